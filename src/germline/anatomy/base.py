@@ -1,0 +1,115 @@
+"""What an anatomy is: how a family of architectures is put together, and what its parts are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from germline.anatomy.preprocess import Preprocess
+from germline.anatomy.size import Size
+from germline.ledger import Ledger
+
+
+class Spec(BaseModel):
+    """All that is needed to build one network of an anatomy; frozen and JSON-able.
+
+    Attributes:
+        image_size: Height and width of the pictures it takes, in pixels.
+        channels: 1 for grey, 3 for colour.
+        classes: Outputs of the head; 0 for a network without a head.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int
+    channels: int
+    classes: int
+
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Names of a network's tensors, part by part; together they are all of its tensors, each once.
+
+    Attributes:
+        stem: What stands before the blocks, position table included.
+        blocks: For each block, full tensor name by name within the block.
+        norm: What stands between the blocks and the head.
+        head: The classifier.
+    """
+
+    stem: tuple[str, ...]
+    blocks: tuple[Mapping[str, str], ...]
+    norm: tuple[str, ...]
+    head: tuple[str, ...]
+
+
+class Anatomy(Protocol[SpecT]):
+    """How one family of architectures is put together. No training, no learning; tensors in, tensors out."""
+
+    name: ClassVar[str]
+    spec_type: type[SpecT]
+
+    def build(self, spec: SpecT) -> nn.Module:
+        """A freshly initialised network; the global generator decides the draw."""
+
+    def describe(self, model: nn.Module) -> SpecT:
+        """The spec of a built network; refuses one that the anatomy cannot rebuild."""
+
+    def resize(self, spec: SpecT, size: Size) -> SpecT:
+        """The spec with its size changed, checked."""
+
+    def parts(self, spec: SpecT) -> Parts:
+        """Names of the tensors of a network of that spec."""
+
+    def frame(self, spec: SpecT) -> nn.Module:
+        """The network without its blocks: stem, norm and head under the names they have in the whole network."""
+
+    def block(self, spec: SpecT) -> nn.Module:
+        """One freshly initialised block."""
+
+    def adapt(self, tensors: Mapping[str, Tensor], source: SpecT, target: SpecT, ledger: Ledger) -> dict[str, Tensor]:
+        """Frame tensors of `source` brought to the channels and picture size of `target`; entered in the ledger."""
+
+    def flops(self, spec: SpecT) -> int:
+        """Floating-point operations of one picture's forward pass; a multiply-add counts as two."""
+
+    def export_config(self, spec: SpecT) -> tuple[str, dict[str, Any]]:
+        """timm's architecture name and the arguments that rebuild the network there."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be grown.
+
+    Attributes:
+        anatomy: Name of the family.
+        spec: Size, label count, channels and picture size.
+        classes: Ordered class names; their count is the head's.
+        preprocess: How the network sees pictures.
+    """
+
+    anatomy: str
+    spec: Spec
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+
+
+def tensor_sizes(model: nn.Module) -> dict[str, int]:
+    """Elements of every parameter and buffer of a network, by name."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return {name: tensor.numel() for name, tensor in tensors}
+
+
+def count_parameters(anatomy: Anatomy[SpecT], spec: SpecT) -> int:
+    """Parameters of a network of that spec, counted without making room for them."""
+    import torch
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in anatomy.build(spec).parameters())

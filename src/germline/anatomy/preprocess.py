@@ -1,0 +1,80 @@
+"""How a network sees pictures: channels, size, mean and standard deviation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, field_validator
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from germline.errors import SettingError
+
+
+class Preprocess(BaseModel):
+    """Turns augmented pixels in [0, 1] into what one network was made for.
+
+    Attributes:
+        channels: 1 for grey, 3 for colour.
+        image_size: Height and width that the network takes, in pixels.
+        mean: Subtracted, one number a channel, in units of [0, 1].
+        std: Divided by, one number a channel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(number <= 0 for number in value):
+            raise ValueError("standard deviations are positive")
+        return value
+
+    def model_post_init(self, _: Any) -> None:
+        """Hold the statistics against the channels."""
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise SettingError(
+                f"{len(self.mean)} means and {len(self.std)} deviations for {self.channels} channels",
+                "there is one of each a channel",
+            )
+
+    @classmethod
+    def of(cls, images: Tensor, image_size: int | None = None) -> Preprocess:
+        """Statistics of uint8 pictures [N, C, H, W], over at most 10,000 of them."""
+        sample = images[:: max(1, len(images) // 10_000)].float() / 255
+        std = sample.std(dim=(0, 2, 3)).clamp_min(1e-3)
+        return cls(
+            channels=images.shape[1],
+            image_size=image_size or images.shape[-1],
+            mean=tuple(round(float(value), 6) for value in sample.mean(dim=(0, 2, 3))),
+            std=tuple(round(float(value), 6) for value in std),
+        )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels [B, C, H, W] in [0, 1]; channels and size are changed where they differ."""
+        if pixels.shape[1] != self.channels:
+            # Grey is repeated; colour becomes its mean, so that both ways keep the range [0, 1].
+            pixels = (
+                pixels.expand(-1, self.channels, -1, -1) if pixels.shape[1] == 1 else pixels.mean(dim=1, keepdim=True)
+            )
+        if pixels.shape[-2:] != (self.image_size, self.image_size):
+            pixels = interpolate(pixels, size=(self.image_size,) * 2, mode="bicubic", antialias=True).clamp(0, 1)
+        mean = torch.tensor(self.mean, device=pixels.device, dtype=pixels.dtype).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device, dtype=pixels.dtype).view(1, -1, 1, 1)
+        return (pixels - mean) / std
+
+    def adapted(self, channels: int, image_size: int) -> Preprocess:
+        """The same statistics for other channels (grey takes the mean over the channels) and another size."""
+        mean, std = self.mean, self.std
+        if channels != self.channels:
+            mean, std = (
+                (sum(numbers) / len(numbers),) * channels if len(numbers) > 1 else numbers * channels
+                for numbers in (mean, std)
+            )
+        return Preprocess(channels=channels, image_size=image_size, mean=mean, std=std)

@@ -1,0 +1,143 @@
+"""The one loader: any batch of any step can be asked for, so that a resumed run sees what it would have seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from germline.data.augment import Augment
+from germline.data.pictures import Pictures
+from germline.errors import SettingError
+from germline.randomness import generator
+
+MIX_SWITCH = 0.5  # chance of cutmix where both are on
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a global batch.
+
+    Attributes:
+        pixels: float32 [B, C, H, W] in [0, 1], augmented, not normalised.
+        labels: int64 [B]; None for pictures without labels.
+        partner_labels: int64 [B], labels of the pictures mixed in; None where nothing is mixed.
+        share: Share of the first label in a mixed batch, one number for the whole batch.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None
+    partner_labels: Tensor | None = None
+    share: float = 1.0
+
+
+class Loader:
+    """Training batches of pictures that lie in memory, on the device.
+
+    The order is an endless stream of permutations, one an epoch, cut into global batches; nothing is dropped. All draws
+    are made for the global batch and then cut, so they do not depend on the number of processes.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        batch_size: int,
+        seed: int,
+        *,
+        augment: Augment | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if batch_size % world:
+            raise SettingError(
+                f"batch_size={batch_size} on {world} processes",
+                "the global batch is divided evenly",
+                f"use for example batch_size={math.ceil(batch_size / world) * world}",
+            )
+        if not len(pictures):
+            raise SettingError("no pictures to train on")
+        self._images = pictures.images.to(device)
+        self._labels = None if pictures.labels is None else pictures.labels.to(device)
+        self._augment, self._mixup, self._cutmix = augment, mixup, cutmix
+        self._batch_size, self._seed = batch_size, seed
+        share = batch_size // world
+        self._mine = slice(rank * share, (rank + 1) * share)
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+
+    def batch(self, step: int) -> Batch:
+        """This process's share of the global batch of `step`, counted from 0."""
+        indices = self._indices(step)
+        draws = None if self._augment is None else self._augment.draw(len(indices), self._keyed("augment", step))
+        pixels, labels = self._take(indices, draws)
+        if not (self._mixup or self._cutmix):
+            return Batch(pixels, labels)
+        keyed = self._keyed("mix", step)
+        partners = torch.randperm(len(indices), generator=keyed)
+        other, other_labels = self._take(indices[partners], None if draws is None else draws[partners])
+        pixels, share = self._mix(pixels, other, keyed)
+        return Batch(pixels, labels, other_labels, share)
+
+    def _keyed(self, purpose: str, step: int) -> torch.Generator:
+        return generator(self._seed, purpose, step)
+
+    def _take(self, indices: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        mine = indices[self._mine].to(self._images.device)
+        images = self._images[mine]
+        labels = None if self._labels is None else self._labels[mine]
+        if self._augment is None or draws is None:
+            return images.float().div_(255), labels
+        return self._augment(images, draws[self._mine]), labels
+
+    def _indices(self, step: int) -> Tensor:
+        """Positions [batch_size] of the endless stream of permutations."""
+        count, start = len(self._images), step * self._batch_size
+        pieces, wanted = [], self._batch_size
+        while wanted:
+            epoch, offset = divmod(start, count)
+            piece = self._permutation(epoch)[offset : offset + wanted]
+            pieces.append(piece)
+            start, wanted = start + len(piece), wanted - len(piece)
+        return torch.cat(pieces)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._order[0] != epoch:
+            order = torch.randperm(len(self._images), generator=generator(self._seed, "order", epoch))
+            self._order = (epoch, order)
+        return self._order[1]
+
+    def _mix(self, pixels: Tensor, other: Tensor, keyed: torch.Generator) -> tuple[Tensor, float]:
+        switch, side_x, side_y = torch.rand(3, generator=keyed).tolist()
+        cut = self._cutmix and (not self._mixup or switch < MIX_SWITCH)
+        share = _beta(self._cutmix if cut else self._mixup, keyed)
+        if not cut:
+            return pixels * share + other * (1 - share), share
+        height, width = pixels.shape[-2:]
+        reach = math.sqrt(1 - share) / 2
+        top, bottom = (round(min(max(side_y + sign * reach, 0), 1) * height) for sign in (-1, 1))
+        left, right = (round(min(max(side_x + sign * reach, 0), 1) * width) for sign in (-1, 1))
+        pixels[..., top:bottom, left:right] = other[..., top:bottom, left:right]
+        return pixels, 1 - (bottom - top) * (right - left) / (height * width)
+
+
+def _beta(alpha: float, keyed: torch.Generator) -> float:
+    """One draw from Beta(alpha, alpha) out of a keyed generator (Johnk's rejection, in logarithms for small alpha)."""
+    while True:
+        first, second = (torch.rand(2, generator=keyed, dtype=torch.float64).log() / alpha).tolist()
+        total = math.log(math.exp(first - max(first, second)) + math.exp(second - max(first, second)))
+        total += max(first, second)
+        if total <= 0:
+            return math.exp(first - total)
+
+
+def in_order(pictures: Pictures, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
+    """All pictures once, in their order, unchanged: for evaluation."""
+    for start in range(0, len(pictures), batch_size):
+        chosen = slice(start, start + batch_size)
+        labels = None if pictures.labels is None else pictures.labels[chosen].to(device)
+        yield Batch(pictures.images[chosen].to(device).float().div_(255), labels)

@@ -1,0 +1,184 @@
+"""Files written whole or not at all, and read only when they are what they claim to be."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from germline.errors import ArtefactError, OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _refuse(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write '{path}'",
+        error.strerror or str(error),
+        "choose another folder, free some space or mend its permissions",
+    )
+
+
+def check_output(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
+    """Refuse an output folder that holds something, unless told to overwrite or resume it.
+
+    Raises:
+        OutputError: The folder is not empty, is a file, or cannot be written.
+    """
+    if folder.is_file():
+        raise OutputError(f"'{folder}' is a file", "an output is a folder", "choose another name")
+    if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
+        raise OutputError(
+            f"output folder '{folder}' is not empty",
+            "nothing is overwritten unasked",
+            "choose another folder, or pass --overwrite or --resume where the command takes it",
+        )
+    parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise _refuse(folder, error) from error
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; on leaving without error it takes the place of `folder` by a rename.
+
+    A crash leaves the old folder or the new one, never a mixture.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    except OSError as error:
+        raise _refuse(folder, error) from error
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        for path in fresh.rglob("*"):
+            _sync(path)
+        _replace_folder(fresh, folder)
+    except OSError as error:
+        raise _refuse(folder, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _replace_folder(fresh: Path, folder: Path) -> None:
+    # A rename cannot replace a folder that holds something, so the old one steps aside first.
+    old = fresh.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise _refuse(path, error) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ArtefactError: It is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error)) from error
+    except ValueError as error:
+        raise ArtefactError(f"'{path}' is not valid JSON", str(error), "make it again, or restore a copy") from error
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """sha256 of a tensor's bytes in row order."""
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return hashlib.sha256(memoryview(flat.numpy())).hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except OSError as error:
+        raise _refuse(path, error) from error
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise OutputError(f"cannot write '{path}'", str(error), "free some space or choose another folder") from error
+
+
+def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """Read a safetensors file; a pickle or a damaged file is refused, never tried.
+
+    Raises:
+        ArtefactError: It is missing, truncated or not safetensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+    except OSError as error:
+        raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error)) from error
+    if head[:2] == b"PK" or head[:1] == b"\x80":
+        raise ArtefactError(
+            f"'{path}' is a pickle",
+            "a pickle can run code when it is opened",
+            "convert it to safetensors, or pass a .pth file as --ancestor",
+        )
+    try:
+        return dict(load_file(path, device=device))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtefactError(
+            f"'{path}' is damaged or not safetensors", str(error), "make it again, or restore a copy"
+        ) from error

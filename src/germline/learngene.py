@@ -1,0 +1,331 @@
+"""The artefact: a small folder of tensors and what they mean, from which networks of many sizes grow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from germline.anatomy import Preprocess, Size, Spec, Target
+from germline.errors import ArtefactError, SettingError
+from germline.files import (
+    atomic_folder,
+    check_output,
+    read_json,
+    read_tensors,
+    tensor_hash,
+    write_json,
+    write_tensors,
+)
+from germline.ledger import Ledger
+from germline.network import Network
+from germline.registry import ANATOMIES, METHODS, anatomy_of
+
+if TYPE_CHECKING:
+    from germline.methods.base import Method
+
+FORMAT = 1
+TENSORS, MANIFEST, CARD = "learngene.safetensors", "learngene.json", "README.md"
+
+
+class Provenance(BaseModel):
+    """Where a gene came from.
+
+    Attributes:
+        ancestor: What it was condensed from, in one sentence; "none" for a method that makes its own.
+        ancestor_licence: Licence of the ancestor's weights.
+        data: Name of the data set.
+        data_fingerprint: sha256 over the training pictures and labels.
+        data_licence: Licence of the pictures.
+        training: What the training cost and how: samples, steps, seconds, device, seed, threads.
+        metrics: What was measured, by name; accuracies as shares of 1.
+        versions: Versions of the libraries that made it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ancestor: str = "none"
+    ancestor_licence: str = "unknown"
+    data: str = "unknown"
+    data_fingerprint: str = "unknown"
+    data_licence: str = "unknown"
+    training: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    versions: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Descendant:
+    """A network grown from a gene.
+
+    Attributes:
+        network: The network with its labels and preprocessing.
+        ledger: Where each of its elements came from.
+        gene: Which gene and method it grew from.
+    """
+
+    network: Network
+    ledger: Ledger
+    gene: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> nn.Module:
+        """The plain torch module."""
+        return self.network.model
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write a plain timm folder, and the ledger beside the weights as `descendant.json`.
+
+        Raises:
+            OutputError: The folder is not empty or cannot be written.
+        """
+        folder = Path(folder)
+        check_output(folder, overwrite=overwrite)
+        with atomic_folder(folder) as fresh:
+            self.network.write(fresh)
+            facts = {"source": self.network.source, "gene": dict(self.gene), "origins": self.ledger.totals()}
+            write_json(fresh / "descendant.json", {**facts, "ledger": self.ledger.to_json()})
+
+
+@dataclass(frozen=True)
+class Learngene:
+    """A condensed network.
+
+    Attributes:
+        method: Name of the method that made it and can grow from it.
+        settings: That method's settings.
+        anatomy: Family of the descendants.
+        spec: Size and form of the network it was condensed in.
+        tensors: What it holds, by name.
+        preprocess: How its network saw pictures.
+        classes: Class names of the head; None when it holds no head.
+        provenance: Where it came from.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    anatomy: str
+    spec: Spec
+    tensors: Mapping[str, Tensor]
+    preprocess: Preprocess
+    classes: tuple[str, ...] | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def bound_method(self) -> Method:
+        """The method with this gene's settings."""
+        return METHODS[self.method].model_validate(self.settings)
+
+    def target(
+        self,
+        size: Size | None = None,
+        classes: int | Sequence[str] | None = None,
+        channels: int | None = None,
+        image_size: int | None = None,
+    ) -> Target:
+        """What `inherit` is to grow; what is left out stays as it is in the gene.
+
+        Args:
+            size: Size of the descendant.
+            classes: Ordered class names, or a number of new classes.
+            channels: 1 or 3.
+            image_size: In pixels.
+
+        Raises:
+            SettingError: A size that the gene cannot grow, or a bad class count or channel count.
+        """
+        if channels not in (None, 1, 3):
+            raise SettingError(f"channels={channels}", "pictures are grey (1) or in colour (3)")
+        names = self._class_names(classes)
+        anatomy = anatomy_of(self.spec)
+        spec = anatomy.resize(self.spec, size or Size())
+        self.bound_method().check_size(self, spec)
+        pictures = {"channels": channels or spec.channels, "image_size": image_size or spec.image_size}
+        spec = anatomy.spec_type.model_validate({**spec.model_dump(), **pictures, "classes": len(names)})
+        return Target(self.anatomy, spec, names, self.preprocess.adapted(**pictures))
+
+    def _class_names(self, classes: int | Sequence[str] | None) -> tuple[str, ...]:
+        if classes is None:
+            if self.classes is None:
+                raise SettingError("no classes given", "this gene holds no head", "pass the class names or their number")
+            return self.classes
+        if isinstance(classes, int):
+            if classes < 1:
+                raise SettingError(f"classes={classes}", "a descendant has at least one class")
+            return tuple(f"new-{index}" for index in range(classes))
+        if len(set(classes)) != len(classes) or not classes:
+            raise SettingError("class names are empty or not unique", fix="give every class its own name")
+        return tuple(classes)
+
+    def inherit(
+        self,
+        size: Size | None = None,
+        classes: int | Sequence[str] | None = None,
+        channels: int | None = None,
+        image_size: int | None = None,
+        seed: int = 0,
+    ) -> Descendant:
+        """Grow a descendant; arguments as for `target`, `seed` draws what is fresh.
+
+        Raises:
+            SettingError: A target that the gene cannot grow.
+        """
+        target = self.target(size, classes, channels, image_size)
+        descendant = self.bound_method().inherit(self, target, torch.Generator().manual_seed(seed))
+        facts = {"method": self.method, "anatomy": self.anatomy, "data": self.provenance.data, "seed": seed}
+        return replace(descendant, gene=facts)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the folder, whole or not at all.
+
+        Raises:
+            OutputError: It is not empty or cannot be written.
+        """
+        folder = Path(folder)
+        check_output(folder, overwrite=overwrite)
+        with atomic_folder(folder) as fresh:
+            write_tensors(fresh / TENSORS, self.tensors)
+            write_json(fresh / MANIFEST, self.manifest())
+            (fresh / CARD).write_text(self.card(), encoding="utf-8")
+
+    def manifest(self) -> dict[str, Any]:
+        """What stands in `learngene.json`."""
+        return {
+            "format": FORMAT,
+            "method": self.method,
+            "settings": dict(self.settings),
+            "anatomy": self.anatomy,
+            "spec": self.spec.model_dump(mode="json"),
+            "grows": self.bound_method().sizes(self),
+            "classes": list(self.classes) if self.classes is not None else None,
+            "preprocess": self.preprocess.model_dump(mode="json"),
+            "provenance": self.provenance.model_dump(mode="json"),
+            "tensors": {name: _tensor_facts(tensor) for name, tensor in self.tensors.items()},
+        }
+
+    @classmethod
+    def load(cls, place: str | Path) -> Learngene:
+        """Read a gene from a folder or an `hf-hub:` name, and verify every tensor.
+
+        Raises:
+            ArtefactError: It is missing, damaged, a pickle, or of a newer format.
+        """
+        folder = _fetch(str(place).removeprefix("hf-hub:")) if str(place).startswith("hf-hub:") else Path(place)
+        if not folder.is_dir():
+            raise ArtefactError(f"no learngene at '{place}'", "there is no such folder", "make one: germline condense")
+        manifest = read_json(folder / MANIFEST)
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        if isinstance(found, int) and found > FORMAT:
+            raise ArtefactError(
+                f"'{folder / MANIFEST}' has format {found}",
+                f"this germline reads up to format {FORMAT}",
+                "upgrade: pip install --upgrade germline",
+            )
+        try:
+            gene = cls._from_manifest(manifest, read_tensors(folder / TENSORS))
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise ArtefactError(
+                f"'{folder / MANIFEST}' is not a learngene's manifest",
+                f"missing or wrong: {str(error).splitlines()[0]}",
+                "make the gene again, or restore a copy",
+            ) from error
+        _verify(gene.tensors, manifest["tensors"], folder / TENSORS)
+        return gene
+
+    @classmethod
+    def _from_manifest(cls, manifest: dict[str, Any], tensors: dict[str, Tensor]) -> Learngene:
+        classes = manifest["classes"]
+        return cls(
+            method=manifest["method"],
+            settings=manifest["settings"],
+            anatomy=manifest["anatomy"],
+            spec=ANATOMIES[manifest["anatomy"]].spec_type.model_validate(manifest["spec"]),
+            tensors=tensors,
+            preprocess=Preprocess.model_validate(manifest["preprocess"]),
+            classes=None if classes is None else tuple(classes),
+            provenance=Provenance.model_validate(manifest["provenance"]),
+        )
+
+    def push_to_hub(self, name: str, **options: Any) -> str:
+        """Upload the folder to a hub repository, made if it is not there.
+
+        Args:
+            name: `owner/name`.
+            options: Handed to `huggingface_hub.HfApi.upload_folder` (token, commit_message, ...).
+
+        Returns:
+            Where it went.
+        """
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=options.pop("token", None))
+        with tempfile.TemporaryDirectory() as place:
+            self.save(Path(place) / "gene")
+            api.create_repo(name, exist_ok=True)
+            return str(api.upload_folder(repo_id=name, folder_path=Path(place) / "gene", **options))
+
+    def bytes(self) -> int:
+        """Bytes of the tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+
+    def card(self) -> str:
+        """The model card."""
+        origin = self.provenance
+        metrics = "".join(f"- {name}: {value:.4f}\n" for name, value in origin.metrics.items())
+        return (
+            f"---\nlicense: {_hub_licence(origin.ancestor_licence)}\nlibrary_name: germline\ntags: [learngene]\n---\n\n"
+            f"# A learngene (`{self.method}`, `{self.anatomy}`)\n\n"
+            f"{sum(t.numel() for t in self.tensors.values()):,} elements, {self.bytes():,} bytes. "
+            f"Grows {self.bound_method().sizes(self)}.\n\n"
+            f"- ancestor: {origin.ancestor} (licence: {origin.ancestor_licence})\n"
+            f"- data: {origin.data} (licence: {origin.data_licence})\n{metrics}\n"
+            '```python\nimport germline as gl\n\nchild = gl.Learngene.load("FOLDER").inherit(classes=10)\n```\n'
+        )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {name: version(name) for name in ("germline", "torch", "timm", "safetensors", "lightning-fabric")}
+
+
+def _hub_licence(licence: str) -> str:
+    return licence if re.fullmatch(r"[a-z0-9.\-]+", licence) else "other"
+
+
+def _tensor_facts(tensor: Tensor) -> dict[str, Any]:
+    return {"sha256": tensor_hash(tensor), "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:]}
+
+
+def _verify(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: Path) -> None:
+    odd = sorted(tensors.keys() ^ facts.keys()) or [
+        name for name, tensor in tensors.items() if _tensor_facts(tensor) != facts[name]
+    ]
+    if odd:
+        raise ArtefactError(
+            f"'{path}' is damaged",
+            f"tensor '{odd[0]}' is not what {MANIFEST} says (hash, shape or type)",
+            "make the gene again, or restore a copy",
+        )
+    wild = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if wild:
+        raise ArtefactError(f"'{path}' holds numbers that are not finite", f"tensor '{wild[0]}'")
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[TENSORS, MANIFEST, CARD]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ArtefactError(
+            f"cannot fetch learngene 'hf-hub:{name}'", str(error).splitlines()[0], "check the name and the network"
+        ) from error

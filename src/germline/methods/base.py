@@ -1,0 +1,66 @@
+"""What a method is: its settings, condense and inherit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from germline.anatomy import Spec, Target
+from germline.learngene import Descendant, Learngene
+from germline.network import Network
+
+if TYPE_CHECKING:
+    import torch
+
+    from germline.data import DataSet
+    from germline.training import Objective, Run
+
+DataRole = Literal["train", "val", "held_out", "stream"]
+
+
+class Method(BaseModel):
+    """A method: a frozen model whose fields are its settings.
+
+    Attributes:
+        name: What the command line calls it.
+        paper: Where it is published.
+        ancestor: Whether `condense` needs a trained network.
+        roles: The data it reads.
+        anatomies: The families it can grow.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = "required"
+    roles: ClassVar[tuple[DataRole, ...]] = ("train", "val")
+    anatomies: ClassVar[tuple[str, ...]] = ("vit",)
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Make a gene from an ancestor and data; every training goes through `run.fit`."""
+        raise NotImplementedError
+
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
+        """Grow the target; what is fresh is drawn from `generator`."""
+        raise NotImplementedError
+
+    def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
+        """The loss with which a descendant is trained; None for plain cross entropy."""
+        return None
+
+    def sizes(self, gene: Learngene) -> str:
+        """The sizes that a gene can grow, in a sentence."""
+        raise NotImplementedError
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Refuse a size that the gene cannot grow.
+
+        Raises:
+            SettingError: Says which size, why, and what can be grown.
+        """
+
+    def dump(self) -> dict[str, Any]:
+        """The settings as JSON."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,52 @@
+"""Scratch: the control that inherits nothing but the form."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+
+from germline.anatomy import Spec, Target, tensor_sizes
+from germline.data import DataSet
+from germline.errors import SettingError
+from germline.learngene import Descendant, Learngene
+from germline.ledger import Ledger
+from germline.methods.base import Method
+from germline.network import Network
+from germline.randomness import seeded
+from germline.registry import anatomy_of
+from germline.training import Run
+
+
+class Scratch(Method):
+    """A network of the target's form with the anatomy's own initial weights."""
+
+    name: ClassVar[str] = "scratch"
+    paper: ClassVar[str] = "a control"
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Nothing to condense.
+
+        Raises:
+            SettingError: Always.
+        """
+        raise SettingError("scratch has no gene", "it is the control that inherits nothing", "use it in `compare`")
+
+    def inherit(self, gene: Learngene | None, target: Target, generator: torch.Generator) -> Descendant:
+        """Freshly initialised, all of it entered as fresh."""
+        with seeded(generator):
+            model = anatomy_of(target.spec).build(target.spec)
+        ledger, sizes = Ledger(), tensor_sizes(model)
+        for name, count in sizes.items():
+            ledger.add(name, "fresh", count)
+        ledger.check(sizes, fresh_allowed=sizes)
+        network = Network(model.eval(), target.preprocess, target.classes, spec=target.spec, source="random weights")
+        return Descendant(network, ledger)
+
+    def sizes(self, gene: Learngene) -> str:
+        """Any."""
+        return "any size"
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Every size will do."""

@@ -1,0 +1,248 @@
+"""TLEG: a Transformer of any depth as the linear expansion of two blocks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from germline.anatomy import Anatomy, Preprocess, Size, Spec, Target, tensor_sizes
+from germline.data import DataSet
+from germline.errors import DataError, SettingError
+from germline.learngene import Descendant, Learngene, Provenance
+from germline.ledger import Ledger
+from germline.methods.base import Method
+from germline.methods.expansion import ExpandedNetwork, Grid, lines, positions
+from germline.network import Network, load_strict
+from germline.randomness import generator, seeded
+from germline.registry import anatomy_of, model_spec
+from germline.training import CrossEntropy, Distillation, FitResult, Objective, Run, TrainSettings
+
+
+class TLEG(Method, TrainSettings):
+    """Linear expansion of learngene: block l of L is offset + (l/L) x slope.
+
+    An auxiliary network, all of whose blocks lie on that line, is distilled from the ancestor; its two blocks, stem,
+    positions, norm and head are the gene. A descendant of any depth evaluates the line at its own blocks and is then
+    trained without the constraint.
+
+    Source: Xia et al., "Transformer as Linear Expansion of Learngene", AAAI 2024, arXiv 2312.05614. We depart from its
+    public code in this: the loss is divided by the batch, not by batch x classes (`reduction`); the final norm stands
+    before pooling in auxiliary and descendant alike, so that a descendant of the auxiliary depth computes the same
+    function; all norms have eps 1e-6. `segments` and `slopes` give the stage-wise sharing of arXiv 2404.16897.
+
+    Attributes:
+        model: Preset or timm name that gives the auxiliary network's form; None takes the ancestor's own.
+        depth: Blocks of the auxiliary network; None takes the model's.
+        width: Token length; None takes the model's.
+        heads: Attention heads; None takes the model's.
+        grid: Coefficient of block l of L: l/L (`zero`, the public code), (l+1)/L (`one`), l/(L-1) (`closed`).
+        segments: Blocks of each straight piece, adding up to the depth; None is one piece, the paper's form.
+        slopes: Whether there are slopes; without them the blocks of a segment are shared.
+        distillation: Follow the ancestor's distribution (`soft`), its first choice (`hard`), or labels alone (`none`).
+        alpha: Weight of the ancestor against the labels; 1 needs no labels.
+        temperature: Of the soft form.
+        reduction: `batchmean`, or `legacy_numel` as in the public code.
+        slope_weight_decay: Weight decay of the slopes; None is the same as elsewhere.
+    """
+
+    name: ClassVar[str] = "tleg"
+    paper: ClassVar[str] = "arXiv 2312.05614"
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = "optional"
+
+    model: str | None = None
+    depth: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1)
+    grid: Grid = "zero"
+    segments: tuple[int, ...] | None = None
+    slopes: bool = True
+    distillation: Literal["soft", "hard", "none"] = "soft"
+    alpha: float = Field(default=1.0, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    reduction: Literal["batchmean", "legacy_numel"] = "batchmean"
+    slope_weight_decay: float | None = Field(default=None, ge=0)
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Train the auxiliary network and keep its two blocks and frame.
+
+        Raises:
+            SettingError: Distillation without an ancestor, or a model that cannot be built.
+            DataError: The ancestor's label space is not the data's.
+        """
+        teacher = self._check_ancestor(ancestor, data)
+        classes = ancestor.classes if ancestor is not None else data.classes
+        spec = self._auxiliary_spec(ancestor, data, classes)
+        anatomy = anatomy_of(spec)
+        segments = self._segments(spec)
+        with seeded(generator(run.seed, "tleg", "auxiliary")):
+            auxiliary = ExpandedNetwork(anatomy, spec, segments, self.grid, slopes=self.slopes)
+        network = Network(auxiliary, Preprocess.of(data.train.images, spec.image_size), classes)
+        result = run.fit(
+            "auxiliary",
+            network,
+            self._objective(teacher),
+            data.train,
+            self,
+            val=data.val if data.train.labels is not None else None,
+            augmentation=data.augmentation,
+            decays={} if self.slope_weight_decay is None else {"slope": self.slope_weight_decay},
+        )
+        return Learngene(
+            method=self.name,
+            settings=self.dump(),
+            anatomy=anatomy.name,
+            spec=spec,
+            tensors=_gene_tensors(auxiliary),
+            preprocess=network.preprocess,
+            classes=classes,
+            provenance=self._provenance(ancestor, data, run, result),
+        )
+
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
+        """Evaluate the lines at the target's blocks; the frame is kept, resized or adapted, the head kept or fresh."""
+        anatomy, ledger = anatomy_of(target.spec), Ledger()
+        parts = anatomy.parts(target.spec)
+        frame = {name: gene.tensors[f"frame.{name}"] for name in (*parts.stem, *parts.norm)}
+        tensors = anatomy.adapt(frame, gene.spec, target.spec, ledger)
+        places = positions(len(parts.blocks), self._segments(gene.spec), self.grid)
+        grown = lines(gene.tensors, parts.blocks, places)
+        for name, tensor in grown.items():
+            ledger.add(name, "expanded", tensor.numel())
+        tensors |= grown
+        tensors |= _head(gene, target, anatomy, parts.head, ledger, generator)
+        with torch.device("meta"):
+            model = anatomy.build(target.spec)
+        load_strict(model, tensors, "the gene", assign=True)
+        ledger.check(tensor_sizes(model), fresh_allowed=parts.head)
+        origin = gene.provenance
+        network = Network(
+            model.eval(),
+            target.preprocess,
+            target.classes,
+            spec=target.spec,
+            licence=origin.ancestor_licence,
+            source=f"grown by tleg from a gene of {origin.ancestor}, condensed on {origin.data}",
+        )
+        return Descendant(network, ledger)
+
+    def sizes(self, gene: Learngene) -> str:
+        """Any depth from the number of segments on."""
+        spec: Any = gene.spec
+        return f"depth={len(self._segments(spec))} or more, at width={spec.width},heads={spec.heads}"
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Width and heads are the gene's; every segment has a block."""
+        own, wanted = gene.spec.model_dump(), spec.model_dump()
+        for key in ("width", "heads"):
+            if own[key] != wanted[key]:
+                raise SettingError(
+                    f"this gene cannot grow {key}={wanted[key]}",
+                    f"linear expansion changes the depth alone, its {key} is {own[key]}",
+                    f"leave {key} out of the size",
+                )
+        least = len(self._segments(gene.spec))
+        if wanted["depth"] < least:
+            raise SettingError(
+                f"this gene cannot grow depth={wanted['depth']}",
+                f"it has {least} segments, each with at least one block",
+                f"ask for depth={least} or more",
+            )
+
+    def _check_ancestor(self, ancestor: Network | None, data: DataSet) -> Network | None:
+        if self.distillation == "none" or self.alpha == 0:
+            return None
+        if ancestor is None:
+            raise SettingError(
+                f"distillation={self.distillation} without an ancestor",
+                "there is nobody to learn from",
+                "pass --ancestor, or set distillation=none to learn from labels",
+            )
+        if data.train.labels is not None and ancestor.classes != data.classes and self.alpha < 1:
+            raise label_mismatch(ancestor, data)
+        return ancestor
+
+    def _auxiliary_spec(self, ancestor: Network | None, data: DataSet, classes: tuple[str, ...]) -> Spec:
+        channels, side = data.train.images.shape[1:3]
+        if self.model is None and (ancestor is None or ancestor.spec is None):
+            raise SettingError(
+                "the auxiliary network's form is unknown",
+                "there is no ancestor of a known anatomy to take it from",
+                "set model, for example --set model=vit_pico",
+            )
+        if self.model is not None:
+            spec = model_spec(self.model, image_size=side, channels=channels, classes=len(classes))
+        else:
+            assert ancestor is not None and ancestor.spec is not None  # noqa: S101 - said above
+            spec = ancestor.spec
+        sizes = {"depth": self.depth, "width": self.width, "heads": self.heads}
+        spec = anatomy_of(spec).resize(spec, Size(**{key: size for key, size in sizes.items() if size is not None}))
+        return spec.model_copy(update={"classes": len(classes), "drop_path": self.drop_path})
+
+    def _segments(self, spec: Spec) -> tuple[int, ...]:
+        depth = spec.model_dump()["depth"]
+        segments = self.segments or (depth,)
+        if sum(segments) != depth or min(segments) < 1:
+            raise SettingError(f"segments={segments}", f"their blocks add up to {sum(segments)}, not to depth={depth}")
+        return segments
+
+    def _objective(self, teacher: Network | None) -> Objective:
+        if teacher is None or self.distillation == "none":
+            return CrossEntropy(self.label_smoothing)
+        return Distillation(
+            teacher,
+            kind=self.distillation,
+            alpha=self.alpha,
+            temperature=self.temperature,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def _provenance(self, ancestor: Network | None, data: DataSet, run: Run, result: FitResult) -> Provenance:
+        training = {**run.facts(), "steps": result.steps, "samples": result.samples, "seconds": result.seconds}
+        return Provenance(
+            ancestor="none" if ancestor is None else ancestor.source,
+            ancestor_licence="unknown" if ancestor is None else ancestor.licence,
+            data=data.name,
+            data_fingerprint=data.fingerprint(),
+            data_licence=data.licence,
+            training=training,
+            metrics={"auxiliary accuracy (val)": result.accuracy} if result.scores else {},
+            versions=training.pop("versions"),
+        )
+
+
+def label_mismatch(ancestor: Network, data: DataSet) -> DataError:
+    """The error for an ancestor whose classes are not the data's."""
+    return DataError(
+        f"the ancestor knows {len(ancestor.classes)} classes, '{data.name}' has {len(data.classes)} or other names",
+        f"the first are {', '.join(ancestor.classes[:3])} against {', '.join(data.classes[:3])}",
+        "use data with the ancestor's own classes, or train an ancestor on these",
+    )
+
+
+def _gene_tensors(auxiliary: ExpandedNetwork) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in auxiliary.state_dict().items()}
+
+
+def _head(
+    gene: Learngene,
+    target: Target,
+    anatomy: Anatomy[Any],
+    names: tuple[str, ...],
+    ledger: Ledger,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """The gene's head where the class names are equal, a fresh one otherwise."""
+    if gene.classes == target.classes:
+        head = {name: gene.tensors[f"frame.{name}"].clone() for name in names}
+    else:
+        with seeded(generator):
+            fresh = anatomy.frame(target.spec).state_dict()
+        head = {name: fresh[name] for name in names}
+    for name, tensor in head.items():
+        ledger.add(name, "copied" if gene.classes == target.classes else "fresh", tensor.numel())
+    return head
+

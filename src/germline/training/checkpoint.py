@@ -1,0 +1,87 @@
+"""Checkpoints: whole or not at all, a bounded number of them, a damaged one passed over."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from germline.errors import ArtefactError
+from germline.files import atomic_folder, read_json, read_tensors, write_json, write_tensors
+
+LOGGER = logging.getLogger("germline")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training run after a number of steps.
+
+    Attributes:
+        step: Steps done.
+        tensors: Tensors by group: `model`, `optimizer`, and `objective` and `average` where there are any.
+        facts: What is no tensor: the history so far.
+    """
+
+    step: int
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    facts: Mapping[str, Any]
+
+
+class CheckpointFolder:
+    """The checkpoints of one phase."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder, self._keep = folder, keep
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, then drop the oldest beyond the number kept."""
+        with atomic_folder(self._folder / f"step-{checkpoint.step:08d}") as fresh:
+            hashes = {}
+            for group, tensors in checkpoint.tensors.items():
+                write_tensors(fresh / f"{group}.safetensors", tensors)
+                hashes[group] = _hash(fresh / f"{group}.safetensors")
+            write_json(fresh / "state.json", {"step": checkpoint.step, "sha256": hashes, "facts": checkpoint.facts})
+        for old in self._all()[: -self._keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole; damaged ones are named in a warning and passed over."""
+        for folder in reversed(self._all()):
+            try:
+                return _read(folder)
+            except ArtefactError as error:
+                LOGGER.warning("checkpoint %s is passed over: %s", folder, error)
+        return None
+
+    def latest_path(self) -> Path | None:
+        """Where the newest checkpoint lies."""
+        return next(reversed(self._all()), None)
+
+    def clear(self) -> None:
+        """Remove all checkpoints, once the phase has its result."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _all(self) -> list[Path]:
+        return sorted(self._folder.glob("step-*"))
+
+
+def _read(folder: Path) -> Checkpoint:
+    state = read_json(folder / "state.json")
+    tensors = {}
+    for group, expected in state["sha256"].items():
+        path = folder / f"{group}.safetensors"
+        tensors[group] = read_tensors(path)
+        if _hash(path) != expected:
+            raise ArtefactError(f"'{path}' is damaged", "its hash is not the one that was written")
+    return Checkpoint(step=state["step"], tensors=tensors, facts=state["facts"])
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

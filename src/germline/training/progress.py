@@ -1,0 +1,62 @@
+"""How far long work has come: a bar on a terminal, plain lines elsewhere; both with rate and time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Shows the steps of one phase on the standard error stream."""
+
+    def __init__(self, name: str, total: int, start: int = 0, *, quiet: bool = False) -> None:
+        self._name, self._total, self._start, self._quiet = name, total, start, quiet
+        self._bar: tuple[RichProgress, TaskID] | None = None
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if not self._quiet and sys.stderr.isatty():
+            self._bar = _rich_bar(self._name, self._total, self._start)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar[0].stop()
+
+    def update(self, step: int, loss: float) -> None:
+        """Tell that `step` steps are done."""
+        now = time.monotonic()
+        rate = (step - self._start) / max(now - self._began, 1e-9)
+        if self._bar is not None:
+            self._bar[0].update(self._bar[1], completed=step, loss=f"{loss:.3f}", rate=f"{rate:.1f} steps/s")
+        elif not self._quiet and now - self._told >= LINE_SECONDS:
+            self._told = now
+            left = (self._total - step) / rate if rate else float("inf")
+            line = f"{self._name}: step {step}/{self._total}, loss {loss:.3f}, {rate:.1f} steps/s, {left:.0f} s left"
+            print(line, file=sys.stderr, flush=True)
+
+
+def _rich_bar(name: str, total: int, start: int) -> tuple[RichProgress, TaskID]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    bar = RichProgress(*columns, console=Console(stderr=True))
+    bar.start()
+    return bar, bar.add_task(name, total=total, completed=start, loss="", rate="")
