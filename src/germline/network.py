@@ -124,6 +124,13 @@ def load_network(name: str | Path, model: str | None = None) -> Network:
     )
 
 
+def as_network(model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...]) -> Network:
+    """A bare module with what it needs; its own timm configuration, where it has one, goes before `preprocess`."""
+    config = getattr(model, "pretrained_cfg", None)
+    own = _preprocess(config) if config and config.get("mean") else preprocess
+    return Network(model, own, classes, spec=_describe(model), source=f"a {type(model).__name__} given in Python")
+
+
 def _from_folder(folder: Path) -> Network:
     config = read_json(folder / CONFIG)
     try:

@@ -53,7 +53,11 @@ class Registry(Mapping[str, T], Generic[T]):
 
 METHODS: Registry[type[Method]] = Registry(
     "method",
-    {"tleg": "germline.methods.tleg:TLEG", "scratch": "germline.methods.scratch:Scratch"},
+    {
+        "tleg": "germline.methods.tleg:TLEG",
+        "finetune": "germline.methods.finetune:Finetune",
+        "scratch": "germline.methods.scratch:Scratch",
+    },
     group="germline.methods",
 )
 ANATOMIES: Registry[Any] = Registry("anatomy", {"vit": "germline.anatomy:VIT"}, group="germline.anatomies")

@@ -82,7 +82,7 @@ def test_reading_is_quick_and_stable():
 
 
 def test_augmentation_never_mirrors():
-    assert tuple(read_glyphs("base").augmentation) == ("shift", "scale", "rotate")
+    assert tuple(read_glyphs("base").augmentation) == ("scale", "rotate")
 
 
 def test_unknown_part_names_the_nearest():

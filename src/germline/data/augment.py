@@ -13,8 +13,8 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 from germline.data.pictures import Augmentation
 
 SHIFT = 1 / 8  # of the side, as RandomCrop(32, padding=4)
-SCALE = 0.15
-ROTATE = math.radians(12)
+SCALE = 0.1
+ROTATE = math.radians(8)
 ERASE = 0.25  # side of the erased square, as a share of the picture's
 
 

@@ -75,7 +75,7 @@ def read_glyphs(part: str) -> DataSet:
     return DataSet(
         name=f"glyphs/{part}",
         read=partial(_read, part),
-        augmentation=("shift", "scale", "rotate"),
+        augmentation=("scale", "rotate"),
         licence="free to use, change and share with changes noted and Brian Kent attributed",
         source="fonts by Brian Kent (aenigmafonts.com), drawn as 32x32 pictures",
     )

@@ -28,6 +28,7 @@ class Method(BaseModel):
         ancestor: Whether `condense` needs a trained network.
         roles: The data it reads.
         anatomies: The families it can grow.
+        own_size: Whether it needs an ancestor of each descendant's own size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +38,7 @@ class Method(BaseModel):
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "required"
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val")
     anatomies: ClassVar[tuple[str, ...]] = ("vit",)
+    own_size: ClassVar[bool] = False
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Make a gene from an ancestor and data; every training goes through `run.fit`."""

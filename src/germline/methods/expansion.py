@@ -114,11 +114,13 @@ class ExpandedNetwork(nn.Module):
         return {f"frame.{name}" for name in spared}
 
 
-def lines(tensors: Mapping[str, Tensor], names: Sequence[Mapping[str, str]], places: Sequence[tuple[int, float]]) -> dict[str, Tensor]:
+def lines(
+    tensors: Mapping[str, Tensor], names: Sequence[Mapping[str, str]], places: Sequence[tuple[int, float]]
+) -> dict[str, Tensor]:
     """Block tensors of a network, from a gene's `offset.<segment>.*` and `slope.<segment>.*`."""
     grown = {}
     for (segment, place), block in zip(places, names, strict=True):
         for name, full in block.items():
             slope = tensors.get(f"slope.{segment}.{name}")
-            grown[full] = expand(tensors[f"offset.{segment}.{name}"], slope, place).clone()
+            grown[full] = expand(tensors[f"offset.{segment}.{name}"], slope, place)
     return grown

@@ -8,14 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from germline.anatomy import Anatomy, Preprocess, Size, Spec, Target, tensor_sizes
+from germline.anatomy import Preprocess, Size, Spec, Target
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene, Provenance
-from germline.ledger import Ledger
+from germline.ledger import Origin
 from germline.methods.base import Method
 from germline.methods.expansion import ExpandedNetwork, Grid, lines, positions
-from germline.network import Network, load_strict
+from germline.methods.inheriting import descend
+from germline.network import Network
 from germline.randomness import generator, seeded
 from germline.registry import anatomy_of, model_spec
 from germline.training import CrossEntropy, Distillation, FitResult, Objective, Run, TrainSettings
@@ -103,30 +104,12 @@ class TLEG(Method, TrainSettings):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Evaluate the lines at the target's blocks; the frame is kept, resized or adapted, the head kept or fresh."""
-        anatomy, ledger = anatomy_of(target.spec), Ledger()
-        parts = anatomy.parts(target.spec)
-        frame = {name: gene.tensors[f"frame.{name}"] for name in (*parts.stem, *parts.norm)}
-        tensors = anatomy.adapt(frame, gene.spec, target.spec, ledger)
+        parts = anatomy_of(target.spec).parts(target.spec)
         places = positions(len(parts.blocks), self._segments(gene.spec), self.grid)
         grown = lines(gene.tensors, parts.blocks, places)
-        for name, tensor in grown.items():
-            ledger.add(name, "expanded", tensor.numel())
-        tensors |= grown
-        tensors |= _head(gene, target, anatomy, parts.head, ledger, generator)
-        with torch.device("meta"):
-            model = anatomy.build(target.spec)
-        load_strict(model, tensors, "the gene", assign=True)
-        ledger.check(tensor_sizes(model), fresh_allowed=parts.head)
-        origin = gene.provenance
-        network = Network(
-            model.eval(),
-            target.preprocess,
-            target.classes,
-            spec=target.spec,
-            licence=origin.ancestor_licence,
-            source=f"grown by tleg from a gene of {origin.ancestor}, condensed on {origin.data}",
-        )
-        return Descendant(network, ledger)
+        frame = {name.removeprefix("frame."): tensor for name, tensor in gene.tensors.items()}
+        blocks: dict[str, tuple[Tensor, Origin]] = {name: (tensor, "expanded") for name, tensor in grown.items()}
+        return descend(gene, target, frame=frame, blocks=blocks, generator=generator)
 
     def sizes(self, gene: Learngene) -> str:
         """Any depth from the number of segments on."""
@@ -225,24 +208,3 @@ def label_mismatch(ancestor: Network, data: DataSet) -> DataError:
 
 def _gene_tensors(auxiliary: ExpandedNetwork) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in auxiliary.state_dict().items()}
-
-
-def _head(
-    gene: Learngene,
-    target: Target,
-    anatomy: Anatomy[Any],
-    names: tuple[str, ...],
-    ledger: Ledger,
-    generator: torch.Generator,
-) -> dict[str, Tensor]:
-    """The gene's head where the class names are equal, a fresh one otherwise."""
-    if gene.classes == target.classes:
-        head = {name: gene.tensors[f"frame.{name}"].clone() for name in names}
-    else:
-        with seeded(generator):
-            fresh = anatomy.frame(target.spec).state_dict()
-        head = {name: fresh[name] for name in names}
-    for name, tensor in head.items():
-        ledger.add(name, "copied" if gene.classes == target.classes else "fresh", tensor.numel())
-    return head
-

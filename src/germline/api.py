@@ -1,0 +1,116 @@
+"""The two verbs and training, for Python users; the command line calls the same functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from germline.anatomy import Preprocess
+from germline.data import DataSet
+from germline.data import data as find_data
+from germline.errors import DataError
+from germline.learngene import Learngene
+from germline.methods.base import Method
+from germline.network import Network, as_network, load_network
+from germline.randomness import generator, seeded
+from germline.registry import anatomy_of, model_spec
+from germline.training import CrossEntropy, FitResult, Objective, Run, TrainSettings
+
+
+def condense(
+    method: Method,
+    *,
+    ancestor: Network | nn.Module | str | Path | None = None,
+    data: DataSet | str | Any,
+    run: Run | None = None,
+) -> Learngene:
+    """Condense an ancestor into a learngene.
+
+    Args:
+        method: How, with its settings, such as `TLEG(epochs=20)`.
+        ancestor: A network, a torch module, a run folder, or a name that `load_network` takes.
+        data: A data set, its name, or what `germline.data` takes.
+        run: Where to keep checkpoints and on what to compute; None keeps nothing.
+
+    Raises:
+        GermlineError: The ancestor, data or settings do not fit.
+    """
+    source = find_data(data)
+    return method.condense(to_ancestor(ancestor, source), source, run or Run())
+
+
+def to_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet) -> Network | None:
+    """What was given as ancestor, as a network with labels and preprocessing.
+
+    A bare module is taken to have been trained on the data's classes, and to see pictures as its own timm configuration
+    says, or else normalised by the data's statistics.
+
+    Raises:
+        DataError: A bare module's outputs are not as many as the data's classes.
+    """
+    if ancestor is None or isinstance(ancestor, Network):
+        return ancestor
+    if isinstance(ancestor, (str, Path)):
+        return load_network(ancestor)
+    labels = data.classes
+    preprocess = Preprocess.of(data.train.images)
+    network = as_network(ancestor, preprocess, labels)
+    outputs = getattr(ancestor, "num_classes", len(labels))
+    if labels and outputs != len(labels):
+        raise DataError(
+            f"the ancestor has {outputs} outputs, '{data.name}' has {len(labels)} classes",
+            fix="use data with the ancestor's own classes, or pass a germline.Network that names them",
+        )
+    return network
+
+
+def train(
+    network: Network,
+    data: DataSet,
+    settings: TrainSettings,
+    *,
+    objective: Objective | None = None,
+    run: Run | None = None,
+    name: str = "train",
+) -> FitResult:
+    """Train a network in place on a data set's training split, evaluated on its validation split.
+
+    Raises:
+        DataError: The label spaces differ.
+        TrainingError: The loss stopped being a number.
+    """
+    if network.classes != data.classes:
+        raise DataError(
+            f"the network knows {len(network.classes)} classes, '{data.name}' has {len(data.classes)} or other names",
+            f"the first are {', '.join(network.classes[:3])} against {', '.join(data.classes[:3])}",
+            "inherit with the data's classes: germline inherit ... --data NAME",
+        )
+    return (run or Run()).fit(
+        name,
+        network,
+        objective or CrossEntropy(settings.label_smoothing),
+        data.train,
+        settings,
+        val=data.val,
+        augmentation=data.augmentation,
+    )
+
+
+def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int) -> Network:
+    """The network that `germline train` begins with: a folder as it is, a preset or timm ViT freshly initialised.
+
+    Raises:
+        UnknownNameError: There is neither.
+    """
+    if Path(model).is_dir() or ":" in model:
+        return load_network(model)
+    channels, side = data.train.images.shape[1:3]
+    spec = model_spec(model, image_size=side, channels=channels, classes=len(data.classes))
+    spec = spec.model_copy(update={"drop_path": settings.drop_path})
+    with seeded(generator(seed, "train", "initial weights")):
+        built = anatomy_of(spec).build(spec)
+    source = f"{model}, trained on {data.name} from random weights"
+    preprocess = Preprocess.of(data.train.images)
+    return Network(built, preprocess, data.classes, spec=spec, licence=data.licence, source=source)

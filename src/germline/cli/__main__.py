@@ -1,0 +1,5 @@
+"""`python -m germline.cli`."""
+
+from germline.cli import main
+
+main()

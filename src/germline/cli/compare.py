@@ -1,0 +1,55 @@
+"""`germline compare` and `report`: methods against controls, into one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from germline.cli.options import Overwrite, Quiet, Resume, Set
+
+
+def add(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.command()(compare)
+    app.command()(report)
+
+
+def compare(
+    recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file; see germline list recipes.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; runs/RECIPE by default.")] = None,
+    set_: Set = None,
+    workers: Annotated[int, typer.Option(help="Processes; 0 is one a core.")] = 0,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a comparison and write its report."""
+    run_recipe(recipe, out or Path("runs") / Path(recipe).stem, set_, workers, resume, overwrite, quiet)
+
+
+def run_recipe(
+    recipe: str, out: Path, changes: list[str] | None, workers: int, resume: bool, overwrite: bool, quiet: bool
+) -> None:
+    """Run a recipe to its report; `compare` and `demo` are this."""
+    from germline.config import load_recipe
+    from germline.files import check_output
+
+    loaded = load_recipe(recipe, changes or ())
+    check_output(out, resume=resume, overwrite=overwrite)
+    from germline.compare import Comparison, write_report
+
+    if overwrite and not resume:
+        import shutil
+
+        shutil.rmtree(out, ignore_errors=True)
+    Comparison(loaded, recipe, out, workers=workers, quiet=quiet).run()
+    print(write_report(out))
+
+
+def report(folder: Annotated[Path, typer.Argument(help="The output folder of a comparison.")]) -> None:
+    """Write the report of a comparison again, from its kept results."""
+    from germline.compare import write_report
+
+    print(write_report(folder))

@@ -1,0 +1,53 @@
+"""`germline condense`: from an ancestor to a learngene."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set
+
+
+def add(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command()(condense)
+
+
+def condense(
+    method: Annotated[str, typer.Option(help="See germline list methods.")],
+    data: Annotated[str, typer.Option(help="Pictures to condense on; for distillation alone they need no labels.")],
+    out: Out,
+    ancestor: Annotated[
+        str | None, typer.Option(help="A run folder, timm:NAME, hf-hub:NAME, or a file of weights with --model.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="timm name of the network that a file of weights belongs to.")] = None,
+    set_: Set = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "32-true",
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    logger: Logger = None,
+    quiet: Quiet = False,
+) -> None:
+    """Condense an ancestor into a learngene."""
+    from germline.cli.options import open_output, open_run, settings
+    from germline.registry import METHODS
+
+    chosen = settings(METHODS[method], set_)
+    work = open_output(out, resume=resume, overwrite=overwrite)
+    from germline.api import condense
+    from germline.data import data as find_data
+    from germline.network import load_network
+
+    source = find_data(data)
+    elder = None if ancestor is None else load_network(ancestor, model)
+    config = {"method": method, "ancestor": ancestor, "data": data, "seed": seed, "precision": precision}
+    config["settings"] = chosen.dump()
+    run = open_run(work, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
+    gene = condense(chosen, ancestor=elder, data=source, run=run)
+    if run.fabric.is_global_zero:
+        gene.save(out, overwrite=resume or overwrite)
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in gene.provenance.metrics.items())
+        print(f"{out}: {gene.bytes():,} bytes, grows {chosen.sizes(gene)}{'; ' + metrics if metrics else ''}")

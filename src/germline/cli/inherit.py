@@ -1,0 +1,51 @@
+"""`germline inherit`: from a learngene to a descendant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from germline.cli.options import Overwrite, Seed
+
+
+def add(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command()(inherit)
+
+
+def inherit(
+    gene: Annotated[str, typer.Argument(help="A gene folder or hf-hub:NAME.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write: a plain timm model.")],
+    size: Annotated[str, typer.Option(help="For example depth=6; empty is the gene's own.")] = "",
+    classes: Annotated[int | None, typer.Option(help="Number of new classes.")] = None,
+    data: Annotated[str | None, typer.Option(help="Take class names, channels and size from a data set.")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 or 3.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="In pixels.")] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Grow a descendant from a learngene."""
+    from germline.anatomy import Size
+    from germline.errors import SettingError
+    from germline.files import check_output
+    from germline.learngene import Learngene
+
+    if classes is not None and data is not None:
+        raise SettingError("--classes and --data together", "both name the label space", "give one of them")
+    wanted = Size.parse(size)
+    check_output(out, overwrite=overwrite)
+    loaded = Learngene.load(gene)
+    names: int | tuple[str, ...] | None = classes
+    if data is not None:
+        from germline.data import data as find_data
+
+        pictures = find_data(data).train
+        names = pictures.classes
+        channels, image_size = channels or pictures.images.shape[1], image_size or pictures.images.shape[2]
+    child = loaded.inherit(wanted, names, channels, image_size, seed)
+    child.save(out, overwrite=overwrite)
+    shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())
+    count = sum(parameter.numel() for parameter in child.model.parameters())
+    print(f"{out}: {count:,} parameters ({shares})")

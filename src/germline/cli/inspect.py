@@ -1,0 +1,79 @@
+"""`germline inspect`: what a gene holds, and what it can grow at what cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from germline.learngene import Learngene
+
+
+def add(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command()(inspect)
+
+
+def inspect(
+    gene: Annotated[str, typer.Argument(help="A gene folder or hf-hub:NAME.")],
+    size: Annotated[list[str] | None, typer.Option(help="A size to price; may be repeated.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Classes of the descendants; the gene's own by default.")] = None,
+) -> None:
+    """Print what a gene holds, what it can grow, at what size and cost."""
+    from rich.console import Console
+
+    from germline.learngene import Learngene
+
+    loaded = Learngene.load(gene)
+    console = Console()
+    console.print(_facts(loaded))
+    console.print(_sizes(loaded, size or _default_sizes(loaded), classes))
+
+
+def _facts(gene: Learngene) -> Table:
+    from rich.table import Table
+
+    origin = gene.provenance
+    table = Table(show_header=False, box=None)
+    rows = {
+        "method": gene.method,
+        "anatomy": gene.anatomy,
+        "ancestor": f"{origin.ancestor} (licence: {origin.ancestor_licence})",
+        "condensed on": f"{origin.data} (licence: {origin.data_licence})",
+        "grows": gene.bound_method().sizes(gene),
+        "head": "none" if gene.classes is None else f"{len(gene.classes)} classes: {', '.join(gene.classes[:6])} ...",
+        "pictures": f"{gene.preprocess.channels} x {gene.preprocess.image_size} x {gene.preprocess.image_size}",
+        "holds": f"{len(gene.tensors)} tensors, {sum(t.numel() for t in gene.tensors.values()):,} elements, "
+        f"{gene.bytes():,} bytes",
+        **{name: f"{value:.4f}" for name, value in origin.metrics.items()},
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _default_sizes(gene: Learngene) -> list[str]:
+    depth = gene.spec.model_dump().get("depth")
+    return [""] if depth is None else [f"depth={d}" for d in sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})]
+
+
+def _sizes(gene: Learngene, sizes: list[str], classes: int | None) -> Table:
+    from rich.table import Table
+
+    from germline.anatomy import Size
+    from germline.registry import anatomy_of
+
+    table = Table("size", "parameters", "MFLOP a picture", "bytes", "share by origin")
+    for text in sizes:
+        child = gene.inherit(Size.parse(text), classes)
+        spec = child.network.spec
+        assert spec is not None  # noqa: S101 - a grown network always has one
+        count = sum(parameter.numel() for parameter in child.model.parameters())
+        stored = sum(tensor.numel() * tensor.element_size() for tensor in child.model.state_dict().values())
+        shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())
+        flops = anatomy_of(spec).flops(spec) / 1e6
+        table.add_row(text or "the gene's own", f"{count:,}", f"{flops:,.1f}", f"{stored:,}", shares)
+    return table

@@ -1,0 +1,62 @@
+"""`germline list`, `show` and `check`: what there is, and what a recipe would cost."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from germline.cli.options import Set
+
+KINDS = ("methods", "models", "data", "recipes")
+
+
+def add(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.command("list")(list_)
+    app.command()(show)
+    app.command()(check)
+
+
+def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
+    """List methods, models, data or recipes."""
+    from germline.errors import UnknownNameError
+
+    if kind not in KINDS:
+        raise UnknownNameError.of("kind", kind, KINDS)
+    for name, text in _entries(kind).items():
+        print(f"{name:24} {text}")
+
+
+def _entries(kind: str) -> dict[str, str]:
+    if kind == "recipes":
+        from germline.config import load_recipe, packaged_recipes
+
+        return {name: load_recipe(name).title for name in packaged_recipes()}
+    if kind == "models":
+        from germline.registry import MODELS
+
+        sizes = {name: ", ".join(f"{k}={v}" for k, v in size.items()) for name, size in MODELS.items()}
+        return {**sizes, "vit_*, deit_*": "any plain ViT of timm"}
+    if kind == "methods":
+        from germline.registry import METHODS
+
+        return {name: f"{METHODS[name].__doc__ or ''}".splitlines()[0] + f" [{METHODS[name].paper}]" for name in METHODS}
+    from germline.data import known_data
+
+    return known_data()
+
+
+def show(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file.")]) -> None:
+    """Print a recipe, to read or to copy."""
+    from germline.config import recipe_text
+
+    print(recipe_text(recipe), end="")
+
+
+def check(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file.")], set_: Set = None) -> None:
+    """Check a recipe and price it; nothing is trained."""
+    from germline.compare.price import price
+    from germline.config import load_recipe
+
+    print(price(load_recipe(recipe, set_ or ())))

@@ -1,0 +1,46 @@
+"""`germline train`: the phase called accumulate, and the training of descendants."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set
+
+
+def add(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command()(train)
+
+
+def train(
+    model: Annotated[str, typer.Option(help="A preset (vit_pico), a timm ViT name, or a model folder.")],
+    data: Annotated[str, typer.Option(help="For example glyphs/base, fashion-mnist, folder:/photos.")],
+    out: Out,
+    set_: Set = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "32-true",
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    logger: Logger = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network on a data set; the output is a plain timm folder."""
+    from germline.cli.options import open_output, open_run, settings
+    from germline.training import TrainSettings
+
+    chosen = settings(TrainSettings, set_)
+    work = open_output(out, resume=resume, overwrite=overwrite)
+    from germline.api import start_network, train
+    from germline.data import data as find_data
+
+    source = find_data(data)
+    network = start_network(model, source, chosen, seed)
+    config = {"model": model, "data": data, "seed": seed, "precision": precision, "settings": chosen.model_dump()}
+    run = open_run(work, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
+    result = train(network, source, chosen, run=run)
+    if run.fabric.is_global_zero:
+        network.save(out, overwrite=resume or overwrite)
+        print(f"{out}: accuracy {result.accuracy:.4f} on validation after {result.steps} steps ({result.seconds:.0f} s)")

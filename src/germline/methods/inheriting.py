@@ -1,0 +1,67 @@
+"""Putting a descendant together: what all methods that inherit tensors share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from germline.anatomy import Anatomy, Target, tensor_sizes
+from germline.learngene import Descendant, Learngene
+from germline.ledger import Ledger, Origin
+from germline.network import Network, load_strict
+from germline.randomness import seeded
+from germline.registry import anatomy_of
+
+
+def descend(
+    gene: Learngene,
+    target: Target,
+    *,
+    frame: Mapping[str, Tensor],
+    blocks: Mapping[str, tuple[Tensor, Origin]],
+    generator: torch.Generator,
+) -> Descendant:
+    """Build the target from a frame and blocks.
+
+    Args:
+        gene: Where they come from.
+        target: What to grow.
+        frame: Stem, norm and head under the names that they have in a whole network; adapted to the target's channels
+            and picture size; the head is kept where the class names are equal and fresh otherwise.
+        blocks: Block tensors by full name, each with its origin.
+        generator: Draws a fresh head.
+
+    Raises:
+        LedgerError: An element is not accounted for.
+    """
+    anatomy: Anatomy[Any] = anatomy_of(target.spec)
+    ledger, parts = Ledger(), anatomy.parts(target.spec)
+    kept = {name: frame[name] for name in (*parts.stem, *parts.norm)}
+    tensors = anatomy.adapt(kept, gene.spec, target.spec, ledger)
+    for name, (tensor, origin) in blocks.items():
+        tensors[name] = tensor.clone()
+        ledger.add(name, origin, tensor.numel())
+    same_labels = gene.classes == target.classes
+    head = frame if same_labels else _fresh_frame(anatomy, target, generator)
+    for name in parts.head:
+        tensors[name] = head[name].clone()
+        ledger.add(name, "copied" if same_labels else "fresh", tensors[name].numel())
+    with torch.device("meta"):
+        model = anatomy.build(target.spec)
+    load_strict(model, tensors, "the gene", assign=True)
+    ledger.check(tensor_sizes(model), fresh_allowed=parts.head)
+    origin_of_gene = gene.provenance
+    source = f"grown by {gene.method} from {origin_of_gene.ancestor}, condensed on {origin_of_gene.data}"
+    licence = origin_of_gene.ancestor_licence
+    network = Network(
+        model.eval(), target.preprocess, target.classes, spec=target.spec, licence=licence, source=source
+    )
+    return Descendant(network, ledger)
+
+
+def _fresh_frame(anatomy: Anatomy[Any], target: Target, generator: torch.Generator) -> dict[str, Tensor]:
+    with seeded(generator):
+        return dict(anatomy.frame(target.spec).state_dict())

@@ -1,0 +1,33 @@
+"""The size language."""
+
+import pytest
+
+from germline.anatomy import Size
+from germline.errors import SettingError
+
+
+def test_text_and_keywords_say_the_same():
+    size = Size.parse("depth=6, width=96")
+    assert size == Size(depth=6, width=96)
+    assert dict(size) == {"depth": 6, "width": 96}
+    assert str(size) == "depth=6,width=96"
+    assert hash(size) == hash(Size(depth=6, width=96))
+    assert len(Size.parse("")) == 0
+
+
+@pytest.mark.parametrize("text", ["depth", "depth=", "depth=x", "depth=1.5", "6"])
+def test_what_is_not_key_and_number_is_refused(text):
+    with pytest.raises(SettingError, match="is not key=number"):
+        Size.parse(text)
+
+
+@pytest.mark.parametrize("text", ["depth=0", "depth=-2"])
+def test_less_than_one_is_refused(text):
+    with pytest.raises(SettingError, match="at least 1"):
+        Size.parse(text)
+
+
+@pytest.mark.parametrize("value", [1.5, True, "6"])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(SettingError, match="whole numbers"):
+        Size(depth=value)

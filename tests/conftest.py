@@ -1,0 +1,63 @@
+"""Small real things that many tests share: pictures, a trained ancestor, a gene condensed from it."""
+
+import pytest
+import torch
+
+from germline.anatomy import Preprocess, VitSpec
+from germline.data import data
+from germline.methods.tleg import TLEG
+from germline.network import Network
+from germline.randomness import generator, seeded
+from germline.registry import anatomy_of
+from germline.training import CrossEntropy, Run, TrainSettings
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def pico():
+    """120 handwritten digits to train on and 50 to look at, grey, 32x32."""
+    digits = data("digits")
+    return data(
+        digits.train.per_class(12, generator(0, "pico")),
+        val=digits.val.per_class(5, generator(0, "pico")),
+        classes=digits.classes,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_network(pico):
+    """Builds an untrained network that fits the pico pictures."""
+
+    def make(classes=None, seed=0, **changes):
+        names = pico.classes if classes is None else tuple(classes)
+        fields = {"image_size": 32, "channels": 1, "depth": 2, "width": 16, "heads": 2, "patch_size": 8, **changes}
+        spec = VitSpec(classes=len(names), **fields)
+        with seeded(generator(seed, "network")):
+            model = anatomy_of(spec).build(spec)
+        preprocess = Preprocess.of(pico.train.images).adapted(spec.channels, spec.image_size)
+        return Network(model.eval(), preprocess, names, spec=spec, licence="mit", source="a test")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ancestor(pico, make_network):
+    """A trained network of 2 blocks of width 16."""
+    network = make_network()
+    settings = TrainSettings(steps=60, batch_size=40, lr=3e-3)
+    Run(device="cpu", quiet=True).fit("ancestor", network, CrossEntropy(), pico.train, settings)
+    return network
+
+
+@pytest.fixture(scope="session")
+def gene(pico, ancestor):
+    """A TLEG gene of width 16, condensed in a network of 4 blocks."""
+    method = TLEG(depth=4, steps=12, batch_size=40, lr=3e-3)
+    return method.condense(ancestor, pico, Run(device="cpu", quiet=True))
+
+
+@pytest.fixture(scope="session")
+def pixels(pico):
+    """Eight pictures as the loaders give them: float32 in [0, 1]."""
+    return pico.val.images[::7][:8].float() / 255

@@ -1,0 +1,70 @@
+"""Names and what they stand for."""
+
+import pytest
+
+from germline.anatomy import VIT, Spec
+from germline.errors import ArtefactError, SettingError, UnknownNameError
+from germline.methods.base import Method
+from germline.registry import ANATOMIES, DATA, METHODS, MODELS, Registry, anatomy_of, model_spec
+
+
+def test_every_registered_name_resolves():
+    assert all(issubclass(METHODS[name], Method) and METHODS[name].name == name for name in METHODS)
+    assert all(ANATOMIES[name].name == name for name in ANATOMIES)
+    assert all(callable(DATA[name]) for name in DATA)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"unknown method 'tlge'. Did you mean tleg\?"):
+        METHODS["tlge"]
+    assert "tlge" not in METHODS
+
+
+def test_a_place_is_not_imported_before_it_is_asked_for():
+    registry = Registry("thing", {"gone": "germline.no_such_module:THING"})
+    assert list(registry) == ["gone"]
+    with pytest.raises(ModuleNotFoundError):
+        registry["gone"]
+
+
+def test_an_entry_point_may_not_take_our_name(monkeypatch):
+    class Point:
+        name, value = "tleg", "elsewhere:TLEG"
+
+    monkeypatch.setattr("germline.registry.entry_points", lambda group: [Point])
+    with pytest.raises(SettingError, match="'tleg' is registered twice"):
+        METHODS["tleg"]
+
+
+def test_an_entry_point_is_found(monkeypatch):
+    class Point:
+        name, value = "mine", "germline.methods.tleg:TLEG"
+
+    monkeypatch.setattr("germline.registry.entry_points", lambda group: [Point])
+    assert METHODS["mine"].name == "tleg"
+
+
+def test_a_spec_of_no_anatomy_is_refused():
+    with pytest.raises(UnknownNameError, match="unknown anatomy 'Spec'"):
+        anatomy_of(Spec(image_size=8, channels=1, classes=2))
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_preset_takes_pictures_and_labels(name):
+    spec = model_spec(name, image_size=32, channels=1, classes=7)
+    assert {**spec.model_dump(), **MODELS[name]} == spec.model_dump()
+    assert (spec.image_size, spec.channels, spec.classes) == (32, 1, 7)
+    assert anatomy_of(spec) is VIT
+
+
+def test_a_timm_name_gives_its_own_form():
+    spec = model_spec("deit_tiny_patch16_224", image_size=64, channels=1, classes=5)
+    assert (spec.depth, spec.width, spec.heads, spec.patch_size, spec.class_token) == (12, 192, 3, 16, True)
+    assert (spec.image_size, spec.channels, spec.classes, spec.global_pool) == (64, 1, 5, "token")
+
+
+def test_unknown_and_foreign_models_are_refused():
+    with pytest.raises(UnknownNameError, match="vit_pico"):
+        model_spec("vit_pica", image_size=32, channels=1, classes=5)
+    with pytest.raises(ArtefactError, match="a ResNet is not a plain timm VisionTransformer"):
+        model_spec("resnet18", image_size=32, channels=1, classes=5)
