@@ -45,7 +45,7 @@ def make_network(pico):
 def ancestor(pico, make_network):
     """A trained network of 2 blocks of width 16."""
     network = make_network()
-    settings = TrainSettings(steps=60, batch_size=40, lr=3e-3)
+    settings = TrainSettings(steps=150, batch_size=40, lr=1e-2)
     Run(device="cpu", quiet=True).fit("ancestor", network, CrossEntropy(), pico.train, settings)
     return network
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from germline.anatomy import Preprocess
+from germline.anatomy import Preprocess, Size
 from germline.data import DataSet
 from germline.data import data as find_data
 from germline.errors import DataError
@@ -98,8 +98,17 @@ def train(
     )
 
 
-def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int) -> Network:
+def start_network(
+    model: str, data: DataSet, settings: TrainSettings, seed: int, size: Size | None = None
+) -> Network:
     """The network that `germline train` begins with: a folder as it is, a preset or timm ViT freshly initialised.
+
+    Args:
+        model: A folder, a name that `load_network` takes, a preset or a timm ViT's name.
+        data: Gives the label space, channels and picture size of a fresh network.
+        settings: Gives its dropped paths.
+        seed: Draws its weights.
+        size: Where it differs from the model's own.
 
     Raises:
         UnknownNameError: There is neither.
@@ -108,6 +117,7 @@ def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int)
         return load_network(model)
     channels, side = data.train.images.shape[1:3]
     spec = model_spec(model, image_size=side, channels=channels, classes=len(data.classes))
+    spec = anatomy_of(spec).resize(spec, size or Size())
     spec = spec.model_copy(update={"drop_path": settings.drop_path})
     with seeded(generator(seed, "train", "initial weights")):
         built = anatomy_of(spec).build(spec)

@@ -100,7 +100,6 @@ ODD = {
     "gated mlp": {"mlp_layer": timm.layers.SwiGLU},
     "scaled attention norm": {"scale_attn_norm": True},
     "no final norm": {"final_norm": False},
-    "dynamic size": {"dynamic_img_size": True},
 }
 
 

@@ -74,20 +74,22 @@ class TLEG(Method, TrainSettings):
             DataError: The ancestor's label space is not the data's.
         """
         teacher = self._check_ancestor(ancestor, data)
-        classes = ancestor.classes if ancestor is not None else data.classes
+        classes = teacher.classes if teacher is not None else data.classes
         spec = self._auxiliary_spec(ancestor, data, classes)
         anatomy = anatomy_of(spec)
         segments = self._segments(spec)
         with seeded(generator(run.seed, "tleg", "auxiliary")):
             auxiliary = ExpandedNetwork(anatomy, spec, segments, self.grid, slopes=self.slopes)
-        network = Network(auxiliary, Preprocess.of(data.train.images, spec.image_size), classes)
+        preprocess = Preprocess.of(data.train.images).adapted(spec.channels, spec.image_size)
+        network = Network(auxiliary, preprocess, classes)
         result = run.fit(
             "auxiliary",
             network,
             self._objective(teacher),
             data.train,
             self,
-            val=data.val if data.train.labels is not None else None,
+            # Pictures of other classes can be distilled; their labels mean nothing to this head.
+            val=data.val if data.train.labels is not None and data.classes == classes else None,
             augmentation=data.augmentation,
             decays={} if self.slope_weight_decay is None else {"slope": self.slope_weight_decay},
         )

@@ -72,7 +72,7 @@ class Distillation(Objective):
             raise SettingError(f"alpha={alpha}, temperature={temperature}", "alpha is in [0, 1], temperature above 0")
         # In a tuple, so that the teacher is no part of this module: not trained, not saved.
         self._teacher = (teacher,)
-        teacher.model.eval().requires_grad_(requires_grad=False)
+        teacher.model.eval()
         self.kind, self.alpha, self.temperature = kind, alpha, temperature
         self.reduction, self.label_smoothing = reduction, label_smoothing
 

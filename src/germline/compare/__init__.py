@@ -1,0 +1,6 @@
+"""Comparisons: methods against controls, their statistics and the one report."""
+
+from germline.compare.report import write_report
+from germline.compare.runner import Comparison
+
+__all__ = ["Comparison", "write_report"]

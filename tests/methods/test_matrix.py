@@ -1,0 +1,106 @@
+"""Every registered method on every anatomy that it names, from condensing to a descendant that timm loads and trains."""
+
+import pytest
+import timm
+import torch
+
+from germline.anatomy import Size, tensor_sizes
+from germline.errors import SettingError
+from germline.learngene import Learngene
+from germline.methods.base import Method
+from germline.network import load_network
+from germline.registry import ANATOMIES, METHODS
+from germline.training import CrossEntropy, Run, TrainSettings
+
+MATRIX = [(method, anatomy) for method in METHODS for anatomy in ANATOMIES if anatomy in METHODS[method].anatomies]
+SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 40}
+# Sizes to try, by anatomy; a gene that refuses one must do so by a clear error. A new anatomy adds its row.
+SIZES = {"vit": (Size(), Size(depth=1), Size(depth=3), Size(depth=6))}
+
+
+def shortest(method: type[Method]) -> Method:
+    return method(**{key: value for key, value in SHORT.items() if key in method.model_fields})
+
+
+@pytest.fixture(scope="module")
+def condensed(ancestor, gene, pico, tmp_path_factory):
+    """The method, and its gene as read back from disk; a method without a gene borrows one for its form."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            method = shortest(METHODS[name])
+            teacher = None if method.ancestor == "none" else ancestor
+            try:
+                fresh = method.condense(teacher, pico, Run(device="cpu", quiet=True))
+            except SettingError as error:
+                assert "has no gene" in str(error)  # noqa: PT017 - a control is told by what it says
+                fresh = None
+            if fresh is not None:
+                folder = tmp_path_factory.mktemp(name) / "gene"
+                fresh.save(folder)
+                loaded = Learngene.load(folder)
+                assert all(torch.equal(value, loaded.tensors[key]) for key, value in fresh.tensors.items())
+                fresh = loaded
+            made[name] = method, fresh
+        return made[name]
+
+    return get
+
+
+def grow(method, own, borrowed, size, classes):
+    if own is not None:
+        return own.inherit(size=size, classes=classes)
+    target = borrowed.target(size, classes)
+    return method.inherit(None, target, torch.Generator().manual_seed(0))
+
+
+def test_the_matrix_is_not_empty():
+    assert {method for method, _ in MATRIX} == set(METHODS)
+
+
+@pytest.mark.parametrize(("name", "anatomy"), MATRIX)
+def test_a_method_from_condense_to_a_trained_descendant(name, anatomy, condensed, gene, pico, pixels, tmp_path):
+    method, own = condensed(name)
+    if own is not None:
+        assert (own.method, own.anatomy) == (name, anatomy)
+        assert own.bound_method() == method
+        assert own.bound_method().sizes(own)
+    grown = 0
+    for index, size in enumerate(SIZES[anatomy]):
+        classes = 3 if index % 2 else None
+        try:
+            child = grow(method, own, gene, size, classes)
+        except SettingError as error:
+            assert "cannot grow" in str(error)  # noqa: PT017 - which sizes are refused is the method's to say
+            continue
+        grown += 1
+        sizes = tensor_sizes(child.model)
+        assert {key: count.total() for key, count in child.ledger.entries.items()} == sizes
+        assert sum(child.ledger.totals().values()) == sum(sizes.values())
+        folder = tmp_path / f"child-{index}"
+        child.save(folder)
+        with torch.no_grad():
+            expected = child.network.logits(pixels)
+            outside = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+            assert torch.equal(outside(child.network.preprocess(pixels)), expected)
+            assert torch.equal(load_network(folder).logits(pixels), expected)
+        assert expected.shape == (8, 3 if classes else 10)
+    assert grown >= 1
+
+
+@pytest.mark.parametrize(("name", "anatomy"), MATRIX)
+def test_a_descendant_of_it_trains(name, anatomy, condensed, gene, pico):
+    method, own = condensed(name)
+    child = grow(method, own, gene, Size(), None)
+    before = {key: value.clone() for key, value in child.model.state_dict().items()}
+    objective = (None if own is None else method.objective(own, child)) or CrossEntropy()
+    result = Run(device="cpu", quiet=True).fit(
+        "child", child.network, objective, pico.train, TrainSettings(steps=2, batch_size=40), val=pico.val
+    )
+    assert result.losses[-1][1] > 0
+    assert 0 <= result.accuracy <= 1
+    assert not [key for key, value in child.model.state_dict().items() if torch.equal(value, before[key])]
+    if own is not None:  # training a descendant leaves the gene as it was
+        again = own.inherit()
+        assert all(torch.equal(value, before[key]) for key, value in again.model.state_dict().items())

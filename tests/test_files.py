@@ -1,0 +1,171 @@
+"""Whole or not at all; and nothing is read that is not what it claims to be."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from germline.errors import ArtefactError, OutputError
+from germline.files import (
+    atomic_folder,
+    check_output,
+    read_json,
+    read_tensors,
+    tensor_hash,
+    write_json,
+    write_tensors,
+    write_text,
+)
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2], dtype=torch.int64)}
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def fill(folder, text):
+    with atomic_folder(folder) as fresh:
+        (fresh / "file").write_text(text)
+
+
+def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
+    fill(tmp_path / "deep" / "out", "old")
+    (tmp_path / "deep" / "out" / "stale").touch()
+    fill(tmp_path / "deep" / "out", "new")
+    assert contents(tmp_path) == {"deep/out/file": b"new"}
+    assert os.listdir(tmp_path / "deep") == ["out"]
+
+
+def test_an_exception_inside_leaves_the_old_folder_and_no_litter(tmp_path):
+    fill(tmp_path / "out", "old")
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "out") as fresh:
+        (fresh / "file").write_text("new")
+        1 / 0  # noqa: B018
+    assert contents(tmp_path) == {"out/file": b"old"}
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_full_disk_inside_leaves_the_old_folder_and_no_litter(tmp_path):
+    fill(tmp_path / "out", "old")
+    with pytest.raises(OutputError, match="No space left on device"), atomic_folder(tmp_path / "out"):
+        raise OSError(28, "No space left on device")
+    assert contents(tmp_path) == {"out/file": b"old"}
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
+    fill(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def refuse(self, target):
+        if self.suffix == ".part":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutputError, match="Input/output error"):
+        fill(tmp_path / "out", "new")
+    assert contents(tmp_path) == {"out/file": b"old"}
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_place_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        check_output(tmp_path / "file" / "out")
+    with pytest.raises(OutputError, match="cannot write"):
+        fill(tmp_path / "file" / "out", "x")
+
+
+def test_output_folders_are_not_overwritten_unasked(tmp_path):
+    fill(tmp_path / "out", "old")
+    with pytest.raises(OutputError, match="is not empty"):
+        check_output(tmp_path / "out")
+    check_output(tmp_path / "out", overwrite=True)
+    check_output(tmp_path / "out", resume=True)
+    (tmp_path / "empty").mkdir()
+    check_output(tmp_path / "empty")
+    check_output(tmp_path / "not" / "yet" / "there")
+    assert not (tmp_path / "not").exists()
+    with pytest.raises(OutputError, match="is a file"):
+        check_output(tmp_path / "out" / "file", overwrite=True)
+
+
+def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    write_text(tmp_path / "a" / "x.txt", "old")
+
+    def fail(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match=r"x\.txt'. No space left"):
+        write_text(tmp_path / "a" / "x.txt", "new")
+    assert contents(tmp_path) == {"a/x.txt": b"old"}
+
+
+def test_json_round_trip_and_what_is_not_json(tmp_path):
+    write_json(tmp_path / "x.json", {"a": [1, "ä"]})
+    assert read_json(tmp_path / "x.json") == {"a": [1, "ä"]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert read_json(tmp_path / "x.json") == {"a": [1, "ä"]}
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ArtefactError, match=r"bad\.json' is not valid JSON"):
+        read_json(tmp_path / "bad.json")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ArtefactError, match=r"bytes\.json' is not valid JSON"):
+        read_json(tmp_path / "bytes.json")
+    with pytest.raises(ArtefactError, match=r"cannot read '.*gone\.json'"):
+        read_json(tmp_path / "gone.json")
+
+
+def test_tensors_round_trip_bitwise_whatever_their_layout(tmp_path):
+    tensors = {**TENSORS, "t": TENSORS["a"].t(), "h": torch.rand(3).to(torch.bfloat16), "scalar": torch.tensor(2.5)}
+    write_tensors(tmp_path / "x.safetensors", tensors)
+    found = read_tensors(tmp_path / "x.safetensors")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in tensors.items())
+
+
+def test_tensor_hash_is_that_of_the_bytes_in_row_order():
+    assert tensor_hash(torch.zeros(4)) == "374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb"
+    square = torch.arange(9.0).reshape(3, 3)
+    assert tensor_hash(square.t()) == tensor_hash(square.t().contiguous()) != tensor_hash(square)
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    (tmp_path / "plain.safetensors").write_bytes(pickle.dumps(Trap()))
+    torch.save({"a": Trap()}, tmp_path / "zip.safetensors")
+    for name in ("plain", "zip"):
+        with pytest.raises(ArtefactError, match=rf"{name}\.safetensors' is a pickle"):
+            read_tensors(tmp_path / f"{name}.safetensors")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("first", [b"\x80", b"PK"])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path, first):
+    path = tmp_path / "x.safetensors"
+    length = {b"\x80": 0x280, b"PK": 0x4B50}[first]  # the first bytes of the file are the header's length
+    tensor = torch.arange(4.0)
+    header = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).ljust(length).encode()
+    path.write_bytes(length.to_bytes(8, "little") + header + tensor.numpy().tobytes())
+    assert path.read_bytes().startswith(first)
+    assert torch.equal(read_tensors(path)["a"], tensor)
+
+
+def test_what_is_damaged_or_missing_is_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    for text in (b"", b"abc", b"not safetensors at all"):
+        path.write_bytes(text)
+        with pytest.raises(ArtefactError, match=r"x\.safetensors' is damaged or not safetensors"):
+            read_tensors(path)
+    with pytest.raises(ArtefactError, match=r"cannot read '.*gone\.safetensors'"):
+        read_tensors(tmp_path / "gone.safetensors")

@@ -1,0 +1,324 @@
+"""The artefact on disk: what is written is read back to the bit, and what is damaged is refused by name."""
+
+import json
+import os
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+
+from germline.anatomy import Size
+from germline.errors import ArtefactError, GermlineError, OutputError, SettingError
+from germline.files import write_tensors
+from germline.learngene import CARD, FORMAT, MANIFEST, TENSORS, Learngene
+
+
+@pytest.fixture
+def folder(gene, tmp_path):
+    gene.save(tmp_path / "gene")
+    return tmp_path / "gene"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refused(folder, file):
+    """Loading fails with an ArtefactError that names the file, and touches nothing."""
+    before = contents(folder)
+    with pytest.raises(ArtefactError) as caught:
+        Learngene.load(folder)
+    assert str(folder / file) in str(caught.value)
+    assert contents(folder) == before
+    return str(caught.value)
+
+
+def change(folder, **changes):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, **changes}))
+    return manifest
+
+
+def test_round_trip_is_bitwise(gene, folder):
+    found = Learngene.load(folder)
+    assert found.tensors.keys() == gene.tensors.keys()
+    assert all(torch.equal(value, found.tensors[name]) for name, value in gene.tensors.items())
+    assert replace(found, tensors={}) == replace(gene, tensors={}, settings=found.settings)
+    assert found.bound_method() == gene.bound_method()
+    assert sorted(os.listdir(folder)) == sorted([CARD, MANIFEST, TENSORS])
+
+
+def test_saving_twice_writes_the_same_bytes(folder, tmp_path):
+    Learngene.load(folder).save(tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(folder)
+
+
+def test_a_loaded_gene_grows_what_the_made_one_grows(gene, folder, pixels):
+    with torch.no_grad():
+        ours = gene.inherit(size=Size(depth=5), classes=3, seed=4).network.logits(pixels)
+        theirs = Learngene.load(folder).inherit(size=Size(depth=5), classes=3, seed=4).network.logits(pixels)
+    assert torch.equal(ours, theirs)
+
+
+def test_saving_over_the_folder_it_was_loaded_from(gene, folder):
+    before = contents(folder)
+    loaded = Learngene.load(folder)
+    with pytest.raises(OutputError, match="is not empty"):
+        loaded.save(folder)
+    loaded.save(folder, overwrite=True)
+    assert contents(folder) == before
+    assert all(torch.equal(value, loaded.tensors[name]) for name, value in gene.tensors.items())
+    assert os.listdir(folder.parent) == ["gene"]
+
+
+def test_the_manifest_says_what_the_gene_is(gene, folder):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert (manifest["format"], manifest["method"], manifest["anatomy"]) == (FORMAT, "tleg", "vit")
+    assert manifest["spec"]["depth"] == 4
+    assert manifest["grows"] == "depth=1 or more, at width=16,heads=2"
+    assert manifest["classes"] == [str(digit) for digit in range(10)]
+    facts = manifest["tensors"]["offset.0.mlp.fc1.weight"]
+    assert (facts["shape"], facts["dtype"], len(facts["sha256"])) == ([64, 16], "float32", 64)
+    card = (folder / CARD).read_text()
+    assert card.startswith("---\nlicense: mit\n")
+    assert f"{gene.bytes():,} bytes" in card
+
+
+def test_a_gene_without_a_head_asks_for_classes(gene, tmp_path):
+    bare = replace(gene, classes=None, tensors={k: v for k, v in gene.tensors.items() if "head" not in k})
+    bare.save(tmp_path / "bare")
+    found = Learngene.load(tmp_path / "bare")
+    with pytest.raises(SettingError, match="this gene holds no head"):
+        found.inherit()
+    child = found.inherit(classes=("a", "b"))
+    assert child.ledger.totals()["fresh"] == 2 * 16 + 2
+
+
+def test_a_truncated_file_is_refused_at_any_length(folder):
+    whole = (folder / TENSORS).read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    lengths = {0, 1, 7, 8, 9, header - 1, header, header + 1, len(whole) - 1, len(whole) - 4}
+    lengths |= {len(whole) * part // 10 for part in range(1, 10)}
+    assert len(lengths) >= 16
+    for length in lengths:
+        (folder / TENSORS).write_bytes(whole[:length])
+        refused(folder, TENSORS)
+
+
+def test_a_flipped_bit_is_refused_wherever_it_is(folder):
+    whole = (folder / TENSORS).read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    places = [0, 1, 7, 8, 20, header // 2, header, header + 1, (header + len(whole)) // 2, len(whole) - 1]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        (folder / TENSORS).write_bytes(damaged)
+        refused(folder, TENSORS)
+
+
+def test_bytes_added_at_the_end_are_refused(folder):
+    with (folder / TENSORS).open("ab") as stream:
+        stream.write(b"\0\0\0\0")
+    refused(folder, TENSORS)
+
+
+@pytest.mark.parametrize("kind", ["missing", "extra", "shape", "type", "value", "swapped"])
+def test_tensors_that_are_not_the_manifest_s_are_refused(gene, folder, kind):
+    tensors = dict(gene.tensors)
+    name, other = "offset.0.mlp.fc1.weight", "slope.0.mlp.fc1.weight"
+    if kind == "missing":
+        del tensors[name]
+    elif kind == "extra":
+        tensors["more"] = torch.zeros(1)
+    elif kind == "shape":
+        tensors[name] = tensors[name].t().contiguous()
+    elif kind == "type":
+        tensors[name] = tensors[name].double()
+    elif kind == "value":
+        tensors[name] = tensors[name] + 1
+    else:
+        tensors[name], tensors[other] = tensors[other], tensors[name]
+    write_tensors(folder / TENSORS, tensors)
+    message = refused(folder, TENSORS)
+    assert ("more" if kind == "extra" else name) in message
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(gene, tmp_path, value):
+    tensors = dict(gene.tensors)
+    tensors["frame.norm.bias"] = torch.full((16,), value)
+    replace(gene, tensors=tensors).save(tmp_path / "wild")
+    assert "'frame.norm.bias'" in refused(tmp_path / "wild", TENSORS)
+
+
+def test_a_pickle_in_its_place_is_refused_and_not_run(gene, folder, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    for write in (lambda path: path.write_bytes(pickle.dumps(Trap())), lambda path: torch.save(Trap(), path)):
+        write(folder / TENSORS)
+        assert "is a pickle" in refused(folder, TENSORS)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_newer_format_says_to_upgrade(folder):
+    change(folder, format=FORMAT + 1)
+    assert "pip install --upgrade germline" in refused(folder, MANIFEST)
+
+
+@pytest.mark.parametrize("value", [None, "1", 0, -1, True, 1.5, [1]])
+def test_a_format_that_is_none_is_refused(folder, value):
+    change(folder, format=value)
+    refused(folder, MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "field", ["format", "method", "settings", "anatomy", "spec", "classes", "preprocess", "provenance", "tensors"]
+)
+def test_a_missing_field_is_refused(folder, field):
+    manifest = change(folder)
+    del manifest[field]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    refused(folder, MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("field", "key"), [("settings", "steps"), ("spec", "depth"), ("preprocess", "std"), ("provenance", "metrics")]
+)
+def test_an_unknown_or_wrong_entry_of_a_field_is_refused(folder, field, key):
+    manifest = change(folder)
+    for value in ({**manifest[field], "no_such_entry": 1}, {**manifest[field], key: "nonsense"}, None, [1]):
+        change(folder, **{field: value})
+        refused(folder, MANIFEST)
+
+
+@pytest.mark.parametrize("field", ["method", "anatomy"])
+@pytest.mark.parametrize("value", ["no_such_thing", 3, None, [1]])
+def test_a_method_or_anatomy_that_is_not_here_is_refused(folder, field, value):
+    change(folder, **{field: value})
+    refused(folder, MANIFEST)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "null", '"x"', "{", "{}"])
+def test_a_manifest_that_is_none_is_refused(folder, text):
+    (folder / MANIFEST).write_text(text)
+    refused(folder, MANIFEST)
+
+
+def test_a_spec_that_cannot_be_built_is_refused(folder):
+    manifest = change(folder)
+    for wrong in ({"depth": 0}, {"heads": 3}, {"image_size": 30}):
+        change(folder, spec={**manifest["spec"], **wrong})
+        refused(folder, MANIFEST)
+
+
+def test_missing_places_and_files_are_named(folder, tmp_path):
+    with pytest.raises(ArtefactError, match="no learngene at '.*nowhere'"):
+        Learngene.load(tmp_path / "nowhere")
+    (folder / TENSORS).unlink()
+    refused(folder, TENSORS)
+    (folder / MANIFEST).unlink()
+    with pytest.raises(ArtefactError, match=r"cannot read '.*learngene\.json'"):
+        Learngene.load(folder)
+
+
+def test_a_disk_that_refuses_leaves_the_old_gene(gene, folder, monkeypatch):
+    before = contents(folder)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("germline.learngene.write_tensors", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        gene.save(folder, overwrite=True)
+    assert contents(folder) == before
+    assert os.listdir(folder.parent) == ["gene"]
+
+
+def test_a_descendant_s_folder_holds_its_ledger(gene, tmp_path):
+    child = gene.inherit(size=Size(depth=3), classes=3, seed=7)
+    child.save(tmp_path / "child")
+    facts = json.loads((tmp_path / "child" / "descendant.json").read_text())
+    assert facts["origins"] == child.ledger.totals()
+    assert facts["gene"]["seed"] == 7
+    assert facts["gene"]["method"] == "tleg"
+    assert sum(sum(row.values()) for row in facts["ledger"].values()) == sum(facts["origins"].values())
+
+
+class Hub:
+    """A hub that is a folder."""
+
+    def __init__(self, root):
+        self.root = root
+        self.tokens = []
+
+    def api(self, token=None):
+        self.tokens.append(token)
+        return self
+
+    def create_repo(self, name, exist_ok=False):
+        (self.root / name).mkdir(parents=True, exist_ok=exist_ok)
+
+    def upload_folder(self, *, repo_id, folder_path, commit_message=None):
+        shutil.copytree(folder_path, self.root / repo_id, dirs_exist_ok=True)
+        return f"hub/{repo_id}/{commit_message}"
+
+    def snapshot_download(self, name, allow_patterns=None):
+        if not (self.root / name).is_dir():
+            raise huggingface_hub.errors.LocalEntryNotFoundError(f"no repository {name}")
+        place = self.root.parent / "cache" / name
+        place.mkdir(parents=True)
+        for pattern in allow_patterns:
+            for path in (self.root / name).glob(pattern):
+                shutil.copy(path, place)
+        return str(place)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    hub = Hub(tmp_path / "hub")
+    monkeypatch.setattr(huggingface_hub, "HfApi", hub.api)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.snapshot_download)
+    return hub
+
+
+def test_to_the_hub_and_back(gene, hub):
+    where = gene.push_to_hub("someone/gene", token="secret", commit_message="first")
+    assert where == "hub/someone/gene/first"
+    assert hub.tokens == ["secret"]
+    found = Learngene.load("hf-hub:someone/gene")
+    assert all(torch.equal(value, found.tensors[name]) for name, value in gene.tensors.items())
+
+
+def test_a_hub_gene_is_verified_like_any_other(gene, hub):
+    gene.push_to_hub("someone/gene")
+    path = hub.root / "someone" / "gene" / TENSORS
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtefactError, match=r"learngene\.safetensors"):
+        Learngene.load("hf-hub:someone/gene")
+
+
+def test_a_hub_name_that_is_not_there_is_refused(hub):
+    with pytest.raises(ArtefactError, match="cannot fetch learngene 'hf-hub:someone/else'"):
+        Learngene.load("hf-hub:someone/else")
+
+
+def test_every_refusal_is_one_of_ours(folder):
+    # A single flipped bit anywhere in the manifest either does no harm or is refused by a GermlineError.
+    whole = (folder / MANIFEST).read_bytes()
+    outcomes = {"read": 0, "refused": 0}
+    for place in range(0, len(whole), max(1, len(whole) // 60)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        Path(folder / MANIFEST).write_bytes(damaged)
+        try:
+            Learngene.load(folder)
+            outcomes["read"] += 1
+        except GermlineError:
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 30
