@@ -98,9 +98,7 @@ def train(
     )
 
 
-def start_network(
-    model: str, data: DataSet, settings: TrainSettings, seed: int, size: Size | None = None
-) -> Network:
+def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int, size: Size | None = None) -> Network:
     """The network that `germline train` begins with: a folder as it is, a preset or timm ViT freshly initialised.
 
     Args:

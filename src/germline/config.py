@@ -124,7 +124,9 @@ class Recipe(_Strict):
 
     def train_settings(self, arm: str, **more: Any) -> TrainSettings:
         """The training settings of one arm; `more` goes before all."""
-        return validated(TrainSettings, {**self.train.model_dump(), **self.arms[arm].train, **more}, f"arms.{arm}.train")
+        return validated(
+            TrainSettings, {**self.train.model_dump(), **self.arms[arm].train, **more}, f"arms.{arm}.train"
+        )
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -132,7 +134,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    keys = [loader.construct_object(key) for key, _ in node.value]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise yaml.YAMLError(f"key '{twice}' stands twice, line {node.start_mark.line + 1} on")

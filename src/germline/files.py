@@ -79,7 +79,12 @@ def _replace_folder(fresh: Path, folder: Path) -> None:
     old = fresh.with_suffix(".old")
     if folder.exists():
         folder.rename(old)
-    fresh.rename(folder)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     _sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -167,10 +172,11 @@ def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
 
     try:
         with path.open("rb") as stream:
-            head = stream.read(4)
+            head = stream.read(9)
     except OSError as error:
         raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error)) from error
-    if head[:2] == b"PK" or head[:1] == b"\x80":
+    # A safetensors file begins with the length of its header, which may look like either; its ninth byte is a brace.
+    if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise ArtefactError(
             f"'{path}' is a pickle",
             "a pickle can run code when it is opened",

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from germline.anatomy import Preprocess, Size, Spec, Target
-from germline.errors import ArtefactError, SettingError
+from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.files import (
     atomic_folder,
     check_output,
@@ -153,7 +153,9 @@ class Learngene:
     def _class_names(self, classes: int | Sequence[str] | None) -> tuple[str, ...]:
         if classes is None:
             if self.classes is None:
-                raise SettingError("no classes given", "this gene holds no head", "pass the class names or their number")
+                raise SettingError(
+                    "no classes given", "this gene holds no head", "pass the class names or their number"
+                )
             return self.classes
         if isinstance(classes, int):
             if classes < 1:
@@ -206,7 +208,7 @@ class Learngene:
             "classes": list(self.classes) if self.classes is not None else None,
             "preprocess": self.preprocess.model_dump(mode="json"),
             "provenance": self.provenance.model_dump(mode="json"),
-            "tensors": {name: _tensor_facts(tensor) for name, tensor in self.tensors.items()},
+            "tensors": {name: _tensor_facts(tensor) for name, tensor in sorted(self.tensors.items())},
         }
 
     @classmethod
@@ -221,21 +223,25 @@ class Learngene:
             raise ArtefactError(f"no learngene at '{place}'", "there is no such folder", "make one: germline condense")
         manifest = read_json(folder / MANIFEST)
         found = manifest.get("format") if isinstance(manifest, dict) else None
-        if isinstance(found, int) and found > FORMAT:
+        if type(found) is int and found > FORMAT:
             raise ArtefactError(
                 f"'{folder / MANIFEST}' has format {found}",
                 f"this germline reads up to format {FORMAT}",
                 "upgrade: pip install --upgrade germline",
             )
         try:
+            if type(found) is not int or found < 1:
+                raise KeyError("format")
             gene = cls._from_manifest(manifest, read_tensors(folder / TENSORS))
-        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            gene.bound_method()
+            facts = dict(manifest["tensors"])
+        except (KeyError, TypeError, ValueError, AttributeError, SettingError, UnknownNameError) as error:
             raise ArtefactError(
                 f"'{folder / MANIFEST}' is not a learngene's manifest",
                 f"missing or wrong: {str(error).splitlines()[0]}",
                 "make the gene again, or restore a copy",
             ) from error
-        _verify(gene.tensors, manifest["tensors"], folder / TENSORS)
+        _verify(gene.tensors, facts, folder / TENSORS)
         return gene
 
     @classmethod

@@ -45,7 +45,8 @@ class Ledger:
         missing, unknown = sizes.keys() - self.entries.keys(), self.entries.keys() - sizes.keys()
         if missing or unknown:
             raise LedgerError(
-                f"ledger and network disagree: not accounted for {sorted(missing)}, not in the network {sorted(unknown)}"
+                f"not accounted for {sorted(missing)}, not in the network {sorted(unknown)}",
+                "ledger and network disagree",
             )
         for name, counts in self.entries.items():
             if counts.total() != sizes[name]:

@@ -204,11 +204,11 @@ def _read_pth(path: Path) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def _build(name: str, **arguments: Any) -> nn.Module:
+def _build(name: str, **arguments: Any) -> Any:
     import timm
 
     try:
-        model: nn.Module = timm.create_model(name, **arguments)
+        model = timm.create_model(name, **arguments)
     except RuntimeError as error:
         if "Unknown model" not in str(error):
             raise ArtefactError(f"timm cannot build '{name}'", str(error).splitlines()[0]) from error

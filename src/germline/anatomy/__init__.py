@@ -7,4 +7,16 @@ from germline.anatomy.vit import Vit, VitSpec
 
 VIT = Vit()
 
-__all__ = ["Anatomy", "Parts", "Preprocess", "Size", "Spec", "Target", "VIT", "Vit", "VitSpec", "count_parameters", "tensor_sizes"]
+__all__ = [
+    "VIT",
+    "Anatomy",
+    "Parts",
+    "Preprocess",
+    "Size",
+    "Spec",
+    "Target",
+    "Vit",
+    "VitSpec",
+    "count_parameters",
+    "tensor_sizes",
+]

@@ -108,7 +108,7 @@ class Vit:
         Raises:
             ArtefactError: It is another architecture, or has a part that this anatomy does not rebuild.
         """
-        if type(model) is not VisionTransformer or not len(model.blocks):
+        if type(model) is not VisionTransformer:
             raise ArtefactError(
                 f"a {type(model).__name__} is not a plain timm VisionTransformer",
                 fix="choose a `vit_*` or `deit_*` name; as a teacher any classifier will do",

@@ -21,7 +21,7 @@ def condense(
     ancestor: Annotated[
         str | None, typer.Option(help="A run folder, timm:NAME, hf-hub:NAME, or a file of weights with --model.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="timm name of the network that a file of weights belongs to.")] = None,
+    model: Annotated[str | None, typer.Option(help="timm name of what a file of weights belongs to.")] = None,
     set_: Set = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -43,8 +43,8 @@ def condense(
 
     source = find_data(data)
     elder = None if ancestor is None else load_network(ancestor, model)
-    config = {"method": method, "ancestor": ancestor, "data": data, "seed": seed, "precision": precision}
-    config["settings"] = chosen.dump()
+    asked = {"method": method, "ancestor": ancestor, "data": data, "seed": seed, "precision": precision}
+    config = {**asked, "settings": chosen.dump()}
     run = open_run(work, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
     gene = condense(chosen, ancestor=elder, data=source, run=run)
     if run.fabric.is_global_zero:

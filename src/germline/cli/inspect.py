@@ -57,7 +57,9 @@ def _facts(gene: Learngene) -> Table:
 
 def _default_sizes(gene: Learngene) -> list[str]:
     depth = gene.spec.model_dump().get("depth")
-    return [""] if depth is None else [f"depth={d}" for d in sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})]
+    return (
+        [""] if depth is None else [f"depth={d}" for d in sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})]
+    )
 
 
 def _sizes(gene: Learngene, sizes: list[str], classes: int | None) -> Table:

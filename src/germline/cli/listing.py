@@ -41,7 +41,9 @@ def _entries(kind: str) -> dict[str, str]:
     if kind == "methods":
         from germline.registry import METHODS
 
-        return {name: f"{METHODS[name].__doc__ or ''}".splitlines()[0] + f" [{METHODS[name].paper}]" for name in METHODS}
+        return {
+            name: f"{METHODS[name].__doc__ or ''}".splitlines()[0] + f" [{METHODS[name].paper}]" for name in METHODS
+        }
     from germline.data import known_data
 
     return known_data()

@@ -43,4 +43,6 @@ def train(
     result = train(network, source, chosen, run=run)
     if run.fabric.is_global_zero:
         network.save(out, overwrite=resume or overwrite)
-        print(f"{out}: accuracy {result.accuracy:.4f} on validation after {result.steps} steps ({result.seconds:.0f} s)")
+        print(
+            f"{out}: accuracy {result.accuracy:.4f} on validation after {result.steps} steps ({result.seconds:.0f} s)"
+        )

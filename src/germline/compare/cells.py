@@ -159,7 +159,8 @@ class Workshop:
         else:
             own = self.ancestor(0).spec
             spec = model_spec(self.recipe.ancestor.model, **wanted) if own is None else own.model_copy(update=wanted)
-        return anatomy_of(spec).resize(spec, Size.parse(size))
+        form: Spec = anatomy_of(spec).resize(spec, Size.parse(size))
+        return form
 
     def _settings(self, cell: Cell) -> TrainSettings:
         if cell.lr is not None:

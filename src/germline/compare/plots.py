@@ -94,7 +94,11 @@ def _sizes_of(panel: Axes, summary: Summary, arm: str, images: int, index: int) 
 
 def origins(summary: Summary) -> str:
     """Where the elements of each arm's descendants came from, as shares."""
-    bars = [(f"{arm}, {_spoken(size)}", summary.origins(arm, size)) for arm in summary.arms for size in summary.recipe["sizes"]]
+    bars = [
+        (f"{arm}, {_spoken(size)}", summary.origins(arm, size))
+        for arm in summary.arms
+        for size in summary.recipe["sizes"]
+    ]
     kinds = list(dict.fromkeys(kind for _, shares in bars for kind in shares))
 
     def draw(figure: Figure) -> None:

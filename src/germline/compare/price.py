@@ -30,7 +30,10 @@ def price(recipe: Recipe) -> str:
             fix=f"ask for at most {least} images a class",
         )
     spec = model_spec(
-        recipe.ancestor.model, image_size=train.images.shape[2], channels=train.images.shape[1], classes=len(train.classes)
+        recipe.ancestor.model,
+        image_size=train.images.shape[2],
+        channels=train.images.shape[1],
+        classes=len(train.classes),
     )
     anatomy = anatomy_of(spec)
     cells = [
@@ -41,8 +44,10 @@ def price(recipe: Recipe) -> str:
     ]
     seeds = len(recipe.seeds)
     samples = seeds * sum(how.total_steps(images * len(train.classes)) * how.batch_size for _, how, images in cells)
-    flops = 3 * seeds * sum(
-        one * how.total_steps(images * len(train.classes)) * how.batch_size for one, how, images in cells
+    flops = (
+        3
+        * seeds
+        * sum(one * how.total_steps(images * len(train.classes)) * how.batch_size for one, how, images in cells)
     )
     genes = _gene_samples(recipe, len(base.train))
     tuned = _tuning_cells(recipe)

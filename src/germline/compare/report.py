@@ -110,13 +110,13 @@ def tuning_table(summary: Summary) -> Rows:
 def _sections(summary: Summary) -> list[tuple[str, str, Rows | str]]:
     """Heading, explanation, and a table or a picture."""
     seeds = len(summary.recipe["seeds"])
-    gene = "one ancestor and one gene serve all seeds" if summary.recipe["one_gene"] else "a seed covers ancestor and gene"
+    shared = "one ancestor and one gene serve all seeds" if summary.recipe["one_gene"] else "each with its own gene"
     sections: list[tuple[str, str, Rows | str]] = [
         (
             "Does it help?",
-            f"Last step, test pictures read once; means with 95 % t intervals over {seeds} seeds, gains paired by seed "
-            f"({gene}). A gain counts as better or worse where its interval leaves out 0. Steps are those after which the "
-            "arm first holds scratch's last validation accuracy: the median seed, as a share of scratch's steps.",
+            f"Last step, test pictures read once; means with 95 % t intervals over {seeds} seeds ({shared}), gains "
+            "paired by seed. A gain counts as better or worse where its interval leaves out 0. Steps are those after "
+            "which the arm first holds scratch's last validation accuracy: the median seed, as a share of scratch's.",
             main_table(summary),
         ),
         ("Learning curves", "Accuracy on validation pictures; bands are 95 % intervals.", plots.curves(summary)),
@@ -185,4 +185,6 @@ def _markdown(summary: Summary) -> str:
 
 def _text_table(rows: Rows) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,6 @@ from germline.config import Recipe
 from germline.errors import SettingError
 from germline.files import read_json, write_json
 from germline.learngene import library_versions
-
-Task = tuple[str, str, Callable[[Workshop], Any]]
 
 
 @dataclass
@@ -112,7 +110,7 @@ class Comparison:
                 known.update(entry)
         return best
 
-    def _parallel(self, tasks: list[_GeneTask] | list[_CellTask], workers: int) -> None:
+    def _parallel(self, tasks: Sequence[_GeneTask | _CellTask], workers: int) -> None:
         cores = os.cpu_count() or 1
         if workers <= 1 or len(tasks) <= 1:
             for index, task in enumerate(tasks):
@@ -203,7 +201,7 @@ def _commit() -> str:
     """The commit of a checkout, marked where it holds changes; "released" outside one."""
     here = Path(__file__).parent
     try:
-        found = subprocess.run(  # noqa: S603 - fixed words
+        found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
             cwd=here,
             capture_output=True,

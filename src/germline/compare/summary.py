@@ -32,9 +32,7 @@ class Summary:
             ArtefactError: The folder holds none.
         """
         if not (out / "results.json").exists():
-            raise ArtefactError(
-                f"no results in '{out}'", "the comparison has not ended", "run it again with --resume"
-            )
+            raise ArtefactError(f"no results in '{out}'", "the comparison has not ended", "run it again with --resume")
         return cls(read_json(out / "results.json"))
 
     @property
@@ -87,8 +85,8 @@ class Summary:
     def share_of_steps(self, arm: str, size: str, images: int, control: str = CONTROL) -> list[float | None]:
         """For each seed, steps after which the arm first holds the control's last validation accuracy, as a share.
 
-        The share is of the control's own steps; None where the arm never gets there. Both are read at the steps that were
-        looked at, so the true share is at most this one.
+        The share is of the control's own steps; None where the arm never gets there. Both are read at the steps that
+        were looked at, so the true share is at most this one.
         """
         ours, theirs = self.cells(arm, size, images), self.cells(control, size, images)
         shares: list[float | None] = []

@@ -1,4 +1,4 @@
-"""Batched augmentation: parameters are drawn on the CPU for the whole global batch, pictures are changed where they lie."""
+"""Batched augmentation: drawn on the CPU for the whole global batch, done where the pictures lie."""
 
 from __future__ import annotations
 

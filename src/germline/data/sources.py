@@ -111,7 +111,7 @@ def _from_items(items: Any) -> tuple[Tensor, list[int] | None]:
         )
     pictures: list[Tensor] = []
     labels: list[int] = []
-    for item in cast("Iterable[Any]", (items[index] for index in range(len(items)))):  # type: ignore[index]
+    for item in cast("Iterable[Any]", (items[index] for index in range(len(items)))):
         picture, label = item if isinstance(item, (tuple, list)) else (item, None)
         pictures.append(_to_uint8(_as_tensor(picture)))
         if label is not None:

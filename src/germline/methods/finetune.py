@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from germline.anatomy import Spec, Target
 from germline.data import DataSet
 from germline.errors import ArtefactError, SettingError
 from germline.learngene import Descendant, Learngene, Provenance
+from germline.ledger import Origin
 from germline.methods.base import Method
 from germline.methods.inheriting import descend
 from germline.network import Network
@@ -51,7 +53,8 @@ class Finetune(Method):
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Every block copied; frame adapted; head kept or fresh."""
         parts = anatomy_of(target.spec).parts(target.spec)
-        blocks = {full: (gene.tensors[full], "copied") for block in parts.blocks for full in block.values()}
+        names = [full for block in parts.blocks for full in block.values()]
+        blocks: dict[str, tuple[Tensor, Origin]] = {name: (gene.tensors[name], "copied") for name in names}
         return descend(gene, target, frame=gene.tensors, blocks=blocks, generator=generator)
 
     def sizes(self, gene: Learngene) -> str:
@@ -64,5 +67,6 @@ class Finetune(Method):
         for key in set(own) - {"image_size", "channels", "classes"}:
             if own[key] != wanted[key]:
                 raise SettingError(
-                    f"finetune cannot grow {key}={wanted[key]}", f"it keeps the ancestor whole, whose {key} is {own[key]}"
+                    f"finetune cannot grow {key}={wanted[key]}",
+                    f"it keeps the ancestor whole, whose {key} is {own[key]}",
                 )

@@ -56,9 +56,7 @@ def descend(
     origin_of_gene = gene.provenance
     source = f"grown by {gene.method} from {origin_of_gene.ancestor}, condensed on {origin_of_gene.data}"
     licence = origin_of_gene.ancestor_licence
-    network = Network(
-        model.eval(), target.preprocess, target.classes, spec=target.spec, licence=licence, source=source
-    )
+    network = Network(model.eval(), target.preprocess, target.classes, spec=target.spec, licence=licence, source=source)
     return Descendant(network, ledger)
 
 

@@ -151,20 +151,20 @@ class TLEG(Method, TrainSettings):
 
     def _auxiliary_spec(self, ancestor: Network | None, data: DataSet, classes: tuple[str, ...]) -> Spec:
         channels, side = data.train.images.shape[1:3]
-        if self.model is None and (ancestor is None or ancestor.spec is None):
+        if self.model is not None:
+            spec = model_spec(self.model, image_size=side, channels=channels, classes=len(classes))
+        elif ancestor is None or ancestor.spec is None:
             raise SettingError(
                 "the auxiliary network's form is unknown",
                 "there is no ancestor of a known anatomy to take it from",
                 "set model, for example --set model=vit_pico",
             )
-        if self.model is not None:
-            spec = model_spec(self.model, image_size=side, channels=channels, classes=len(classes))
         else:
-            assert ancestor is not None and ancestor.spec is not None  # noqa: S101 - said above
             spec = ancestor.spec
         sizes = {"depth": self.depth, "width": self.width, "heads": self.heads}
         spec = anatomy_of(spec).resize(spec, Size(**{key: size for key, size in sizes.items() if size is not None}))
-        return spec.model_copy(update={"classes": len(classes), "drop_path": self.drop_path})
+        form: Spec = spec.model_copy(update={"classes": len(classes), "drop_path": self.drop_path})
+        return form
 
     def _segments(self, spec: Spec) -> tuple[int, ...]:
         depth = spec.model_dump()["depth"]

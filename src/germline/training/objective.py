@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -76,10 +76,10 @@ class Distillation(Objective):
         self.kind, self.alpha, self.temperature = kind, alpha, temperature
         self.reduction, self.label_smoothing = reduction, label_smoothing
 
-    def to(self, *args: object, **kwargs: object) -> Distillation:  # type: ignore[override]
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the teacher along."""
-        self._teacher[0].model.to(*args, **kwargs)  # type: ignore[arg-type]
-        return super().to(*args, **kwargs)  # type: ignore[arg-type]
+        self._teacher[0].model.to(*args, **kwargs)
+        return super().to(*args, **kwargs)
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """The weighted loss, in nats."""

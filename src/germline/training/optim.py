@@ -57,7 +57,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
 
 class Average:
-    """An exponential average of a network's floating-point tensors, warmed up so that it does not remember its start."""
+    """An exponential average of a network's tensors, warmed up so that it does not remember its start."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay

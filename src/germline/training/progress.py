@@ -27,7 +27,9 @@ class Progress:
             self._bar = _rich_bar(self._name, self._total, self._start)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar[0].stop()
 

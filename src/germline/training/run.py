@@ -210,7 +210,11 @@ def _make_fabric(device: str, precision: str) -> Fabric:
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     strategy = "ddp" if world * nodes > 1 else "auto"
     fabric = Fabric(
-        accelerator=accelerator, devices=world, num_nodes=nodes, strategy=strategy, precision=precision  # type: ignore[arg-type]
+        accelerator=accelerator,
+        devices=world,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=precision,
     )
     fabric.launch()
     return fabric
