@@ -27,7 +27,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "germline.anatomy": ("Preprocess", "Size"),
     "germline.api": ("condense", "train"),
-    "germline.data": ("DataSet", "Pictures", "data"),
+    "germline.data": ("DataSet", "Pictures"),
     "germline.errors": ("GermlineError",),
     "germline.learngene": ("Descendant", "Learngene"),
     "germline.ledger": ("Ledger",),
@@ -67,13 +67,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "data":  # the package itself, which can be called: Python sets this name whenever it is imported
+        return importlib.import_module("germline.data")
     if name not in _HOME:
         raise AttributeError(f"module 'germline' has no attribute '{name}'")
     value = getattr(importlib.import_module(_HOME[name]), name)
-    # `germline.data` the function takes the place of the submodule's name, which Python sets on import.
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -16,6 +17,9 @@ from germline.errors import ArtefactError, OutputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Linux's renameat2: paths are relative to the working folder, and the two names are exchanged.
+_HERE, _SWAP = -100, 2
 
 
 def _refuse(path: Path, error: OSError) -> OutputError:
@@ -75,18 +79,27 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def _replace_folder(fresh: Path, folder: Path) -> None:
-    # A rename cannot replace a folder that holds something, so the old one steps aside first.
-    old = fresh.with_suffix(".old")
     if folder.exists():
-        folder.rename(old)
-    try:
+        # Afterwards `fresh` is the old folder, which the caller removes.
+        _exchange(fresh, folder)
+    else:
         fresh.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
     _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two folders by name, at once where the system can, so that no moment is without either."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 and renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _SWAP) == 0:
+        return
+    aside = one.with_suffix(".old")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(one)
 
 
 def _sync(path: Path) -> None:

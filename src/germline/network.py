@@ -209,7 +209,7 @@ def _build(name: str, **arguments: Any) -> Any:
 
     try:
         model = timm.create_model(name, **arguments)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, ValueError) as error:
         if "Unknown model" not in str(error):
             raise ArtefactError(f"timm cannot build '{name}'", str(error).splitlines()[0]) from error
         raise UnknownNameError.of("model", name, timm.list_models()) from error

@@ -1,5 +1,9 @@
 """Data sets by name, and anything that a user already has."""
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from germline.data.augment import Augment
 from germline.data.loader import Batch, Loader, in_order
 from germline.data.pictures import Augmentation, DataSet, Pictures, Split
@@ -17,3 +21,14 @@ __all__ = [
     "in_order",
     "known_data",
 ]
+
+
+class _CallablePackage(ModuleType):
+    """`germline.data("glyphs/base")` finds a data set, though the name is this package's."""
+
+    def __call__(self, *args: Any, **keywords: Any) -> DataSet:
+        """As the function `data`."""
+        return data(*args, **keywords)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

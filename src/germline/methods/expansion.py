@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from germline.anatomy import Anatomy, Spec
 
@@ -75,11 +74,12 @@ class ExpandedNetwork(nn.Module):
         with torch.device("meta"):
             # A tuple hides the shell from torch: it lends its forward pass and holds no tensors of its own.
             self._shell = (anatomy.build(spec),)
+        self._slots = _empty(self._shell[0])
 
     @torch.no_grad()
     def _start(self) -> None:
-        # Source: the paper's public code as noted in its specification: weights from a normal of deviation 0.02 cut off at
-        # two, biases 0; norms start as 1 + l/L x 0.
+        # Source: the paper's public code as noted in its specification: weights from a normal of deviation 0.02 cut off
+        # at two, biases 0; norms start as 1 + l/L x 0.
         for block in (*self.offset, *self.slope):
             for tensor in block.parameters():
                 if tensor.ndim > 1:
@@ -96,7 +96,13 @@ class ExpandedNetwork(nn.Module):
             shell.train(self.training)
         tensors = dict(self.frame.named_parameters())
         tensors.update(self._expanded())
-        logits: Tensor = functional_call(shell, tensors, (pictures,))
+        # What functional_call does, without its walk through the whole network at every step.
+        for name, tensor in tensors.items():
+            holder, leaf = self._slots[name]
+            holder.__dict__[leaf] = tensor
+        logits: Tensor = shell(pictures)
+        for holder, leaf in self._slots.values():
+            del holder.__dict__[leaf]
         return logits
 
     def _expanded(self) -> dict[str, Tensor]:
@@ -112,6 +118,17 @@ class ExpandedNetwork(nn.Module):
         """What the frame itself spares, under our names."""
         spared = self.frame.no_weight_decay() if hasattr(self.frame, "no_weight_decay") else set()
         return {f"frame.{name}" for name in spared}
+
+
+def _empty(shell: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Take every parameter out of a network; gives where each belongs, as holder and attribute, by full name."""
+    slots = {}
+    for name, _ in list(shell.named_parameters()):
+        path, _, leaf = name.rpartition(".")
+        holder = shell.get_submodule(path)
+        del holder._parameters[leaf]
+        slots[name] = (holder, leaf)
+    return slots
 
 
 def lines(

@@ -1,0 +1,10 @@
+.PHONY: style test bench
+
+style:  ## lint, format and types
+	ruff check --fix . && ruff format . && mypy
+
+test:  ## all tests, on two processes
+	python3 -m pytest -n 2
+
+bench:  ## every benchmark; results go to benchmarks/results
+	for script in auxiliary_step inherit_save startup loader kills; do python3 benchmarks/$$script.py || exit 1; done
