@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import platform
 import random
 import statistics
@@ -19,14 +21,38 @@ from germline.files import write_json
 from germline.learngene import library_versions
 
 ROOT = Path(__file__).resolve().parents[1]
-RESAMPLES = 2000
+RESAMPLES, LEAST_ROUNDS = 2000, 6
 
 
-def in_turn(sides: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Seconds of each side in each round; the sides take turns, and the one that starts changes every round."""
+def set_up(about: str | None) -> None:
+    """Read the command line: `--threads`, torch's own number by default."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="threads of torch (default: its own)"
+    )
+    torch.set_num_threads(parser.parse_args().threads)
+
+
+def in_turn(
+    sides: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warmup: int = 2,
+    budget_s: float = 40.0,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Seconds of each side in each round.
+
+    The sides take turns, and the one that starts changes every round. On a busy machine it stops once the budget is
+    spent, but not before a few rounds. `before` is called ahead of each side, untimed.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
+    end = time.perf_counter() + budget_s
     for index in range(-warmup, rounds):
+        if index >= LEAST_ROUNDS and time.perf_counter() > end:
+            break
         for name in list(sides) if index % 2 else reversed(sides):
+            before()
             began = time.perf_counter()
             sides[name]()
             took = time.perf_counter() - began
@@ -36,15 +62,11 @@ def in_turn(sides: Mapping[str, Callable[[], object]], rounds: int, warmup: int 
 
 
 def ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, float]:
-    """Ratio of the medians, with a 95 % bootstrap interval over the rounds (both sides of a round stay together)."""
-    rounds, draw = range(len(over)), random.Random(0)
-    found = []
-    for _ in range(RESAMPLES):
-        chosen = draw.choices(rounds, k=len(rounds))
-        found.append(statistics.median(over[i] for i in chosen) / statistics.median(under[i] for i in chosen))
-    found.sort()
-    middle = statistics.median(over) / statistics.median(under)
-    return {"ratio": middle, "low": found[round(0.025 * RESAMPLES)], "high": found[round(0.975 * RESAMPLES) - 1]}
+    """Median over the rounds of the ratio within a round, with a 95 % bootstrap interval over the rounds."""
+    ratios, draw = [one / other for one, other in zip(over, under, strict=True)], random.Random(0)
+    found = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+    low, high = found[round(0.025 * RESAMPLES)], found[round(0.975 * RESAMPLES) - 1]
+    return {"ratio": statistics.median(ratios), "low": low, "high": high}
 
 
 def row(case: str, over: Sequence[float], under: Sequence[float], target: float, **facts: Any) -> dict[str, Any]:
@@ -67,7 +89,7 @@ def keep(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
         # Results themselves may be new; what counts is the code that was measured.
         "dirty": bool(_git("status", "--porcelain", "--", "src", "benchmarks", ":!benchmarks/results")),
         "versions": {"python": platform.python_version(), **library_versions()},
-        "device": {"cpu": _cpu(), "threads": torch.get_num_threads()},
+        "device": {"cpu": _cpu(), "threads": torch.get_num_threads(), "load": list(os.getloadavg())},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
         "rows": list(rows),

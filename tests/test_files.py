@@ -1,5 +1,6 @@
 """Whole or not at all; and nothing is read that is not what it claims to be."""
 
+import ctypes
 import json
 import os
 import pickle
@@ -37,16 +38,21 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
     (tmp_path / "deep" / "out" / "stale").touch()
     fill(tmp_path / "deep" / "out", "new")
     assert contents(tmp_path) == {"deep/out/file": b"new"}
-    assert os.listdir(tmp_path / "deep") == ["out"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
 
 def test_an_exception_inside_leaves_the_old_folder_and_no_litter(tmp_path):
     fill(tmp_path / "out", "old")
-    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "out") as fresh:
-        (fresh / "file").write_text("new")
-        1 / 0  # noqa: B018
+
+    def crash():
+        with atomic_folder(tmp_path / "out") as fresh:
+            (fresh / "file").write_text("new")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        crash()
     assert contents(tmp_path) == {"out/file": b"old"}
-    assert os.listdir(tmp_path) == ["out"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_full_disk_inside_leaves_the_old_folder_and_no_litter(tmp_path):
@@ -54,10 +60,42 @@ def test_a_full_disk_inside_leaves_the_old_folder_and_no_litter(tmp_path):
     with pytest.raises(OutputError, match="No space left on device"), atomic_folder(tmp_path / "out"):
         raise OSError(28, "No space left on device")
     assert contents(tmp_path) == {"out/file": b"old"}
-    assert os.listdir(tmp_path) == ["out"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
+@pytest.fixture
+def no_swap(monkeypatch):
+    """A system that cannot swap two folders at once."""
+    monkeypatch.setattr("germline.files.ctypes.CDLL", lambda *_, **__: object())
+
+
+def test_where_folders_cannot_be_swapped_the_old_one_steps_aside(tmp_path, no_swap):
+    fill(tmp_path / "out", "old")
+    fill(tmp_path / "out", "new")
+    assert contents(tmp_path) == {"out/file": b"new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_where_they_can_no_moment_is_without_the_folder(tmp_path, monkeypatch):
+    places = [tmp_path / name for name in ("out", "a", "b")]
+    for place in places:
+        fill(place, place.name)
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)
+    able = swap is not None and swap(-100, bytes(places[1]), -100, bytes(places[2]), 2) == 0
+    assert (places[1] / "file").read_text() == ("b" if able else "a")
+    rename, renamed = Path.rename, []
+
+    def watched(self, target):
+        renamed.append(target)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    fill(tmp_path / "out", "new")
+    assert bool(renamed) is not able
+    assert (tmp_path / "out" / "file").read_text() == "new"
+
+
+def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch, no_swap):
     fill(tmp_path / "out", "old")
     rename = Path.rename
 
@@ -70,7 +108,7 @@ def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="Input/output error"):
         fill(tmp_path / "out", "new")
     assert contents(tmp_path) == {"out/file": b"old"}
-    assert os.listdir(tmp_path) == ["out"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_place_below_a_file_is_refused(tmp_path):
@@ -93,6 +131,15 @@ def test_output_folders_are_not_overwritten_unasked(tmp_path):
     assert not (tmp_path / "not").exists()
     with pytest.raises(OutputError, match="is a file"):
         check_output(tmp_path / "out" / "file", overwrite=True)
+
+
+def test_the_folder_one_stands_in_is_not_overwritten(tmp_path, monkeypatch):
+    fill(tmp_path / "out" / "below", "old")
+    monkeypatch.chdir(tmp_path / "out" / "below")
+    for place in (tmp_path / "out" / "below", tmp_path / "out", Path.home()):
+        with pytest.raises(OutputError, match="is not overwritten"):
+            check_output(place, overwrite=True)
+    assert (tmp_path / "out" / "below" / "file").read_text() == "old"
 
 
 def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def test_round_trip_is_bitwise(gene, folder):
     assert all(torch.equal(value, found.tensors[name]) for name, value in gene.tensors.items())
     assert replace(found, tensors={}) == replace(gene, tensors={}, settings=found.settings)
     assert found.bound_method() == gene.bound_method()
-    assert sorted(os.listdir(folder)) == sorted([CARD, MANIFEST, TENSORS])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([CARD, MANIFEST, TENSORS])
 
 
 def test_saving_twice_writes_the_same_bytes(folder, tmp_path):
@@ -72,7 +72,7 @@ def test_saving_over_the_folder_it_was_loaded_from(gene, folder):
     loaded.save(folder, overwrite=True)
     assert contents(folder) == before
     assert all(torch.equal(value, loaded.tensors[name]) for name, value in gene.tensors.items())
-    assert os.listdir(folder.parent) == ["gene"]
+    assert [path.name for path in folder.parent.iterdir()] == ["gene"]
 
 
 def test_the_manifest_says_what_the_gene_is(gene, folder):
@@ -218,7 +218,7 @@ def test_a_spec_that_cannot_be_built_is_refused(folder):
 
 
 def test_missing_places_and_files_are_named(folder, tmp_path):
-    with pytest.raises(ArtefactError, match="no learngene at '.*nowhere'"):
+    with pytest.raises(ArtefactError, match=r"no learngene at '.*nowhere'"):
         Learngene.load(tmp_path / "nowhere")
     (folder / TENSORS).unlink()
     refused(folder, TENSORS)
@@ -237,7 +237,7 @@ def test_a_disk_that_refuses_leaves_the_old_gene(gene, folder, monkeypatch):
     with pytest.raises(OutputError, match="No space left on device"):
         gene.save(folder, overwrite=True)
     assert contents(folder) == before
-    assert os.listdir(folder.parent) == ["gene"]
+    assert [path.name for path in folder.parent.iterdir()] == ["gene"]
 
 
 def test_a_descendant_s_folder_holds_its_ledger(gene, tmp_path):

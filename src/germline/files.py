@@ -44,12 +44,23 @@ def check_output(folder: Path, *, overwrite: bool = False, resume: bool = False)
             "nothing is overwritten unasked",
             "choose another folder, or pass --overwrite or --resume where the command takes it",
         )
+    if overwrite and folder.is_dir() and any(folder.iterdir()):
+        _spare(folder)
     parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
         raise _refuse(folder, error) from error
+
+
+def _spare(folder: Path) -> None:
+    """Overwriting takes a folder away with all that is in it: not the one we stand in, nor one above it or home."""
+    places = (Path.cwd(), *Path.cwd().parents, Path.home(), *Path.home().parents)
+    if folder.resolve() in {place.resolve() for place in places}:
+        raise OutputError(
+            f"'{folder}' is not overwritten", "your working or home folder lies in it", "choose a folder of its own"
+        )
 
 
 @contextlib.contextmanager

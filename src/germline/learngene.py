@@ -146,7 +146,8 @@ class Learngene:
         anatomy = anatomy_of(self.spec)
         spec = anatomy.resize(self.spec, size or Size())
         self.bound_method().check_size(self, spec)
-        pictures = {"channels": channels or spec.channels, "image_size": image_size or spec.image_size}
+        side = spec.image_size if image_size is None else image_size
+        pictures = {"channels": channels or spec.channels, "image_size": side}
         spec = anatomy.spec_type.model_validate({**spec.model_dump(), **pictures, "classes": len(names)})
         return Target(self.anatomy, spec, names, self.preprocess.adapted(**pictures))
 

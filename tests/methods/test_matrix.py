@@ -1,4 +1,4 @@
-"""Every registered method on every anatomy that it names, from condensing to a descendant that timm loads and trains."""
+"""Every registered method on every anatomy that it names, from condensing to a trained descendant that timm loads."""
 
 import pytest
 import timm

@@ -59,7 +59,7 @@ def _read(part: str, split: Split) -> Pictures:
     return Pictures(torch.from_numpy(pack.pictures[rows]), torch.from_numpy(label[pack.character[rows]]), classes)
 
 
-def read_glyphs(part: str) -> DataSet:
+def read_glyphs(part: str | None = None) -> DataSet:
     """One part of the characters: its classes appear in no other part, and its splits share no font family.
 
     The test split of `final` is drawn by fonts that no other part ever shows.
@@ -71,7 +71,7 @@ def read_glyphs(part: str) -> DataSet:
         UnknownNameError: There is no such part.
     """
     if part not in PARTS:
-        raise UnknownNameError.of("part of glyphs", part, PARTS)
+        raise UnknownNameError.of("part of glyphs", part or "", PARTS)
     return DataSet(
         name=f"glyphs/{part}",
         read=partial(_read, part),

@@ -88,7 +88,7 @@ class Loader:
 
     def _take(self, indices: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor | None]:
         mine = indices[self._mine].to(self._images.device)
-        images = self._images[mine]
+        images = self._images.index_select(0, mine)
         labels = None if self._labels is None else self._labels[mine]
         if self._augment is None or draws is None:
             return images.float().div_(255), labels

@@ -31,7 +31,7 @@ class Method(BaseModel):
         own_size: Whether it needs an ancestor of each descendant's own size.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
@@ -39,6 +39,17 @@ class Method(BaseModel):
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val")
     anatomies: ClassVar[tuple[str, ...]] = ("vit",)
     own_size: ClassVar[bool] = False
+
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec | None:
+        """The form of the network that a gene is condensed in, before anything is trained or written.
+
+        Returns:
+            None where it is not known beforehand.
+
+        Raises:
+            GermlineError: This ancestor, data and settings do not fit.
+        """
+        return None
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Make a gene from an ancestor and data; every training goes through `run.fit`."""

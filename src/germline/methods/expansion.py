@@ -94,8 +94,7 @@ class ExpandedNetwork(nn.Module):
         shell = self._shell[0]
         if shell.training != self.training:
             shell.train(self.training)
-        tensors = dict(self.frame.named_parameters())
-        tensors.update(self._expanded())
+        tensors: dict[str, Tensor] = {**dict(self.frame.named_parameters()), **self._expanded()}
         # What functional_call does, without its walk through the whole network at every step.
         for name, tensor in tensors.items():
             holder, leaf = self._slots[name]

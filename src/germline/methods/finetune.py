@@ -26,8 +26,8 @@ class Finetune(Method):
     paper: ClassVar[str] = "a control"
     own_size: ClassVar[bool] = True
 
-    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
-        """Keep the ancestor whole.
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """The ancestor's own.
 
         Raises:
             SettingError: There is no ancestor.
@@ -37,11 +37,22 @@ class Finetune(Method):
             raise SettingError("finetune without an ancestor", fix="pass --ancestor")
         if ancestor.spec is None:
             raise ArtefactError("this ancestor cannot be rebuilt", "no anatomy knows it")
+        return ancestor.spec
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Keep the ancestor whole.
+
+        Raises:
+            SettingError: There is no ancestor.
+            ArtefactError: No anatomy knows it.
+        """
+        spec = self.form(ancestor, data)
+        assert ancestor is not None  # noqa: S101 - said above, repeated for the type checker
         return Learngene(
             method=self.name,
             settings=self.dump(),
-            anatomy=anatomy_of(ancestor.spec).name,
-            spec=ancestor.spec,
+            anatomy=anatomy_of(spec).name,
+            spec=spec,
             tensors={name: tensor.detach().cpu().clone() for name, tensor in ancestor.model.state_dict().items()},
             preprocess=ancestor.preprocess,
             classes=ancestor.classes,

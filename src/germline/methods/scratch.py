@@ -25,6 +25,14 @@ class Scratch(Method):
     paper: ClassVar[str] = "a control"
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
 
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """There is none.
+
+        Raises:
+            SettingError: Always.
+        """
+        raise SettingError("scratch has no gene", "it is the control that inherits nothing", "use it in `compare`")
+
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Nothing to condense.
 

@@ -66,16 +66,28 @@ class TLEG(Method, TrainSettings):
     reduction: Literal["batchmean", "legacy_numel"] = "batchmean"
     slope_weight_decay: float | None = Field(default=None, ge=0)
 
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """The form of the auxiliary network.
+
+        Raises:
+            SettingError: Distillation without an ancestor, or a model that cannot be built.
+            DataError: The ancestor's label space is not the data's, or labels are needed and missing.
+        """
+        teacher = self._check_ancestor(ancestor, data)
+        spec = self._auxiliary_spec(ancestor, data, data.classes if teacher is None else teacher.classes)
+        self._segments(spec)
+        return spec
+
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Train the auxiliary network and keep its two blocks and frame.
 
         Raises:
             SettingError: Distillation without an ancestor, or a model that cannot be built.
-            DataError: The ancestor's label space is not the data's.
+            DataError: The ancestor's label space is not the data's, or labels are needed and missing.
         """
+        spec = self.form(ancestor, data)
         teacher = self._check_ancestor(ancestor, data)
         classes = teacher.classes if teacher is not None else data.classes
-        spec = self._auxiliary_spec(ancestor, data, classes)
         anatomy = anatomy_of(spec)
         segments = self._segments(spec)
         with seeded(generator(run.seed, "tleg", "auxiliary")):
@@ -137,6 +149,8 @@ class TLEG(Method, TrainSettings):
             )
 
     def _check_ancestor(self, ancestor: Network | None, data: DataSet) -> Network | None:
+        if data.train.labels is None and (self.distillation == "none" or self.alpha < 1):
+            raise DataError(f"'{data.name}' has no labels", "there is nothing to learn from", "distil with alpha=1")
         if self.distillation == "none" or self.alpha == 0:
             return None
         if ancestor is None:

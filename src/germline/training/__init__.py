@@ -2,7 +2,17 @@
 
 from germline.training.evaluate import Score, evaluate
 from germline.training.objective import CrossEntropy, Distillation, Objective
-from germline.training.run import FitResult, Run
+from germline.training.run import FitResult, Run, check_device
 from germline.training.settings import TrainSettings
 
-__all__ = ["CrossEntropy", "Distillation", "FitResult", "Objective", "Run", "Score", "TrainSettings", "evaluate"]
+__all__ = [
+    "CrossEntropy",
+    "Distillation",
+    "FitResult",
+    "Objective",
+    "Run",
+    "Score",
+    "TrainSettings",
+    "check_device",
+    "evaluate",
+]

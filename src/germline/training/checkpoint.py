@@ -55,7 +55,7 @@ class CheckpointFolder:
         for folder in reversed(self._all()):
             try:
                 return _read(folder)
-            except ArtefactError as error:
+            except (ArtefactError, KeyError, TypeError, AttributeError) as error:
                 LOGGER.warning("checkpoint %s is passed over: %s", folder, error)
         return None
 

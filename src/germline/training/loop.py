@@ -15,6 +15,7 @@ from torch import Tensor
 
 from germline.data import Augment, Augmentation, Batch, Loader, Pictures
 from germline.errors import TrainingError
+from germline.files import write_text
 from germline.network import Network
 from germline.randomness import derive
 from germline.training.checkpoint import Checkpoint, CheckpointFolder
@@ -42,7 +43,7 @@ class Log:
         lines = [{"step": step, "loss": loss} for step, loss in self.losses]
         lines += [{"step": int(s["step"]), "val_accuracy": s["accuracy"], "val_loss": s["loss"]} for s in self.scores]
         lines.sort(key=lambda line: line["step"])
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 @dataclass
@@ -159,6 +160,8 @@ class Fit:
     def _record(self, step: int, loss: Tensor, progress: Progress) -> None:
         last = step == self._total
         if last or step % self.settings.log_every == 0 or step % self.settings.checkpoint_every == 0:
+            if last or step % self.settings.checkpoint_every == 0:
+                self._look_over_weights(step)
             self._stop_if_bad()
             value = float(self.fabric.all_reduce(loss, reduce_op="mean"))
             self.log.losses.append((step, value))
@@ -168,13 +171,19 @@ class Fit:
         if step % self.settings.checkpoint_every == 0 and not last:
             self._save(step)
 
+    def _look_over_weights(self, step: int) -> None:
+        # A step can break the weights though its loss was finite: such weights are no checkpoint and no result.
+        weights = [tensor for tensor in self.network.model.state_dict().values() if tensor.is_floating_point()]
+        if int(self._bad) < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in weights):
+            self._bad.fill_(step)
+
     def _stop_if_bad(self) -> None:
         step = int(self.fabric.all_reduce(self._bad.float(), reduce_op="max"))
         if step < 0:
             return
         place = self.checkpoints.latest_path() if self.checkpoints else None
         raise TrainingError(
-            f"the loss of '{self.name}' is not a finite number at step {step}",
+            f"'{self.name}' came to a loss or weights that are not finite numbers at step {step}",
             f"the last good checkpoint is '{place}'" if place else "there is no checkpoint before it",
             "lower lr, set clip=1.0, or use a higher precision",
         )

@@ -78,8 +78,7 @@ class Run:
         Raises:
             SettingError: The device or precision is not to be had.
         """
-        if precision not in PRECISIONS:
-            raise SettingError(f"precision '{precision}'", fix=f"use one of {', '.join(PRECISIONS)}")
+        check_device(device, precision)
         self.folder = Path(folder) if folder is not None else None
         self.seed, self.quiet, self._logger = seed, quiet, logger
         self.fabric = _make_fabric(device, precision)
@@ -118,7 +117,8 @@ class Run:
         if place is not None and (place / "result.json").exists():
             load_strict(network.model, read_tensors(place / "result.safetensors"), place)
             network.model.eval()
-            return FitResult(**read_json(place / "result.json"))
+            stored = read_json(place / "result.json")
+            return FitResult(**{**stored, "losses": [(int(step), float(loss)) for step, loss in stored["losses"]]})
         fit = Fit(
             name,
             self.fabric,
@@ -135,7 +135,8 @@ class Run:
             quiet=self.quiet,
         )
         log, seconds = fit.run()
-        network.model.to("cpu")
+        # Whole numbers stay what they are; weights trained in bf16 come back as float32, like all others.
+        network.model.to("cpu", torch.float32 if self.precision == "bf16-true" else None)
         steps = settings.total_steps(len(pictures))
         result = FitResult(steps, steps * settings.batch_size, round(seconds, 3), log.losses, log.scores)
         self._report(name, result)
@@ -161,7 +162,8 @@ class Run:
         """The phase's folder, with its settings held against those it was begun with."""
         if self.folder is None:
             return None
-        place, wanted = self.folder / name, settings.model_dump(mode="json")
+        place = self.folder / name
+        wanted = {**settings.model_dump(mode="json"), "seed": self.seed, "precision": self.precision}
         known = place / "settings.json"
         if known.exists():
             begun = read_json(known)
@@ -198,13 +200,26 @@ class Run:
         self._logger.finalize("success")
 
 
+def check_device(device: str, precision: str) -> None:
+    """Refuse what is not to be had here.
+
+    Raises:
+        SettingError: The device or precision is unknown, or torch sees no such device.
+    """
+    if precision not in PRECISIONS:
+        raise SettingError(f"precision '{precision}'", "it is unknown", f"use one of {', '.join(PRECISIONS)}")
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise SettingError(f"device '{device}'", "it is unknown", "use auto, cpu, cuda or mps")
+    missing = (device == "cuda" and not torch.cuda.is_available()) or (
+        device == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
+        raise SettingError(f"device '{device}'", "torch sees no such device here", "use --device cpu")
+
+
 def _make_fabric(device: str, precision: str) -> Fabric:
     world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // world
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise SettingError(f"device '{device}'", fix="use auto, cpu, cuda or mps")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SettingError("device 'cuda'", "torch sees no GPU here", "use --device cpu")
     accelerator = device
     if device == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"

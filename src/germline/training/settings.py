@@ -38,7 +38,7 @@ class TrainSettings(BaseModel):
         compile: Whether torch.compile is used.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: float = Field(default=20.0, gt=0)
     steps: int | None = Field(default=None, ge=0)

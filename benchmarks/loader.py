@@ -1,0 +1,87 @@
+"""germline's loader against torchvision's transforms in a DataLoader, same augmentation, 32 px; target >= 5 times."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, ToTensor
+
+from common import in_turn, keep, row, set_up
+from germline.data import Augment, Loader, Pictures
+
+PICTURES, SIDE, BATCH, CLASSES = 50_000, 32, 128, 10
+BATCHES, ROUNDS, BUDGET_S = 64, 40, 80.0  # batches in one timed piece
+TARGET = 1 / 5  # of the time
+
+
+class InMemory(Dataset[tuple[Any, int]]):
+    """Pictures held and given as torchvision's CIFAR-10 does: an array, each row made a PIL picture when asked for."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self._images, self._labels = images.permute(0, 2, 3, 1).contiguous().numpy(), labels.tolist()
+        self._transform = Compose([RandomCrop(SIDE, padding=SIDE // 8), RandomHorizontalFlip(), ToTensor()])
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self._transform(Image.fromarray(self._images[index])), self._labels[index]
+
+
+def ours(images: Tensor, labels: Tensor) -> Callable[[], None]:
+    """The next `BATCHES` batches."""
+    pictures = Pictures(images, labels, tuple(str(index) for index in range(CLASSES)))
+    loader, done = Loader(pictures, BATCH, seed=0, augment=Augment(("shift", "mirror"))), 0
+
+    def run() -> None:
+        nonlocal done
+        for step in range(done, done + BATCHES):
+            loader.batch(step)
+        done += BATCHES
+
+    return run
+
+
+def peer(data: InMemory, workers: int) -> Callable[[], None]:
+    """As many shuffled batches; its workers live on between the pieces and are idle there."""
+    sampler = RandomSampler(data, num_samples=BATCHES * BATCH)
+    loader = DataLoader(data, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+
+    def run() -> None:
+        for _ in loader:
+            pass
+
+    return run
+
+
+def rate(seconds: Sequence[float]) -> int:
+    """Images a second."""
+    return round(BATCHES * BATCH / statistics.median(seconds))
+
+
+def main() -> None:
+    """Measure ours against the better of no workers and two."""
+    set_up(__doc__)
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (PICTURES, 3, SIDE, SIDE), dtype=torch.uint8)
+    labels = torch.randint(CLASSES, (PICTURES,))
+    data = InMemory(images, labels)
+    sides = {"ours": ours(images, labels), "0 workers": peer(data, 0), "2 workers": peer(data, 2)}
+    seconds = in_turn(sides, ROUNDS, budget_s=BUDGET_S)
+    best = min(("0 workers", "2 workers"), key=lambda name: statistics.median(seconds[name]))
+    entry = row(f"{BATCHES} batches of {BATCH}, torchvision {best}", seconds["ours"], seconds[best], TARGET)
+    rates = {name: rate(taken) for name, taken in seconds.items()}
+    print("images/s:", ", ".join(f"{name} {value:,}" for name, value in rates.items()))
+    times = {"times": 1 / entry["ratio"], "low": 1 / entry["high"], "high": 1 / entry["low"]}
+    print(f"ours is {times['times']:.2f} [{times['low']:.2f}, {times['high']:.2f}] times as fast, target 5")
+    keep("loader", [entry], images_per_second=rates, times_as_fast=times)
+
+
+if __name__ == "__main__":
+    main()

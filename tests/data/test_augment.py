@@ -1,0 +1,91 @@
+"""What augmentation does to known pictures."""
+
+import pytest
+import torch
+
+from germline.data import Augment, data
+from germline.data.augment import ERASE, SHIFT
+from germline.randomness import generator
+
+ALL = ("shift", "scale", "rotate", "mirror", "erase")
+MIDDLE = [0.5, 0.5, 0.5, 0.5, 0.4, 0.5, 0.5]  # no shift, no scale, no angle, no mirror
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.randint(0, 256, (16, 3, 16, 16), generator=generator(0, "pictures"), dtype=torch.uint8)
+
+
+def apply(kinds, images, *rows):
+    return Augment(kinds)(images, torch.tensor(rows))
+
+
+@pytest.mark.parametrize("kinds", [(), *((kind,) for kind in ALL), ALL], ids=str)
+def test_results_are_in_range_and_follow_the_draw_alone(kinds, pictures):
+    augment = Augment(kinds)
+    draws = augment.draw(16, generator(1, "draw"))
+    torch.manual_seed(0)
+    first = augment(pictures, draws)
+    torch.manual_seed(1)
+    assert torch.equal(first, augment(pictures, draws))
+    assert (first.dtype, first.shape) == (torch.float32, pictures.shape)
+    assert 0 <= float(first.min()) <= float(first.max()) <= 1
+    changed = not torch.equal(first, pictures.float() / 255)
+    assert changed == bool(kinds)
+
+
+def test_each_picture_is_changed_by_its_own_draw(pictures):
+    draws = Augment(ALL).draw(16, generator(2, "draw"))
+    whole = Augment(ALL)(pictures, draws)
+    parts = torch.cat([Augment(ALL)(pictures[part], draws[part]) for part in (slice(0, 5), slice(5, 16))])
+    assert torch.allclose(whole, parts, atol=1e-6)
+
+
+def test_the_middle_draw_changes_nothing(pictures):
+    for kinds in (("shift",), ("scale", "rotate"), ("mirror",)):
+        found = apply(kinds, pictures[:1], MIDDLE)
+        assert torch.allclose(found, pictures[:1].float() / 255, atol=1e-5)
+
+
+def test_shifts_are_by_whole_pixels_up_to_an_eighth(pictures):
+    image, margin = pictures[:1], round(16 * SHIFT)
+    assert margin == 2
+    seen = set()
+    for x in range(5):
+        for y in range(5):
+            found = (apply(("shift",), image, [(x + 0.5) / 5, (y + 0.5) / 5, *MIDDLE[2:]]) * 255).round().byte()
+            right, down = margin - x, margin - y
+            expected = torch.zeros_like(image)
+            target = expected[..., max(0, down) : 16 + min(0, down), max(0, right) : 16 + min(0, right)]
+            target.copy_(image[..., max(0, -down) : 16 - max(0, down), max(0, -right) : 16 - max(0, right)])
+            assert torch.equal(found, expected)
+            seen.add((right, down))
+    assert len(seen) == 25
+
+
+def test_mirror_flips_left_and_right_by_half_of_the_draws(pictures):
+    image = pictures[:1]
+    plain, flipped = apply(("mirror",), image, MIDDLE), apply(("mirror",), image, [*MIDDLE[:4], 0.9, *MIDDLE[5:]])
+    assert torch.equal(plain, image.float() / 255)
+    assert torch.equal(flipped, plain.flip(-1))
+
+
+def test_erase_blackens_one_square_of_a_quarter_s_side():
+    white = torch.full((1, 1, 16, 16), 255, dtype=torch.uint8)
+    found = apply(("erase",), white, MIDDLE)[0, 0]
+    assert int((found == 0).sum()) == round(16 * ERASE) ** 2 == 16
+    assert not found[6:10, 6:10].any()
+
+
+def test_rotation_and_scale_keep_the_middle_and_move_the_rim():
+    image = torch.zeros(1, 1, 17, 17, dtype=torch.uint8)
+    image[..., 8, 8] = image[..., 8, 15] = 255
+    for draw in ([0.5, 0.5, 1.0, *MIDDLE[3:]], [0.5, 0.5, 0.5, 1.0, *MIDDLE[4:]]):
+        found = apply(("scale", "rotate"), image, draw)[0, 0]
+        assert float(found[8, 8]) > 0.9
+        assert float(found[8, 15]) < 0.9
+
+
+def test_nothing_is_mirrored_where_that_makes_another_character():
+    assert "mirror" not in data("glyphs/novel").augmentation
+    assert "mirror" not in data("digits").augmentation

@@ -1,0 +1,130 @@
+"""How the house hangs together: who imports whom, what is documented, and what nobody does."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import germline
+
+SOURCE = Path(germline.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+# Each imports only what stands above it, or beside it in the same row.
+ORDER = (
+    ("errors",),
+    ("files", "randomness"),
+    ("ledger",),
+    ("anatomy",),
+    ("registry",),
+    ("network",),
+    ("learngene",),
+    ("data",),
+    ("training",),
+    ("methods",),
+    ("config", "api"),
+    ("compare",),
+    ("cli",),
+)
+RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
+# The public names come from everywhere, when they are asked for; timm.py stands alone.
+APART = {"__init__", "__main__", "timm"}
+
+
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def for_typing(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imported(node):
+    """Names of germline's modules that a tree imports outside TYPE_CHECKING, functions included."""
+    for child in ast.iter_child_nodes(node):
+        if for_typing(child):
+            for other in child.orelse:
+                yield from imported(other)
+        elif isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == "germline":
+            names = [child.module] if "." in child.module else [f"germline.{alias.name}" for alias in child.names]
+            yield from (name.split(".")[1] for name in names)
+        elif isinstance(child, ast.Import):
+            yield from (a.name.split(".")[1] for a in child.names if a.name.startswith("germline."))
+        else:
+            yield from imported(child)
+
+
+def part(path):
+    relative = path.relative_to(SOURCE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_package_imports_only_what_stands_above_it(path):
+    own = part(path)
+    if own in APART:
+        assert own != "timm" or not list(imported(parsed(path)))
+        return
+    assert own in RANK, f"{own} has no place in the order"
+    below = {name for name in imported(parsed(path)) if RANK[name] > RANK[own]}
+    assert not below
+    beside = {name for name in imported(parsed(path)) if RANK[name] == RANK[own] and name != own}
+    assert not beside
+
+
+def test_the_import_check_sees_through_functions_and_spares_typing():
+    text = "if TYPE_CHECKING:\n    from germline.cli import x\ndef f():\n    from germline.training import Run\n"
+    assert list(imported(ast.parse(text + "from germline import data\nimport germline.files"))) == [
+        "training",
+        "data",
+        "files",
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_what_is_public_is_documented(path):
+    tree = parsed(path)
+    bare = [] if ast.get_docstring(tree) or not tree.body else ["the module"]
+    scopes = [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name[0] != "_")]
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    public = [node for scope in scopes for node in scope.body if isinstance(node, kinds) and node.name[0] != "_"]
+    bare += [node.name for node in public if not ast.get_docstring(node)]
+    assert not bare
+
+
+def calls(tree, name):
+    return [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func).endswith(name)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_is_unpickled_and_loads_are_strict(path):
+    tree = parsed(path)
+    for call in calls(tree, "torch.load"):
+        assert {k.arg: ast.unparse(k.value) for k in call.keywords}.get("weights_only") == "True"
+    loose = [call for call in calls(tree, "load_state_dict") if any(k.arg == "strict" for k in call.keywords)]
+    assert not loose
+    assert not calls(tree, "torch.save")
+    assert not [c for c in calls(tree, "np.load") if "allow_pickle=False" not in ast.unparse(c)]
+    names = {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+    assert path.name == "safe_pickle.py" or "pickle" not in names
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_importing_germline_does_not_import_torch():
+    code = "import germline, sys; print([m for m in ('torch', 'timm', 'numpy', 'pydantic') if m in sys.modules])"
+    assert run(code) == "[]"
+
+
+def test_the_public_names_are_there_in_any_order():
+    code = (
+        "import germline as gl; assert gl.TLEG(epochs=1).name == 'tleg'; "
+        "digits = gl.data('digits'); import germline.data.loader; print(len(gl.data('digits').classes)); "
+        "[getattr(gl, name) for name in gl.__all__]"
+    )
+    assert run(code) == "10"
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        germline.no_such_name  # noqa: B018

@@ -1,0 +1,204 @@
+"""Model folders that timm reads without us, and what is refused as a network."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from germline.anatomy import Preprocess, Size
+from germline.errors import ArtefactError, OutputError, SettingError, UnknownNameError
+from germline.files import write_tensors
+from germline.network import CONFIG, WEIGHTS, Network, load_network, load_strict
+
+ALONE = """
+import sys
+import timm, torch
+folder, pictures, out = sys.argv[1:]
+torch.set_num_threads(1)
+model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+with torch.no_grad():
+    logits = model(torch.load(pictures, weights_only=True))
+assert "germline" not in sys.modules
+torch.save({"logits": logits, "cfg": str(dict(model.pretrained_cfg))}, out)
+"""
+
+
+@pytest.fixture
+def folder(ancestor, tmp_path):
+    ancestor.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def refused(place, *words, kind=ArtefactError, model=None):
+    with pytest.raises(kind) as caught:
+        load_network(place, model)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_timm_computes_the_same_in_a_process_without_germline(gene, pixels, tmp_path):
+    child = gene.inherit(size=Size(depth=6), classes=("a", "b", "c"), channels=3).network
+    child.save(tmp_path / "child")
+    pictures = child.preprocess(pixels)
+    torch.save(pictures, tmp_path / "pictures.pt")
+    command = [sys.executable, "-I", "-c", ALONE, str(tmp_path / "child"), str(tmp_path / "pictures.pt")]
+    done = subprocess.run([*command, str(tmp_path / "out.pt")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = torch.load(tmp_path / "out.pt", weights_only=True)
+    with torch.no_grad():
+        assert torch.equal(found["logits"], child.model(pictures))
+    assert "'input_size': (3, 32, 32)" in found["cfg"]
+
+
+def test_the_folder_does_not_lie_about_itself(ancestor, folder):
+    config = json.loads((folder / CONFIG).read_text())
+    data = config["pretrained_cfg"]
+    assert (config["num_classes"], data["num_classes"]) == (10, 10)
+    assert config["label_names"] == list(ancestor.classes)
+    assert data["input_size"] == [1, 32, 32]
+    assert (data["mean"], data["std"]) == (list(ancestor.preprocess.mean), list(ancestor.preprocess.std))
+    assert (data["tag"], data["license"]) == ("", "mit")
+    assert (config["model_args"]["depth"], config["model_args"]["embed_dim"]) == (2, 16)
+    text = json.dumps(config)
+    assert not [word for word in ("imagenet", "augreg", "hf_hub_id", "in21k", "apache") if word in text.lower()]
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    assert model.pretrained_cfg["tag"] == ""
+    assert tuple(model.pretrained_cfg["input_size"]) == (1, 32, 32)
+    assert tuple(model.pretrained_cfg["mean"]) == ancestor.preprocess.mean
+    assert model.num_classes == 10
+
+
+def test_a_folder_comes_back_as_it_was(ancestor, folder, pixels):
+    for name in (folder, str(folder), f"local-dir:{folder}"):
+        found = load_network(name)
+        assert (found.spec, found.classes, found.licence) == (ancestor.spec, ancestor.classes, "mit")
+        assert found.preprocess == ancestor.preprocess
+        with torch.no_grad():
+            assert torch.equal(found.logits(pixels), ancestor.logits(pixels))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_token": True, "global_pool": "token"},
+        {"reg_tokens": 2, "class_token": True, "no_embed_class": True},
+        {"init_values": 1e-5},
+        {"qkv_bias": False, "qk_norm": True, "mlp_ratio": 3.0},
+        {"norm_first": False, "channels": 3},
+    ],
+)
+def test_every_form_comes_back_through_its_folder(make_network, pixels, tmp_path, changes):
+    network = make_network(**changes)
+    network.save(tmp_path / "model")
+    found = load_network(tmp_path / "model")
+    assert found.spec == network.spec
+    with torch.no_grad():
+        assert torch.equal(found.logits(pixels), network.logits(pixels))
+
+
+def test_saving_over_needs_leave_and_keeps_the_old_until_then(make_network, folder, ancestor):
+    before = (folder / WEIGHTS).read_bytes()
+    with pytest.raises(OutputError, match="is not empty"):
+        make_network().save(folder)
+    assert (folder / WEIGHTS).read_bytes() == before
+    load_network(folder).save(folder, overwrite=True)
+    assert (folder / WEIGHTS).read_bytes() == before
+
+
+def test_a_network_of_no_anatomy_teaches_but_is_not_saved(tmp_path):
+    network = Network(nn.Flatten(), Preprocess(channels=1, image_size=4, mean=(0.0,), std=(1.0,)), ("a",))
+    assert network.logits(torch.rand(2, 1, 4, 4)).shape == (2, 16)
+    with pytest.raises(ArtefactError, match="no anatomy knows how to rebuild it"):
+        network.save(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_damaged_folders_are_refused_by_name(folder):
+    weights = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(weights[:-10])
+    refused(folder, WEIGHTS, "damaged")
+    torch.save({}, folder / WEIGHTS)
+    refused(folder, WEIGHTS, "is a pickle")
+    (folder / WEIGHTS).unlink()
+    refused(folder, WEIGHTS, "cannot read")
+    (folder / WEIGHTS).write_bytes(weights)
+    config = json.loads((folder / CONFIG).read_text())
+    for text in (
+        "{",
+        "[]",
+        "{}",
+        json.dumps({**config, "model_args": {"no_such": 1}}),
+        json.dumps({**config, "pretrained_cfg": {}}),
+    ):
+        (folder / CONFIG).write_text(text)
+        refused(folder, CONFIG)
+    (folder / CONFIG).write_text(json.dumps({**config, "model_args": {**config["model_args"], "num_heads": 3}}))
+    refused(folder)
+    (folder / CONFIG).write_text(json.dumps({**config, "architecture": "vit_bose"}))
+    refused(folder, "vit_bose", kind=UnknownNameError)
+    (folder / CONFIG).write_text(json.dumps({**config, "num_classes": 4}))
+    refused(folder, WEIGHTS, "head.")
+
+
+def test_names_that_lead_nowhere_are_refused(tmp_path):
+    refused(tmp_path / "nowhere", "no network at", "--model")
+    refused("timm:vit_no_such_thing", "vit_no_such_thing", kind=UnknownNameError)
+    refused(tmp_path, CONFIG)
+
+
+@pytest.fixture
+def resnet():
+    torch.manual_seed(0)
+    return timm.create_model("resnet10t", num_classes=4).eval()
+
+
+def test_files_of_weights_need_the_name_of_their_network(resnet, tmp_path, pixels):
+    torch.save(resnet.state_dict(), tmp_path / "plain.pth")
+    torch.save({"model": resnet.state_dict(), "epoch": 3}, tmp_path / "nested.pth")
+    write_tensors(tmp_path / "safe.safetensors", resnet.state_dict())
+    for name in ("plain.pth", "nested.pth", "safe.safetensors"):
+        found = load_network(tmp_path / name, "resnet10t")
+        assert found.spec is None
+        assert found.classes == ("0", "1", "2", "3")
+        with torch.no_grad():
+            assert torch.equal(found.logits(pixels), resnet(found.preprocess(pixels)))
+        refused(tmp_path / name, "its architecture is unknown", "--model", kind=SettingError)
+        refused(tmp_path / name, name, "does not fit the network", model="resnet18")
+
+
+def test_a_malicious_pth_is_refused_and_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    torch.save({"model": Trap()}, tmp_path / "trap.pth")
+    refused(tmp_path / "trap.pth", "trap.pth", "weights_only=True", model="resnet10t")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_pth_that_holds_no_weights_is_refused(resnet, tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "none.pth")
+    refused(tmp_path / "none.pth", "none.pth", "holds no state dict", model="resnet10t")
+    torch.save(resnet.state_dict(), tmp_path / "cut.pth")
+    whole = (tmp_path / "cut.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    refused(tmp_path / "cut.pth", "cut.pth", model="resnet10t")
+
+
+def test_strict_loading_names_the_first_odd_tensor():
+    model = nn.Linear(2, 3)
+    good = dict(model.state_dict())
+    for odd, name in (
+        ({"weight": good["weight"]}, "bias"),
+        ({**good, "more": torch.zeros(1)}, "more"),
+        ({**good, "weight": torch.zeros(2, 3)}, "weight (2, 3)"),
+    ):
+        with pytest.raises(ArtefactError) as caught:
+            load_strict(model, odd, "here")
+        assert name in str(caught.value)
+        assert "'here'" in str(caught.value)
+    assert torch.equal(model.weight, good["weight"])

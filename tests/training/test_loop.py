@@ -1,0 +1,261 @@
+"""The one loop: what each setting does to a tiny real training, in numbers."""
+
+import json
+
+import pytest
+import torch
+
+from germline.data import in_order
+from germline.errors import SettingError, TrainingError
+from germline.training import CrossEntropy, Run, TrainSettings, evaluate
+from germline.training.checkpoint import CheckpointFolder
+
+SHORT = {"steps": 6, "batch_size": 24, "lr": 5e-3, "log_every": 1}
+
+
+@pytest.fixture
+def train(pico, make_network):
+    """Trains a fresh network; gives it with its result."""
+
+    def run(folder=None, *, network=None, objective=None, seed=0, precision="32-true", pictures=None, **settings):
+        network = network or make_network()
+        result = Run(folder, device="cpu", seed=seed, precision=precision, quiet=True).fit(
+            "phase",
+            network,
+            objective or CrossEntropy(settings.get("label_smoothing", 0.0)),
+            pictures or pico.train,
+            TrainSettings(**{**SHORT, **settings}),
+            val=pico.val,
+            augmentation=pico.augmentation,
+        )
+        return network, result
+
+    return run
+
+
+def weights(network):
+    return {name: value.clone() for name, value in network.model.state_dict().items()}
+
+
+def same(first, second, tolerance=0.0):
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(float((a[k] - b[k]).abs().max()) <= tolerance for k in a)
+
+
+def test_loss_falls_and_accuracy_rises(train):
+    network, result = train(steps=150, lr=1e-2, batch_size=40, augment=False, eval_at=(0,), eval_every=50)
+    losses = [loss for _, loss in result.losses]
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert [score["step"] for score in result.scores] == [0, 50, 100, 150]
+    assert result.accuracy > result.scores[0]["accuracy"] + 0.15
+    assert (result.steps, result.samples) == (150, 6000)
+    assert not network.model.training
+
+
+def test_the_stated_accuracy_is_that_of_the_network(train, pico):
+    network, result = train(ema=0.5)
+    assert result.accuracy == evaluate(network.model, network.logits, pico.val).accuracy
+
+
+def test_the_same_seed_gives_the_same_and_another_another(train):
+    first, second, other = train()[0], train()[0], train(seed=1)[0]
+    assert same(first, second)
+    assert not same(first, other)
+
+
+def test_training_leaves_the_global_generator_alone(train):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    train(drop_path=0.1)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_batch_in_two_parts_is_the_whole_batch(train):
+    for settings in ({}, {"clip": 0.1}, {"mixup": 0.8, "cutmix": 1.0}):
+        (whole, one), (parts, two) = train(**settings), train(accumulate=2, **settings)
+        assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-5)
+        assert same(whole, parts, 1e-5)
+
+
+def test_parts_of_unequal_size_count_by_their_pictures(train):
+    (whole, one), (parts, two) = train(batch_size=23), train(batch_size=23, accumulate=4)
+    assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-5)
+    assert same(whole, parts, 1e-5)
+
+
+def test_the_average_of_the_weights_is_the_result(train, make_network):
+    start, seen = make_network(), []
+
+    class Watch(CrossEntropy):
+        def forward(self, network, batch):
+            seen.append(weights(watched))
+            return super().forward(network, batch)
+
+    watched = make_network()
+    train(network=watched, objective=Watch(), ema=0.5)
+    raw = train()[0]
+    trail = [*seen[1:], weights(raw)]
+    expected = weights(start)
+    for step, now in enumerate(trail, start=1):
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = {name: decay * value + (1 - decay) * now[name] for name, value in expected.items()}
+    found = weights(watched)
+    assert all(torch.allclose(found[name], value, atol=1e-6) for name, value in expected.items())
+    assert not same(watched, raw, 1e-4)
+
+
+def test_clipping_bounds_the_step(train, make_network):
+    start = weights(make_network())
+    settings = {"steps": 1, "optimizer": "sgd", "momentum": 0.0, "lr": 1.0, "weight_decay": 0.0, "warmup": 0.0}
+
+    def moved(**more):
+        now = weights(train(**settings, **more)[0])
+        return float(sum((now[name] - value).square().sum() for name, value in start.items()) ** 0.5)
+
+    assert moved(clip=1e-2) == pytest.approx(1e-2, rel=1e-3)
+    assert moved() > 2e-2
+
+
+def test_rates_follow_the_schedule(train, make_network):
+    start, settings = weights(make_network()), {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip": 1e-6}
+    now = weights(train(**settings, steps=4, lr=1.0, warmup=0.5, min_lr=0.5, batch_size=120, augment=False)[0])
+    moved = float(sum((now[name] - value).square().sum() for name, value in start.items()) ** 0.5)
+    # The gradient, clipped to 1e-6, hardly turns in four such steps: rates 0.5, 1, 1 and 0.75 add up.
+    assert moved == pytest.approx(3.25e-6, rel=0.1)
+
+
+def test_label_smoothing_raises_the_first_loss_of_a_sure_network(train, ancestor, pico):
+    plain = CrossEntropy()
+    smooth = CrossEntropy(0.2)
+    batch = next(in_order(pico.train, 120))
+    with torch.no_grad():
+        assert float(smooth(ancestor.logits, batch)) > float(plain(ancestor.logits, batch)) + 0.05
+    assert not same(train(label_smoothing=0.2)[0], train()[0])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_loss_that_is_no_number_stops_the_run(train, tmp_path, optimizer):
+    class Breaks(CrossEntropy):
+        steps = 0
+
+        def forward(self, network, batch):
+            self.steps += 1
+            return super().forward(network, batch) * (float("nan") if self.steps == 5 else 1)
+
+    with pytest.raises(
+        TrainingError, match="'phase' came to a loss or weights that are not finite numbers at step 5"
+    ) as caught:
+        train(tmp_path, objective=Breaks(), checkpoint_every=2, optimizer=optimizer)
+    assert caught.value.exit_code == 3
+    assert str(tmp_path / "phase" / "checkpoints" / "step-00000004") in str(caught.value)
+    assert not (tmp_path / "phase" / "result.json").exists()
+
+
+def test_the_step_that_broke_is_named_even_where_losses_are_seldom_read(train):
+    class Breaks(CrossEntropy):
+        steps = 0
+
+        def forward(self, network, batch):
+            self.steps += 1
+            return super().forward(network, batch) * (float("inf") if self.steps == 3 else 1)
+
+    with pytest.raises(TrainingError, match=r"at step 3\. there is no checkpoint before it"):
+        train(objective=Breaks(), log_every=100)
+
+
+def test_a_checkpoint_of_broken_weights_is_not_called_good(train, tmp_path):
+    class Steep(CrossEntropy):
+        def forward(self, network, batch):
+            return super().forward(network, batch) * 1e4
+
+    with pytest.raises(TrainingError, match="at step 1"):
+        train(tmp_path, objective=Steep(), optimizer="sgd", lr=1e38, warmup=0.0, checkpoint_every=1)
+    kept = CheckpointFolder(tmp_path / "phase" / "checkpoints", 2).latest()
+    assert kept is None or all(torch.isfinite(value).all() for value in kept.tensors["model"].values())
+
+
+def test_a_finished_phase_gives_its_stored_result(train, tmp_path, make_network):
+    first, result = train(tmp_path)
+    second, stored = train(tmp_path, network=make_network(seed=9))
+    assert stored == result
+    assert same(first, second)
+    assert not (tmp_path / "phase" / "checkpoints").exists()
+
+
+def test_the_log_has_every_loss_and_score(train, tmp_path):
+    _, result = train(tmp_path, eval_every=3)
+    lines = [json.loads(line) for line in (tmp_path / "phase" / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines if "loss" in line] == result.losses
+    assert [line["val_accuracy"] for line in lines if "val_loss" in line] == [s["accuracy"] for s in result.scores]
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+
+
+def test_changed_settings_are_refused(train, tmp_path):
+    train(tmp_path)
+    with pytest.raises(SettingError, match=r"was begun with lr=0\.005, now 0\.1"):
+        train(tmp_path, lr=0.1)
+
+
+def test_another_seed_in_the_same_folder_is_refused(train, tmp_path):
+    train(tmp_path)
+    with pytest.raises(SettingError, match="was begun with seed=0, now 1"):
+        train(tmp_path, seed=1)
+
+
+def test_no_steps_leave_the_network_as_it_was(train, make_network):
+    network, result = train(steps=0)
+    assert same(network, make_network())
+    assert result.losses == []
+    assert len(result.scores) == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_bf16_runs_near_full_precision_and_gives_float32_weights(train, pixels, tmp_path, precision):
+    plain, low = train()[1], train(tmp_path, precision=precision)
+    assert [loss for _, loss in low[1].losses] == pytest.approx([loss for _, loss in plain.losses], abs=0.1)
+    assert low[1].losses != plain.losses
+    assert {value.dtype for value in low[0].model.state_dict().values()} == {torch.float32}
+    with torch.no_grad():
+        assert torch.isfinite(low[0].logits(pixels)).all()
+
+
+def test_compiled_losses_are_those_of_the_plain_run(train, pixels):
+    (plain, one), (compiled, two) = train(steps=3), train(steps=3, compile=True)
+    assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-4)
+    assert weights(plain).keys() == weights(compiled).keys()
+    assert two.accuracy == one.accuracy
+
+
+def test_bad_devices_and_precisions_are_refused(tmp_path):
+    with pytest.raises(SettingError, match="precision '16'"):
+        Run(precision="16")
+    with pytest.raises(SettingError, match="device 'tpu'"):
+        Run(device="tpu")
+
+
+def test_a_logger_is_told(pico, make_network):
+    told = []
+
+    class Logger:
+        def log_metrics(self, metrics, step):
+            told.append((step, *metrics))
+
+        def finalize(self, status):
+            told.append(status)
+
+    run = Run(device="cpu", quiet=True, logger=Logger())
+    run.fit("phase", make_network(), CrossEntropy(), pico.train, TrainSettings(**SHORT), val=pico.val)
+    assert told[0] == (1, "phase/loss")
+    assert told[-2:] == [(6, "phase/val_accuracy"), "success"]
+
+
+def test_a_run_keeps_its_thread_count(tmp_path):
+    Run(tmp_path, device="cpu")
+    assert json.loads((tmp_path / "run.json").read_text())["threads"] == 1
+    torch.set_num_threads(2)
+    try:
+        Run(tmp_path, device="cpu")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)

@@ -1,0 +1,86 @@
+"""A run killed at any step and resumed ends in the weights of one left alone, to the bit."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from germline.training import CrossEntropy, Run, TrainSettings
+
+KILLS = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
+
+
+def test_killed_by_sigkill_and_resumed(tmp_path):
+    command = [sys.executable, str(KILLS), "--kills", "3", "--steps", "24", "--seed", "1"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out.json")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    outcome = json.loads((tmp_path / "out.json").read_text())
+    assert [job["job"] for job in outcome["jobs"]] == ["train", "condense"]
+    for job in outcome["jobs"]:
+        assert [kill["signal"] for kill in job["kills"]] == [9, 9, 9]
+        assert job["begun_at"][0] == 0
+        assert len(job["begun_at"]) == 4
+        assert all(0 < begun <= kill["step"] for begun, kill in zip(job["begun_at"][1:], job["kills"], strict=True))
+        assert job["sha256"]["alone"] == job["sha256"]["killed"]
+    assert len({job["sha256"]["alone"] for job in outcome["jobs"]}) == 2
+
+
+class Breaks(CrossEntropy):
+    """Ends the run at a step of its own."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.left, self.first = at, None
+
+    def forward(self, network, batch):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().forward(network, batch)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"optimizer": "sgd"}, {"ema": 0.8}, {"drop_path": 0.3}, {"mixup": 0.8, "cutmix": 1.0, "accumulate": 2}],
+    ids=str,
+)
+def test_every_setting_resumes_to_the_bit(pico, make_network, tmp_path, settings):
+    asked = TrainSettings(steps=10, batch_size=24, lr=5e-3, checkpoint_every=3, eval_every=4, log_every=1, **settings)
+
+    def fit(folder, objective):
+        network = make_network(drop_path=asked.drop_path)
+        result = Run(folder, device="cpu", quiet=True).fit(
+            "phase", network, objective, pico.train, asked, val=pico.val, augmentation=pico.augmentation
+        )
+        return network.model.state_dict(), result
+
+    alone, expected = fit(None, CrossEntropy())
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, Breaks(8 * asked.accumulate))
+    again = Breaks(100)
+    resumed, result = fit(tmp_path, again)
+    assert 100 - again.left == 4 * asked.accumulate  # from the checkpoint after step 6
+    assert all(torch.equal(value, resumed[name]) for name, value in alone.items())
+    assert result.losses == expected.losses
+    assert result.scores == expected.scores
+
+
+def test_a_damaged_checkpoint_costs_steps_and_nothing_else(pico, make_network, tmp_path):
+    asked = TrainSettings(steps=10, batch_size=24, checkpoint_every=3, log_every=1)
+
+    def fit(folder, objective):
+        network = make_network()
+        Run(folder, device="cpu", quiet=True).fit("phase", network, objective, pico.train, asked)
+        return network.model.state_dict()
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, Breaks(8))
+    newest = tmp_path / "phase" / "checkpoints" / "step-00000006" / "optimizer.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-3])
+    again = Breaks(100)
+    resumed = fit(tmp_path, again)
+    assert 100 - again.left == 7  # from the checkpoint after step 3
+    assert all(torch.equal(value, resumed[name]) for name, value in fit(None, CrossEntropy()).items())

@@ -1,0 +1,72 @@
+"""The schedule in numbers, and what is refused."""
+
+import pytest
+from pydantic import ValidationError
+
+from germline.training import TrainSettings
+
+
+def test_warmup_rises_to_the_rate_and_cosine_falls_to_its_floor():
+    settings = TrainSettings(lr=1.0, warmup=0.2, min_lr=0.1)
+    rates = [settings.rate(step, 10) for step in range(10)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[6] == pytest.approx(0.55)  # half way down from 1.0 to 0.1
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert settings.rate(10, 10) == pytest.approx(0.1)
+
+
+def test_without_warmup_the_first_step_has_the_whole_rate():
+    assert TrainSettings(lr=0.3, warmup=0.0).rate(0, 100) == pytest.approx(0.3)
+
+
+def test_constant_stays():
+    settings = TrainSettings(lr=0.3, warmup=0.5, schedule="constant")
+    assert [settings.rate(step, 4) for step in range(4)] == [0.15, 0.3, 0.3, 0.3]
+
+
+def test_steps_go_before_epochs_and_epochs_may_be_a_fraction():
+    assert TrainSettings(epochs=3, batch_size=32).total_steps(100) == 10
+    assert TrainSettings(epochs=0.5, batch_size=32).total_steps(100) == 2
+    assert TrainSettings(epochs=0.01, batch_size=32).total_steps(10) == 1
+    assert TrainSettings(epochs=3, steps=7).total_steps(100) == 7
+    assert TrainSettings(steps=0).total_steps(100) == 0
+
+
+def test_when_to_evaluate():
+    settings = TrainSettings(eval_every=4, eval_at=(0, 5))
+    assert [step for step in range(11) if settings.evaluates(step, 10)] == [0, 4, 5, 8, 10]
+    assert [step for step in range(11) if TrainSettings().evaluates(step, 10)] == [10]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"epochs": -1},
+        {"epochs": 0},
+        {"epochs": float("nan")},
+        {"steps": -1},
+        {"batch_size": 0},
+        {"lr": 0},
+        {"lr": float("nan")},
+        {"warmup": 1.5},
+        {"optimizer": "adam"},
+        {"schedule": "linear"},
+        {"clip": 0},
+        {"accumulate": 0},
+        {"ema": 1},
+        {"drop_path": 1},
+        {"label_smoothing": 1},
+        {"mixup": -0.1},
+        {"momentum": 1},
+        {"no_such_setting": 1},
+    ],
+    ids=str,
+)
+def test_bad_values_are_refused(bad):
+    with pytest.raises(ValidationError):
+        TrainSettings(**bad)
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError):
+        TrainSettings().lr = 1.0
