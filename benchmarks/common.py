@@ -22,14 +22,13 @@ from germline.learngene import library_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESAMPLES, LEAST_ROUNDS = 2000, 6
+DEFAULT_THREADS = torch.get_num_threads()
 
 
 def set_up(about: str | None) -> None:
     """Read the command line: `--threads`, torch's own number by default."""
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="threads of torch (default: its own)"
-    )
+    parser.add_argument("--threads", type=int, default=DEFAULT_THREADS, help="threads of torch (default: its own)")
     torch.set_num_threads(parser.parse_args().threads)
 
 
@@ -76,7 +75,10 @@ def row(case: str, over: Sequence[float], under: Sequence[float], target: float,
 
 
 def keep(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
-    """Print a table of the rows and write them to `benchmarks/results/<name>.json`."""
+    """Print a table of the rows and write them to `benchmarks/results/<name>.json`.
+
+    A run on another number of threads than torch's own is kept beside it, as `<name>-<threads>-threads.json`.
+    """
     for entry in rows:
         print(
             f"{entry['case']:<44} ours {entry['ours_s'] * 1e3:9.2f} ms   peer {entry['peer_s'] * 1e3:9.2f} ms   "
@@ -94,7 +96,9 @@ def keep(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
         **facts,
         "rows": list(rows),
     }
-    write_json(ROOT / "benchmarks" / "results" / f"{name}.json", result)
+    threads = torch.get_num_threads()
+    suffix = "" if threads == DEFAULT_THREADS else f"-{threads}-threads"
+    write_json(ROOT / "benchmarks" / "results" / f"{name}{suffix}.json", result)
 
 
 def _git(*arguments: str) -> str:

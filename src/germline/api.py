@@ -55,7 +55,7 @@ def to_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet
     if isinstance(ancestor, (str, Path)):
         return load_network(ancestor)
     labels = data.classes
-    preprocess = Preprocess.of(data.train.images)
+    preprocess = Preprocess.of(data.train.sample())
     network = as_network(ancestor, preprocess, labels)
     outputs = getattr(ancestor, "num_classes", len(labels))
     if labels and outputs != len(labels):
@@ -78,15 +78,10 @@ def train(
     """Train a network in place on a data set's training split, evaluated on its validation split.
 
     Raises:
-        DataError: The label spaces differ.
+        DataError: The label spaces differ, or there are no labels.
         TrainingError: The loss stopped being a number.
     """
-    if network.classes != data.classes:
-        raise DataError(
-            f"the network knows {len(network.classes)} classes, '{data.name}' has {len(data.classes)} or other names",
-            f"the first are {', '.join(network.classes[:3])} against {', '.join(data.classes[:3])}",
-            "inherit with the data's classes: germline inherit ... --data NAME",
-        )
+    check_labels(network, data)
     return (run or Run()).fit(
         name,
         network,
@@ -96,6 +91,22 @@ def train(
         val=data.val,
         augmentation=data.augmentation,
     )
+
+
+def check_labels(network: Network, data: DataSet) -> None:
+    """Refuse to train a network on other classes than its own.
+
+    Raises:
+        DataError: The label spaces differ, or there are no labels.
+    """
+    if data.train.labels is None or data.val.labels is None:
+        raise DataError(f"'{data.name}' has no labels", "training needs them", "put each class in a folder of its own")
+    if network.classes != data.classes:
+        raise DataError(
+            f"the network knows {len(network.classes)} classes, '{data.name}' has {len(data.classes)} or other names",
+            f"the first are {', '.join(network.classes[:3])} against {', '.join(data.classes[:3])}",
+            "inherit with the data's classes: germline inherit ... --data NAME",
+        )
 
 
 def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int, size: Size | None = None) -> Network:
@@ -113,12 +124,12 @@ def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int,
     """
     if Path(model).is_dir() or ":" in model:
         return load_network(model)
-    channels, side = data.train.images.shape[1:3]
+    channels, side = data.train.channels, data.train.side
     spec = model_spec(model, image_size=side, channels=channels, classes=len(data.classes))
     spec = anatomy_of(spec).resize(spec, size or Size())
     spec = spec.model_copy(update={"drop_path": settings.drop_path})
     with seeded(generator(seed, "train", "initial weights")):
         built = anatomy_of(spec).build(spec)
     source = f"{model}, trained on {data.name} from random weights"
-    preprocess = Preprocess.of(data.train.images)
+    preprocess = Preprocess.of(data.train.sample())
     return Network(built, preprocess, data.classes, spec=spec, licence=data.licence, source=source)

@@ -7,21 +7,22 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from germline.anatomy import Size
-from germline.errors import ArtefactError, SettingError, UnknownNameError
+from germline.errors import ArtefactError, GermlineError, SettingError, UnknownNameError
 from germline.registry import METHODS
 from germline.training import TrainSettings
 
+LONGEST_VALUE = 60  # of a wrong value, as it is shown
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AncestorRecipe(_Strict):
@@ -71,7 +72,7 @@ class Tuning(_Strict):
     weight_decay: tuple[float, ...] = Field(min_length=1, max_length=2)
     size: str
     images_per_class: int = Field(ge=1)
-    seed: int = 1000
+    seed: int = Field(default=1000, ge=0)
 
 
 class Recipe(_Strict):
@@ -99,8 +100,8 @@ class Recipe(_Strict):
     ancestor: AncestorRecipe
     arms: dict[str, Arm] = Field(min_length=1)
     sizes: tuple[str, ...] = Field(min_length=1)
-    images_per_class: tuple[int, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    images_per_class: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     one_gene: bool = False
     train: TrainSettings
     tune: Tuning | None = None
@@ -116,11 +117,35 @@ class Recipe(_Strict):
         """Hold sizes, methods and arms against what there is."""
         for size in self.sizes:
             Size.parse(size)
-        for name, arm in self.arms.items():
-            validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
-            self.train_settings(name)
-            if arm.tuned_as is not None and arm.tuned_as not in self.arms:
-                raise UnknownNameError.of("arm", arm.tuned_as, self.arms)
+        for name in self.arms:
+            self._check_arm(name)
+        if self.tune is not None:
+            self._check_tuning(self.tune)
+
+    def _check_arm(self, name: str) -> None:
+        arm, other = self.arms[name], self.arms[name].tuned_as
+        # It becomes part of file names.
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+-]*", name):
+            raise SettingError(f"arm '{name}'", "a name is of letters, digits, - and _", "choose another name")
+        if arm.method not in METHODS:
+            raise UnknownNameError.of(f"method at arms.{name}.method:", arm.method, METHODS)
+        validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
+        self.train_settings(name)
+        if other is not None and other not in self.arms:
+            raise UnknownNameError.of(f"arm at arms.{name}.tuned_as:", other, self.arms)
+        if other is not None and self.arms[other].tuned_as is not None:
+            raise SettingError(f"arms.{name}.tuned_as={other}", "that arm is not tuned itself", "name one that is")
+
+    def _check_tuning(self, tune: Tuning) -> None:
+        Size.parse(tune.size)
+        if tune.seed in self.seeds:
+            raise SettingError(
+                f"tune.seed={tune.seed}", "it is one of the comparison's own seeds", "tune on a seed apart from them"
+            )
+        for name in self.arms:
+            for rate in tune.lr:
+                for decay in tune.weight_decay:
+                    self.train_settings(name, lr=rate, weight_decay=decay)
 
     def train_settings(self, arm: str, **more: Any) -> TrainSettings:
         """The training settings of one arm; `more` goes before all."""
@@ -135,9 +160,10 @@ class _UniqueKeys(yaml.SafeLoader):
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key) for key, _ in node.value]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None:
-        raise yaml.YAMLError(f"key '{twice}' stands twice, line {node.start_mark.line + 1} on")
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            line = node.value[index][0].start_mark.line + 1
+            raise yaml.YAMLError(f"key '{key}' stands twice, again at line {line}")
     return loader.construct_mapping(node, deep=True)
 
 
@@ -171,7 +197,7 @@ def recipe_text(name: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ArtefactError(f"cannot read recipe '{path}'", str(error)) from error
+        raise ArtefactError(f"cannot read recipe '{path}'", str(error), "write it as UTF-8 text") from error
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -191,13 +217,23 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     Raises:
         SettingError: It is not YAML, or no mapping, or a key stands twice.
     """
-    try:
-        raw = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise SettingError(f"'{where}' is not valid YAML", " ".join(str(error).split())) from error
+    raw = _read_yaml(text, f"'{where}'")
     if not isinstance(raw, dict):
-        raise SettingError(f"'{where}' is no recipe", "a mapping of keys to values is expected")
+        raise SettingError(
+            f"'{where}' is no recipe",
+            "a mapping of keys to values is expected",
+            "begin with a copy: germline show demo",
+        )
     return raw
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    # Dates and numbers that are none, and nesting without end, are not YAMLErrors to this reader.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
+        raise SettingError(f"{where} is not valid YAML", reason, "mend that line") from error
 
 
 def overridden(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -216,8 +252,8 @@ def overridden(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, An
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise SettingError(f"--set {text}", f"'{part}' is a value, not a group of keys")
-        place[last] = yaml.load(value, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+                raise SettingError(f"--set {text}", f"'{part}' is a value, not a group of keys", f"set {part} itself")
+        place[last] = _read_yaml(value, f"--set {text}")
     return result
 
 
@@ -233,13 +269,21 @@ def validated(model: type[ModelT], raw: Mapping[str, Any], where: str) -> ModelT
     """
     try:
         return model.model_validate(dict(raw))
+    except GermlineError as error:  # a check of the model's own
+        raise type(error)(f"{where}: {error.what}", error.why, error.fix) from error
     except ValidationError as error:
-        first = error.errors()[0]
+        # A key that is misspelt is also one that is missing; the first says more.
+        found = error.errors()
+        first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise _unknown_key(model, place, where) from error
+        if first["type"] == "missing":
+            raise SettingError(f"{where}: key '{place}' is missing", "it has no default", "add it") from error
         reason = first["msg"].removeprefix("Value error, ")
-        raise SettingError(f"{where}: {place}={first.get('input')!r}", reason, "mend this key") from error
+        given = repr(first.get("input"))
+        short = given if len(given) <= LONGEST_VALUE else f"{given[:LONGEST_VALUE]}..."
+        raise SettingError(f"{where}: {place}={short}", reason, "mend this key") from error
 
 
 def _unknown_key(model: type[BaseModel], place: str, where: str) -> SettingError:

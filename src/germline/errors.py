@@ -21,7 +21,7 @@ class GermlineError(Exception):
     def __init__(self, what: str, why: str = "", fix: str = "") -> None:
         self.what, self.why, self.fix = what, why, fix
         sentences = (part.strip().rstrip(".") for part in (what, why, fix))
-        super().__init__(". ".join(part for part in sentences if part) + ".")
+        super().__init__(" ".join(part if part[-1] in "?!" else f"{part}." for part in sentences if part))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Rebuild from the three parts, so that worker processes can hand an error back."""

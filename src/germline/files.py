@@ -18,6 +18,7 @@ from germline.errors import ArtefactError, OutputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+LOOK_AGAIN = "check the path, make it again, or restore a copy"
 # Linux's renameat2: paths are relative to the working folder, and the two names are exchanged.
 _HERE, _SWAP = -100, 2
 
@@ -154,7 +155,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error)) from error
+        raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error), LOOK_AGAIN) from error
     except ValueError as error:
         raise ArtefactError(f"'{path}' is not valid JSON", str(error), "make it again, or restore a copy") from error
 
@@ -164,7 +165,7 @@ def tensor_hash(tensor: Tensor) -> str:
     import torch
 
     flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return hashlib.sha256(memoryview(flat.numpy())).hexdigest()
+    return hashlib.sha256(flat.numpy().data).hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -198,7 +199,7 @@ def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
         with path.open("rb") as stream:
             head = stream.read(9)
     except OSError as error:
-        raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error)) from error
+        raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error), LOOK_AGAIN) from error
     # A safetensors file begins with the length of its header, which may look like either; its ninth byte is a brace.
     if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise ArtefactError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -141,7 +143,7 @@ class Learngene:
             SettingError: A size that the gene cannot grow, or a bad class count or channel count.
         """
         if channels not in (None, 1, 3):
-            raise SettingError(f"channels={channels}", "pictures are grey (1) or in colour (3)")
+            raise SettingError(f"channels={channels}", "pictures are grey (1) or in colour (3)", "use 1 or 3")
         names = self._class_names(classes)
         anatomy = anatomy_of(self.spec)
         spec = anatomy.resize(self.spec, size or Size())
@@ -160,7 +162,7 @@ class Learngene:
             return self.classes
         if isinstance(classes, int):
             if classes < 1:
-                raise SettingError(f"classes={classes}", "a descendant has at least one class")
+                raise SettingError(f"classes={classes}", "a descendant has at least one class", "use classes=1 or more")
             return tuple(f"new-{index}" for index in range(classes))
         if len(set(classes)) != len(classes) or not classes:
             raise SettingError("class names are empty or not unique", fix="give every class its own name")
@@ -198,8 +200,8 @@ class Learngene:
             (fresh / CARD).write_text(self.card(), encoding="utf-8")
 
     def manifest(self) -> dict[str, Any]:
-        """What stands in `learngene.json`."""
-        return {
+        """What stands in `learngene.json`; the last entry is the hash of all others."""
+        facts = {
             "format": FORMAT,
             "method": self.method,
             "settings": dict(self.settings),
@@ -211,6 +213,7 @@ class Learngene:
             "provenance": self.provenance.model_dump(mode="json"),
             "tensors": {name: _tensor_facts(tensor) for name, tensor in sorted(self.tensors.items())},
         }
+        return {**facts, "sha256": _manifest_hash(facts)}
 
     @classmethod
     def load(cls, place: str | Path) -> Learngene:
@@ -236,6 +239,8 @@ class Learngene:
             gene = cls._from_manifest(manifest, read_tensors(folder / TENSORS))
             gene.bound_method()
             facts = dict(manifest["tensors"])
+            if manifest["sha256"] != _manifest_hash(manifest):
+                raise ValueError("its own hash is not the one that was written")
         except (KeyError, TypeError, ValueError, AttributeError, SettingError, UnknownNameError) as error:
             raise ArtefactError(
                 f"'{folder / MANIFEST}' is not a learngene's manifest",
@@ -305,6 +310,11 @@ def library_versions() -> dict[str, str]:
 
 def _hub_licence(licence: str) -> str:
     return licence if re.fullmatch(r"[a-z0-9.\-]+", licence) else "other"
+
+
+def _manifest_hash(manifest: Mapping[str, Any]) -> str:
+    facts = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _tensor_facts(tensor: Tensor) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from germline.files import atomic_folder, check_output, read_json, read_tensors,
 from germline.registry import ANATOMIES, anatomy_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+GIVE_A_RUN = "give the folder that germline train or inherit wrote"
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,9 @@ def _from_folder(folder: Path) -> Network:
         built = _build(config["architecture"], num_classes=config["num_classes"], **arguments)
         preprocess = _preprocess(data)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ArtefactError(f"'{folder / CONFIG}' is not a timm configuration", f"problem with {error}") from error
+        raise ArtefactError(
+            f"'{folder / CONFIG}' is not a timm configuration", f"problem with {error}", GIVE_A_RUN
+        ) from error
     load_strict(built, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
     labels = config.get("label_names") or data.get("label_names")
     extra = read_json(folder / "descendant.json") if (folder / "descendant.json").exists() else {}
@@ -194,7 +197,8 @@ def _read_pth(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises many kinds here, from zip to unpickling errors
         raise ArtefactError(
             f"'{path}' cannot be read as plain weights",
-            str(error).splitlines()[0],
+            # The rest of torch's message tells how to open it all the same, which is no advice here.
+            str(error).splitlines()[0].split(". ")[0],
             "only files that load with torch.load(weights_only=True) are taken",
         ) from error
     for key in ("state_dict", "model"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from germline.errors import SettingError
@@ -19,7 +20,9 @@ class Size(Mapping[str, int]):
     def __init__(self, **fields: int) -> None:
         for key, value in fields.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SettingError(f"size {key}={value}", "sizes are whole numbers of at least 1")
+                raise SettingError(
+                    f"size {key}={value}", "sizes are whole numbers of at least 1", f"use {key}=1 or more"
+                )
         self._fields = dict(fields)
 
     @classmethod
@@ -32,8 +35,10 @@ class Size(Mapping[str, int]):
         fields: dict[str, int] = {}
         for part in filter(None, text.split(",")):
             key, equals, value = part.partition("=")
-            if not equals or not value.strip().lstrip("-").isdigit():
-                raise SettingError(f"size '{text}'", f"'{part}' is not key=number", "write for example depth=6")
+            if not equals or not re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
+                raise SettingError(
+                    f"size '{text[:60]}'", f"'{part[:60]}' is not key=number", "write for example depth=6"
+                )
             fields[key.strip()] = int(value)
         return cls(**fields)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 
 from germline.cli import compare, condense, demo, inherit, inspect, listing, train
 from germline.errors import GermlineError
 
+INTERRUPTED = 130
 app = typer.Typer(
     name="germline",
     no_args_is_help=True,
@@ -27,17 +29,38 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except GermlineError as error:
-        print(f"germline: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _stop(str(error), error.exit_code)
     except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        print("germline: interrupted; the same command with --resume goes on", file=sys.stderr)
-        sys.exit(130)
+        code = INTERRUPTED
+    except OSError as error:
+        # Of a file that nobody looked after on the way.
+        _stop(f"cannot use '{error.filename or 'a file'}'. {error.strerror or error}.", 2)
     except Exception as error:
-        # typer's own usage errors live under click, which it may carry within itself: known by what they can do.
-        if not hasattr(error, "format_message"):
+        message, code = _known(error)
+        if not message:
             raise
-        print(f"germline: {error.format_message()} See germline --help.", file=sys.stderr)
-        sys.exit(2)
+        _stop(message, code)
+    # Older typers raise Abort at Ctrl-C, newer ones give this code.
+    if code == INTERRUPTED:
+        _stop("interrupted; the same command with --resume goes on", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    print(f"germline: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _known(error: Exception) -> tuple[str, int]:
+    """Message and exit code of an error that is not ours but needs no traceback; empty for all others."""
+    # typer's own usage errors live under click, which it may carry within itself: known by what they can do.
+    if hasattr(error, "format_message"):
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return "no command given. See germline --help.", 2
+        return f"{error.format_message().rstrip('.')}. See germline --help.".replace("?.", "?"), 2
+    # torch's error has this name too; importing torch here to ask for its type would cost seconds.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory. {error}. Choose a smaller batch_size, or accumulate=4 parts of it.", 3
+    return "", 1

@@ -20,7 +20,7 @@ def compare(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file; see germline list recipes.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; runs/RECIPE by default.")] = None,
     set_: Set = None,
-    workers: Annotated[int, typer.Option(help="Processes; 0 is one a core.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes; 0 is one a core.", min=0)] = 0,
     resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -40,11 +40,13 @@ def run_recipe(
     check_output(out, resume=resume, overwrite=overwrite)
     from germline.compare import Comparison, write_report
 
+    comparison = Comparison(loaded, recipe, out, workers=workers, quiet=quiet)
+    comparison.check()
     if overwrite and not resume:
         import shutil
 
         shutil.rmtree(out, ignore_errors=True)
-    Comparison(loaded, recipe, out, workers=workers, quiet=quiet).run()
+    comparison.run()
     print(write_report(out))
 
 

@@ -32,20 +32,21 @@ def condense(
     quiet: Quiet = False,
 ) -> None:
     """Condense an ancestor into a learngene."""
-    from germline.cli.options import open_output, open_run, settings
+    from germline.cli.options import check_outputs, open_run, settings
     from germline.registry import METHODS
 
     chosen = settings(METHODS[method], set_)
-    work = open_output(out, resume=resume, overwrite=overwrite)
+    output = check_outputs(out, resume=resume, overwrite=overwrite)
     from germline.api import condense
     from germline.data import data as find_data
     from germline.network import load_network
 
     source = find_data(data)
     elder = None if ancestor is None else load_network(ancestor, model)
-    asked = {"method": method, "ancestor": ancestor, "data": data, "seed": seed, "precision": precision}
+    chosen.form(elder, source)
+    asked = {"method": method, "ancestor": ancestor, "model": model, "data": data, "seed": seed, "precision": precision}
     config = {**asked, "settings": chosen.dump()}
-    run = open_run(work, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
+    run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
     gene = condense(chosen, ancestor=elder, data=source, run=run)
     if run.fabric.is_global_zero:
         gene.save(out, overwrite=resume or overwrite)

@@ -43,7 +43,8 @@ def inherit(
 
         pictures = find_data(data).train
         names = pictures.classes
-        channels, image_size = channels or pictures.images.shape[1], image_size or pictures.images.shape[2]
+        channels = pictures.channels if channels is None else channels
+        image_size = pictures.side if image_size is None else image_size
     child = loaded.inherit(wanted, names, channels, image_size, seed)
     child.save(out, overwrite=overwrite)
     shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())

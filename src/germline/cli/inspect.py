@@ -28,9 +28,10 @@ def inspect(
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
+    sizes = _sizes(loaded, size or _default_sizes(loaded), classes)
     console = Console()
     console.print(_facts(loaded))
-    console.print(_sizes(loaded, size or _default_sizes(loaded), classes))
+    console.print(sizes)
 
 
 def _facts(gene: Learngene) -> Table:

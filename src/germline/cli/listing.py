@@ -61,4 +61,4 @@ def check(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a fil
     from germline.compare.price import price
     from germline.config import load_recipe
 
-    print(price(load_recipe(recipe, set_ or ())))
+    print(price(load_recipe(recipe, set_ or ())).text())

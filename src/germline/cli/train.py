@@ -28,18 +28,20 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a network on a data set; the output is a plain timm folder."""
-    from germline.cli.options import open_output, open_run, settings
+    from germline.cli.options import check_outputs, open_run, settings
     from germline.training import TrainSettings
 
     chosen = settings(TrainSettings, set_)
-    work = open_output(out, resume=resume, overwrite=overwrite)
-    from germline.api import start_network, train
+    output = check_outputs(out, resume=resume, overwrite=overwrite)
+    from germline.api import check_labels, start_network, train
     from germline.data import data as find_data
 
     source = find_data(data)
     network = start_network(model, source, chosen, seed)
-    config = {"model": model, "data": data, "seed": seed, "precision": precision, "settings": chosen.model_dump()}
-    run = open_run(work, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
+    check_labels(network, source)
+    asked = {"model": model, "data": data, "seed": seed, "precision": precision}
+    config = {**asked, "settings": chosen.model_dump(mode="json")}
+    run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
     result = train(network, source, chosen, run=run)
     if run.fabric.is_global_zero:
         network.save(out, overwrite=resume or overwrite)

@@ -12,7 +12,7 @@ import torch
 from germline.anatomy import Preprocess, Size, Spec, Target
 from germline.api import start_network, train
 from germline.config import Recipe, validated
-from germline.data import DataSet, Pictures, data
+from germline.data import AnyPictures, DataSet, data
 from germline.files import read_json, write_json
 from germline.learngene import Descendant, Learngene
 from germline.methods.base import Method
@@ -75,13 +75,29 @@ class Workshop:
         """The seed of the ancestor and gene that a cell's seed uses."""
         return self.recipe.seeds[0] if self.recipe.one_gene else seed
 
-    def ancestor(self, seed: int, size: str | None = None) -> Network:
-        """The ancestor of a seed; of a descendant's size where that is given."""
+    def gene_sizes(self) -> dict[int, tuple[str, ...]]:
+        """For each seed that has an ancestor and genes of its own, the sizes that are grown from them."""
+        recipe, tune = self.recipe, self.recipe.tune
+        sizes = {self.gene_seed(seed): recipe.sizes for seed in recipe.seeds}
+        if tune is not None:
+            seed = self.gene_seed(tune.seed)
+            sizes[seed] = tuple(dict.fromkeys((*sizes.get(seed, ()), tune.size)))
+        return dict(sorted(sizes.items()))
+
+    def begin_ancestor(self, seed: int, size: str | None = None) -> Network:
+        """The ancestor of a seed before it is trained; one that is at hand as it is."""
         wanted = self.recipe.ancestor
         if wanted.path is not None:
             return load_network(PACKAGED if wanted.path == "packaged" else wanted.path)
-        source = self._data(wanted.data)
-        network = start_network(wanted.model, source, wanted.train, derive(seed, "ancestor"), Size.parse(size or ""))
+        source = self.data(wanted.data)
+        return start_network(wanted.model, source, wanted.train, derive(seed, "ancestor"), Size.parse(size or ""))
+
+    def ancestor(self, seed: int, size: str | None = None) -> Network:
+        """The ancestor of a seed; of a descendant's size where that is given."""
+        wanted, network = self.recipe.ancestor, self.begin_ancestor(seed, size)
+        if wanted.path is not None:
+            return network
+        source = self.data(wanted.data)
         # Named by the form, not by how it was asked for, so that an ancestor of its own size is not made twice.
         place = self._seed_folder(seed) / f"ancestor.{derive(0, repr(network.spec)) % 16**8:08x}"
         train(network, source, wanted.train, run=Run(place, seed=derive(seed, "ancestor"), quiet=self.quiet))
@@ -98,7 +114,7 @@ class Workshop:
             return Learngene.load(place)
         ancestor = None if method.ancestor == "none" else self.ancestor(seed, size if method.own_size else None)
         run = Run(place.with_suffix(place.suffix + ".run"), seed=derive(seed, arm), quiet=self.quiet)
-        gene = method.condense(ancestor, self._data(self.recipe.ancestor.data), run)
+        gene = method.condense(ancestor, self.data(self.recipe.ancestor.data), run)
         gene.save(place)
         return gene
 
@@ -108,7 +124,7 @@ class Workshop:
         place = self.out / ("tuning" if tuning else "cells") / f"{cell.name}.json"
         if place.exists():
             return dict(read_json(place))
-        source = self._data(self.recipe.data)
+        source = self.data(self.recipe.data)
         drawn = source.train.per_class(cell.images, generator(cell.seed, "draw", cell.images))
         child = self._descendant(cell, drawn)
         settings = self._settings(cell)
@@ -140,24 +156,24 @@ class Workshop:
         write_json(place, kept)
         return kept
 
-    def _descendant(self, cell: Cell, drawn: Pictures) -> Descendant:
+    def _descendant(self, cell: Cell, drawn: AnyPictures) -> Descendant:
         draw = derive(cell.seed, "initial", cell.size)
         gene = self.gene(cell.arm, self.gene_seed(cell.seed), cell.size)
-        channels, side = drawn.images.shape[1:3]
+        channels, side = drawn.channels, drawn.side
         if gene is not None:
             size = Size() if self.method(cell.arm).own_size else Size.parse(cell.size)
             return gene.inherit(size, drawn.classes, channels, side, seed=draw)
-        target = Target("vit", self._form(cell.size, drawn), drawn.classes, Preprocess.of(drawn.images))
+        target = Target("vit", self.form(cell.size, drawn), drawn.classes, Preprocess.of(drawn.sample()))
         return Scratch().inherit(None, target, torch.Generator().manual_seed(draw))
 
-    def _form(self, size: str, drawn: Pictures) -> Spec:
+    def form(self, size: str, drawn: AnyPictures) -> Spec:
         """The form of a network that grows from nothing: the ancestor's, at the cell's size."""
-        channels, side = drawn.images.shape[1:3]
+        channels, side = drawn.channels, drawn.side
         wanted = {"image_size": side, "channels": channels, "classes": len(drawn.classes)}
         if self.recipe.ancestor.path is None:
             spec = model_spec(self.recipe.ancestor.model, **wanted)
         else:
-            own = self.ancestor(0).spec
+            own = self.begin_ancestor(0).spec
             spec = model_spec(self.recipe.ancestor.model, **wanted) if own is None else own.model_copy(update=wanted)
         form: Spec = anatomy_of(spec).resize(spec, Size.parse(size))
         return form
@@ -174,7 +190,8 @@ class Workshop:
         return self.out / "seeds" / str(seed)
 
     @staticmethod
-    def _data(name: str) -> DataSet:
+    def data(name: str) -> DataSet:
+        """A data set, read once a process."""
         return _read_once(name)
 
 

@@ -2,76 +2,139 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
-from germline.anatomy import Size
-from germline.config import Recipe, validated
-from germline.data import data
-from germline.errors import DataError
-from germline.registry import METHODS, anatomy_of, model_spec
+from germline.compare.cells import Workshop
+from germline.compare.check import check
+from germline.config import Recipe
+from germline.methods.scratch import Scratch
+from germline.registry import anatomy_of
 from germline.training import TrainSettings
 
 
-def price(recipe: Recipe) -> str:
-    """Check a recipe against its data, and say what it would cost.
+@dataclass(frozen=True)
+class Price:
+    """What a recipe would cost. Samples are pictures seen in training, repeats counted.
+
+    Attributes:
+        title: The recipe's.
+        minutes: What it says that it takes on two cores.
+        cells: Descendants to be grown and trained.
+        seeds: Of the comparison.
+        samples: Of those descendants.
+        flops: Of those descendants, forward and backward.
+        tuning_cells: Descendants of the grid.
+        tuning_samples: Theirs.
+        ancestors: Ancestors to be trained.
+        ancestor_samples: Theirs.
+        genes: Genes to be condensed.
+        gene_samples: Theirs.
+    """
+
+    title: str
+    minutes: float
+    cells: int
+    seeds: int
+    samples: int
+    flops: int
+    tuning_cells: int
+    tuning_samples: int
+    ancestors: int
+    ancestor_samples: int
+    genes: int
+    gene_samples: int
+
+    def text(self) -> str:
+        """For people to read."""
+        return (
+            f"{self.title}\n{self.cells} cells ({self.cells // self.seeds} x {self.seeds} seeds): "
+            f"{self.samples:,} samples, {self.flops / 1e12:,.1f} TFLOP\n"
+            f"{self.tuning_cells} tuning cells: {self.tuning_samples:,} samples\n"
+            f"{self.ancestors} ancestors: {self.ancestor_samples:,} samples\n"
+            f"{self.genes} genes: {self.gene_samples:,} samples\n"
+            f"expected time on two cores: about {self.minutes:g} minutes"
+        )
+
+
+def price(recipe: Recipe) -> Price:
+    """Check a recipe against what it names, and say what it would cost.
 
     Raises:
-        DataError: A class has too few pictures.
-        SettingError: A size that cannot be built.
+        GermlineError: It cannot be run.
     """
-    source, base = data(recipe.data), data(recipe.ancestor.data)
-    train = source.train
-    if train.labels is None:
-        raise DataError(f"'{recipe.data}' has no labels", "a comparison needs them")
-    least = int(train.labels.bincount(minlength=len(train.classes)).min())
-    if least < max(recipe.images_per_class):
-        raise DataError(
-            f"'{recipe.data}' has a class with {least} pictures, {max(recipe.images_per_class)} are asked for",
-            fix=f"ask for at most {least} images a class",
-        )
-    spec = model_spec(
-        recipe.ancestor.model,
-        image_size=train.images.shape[2],
-        channels=train.images.shape[1],
-        classes=len(train.classes),
+    check(recipe)
+    shop = Workshop(recipe, Path())
+    seeds, (samples, flops) = len(recipe.seeds), _descendants(shop)
+    tuning_cells, tuning_samples = _tuning(shop)
+    ancestors, (genes, gene_samples) = _ancestors(shop), _genes(shop)
+    how, pictures = recipe.ancestor.train, len(shop.data(recipe.ancestor.data).train)
+    return Price(
+        title=recipe.title,
+        minutes=recipe.minutes,
+        cells=len(recipe.arms) * len(recipe.sizes) * len(recipe.images_per_class) * seeds,
+        seeds=seeds,
+        samples=samples * seeds,
+        flops=flops * seeds,
+        tuning_cells=tuning_cells,
+        tuning_samples=tuning_samples,
+        ancestors=ancestors,
+        ancestor_samples=ancestors * _samples(how, pictures),
+        genes=genes,
+        gene_samples=gene_samples,
     )
-    anatomy = anatomy_of(spec)
-    cells = [
-        (anatomy.flops(anatomy.resize(spec, Size.parse(size))), recipe.train_settings(arm), images)
+
+
+def _samples(how: TrainSettings, pictures: int) -> int:
+    return how.total_steps(pictures) * how.batch_size
+
+
+def _descendants(shop: Workshop) -> tuple[int, int]:
+    """Samples and FLOPs of one seed's cells."""
+    recipe, train = shop.recipe, shop.data(shop.recipe.data).train
+    forms = [shop.form(size, train) for size in recipe.sizes]
+    forward = sum(anatomy_of(form).flops(form) for form in forms)
+    seen = sum(
+        _samples(recipe.train_settings(arm), images * len(train.classes))
         for arm in recipe.arms
-        for size in recipe.sizes
         for images in recipe.images_per_class
-    ]
-    seeds = len(recipe.seeds)
-    samples = seeds * sum(how.total_steps(images * len(train.classes)) * how.batch_size for _, how, images in cells)
-    flops = (
-        3
-        * seeds
-        * sum(one * how.total_steps(images * len(train.classes)) * how.batch_size for one, how, images in cells)
     )
-    genes = _gene_samples(recipe, len(base.train))
-    tuned = _tuning_cells(recipe)
-    return (
-        f"{recipe.title}\n{len(cells) * seeds} cells ({len(cells)} x {seeds} seeds) after {tuned} tuning cells\n"
-        f"descendants: {samples:,} samples, {flops / 1e12:,.1f} TFLOP\n"
-        f"ancestors and genes: {genes:,} samples\nexpected time on two cores: about {recipe.minutes:g} minutes"
-    )
+    return seen * len(forms), 3 * seen * forward
 
 
-def _gene_samples(recipe: Recipe, pictures: int) -> int:
-    """Samples of ancestors and genes over all seeds; a shared gene counts once."""
-    makers = 1 if recipe.one_gene else len(recipe.seeds) + (recipe.tune is not None)
-    how = recipe.ancestor.train
-    own = 0 if recipe.ancestor.path else how.total_steps(pictures) * how.batch_size
-    for name, arm in recipe.arms.items():
-        method: Any = validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
-        if isinstance(method, TrainSettings):
-            own += method.total_steps(pictures) * method.batch_size
-    return own * makers
+def _tuning(shop: Workshop) -> tuple[int, int]:
+    """Cells of the grid and their samples."""
+    recipe, tune = shop.recipe, shop.recipe.tune
+    if tune is None:
+        return 0, 0
+    tries = len(tune.lr) * len(tune.weight_decay)
+    arms = [name for name, arm in recipe.arms.items() if arm.tuned_as is None]
+    pictures = tune.images_per_class * len(shop.data(recipe.data).train.classes)
+    return tries * len(arms), tries * sum(_samples(recipe.train_settings(arm), pictures) for arm in arms)
 
 
-def _tuning_cells(recipe: Recipe) -> int:
-    if recipe.tune is None:
+def _ancestors(shop: Workshop) -> int:
+    """Ancestors to be trained: one a seed, and one of each further size that a method needs of its own."""
+    if shop.recipe.ancestor.path is not None:
         return 0
-    arms = sum(arm.tuned_as is None for arm in recipe.arms.values())
-    return arms * len(recipe.tune.lr) * len(recipe.tune.weight_decay)
+    methods = [shop.method(arm) for arm in shop.recipe.arms]
+    makers = [method for method in methods if not isinstance(method, Scratch) and method.ancestor != "none"]
+    count = 0
+    for sizes in shop.gene_sizes().values():
+        asked = {size if method.own_size else None for method in makers for size in sizes}
+        count += len({shop.begin_ancestor(0, size).spec for size in asked})
+    return count
+
+
+def _genes(shop: Workshop) -> tuple[int, int]:
+    """Genes to be condensed and their samples; a shared gene counts once."""
+    pictures = len(shop.data(shop.recipe.ancestor.data).train)
+    count = samples = 0
+    for arm in shop.recipe.arms:
+        method = shop.method(arm)
+        if isinstance(method, Scratch):
+            continue
+        made = sum(len(sizes) if method.own_size else 1 for sizes in shop.gene_sizes().values())
+        count += made
+        samples += made * _samples(method, pictures) if isinstance(method, TrainSettings) else 0
+    return count, samples

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from typing import Any
 import torch
 
 from germline.compare.cells import Cell, Workshop
+from germline.compare.check import check
 from germline.config import Recipe
-from germline.errors import SettingError
+from germline.errors import SettingError, TrainingError
 from germline.files import read_json, write_json
 from germline.learngene import library_versions
 
@@ -45,18 +48,27 @@ class Comparison:
         """Make genes, tune, run all cells, and keep `results.json`.
 
         Raises:
-            SettingError: The folder holds the work of another recipe.
+            GermlineError: The recipe cannot be run, or the folder holds other work.
         """
+        self.check()
         self._claim()
         began = time.monotonic()
         workers = self.workers or os.cpu_count() or 1
-        seeds = sorted({self._workshop().gene_seed(seed) for seed in self._all_seeds()})
-        self._parallel([_GeneTask(seed, self._sizes(seed)) for seed in seeds], min(workers, len(seeds)))
+        genes = [_GeneTask(seed, sizes) for seed, sizes in self._workshop().gene_sizes().items()]
+        self._parallel(genes, min(workers, len(genes)))
         if self.recipe.tune is not None:
             self._parallel([_CellTask(cell) for cell in self._grid()], workers)
             write_json(self.out / "tuned.json", self._best())
         self._parallel([_CellTask(cell) for cell in self.cells()], workers)
         self._keep(time.monotonic() - began, workers)
+
+    def check(self) -> None:
+        """Hold the recipe against data, ancestor and sizes; nothing is written.
+
+        Raises:
+            GermlineError: It cannot be run.
+        """
+        check(self.recipe)
 
     def cells(self) -> list[Cell]:
         """All cells, seed by seed, so that an unfinished comparison has whole seeds."""
@@ -74,18 +86,15 @@ class Comparison:
 
     def _claim(self) -> None:
         known, wanted = self.out / "recipe.json", self.recipe.model_dump(mode="json")
+        if not known.exists() and self.out.is_dir() and any(self.out.iterdir()):
+            raise SettingError(
+                f"'{self.out}' holds no comparison to resume", "there is no recipe.json", "choose another --out"
+            )
         if known.exists() and read_json(known) != wanted:
             raise SettingError(
                 f"'{self.out}' holds the work of another recipe", fix="choose another --out, or pass --overwrite"
             )
         write_json(known, wanted)
-
-    def _all_seeds(self) -> list[int]:
-        return [*self.recipe.seeds, *([self.recipe.tune.seed] if self.recipe.tune else [])]
-
-    def _sizes(self, seed: int) -> tuple[str, ...]:
-        tune = self.recipe.tune
-        return (tune.size,) if tune is not None and seed == tune.seed else self.recipe.sizes
 
     def _grid(self) -> list[Cell]:
         tune = self.recipe.tune
@@ -120,14 +129,20 @@ class Comparison:
         began = time.monotonic()
         context = multiprocessing.get_context("spawn")
         threads = max(1, cores // workers)
-        with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        others = set(multiprocessing.active_children())
+        with ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(threads,)) as pool:
             waiting = {pool.submit(task, self._workshop()): task for task in tasks}
             try:
                 for done, future in enumerate(as_completed(waiting), 1):
                     future.result()
                     self._tell(done, len(tasks), waiting[future], began)
-            except BaseException:
+            except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)
+                # What they are at is begun again on --resume; to wait for it would keep Ctrl-C waiting.
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.terminate()
+                if isinstance(error, BrokenProcessPool):
+                    raise _worker_died() from error
                 raise
 
     def _tell(self, done: int, whole: int, task: _GeneTask | _CellTask, began: float) -> None:
@@ -195,6 +210,18 @@ class _CellTask:
 
     def __call__(self, workshop: Workshop) -> None:
         workshop.cell(self.cell)
+
+
+def _begin_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    # Ctrl-C reaches every process of a terminal; the one that was started by hand answers for all.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _worker_died() -> TrainingError:
+    return TrainingError(
+        "a worker process was killed", "mostly for want of memory", "pass fewer --workers; --resume goes on"
+    )
 
 
 def _commit() -> str:

@@ -33,7 +33,12 @@ class Summary:
         """
         if not (out / "results.json").exists():
             raise ArtefactError(f"no results in '{out}'", "the comparison has not ended", "run it again with --resume")
-        return cls(read_json(out / "results.json"))
+        results = read_json(out / "results.json")
+        if not isinstance(results, dict) or {"recipe", "cells", "genes", "tuned"} - results.keys():
+            raise ArtefactError(
+                f"'{out / 'results.json'}' is not a comparison's results", fix="run the comparison again with --resume"
+            )
+        return cls(results)
 
     @property
     def recipe(self) -> dict[str, Any]:

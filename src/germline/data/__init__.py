@@ -6,15 +6,17 @@ from typing import Any
 
 from germline.data.augment import Augment
 from germline.data.loader import Batch, Loader, in_order
-from germline.data.pictures import Augmentation, DataSet, Pictures, Split
+from germline.data.pictures import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Split
 from germline.data.sources import data, known_data
 
 __all__ = [
+    "AnyPictures",
     "Augment",
     "Augmentation",
     "Batch",
     "DataSet",
     "Loader",
+    "PictureFiles",
     "Pictures",
     "Split",
     "data",

@@ -1,22 +1,24 @@
-"""A folder of pictures: one sub-folder a class, or none; of small pictures, held in memory."""
+"""A folder of pictures: one sub-folder a class, or none."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
-from germline.data.pictures import DataSet, Pictures, Split
+from germline.data.large import open_picture
+from germline.data.pictures import AnyPictures, DataSet, PictureFiles, Pictures, Split
 from germline.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 LARGEST = 64
+DEFAULT_SIDE = 224
 _GREY_MODES = {"1", "L", "LA"}
 
 
@@ -95,59 +97,54 @@ def list_split(root: Path, split: Split) -> Listing:
     return listing
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as opened:
-            _check_small(path, opened.size)
-            opened.load()
-            return ImageOps.exif_transpose(opened)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a picture", str(error), "mend it or take it away") from error
-
-
 def _check_small(path: Path, size: tuple[int, int]) -> None:
-    """Half of the seam (see `_load` too): what fails here has to be decoded as it is used."""
     if max(size) > LARGEST:
         raise DataError(
-            f"{path} is {size[0]}x{size[1]} px",
-            f"a folder of large images, over {LARGEST} px, is not held in memory",
-            "make the pictures smaller",
+            f"{path} is {size[0]}x{size[1]} px, the first picture at most {LARGEST}",
+            "small pictures are held in memory, and are of one size",
+            "name a size to bring all to, as in folder:PATH@224",
         )
 
 
-def _load(listing: Listing, shorter_side: int | None) -> Pictures:
-    images = [_open(path) for path in listing.paths]
+def _load(listing: Listing) -> Pictures:
+    images = [open_picture(path, _check_small) for path in listing.paths]
     width, height = images[0].size
     for path, image in zip(listing.paths, images, strict=True):
         if image.size != (width, height):
             raise DataError(
                 f"{path} is {image.size[0]}x{image.size[1]} px and {listing.paths[0]} {width}x{height}",
-                "pictures in memory are of one size; only a folder of large images could mix them",
-                "bring them to one size",
+                "small pictures are held in memory, and are of one size",
+                "name a size to bring all to, as in folder:PATH@224",
             )
     mode = "L" if all(image.mode in _GREY_MODES for image in images) else "RGB"
-    factor = shorter_side / min(width, height) if shorter_side else 1.0
-    size = (round(width * factor), round(height * factor))
-    pixels = [np.asarray(image.convert(mode).resize(size, Image.Resampling.BILINEAR)) for image in images]
-    stacked = torch.from_numpy(np.stack(pixels).reshape(len(pixels), size[1], size[0], -1)).permute(0, 3, 1, 2)
+    pixels = [np.asarray(image.convert(mode)) for image in images]
+    stacked = torch.from_numpy(np.stack(pixels).reshape(len(pixels), height, width, -1)).permute(0, 3, 1, 2)
     labels = None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
     return Pictures(stacked.contiguous(), labels, listing.classes)
 
 
-def _read(root: Path, shorter_side: int | None, split: Split) -> Pictures:
-    return _load(list_split(root, split), shorter_side)
+def _read(root: Path, side: int | None, split: Split) -> AnyPictures:
+    listing = list_split(root, split)
+    if side is None and max(open_picture(listing.paths[0]).size) <= LARGEST:
+        return _load(listing)
+    labels = None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
+    return PictureFiles(labels, listing.classes, listing.paths, side or DEFAULT_SIDE)
 
 
-def read_folder(location: str | None = None, shorter_side: int | None = 32) -> DataSet:
+def read_folder(location: str | None = None) -> DataSet:
     """A folder with train, val and perhaps test inside, or one that is split 80/10/10 by the names of its files.
 
+    Small pictures, of one size of at most 64 px, are held in memory; others are decoded as they are needed.
+
     Args:
-        location: The folder. Each sub-folder is a class; a folder of plain pictures has no labels.
-        shorter_side: What pictures are resized to, in px; None leaves them.
+        location: The folder, with @SIDE behind it for a size other than 224. Each sub-folder is a class; a folder of
+            plain pictures has no labels.
 
     Raises:
         DataError: There is no such folder.
     """
-    if not location or not (root := Path(location).expanduser()).is_dir():
+    place, _, side = (location or "").rpartition("@") if re.search(r"@[0-9]+$", location or "") else (location, "", "")
+    if not place or not (root := Path(place).expanduser()).is_dir():
         raise DataError(f"folder:{location or ''} is not a folder", fix="ask for folder:/path/to/pictures")
-    return DataSet(name=f"folder:{location}", read=partial(_read, root, shorter_side), source=str(root))
+    read = partial(_read, root, int(side) if side else None)
+    return DataSet(name=f"folder:{location}", read=read, augmentation=("shift", "mirror"), source=str(root))

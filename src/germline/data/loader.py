@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from germline.data.augment import Augment
-from germline.data.pictures import Pictures
+from germline.data.large import FileStream, decoded
+from germline.data.pictures import AnyPictures, PictureFiles, Pictures
 from germline.errors import SettingError
-from germline.randomness import generator
+from germline.randomness import derive, generator
 
 MIX_SWITCH = 0.5  # chance of cutmix where both are on
 
@@ -35,7 +36,7 @@ class Batch:
 
 
 class Loader:
-    """Training batches of pictures that lie in memory, on the device.
+    """Training batches, of pictures that lie on the device or, where they are large, in files.
 
     The order is an endless stream of permutations, one an epoch, cut into global batches; nothing is dropped. All draws
     are made for the global batch and then cut, so they do not depend on the number of processes.
@@ -43,7 +44,7 @@ class Loader:
 
     def __init__(
         self,
-        pictures: Pictures,
+        pictures: AnyPictures,
         batch_size: int,
         seed: int,
         *,
@@ -62,41 +63,62 @@ class Loader:
             )
         if not len(pictures):
             raise SettingError("no pictures to train on")
-        self._images = pictures.images.to(device)
+        self._count, self._device = len(pictures), torch.device(device)
+        self._images = pictures.images.to(device) if isinstance(pictures, Pictures) else None
         self._labels = None if pictures.labels is None else pictures.labels.to(device)
         self._augment, self._mixup, self._cutmix = augment, mixup, cutmix
         self._batch_size, self._seed = batch_size, seed
         share = batch_size // world
         self._mine = slice(rank * share, (rank + 1) * share)
+        self._stream = None
+        if isinstance(pictures, PictureFiles):
+            mirror = augment is not None and "mirror" in augment.kinds
+            self._stream = FileStream(pictures, self._plan, training=augment is not None, mirror=mirror)
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def batch(self, step: int) -> Batch:
         """This process's share of the global batch of `step`, counted from 0."""
-        indices = self._indices(step)
-        draws = None if self._augment is None else self._augment.draw(len(indices), self._keyed("augment", step))
-        pixels, labels = self._take(indices, draws)
+        indices, partners = self._indices(step), self._partners(step)
+        mine = torch.arange(self._batch_size)[self._mine]
+        if partners is None:
+            return Batch(self._pixels(step, indices, mine), self._labels_of(indices[mine]))
+        both = self._pixels(step, indices, torch.cat((mine, partners[self._mine])))
+        pixels, other = torch.split(both, len(mine))
+        pixels, share = self._mix(pixels, other, self._keyed("mix", step))
+        return Batch(pixels, self._labels_of(indices[mine]), self._labels_of(indices[partners[self._mine]]), share)
+
+    def _partners(self, step: int) -> Tensor | None:
+        """Which place of the global batch [batch_size] is mixed into which; None where nothing is mixed."""
         if not (self._mixup or self._cutmix):
-            return Batch(pixels, labels)
-        keyed = self._keyed("mix", step)
-        partners = torch.randperm(len(indices), generator=keyed)
-        other, other_labels = self._take(indices[partners], None if draws is None else draws[partners])
-        pixels, share = self._mix(pixels, other, keyed)
-        return Batch(pixels, labels, other_labels, share)
+            return None
+        return torch.randperm(self._batch_size, generator=self._keyed("partners", step))
+
+    def _plan(self, step: int) -> list[tuple[int, int]]:
+        """For files: this process's positions, partners after them, each with the seed of its augmentation."""
+        indices, partners = self._indices(step), self._partners(step)
+        places = list(range(self._batch_size))[self._mine]
+        places += [] if partners is None else partners[self._mine].tolist()
+        return [(int(indices[place]), derive(self._seed, "augment", step, place)) for place in places]
 
     def _keyed(self, purpose: str, step: int) -> torch.Generator:
         return generator(self._seed, purpose, step)
 
-    def _take(self, indices: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        mine = indices[self._mine].to(self._images.device)
-        images = self._images.index_select(0, mine)
-        labels = None if self._labels is None else self._labels[mine]
-        if self._augment is None or draws is None:
-            return images.float().div_(255), labels
-        return self._augment(images, draws[self._mine]), labels
+    def _pixels(self, step: int, indices: Tensor, places: Tensor) -> Tensor:
+        """Augmented pixels of some places of the global batch of a step."""
+        if self._images is None:
+            assert self._stream is not None  # noqa: S101 - pictures lie in memory or in files
+            return self._stream.pixels(step).to(self._device)
+        images = self._images.index_select(0, indices[places].to(self._device))
+        if self._augment is None:
+            return images.float().div_(255)
+        return self._augment(images, self._augment.draw(self._batch_size, self._keyed("augment", step))[places])
+
+    def _labels_of(self, indices: Tensor) -> Tensor | None:
+        return None if self._labels is None else self._labels[indices.to(self._device)]
 
     def _indices(self, step: int) -> Tensor:
         """Positions [batch_size] of the endless stream of permutations."""
-        count, start = len(self._images), step * self._batch_size
+        count, start = self._count, step * self._batch_size
         pieces, wanted = [], self._batch_size
         while wanted:
             epoch, offset = divmod(start, count)
@@ -107,7 +129,7 @@ class Loader:
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order[0] != epoch:
-            order = torch.randperm(len(self._images), generator=generator(self._seed, "order", epoch))
+            order = torch.randperm(self._count, generator=generator(self._seed, "order", epoch))
             self._order = (epoch, order)
         return self._order[1]
 
@@ -135,9 +157,19 @@ def _beta(alpha: float, keyed: torch.Generator) -> float:
             return math.exp(first - total)
 
 
-def in_order(pictures: Pictures, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
+def in_order(pictures: AnyPictures, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
     """All pictures once, in their order, unchanged: for evaluation."""
-    for start in range(0, len(pictures), batch_size):
-        chosen = slice(start, start + batch_size)
+    start = 0
+    for pixels in _unchanged(pictures, batch_size):
+        chosen = slice(start, start + len(pixels))
         labels = None if pictures.labels is None else pictures.labels[chosen].to(device)
-        yield Batch(pictures.images[chosen].to(device).float().div_(255), labels)
+        start += len(pixels)
+        yield Batch(pixels.to(device), labels)
+
+
+def _unchanged(pictures: AnyPictures, batch_size: int) -> Iterator[Tensor]:
+    if isinstance(pictures, PictureFiles):
+        yield from decoded(pictures, batch_size)
+    else:
+        for start in range(0, len(pictures), batch_size):
+            yield pictures.images[start : start + batch_size].float().div_(255)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -17,47 +18,37 @@ Augmentation = Literal["shift", "scale", "rotate", "mirror", "erase"]
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures held in memory.
+class Labelled:
+    """Labels and class names of pictures, wherever the pictures lie.
 
     Attributes:
-        images: uint8 [N, C, H, W], C is 1 or 3.
         labels: int64 [N], indices into `classes`; None for pictures without labels.
         classes: Ordered class names; empty without labels.
     """
 
-    images: Tensor
     labels: Tensor | None
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
+        labels = self.labels
+        if labels is None:
+            return
+        if labels.shape != (len(self),) or labels.dtype != torch.int64:
             raise DataError(
-                f"pictures of shape {tuple(self.images.shape)} and type {self.images.dtype}",
-                "pictures in memory are uint8 [N, 1 or 3, height, width]",
-                "convert them, for example (x * 255).to(torch.uint8)",
-            )
-        if self.labels is not None:
-            self._check_labels(self.labels)
-
-    def _check_labels(self, labels: Tensor) -> None:
-        if labels.shape != (len(self.images),) or labels.dtype != torch.int64:
-            raise DataError(
-                f"labels of shape {tuple(labels.shape)} and type {labels.dtype} for {len(self.images)} pictures",
+                f"labels of shape {tuple(labels.shape)} and type {labels.dtype} for {len(self)} pictures",
                 "labels are int64, one a picture",
             )
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
             raise DataError(f"labels reach {int(labels.max())} but there are {len(self.classes)} class names")
 
     def __len__(self) -> int:
-        return len(self.images)
+        raise NotImplementedError
 
-    def subset(self, indices: Tensor) -> Pictures:
+    def subset(self, indices: Tensor) -> Self:
         """The pictures at `indices` (int64 [M]), in that order."""
-        labels = None if self.labels is None else self.labels[indices]
-        return replace(self, images=self.images[indices], labels=labels)
+        raise NotImplementedError
 
-    def per_class(self, count: int, generator: torch.Generator) -> Pictures:
+    def per_class(self, count: int, generator: torch.Generator) -> Self:
         """Draw `count` pictures of every class without replacement.
 
         Raises:
@@ -76,6 +67,95 @@ class Pictures:
             chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
         return self.subset(torch.cat(chosen))
 
+    def _digest(self, *facts: object) -> str:
+        digest = hashlib.sha256(repr((*facts, self.classes)).encode("utf-8", "surrogateescape"))
+        if self.labels is not None:
+            digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Pictures(Labelled):
+    """Pictures held in memory.
+
+    Attributes:
+        images: uint8 [N, C, H, W], C is 1 or 3.
+    """
+
+    images: Tensor
+
+    def __init__(self, images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise DataError(
+                f"pictures of shape {tuple(images.shape)} and type {images.dtype}",
+                "pictures in memory are uint8 [N, 1 or 3, height, width]",
+                "convert them, for example (x * 255).to(torch.uint8)",
+            )
+        object.__setattr__(self, "images", images)
+        super().__init__(labels, classes)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return int(self.images.shape[1])
+
+    @property
+    def side(self) -> int:
+        """Height in pixels."""
+        return int(self.images.shape[2])
+
+    def subset(self, indices: Tensor) -> Pictures:
+        """The pictures at `indices` (int64 [M]), in that order."""
+        return Pictures(self.images[indices], None if self.labels is None else self.labels[indices], self.classes)
+
+    def sample(self) -> Tensor:
+        """uint8 pictures [M, C, H, W] to take statistics from: all of them."""
+        return self.images
+
+    def fingerprint(self) -> str:
+        """sha256 over the pictures, labels and class names."""
+        pixels = hashlib.sha256(self.images.contiguous().numpy().tobytes()).hexdigest()
+        return self._digest(tuple(self.images.shape), pixels)
+
+
+@dataclass(frozen=True)
+class PictureFiles(Labelled):
+    """Pictures on disk, decoded as batches need them: for more than 64 pixels.
+
+    Attributes:
+        paths: One file a picture.
+        side: Height and width to bring them to, in pixels.
+    """
+
+    paths: tuple[Path, ...]
+    side: int = 224
+    channels: int = 3
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def subset(self, indices: Tensor) -> PictureFiles:
+        """The pictures at `indices` (int64 [M]), in that order."""
+        paths = tuple(self.paths[index] for index in indices.tolist())
+        return replace(self, paths=paths, labels=None if self.labels is None else self.labels[indices])
+
+    def sample(self) -> Tensor:
+        """uint8 pictures [M, 3, side, side] to take statistics from: at most 256, evenly spaced."""
+        from germline.data.large import decoded
+
+        few = torch.arange(0, len(self), max(1, len(self) // 256))
+        return torch.cat([(pixels * 255).round().to(torch.uint8) for pixels in decoded(self.subset(few), 64)])
+
+    def fingerprint(self) -> str:
+        """sha256 over names and sizes of the files, labels and class names; the pictures are not opened."""
+        return self._digest(self.side, [(path.name, path.stat().st_size) for path in self.paths])
+
+
+AnyPictures = Pictures | PictureFiles
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -90,13 +170,13 @@ class DataSet:
     """
 
     name: str
-    read: Callable[[Split], Pictures]
+    read: Callable[[Split], AnyPictures]
     augmentation: Sequence[Augmentation] = ("shift",)
     licence: str = "unknown"
     source: str = "unknown"
-    _cache: dict[Split, Pictures] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[Split, AnyPictures] = field(default_factory=dict, repr=False, compare=False)
 
-    def split(self, split: Split) -> Pictures:
+    def split(self, split: Split) -> AnyPictures:
         """The pictures of one split.
 
         Raises:
@@ -107,17 +187,17 @@ class DataSet:
         return self._cache[split]
 
     @property
-    def train(self) -> Pictures:
+    def train(self) -> AnyPictures:
         """The training split."""
         return self.split("train")
 
     @property
-    def val(self) -> Pictures:
+    def val(self) -> AnyPictures:
         """The validation split: for tuning and for looking."""
         return self.split("val")
 
     @property
-    def test(self) -> Pictures:
+    def test(self) -> AnyPictures:
         """The test split: read it once, at the end."""
         return self.split("test")
 
@@ -128,8 +208,4 @@ class DataSet:
 
     def fingerprint(self) -> str:
         """sha256 over the training pictures, labels and class names."""
-        digest = hashlib.sha256(repr((tuple(self.train.images.shape), self.classes)).encode())
-        digest.update(self.train.images.contiguous().numpy().tobytes())
-        if self.train.labels is not None:
-            digest.update(self.train.labels.numpy().tobytes())
-        return digest.hexdigest()
+        return self.train.fingerprint()

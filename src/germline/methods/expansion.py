@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from germline.anatomy import Anatomy, Spec
 
@@ -74,7 +75,6 @@ class ExpandedNetwork(nn.Module):
         with torch.device("meta"):
             # A tuple hides the shell from torch: it lends its forward pass and holds no tensors of its own.
             self._shell = (anatomy.build(spec),)
-        self._slots = _empty(self._shell[0])
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -95,13 +95,7 @@ class ExpandedNetwork(nn.Module):
         if shell.training != self.training:
             shell.train(self.training)
         tensors: dict[str, Tensor] = {**dict(self.frame.named_parameters()), **self._expanded()}
-        # What functional_call does, without its walk through the whole network at every step.
-        for name, tensor in tensors.items():
-            holder, leaf = self._slots[name]
-            holder.__dict__[leaf] = tensor
-        logits: Tensor = shell(pictures)
-        for holder, leaf in self._slots.values():
-            del holder.__dict__[leaf]
+        logits: Tensor = functional_call(shell, tensors, (pictures,))
         return logits
 
     def _expanded(self) -> dict[str, Tensor]:
@@ -115,19 +109,8 @@ class ExpandedNetwork(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """What the frame itself spares, under our names."""
-        spared = self.frame.no_weight_decay() if hasattr(self.frame, "no_weight_decay") else set()
+        spared: set[str] = getattr(self.frame, "no_weight_decay", set)()
         return {f"frame.{name}" for name in spared}
-
-
-def _empty(shell: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    """Take every parameter out of a network; gives where each belongs, as holder and attribute, by full name."""
-    slots = {}
-    for name, _ in list(shell.named_parameters()):
-        path, _, leaf = name.rpartition(".")
-        holder = shell.get_submodule(path)
-        del holder._parameters[leaf]
-        slots[name] = (holder, leaf)
-    return slots
 
 
 def lines(

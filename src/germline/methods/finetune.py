@@ -80,4 +80,5 @@ class Finetune(Method):
                 raise SettingError(
                     f"finetune cannot grow {key}={wanted[key]}",
                     f"it keeps the ancestor whole, whose {key} is {own[key]}",
+                    f"leave {key} out of the size",
                 )

@@ -92,7 +92,7 @@ class TLEG(Method, TrainSettings):
         segments = self._segments(spec)
         with seeded(generator(run.seed, "tleg", "auxiliary")):
             auxiliary = ExpandedNetwork(anatomy, spec, segments, self.grid, slopes=self.slopes)
-        preprocess = Preprocess.of(data.train.images).adapted(spec.channels, spec.image_size)
+        preprocess = Preprocess.of(data.train.sample()).adapted(spec.channels, spec.image_size)
         network = Network(auxiliary, preprocess, classes)
         result = run.fit(
             "auxiliary",
@@ -164,7 +164,7 @@ class TLEG(Method, TrainSettings):
         return ancestor
 
     def _auxiliary_spec(self, ancestor: Network | None, data: DataSet, classes: tuple[str, ...]) -> Spec:
-        channels, side = data.train.images.shape[1:3]
+        channels, side = data.train.channels, data.train.side
         if self.model is not None:
             spec = model_spec(self.model, image_size=side, channels=channels, classes=len(classes))
         elif ancestor is None or ancestor.spec is None:
@@ -184,7 +184,8 @@ class TLEG(Method, TrainSettings):
         depth = spec.model_dump()["depth"]
         segments = self.segments or (depth,)
         if sum(segments) != depth or min(segments) < 1:
-            raise SettingError(f"segments={segments}", f"their blocks add up to {sum(segments)}, not to depth={depth}")
+            reason = f"their blocks add up to {sum(segments)}, not to depth={depth}"
+            raise SettingError(f"segments={segments}", reason, "give the blocks of each segment, at least one")
         return segments
 
     def _objective(self, teacher: Network | None) -> Objective:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from germline.data import Pictures, in_order
+from germline.data import AnyPictures, in_order
 from germline.errors import DataError
 
 EVAL_BATCH = 256
@@ -30,7 +30,7 @@ class Score:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, logits: Callable[[Tensor], Tensor], pictures: Pictures, device: torch.device | str = "cpu"
+    model: nn.Module, logits: Callable[[Tensor], Tensor], pictures: AnyPictures, device: torch.device | str = "cpu"
 ) -> Score:
     """Score a network in eval mode; its mode is put back afterwards.
 

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from germline.data import Augment, Augmentation, Batch, Loader, Pictures
+from germline.data import AnyPictures, Augment, Augmentation, Batch, Loader
 from germline.errors import TrainingError
 from germline.files import write_text
 from germline.network import Network
@@ -70,10 +70,10 @@ class Fit:
     fabric: Fabric
     network: Network
     objective: Objective
-    pictures: Pictures
+    pictures: AnyPictures
     settings: TrainSettings
     seed: int
-    val: Pictures | None = None
+    val: AnyPictures | None = None
     augmentation: tuple[Augmentation, ...] = ()
     decays: Mapping[str, float] = field(default_factory=dict)
     checkpoints: CheckpointFolder | None = None

@@ -22,7 +22,7 @@ def make_optimizer(
         settings: Kind, rate and decay.
         decays: Weight decay by prefix of a parameter's name, where it differs from the settings'.
     """
-    spared = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
+    spared: set[str] = getattr(model, "no_weight_decay", set)()
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in [*model.named_parameters(), *objective.named_parameters()]:
         if not parameter.requires_grad:

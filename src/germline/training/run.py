@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from germline.data import Augmentation, Pictures
+from germline.data import AnyPictures, Augmentation
 from germline.errors import SettingError
 from germline.files import read_json, read_tensors, write_json, write_tensors
 from germline.learngene import library_versions
@@ -90,10 +90,10 @@ class Run:
         name: str,
         network: Network,
         objective: Objective,
-        pictures: Pictures,
+        pictures: AnyPictures,
         settings: TrainSettings,
         *,
-        val: Pictures | None = None,
+        val: AnyPictures | None = None,
         augmentation: Sequence[Augmentation] = (),
         decays: Mapping[str, float] | None = None,
     ) -> FitResult:
@@ -113,7 +113,7 @@ class Run:
             TrainingError: The loss stopped being a number.
             SettingError: The phase was begun with other settings.
         """
-        place = self._open(name, settings)
+        place = self._open(name, settings, pictures)
         if place is not None and (place / "result.json").exists():
             load_strict(network.model, read_tensors(place / "result.safetensors"), place)
             network.model.eval()
@@ -158,12 +158,13 @@ class Run:
             "versions": library_versions(),
         }
 
-    def _open(self, name: str, settings: TrainSettings) -> Path | None:
+    def _open(self, name: str, settings: TrainSettings, pictures: AnyPictures) -> Path | None:
         """The phase's folder, with its settings held against those it was begun with."""
         if self.folder is None:
             return None
         place = self.folder / name
-        wanted = {**settings.model_dump(mode="json"), "seed": self.seed, "precision": self.precision}
+        asked = {"seed": self.seed, "precision": self.precision, "pictures": pictures.fingerprint()}
+        wanted = {**settings.model_dump(mode="json"), **asked}
         known = place / "settings.json"
         if known.exists():
             begun = read_json(known)

@@ -1,0 +1,75 @@
+"""A recipe held against what it names, before anything is trained or written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from germline.anatomy import Size
+from germline.compare.cells import Workshop
+from germline.config import Recipe
+from germline.data import AnyPictures
+from germline.errors import DataError, SettingError
+from germline.learngene import Learngene
+from germline.methods.scratch import Scratch
+from germline.registry import anatomy_of
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a recipe that could not be run to its end.
+
+    Raises:
+        DataError: Data are missing, without labels, or too few.
+        ArtefactError: The ancestor cannot be read.
+        SettingError: A size that cannot be built, or that a method cannot grow.
+    """
+    shop = Workshop(recipe, Path())
+    source = shop.data(recipe.data)
+    for pictures in (source.train, source.val, source.test):
+        _check_labels(pictures, recipe.data)
+    _check_counts(recipe, source.train)
+    if recipe.ancestor.path is None:
+        _check_labels(shop.data(recipe.ancestor.data).train, recipe.ancestor.data)
+    sizes = [*recipe.sizes, *([recipe.tune.size] if recipe.tune else [])]
+    for size in sizes:
+        shop.form(size, source.train)
+    for arm in recipe.arms:
+        _check_arm(shop, arm, sizes, source.train)
+
+
+def _check_labels(pictures: AnyPictures, name: str) -> None:
+    if pictures.labels is None:
+        raise DataError(f"'{name}' has no labels", "a comparison needs them", "put each class in a folder of its own")
+
+
+def _check_counts(recipe: Recipe, train: AnyPictures) -> None:
+    assert train.labels is not None  # noqa: S101 - said above, repeated for the type checker
+    wanted = max((*recipe.images_per_class, *([recipe.tune.images_per_class] if recipe.tune else [])))
+    least = int(train.labels.bincount(minlength=len(train.classes)).min())
+    if least < wanted:
+        raise DataError(
+            f"'{recipe.data}' has a class with {least} pictures, images_per_class asks for {wanted}",
+            "a class is drawn without replacement",
+            f"ask for at most {least} images a class",
+        )
+
+
+def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -> None:
+    """Grow every size in thought, from a gene that has its form and no tensors."""
+    method, base = shop.method(arm), shop.data(shop.recipe.ancestor.data)
+    if isinstance(method, Scratch):
+        return
+    for size in sizes:
+        own = size if method.own_size else None
+        ancestor = None if method.ancestor == "none" else shop.begin_ancestor(0, own)
+        form = method.form(ancestor, base)
+        if form is None or ancestor is None:
+            continue
+        if own is not None and anatomy_of(form).resize(form, Size.parse(own)) != form:
+            raise SettingError(
+                f"arm '{arm}' cannot have {size}",
+                f"'{method.name}' needs an ancestor of each size, and ancestor.path gives one of a single size",
+                "leave out ancestor.path, so that one of each size is trained, or leave out the arm",
+            )
+        gene = Learngene(method.name, method.dump(), anatomy_of(form).name, form, {}, ancestor.preprocess)
+        channels, side = train.channels, train.side
+        gene.target(Size() if own is not None else Size.parse(size), train.classes, channels, side)

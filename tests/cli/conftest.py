@@ -1,0 +1,67 @@
+"""The real command line, run in this process, and a folder of small things to run it on."""
+
+import shutil
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from germline.anatomy import Size
+from germline.cli import main
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind: its exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs `germline ...` as the console script does."""
+
+    def call(*words):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["germline", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        return Done(stop.value.code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def made(ancestor, gene, tmp_path_factory):
+    """A trained ancestor, a gene condensed from it, and a descendant for three other classes, as folders."""
+    place = tmp_path_factory.mktemp("made")
+    ancestor.save(place / "ancestor")
+    gene.save(place / "gene")
+    gene.inherit(Size(depth=3), ("a", "b", "c")).save(place / "child")
+    return place
+
+
+@pytest.fixture
+def bench(made, tmp_path, monkeypatch):
+    """A working folder with copies of what was made."""
+    place = tmp_path / "bench"
+    shutil.copytree(made, place)
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture
+def packaged(monkeypatch, tmp_path_factory):
+    """Stands in for the packaged ancestor: the same form and labels, untrained."""
+    from germline.api import start_network
+    from germline.compare import cells
+    from germline.data import data
+    from germline.training import TrainSettings
+
+    place = tmp_path_factory.mktemp("packaged") / "ancestor"
+    start_network("vit_pico", data("glyphs/base"), TrainSettings(), 0).save(place)
+    monkeypatch.setattr(cells, "PACKAGED", place)
+    return place

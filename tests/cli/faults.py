@@ -1,0 +1,468 @@
+"""The table of bad inputs: what is given, and what the one message has to say."""
+
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+RECIPE = """\
+title: Two arms on digits
+kind: quick
+minutes: 1
+data: digits
+ancestor: {data: digits, path: ancestor}
+arms:
+  gene: {method: tleg, settings: {steps: 2, batch_size: 8}}
+  scratch: {method: scratch}
+sizes: [depth=2]
+images_per_class: [2]
+seeds: [0, 1]
+train: {steps: 2, batch_size: 8}
+"""
+
+
+def snapshot(place: Path) -> dict[str, str]:
+    """Everything under a folder: sha256 of a file, the kind of everything else."""
+    found = {}
+    for path in sorted(place.rglob("*")):
+        kind = f"-> {path.readlink()}" if path.is_symlink() else "folder" if path.is_dir() else ""
+        found[str(path.relative_to(place))] = kind or hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def _nothing(_: Path) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One bad input.
+
+    Attributes:
+        id: Of the test.
+        words: The command line after `germline`; an empty string is written as ''.
+        says: What the message has to hold: the file or key, and the way to mend it.
+        prepare: Puts the fault into the working folder.
+    """
+
+    id: str
+    words: str
+    says: tuple[str, ...]
+    prepare: Callable[[Path], None] = _nothing
+
+
+def recipe(*changes: tuple[str, str]) -> Callable[[Path], None]:
+    """Writes r.yaml with pieces of its text replaced."""
+
+    def prepare(place: Path) -> None:
+        text = RECIPE
+        for old, new in changes:
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        (place / "r.yaml").write_text(text)
+
+    return prepare
+
+
+def text(name: str, content: str) -> Callable[[Path], None]:
+    def prepare(place: Path) -> None:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(content)
+
+    return prepare
+
+
+def content(name: str, held: bytes) -> Callable[[Path], None]:
+    def prepare(place: Path) -> None:
+        (place / name).write_bytes(held)
+
+    return prepare
+
+
+def both(*steps: Callable[[Path], None]) -> Callable[[Path], None]:
+    def prepare(place: Path) -> None:
+        for step in steps:
+            step(place)
+
+    return prepare
+
+
+def cut(name: str, share: float) -> Callable[[Path], None]:
+    def prepare(place: Path) -> None:
+        content = (place / name).read_bytes()
+        (place / name).write_bytes(content[: int(len(content) * share)])
+
+    return prepare
+
+
+def flip(name: str, share: float) -> Callable[[Path], None]:
+    def prepare(place: Path) -> None:
+        content = bytearray((place / name).read_bytes())
+        content[int(len(content) * share)] ^= 1
+        (place / name).write_bytes(bytes(content))
+
+    return prepare
+
+
+class _Trap:
+    def __reduce__(self):
+        return Path.touch, (Path("pickle-was-run"),)
+
+
+def trap(name: str) -> Callable[[Path], None]:
+    """A pickle that leaves a file behind if it is ever opened."""
+    return content(name, pickle.dumps(_Trap()))
+
+
+def manifest(name: str, **changes: object) -> Callable[[Path], None]:
+    def prepare(place: Path) -> None:
+        held = json.loads((place / name).read_text())
+        held = {key: value for key, value in {**held, **changes}.items() if value != "gone"}
+        (place / name).write_text(json.dumps(held))
+
+    return prepare
+
+
+def removed(name: str) -> Callable[[Path], None]:
+    return lambda place: (place / name).unlink()
+
+
+def pictures(place: Path) -> None:
+    """An image folder of two classes with train, val and test."""
+    from PIL import Image
+
+    for split, names in (("train", "ab"), ("val", "ab"), ("test", "ab")):
+        for name in names:
+            folder = place / "photos" / split / name
+            folder.mkdir(parents=True)
+            for index in range(3):
+                Image.new("L", (32, 32), index * 9).save(folder / f"{index}.png")
+
+
+def untested(place: Path) -> None:
+    pictures(place)
+    shutil.rmtree(place / "photos/test")
+
+
+def unlabelled(place: Path) -> None:
+    from PIL import Image
+
+    for split in ("train", "val"):
+        (place / "plain" / split).mkdir(parents=True)
+        for index in range(3):
+            Image.new("L", (32, 32), index * 9).save(place / "plain" / split / f"{index}.png")
+
+
+def broken_picture(place: Path) -> None:
+    pictures(place)
+    (place / "photos/train/a/0.png").write_bytes(b"no picture")
+
+
+KEPT = text("kept/file", "of mine")
+TRAIN, NEW = "train --device cpu --quiet --data digits --set steps=1", "train --device cpu --quiet --model ancestor"
+CONDENSE = "condense --device cpu --quiet --method tleg --data digits --ancestor ancestor --set steps=1"
+INHERIT = "inherit gene --out new"
+
+TUNE = "tune={lr: [1e-3], weight_decay: [0], size: depth=2, images_per_class: 2, seed: 1}"
+
+FAULTS = [
+    # Names
+    Fault("verb", "trian", ("'trian'", "train")),
+    Fault("no-verb", "", ("no command", "--help")),
+    Fault("option", f"{TRAIN} --model vit_pico --ouy new", ("--ouy", "--out")),
+    Fault("missing-option", "train --model vit_pico --data digits", ("--out",)),
+    Fault("missing-argument", "inspect", ("'gene'",)),
+    Fault("method", "condense --method tlge --data digits --out new", ("unknown method 'tlge'", "tleg")),
+    Fault("model", f"{TRAIN} --model vit_pcio --out new", ("unknown model 'vit_pcio'", "vit_pico")),
+    Fault("timm-model", f"{TRAIN} --model timm:vit_tinny --out new", ("unknown model 'vit_tinny'", "Did you mean")),
+    Fault("not-a-vit", f"{TRAIN} --model resnet18 --out new", ("ResNet", "vit_*")),
+    Fault("data", f"{NEW} --data digit --out new", ("unknown data set 'digit'", "digits")),
+    Fault("data-part", f"{NEW} --data glyphs/bse --out new", ("glyphs 'bse'", "base")),
+    Fault("data-no-part", f"{NEW} --data glyphs --out new", ("part of glyphs", "base", "novel")),
+    Fault("data-location", f"{NEW} --data digits:/x --out new", ("digits:/x", "ask for digits")),
+    Fault("recipe", "check dmeo", ("unknown recipe 'dmeo'", "demo")),
+    Fault("recipe-to-show", "show dmeo", ("unknown recipe 'dmeo'", "demo")),
+    Fault("recipe-to-run", "compare dmeo --out new", ("unknown recipe 'dmeo'", "demo")),
+    Fault("kind", "list method", ("unknown kind 'method'", "methods")),
+    # Sizes
+    Fault("size-width", f"{INHERIT} --size width=32", ("width=32", "its width is 16", "leave width out")),
+    Fault("size-heads", f"{INHERIT} --size heads=4", ("heads=4", "its heads is 2", "leave heads out")),
+    Fault("width-not-by-heads", f"{INHERIT} --size width=17", ("width=17 with heads=2", "use for example width=16")),
+    Fault("depth-0", f"{INHERIT} --size depth=0", ("depth=0", "at least 1")),
+    Fault("depth-negative", f"{INHERIT} --size depth=-1", ("depth=-1", "at least 1")),
+    Fault("depth-huge", f"{INHERIT} --size depth=1001", ("depth=1001", "between 1 and 1000")),
+    Fault("size-text", f"{INHERIT} --size depth=six", ("depth=six", "depth=6")),
+    Fault("size-float", f"{INHERIT} --size depth=1.5", ("depth=1.5", "depth=6")),
+    Fault("size-exponent", f"{INHERIT} --size depth=²", ("depth=²", "depth=6")),
+    Fault("size-two-minus", f"{INHERIT} --size depth=--5", ("depth=--5", "depth=6")),
+    Fault("size-digits", f"{INHERIT} --size depth={'9' * 5000}", ("depth=6",)),
+    Fault("size-no-value", f"{INHERIT} --size depth", ("'depth'", "depth=6")),
+    Fault("size-key", f"{INHERIT} --size dept=6", ("'dept'", "use depth, width or heads")),
+    Fault("inspect-size", "inspect gene --size width=32", ("width=32", "leave width out")),
+    Fault("classes-0", f"{INHERIT} --classes 0", ("classes=0", "at least one")),
+    Fault("classes-and-data", f"{INHERIT} --classes 3 --data digits", ("--classes", "--data", "give one")),
+    Fault("channels", f"{INHERIT} --channels 2", ("channels=2", "grey (1)")),
+    Fault("image-size", f"{INHERIT} --image-size 33", ("image_size=33", "patch_size=8")),
+    Fault("image-size-0", f"{INHERIT} --image-size 0", ("image_size=0", "least size is 8")),
+    # Genes
+    Fault("gene-missing", "inspect nowhere", ("no learngene at 'nowhere'", "germline condense")),
+    Fault("gene-is-a-model", "inspect ancestor", ("ancestor/learngene.json",)),
+    *(
+        Fault(f"gene-cut-{part}", INHERIT, ("learngene.safetensors", "make it again"), cut(f"gene/{name}", part / 16))
+        for name in ("learngene.safetensors",)
+        for part in (0, 1, 4, 8, 12, 15)
+    ),
+    Fault("gene-cut-inspect", "inspect gene", ("is damaged", "make it again"), cut("gene/learngene.safetensors", 0.5)),
+    Fault("gene-bit", INHERIT, ("is damaged", "hash", "make the gene again"), flip("gene/learngene.safetensors", 0.9)),
+    Fault("gene-bit-header", INHERIT, ("learngene.safetensors", "again"), flip("gene/learngene.safetensors", 0.003)),
+    Fault("gene-pickle", INHERIT, ("is a pickle", "convert it to safetensors"), trap("gene/learngene.safetensors")),
+    Fault("gene-format", INHERIT, ("format 99", "pip install --upgrade"), manifest("gene/learngene.json", format=99)),
+    Fault("gene-no-format", INHERIT, ("learngene.json", "format"), manifest("gene/learngene.json", format="gone")),
+    Fault(
+        "gene-not-json", INHERIT, ("gene/learngene.json", "not valid JSON", "again"), cut("gene/learngene.json", 0.7)
+    ),
+    Fault("gene-json-list", INHERIT, ("gene/learngene.json", "make the gene again"), text("gene/learngene.json", "[]")),
+    Fault("gene-no-spec", INHERIT, ("learngene.json", "spec"), manifest("gene/learngene.json", spec="gone")),
+    Fault("gene-method", INHERIT, ("learngene.json", "'tlge'"), manifest("gene/learngene.json", method="tlge")),
+    Fault("gene-no-manifest", INHERIT, ("learngene.json",), removed("gene/learngene.json")),
+    Fault("gene-no-tensors", INHERIT, ("learngene.safetensors",), removed("gene/learngene.safetensors")),
+    # Ancestors
+    Fault("ancestor-missing", f"{CONDENSE} --ancestor nowhere --out new", ("no network at 'nowhere'", "run folder")),
+    Fault("ancestor-none", "condense --method tleg --data digits --out new", ("without an ancestor", "--ancestor")),
+    Fault("ancestor-none-finetune", "condense --method finetune --data digits --out new", ("--ancestor",)),
+    Fault("scratch-has-no-gene", "condense --method scratch --data digits --out new", ("scratch has no gene",)),
+    Fault("ancestor-no-config", f"{CONDENSE} --out new", ("ancestor/config.json",), removed("ancestor/config.json")),
+    Fault("ancestor-config", f"{CONDENSE} --out new", ("ancestor/config.json",), text("ancestor/config.json", "{}")),
+    Fault(
+        "ancestor-no-weights", f"{CONDENSE} --out new", ("model.safetensors",), removed("ancestor/model.safetensors")
+    ),
+    Fault(
+        "ancestor-cut", f"{CONDENSE} --out new", ("model.safetensors", "again"), cut("ancestor/model.safetensors", 0.5)
+    ),
+    Fault("ancestor-pth", f"{CONDENSE} --ancestor w.pth --out new", ("w.pth", "--model"), text("w.pth", "x")),
+    Fault("ancestor-pickle", f"{CONDENSE} --ancestor w.pth --model resnet10t --out new", ("w.pth",), trap("w.pth")),
+    Fault(
+        "ancestor-classes", f"{CONDENSE} --ancestor child --set alpha=0.5 --out new", ("3 classes", "'digits' has 10")
+    ),
+    Fault("segments", f"{CONDENSE} --set segments=[1,2] --out new", ("segments=(1, 2)", "depth=2", "give the blocks")),
+    Fault("auxiliary-width", f"{CONDENSE} --set width=17 --out new", ("width=17 with heads=2", "width=16")),
+    # Data
+    Fault("classes-differ", f"{TRAIN} --model child --out new", ("3 classes", "'digits' has 10", "germline inherit")),
+    Fault("folder-missing", f"{NEW} --data folder:nowhere --out new", ("folder:nowhere", "folder:/path")),
+    Fault("folder-empty", f"{NEW} --data folder:kept --out new", ("no pictures", "kept"), KEPT),
+    Fault("folder-broken-picture", f"{NEW} --data folder:photos --out new", ("train/a/0.png", "mend"), broken_picture),
+    Fault("folder-no-labels", f"{NEW} --data folder:plain --out new", ("'folder:plain' has no labels",), unlabelled),
+    Fault(
+        "labels-wanted",
+        f"{CONDENSE} --data folder:plain --set alpha=0.5 --out new",
+        ("no labels", "alpha=1"),
+        unlabelled,
+    ),
+    Fault("cifar-nowhere", f"{NEW} --data cifar10 --out new", ("cifar10", "cifar10:/folder")),
+    Fault("cifar-no-files", f"{NEW} --data cifar100:kept --out new", ("no cifar100 in kept", "unpack"), KEPT),
+    Fault(
+        "fashion-no-files",
+        f"{NEW} --data fashion-mnist:kept --out new",
+        ("no fashion-mnist in kept", "torchvision"),
+        KEPT,
+    ),
+    # Settings
+    Fault("set-no-equals", f"{TRAIN} --model ancestor --out new --set epochs", ("epochs", "--set epochs=20")),
+    Fault("set-no-key", f"{TRAIN} --model ancestor --out new --set =3", ("--set =3", "key=value")),
+    Fault("set-unknown", f"{TRAIN} --model ancestor --out new --set epoch=3", ("'epoch'", "Did you mean epochs")),
+    Fault("set-unknown-method", f"{CONDENSE} --out new --set dpeth=3", ("'dpeth'", "Did you mean depth")),
+    Fault("set-through-value", f"{TRAIN} --model ancestor --out new --set lr=1 --set lr.x=3", ("lr.x=3", "'lr'")),
+    Fault("set-not-yaml", f"{TRAIN} --model ancestor --out new --set lr=[1", ("--set lr=[1", "not valid YAML")),
+    Fault("epochs-negative", f"{TRAIN} --model ancestor --out new --set epochs=-1", ("epochs=-1", "greater than 0")),
+    Fault("steps-negative", f"{TRAIN} --model ancestor --out new --set steps=-1", ("steps=-1", "greater than")),
+    Fault("lr-text", f"{TRAIN} --model ancestor --out new --set lr=abc", ("lr='abc'", "number")),
+    Fault("lr-nan", f"{TRAIN} --model ancestor --out new --set lr=.nan", ("lr=nan", "finite")),
+    Fault("lr-infinite", f"{TRAIN} --model ancestor --out new --set lr=.inf", ("lr=inf", "finite")),
+    Fault("lr-empty", f"{TRAIN} --model ancestor --out new --set lr=", ("lr=None", "number")),
+    Fault("optimizer", f"{TRAIN} --model ancestor --out new --set optimizer=adam", ("optimizer='adam'", "'adamw'")),
+    Fault("batch-0", f"{TRAIN} --model ancestor --out new --set batch_size=0", ("batch_size=0", "greater than")),
+    Fault("seed-text", f"{TRAIN} --model ancestor --out new --seed x", ("--seed", "integer")),
+    Fault("seed-negative", f"{TRAIN} --model ancestor --out new --seed -1", ("--seed", "greater than or equal to 0")),
+    Fault("seed-huge", f"{TRAIN} --model ancestor --out new --seed {2**64}", ("--seed",)),
+    Fault("precision", f"{TRAIN} --model ancestor --out new --precision 8", ("precision '8'", "bf16-mixed")),
+    Fault("device", f"{TRAIN} --model ancestor --out new --device tpu", ("device 'tpu'", "cuda or mps")),
+    Fault("device-mps", f"{TRAIN} --model ancestor --out new --device mps", ("device 'mps'", "--device cpu")),
+    Fault("logger", f"{TRAIN} --model ancestor --out new --logger tb", ("--logger tb", "tensorboard")),
+    # Recipes
+    Fault("recipe-key", "check r.yaml", ("r.yaml", "'arm'", "arms"), recipe(("arms:", "arm:"))),
+    Fault("recipe-inner-key", "check r.yaml", ("train.step", "steps"), recipe(("train: {steps", "train: {step"))),
+    Fault(
+        "recipe-method-key",
+        "check r.yaml",
+        ("r.yaml: arms.gene.settings", "'stps'", "steps"),
+        recipe(("{steps: 2, batch_size: 8}}\n  s", "{stps: 2}}\n  s")),
+    ),
+    Fault(
+        "recipe-missing-key",
+        "check r.yaml",
+        ("r.yaml", "'title' is missing"),
+        recipe(("title: Two arms on digits\n", "")),
+    ),
+    Fault("recipe-kind", "check r.yaml", ("r.yaml: kind='fast'", "'quick' or 'full'"), recipe(("quick", "fast"))),
+    Fault(
+        "recipe-key-twice",
+        "check r.yaml",
+        ("r.yaml", "'kind' stands twice", "line 3"),
+        recipe(("minutes: 1", "kind: full")),
+    ),
+    Fault("recipe-tab", "check r.yaml", ("r.yaml", "not valid YAML", "line 7"), recipe(("  gene:", "\tgene:"))),
+    Fault("recipe-empty", "check r.yaml", ("r.yaml", "a mapping", "germline show"), text("r.yaml", "")),
+    Fault("recipe-list", "check r.yaml", ("r.yaml", "a mapping"), text("r.yaml", "- 1\n")),
+    Fault("recipe-number-key", "check r.yaml", ("r.yaml",), recipe(("kind:", "3:"))),
+    Fault("recipe-no-date", "check r.yaml", ("r.yaml", "not valid YAML"), recipe(("Two arms on digits", "2024-99-99"))),
+    Fault("recipe-deep", "check r.yaml", ("r.yaml", "not valid YAML"), text("r.yaml", "[" * 5000)),
+    Fault("recipe-object", "check r.yaml", ("r.yaml",), recipe(("quick", "!!python/object/apply:os.getcwd []"))),
+    Fault(
+        "recipe-binary",
+        "check r.yaml",
+        ("r.yaml",),
+        content("r.yaml", b"\xff\xfe\0"),
+    ),
+    Fault("recipe-folder", "check gene", ("unknown recipe 'gene'", "demo")),
+    Fault("recipe-set", "check r.yaml --set train.step=3", ("'train.step'", "steps"), recipe()),
+    Fault("recipe-set-no-equals", "check r.yaml --set kind", ("--set kind", "key=value"), recipe()),
+    Fault(
+        "recipe-arm-method",
+        "compare r.yaml --out new",
+        ("arms.gene.method", "'tlge'", "tleg"),
+        recipe(("tleg", "tlge")),
+    ),
+    Fault("recipe-arm-name", "compare r.yaml --out new", ("arm 'a/b'", "letters"), recipe(("  scratch:", "  a/b:"))),
+    Fault(
+        "recipe-tuned-as",
+        "check r.yaml",
+        ("arms.scratch.tuned_as", "'gnee'", "gene"),
+        recipe(("method: scratch", "method: scratch, tuned_as: gnee")),
+    ),
+    Fault(
+        "recipe-tuned-as-itself",
+        "check r.yaml",
+        ("arms.scratch.tuned_as", "name one"),
+        recipe(("method: scratch", "method: scratch, tuned_as: scratch")),
+    ),
+    Fault("recipe-tune-seed", f"check r.yaml --set '{TUNE}'", ("tune.seed=1", "apart"), recipe()),
+    Fault("recipe-seed-twice", "check r.yaml", ("seeds", "stands twice"), recipe(("[0, 1]", "[0, 0]"))),
+    Fault("recipe-size", "compare r.yaml --out new", ("depth=0", "at least 1"), recipe(("depth=2", "depth=0"))),
+    Fault(
+        "recipe-size-width",
+        "compare r.yaml --out new",
+        ("width=32", "leave width out"),
+        recipe(("depth=2", "width=32")),
+    ),
+    Fault("recipe-size-heads", "compare r.yaml --out new", ("width=17 with heads=2",), recipe(("depth=2", "width=17"))),
+    Fault(
+        "recipe-own-size",
+        "compare r.yaml --out new",
+        ("arm 'gene'", "depth=3", "ancestor.path"),
+        recipe(("depth=2", "depth=3"), ("tleg, settings: {steps: 2, batch_size: 8}", "finetune")),
+    ),
+    Fault("recipe-images", "compare r.yaml --out new", ("'digits'", "at most 104 images"), recipe(("[2]", "[2, 500]"))),
+    Fault("recipe-images-0", "compare r.yaml --out new", ("images_per_class", "greater than"), recipe(("[2]", "[0]"))),
+    Fault(
+        "recipe-data",
+        "compare r.yaml --out new",
+        ("unknown data set 'digit'",),
+        recipe(("data: digits\na", "data: digit\na")),
+    ),
+    Fault(
+        "recipe-ancestor",
+        "compare r.yaml --out new",
+        ("no network at 'nowhere'",),
+        recipe(("path: ancestor", "path: nowhere")),
+    ),
+    Fault(
+        "recipe-no-test",
+        "compare r.yaml --out new",
+        ("no folder 'test'", "add photos/test"),
+        both(untested, recipe(("data: digits\na", "data: folder:photos\na"))),
+    ),
+    Fault("workers", "compare r.yaml --out new --workers -1", ("--workers",), recipe()),
+    # Outputs
+    *(
+        Fault(f"{verb}-out-not-empty", f"{words} --out kept", ("'kept' is not empty", "--overwrite"), setup)
+        for verb, words, setup in (
+            ("train", f"{TRAIN} --model ancestor", KEPT),
+            ("condense", CONDENSE, KEPT),
+            ("inherit", "inherit gene", KEPT),
+            ("compare", "compare r.yaml", both(KEPT, recipe())),
+            ("demo", "demo", KEPT),
+        )
+    ),
+    *(
+        Fault(f"{verb}-out-is-a-file", f"{words} --out kept/file", ("'kept/file' is a file", "another name"), setup)
+        for verb, words, setup in (
+            ("train", f"{TRAIN} --model ancestor", KEPT),
+            ("condense", CONDENSE, KEPT),
+            ("inherit", "inherit gene", KEPT),
+            ("demo", "demo", KEPT),
+        )
+    ),
+    Fault(
+        "out-under-a-file", f"{TRAIN} --model ancestor --out kept/file/new", ("kept/file/new", "another folder"), KEPT
+    ),
+    Fault("out-name-too-long", f"{TRAIN} --model ancestor --out {'n' * 300}", ("nnn", "too long")),
+    Fault(
+        "work-not-empty",
+        f"{TRAIN} --model ancestor --out new",
+        ("'new.run' is not empty", "--resume"),
+        text("new.run/file", "of mine"),
+    ),
+    Fault(
+        "resume-nothing", f"{TRAIN} --model ancestor --out kept --resume", ("'kept'", "no work", "--overwrite"), KEPT
+    ),
+    Fault("resume-nothing-condense", f"{CONDENSE} --out kept --resume", ("'kept'", "no work", "--overwrite"), KEPT),
+    Fault(
+        "resume-nothing-compare",
+        "compare r.yaml --out kept --resume",
+        ("'kept'", "no comparison"),
+        both(KEPT, recipe()),
+    ),
+    Fault("overwrite-here", f"{TRAIN} --model ancestor --out . --overwrite", ("not overwritten", "folder of its own")),
+    Fault("overwrite-above", "inherit gene --out .. --overwrite", ("not overwritten", "folder of its own")),
+    Fault("out-root", f"{TRAIN} --model ancestor --out /", ("'/'", "another")),
+    *(
+        Fault(
+            f"{verb}-out-cannot-be-made",
+            f"{words} --out /proc/germline/new",
+            ("/proc/germline/new", "choose another"),
+            setup,
+        )
+        for verb, words, setup in (
+            ("train", f"{TRAIN} --model ancestor", _nothing),
+            ("condense", CONDENSE, _nothing),
+            ("inherit", "inherit gene", _nothing),
+            ("compare", "compare r.yaml", recipe()),
+        )
+    ),
+    # An --overwrite that fails takes nothing away
+    Fault(
+        "overwrite-classes",
+        f"{TRAIN} --model child --out kept --overwrite",
+        ("3 classes",),
+        both(KEPT, text("kept.run/file", "x")),
+    ),
+    Fault(
+        "overwrite-logger",
+        f"{TRAIN} --model ancestor --out kept --overwrite --logger x",
+        ("--logger x",),
+        both(KEPT, text("kept.run/file", "x")),
+    ),
+    Fault(
+        "overwrite-compare",
+        "compare r.yaml --out kept --overwrite",
+        ("at most 104",),
+        both(KEPT, recipe(("[2]", "[500]"))),
+    ),
+    # Reports
+    Fault("report-nowhere", "report nowhere", ("no results in 'nowhere'", "--resume")),
+    Fault("report-not-results", "report kept", ("kept/results.json", "--resume"), text("kept/results.json", "[]")),
+    Fault("report-not-json", "report kept", ("kept/results.json", "not valid JSON"), text("kept/results.json", "{")),
+]

@@ -1,0 +1,233 @@
+"""The main job through the real command line, on tiny settings; what is in the folders afterwards."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from faults import snapshot
+from safetensors.torch import load_file
+
+from germline.anatomy import Size
+from germline.cli import main
+from germline.learngene import Learngene
+from germline.network import load_network
+
+SMALL = ("--device", "cpu", "--quiet", "--data", "digits", "--set", "batch_size=20")
+TRAIN = ("train", "--model", "vit_pico", *SMALL, "--set", "steps=6", "--set", "log_every=2", "--set", "eval_at=[0, 3]")
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Ancestor, gene, descendant and trained descendant, each made by its verb; the first in a process of its own."""
+    place = tmp_path_factory.mktemp("trained")
+    done = console(place, *TRAIN, "--out", "ancestor")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    said = {"ancestor": done.stdout}
+    for name, words in {
+        "gene": ("condense", "--method", "tleg", "--ancestor", "ancestor", *SMALL, "--set", "steps=4", "--out", "gene"),
+        "child": ("inherit", "gene", "--size", "depth=3", "--data", "digits", "--out", "child"),
+        "grown": ("train", "--model", "child", *SMALL, "--set", "steps=2", "--out", "grown"),
+    }.items():
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+            patch.chdir(place)
+            patch.setattr(sys, "argv", ["germline", *words])
+            with pytest.raises(SystemExit) as stop:
+                main()
+        assert stop.value.code == 0
+        said[name] = out.getvalue()
+    return place, said
+
+
+def console(place, *words):
+    """The console script, as a user starts it."""
+    script = Path(sys.executable).parent / "germline"
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([script, *words], cwd=place, capture_output=True, text=True, check=False, env=env)
+
+
+def test_train_writes_a_timm_folder_and_its_work_beside_it(trained):
+    place, said = trained
+    assert sorted(path.name for path in (place / "ancestor").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    model = timm.create_model(f"local-dir:{place / 'ancestor'}", pretrained=True)
+    assert (len(model.blocks), model.num_classes) == (6, 10)
+    assert said["ancestor"].startswith("ancestor: accuracy 0.")
+    assert "after 6 steps" in said["ancestor"]
+
+
+def test_the_resolved_settings_are_kept(trained):
+    config = json.loads((trained[0] / "ancestor.run/config.json").read_text())
+    assert {key: config[key] for key in ("model", "data", "seed", "precision")} == {
+        "model": "vit_pico",
+        "data": "digits",
+        "seed": 0,
+        "precision": "32-true",
+    }
+    told = {key: config["settings"][key] for key in ("steps", "batch_size", "eval_at", "lr", "optimizer")}
+    assert told == {"steps": 6, "batch_size": 20, "eval_at": [0, 3], "lr": 1e-3, "optimizer": "adamw"}
+
+
+def test_log_and_result_are_kept(trained):
+    work = trained[0] / "ancestor.run/train"
+    log, result = lines(work / "log.jsonl"), json.loads((work / "result.json").read_text())
+    losses = [line for line in log if "loss" in line]
+    assert [line["step"] for line in losses] == [2, 4, 6]
+    assert all(0 < line["loss"] < 10 for line in losses)
+    assert [line["step"] for line in log if "val_accuracy" in line] == [0, 3, 6]
+    assert (result["steps"], result["samples"]) == (6, 120)
+    assert [score["step"] for score in result["scores"]] == [0, 3, 6]
+    assert not (work / "checkpoints").exists()
+    assert json.loads((trained[0] / "ancestor.run/run.json").read_text())["threads"] == 1
+
+
+def test_condense_writes_a_gene(trained):
+    place, said = trained
+    gene = Learngene.load(place / "gene")
+    assert (gene.method, gene.classes, gene.provenance.ancestor) == ("tleg", tuple("0123456789"), "ancestor")
+    assert gene.provenance.training["samples"] == 80
+    assert f"{gene.bytes():,} bytes" in said["gene"]
+    config = json.loads((place / "gene.run/config.json").read_text())
+    assert (config["method"], config["ancestor"], config["settings"]["steps"]) == ("tleg", "ancestor", 4)
+
+
+def test_inherit_grows_what_python_grows(trained):
+    place, said = trained
+    child = load_network(place / "child")
+    assert child.classes == tuple("0123456789")
+    again = Learngene.load(place / "gene").inherit(Size(depth=3)).model.state_dict()
+    found = load_file(place / "child/model.safetensors")
+    assert found.keys() == again.keys()
+    assert all(torch.equal(found[name], again[name]) for name in found)
+    facts = json.loads((place / "child/descendant.json").read_text())
+    count = sum(tensor.numel() for tensor in found.values())
+    assert sum(facts["origins"].values()) == count
+    assert f"{count:,} parameters" in said["child"]
+
+
+def test_the_descendant_is_trained_from_where_it_stood(trained):
+    place, _ = trained
+    before, after = load_file(place / "child/model.safetensors"), load_file(place / "grown/model.safetensors")
+    assert before.keys() == after.keys()
+    moved = max(float((before[name] - after[name]).abs().max()) for name in before)
+    assert 0 < moved < 0.1
+
+
+def test_inspect_prices_sizes(trained, run):
+    done = run("inspect", trained[0] / "gene", "--size", "depth=3", "--size", "depth=9", "--classes", "5")
+    assert done.code == 0
+    for depth in (3, 9):
+        child = Learngene.load(trained[0] / "gene").inherit(Size(depth=depth), 5).model
+        assert f"{sum(parameter.numel() for parameter in child.parameters()):,}" in done.out
+    assert run("inspect", trained[0] / "gene").out.count("depth=") == 5  # one in what it grows, four sizes
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("methods", ("tleg", "scratch", "finetune")),
+        ("models", ("vit_pico", "vit_nano")),
+        ("data", ("glyphs", "digits", "cifar100", "folder")),
+        ("recipes", ("demo", "lab/tleg-samples")),
+    ],
+)
+def test_list(run, kind, names):
+    done = run("list", kind)
+    assert (done.code, done.err) == (0, "")
+    assert set(names) <= {line.split()[0] for line in done.out.splitlines()}
+    assert all(len(line.split()) > 1 for line in done.out.splitlines())
+
+
+def test_show_prints_a_recipe_that_can_be_copied(run, tmp_path, monkeypatch):
+    from germline.config import load_recipe
+
+    done = run("show", "demo")
+    (tmp_path / "mine.yaml").write_text(done.out)
+    assert done.code == 0
+    assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("demo")
+
+
+def test_check_prices_the_demo_and_writes_nothing(run, tmp_path, monkeypatch, packaged):
+    monkeypatch.chdir(tmp_path)
+    done = run("check", "demo")
+    assert (done.code, done.err) == (0, "")
+    assert "24 cells (8 x 3 seeds)" in done.out
+    assert "0 ancestors" in done.out
+    assert "1 genes: 38,400 samples" in done.out
+    assert not any(tmp_path.iterdir())
+
+
+def test_help_of_every_verb(run):
+    for verb in ("demo", "train", "condense", "inherit", "inspect", "compare", "report", "list", "show", "check"):
+        done = run(verb, "--help")
+        assert (done.code, done.err) == (0, "")
+        assert "Usage" in done.out
+
+
+def test_a_finished_training_resumed_gives_the_same_weights(trained, run, tmp_path, monkeypatch):
+    place = tmp_path / "copy"
+    shutil.copytree(trained[0], place)
+    monkeypatch.chdir(place)
+    before = snapshot(place)
+    assert run(*TRAIN, "--out", "ancestor", "--resume").code == 0
+    assert snapshot(place) == before
+
+
+def test_other_settings_do_not_resume(trained, run, tmp_path, monkeypatch):
+    place = tmp_path / "copy"
+    shutil.copytree(trained[0], place)
+    monkeypatch.chdir(place)
+    before = snapshot(place)
+    for change in (("--seed", "1"), ("--set", "lr=0.5"), ("--precision", "bf16-true"), ("--model", "vit_nano")):
+        done = run(*TRAIN, "--out", "ancestor", "--resume", *change)
+        assert done.code == 2
+        assert "was begun with" in done.err
+        assert "--overwrite" in done.err
+        assert snapshot(place) == before
+
+
+def test_overwrite_replaces_and_begins_anew(trained, run, tmp_path, monkeypatch):
+    place = tmp_path / "copy"
+    shutil.copytree(trained[0], place)
+    monkeypatch.chdir(place)
+    (place / "ancestor/of-before").write_text("x")
+    old = load_file(place / "ancestor/model.safetensors")
+    assert run(*TRAIN, "--out", "ancestor", "--overwrite", "--seed", "1").code == 0
+    new = load_file(place / "ancestor/model.safetensors")
+    assert not torch.equal(old["blocks.0.mlp.fc1.weight"], new["blocks.0.mlp.fc1.weight"])
+    assert not (place / "ancestor/of-before").exists()
+    assert json.loads((place / "ancestor.run/config.json").read_text())["seed"] == 1
+
+
+def test_logger_csv_writes_losses(bench, run):
+    done = run("train", "--model", "ancestor", *SMALL, "--set", "steps=2", "--out", "new", "--logger", "csv")
+    assert done.code == 0, done.err
+    (table,) = bench.glob("new.run/csv/**/metrics.csv")
+    assert "train/loss" in table.read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+def test_a_logger_that_is_not_installed_is_named(bench, run, name):
+    import importlib.util
+
+    if any(importlib.util.find_spec(package) for package in (name, "tensorboardX")):
+        pytest.skip(f"{name} is installed")
+    before = snapshot(bench)
+    done = run("train", "--model", "ancestor", *SMALL, "--set", "steps=2", "--out", "new", "--logger", name)
+    assert done.code == 2
+    assert f"pip install 'germline[{name}]'" in done.err
+    assert snapshot(bench) == before

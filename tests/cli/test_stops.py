@@ -1,0 +1,233 @@
+"""Work that stops: killed, interrupted, out of room, out of numbers; what is left, and how it goes on."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from faults import RECIPE, snapshot
+from safetensors.torch import load_file
+
+import germline.files
+import germline.training.checkpoint
+from germline.errors import OutputError
+from germline.files import check_output
+from germline.training.loop import Fit
+
+WORK = ("train", "--model", "ancestor", "--data", "digits", "--device", "cpu", "--quiet", "--set", "batch_size=20")
+SHORT = (*WORK, "--set", "steps=12", "--set", "checkpoint_every=3")
+
+
+def same_weights(one, other):
+    one, other = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return one.keys() == other.keys() and all(bool((one[name] == other[name]).all()) for name in one)
+
+
+def no_room(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_killed_and_resumed_ends_in_the_same_weights(bench, run):
+    steps = ("--set", "steps=160", "--set", "checkpoint_every=8")
+    command = [sys.executable, "-m", "germline.cli", *WORK, *steps, "--out", "killed"]
+    with subprocess.Popen(command, cwd=bench, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        deadline = time.monotonic() + 60
+        while not list(bench.glob("killed.run/train/checkpoints/step-*")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert list(bench.glob("killed.run/train/checkpoints/step-*"))
+    assert not (bench / "killed").exists()
+    refused = run(*WORK, *steps, "--out", "killed")
+    assert refused.code == 2
+    assert "--resume" in refused.err
+    assert run(*WORK, *steps, "--out", "killed", "--resume").code == 0
+    assert run(*WORK, *steps, "--out", "whole").code == 0
+    assert same_weights(bench / "whole", bench / "killed")
+
+
+@pytest.mark.parametrize("at", [1, 4, 11])
+def test_interrupted_is_130_and_goes_on(bench, run, monkeypatch, at):
+    assert run(*SHORT, "--out", "whole").code == 0
+    step = Fit._step
+
+    def interrupted(self, number):
+        if number == at:
+            raise KeyboardInterrupt
+        return step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fit, "_step", interrupted)
+        done = run(*SHORT, "--out", "stopped")
+    assert done.code == 130
+    assert done.err == "germline: interrupted; the same command with --resume goes on\n"
+    assert not (bench / "stopped").exists()
+    assert run(*SHORT, "--out", "stopped", "--resume").code == 0
+    assert same_weights(bench / "whole", bench / "stopped")
+
+
+def test_training_that_leaves_the_numbers_is_3_and_names_the_step(bench, run):
+    done = run(*SHORT, "--set", "lr=1e30", "--set", "log_every=1", "--out", "new")
+    assert done.code == 3
+    assert done.err.count("\n") == 1
+    assert "at step" in done.err
+    assert "lower lr" in done.err
+    assert not (bench / "new").exists()
+
+
+def test_out_of_memory_is_3_and_proposes_a_smaller_batch(bench, run, monkeypatch):
+    def full(self, number):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Fit, "_step", full)
+    done = run(*SHORT, "--out", "new")
+    assert done.code == 3
+    assert "batch_size" in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["train", "condense", "inherit"])
+def test_a_disk_that_fills_in_the_middle_of_a_save_leaves_the_old_folder(bench, run, monkeypatch, verb):
+    words = {
+        "train": (*WORK, "--set", "steps=1"),
+        "condense": (
+            "condense",
+            "--method",
+            "finetune",
+            "--ancestor",
+            "ancestor",
+            "--data",
+            "digits",
+            "--device",
+            "cpu",
+        ),
+        "inherit": ("inherit", "gene"),
+    }[verb]
+    assert run(*words, "--out", "new").code == 0
+    before = snapshot(bench / "new")
+    write = germline.files.write_tensors
+
+    def half(path, tensors):
+        write(path, tensors)
+        path.write_bytes(path.read_bytes()[:100])
+        no_room()
+
+    for place in ("germline.network", "germline.learngene"):
+        monkeypatch.setattr(f"{place}.write_tensors", half)
+    done = run(*words, "--out", "new", "--overwrite")
+    assert done.code == 2
+    assert "No space left on device" in done.err
+    assert "free some space" in done.err
+    assert done.err.count("\n") == 1
+    assert snapshot(bench / "new") == before
+    assert not list(bench.glob(".*"))
+
+
+def test_a_disk_that_fills_under_a_checkpoint_stops_work_that_can_go_on(bench, run, monkeypatch):
+    assert run(*SHORT, "--out", "whole").code == 0
+    write, count = germline.files.write_tensors, 0
+
+    def second(path, tensors):
+        nonlocal count
+        count += 1
+        if count > 3:
+            no_room()
+        write(path, tensors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(germline.training.checkpoint, "write_tensors", second)
+        done = run(*SHORT, "--out", "full")
+    assert done.code == 2
+    assert "No space left" in done.err
+    assert [path.name for path in (bench / "full.run/train/checkpoints").iterdir()] == ["step-00000003"]
+    assert run(*SHORT, "--out", "full", "--resume").code == 0
+    assert same_weights(bench / "whole", bench / "full")
+
+
+def test_the_last_checkpoint_damaged_the_one_before_is_taken(bench, run, monkeypatch, caplog):
+    assert run(*SHORT, "--out", "whole").code == 0
+    step = Fit._step
+    with monkeypatch.context() as patch:
+        patch.setattr(Fit, "_step", lambda self, number: no_room() if number == 10 else step(self, number))
+        assert run(*SHORT, "--out", "hurt").code == 2
+    newest = bench / "hurt.run/train/checkpoints/step-00000009/model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-7])
+    assert run(*SHORT, "--out", "hurt", "--resume").code == 0
+    assert "step-00000009 is passed over" in caplog.text
+    assert same_weights(bench / "whole", bench / "hurt")
+
+
+@pytest.mark.parametrize("kind", ["inherit", "log"])
+def test_a_real_limit_on_file_size(bench, kind):
+    """The kernel refuses the write itself: what Python or safetensors make of it is not replayed here."""
+    words = {"inherit": ("inherit", "gene", "--out", "new")}.get(kind, (*SHORT, "--out", "new"))
+    before = snapshot(bench)
+    done = subprocess.run(
+        [sys.executable, "-m", "germline.cli", *words],
+        cwd=bench,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("germline: cannot write '")
+    assert done.stderr.count("\n") == 1
+    after = snapshot(bench)
+    assert {name: after[name] for name in before} == before
+    if kind == "inherit":
+        assert after == before
+
+
+@pytest.mark.parametrize("verb", ["train", "condense", "inherit", "compare"])
+def test_a_parent_that_may_not_be_written(bench, run, monkeypatch, verb):
+    """Tests may run as root, whom permission bits do not stop, so the refusal is put in."""
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (bench / "r.yaml").write_text(RECIPE)
+    before = snapshot(bench)
+    monkeypatch.setattr(germline.files.tempfile, "TemporaryFile", refused)
+    done = run(
+        *{
+            "train": SHORT,
+            "condense": ("condense", "--method", "finetune", "--ancestor", "ancestor", "--data", "digits"),
+            "inherit": ("inherit", "gene"),
+            "compare": ("compare", "r.yaml"),
+        }[verb],
+        "--out",
+        "new",
+    )
+    assert done.code == 2
+    assert "cannot write 'new'. Permission denied. choose another folder" in done.err
+    assert done.err.count("\n") == 1
+    assert snapshot(bench) == before
+
+
+def test_cuda_without_a_gpu(bench, run, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    before = snapshot(bench)
+    done = run(*SHORT, "--out", "new", "--device", "cuda")
+    assert done.code == 2
+    assert "device 'cuda'" in done.err
+    assert "--device cpu" in done.err
+    assert snapshot(bench) == before
+
+
+def test_a_fault_of_germline_itself_keeps_its_traceback(run, monkeypatch):
+    """Only what is understood is put in one line; a bug must not look like bad input."""
+    monkeypatch.setattr("germline.cli.listing._entries", lambda kind: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("list", "methods")
+
+
+@pytest.mark.parametrize("place", ["/", "~", "."])
+def test_overwriting_spares_the_folders_one_stands_in(place):
+    with pytest.raises(OutputError, match="not overwritten"):
+        check_output(Path(place).expanduser(), overwrite=True)

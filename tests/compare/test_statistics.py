@@ -1,0 +1,44 @@
+"""Intervals against numbers from the books and from scipy."""
+
+import math
+
+import pytest
+from scipy import stats
+
+from germline.compare.statistics import estimate
+
+
+def test_three_values_by_hand():
+    # mean 0.2, standard deviation 0.1, t(0.975, 2 degrees) = 4.302653: half = 4.302653 * 0.1 / sqrt(3)
+    found = estimate([0.1, 0.2, 0.3])
+    assert found.mean == pytest.approx(0.2)
+    assert found.half == pytest.approx(0.2484138, rel=1e-6)
+    assert (found.low, found.high) == pytest.approx((-0.0484138, 0.4484138), rel=1e-5)
+
+
+def test_paired_interval_is_scipys():
+    ours, theirs = [0.61, 0.64, 0.60, 0.66, 0.59], [0.55, 0.60, 0.58, 0.57, 0.56]
+    found = estimate([a - b for a, b in zip(ours, theirs, strict=True)])
+    low, high = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
+
+
+def test_one_value_has_no_interval():
+    found = estimate([0.5])
+    assert (found.mean, found.half, found.count) == (0.5, math.inf, 1)
+    assert found.text() == "50.0"
+
+
+def test_equal_values_have_an_interval_of_none():
+    assert estimate([0.25, 0.25]).half == 0
+
+
+def test_no_values_are_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        estimate([])
+
+
+def test_text_is_in_percent_or_points():
+    assert estimate([0.1, 0.2, 0.3]).text() == "20.0 ± 24.8"
+    assert estimate([0.1, 0.2, 0.3]).text(sign=True) == "+20.0 ± 24.8"
+    assert estimate([-0.1]).text(sign=True) == "-10.0"
