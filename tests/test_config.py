@@ -106,15 +106,9 @@ def test_packaged_recipes_are_sound(name):
 
 
 @pytest.mark.parametrize("name", list(packaged_recipes()))
-def test_packaged_recipes_can_be_priced(name, monkeypatch, tmp_path):
-    from germline.api import start_network
-    from germline.compare import cells
+def test_packaged_recipes_can_be_priced(name):
     from germline.compare.price import price
-    from germline.data import data
 
-    if load_recipe(name).ancestor.path == "packaged" and not cells.PACKAGED.exists():
-        start_network("vit_pico", data("glyphs/base"), TrainSettings(), 0).save(tmp_path / "ancestor")
-        monkeypatch.setattr(cells, "PACKAGED", tmp_path / "ancestor")
     found = price(load_recipe(name))
     assert found.cells > 0
     assert found.samples > 0

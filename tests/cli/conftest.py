@@ -51,17 +51,3 @@ def bench(made, tmp_path, monkeypatch):
     shutil.copytree(made, place)
     monkeypatch.chdir(place)
     return place
-
-
-@pytest.fixture
-def packaged(monkeypatch, tmp_path_factory):
-    """Stands in for the packaged ancestor: the same form and labels, untrained."""
-    from germline.api import start_network
-    from germline.compare import cells
-    from germline.data import data
-    from germline.training import TrainSettings
-
-    place = tmp_path_factory.mktemp("packaged") / "ancestor"
-    start_network("vit_pico", data("glyphs/base"), TrainSettings(), 0).save(place)
-    monkeypatch.setattr(cells, "PACKAGED", place)
-    return place

@@ -161,14 +161,30 @@ def test_show_prints_a_recipe_that_can_be_copied(run, tmp_path, monkeypatch):
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("demo")
 
 
-def test_check_prices_the_demo_and_writes_nothing(run, tmp_path, monkeypatch, packaged):
+def test_check_prices_the_demo_and_writes_nothing(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = run("check", "demo")
     assert (done.code, done.err) == (0, "")
     assert "24 cells (8 x 3 seeds)" in done.out
     assert "0 ancestors" in done.out
-    assert "1 genes: 38,400 samples" in done.out
+    assert "1 genes: 102,400 samples" in done.out
     assert not any(tmp_path.iterdir())
+
+
+def test_the_demo_ends_in_a_report_of_its_own_numbers(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = ("arms.gene.settings.steps=2", "train.steps=2", "train.eval_at=[0]", "seeds=[0,1]", "sizes=[depth=7]")
+    done = run("demo", "--quiet", *(word for change in changes for word in ("--set", change)))
+    assert done.code == 0
+    results = json.loads((tmp_path / "germline-demo" / "results.json").read_text())
+    assert [(cell["arm"], cell["seed"]) for cell in results["cells"]] == [
+        (arm, seed) for seed in (0, 1) for arm in ("gene", "scratch")
+    ]
+    page = (tmp_path / "germline-demo" / "report.html").read_text()
+    mean = sum(cell["test_accuracy"] for cell in results["cells"] if cell["arm"] == "gene") / 2
+    assert f"<td>{100 * mean:.1f} ±" in page
+    assert f"{100 * mean:.1f} ±" in done.out
+    assert "germline-demo/report.html" in done.out
 
 
 def test_help_of_every_verb(run):

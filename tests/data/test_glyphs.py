@@ -1,6 +1,5 @@
 """The embedded glyphs: what each part and split holds, and that none of it leaks."""
 
-
 import numpy as np
 import pytest
 import torch

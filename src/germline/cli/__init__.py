@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -26,6 +27,8 @@ for _module in (demo, train, condense, inherit, inspect, compare, listing):
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 2 bad input, 3 training failed, 130 interrupted."""
+    # Threads that spin while they wait make everything crawl on a machine that is busy with something else.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(standalone_mode=False)
     except GermlineError as error:

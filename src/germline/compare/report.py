@@ -78,7 +78,9 @@ def _steps(shares: Sequence[float | None]) -> str:
 
 def cost_table(summary: Summary) -> Rows:
     """What each arm saw and stores."""
-    rows = [["arm", "gene, bytes", "samples for the gene", "samples a descendant", "learning rate", "weight decay"]]
+    rows = [
+        ["arm", "stored, bytes", "ancestor", "gene", "a descendant", "learning rate", "weight decay"],
+    ]
     for arm in summary.arms:
         cells = [cell for cell in summary.results["cells"] if cell["arm"] == arm]
         gene = next((gene for gene in summary.results["genes"] if gene["arm"] == arm), None)
@@ -87,6 +89,7 @@ def cost_table(summary: Summary) -> Rows:
             [
                 arm,
                 "" if gene is None else f"{gene['bytes']:,}",
+                "" if gene is None else _ancestor_samples(summary),
                 "" if gene is None else f"{gene['training'].get('samples', 0):,}",
                 f"{max(cell['samples'] for cell in cells):,}",
                 ", ".join(f"{rate:g}" for rate in sorted(rates)),
@@ -94,6 +97,14 @@ def cost_table(summary: Summary) -> Rows:
             ]
         )
     return rows
+
+
+def _ancestor_samples(summary: Summary) -> str:
+    how = summary.recipe["ancestor"]
+    if how["path"] is not None:
+        return "at hand"
+    steps, batch = how["train"]["steps"], how["train"]["batch_size"]
+    return f"{how['train']['epochs']:g} epochs" if steps is None else f"{steps * batch:,}"
 
 
 def tuning_table(summary: Summary) -> Rows:
@@ -126,7 +137,7 @@ def _sections(summary: Summary) -> list[tuple[str, str, Rows | str]]:
             "The ledger of each descendant before training; every parameter and buffer is counted.",
             plots.origins(summary),
         ),
-        ("What it cost", "Samples are pictures seen, repeats counted; ancestors not included.", cost_table(summary)),
+        ("What it cost", "Samples seen, repeats counted, for one ancestor, gene and descendant.", cost_table(summary)),
     ]
     if summary.results["tuned"]:
         tune = summary.recipe["tune"]

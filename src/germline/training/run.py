@@ -115,10 +115,7 @@ class Run:
         """
         place = self._open(name, settings, pictures)
         if place is not None and (place / "result.json").exists():
-            load_strict(network.model, read_tensors(place / "result.safetensors"), place)
-            network.model.eval()
-            stored = read_json(place / "result.json")
-            return FitResult(**{**stored, "losses": [(int(step), float(loss)) for step, loss in stored["losses"]]})
+            return _stored(place, network)
         fit = Fit(
             name,
             self.fabric,
@@ -216,6 +213,14 @@ def check_device(device: str, precision: str) -> None:
     )
     if missing:
         raise SettingError(f"device '{device}'", "torch sees no such device here", "use --device cpu")
+
+
+def _stored(place: Path, network: Network) -> FitResult:
+    """The result of a finished phase; the network gets its weights."""
+    load_strict(network.model, read_tensors(place / "result.safetensors"), place)
+    network.model.eval()
+    stored = read_json(place / "result.json")
+    return FitResult(**{**stored, "losses": [(int(step), float(loss)) for step, loss in stored["losses"]]})
 
 
 def _make_fabric(device: str, precision: str) -> Fabric:

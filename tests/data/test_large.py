@@ -1,0 +1,90 @@
+"""Pictures of more than 64 pixels: read from files as batches need them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import germline as gl
+from germline.data import Augment, Loader, PictureFiles, in_order
+from germline.errors import DataError
+from germline.training import CrossEntropy, Run, TrainSettings
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two classes of eight pictures of 80 to 95 px: dark ones and bright ones, with some noise."""
+    root = tmp_path_factory.mktemp("photos")
+    noise = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name, level in (("dark", 40), ("bright", 200)):
+            (root / split / name).mkdir(parents=True)
+            for number in range(8):
+                size = (80 + number, 95 - number, 3)
+                pixels = noise.integers(level - 20, level + 20, size).astype(np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{number}.png")
+    return root
+
+
+def test_large_pictures_stay_in_files(photos):
+    train = gl.data(f"folder:{photos}").train
+    assert isinstance(train, PictureFiles)
+    assert (len(train), train.side, train.channels, train.classes) == (16, 224, 3, ("bright", "dark"))
+    assert gl.data(f"folder:{photos}@48").train.side == 48
+
+
+def test_in_order_gives_the_middle_of_each_once(photos):
+    train = gl.data(f"folder:{photos}@48").train
+    batches = list(in_order(train, 6))
+    assert [tuple(batch.pixels.shape) for batch in batches] == [(6, 3, 48, 48), (6, 3, 48, 48), (4, 3, 48, 48)]
+    pixels, labels = torch.cat([batch.pixels for batch in batches]), torch.cat([batch.labels for batch in batches])
+    assert labels.tolist() == [0] * 8 + [1] * 8
+    means = pixels.mean(dim=(1, 2, 3))
+    assert torch.allclose(means[:8], torch.full((8,), 200 / 255), atol=0.02)
+    assert torch.allclose(means[8:], torch.full((8,), 40 / 255), atol=0.02)
+
+
+def test_a_batch_does_not_depend_on_what_was_asked_before(photos):
+    train = gl.data(f"folder:{photos}@32").train
+    loader = Loader(train, 4, seed=3, augment=Augment(("shift", "mirror")))
+    run = [loader.batch(step) for step in range(3)]
+    resumed = Loader(train, 4, seed=3, augment=Augment(("shift", "mirror"))).batch(2)
+    assert torch.equal(run[2].pixels, resumed.pixels)
+    assert torch.equal(run[2].labels, resumed.labels)
+    assert not torch.equal(run[1].pixels, run[2].pixels)
+
+
+def test_two_processes_share_the_batch_of_one(photos):
+    train = gl.data(f"folder:{photos}@32").train
+    options = {"augment": Augment(("shift",)), "mixup": 0.8}
+    whole = Loader(train, 4, seed=1, **options).batch(1)
+    shares = [Loader(train, 4, seed=1, rank=rank, world=2, **options).batch(1) for rank in (0, 1)]
+    assert torch.equal(whole.pixels, torch.cat([share.pixels for share in shares]))
+    assert torch.equal(whole.partner_labels, torch.cat([share.partner_labels for share in shares]))
+
+
+def test_draws_a_class_and_fingerprints(photos):
+    train = gl.data(f"folder:{photos}@32").train
+    few = train.per_class(3, torch.Generator().manual_seed(0))
+    assert few.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert {path.parent.name for path in few.paths[:3]} == {"bright"}
+    assert few.fingerprint() != train.fingerprint() == gl.data(f"folder:{photos}@32").train.fingerprint()
+
+
+def test_a_network_learns_from_files(photos):
+    data = gl.data(f"folder:{photos}@32")
+    settings = TrainSettings(steps=12, batch_size=8, lr=3e-3)
+    from germline.api import start_network
+
+    network = start_network("vit_pico", data, settings, seed=0)
+    assert network.preprocess.channels == 3
+    result = Run(quiet=True).fit("large", network, CrossEntropy(), data.train, settings, val=data.val)
+    assert result.accuracy == 1.0
+
+
+def test_a_damaged_file_is_named(photos, tmp_path):
+    bad = tmp_path / "a" / "bad.png"
+    bad.parent.mkdir()
+    bad.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"bad\.png"):
+        _ = PictureFiles(None, (), (bad,), 32).sample()
