@@ -65,7 +65,7 @@ def results():
             "title": "Made by hand <b>& kept</b>",
             "kind": "full",
             "data": "digits",
-            "ancestor": {"data": "digits"},
+            "ancestor": {"data": "digits", "path": None, "train": {"steps": 50, "batch_size": 16, "epochs": 20.0}},
             "arms": {"gene": {}, "scratch": {}},
             "sizes": ["depth=2"],
             "images_per_class": [10],

@@ -128,3 +128,8 @@ def test_without_scratch_there_is_no_gain(written, results):
 def test_an_unfinished_comparison_has_no_report(tmp_path):
     with pytest.raises(ArtefactError, match="no results"):
         write_report(tmp_path)
+
+
+def test_the_ancestor_is_in_the_bill(written):
+    _, page, _ = written()
+    assert "<td>800</td>" in page
