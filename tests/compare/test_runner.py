@@ -45,7 +45,14 @@ def times(out):
 def begin(recipe_file, out, *more):
     command = [sys.executable, "-m", "germline.cli", "compare", str(recipe_file), "--out", str(out), "--quiet", *more]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=env, start_new_session=True, stdout=-1, stderr=-1, text=True)
+    return subprocess.Popen(
+        command, env=env, start_new_session=True, stdout=-1, stderr=-1, text=True, preexec_fn=_hear_ctrl_c
+    )
+
+
+def _hear_ctrl_c():
+    # What is started in the background of a shell inherits that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(found, process, seconds=90):
@@ -126,7 +133,11 @@ def test_ctrl_c_with_workers_stops_at_once_and_quietly(recipe_file, tmp_path):
     with begin(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
         wait_for(lambda: len(list(out.glob("seeds/*/ancestor.*/train/settings.json"))) == 2, process)
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     assert process.returncode == 130
     assert err == "germline: interrupted; the same command with --resume goes on\n"
     deadline = time.monotonic() + 10

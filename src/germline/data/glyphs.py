@@ -60,7 +60,9 @@ def _read(part: str, split: Split) -> Pictures:
 
 
 def read_glyphs(part: str | None = None) -> DataSet:
-    """One part of the characters: its classes appear in no other part, and its splits share no font family.
+    """Characters drawn by hundreds of fonts: glyphs/base, glyphs/open, glyphs/novel, glyphs/final.
+
+    Classes appear in one part alone, and splits share no font family.
 
     The test split of `final` is drawn by fonts that no other part ever shows.
 
