@@ -89,7 +89,8 @@ def _sizes_of(panel: Axes, summary: Summary, arm: str, images: int, index: int) 
     )
     if index == 0:
         for count, point, size in zip(counts, points, names, strict=True):
-            panel.annotate(_spoken(size), (count, 100 * point.mean), (0, 7), textcoords="offset points", fontsize=7)
+            panel.annotate(_spoken(size), (count, 100 * point.mean), (5, 4), textcoords="offset points", fontsize=7)
+        panel.margins(x=0.15)
 
 
 def origins(summary: Summary) -> str:

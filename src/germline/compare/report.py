@@ -152,8 +152,10 @@ def _sections(summary: Summary) -> list[tuple[str, str, Rows | str]]:
 def _facts(summary: Summary) -> list[str]:
     results, recipe = summary.results, summary.recipe
     ancestor = recipe["ancestor"]
+    stand_in = recipe["data"].startswith(("glyphs", "digits"))
     return [
-        f"descendants trained on {recipe['data']}, genes condensed on {ancestor['data']}",
+        f"descendants trained on {recipe['data']}, genes condensed on {ancestor['data']}"
+        + ("; embedded stand-in data, which say nothing of public benchmarks" if stand_in else ""),
         f"command: {results['command']}",
         f"commit {results['commit']}; {', '.join(f'{k} {v}' for k, v in results['versions'].items())}",
         f"{results['device']}; {results['seconds']:.0f} s; seeds {', '.join(str(seed) for seed in recipe['seeds'])}",
