@@ -91,7 +91,12 @@ def keep(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
         # Results themselves may be new; what counts is the code that was measured.
         "dirty": bool(_git("status", "--porcelain", "--", "src", "benchmarks", ":!benchmarks/results")),
         "versions": {"python": platform.python_version(), **library_versions()},
-        "device": {"cpu": _cpu(), "threads": torch.get_num_threads(), "load": list(os.getloadavg())},
+        "device": {
+            "cpu": _cpu(),
+            "threads": torch.get_num_threads(),
+            "load": list(os.getloadavg()),
+            "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
+        },
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
         "rows": list(rows),

@@ -116,10 +116,10 @@ class ExpandedNetwork(nn.Module):
 def lines(
     tensors: Mapping[str, Tensor], names: Sequence[Mapping[str, str]], places: Sequence[tuple[int, float]]
 ) -> dict[str, Tensor]:
-    """Block tensors of a network, from a gene's `offset.<segment>.*` and `slope.<segment>.*`."""
+    """Block tensors of a network, none shared, from a gene's `offset.<segment>.*` and `slope.<segment>.*`."""
     grown = {}
     for (segment, place), block in zip(places, names, strict=True):
         for name, full in block.items():
-            slope = tensors.get(f"slope.{segment}.{name}")
-            grown[full] = expand(tensors[f"offset.{segment}.{name}"], slope, place)
+            offset, slope = tensors[f"offset.{segment}.{name}"], tensors.get(f"slope.{segment}.{name}")
+            grown[full] = offset.clone() if slope is None else expand(offset, slope, place)
     return grown

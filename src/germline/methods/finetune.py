@@ -65,7 +65,7 @@ class Finetune(Method):
         """Every block copied; frame adapted; head kept or fresh."""
         parts = anatomy_of(target.spec).parts(target.spec)
         names = [full for block in parts.blocks for full in block.values()]
-        blocks: dict[str, tuple[Tensor, Origin]] = {name: (gene.tensors[name], "copied") for name in names}
+        blocks: dict[str, tuple[Tensor, Origin]] = {name: (gene.tensors[name].clone(), "copied") for name in names}
         return descend(gene, target, frame=gene.tensors, blocks=blocks, generator=generator)
 
     def sizes(self, gene: Learngene) -> str:

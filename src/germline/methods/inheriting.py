@@ -31,7 +31,7 @@ def descend(
         target: What to grow.
         frame: Stem, norm and head under the names that they have in a whole network; adapted to the target's channels
             and picture size; the head is kept where the class names are equal and fresh otherwise.
-        blocks: Block tensors by full name, each with its origin.
+        blocks: Block tensors by full name, each with its origin; they become the descendant's own.
         generator: Draws a fresh head.
 
     Raises:
@@ -42,7 +42,7 @@ def descend(
     kept = {name: frame[name] for name in (*parts.stem, *parts.norm)}
     tensors = anatomy.adapt(kept, gene.spec, target.spec, ledger)
     for name, (tensor, origin) in blocks.items():
-        tensors[name] = tensor.clone()
+        tensors[name] = tensor
         ledger.add(name, origin, tensor.numel())
     same_labels = gene.classes == target.classes
     head = frame if same_labels else _fresh_frame(anatomy, target, generator)
