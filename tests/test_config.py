@@ -1,5 +1,8 @@
 """Recipes: YAML as people write it, dotted overrides, the nearest key, and every packaged recipe."""
 
+import json
+from pathlib import Path
+
 import pytest
 from pydantic import BaseModel
 
@@ -88,6 +91,10 @@ def test_a_long_value_is_cut_short():
     assert len(str(caught.value)) < 250
 
 
+# Recipes that tune nothing themselves, and the kept result whose tuned settings they use.
+TUNED_BY = {"lab/tleg-scratch-long": "tleg-samples"}
+
+
 @pytest.mark.parametrize("key", ["lr", "epochs", "weight_decay"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "abc", None, [1]])
 def test_every_wrong_value_is_one_line(key, value):
@@ -101,8 +108,18 @@ def test_packaged_recipes_are_sound(name):
     recipe = load_recipe(name)
     assert recipe.title
     assert recipe.seeds
-    assert (recipe.kind == "full") <= (len(recipe.seeds) >= 3 and recipe.tune is not None)
+    assert (recipe.kind == "full") <= (len(recipe.seeds) >= 3 and (recipe.tune is not None or name in TUNED_BY))
     assert "scratch" in recipe.arms
+
+
+@pytest.mark.parametrize("name", list(TUNED_BY))
+def test_a_recipe_without_a_grid_takes_what_another_found_best(name):
+    recipe = load_recipe(name)
+    kept = Path(__file__).parent.parent / "benchmarks" / "results" / f"{TUNED_BY[name]}.json"
+    tuned = json.loads(kept.read_text(encoding="utf-8"))["tuned"]
+    for arm in recipe.arms:
+        settings = recipe.train_settings(arm)
+        assert (settings.lr, settings.weight_decay) == (tuned[arm]["lr"], tuned[arm]["weight_decay"])
 
 
 @pytest.mark.parametrize("name", list(packaged_recipes()))

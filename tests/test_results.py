@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from germline.compare.report import main_table
+from germline.compare.statistics import estimate
 from germline.compare.summary import Summary
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +20,20 @@ def test_the_method_page_quotes_the_kept_results():
     page = (ROOT / "docs" / "tleg.md").read_text(encoding="utf-8")
     missing = [row for row in rows("tleg-samples") if row not in page]
     assert not missing
+
+
+def test_the_method_page_quotes_scratch_with_more_steps():
+    page = (ROOT / "docs" / "tleg.md").read_text(encoding="utf-8")
+    short, long = (
+        Summary(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
+        for name in ("tleg-samples", "tleg-scratch-long")
+    )
+    for size, images in short.conditions:
+        ours, theirs = short.cells("gene", size, images), long.cells("scratch", size, images)
+        gap = estimate([ours[seed]["test_accuracy"] - theirs[seed]["test_accuracy"] for seed in sorted(ours)])
+        arms = [short.accuracy(arm, size, images).text() for arm in ("scratch", "scratch-twice")]
+        last = long.accuracy("scratch", size, images).text()
+        assert f"| {images} | {arms[0]} | {arms[1]} | {last} | {gap.text(sign=True)} |" in page
 
 
 def test_the_readme_quotes_the_kept_results():

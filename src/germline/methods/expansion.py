@@ -95,7 +95,8 @@ class ExpandedNetwork(nn.Module):
         if shell.training != self.training:
             shell.train(self.training)
         tensors: dict[str, Tensor] = {**dict(self.frame.named_parameters()), **self._expanded()}
-        logits: Tensor = functional_call(shell, tensors, (pictures,))
+        # No anatomy shares tensors between layers, so the search for shared ones is spared.
+        logits: Tensor = functional_call(shell, tensors, (pictures,), tie_weights=False)
         return logits
 
     def _expanded(self) -> dict[str, Tensor]:
