@@ -92,7 +92,7 @@ def test_a_long_value_is_cut_short():
 
 
 # Recipes that tune nothing themselves, and the kept result whose tuned settings they use.
-TUNED_BY = {"lab/tleg-scratch-long": "tleg-samples"}
+TUNED_BY = {"lab/tleg-scratch-long": "tleg-samples", "lab/tleg-scratch-longer": "tleg-samples"}
 
 
 @pytest.mark.parametrize("key", ["lr", "epochs", "weight_decay"])
