@@ -69,6 +69,8 @@ DATA: Registry[Any] = Registry(
         "digits": "germline.data.digits:read_digits",
         "cifar10": "germline.data.cifar:read_cifar10",
         "cifar100": "germline.data.cifar:read_cifar100",
+        "cifar-fs": "germline.data.cifar_fs:read_cifar_fs",
+        "mini-imagenet": "germline.data.mini_imagenet:read_mini_imagenet",
         "folder": "germline.data.folder:read_folder",
     },
     group="germline.data",

@@ -8,6 +8,7 @@ from germline.data.augment import Augment
 from germline.data.loader import Batch, Loader, in_order
 from germline.data.pictures import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Split
 from germline.data.sources import data, known_data
+from germline.data.tasks import draw_task, task_list
 
 __all__ = [
     "AnyPictures",
@@ -20,8 +21,10 @@ __all__ = [
     "Pictures",
     "Split",
     "data",
+    "draw_task",
     "in_order",
     "known_data",
+    "task_list",
 ]
 
 

@@ -58,7 +58,7 @@ _CIFAR100 = _Layout(
 )  # fmt: skip
 
 
-def _find(layout: _Layout, root: Path) -> tuple[Path, Version]:
+def _find(layout: _Layout, root: Path, asked: str = "") -> tuple[Path, Version]:
     versions: tuple[tuple[Version, str], ...] = (("binary", layout.suffix), ("python", ""))
     for version, suffix in versions:
         for folder in (root, root / layout.folders[version]):
@@ -67,7 +67,7 @@ def _find(layout: _Layout, root: Path) -> tuple[Path, Version]:
     raise DataError(
         f"no {layout.name} in {root}",
         f"neither {layout.test}{layout.suffix} nor {layout.test} is there or in {' or '.join(layout.folders.values())}",
-        f"unpack the archive and ask for {layout.name}:/folder",
+        f"unpack the archive and ask for {asked or layout.name}:/folder",
     )
 
 
@@ -117,16 +117,19 @@ def _class_names(layout: _Layout, folder: Path, version: Version) -> tuple[str, 
     return tuple(names)
 
 
-def _read(layout: _Layout, root: Path, split: Split) -> Pictures:
+def _read_batches(layout: _Layout, root: Path, batches: tuple[str, ...]) -> Pictures:
     folder, version = _find(layout, root)
     reader, suffix = (_read_binary, layout.suffix) if version == "binary" else (_read_python, "")
-    batches = (layout.test,) if split == "test" else layout.train
     read = [reader(layout, folder / f"{batch}{suffix}") for batch in batches]
     images = torch.from_numpy(np.concatenate([pixels for pixels, _ in read])).reshape(-1, 3, 32, 32)
     labels = torch.from_numpy(np.concatenate([labels for _, labels in read]))
-    pictures = Pictures(images, labels, _class_names(layout, folder, version))
+    return Pictures(images, labels, _class_names(layout, folder, version))
+
+
+def _read(layout: _Layout, root: Path, split: Split) -> Pictures:
     if split == "test":
-        return pictures
+        return _read_batches(layout, root, (layout.test,))
+    pictures = _read_batches(layout, root, layout.train)
     # a copy with fewer pictures keeps the same share back
     edge = len(pictures) - min(_HELD_BACK, len(pictures) // 10)
     return pictures.subset(torch.arange(edge) if split == "train" else torch.arange(edge, len(pictures)))
@@ -143,6 +146,28 @@ def _data_set(layout: _Layout, location: str | None) -> DataSet:
         augmentation=("shift", "mirror"),
         source="A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
     )
+
+
+def check_cifar100(root: Path, asked: str) -> None:
+    """See that CIFAR-100 lies in a folder.
+
+    Args:
+        root: The unpacked folder, or the one above it.
+        asked: The name of the set that is made of it, for the message.
+
+    Raises:
+        DataError: It does not.
+    """
+    _find(_CIFAR100, root, asked)
+
+
+def every_cifar100_picture(root: Path) -> Pictures:
+    """All pictures of CIFAR-100, the training pictures first.
+
+    Raises:
+        DataError: The set is not in that folder, or is damaged.
+    """
+    return _read_batches(_CIFAR100, root, (*_CIFAR100.train, _CIFAR100.test))
 
 
 def read_cifar10(location: str | None = None) -> DataSet:

@@ -49,7 +49,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
 
 
-def _list(folder: Path) -> Listing:
+def list_folder(folder: Path) -> Listing:
     """Everything under a folder that holds either class folders or pictures."""
     groups = [(inner.name, files) for inner in _folders(folder) if (files := _files(inner))]
     if not groups:
@@ -86,9 +86,9 @@ def list_split(root: Path, split: Split) -> Listing:
     if (root / "train").is_dir():
         if not (root / split).is_dir():
             raise DataError(f"{root} has no folder '{split}'", fix=f"add {root / split}")
-        listing = _with_classes(_list(root / split), _list(root / "train").classes, root / split)
+        listing = _with_classes(list_folder(root / split), list_folder(root / "train").classes, root / split)
     else:
-        every = _list(root)
+        every = list_folder(root)
         keep = [index for index, path in enumerate(every.paths) if _share(path, root) == split]
         labels = None if every.labels is None else tuple(every.labels[index] for index in keep)
         listing = Listing(tuple(every.paths[index] for index in keep), labels, every.classes)
@@ -131,6 +131,12 @@ def _read(root: Path, side: int | None, split: Split) -> AnyPictures:
     return PictureFiles(labels, listing.classes, listing.paths, side or DEFAULT_SIDE)
 
 
+def split_side(location: str) -> tuple[str, int | None]:
+    """`/photos@160` names a place and the side of its pictures in pixels; the side may be left out."""
+    found = re.fullmatch(r"(.*)@([0-9]+)", location, re.DOTALL)
+    return (found[1], int(found[2])) if found else (location, None)
+
+
 def read_folder(location: str | None = None) -> DataSet:
     """A folder with train, val and perhaps test inside, or one that is split 80/10/10 by the names of its files.
 
@@ -143,8 +149,8 @@ def read_folder(location: str | None = None) -> DataSet:
     Raises:
         DataError: There is no such folder.
     """
-    place, _, side = (location or "").rpartition("@") if re.search(r"@[0-9]+$", location or "") else (location, "", "")
+    place, side = split_side(location or "")
     if not place or not (root := Path(place).expanduser()).is_dir():
         raise DataError(f"folder:{location or ''} is not a folder", fix="ask for folder:/path/to/pictures")
-    read = partial(_read, root, int(side) if side else None)
+    read = partial(_read, root, side)
     return DataSet(name=f"folder:{location}", read=read, augmentation=("shift", "mirror"), source=str(root))

@@ -67,6 +67,22 @@ class Labelled:
             chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
         return self.subset(torch.cat(chosen))
 
+    def of_classes(self, names: Sequence[str]) -> Self:
+        """The pictures of some classes, in their order; labels then count in `names`.
+
+        Raises:
+            DataError: A name is none of the classes, or there are no labels.
+        """
+        if self.labels is None:
+            raise DataError("pictures without labels", "a choice of classes needs them")
+        if unknown := [name for name in names if name not in self.classes]:
+            raise DataError(f"no class '{unknown[0]}'", f"there are {len(self.classes)} others")
+        relabelled = torch.full((len(self.classes),), -1, dtype=torch.int64)
+        relabelled[[self.classes.index(name) for name in names]] = torch.arange(len(names))
+        labels = relabelled[self.labels]
+        kept = torch.nonzero(labels >= 0).flatten()
+        return replace(self.subset(kept), labels=labels[kept], classes=tuple(names))
+
     def _digest(self, *facts: object) -> str:
         digest = hashlib.sha256(repr((*facts, self.classes)).encode("utf-8", "surrogateescape"))
         if self.labels is not None:

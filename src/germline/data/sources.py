@@ -34,9 +34,9 @@ def data(
     """Find a data set.
 
     Args:
-        source: A name (`glyphs/base`, `fashion-mnist`, `cifar10:/data`, `folder:/photos`), a `DataSet`, or training
-            pictures: a pair of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or None), a map-style
-            Dataset of (picture, label) or of pictures, or a DataLoader round one.
+        source: A name (`glyphs/base`, `fashion-mnist`, `cifar10:/data`, `cifar-fs/base:/data`, `folder:/photos`), a
+            `DataSet`, or training pictures: a pair of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or
+            None), a map-style Dataset of (picture, label) or of pictures, or a DataLoader round one.
         val: Validation pictures in the same forms; a tenth of the training pictures is set apart where it is left out.
         test: Test pictures in the same forms.
         classes: Ordered class names of such pictures; numbers where they are left out.
@@ -64,7 +64,7 @@ def data(
 
 
 def _split_name(source: str) -> tuple[str, str | None]:
-    """`cifar10:/data` and `glyphs/base` name a set and a place within or of it."""
+    """`cifar10:/data`, `glyphs/base` and `cifar-fs/base:/data` name a set and a place within or of it."""
     for mark in (":", "/"):
         name, found, place = source.partition(mark)
         if found and name in DATA:

@@ -1,0 +1,99 @@
+"""K-way tasks: a few classes of a data set, drawn by seed, as small data sets of their own."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from germline.data.pictures import AnyPictures, DataSet, Split
+from germline.errors import DataError, SettingError
+from germline.randomness import generator
+
+
+def draw_task(source: DataSet, ways: int, shots: int | None, seed: int, index: int) -> DataSet:
+    """Draw a task: some classes of a set, with few or all of their training pictures.
+
+    Training pictures come from the training split of `source`, validation and test pictures from the splits of those
+    names, all that they have of the classes; so whatever `source` keeps apart (pictures, fonts) is apart in a task.
+    The draw reads the training split; others are read when they are first asked for. Neither the number of shots nor
+    any other task changes the classes, and fewer shots are the first of more.
+
+    Args:
+        source: A labelled set, as a rule one part of a class split.
+        ways: Classes in the task.
+        shots: Training pictures a class; None for all.
+        seed: Of the list of tasks.
+        index: Of the task in the list, from 0.
+
+    Returns:
+        A set with labels 0 to ways - 1, in the order in which the classes were drawn, which keep their names.
+
+    Raises:
+        SettingError: There are fewer than two ways or less than one shot.
+        DataError: The source has no labels, fewer classes than `ways`, or a drawn class with fewer than `shots`
+            pictures.
+    """
+    _check_settings(ways, shots)
+    train = source.train
+    if train.labels is None:
+        raise DataError(f"'{source.name}' has no labels", "a task is a choice of classes")
+    if ways > len(train.classes):
+        raise DataError(
+            f"'{source.name}' has {len(train.classes)} classes, a {ways}-way task takes {ways}",
+            fix=f"ask for at most {len(train.classes)} ways",
+        )
+    order = torch.randperm(len(train.classes), generator=generator(seed, "task", index))[:ways].tolist()
+    counts = torch.bincount(train.labels, minlength=len(train.classes))
+    for label in order:
+        if (count := int(counts[label])) < (shots or 1):
+            raise DataError(
+                f"class '{train.classes[label]}' of '{source.name}' has {count} training pictures",
+                f"a {shots or 1}-shot task takes {shots or 1}",
+                f"ask for at most {count} shots" if count else "leave that class out",
+            )
+    size = f"{ways}-way" if shots is None else f"{ways}-way {shots}-shot"
+    return DataSet(
+        name=f"{source.name}[{size} task {index} of seed {seed}]",
+        read=partial(_read, source, tuple(train.classes[label] for label in order), shots, (seed, index)),
+        augmentation=source.augmentation,
+        licence=source.licence,
+        source=source.source,
+    )
+
+
+def task_list(source: DataSet, ways: int, shots: int | None, count: int, seed: int) -> tuple[DataSet, ...]:
+    """Draw a fixed list of tasks; a longer list of the same seed begins with the same tasks.
+
+    Args:
+        source: A labelled set, as a rule one part of a class split.
+        ways: Classes in a task.
+        shots: Training pictures a class; None for all.
+        count: Tasks in the list.
+        seed: Of the list.
+
+    Raises:
+        SettingError: There is less than one task, or as by `draw_task`.
+        DataError: As by `draw_task`.
+    """
+    if count < 1:
+        raise SettingError(f"{count} tasks", "a list has at least one", "ask for 1 or more")
+    return tuple(draw_task(source, ways, shots, seed, index) for index in range(count))
+
+
+def _check_settings(ways: int, shots: int | None) -> None:
+    if ways < 2:
+        raise SettingError(f"ways={ways}", "a task tells at least two classes apart", "use ways=2 or more")
+    if shots is not None and shots < 1:
+        raise SettingError(f"shots={shots}", "a class has at least one training picture", "use shots=1 or more")
+
+
+def _read(
+    source: DataSet, classes: tuple[str, ...], shots: int | None, key: tuple[int, int], split: Split
+) -> AnyPictures:
+    pictures = source.split(split).of_classes(classes)
+    if not len(pictures):
+        raise DataError(f"'{source.name}' has no {split} pictures of '{classes[0]}' and the others of a task")
+    if split == "train" and shots is not None:
+        return pictures.per_class(shots, generator(key[0], "task", key[1], "pictures"))
+    return pictures
