@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from germline.config import load_recipe, overridden, packaged_recipes, parse_yaml, recipe_text, validated
+from germline.config import overridden, parse_yaml, validated
 from germline.errors import SettingError, UnknownNameError
+from germline.recipe import load_recipe, packaged_recipes, recipe_text
 from germline.training import TrainSettings
 
 DEMO = "demo"
@@ -154,7 +155,7 @@ def test_a_recipe_is_found_by_name_or_path(tmp_path):
 def test_a_recipe_says_the_same_after_json(tmp_path):
     import json
 
-    from germline.config import Recipe
+    from germline.recipe import Recipe
 
     recipe = load_recipe("lab/tleg-samples")
     assert Recipe.model_validate(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe

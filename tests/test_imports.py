@@ -24,6 +24,7 @@ ORDER = (
     ("training",),
     ("methods",),
     ("config", "api"),
+    ("recipe",),
     ("compare",),
     ("cli",),
 )

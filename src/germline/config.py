@@ -1,157 +1,19 @@
-"""Recipes: YAML with dotted overrides, checked before anything runs."""
+"""Settings as people write them: YAML with dotted overrides, checked before anything runs."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
-from germline.anatomy import Size
-from germline.errors import ArtefactError, GermlineError, SettingError, UnknownNameError
-from germline.registry import METHODS
-from germline.training import TrainSettings
+from germline.errors import GermlineError, SettingError
 
 LONGEST_VALUE = 60  # of a wrong value, as it is shown
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class AncestorRecipe(_Strict):
-    """How the ancestor comes to be.
-
-    Attributes:
-        path: A network that is at hand, shared by all seeds; `packaged` is the one shipped with germline.
-        data: Data set that an ancestor is trained on, and genes are condensed on.
-        model: Preset or timm name of an ancestor to train, one a seed.
-        train: How it is trained.
-    """
-
-    data: str
-    path: str | None = None
-    model: str = "vit_pico"
-    train: TrainSettings = TrainSettings()
-
-
-class Arm(_Strict):
-    """One way to start a descendant.
-
-    Attributes:
-        method: Name of the method.
-        settings: Its settings.
-        train: Training settings that differ from the recipe's.
-        tuned_as: Another arm whose tuned settings are taken over.
-    """
-
-    method: str
-    settings: dict[str, Any] = {}
-    train: dict[str, Any] = {}
-    tuned_as: str | None = None
-
-
-class Tuning(_Strict):
-    """The grid in which every arm is tuned on validation pictures.
-
-    Attributes:
-        lr: Rates to try.
-        weight_decay: Decays to try.
-        size: The one size it is done at.
-        images_per_class: The one number of pictures.
-        seed: The one seed, apart from those of the comparison.
-    """
-
-    lr: tuple[float, ...] = Field(min_length=1, max_length=4)
-    weight_decay: tuple[float, ...] = Field(min_length=1, max_length=2)
-    size: str
-    images_per_class: int = Field(ge=1)
-    seed: int = Field(default=1000, ge=0)
-
-
-class Recipe(_Strict):
-    """A comparison: arms x sizes x pictures a class x seeds.
-
-    Attributes:
-        title: What it asks, in a line.
-        kind: `quick` proves that it runs; only `full` is evidence.
-        minutes: Expected time on two cores.
-        data: What descendants are trained on: train split, curves on val, last value on test.
-        ancestor: Where genes come from.
-        arms: The ways to start, by name; the control is called `scratch`.
-        sizes: In the size language, such as `depth=6`.
-        images_per_class: Training pictures a class.
-        seeds: Of everything.
-        one_gene: Whether one ancestor and one gene an arm serve all seeds.
-        train: How descendants are trained.
-        tune: The grid; None takes the settings as they are.
-    """
-
-    title: str
-    kind: Literal["quick", "full"]
-    minutes: float = Field(gt=0)
-    data: str
-    ancestor: AncestorRecipe
-    arms: dict[str, Arm] = Field(min_length=1)
-    sizes: tuple[str, ...] = Field(min_length=1)
-    images_per_class: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
-    one_gene: bool = False
-    train: TrainSettings
-    tune: Tuning | None = None
-
-    @field_validator("sizes", "images_per_class", "seeds")
-    @classmethod
-    def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(values)) != len(values):
-            raise ValueError("a value stands twice")
-        return values
-
-    def model_post_init(self, _: Any) -> None:
-        """Hold sizes, methods and arms against what there is."""
-        for size in self.sizes:
-            Size.parse(size)
-        for name in self.arms:
-            self._check_arm(name)
-        if self.tune is not None:
-            self._check_tuning(self.tune)
-
-    def _check_arm(self, name: str) -> None:
-        arm, other = self.arms[name], self.arms[name].tuned_as
-        # It becomes part of file names.
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+-]*", name):
-            raise SettingError(f"arm '{name}'", "a name is of letters, digits, - and _", "choose another name")
-        if arm.method not in METHODS:
-            raise UnknownNameError.of(f"method at arms.{name}.method:", arm.method, METHODS)
-        validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
-        self.train_settings(name)
-        if other is not None and other not in self.arms:
-            raise UnknownNameError.of(f"arm at arms.{name}.tuned_as:", other, self.arms)
-        if other is not None and self.arms[other].tuned_as is not None:
-            raise SettingError(f"arms.{name}.tuned_as={other}", "that arm is not tuned itself", "name one that is")
-
-    def _check_tuning(self, tune: Tuning) -> None:
-        Size.parse(tune.size)
-        if tune.seed in self.seeds:
-            raise SettingError(
-                f"tune.seed={tune.seed}", "it is one of the comparison's own seeds", "tune on a seed apart from them"
-            )
-        for name in self.arms:
-            for rate in tune.lr:
-                for decay in tune.weight_decay:
-                    self.train_settings(name, lr=rate, weight_decay=decay)
-
-    def train_settings(self, arm: str, **more: Any) -> TrainSettings:
-        """The training settings of one arm; `more` goes before all."""
-        return validated(
-            TrainSettings, {**self.train.model_dump(), **self.arms[arm].train, **more}, f"arms.{arm}.train"
-        )
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -174,41 +36,6 @@ _UniqueKeys.add_implicit_resolver(
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+0123456789."),
 )
-
-
-def packaged_recipes() -> dict[str, Path]:
-    """Recipes that come with germline, by name."""
-    root = Path(str(files("germline") / "recipes"))
-    return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
-
-
-def recipe_text(name: str) -> str:
-    """The text of a recipe, by path or packaged name.
-
-    Raises:
-        UnknownNameError: There is neither.
-    """
-    path = Path(name)
-    known = packaged_recipes()
-    if not path.is_file():
-        if name not in known:
-            raise UnknownNameError.of("recipe", name, known)
-        path = known[name]
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtefactError(f"cannot read recipe '{path}'", str(error), "write it as UTF-8 text") from error
-
-
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read, override and check a recipe.
-
-    Raises:
-        UnknownNameError: There is no such recipe, method or arm.
-        SettingError: A key is unknown or a value is not allowed.
-    """
-    raw = parse_yaml(recipe_text(name), name)
-    return validated(Recipe, overridden(raw, overrides), name)
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:

@@ -122,6 +122,28 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes wait for; it is let go when the process ends, however it ends.
+
+    Raises:
+        OutputError: The lock's file cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows, where two runs that share a folder may do the same work twice
+        yield
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+    except OSError as error:
+        raise _refuse(path, error) from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically.
 
@@ -144,6 +166,24 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def append_json(path: Path, value: Any) -> None:
+    """Add one line of JSON to a log, at once, so that lines of several processes do not mix.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _refuse(path, error) from error
 
 
 def read_json(path: Path) -> Any:

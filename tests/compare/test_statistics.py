@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from germline.compare.statistics import estimate
+from germline.compare.statistics import estimate, holm, p_value, smallest_difference
 
 
 def test_three_values_by_hand():
@@ -42,3 +43,36 @@ def test_text_is_in_percent_or_points():
     assert estimate([0.1, 0.2, 0.3]).text() == "20.0 ± 24.8"
     assert estimate([0.1, 0.2, 0.3]).text(sign=True) == "+20.0 ± 24.8"
     assert estimate([-0.1]).text(sign=True) == "-10.0"
+
+
+def test_p_is_scipys():
+    ours, theirs = [0.61, 0.64, 0.60, 0.66, 0.59], [0.55, 0.60, 0.58, 0.57, 0.56]
+    found = p_value([a - b for a, b in zip(ours, theirs, strict=True)])
+    assert found == pytest.approx(stats.ttest_rel(ours, theirs).pvalue, rel=1e-9)
+
+
+def test_p_without_spread():
+    assert p_value([0.0, 0.0, 0.0]) == 1
+    assert p_value([0.3 - 0.1, 0.4 - 0.2, 0.7 - 0.5]) == 0
+    assert p_value([0.2]) == 1
+
+
+def test_holm_by_hand():
+    # 4 claims: 0.01 x 4, 0.02 x 3, then 0.03 x 2 and 0.04 x 1, never below the one before
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("count", [3, 5, 10])
+def test_the_smallest_difference_is_shown_four_times_out_of_five(count):
+    draws = np.random.default_rng(0).standard_normal((20_000, count))
+    unit = np.linspace(-1, 1, count)
+    unit = unit / unit.std(ddof=1)  # a spread of exactly 1
+    shift = smallest_difference(list(unit))
+    shown = stats.ttest_1samp(draws + shift, 0, axis=1).pvalue < 0.05
+    assert shown.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_smallest_difference_of_one_seed_is_unknown():
+    assert math.isinf(smallest_difference([0.3]))

@@ -21,26 +21,46 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; runs/RECIPE by default.")] = None,
     set_: Set = None,
     workers: Annotated[int, typer.Option(help="Processes; 0 is one a core.", min=0)] = 0,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Where ancestors, genes and cells are kept; recipes may share it.")
+    ] = None,
+    final: Annotated[
+        bool, typer.Option("--final", help="Train and test on glyphs/final, for headline numbers; each reading is noted.")
+    ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a comparison and write its report."""
-    run_recipe(recipe, out or Path("runs") / Path(recipe).stem, set_, workers, resume, overwrite, quiet)
+    changes = [*(set_ or []), *(["final=true"] if final else [])]
+    place = out or Path("runs") / Path(recipe).stem
+    run_recipe(recipe, place, changes, workers, store, resume, overwrite, quiet)
 
 
 def run_recipe(
-    recipe: str, out: Path, changes: list[str] | None, workers: int, resume: bool, overwrite: bool, quiet: bool
+    recipe: str,
+    out: Path,
+    changes: list[str] | None,
+    workers: int,
+    store: Path | None,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
-    """Run a recipe to its report; `compare` and `demo` are this."""
-    from germline.config import load_recipe
+    """Run a recipe to its report; `compare` and `demo` are this.
+
+    Raises:
+        TrainingError: Some cells failed; the report of the others is written.
+    """
+    from germline.errors import TrainingError
     from germline.files import check_output
+    from germline.recipe import load_recipe
 
     loaded = load_recipe(recipe, changes or ())
     check_output(out, resume=resume, overwrite=overwrite)
     from germline.compare import Comparison, write_report
 
-    comparison = Comparison(loaded, recipe, out, workers=workers, quiet=quiet)
+    comparison = Comparison(loaded, recipe, out, workers=workers, quiet=quiet, store=store)
     comparison.check()
     if overwrite and not resume:
         import shutil
@@ -48,6 +68,13 @@ def run_recipe(
         shutil.rmtree(out, ignore_errors=True)
     comparison.run()
     print(write_report(out))
+    if comparison.failed:
+        name, reason = next(iter(comparison.failed.items()))
+        raise TrainingError(
+            f"{len(comparison.failed)} parts of the comparison failed, first {name}",
+            reason,
+            "the report says which; --resume tries them again",
+        )
 
 
 def report(folder: Annotated[Path, typer.Argument(help="The output folder of a comparison.")]) -> None:

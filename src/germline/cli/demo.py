@@ -25,4 +25,4 @@ def demo(
     """Condense a packaged ancestor and grow a family from it, against scratch; minutes on two cores."""
     from germline.cli.compare import run_recipe
 
-    run_recipe("demo", out, set_, 0, resume, overwrite, quiet)
+    run_recipe("demo", out, set_, 0, None, resume, overwrite, quiet)

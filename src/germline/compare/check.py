@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from germline.anatomy import Size
-from germline.compare.cells import Workshop
-from germline.config import Recipe
+from germline.anatomy import Size, Spec
+from germline.compare.protocols import PROTOCOLS
+from germline.compare.workshop import Workshop
 from germline.data import AnyPictures
 from germline.errors import DataError, SettingError
 from germline.learngene import Learngene
 from germline.methods.scratch import Scratch
+from germline.recipe import Recipe
 from germline.registry import anatomy_of
 
 
@@ -22,18 +23,28 @@ def check(recipe: Recipe) -> None:
         ArtefactError: The ancestor cannot be read.
         SettingError: A size that cannot be built, or that a method cannot grow.
     """
-    shop = Workshop(recipe, Path())
+    PROTOCOLS[recipe.protocol].check(recipe)
+    shop = Workshop(recipe, Path(), Path())
     source = shop.data(recipe.data)
     for pictures in (source.train, source.val, source.test):
         _check_labels(pictures, recipe.data)
     _check_counts(recipe, source.train)
     if recipe.ancestor.path is None:
         _check_labels(shop.data(recipe.ancestor.data).train, recipe.ancestor.data)
-    sizes = [*recipe.sizes, *([recipe.tune.size] if recipe.tune else [])]
-    for size in sizes:
-        shop.form(size, source.train)
+    sizes = list(dict.fromkeys((*recipe.sizes, *([recipe.tune.size] if recipe.tune else []))))
+    forms = {size: shop.form(size) for size in sizes}
+    _check_forms({size: forms[size] for size in recipe.sizes})
     for arm in recipe.arms:
         _check_arm(shop, arm, sizes, source.train)
+
+
+def _check_forms(forms: dict[str, Spec]) -> None:
+    """Two sizes that come to the same network would be one piece of work that counts as two."""
+    known: dict[str, str] = {}
+    for size, form in forms.items():
+        twin = known.setdefault(repr(form), size)
+        if twin != size:
+            raise SettingError(f"sizes '{twin}' and '{size}'", "they are the same network here", "leave one out")
 
 
 def _check_labels(pictures: AnyPictures, name: str) -> None:

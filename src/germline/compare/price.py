@@ -5,136 +5,129 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from germline.compare.cells import Workshop
+from germline.compare.cells import Cell, main_cells, tuning_cells
 from germline.compare.check import check
-from germline.config import Recipe
+from germline.compare.cost import Cost, forward_flops, total, training_cost
+from germline.compare.workshop import Workshop
+from germline.methods.base import Method
 from germline.methods.scratch import Scratch
-from germline.registry import anatomy_of
+from germline.recipe import Recipe
 from germline.training import TrainSettings
+
+
+def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:
+    """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
+    data, inner = shop.data(shop.recipe.ancestor.data), method.inner() or method
+    ancestor = None if inner.ancestor == "none" else shop.begin_ancestor(0, size if inner.own_size else None)
+    form = inner.form(ancestor, data)
+    if form is None or not isinstance(inner, TrainSettings):
+        return Cost(1)
+    teacher = forward_flops(ancestor) if inner.distils and ancestor is not None else 0
+    return training_cost(form, inner, len(data.train), teacher)
+
+
+def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:
+    """Training one ancestor; nothing for one that is at hand."""
+    spec = shop.begin_ancestor(0, size).spec
+    if shop.recipe.ancestor.path is not None or spec is None:
+        return Cost()
+    return training_cost(spec, shop.recipe.ancestor.train, len(shop.data(shop.recipe.ancestor.data).train))
+
+
+def cell_cost(shop: Workshop, cell: Cell) -> Cost:
+    """One descendant's training."""
+    train, count = shop.data(shop.recipe.data).train, 1
+    classes = len(train.classes)
+    if shop.recipe.tasks is not None:
+        classes, count = shop.recipe.tasks.ways, shop.recipe.tasks.count
+    method = shop.method(cell.arm)
+    teacher = forward_flops(shop.begin_ancestor(0)) if method.teaches else 0
+    one = training_cost(shop.form(cell.size), shop.settings(cell), cell.images * classes, teacher)
+    return Cost(1, one.samples * count, one.flops * count)
 
 
 @dataclass(frozen=True)
 class Price:
-    """What a recipe would cost. Samples are pictures seen in training, repeats counted.
+    """What a recipe would cost.
 
     Attributes:
         title: The recipe's.
         minutes: What it says that it takes on two cores.
-        cells: Descendants to be grown and trained.
         seeds: Of the comparison.
-        samples: Of those descendants.
-        flops: Of those descendants, forward and backward.
-        tuning_cells: Descendants of the grid.
-        tuning_samples: Theirs.
+        cells: Descendants to be grown and trained.
+        tuning: Descendants of the grid.
         ancestors: Ancestors to be trained.
-        ancestor_samples: Theirs.
         genes: Genes to be condensed.
-        gene_samples: Theirs.
     """
 
     title: str
     minutes: float
-    cells: int
     seeds: int
-    samples: int
-    flops: int
-    tuning_cells: int
-    tuning_samples: int
-    ancestors: int
-    ancestor_samples: int
-    genes: int
-    gene_samples: int
+    cells: Cost
+    tuning: Cost
+    ancestors: Cost
+    genes: Cost
 
     def text(self) -> str:
         """For people to read."""
-        return (
-            f"{self.title}\n{self.cells} cells ({self.cells // self.seeds} x {self.seeds} seeds): "
-            f"{self.samples:,} samples, {self.flops / 1e12:,.1f} TFLOP\n"
-            f"{self.tuning_cells} tuning cells: {self.tuning_samples:,} samples\n"
-            f"{self.ancestors} ancestors: {self.ancestor_samples:,} samples\n"
-            f"{self.genes} genes: {self.gene_samples:,} samples\n"
-            f"expected time on two cores: about {self.minutes:g} minutes"
-        )
+        each = f" ({self.cells.count // self.seeds} x {self.seeds} seeds)"
+        parts = {"cells": self.cells, "tuning cells": self.tuning, "ancestors": self.ancestors, "genes": self.genes}
+        lines = [
+            f"{cost.count} {name}{each if name == 'cells' else ''}: {cost.samples:,} samples, "
+            f"{cost.flops / 1e12:,.1f} TFLOP"
+            for name, cost in parts.items()
+        ]
+        whole = total(parts.values())
+        lines.append(f"in all {whole.samples:,} samples, {whole.flops / 1e12:,.1f} TFLOP")
+        return "\n".join([self.title, *lines, f"expected time on two cores: about {self.minutes:g} minutes"])
 
 
 def price(recipe: Recipe) -> Price:
-    """Check a recipe against what it names, and say what it would cost.
+    """Check a recipe against what it names, and say what it would cost; further steps of scratch are not counted.
 
     Raises:
         GermlineError: It cannot be run.
     """
     check(recipe)
-    shop = Workshop(recipe, Path())
-    seeds, (samples, flops) = len(recipe.seeds), _descendants(shop)
-    tuning_cells, tuning_samples = _tuning(shop)
-    ancestors, (genes, gene_samples) = _ancestors(shop), _genes(shop)
-    how, pictures = recipe.ancestor.train, len(shop.data(recipe.ancestor.data).train)
+    shop = Workshop(recipe, Path(), Path())
     return Price(
         title=recipe.title,
         minutes=recipe.minutes,
-        cells=len(recipe.arms) * len(recipe.sizes) * len(recipe.images_per_class) * seeds,
-        seeds=seeds,
-        samples=samples * seeds,
-        flops=flops * seeds,
-        tuning_cells=tuning_cells,
-        tuning_samples=tuning_samples,
-        ancestors=ancestors,
-        ancestor_samples=ancestors * _samples(how, pictures),
-        genes=genes,
-        gene_samples=gene_samples,
+        seeds=len(recipe.seeds),
+        cells=total(cell_cost(shop, cell) for cell in main_cells(recipe)),
+        tuning=total(cell_cost(shop, cell) for cell in tuning_cells(recipe)),
+        ancestors=_ancestors(shop),
+        genes=_genes(shop),
     )
 
 
-def _samples(how: TrainSettings, pictures: int) -> int:
-    return how.total_steps(pictures) * how.batch_size
-
-
-def _descendants(shop: Workshop) -> tuple[int, int]:
-    """Samples and FLOPs of one seed's cells."""
-    recipe, train = shop.recipe, shop.data(shop.recipe.data).train
-    forms = [shop.form(size, train) for size in recipe.sizes]
-    forward = sum(anatomy_of(form).flops(form) for form in forms)
-    seen = sum(
-        _samples(recipe.train_settings(arm), images * len(train.classes))
-        for arm in recipe.arms
-        for images in recipe.images_per_class
-    )
-    return seen * len(forms), 3 * seen * forward
-
-
-def _tuning(shop: Workshop) -> tuple[int, int]:
-    """Cells of the grid and their samples."""
-    recipe, tune = shop.recipe, shop.recipe.tune
-    if tune is None:
-        return 0, 0
-    tries = len(tune.lr) * len(tune.weight_decay)
-    arms = [name for name, arm in recipe.arms.items() if arm.tuned_as is None]
-    pictures = tune.images_per_class * len(shop.data(recipe.data).train.classes)
-    return tries * len(arms), tries * sum(_samples(recipe.train_settings(arm), pictures) for arm in arms)
-
-
-def _ancestors(shop: Workshop) -> int:
-    """Ancestors to be trained: one a seed, and one of each further size that a method needs of its own."""
-    if shop.recipe.ancestor.path is not None:
-        return 0
-    methods = [shop.method(arm) for arm in shop.recipe.arms]
-    makers = [method for method in methods if not isinstance(method, Scratch) and method.ancestor != "none"]
-    count = 0
-    for sizes in shop.gene_sizes().values():
-        asked = {size if method.own_size else None for method in makers for size in sizes}
-        count += len({shop.begin_ancestor(0, size).spec for size in asked})
-    return count
-
-
-def _genes(shop: Workshop) -> tuple[int, int]:
-    """Genes to be condensed and their samples; a shared gene counts once."""
-    pictures = len(shop.data(shop.recipe.ancestor.data).train)
-    count = samples = 0
+def makers(shop: Workshop) -> list[Method]:
+    """Methods of the arms that have a gene; a redrawn gene counts as the one that it is redrawn from, twice as one."""
+    found: dict[str, Method] = {}
     for arm in shop.recipe.arms:
         method = shop.method(arm)
-        if isinstance(method, Scratch):
-            continue
-        made = sum(len(sizes) if method.own_size else 1 for sizes in shop.gene_sizes().values())
-        count += made
-        samples += made * _samples(method, pictures) if isinstance(method, TrainSettings) else 0
-    return count, samples
+        method = method.inner() or method
+        if not isinstance(method, Scratch):
+            found.setdefault(repr((method.name, method)), method)
+    return list(found.values())
+
+
+def _ancestors(shop: Workshop) -> Cost:
+    """One a seed, and one of each further size that a method needs of its own."""
+    wanting = [method for method in makers(shop) if method.ancestor != "none"]
+    costs = []
+    for sizes in shop.gene_sizes().values():
+        asked = {size if method.own_size else None for method in wanting for size in sizes}
+        distinct = {repr(shop.begin_ancestor(0, size).spec): size for size in asked}
+        costs += [ancestor_cost(shop, size) for size in distinct.values()]
+    return total(costs)
+
+
+def _genes(shop: Workshop) -> Cost:
+    """A gene that several sizes share counts once."""
+    return total(
+        gene_cost(shop, method, size)
+        for sizes in shop.gene_sizes().values()
+        for method in makers(shop)
+        for size in (sizes if method.own_size else sizes[:1])
+    )

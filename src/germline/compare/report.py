@@ -1,14 +1,17 @@
-"""The one report of a comparison: an HTML file that needs nothing else, and the same tables as text."""
+"""The report: one page that needs nothing else, the same as Markdown, and every cell as CSV."""
 
 from __future__ import annotations
 
+import csv
 import html
-from collections.abc import Sequence
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
-from germline.compare import plots
-from germline.compare.statistics import Estimate
-from germline.compare.summary import CONTROL, Summary
+from germline.compare import plots, tables
+from germline.compare.protocols import PROTOCOLS
+from germline.compare.summary import Summary
+from germline.compare.tables import Rows
 from germline.files import write_text
 
 STYLE = """
@@ -18,18 +21,32 @@ table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-
 th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right } th { border-bottom: 2px solid #555 }
 th:first-child, td:first-child { text-align: left } svg { max-width: 100%; height: auto }
 .note { color: #555; font-size: .9em } code, pre { background: #f4f4f4; padding: .1em .3em; white-space: pre-wrap }
-.quick { background: #fff3cd; padding: .5em 1em; border-left: 4px solid #e0a800 }
+.quick, .failed { background: #fff3cd; padding: .5em 1em; border-left: 4px solid #e0a800 }
 @media print { body { margin: 0; font-size: 12px } h2 { break-after: avoid } svg, table { break-inside: avoid } }
 """
+QUICK = "A quick run: it shows that things work; its figures are no evidence."
 
-Rows = list[list[str]]
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report.
+
+    Attributes:
+        heading: Its title.
+        note: How to read it.
+        body: A table, or a picture as SVG.
+    """
+
+    heading: str
+    note: str
+    body: Rows | str
 
 
 def write_report(out: Path) -> str:
-    """Write `report.html` and `report.md` of a finished comparison.
+    """Write `report.html`, `report.md` and `report.csv` of a finished comparison.
 
     Returns:
-        The main table as text, and where the report lies.
+        The claims and the main table as text, and where the report lies.
 
     Raises:
         ArtefactError: The comparison has no results.
@@ -37,129 +54,116 @@ def write_report(out: Path) -> str:
     summary = Summary.read(out)
     write_text(out / "report.html", _page(summary))
     write_text(out / "report.md", _markdown(summary))
-    return f"{_text_table(main_table(summary))}\n\nreport: {out / 'report.html'}"
+    write_text(out / "report.csv", _csv(summary))
+    shown = [_text_table(section.body) for section in sections(summary)[:2] if not isinstance(section.body, str)]
+    return "\n\n".join([*shown, f"report: {out / 'report.html'}"])
 
 
-def main_table(summary: Summary) -> Rows:
-    """Condition by condition and arm by arm: accuracy, gain over scratch, steps to scratch's last accuracy."""
-    rows = [["condition", "arm", "test accuracy, %", "gain over scratch, points", "steps to scratch's last"]]
-    for size, images in summary.conditions:
-        for arm in summary.arms:
-            compared = arm != CONTROL and CONTROL in summary.arms
-            gain = summary.gain(arm, size, images) if compared else None
-            rows.append(
-                [
-                    f"{size}, {images} a class",
-                    arm,
-                    summary.accuracy(arm, size, images).text(),
-                    "" if gain is None else f"{gain.text(sign=True)} {_verdict(gain)}",
-                    _steps(summary.share_of_steps(arm, size, images)) if compared else "",
-                ]
-            )
-    return rows
+def sections(summary: Summary) -> list[Section]:
+    """All of the report, in its order; what the comparison did not ask about is left out."""
+    found = [_claims(summary), *_answers(summary), *_levels(summary), *_accounts(summary), *_making(summary)]
+    return [section for section in found if isinstance(section.body, str) or len(section.body) > 1]
 
 
-def _verdict(gain: Estimate) -> str:
-    if gain.count < 2:
-        return "(one seed)"
-    if gain.low > 0:
-        return "(better)"
-    return "(worse)" if gain.high < 0 else "(no difference shown)"
+def _claims(summary: Summary) -> Section:
+    protocol, recipe = PROTOCOLS[summary.recipe["protocol"]], summary.recipe
+    shared = "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each with its own ancestor and gene"
+    note = (
+        f"Paired differences over {len(recipe['seeds'])} seeds ({shared}), with 95 % t intervals; p by the paired t test "
+        "with Holm's correction over this table. Where no difference is shown, the one is named that so many seeds with "
+        "such a spread would have shown four times out of five. A control may well be the better one."
+    )
+    return Section(protocol.asks, note, tables.claims_table(summary))
 
 
-def _steps(shares: Sequence[float | None]) -> str:
-    reached = [share for share in shares if share is not None]
-    if not reached:
-        return "never reached"
-    middle = sorted(reached)[len(reached) // 2]
-    missed = f", not by {len(shares) - len(reached)} of {len(shares)} seeds" if len(reached) < len(shares) else ""
-    return f"{middle:.0%} of them{missed}"
+def _answers(summary: Summary) -> list[Section]:
+    """The protocol's own table and picture, and the curves."""
+    last = "Last step, test pictures read once; means with 95 % t intervals over seeds, gains paired by seed"
+    protocol = summary.recipe["protocol"]
+    if protocol == "sensitivity":
+        note = f"{last}. Spread, best and worst are taken over the grid of each seed, then averaged over seeds."
+        picture = Section("Accuracy over the rate", "A line a decay; means over seeds.", plots.sensitivity(summary))
+        return [Section("Over the grid", note, tables.sensitivity_table(summary)), picture]
+    if protocol == "instincts":
+        note = "On validation pictures; the probe is a linear classifier on the frozen network's features."
+        found = [Section("The first steps", note, tables.instincts_table(summary))]
+        return [*found, Section("The first steps, drawn", "Bands are 95 % intervals.", plots.curves(summary))]
+    note = (
+        f"{last} and not adjusted. Steps are those after which an arm first holds scratch's last validation accuracy: the "
+        "median seed, as a share of scratch's."
+    )
+    found = [Section("Accuracy", note, tables.main_table(summary))]
+    if protocol == "samples":
+        found.append(Section("Accuracy over samples", "Bars are 95 % intervals.", plots.samples(summary)))
+    if protocol == "sizes":
+        note = "Bars are 95 % intervals; a point is one size."
+        found.append(Section("Accuracy over size", note, plots.sizes(summary)))
+    note = "Accuracy on validation pictures; bands are 95 % intervals."
+    return [*found, Section("Learning curves", note, plots.curves(summary))]
 
 
-def cost_table(summary: Summary) -> Rows:
-    """What each arm saw and stores."""
-    rows = [
-        ["arm", "stored, bytes", "ancestor", "gene", "a descendant", "learning rate", "weight decay"],
+def _levels(summary: Summary) -> list[Section]:
+    wanted = summary.recipe["levelling"]
+    if wanted is None:
+        return []
+    note = (
+        "Scratch is trained for twice, four times, ... its steps, each a training of its own, until a doubling adds at most "
+        f"{100 * wanted['tolerance']:g} points on validation (mean over seeds), and at most {wanted['most']} times."
+    )
+    return [Section("Has scratch levelled off?", note, tables.levels_table(summary))]
+
+
+def _accounts(summary: Summary) -> list[Section]:
+    each = "The same number of samples for every arm; the largest condition. A teacher's forward passes are in the TFLOP."
+    family = (
+        f"What {summary.subject} costs as a family of descendants, and what scratch reaches when each of as many networks "
+        "is given its even share of that. Tuning is left out on both sides; it is in the table further down."
+    )
+    stored = "Elements that have to be kept; without heads, as the papers count, and with."
+    return [
+        Section("What one descendant cost", each, tables.cost_table(summary)),
+        Section("What the whole family costs", family, tables.family_table(summary)),
+        Section("What is stored", stored, tables.stored_table(summary)),
     ]
-    for arm in summary.arms:
-        cells = [cell for cell in summary.results["cells"] if cell["arm"] == arm]
-        gene = next((gene for gene in summary.results["genes"] if gene["arm"] == arm), None)
-        rates, decays = {cell["lr"] for cell in cells}, {cell["weight_decay"] for cell in cells}
-        rows.append(
-            [
-                arm,
-                "" if gene is None else f"{gene['bytes']:,}",
-                "" if gene is None else _ancestor_samples(summary),
-                "" if gene is None else f"{gene['training'].get('samples', 0):,}",
-                f"{max(cell['samples'] for cell in cells):,}",
-                ", ".join(f"{rate:g}" for rate in sorted(rates)),
-                ", ".join(f"{decay:g}" for decay in sorted(decays)),
-            ]
-        )
-    return rows
 
 
-def _ancestor_samples(summary: Summary) -> str:
-    how = summary.recipe["ancestor"]
-    if how["path"] is not None:
-        return "at hand"
-    steps, batch = how["train"]["steps"], how["train"]["batch_size"]
-    return f"{how['train']['epochs']:g} epochs" if steps is None else f"{steps * batch:,}"
-
-
-def tuning_table(summary: Summary) -> Rows:
-    """The grid in which each arm was tuned, with accuracies on validation; the chosen one is marked."""
-    rows = [["arm", "learning rate", "weight decay", "validation accuracy, %"]]
-    for arm, tuned in (summary.results["tuned"] or {}).items():
-        for tried in tuned["grid"]:
-            chosen = (tried["lr"], tried["weight_decay"]) == (tuned["lr"], tuned["weight_decay"])
-            accuracy = f"{100 * tried['accuracy']:.1f}{' *' if chosen else ''}"
-            rows.append([arm, f"{tried['lr']:g}", f"{tried['weight_decay']:g}", accuracy])
-    return rows
-
-
-def _sections(summary: Summary) -> list[tuple[str, str, Rows | str]]:
-    """Heading, explanation, and a table or a picture."""
-    seeds = len(summary.recipe["seeds"])
-    shared = "one ancestor and one gene serve all seeds" if summary.recipe["one_gene"] else "each with its own gene"
-    sections: list[tuple[str, str, Rows | str]] = [
-        (
-            "Does it help?",
-            f"Last step, test pictures read once; means with 95 % t intervals over {seeds} seeds ({shared}), gains "
-            "paired by seed. A gain counts as better or worse where its interval leaves out 0. Steps are those after "
-            "which the arm first holds scratch's last validation accuracy: the median seed, as a share of scratch's.",
-            main_table(summary),
-        ),
-        ("Learning curves", "Accuracy on validation pictures; bands are 95 % intervals.", plots.curves(summary)),
-        ("Accuracy over size", "Bars are 95 % intervals; a point is one size.", plots.sizes(summary)),
-        (
-            "Where the elements came from",
-            "The ledger of each descendant before training; every parameter and buffer is counted.",
-            plots.origins(summary),
-        ),
-        ("What it cost", "Samples seen, repeats counted, for one ancestor, gene and descendant.", cost_table(summary)),
-    ]
+def _making(summary: Summary) -> list[Section]:
+    origins = "The ledger of each descendant before training; every parameter and buffer is counted."
+    found = [Section("Where the elements came from", origins, plots.origins(summary))]
     if summary.results["tuned"]:
-        tune = summary.recipe["tune"]
-        note = (
-            f"Last accuracy on validation at {tune['size']}, {tune['images_per_class']} images a class, seed "
-            f"{tune['seed']}, which takes no part in the comparison. The one marked * is used throughout."
-        )
-        sections.append(("How each arm was tuned", note, tuning_table(summary)))
-    return sections
+        found.append(Section("How each arm was tuned", _tuning_note(summary), tables.tuning_table(summary)))
+    return [*found, Section("What failed", "These are in no table above.", tables.failed_table(summary))]
+
+
+def _tuning_note(summary: Summary) -> str:
+    tune, tried = summary.recipe["tune"], [t for arm in summary.results["tuned"].values() for t in arm["grid"]]
+    scaling = "the same" if tune["scaling"] == "none" else "divided by how much wider they are"
+    return (
+        f"Last accuracy on validation at {tune['size'] or 'own size'}, {tune['images_per_class']} images a class, seed "
+        f"{tune['seed']}, which takes no part in the comparison. The one marked * is used throughout; at other sizes the "
+        f"rate is {scaling}. It cost {sum(t['samples'] for t in tried):,} samples, "
+        f"{sum(t['flops'] for t in tried) / 1e12:,.1f} TFLOP."
+    )
 
 
 def _facts(summary: Summary) -> list[str]:
     results, recipe = summary.results, summary.recipe
     ancestor = recipe["ancestor"]
     stand_in = recipe["data"].startswith(("glyphs", "digits"))
+    used = "glyphs/final" if recipe["final"] else recipe["data"]
     return [
-        f"descendants trained on {recipe['data']}, genes condensed on {ancestor['data']}"
+        f"descendants trained on {used}, genes condensed on {ancestor['data']}"
         + ("; embedded stand-in data, which say nothing of public benchmarks" if stand_in else ""),
         f"command: {results['command']}",
         f"commit {results['commit']}; {', '.join(f'{k} {v}' for k, v in results['versions'].items())}",
         f"{results['device']}; {results['seconds']:.0f} s; seeds {', '.join(str(seed) for seed in recipe['seeds'])}",
     ]
+
+
+def _warnings(summary: Summary) -> list[tuple[str, str]]:
+    found = [("quick", QUICK)] if summary.recipe["kind"] == "quick" else []
+    failed = len(summary.results["failed"])
+    return [*found, ("failed", f"{failed} parts failed; see the end.")] if failed else found
 
 
 def _page(summary: Summary) -> str:
@@ -168,11 +172,10 @@ def _page(summary: Summary) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"
     ]
-    if summary.recipe["kind"] == "quick":
-        parts.append("<p class=quick>A quick run: it shows that things work; its figures are no evidence.</p>")
-    for heading, note, body in _sections(summary):
-        parts.append(f"<h2>{heading}</h2><p class=note>{html.escape(note)}</p>")
-        parts.append(body if isinstance(body, str) else _html_table(body))
+    parts += [f"<p class={kind}>{html.escape(text)}</p>" for kind, text in _warnings(summary)]
+    for section in sections(summary):
+        parts.append(f"<h2>{html.escape(section.heading)}</h2><p class=note>{html.escape(section.note)}</p>")
+        parts.append(section.body if isinstance(section.body, str) else _html_table(section.body))
     facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(summary))
     parts.append(f"<h2>How to repeat it</h2><ul class=note>{facts}</ul>")
     return "\n".join(parts)
@@ -186,14 +189,28 @@ def _html_table(rows: Rows) -> str:
 
 def _markdown(summary: Summary) -> str:
     lines = [f"# {summary.recipe['title']}", ""]
-    if summary.recipe["kind"] == "quick":
-        lines += ["A quick run: it shows that things work; its figures are no evidence.", ""]
-    for heading, note, body in _sections(summary):
-        if isinstance(body, str):
+    for _, text in _warnings(summary):
+        lines += [text, ""]
+    for section in sections(summary):
+        if isinstance(section.body, str):
             continue
-        lines += [f"## {heading}", "", note, "", "| " + " | ".join(body[0]) + " |", "|" + "---|" * len(body[0])]
-        lines += ["| " + " | ".join(row) + " |" for row in body[1:]] + [""]
+        head, *body = section.body
+        lines += [f"## {section.heading}", "", section.note, "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        lines += ["| " + " | ".join(row) + " |" for row in body] + [""]
     return "\n".join([*lines, *(f"- {fact}" for fact in _facts(summary)), ""])
+
+
+def _csv(summary: Summary) -> str:
+    """A row a cell, for whoever wants to do their own sums."""
+    kept = ("lr", "weight_decay", "steps", "samples", "flops", "seconds", "parameters", "headless_parameters")
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["arm", "size", "images_per_class", "seed", *kept, "val_accuracy", "test_accuracy", "probe_accuracy"])
+    for cell in summary.results["cells"]:
+        asked = [cell["asked"][key] for key in ("arm", "size", "images", "seed")]
+        scores = [cell["curve"][-1]["accuracy"], cell["test_accuracy"], cell["probe_accuracy"]]
+        table.writerow([*asked, *(cell[key] for key in kept), *scores])
+    return text.getvalue()
 
 
 def _text_table(rows: Rows) -> str:

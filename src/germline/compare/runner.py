@@ -1,30 +1,30 @@
-"""Runs the cells of a comparison: in parallel, each once, going on where a killed one stopped."""
+"""Runs a comparison stage by stage, each part once, going on where a killed one stopped."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shlex
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from germline.compare.cells import Cell, Workshop
+from germline.compare.accounts import costs, stored
+from germline.compare.board import Board
+from germline.compare.cells import Cell, main_cells, tuning_cells
 from germline.compare.check import check
-from germline.config import Recipe
-from germline.errors import SettingError, TrainingError
+from germline.compare.engine import Engine, OneByOne, Processes, Task
+from germline.compare.further import Level, family_budgets, family_cells, next_doublings
+from germline.compare.growing import cell_place, make_cell
+from germline.compare.workshop import Workshop
+from germline.errors import SettingError
 from germline.files import read_json, write_json
 from germline.learngene import library_versions
+from germline.methods.scratch import Scratch
+from germline.recipe import Recipe
 
 
 @dataclass
@@ -34,9 +34,11 @@ class Comparison:
     Attributes:
         recipe: What is compared.
         name: What it was asked for by.
-        out: Where everything is kept.
+        out: Where results are kept.
         workers: Processes; 0 is one a core.
         quiet: Whether progress is left out.
+        store: Where ancestors, genes and cells are kept; `out`'s own by default.
+        failed: Why cells failed, by their names.
     """
 
     recipe: Recipe
@@ -44,9 +46,11 @@ class Comparison:
     out: Path
     workers: int = 0
     quiet: bool = False
+    store: Path | None = None
+    failed: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Make genes, tune, run all cells, and keep `results.json`.
+        """Make genes, tune, run all cells, and keep `results.json`; what fails is in `failed`, and the rest goes on.
 
         Raises:
             GermlineError: The recipe cannot be run, or the folder holds other work.
@@ -54,14 +58,17 @@ class Comparison:
         self.check()
         self._claim()
         began = time.monotonic()
-        workers = self.workers or os.cpu_count() or 1
-        genes = [_GeneTask(seed, sizes) for seed, sizes in self._workshop().gene_sizes().items()]
-        self._parallel(genes, min(workers, len(genes)))
-        if self.recipe.tune is not None:
-            self._parallel([_CellTask(cell) for cell in self._grid()], workers)
-            write_json(self.out / "tuned.json", self._best())
-        self._parallel([_CellTask(cell) for cell in self.cells()], workers)
-        self._keep(time.monotonic() - began, workers)
+        shop = self._workshop({})
+        genes = [GeneTask(seed, sizes) for seed, sizes in shop.gene_sizes().items()]
+        self._stage("seeds", genes, shop)
+        tuned = self._tune(shop)
+        shop = self._workshop(tuned)
+        self._cells("cells", main_cells(self.recipe), shop)
+        levels = self._level(shop)
+        further = family_cells(shop)
+        self._cells("cells of equal total", further, shop)
+        cells = [*main_cells(self.recipe), *(cell for level in levels for cell in level.cells), *further]
+        self._keep(shop, time.monotonic() - began, list(dict.fromkeys(cells)), levels)
 
     def check(self) -> None:
         """Hold the recipe against data, ancestor and sizes; nothing is written.
@@ -71,19 +78,12 @@ class Comparison:
         """
         check(self.recipe)
 
-    def cells(self) -> list[Cell]:
-        """All cells, seed by seed, so that an unfinished comparison has whole seeds."""
-        recipe = self.recipe
-        return [
-            Cell(arm, size, images, seed)
-            for seed in recipe.seeds
-            for images in recipe.images_per_class
-            for size in recipe.sizes
-            for arm in recipe.arms
-        ]
+    def _engine(self) -> Engine:
+        workers = self.workers or os.cpu_count() or 1
+        return OneByOne() if workers == 1 else Processes(workers)
 
-    def _workshop(self, *, quiet: bool = True) -> Workshop:
-        return Workshop(self.recipe, self.out, quiet)
+    def _workshop(self, tuned: dict[str, Any]) -> Workshop:
+        return Workshop(self.recipe, self.out, self.store or self.out / "store", tuned)
 
     def _claim(self) -> None:
         known, wanted = self.out / "recipe.json", self.recipe.model_dump(mode="json")
@@ -97,64 +97,51 @@ class Comparison:
             )
         write_json(known, wanted)
 
-    def _grid(self) -> list[Cell]:
-        tune = self.recipe.tune
-        assert tune is not None  # noqa: S101 - asked for only where there is one
-        return [
-            Cell(arm, tune.size, tune.images_per_class, tune.seed, lr, decay)
-            for arm, how in self.recipe.arms.items()
-            if how.tuned_as is None
-            for lr in tune.lr
-            for decay in tune.weight_decay
-        ]
+    def _stage(self, stage: str, tasks: Sequence[Task], shop: Workshop) -> None:
+        """Do tasks that do not wait for each other."""
+        with Board(stage, len(tasks), self.quiet) as board:
+            for ended in self._engine().run(tasks, shop, board) if tasks else ():
+                board.end(ended.task.name, ended.error)
+                if ended.error is not None:
+                    self.failed[ended.task.name] = ended.error
 
-    def _best(self) -> dict[str, Any]:
+    def _cells(self, stage: str, cells: Sequence[Cell], shop: Workshop) -> None:
+        """Make cells; those whose ancestor or gene could not be made fail for its reason, without being tried."""
+        tasks = []
+        for cell in cells:
+            seed, method = shop.gene_seed(cell.seed), shop.method(cell.arm)
+            reason = self.failed.get(GeneTask(seed).name)
+            if reason is not None and not isinstance(method, Scratch):
+                self.failed[cell.name] = reason
+            elif not cell_place(shop, cell).exists():
+                tasks.append(CellTask(cell))
+        self._stage(stage, tasks, shop)
+
+    def _tune(self, shop: Workshop) -> dict[str, Any]:
         """For each arm the cell of the grid with the highest last accuracy on validation, and the whole grid."""
+        grid = tuning_cells(self.recipe)
+        self._cells("tuning cells", grid, shop)
         best: dict[str, Any] = {}
-        for cell in self._grid():
-            result = self._workshop().cell(cell)
-            entry = {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": result["curve"][-1]["accuracy"]}
-            known = best.setdefault(cell.arm, {"accuracy": -1.0, "grid": []})
-            known["grid"].append(entry)
-            if entry["accuracy"] > known["accuracy"]:
-                known.update(entry)
+        for cell in grid:
+            entry = {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": None, "samples": 0, "flops": 0}
+            if cell.name not in self.failed:
+                made = make_cell(shop, cell)
+                entry.update(accuracy=made["curve"][-1]["accuracy"], samples=made["samples"], flops=made["flops"])
+            known = best.setdefault(cell.arm, {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": -1.0})
+            known.setdefault("grid", []).append(entry)
+            if entry["accuracy"] is not None and entry["accuracy"] > known["accuracy"]:
+                known.update({key: entry[key] for key in ("lr", "weight_decay", "accuracy")})
         return best
 
-    def _parallel(self, tasks: Sequence[_GeneTask | _CellTask], workers: int) -> None:
-        cores = os.cpu_count() or 1
-        if workers <= 1 or len(tasks) <= 1:
-            for index, task in enumerate(tasks):
-                task(self._workshop(quiet=self.quiet))
-                self._tell(index + 1, len(tasks), task, time.monotonic())
-            return
-        began = time.monotonic()
-        context = multiprocessing.get_context("spawn")
-        threads = max(1, cores // workers)
-        others = set(multiprocessing.active_children())
-        with ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(threads,)) as pool:
-            waiting = {pool.submit(task, self._workshop()): task for task in tasks}
-            try:
-                for done, future in enumerate(as_completed(waiting), 1):
-                    future.result()
-                    self._tell(done, len(tasks), waiting[future], began)
-            except BaseException as error:
-                pool.shutdown(wait=False, cancel_futures=True)
-                # What they are at is begun again on --resume; to wait for it would keep Ctrl-C waiting.
-                for worker in set(multiprocessing.active_children()) - others:
-                    worker.terminate()
-                if isinstance(error, BrokenProcessPool):
-                    raise _worker_died() from error
-                raise
+    def _level(self, shop: Workshop) -> list[Level]:
+        """Double scratch's steps until that adds no more."""
+        levels: list[Level] = []
+        while doublings := next_doublings(shop, levels, self.failed):
+            self._cells("cells of longer scratch", [cell for level in doublings for cell in level.cells], shop)
+            levels = [*levels, *doublings]
+        return levels
 
-    def _tell(self, done: int, whole: int, task: _GeneTask | _CellTask, began: float) -> None:
-        if not self.quiet:
-            left = (time.monotonic() - began) / done * (whole - done)
-            line = f"{task.kind} {done}/{whole}: {task.name}; about {left:.0f} s left for these"
-            print(line, file=sys.stderr, flush=True)
-
-    def _keep(self, seconds: float, workers: int) -> None:
-        workshop = self._workshop()
-        tuned = self.out / "tuned.json"
+    def _keep(self, shop: Workshop, seconds: float, cells: Sequence[Cell], levels: Sequence[Level]) -> None:
         write_json(
             self.out / "results.json",
             {
@@ -162,75 +149,63 @@ class Comparison:
                 "command": shlex.join(["germline", *sys.argv[1:]]),
                 "commit": _commit(),
                 "versions": library_versions(),
-                "device": f"cpu, {workers} processes of {max(1, (os.cpu_count() or 1) // workers)} threads",
+                "device": self._engine().describe(),
                 "seconds": round(seconds, 1),
                 "recipe": self.recipe.model_dump(mode="json"),
-                "tuned": read_json(tuned) if tuned.exists() else None,
-                "genes": list(self._genes(workshop)),
-                "cells": [workshop.cell(cell) for cell in self.cells()],
+                "tuned": dict(shop.tuned) or None,
+                "costs": costs(shop),
+                "family": family_budgets(shop),
+                "genes": list(self._genes(shop)),
+                "levels": [level.facts(shop, self.failed) for level in levels],
+                "cells": [make_cell(shop, cell) for cell in cells if cell.name not in self.failed],
+                "failed": dict(sorted(self.failed.items())),
             },
         )
 
-    def _genes(self, workshop: Workshop) -> Iterable[dict[str, Any]]:
+    def _genes(self, shop: Workshop) -> Iterable[dict[str, Any]]:
         for arm in self.recipe.arms:
-            for seed in sorted({workshop.gene_seed(seed) for seed in self.recipe.seeds}):
-                gene = workshop.gene(arm, seed, self.recipe.sizes[0])
+            for seed in sorted({shop.gene_seed(seed) for seed in self.recipe.seeds}):
+                if GeneTask(seed).name in self.failed:
+                    continue
+                gene = shop.gene(arm, seed, self.recipe.sizes[0])
                 if gene is not None:
                     origin = gene.provenance.model_dump(mode="json", exclude={"versions"})
-                    yield {"arm": arm, "seed": seed, "bytes": gene.bytes(), **origin}
+                    yield {"arm": arm, "seed": seed, **stored(gene), **origin}
 
 
 @dataclass(frozen=True)
-class _GeneTask:
+class GeneTask:
     """All ancestors and genes of one seed."""
 
     seed: int
-    sizes: tuple[str, ...]
-    kind: str = "seed"
+    sizes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
+        """For people."""
         return f"ancestor and genes of seed {self.seed}"
 
-    def __call__(self, workshop: Workshop) -> None:
-        for arm in workshop.recipe.arms:
+    def __call__(self, shop: Workshop) -> None:
+        """Make those that are not made."""
+        for arm in shop.recipe.arms:
             for size in self.sizes:
-                workshop.gene(arm, self.seed, size)
+                shop.gene(arm, self.seed, size)
 
 
 @dataclass(frozen=True)
-class _CellTask:
-    """One descendant."""
+class CellTask:
+    """One cell."""
 
     cell: Cell
-    kind: str = "cell"
 
     @property
     def name(self) -> str:
+        """For people."""
         return self.cell.name
 
-    def __call__(self, workshop: Workshop) -> None:
-        workshop.cell(self.cell)
-
-
-def _begin_worker(threads: int) -> None:
-    torch.set_num_threads(threads)
-    # Ctrl-C reaches every process of a terminal; the one that was started by hand answers for all.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when its parent was killed; an orphan would work beside the run that is resumed."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _worker_died() -> TrainingError:
-    return TrainingError(
-        "a worker process was killed", "mostly for want of memory", "pass fewer --workers; --resume goes on"
-    )
+    def __call__(self, shop: Workshop) -> None:
+        """Make it."""
+        make_cell(shop, self.cell)
 
 
 def _commit() -> str:

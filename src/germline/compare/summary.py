@@ -10,8 +10,26 @@ from typing import Any
 from germline.compare.statistics import Estimate, estimate
 from germline.errors import ArtefactError
 from germline.files import read_json
+from germline.recipe import CONTROL
 
-CONTROL = "scratch"
+Kept = Mapping[str, Any]
+Value = Callable[[Kept], float]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Where arms are compared.
+
+    Attributes:
+        size: Of the descendants, in the size language.
+        images: Training pictures a class.
+    """
+
+    size: str
+    images: int
+
+    def __str__(self) -> str:
+        return f"{self.size or 'own size'}, {self.images} a class"
 
 
 @dataclass(frozen=True)
@@ -34,7 +52,7 @@ class Summary:
         if not (out / "results.json").exists():
             raise ArtefactError(f"no results in '{out}'", "the comparison has not ended", "run it again with --resume")
         results = read_json(out / "results.json")
-        if not isinstance(results, dict) or {"recipe", "cells", "genes", "tuned"} - results.keys():
+        if not isinstance(results, dict) or {"recipe", "cells", "genes", "tuned", "failed"} - results.keys():
             raise ArtefactError(
                 f"'{out / 'results.json'}' is not a comparison's results", fix="run the comparison again with --resume"
             )
@@ -51,49 +69,62 @@ class Summary:
         return list(self.recipe["arms"])
 
     @property
-    def conditions(self) -> list[tuple[str, int]]:
-        """All (size, images a class)."""
-        return [(size, images) for images in self.recipe["images_per_class"] for size in self.recipe["sizes"]]
+    def subject(self) -> str:
+        """The arm that claims are made of: the first."""
+        return self.arms[0]
 
-    def cells(self, arm: str, size: str, images: int) -> dict[int, dict[str, Any]]:
-        """The cells of one arm and condition, by seed."""
-        return {
-            cell["seed"]: cell
-            for cell in self.results["cells"]
-            if (cell["arm"], cell["size"], cell["images"]) == (arm, size, images)
-        }
+    @property
+    def controls(self) -> list[str]:
+        """What the subject is held against: scratch first, then the other arms."""
+        others = [arm for arm in self.arms if arm not in (self.subject, CONTROL)]
+        return [CONTROL, *others] if CONTROL in self.arms and self.subject != CONTROL else others
 
-    def accuracy(self, arm: str, size: str, images: int) -> Estimate:
-        """Last accuracy on test, over seeds."""
-        return estimate([cell["test_accuracy"] for cell in self.cells(arm, size, images).values()])
+    @property
+    def conditions(self) -> list[Condition]:
+        """Every size at every number of pictures."""
+        recipe = self.recipe
+        return [Condition(size, images) for images in recipe["images_per_class"] for size in recipe["sizes"]]
 
-    def gain(self, arm: str, size: str, images: int, control: str = CONTROL) -> Estimate:
-        """Last accuracy on test minus the control's, paired by seed."""
-        return self._paired(arm, control, size, images, lambda cell: float(cell["test_accuracy"]))
+    def cells(self, arm: str, at: Condition, steps: int | None = None) -> dict[int, Kept]:
+        """The cells of one arm and condition by seed; `steps` asks for those that were given another number."""
+        return {seed: cells[0] for seed, cells in self.grid(arm, at, steps).items()}
 
-    def gain_at(self, step: int, arm: str, size: str, images: int, control: str = CONTROL) -> Estimate:
-        """Accuracy on validation after `step` steps minus the control's, paired by seed."""
-        return self._paired(arm, control, size, images, lambda cell: _at(cell["curve"], step))
+    def grid(self, arm: str, at: Condition, steps: int | None = None) -> dict[int, list[Kept]]:
+        """All cells of one arm and condition by seed; several where rates and decays are tried."""
+        found: dict[int, list[Kept]] = {}
+        for cell in self.results["cells"]:
+            asked = cell["asked"]
+            if (asked["arm"], asked["size"], asked["images"], asked["steps"]) == (arm, at.size, at.images, steps):
+                found.setdefault(asked["seed"], []).append(cell)
+        return found
 
-    def _paired(
-        self, arm: str, control: str, size: str, images: int, value: Callable[[dict[str, Any]], float]
-    ) -> Estimate:
-        ours, theirs = self.cells(arm, size, images), self.cells(control, size, images)
-        return estimate([value(ours[seed]) - value(theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())])
+    def accuracy(self, arm: str, at: Condition, steps: int | None = None) -> Estimate | None:
+        """Last accuracy on test, over seeds; None where no cell came to its end."""
+        values = [tested(cell) for cell in self.cells(arm, at, steps).values()]
+        return estimate(values) if values else None
 
-    def curve(self, arm: str, size: str, images: int) -> list[tuple[int, Estimate]]:
+    def differences(
+        self, arm: str, control: str, at: Condition, value: Value, control_steps: int | None = None
+    ) -> list[float]:
+        """A value of the arm's cell minus that of the control's, for each seed that both have."""
+        ours, theirs = self.cells(arm, at), self.cells(control, at, control_steps)
+        return [value(ours[seed]) - value(theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+
+    def curve(self, arm: str, at: Condition) -> list[tuple[int, Estimate]]:
         """Accuracy on validation over steps."""
-        cells = list(self.cells(arm, size, images).values())
+        cells = list(self.cells(arm, at).values())
+        if not cells:
+            return []
         steps = [point["step"] for point in cells[0]["curve"]]
-        return [(step, estimate([_at(cell["curve"], step) for cell in cells])) for step in steps]
+        return [(step, estimate([accuracy_at(step)(cell) for cell in cells])) for step in steps]
 
-    def share_of_steps(self, arm: str, size: str, images: int, control: str = CONTROL) -> list[float | None]:
+    def share_of_steps(self, arm: str, at: Condition, control: str = CONTROL) -> list[float | None]:
         """For each seed, steps after which the arm first holds the control's last validation accuracy, as a share.
 
         The share is of the control's own steps; None where the arm never gets there. Both are read at the steps that
         were looked at, so the true share is at most this one.
         """
-        ours, theirs = self.cells(arm, size, images), self.cells(control, size, images)
+        ours, theirs = self.cells(arm, at), self.cells(control, at)
         shares: list[float | None] = []
         for seed in sorted(ours.keys() & theirs.keys()):
             last = theirs[seed]["curve"][-1]
@@ -101,17 +132,53 @@ class Summary:
             shares.append(reached[0] / last["step"] if reached and last["step"] else None)
         return shares
 
-    def parameters(self, arm: str, size: str) -> int:
-        """Parameters of an arm's descendant of that size."""
-        images = self.recipe["images_per_class"][0]
-        return int(next(iter(self.cells(arm, size, images).values()))["parameters"])
+    def levelled(self, at: Condition) -> tuple[int, bool] | None:
+        """Steps of the longest scratch at a condition, and whether the last doubling added no more than the tolerance.
+
+        None where scratch was not trained any longer.
+        """
+        rungs = [rung for rung in self.results.get("levels", ()) if (rung["size"], rung["images"]) == (at.size, at.images)]
+        if not rungs or rungs[-1]["val"] is None:
+            return None
+        first = [cell["curve"][-1]["accuracy"] for cell in self.cells(CONTROL, at).values()]
+        before = rungs[-2]["val"] if len(rungs) > 1 else sum(first) / len(first)
+        tolerance = self.recipe["levelling"]["tolerance"]
+        return int(rungs[-1]["steps"]), rungs[-1]["val"] - before <= tolerance
+
+    def first_cell(self, arm: str, size: str) -> Kept | None:
+        """Any cell of an arm at a size."""
+        for images in self.recipe["images_per_class"]:
+            for cell in self.cells(arm, Condition(size, images)).values():
+                return cell
+        return None
 
     def origins(self, arm: str, size: str) -> dict[str, float]:
-        """Share of a descendant's elements by origin."""
-        images = self.recipe["images_per_class"][0]
-        counts: dict[str, int] = next(iter(self.cells(arm, size, images).values()))["origins"]
+        """Share of a descendant's elements by origin; empty where no cell came to its end."""
+        cell = self.first_cell(arm, size)
+        counts: dict[str, int] = {} if cell is None else cell["origins"]
         return {origin: count / sum(counts.values()) for origin, count in counts.items()}
 
 
-def _at(curve: Sequence[Mapping[str, Any]], step: int) -> float:
-    return float(next(point["accuracy"] for point in curve if point["step"] == step))
+def tested(cell: Kept) -> float:
+    """Last accuracy on test."""
+    return float(cell["test_accuracy"])
+
+
+def accuracy_at(step: int) -> Value:
+    """Accuracy on validation after so many steps."""
+
+    def value(cell: Kept) -> float:
+        return float(next(point["accuracy"] for point in cell["curve"] if point["step"] == step))
+
+    return value
+
+
+def mean_accuracy(cell: Kept) -> float:
+    """Accuracy on validation, averaged over the steps by the trapezium rule."""
+    curve: Sequence[Kept] = cell["curve"]
+    area = sum(
+        (after["step"] - before["step"]) * (after["accuracy"] + before["accuracy"]) / 2
+        for before, after in zip(curve, curve[1:], strict=False)
+    )
+    whole = curve[-1]["step"] - curve[0]["step"]
+    return float(area / whole) if whole else float(curve[-1]["accuracy"])

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from germline.data.augment import Augment
+from germline.data.glyphs import read_final
 from germline.data.loader import Batch, Loader, in_order
 from germline.data.pictures import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Split
 from germline.data.sources import data, known_data
@@ -24,6 +25,7 @@ __all__ = [
     "draw_task",
     "in_order",
     "known_data",
+    "read_final",
     "task_list",
 ]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import lzma
 import zipfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from germline.data.pictures import DataSet, Pictures, Split
 from germline.errors import DataError, UnknownNameError
+from germline.files import append_json
 
 PARTS = ("base", "open", "novel", "final")
 _SIDE = 32
@@ -71,9 +74,31 @@ def read_glyphs(part: str | None = None) -> DataSet:
 
     Raises:
         UnknownNameError: There is no such part.
+        DataError: It is `final`, which is kept for headline numbers.
     """
     if part not in PARTS:
         raise UnknownNameError.of("part of glyphs", part or "", PARTS)
+    if part == "final":
+        raise DataError(
+            "'glyphs/final' is kept for headline numbers",
+            "what is looked at while one works is no test any more",
+            "use glyphs/novel, and germline compare RECIPE --final for the last word",
+        )
+    return _named(part)
+
+
+def read_final(log: Path, why: str) -> DataSet:
+    """The part that is kept for headline numbers; the reading is noted first.
+
+    Args:
+        log: Where every reading is noted, a line of JSON each.
+        why: What it is read for.
+    """
+    append_json(log, {"time": datetime.now(UTC).isoformat(timespec="seconds"), "why": why})
+    return _named("final")
+
+
+def _named(part: str) -> DataSet:
     return DataSet(
         name=f"glyphs/{part}",
         read=partial(_read, part),

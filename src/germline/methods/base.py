@@ -29,6 +29,7 @@ class Method(BaseModel):
         roles: The data it reads.
         anatomies: The families it can grow.
         own_size: Whether it needs an ancestor of each descendant's own size.
+        teaches: Whether the ancestor looks at every picture that a descendant is trained on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -39,6 +40,7 @@ class Method(BaseModel):
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val")
     anatomies: ClassVar[tuple[str, ...]] = ("vit",)
     own_size: ClassVar[bool] = False
+    teaches: ClassVar[bool] = False
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec | None:
         """The form of the network that a gene is condensed in, before anything is trained or written.
@@ -49,6 +51,15 @@ class Method(BaseModel):
         Raises:
             GermlineError: This ancestor, data and settings do not fit.
         """
+        return None
+
+    @property
+    def distils(self) -> bool:
+        """Whether the ancestor looks at every picture that a gene is condensed on."""
+        return False
+
+    def inner(self) -> Method | None:
+        """The method whose gene this one alters; None for a method of its own."""
         return None
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:

@@ -66,6 +66,11 @@ class TLEG(Method, TrainSettings):
     reduction: Literal["batchmean", "legacy_numel"] = "batchmean"
     slope_weight_decay: float | None = Field(default=None, ge=0)
 
+    @property
+    def distils(self) -> bool:
+        """Whether the ancestor has a say."""
+        return self.distillation != "none" and self.alpha > 0
+
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The form of the auxiliary network.
 
@@ -151,7 +156,7 @@ class TLEG(Method, TrainSettings):
     def _check_ancestor(self, ancestor: Network | None, data: DataSet) -> Network | None:
         if data.train.labels is None and (self.distillation == "none" or self.alpha < 1):
             raise DataError(f"'{data.name}' has no labels", "there is nothing to learn from", "distil with alpha=1")
-        if self.distillation == "none" or self.alpha == 0:
+        if not self.distils:
             return None
         if ancestor is None:
             raise SettingError(

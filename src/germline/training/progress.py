@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,20 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LINE_SECONDS = 10.0
+WATCH_SECONDS = 0.5
+
+Watcher = Callable[[str, int, int, float], None]
+_WATCHERS: list[Watcher] = []
+
+
+@contextlib.contextmanager
+def watch(watcher: Watcher) -> Iterator[None]:
+    """Within the block, call `watcher(phase, step, steps, seconds left)` now and then of all training here."""
+    _WATCHERS.append(watcher)
+    try:
+        yield
+    finally:
+        _WATCHERS.remove(watcher)
 
 
 class Progress:
@@ -20,7 +36,7 @@ class Progress:
     def __init__(self, name: str, total: int, start: int = 0, *, quiet: bool = False) -> None:
         self._name, self._total, self._start, self._quiet = name, total, start, quiet
         self._bar: tuple[RichProgress, TaskID] | None = None
-        self._began = self._told = time.monotonic()
+        self._began = self._told = self._watched = time.monotonic()
 
     def __enter__(self) -> Progress:
         if not self._quiet and sys.stderr.isatty():
@@ -37,11 +53,15 @@ class Progress:
         """Tell that `step` steps are done."""
         now = time.monotonic()
         rate = (step - self._start) / max(now - self._began, 1e-9)
+        left = (self._total - step) / rate if rate else float("inf")
+        if _WATCHERS and now - self._watched >= WATCH_SECONDS:
+            self._watched = now
+            for watcher in _WATCHERS:
+                watcher(self._name, step, self._total, left)
         if self._bar is not None:
             self._bar[0].update(self._bar[1], completed=step, loss=f"{loss:.3f}", rate=f"{rate:.1f} steps/s")
         elif not self._quiet and now - self._told >= LINE_SECONDS:
             self._told = now
-            left = (self._total - step) / rate if rate else float("inf")
             line = f"{self._name}: step {step}/{self._total}, loss {loss:.3f}, {rate:.1f} steps/s, {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
 

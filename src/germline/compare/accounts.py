@@ -1,0 +1,65 @@
+"""What is stored and what it cost: the accounts of a family of descendants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from germline.anatomy import Spec
+from germline.compare.price import ancestor_cost, gene_cost
+from germline.compare.workshop import Workshop
+from germline.learngene import Learngene
+from germline.registry import anatomy_of
+
+
+def stored(gene: Learngene) -> dict[str, int]:
+    """Bytes and elements of a gene, with its head and, as the papers count, without."""
+    whole = sum(tensor.numel() for tensor in gene.tensors.values())
+    head = anatomy_of(gene.spec).parts(gene.spec).head if gene.classes is not None else ()
+    of_head = sum(
+        tensor.numel() for name, tensor in gene.tensors.items() if name.removeprefix("frame.") in head
+    )
+    return {"bytes": gene.bytes(), "elements": whole, "headless_elements": whole - of_head}
+
+
+def parameters(spec: Spec) -> tuple[int, int]:
+    """Parameters of a network of that spec, with its head and without; counted without making room for them."""
+    anatomy = anatomy_of(spec)
+    with torch.device("meta"):
+        sizes = {name: parameter.numel() for name, parameter in anatomy.build(spec).named_parameters()}
+    return sum(sizes.values()), sum(count for name, count in sizes.items() if name not in anatomy.parts(spec).head)
+
+
+def costs(shop: Workshop) -> dict[str, Any]:
+    """Samples and operations of one ancestor and one gene an arm, and the parameters of each size."""
+    recipe, genes = shop.recipe, {}
+    for arm in recipe.arms:
+        method = shop.method(arm)
+        genes[arm] = None if method.name == "scratch" else asdict(gene_cost(shop, method, recipe.sizes[0]))
+    sizes = {size: dict(zip(("full", "headless"), parameters(shop.form(size)), strict=True)) for size in recipe.sizes}
+    return {"ancestor": asdict(ancestor_cost(shop)), "genes": genes, "parameters": sizes}
+
+
+def stored_ratio(gene: int, descendants: Sequence[int]) -> float:
+    """How many times more parameters are stored where each descendant is pretrained and kept, than in one gene.
+
+    Args:
+        gene: Head-less elements of the gene.
+        descendants: Head-less parameters of each descendant.
+    """
+    return sum(descendants) / gene
+
+
+def training_ratio(each: float, descendants: int, gene: float, descendant: float) -> float:
+    """How many times more training it takes to train each of some descendants alone, than gene and descendants.
+
+    Args:
+        each: Training of one descendant alone; epochs, samples or operations, as long as all are the same.
+        descendants: How many there are.
+        gene: Training of the gene.
+        descendant: Training of one descendant that inherits it.
+    """
+    return each * descendants / (gene + descendant * descendants)

@@ -1,0 +1,78 @@
+"""What is claimed of an arm, and whether it holds here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from germline.compare.statistics import LEVEL, Estimate, estimate, holm, p_value, smallest_difference
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That a paired difference is above zero.
+
+    Attributes:
+        text: The claim in words.
+        where: The condition.
+        differences: One a seed; above 0 speaks for the claim.
+        unit: Of the differences: points of accuracy, or doublings (of speed).
+    """
+
+    text: str
+    where: str
+    differences: tuple[float, ...]
+    unit: str = "points"
+
+    @property
+    def scale(self) -> float:
+        """What a difference is multiplied by to be shown."""
+        return 100 if self.unit == "points" else 1
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the seeds say to a claim.
+
+    Attributes:
+        claim: The claim.
+        p: Of the paired t test, adjusted for the number of claims in the report.
+    """
+
+    claim: Claim
+    p: float
+
+    @property
+    def difference(self) -> Estimate:
+        """The mean difference with its own 95 % interval, not adjusted."""
+        return estimate(self.claim.differences)
+
+    @property
+    def verdict(self) -> str:
+        """Whether it holds; where nothing is shown, the difference that would have been."""
+        if len(self.claim.differences) < 2:
+            return "one seed shows nothing"
+        if self.p < 1 - LEVEL:
+            return "holds" if self.difference.mean > 0 else "the reverse holds"
+        least = smallest_difference(self.claim.differences) * self.claim.scale
+        shown = f"{least:.1f} {self.claim.unit}" if math.isfinite(least) else "no difference"
+        return f"no difference shown (these seeds would have shown {shown})"
+
+    def row(self) -> list[str]:
+        """For a table: claim, condition, difference, p, verdict."""
+        chance = "" if len(self.claim.differences) < 2 else ("< 0.001" if self.p < 0.001 else f"{self.p:.3f}")
+        size = f"{self.difference.text(scale=self.claim.scale, sign=True)} {self.claim.unit}"
+        return [self.claim.text, self.claim.where, size, chance, self.verdict]
+
+
+HEADER = ["claim", "where", "difference", "p (Holm)", "here"]
+
+
+def judge(claims: Sequence[Claim]) -> list[Judgement]:
+    """Judge all claims of one report together, by Holm's correction; one without any seed is left out."""
+    known = [claim for claim in claims if claim.differences]
+    # A single seed has no p and takes no part in the correction.
+    tested = [claim for claim in known if len(claim.differences) > 1]
+    adjusted = iter(holm([p_value(claim.differences) for claim in tested]))
+    return [Judgement(claim, next(adjusted) if len(claim.differences) > 1 else 1.0) for claim in known]

@@ -1,0 +1,109 @@
+"""Further steps of scratch: until it has levelled off, and as many as a whole family of descendants cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from germline.compare.cells import Cell, longer_cells
+from germline.compare.cost import Cost, spec_flops
+from germline.compare.growing import make_cell
+from germline.compare.price import ancestor_cost, gene_cost
+from germline.compare.workshop import Workshop
+from germline.recipe import CONTROL
+
+
+@dataclass(frozen=True)
+class Level:
+    """Scratch at one condition with a multiple of its steps.
+
+    Attributes:
+        size: Of the network.
+        images: Training pictures a class.
+        multiple: Of the steps that the recipe gives it.
+        cells: One a seed.
+    """
+
+    size: str
+    images: int
+    multiple: int
+    cells: tuple[Cell, ...]
+
+    def accuracy(self, shop: Workshop, failed: Mapping[str, str]) -> float | None:
+        """Mean last accuracy on validation; None where a cell failed."""
+        return _last_accuracy(shop, self.cells, failed)
+
+    def facts(self, shop: Workshop, failed: Mapping[str, str]) -> dict[str, Any]:
+        """What is kept of it."""
+        accuracy = self.accuracy(shop, failed)
+        steps = self.cells[0].steps
+        return {"size": self.size, "images": self.images, "multiple": self.multiple, "steps": steps, "val": accuracy}
+
+
+def next_doublings(shop: Workshop, done: Sequence[Level], failed: Mapping[str, str]) -> list[Level]:
+    """For each condition in which the last doubling added more than the tolerance, the next one."""
+    wanted, recipe = shop.recipe.levelling, shop.recipe
+    if wanted is None:
+        return []
+    conditions = [(size, images) for images in recipe.images_per_class for size in recipe.sizes]
+    further = []
+    for size, images in conditions:
+        ladder = [level for level in done if (level.size, level.images) == (size, images)]
+        cells = [tuple(longer_cells(recipe, size, images, None)), *(level.cells for level in ladder)]
+        reached = [_last_accuracy(shop, rung, failed) for rung in cells]
+        multiple = 2 ** len(cells)
+        if None in reached or multiple > wanted.most:
+            continue
+        if len(reached) > 1 and reached[-1] - reached[-2] <= wanted.tolerance:  # type: ignore[operator]
+            continue
+        steps = _steps(shop, images) * multiple
+        further.append(Level(size, images, multiple, tuple(longer_cells(recipe, size, images, steps))))
+    return further
+
+
+def _last_accuracy(shop: Workshop, cells: Iterable[Cell], failed: Mapping[str, str]) -> float | None:
+    cells = list(cells)
+    if any(cell.name in failed for cell in cells):
+        return None
+    return fmean(make_cell(shop, cell)["curve"][-1]["accuracy"] for cell in cells)
+
+
+def _steps(shop: Workshop, images: int) -> int:
+    """Steps that the recipe gives scratch."""
+    classes = len(shop.data(shop.recipe.data).classes) if shop.recipe.tasks is None else shop.recipe.tasks.ways
+    return shop.recipe.train_settings(CONTROL).total_steps(images * classes)
+
+
+def family_steps(shop: Workshop, count: int, *, with_ancestor: bool) -> int:
+    """Steps that scratch gets for one of `count` descendants, so that all cost as much as gene and descendants do.
+
+    In operations: what gene (and ancestor) cost is shared out evenly over the descendants.
+    """
+    family = shop.recipe.family
+    assert family is not None  # noqa: S101 - asked for only where there is one
+    method = shop.method(next(iter(shop.recipe.arms)))
+    made = gene_cost(shop, method, family.size) + (ancestor_cost(shop) if with_ancestor else Cost())
+    settings = shop.recipe.train_settings(CONTROL)
+    each = 3 * spec_flops(shop.form(family.size)) * settings.batch_size
+    return _steps(shop, family.images_per_class) + round(made.flops / count / each)
+
+
+def family_budgets(shop: Workshop) -> list[dict[str, Any]]:
+    """For each number of descendants, with and without the ancestor's cost, the steps that scratch gets."""
+    family = shop.recipe.family
+    return [
+        {"count": count, "with_ancestor": with_ancestor, "steps": family_steps(shop, count, with_ancestor=with_ancestor)}
+        for count in (family.counts if family is not None else ())
+        for with_ancestor in (True, False)
+    ]
+
+
+def family_cells(shop: Workshop) -> list[Cell]:
+    """Scratch with those steps, for every seed."""
+    family = shop.recipe.family
+    if family is None:
+        return []
+    steps = dict.fromkeys(budget["steps"] for budget in family_budgets(shop))
+    return [cell for count in steps for cell in longer_cells(shop.recipe, family.size, family.images_per_class, count)]

@@ -1,0 +1,142 @@
+"""A cell: one descendant grown, trained and scored, kept under a hash of all that it depends on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from germline.anatomy import Preprocess, Size, Target
+from germline.compare.cells import Cell
+from germline.compare.cost import forward_flops
+from germline.compare.probe import linear_probe
+from germline.compare.workshop import Workshop
+from germline.data import AnyPictures, DataSet
+from germline.files import locked, read_json, write_json
+from germline.learngene import Descendant, Learngene
+from germline.methods.scratch import Scratch
+from germline.network import Network
+from germline.randomness import derive, generator
+from germline.registry import anatomy_of
+from germline.training import CrossEntropy, FitResult, Run, evaluate
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What one training of one descendant came to."""
+
+    child: Descendant
+    result: FitResult
+    test_accuracy: float | None
+    probe: float | None
+    taught_flops: int
+
+
+def make_cell(shop: Workshop, cell: Cell) -> dict[str, Any]:
+    """Grow, train and score one descendant (one a task, where there are tasks), or give the kept result."""
+    place = cell_place(shop, cell)
+    with locked(place.with_suffix(".lock")):
+        if not place.exists():
+            gene = shop.gene(cell.arm, shop.gene_seed(cell.seed), cell.size)
+            trained = [_train(shop, cell, gene, source, task) for task, source in enumerate(shop.sources(cell))]
+            write_json(place, _facts(shop, cell, trained))
+        return {"asked": asdict(cell), **read_json(place)}
+
+
+def cell_place(shop: Workshop, cell: Cell) -> Path:
+    """Where a cell's result is kept."""
+    method, recipe = shop.method(cell.arm), shop.recipe
+    facts: dict[str, Any] = {
+        "method": method.name,
+        "settings": method.dump(),
+        "form": repr(shop.form(cell.size)),
+        "data": shop.fingerprint(recipe.data),
+        "final": shop.source_name(cell) != recipe.data,
+        "images": cell.images,
+        "tasks": recipe.tasks and recipe.tasks.model_dump(),
+        "seed": cell.seed,
+        "draw": recipe.arms[cell.arm].draw,
+        "train": shop.settings(cell).model_dump(mode="json"),
+        "probe": _is_probed(shop, cell),
+        "tuning": cell.tuning,
+    }
+    if not isinstance(method, Scratch):
+        inner = method.inner() or method
+        facts["gene"] = shop.gene_place(inner, shop.gene_seed(cell.seed), cell.size).name
+    return shop.place("cell", facts).with_suffix(".json")
+
+
+def _is_probed(shop: Workshop, cell: Cell) -> bool:
+    return shop.recipe.protocol == "instincts" and not cell.tuning
+
+
+def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, task: int) -> _Trained:
+    drawn = source.train.per_class(cell.images, generator(cell.seed, "draw", task, cell.images))
+    child, settings = _descendant(shop, cell, gene, drawn), shop.settings(cell)
+    network, method = child.network, shop.method(cell.arm)
+    probed = linear_probe(network, drawn, source.val) if _is_probed(shop, cell) else None
+    objective = method.objective(gene, child) if gene is not None else None
+    result = Run(None, seed=derive(cell.seed, "task", task), quiet=shop.quiet).fit(
+        "descendant",
+        network,
+        objective or CrossEntropy(settings.label_smoothing),
+        drawn,
+        settings,
+        val=source.val,
+        augmentation=source.augmentation,
+    )
+    tested = None if cell.tuning else evaluate(network.model, network.logits, source.test).accuracy
+    teacher = forward_flops(shop.begin_ancestor(0)) if method.teaches else 0
+    return _Trained(child, result, tested, probed, teacher * result.samples)
+
+
+def _descendant(shop: Workshop, cell: Cell, gene: Learngene | None, drawn: AnyPictures) -> Descendant:
+    draw = derive(cell.seed, "initial", cell.size, *([again] if (again := shop.recipe.arms[cell.arm].draw) else []))
+    if gene is not None:
+        size = Size() if shop.method(cell.arm).own_size else Size.parse(cell.size)
+        return gene.inherit(size, drawn.classes, drawn.channels, drawn.side, seed=draw)
+    form = shop.form(cell.size, drawn)
+    target = Target(anatomy_of(form).name, form, drawn.classes, Preprocess.of(drawn.sample()))
+    return Scratch().inherit(None, target, torch.Generator().manual_seed(draw))
+
+
+def _facts(shop: Workshop, cell: Cell, trained: list[_Trained]) -> dict[str, Any]:
+    first, results, settings = trained[0], [one.result for one in trained], shop.settings(cell)
+    network = first.child.network
+    samples = sum(result.samples for result in results)
+    return {
+        "lr": settings.lr,
+        "weight_decay": settings.weight_decay,
+        "curve": [
+            {"step": int(score["step"]), **{key: fmean(r.scores[at][key] for r in results) for key in _SCORED}}
+            for at, score in enumerate(results[0].scores)
+        ],
+        "test_accuracy": _mean([one.test_accuracy for one in trained]),
+        "task_accuracies": [one.test_accuracy for one in trained] if shop.recipe.tasks else None,
+        "probe_accuracy": _mean([one.probe for one in trained]),
+        "steps": results[0].steps,
+        "samples": samples,
+        "seconds": round(sum(result.seconds for result in results), 3),
+        "parameters": sum(parameter.numel() for parameter in network.model.parameters()),
+        "headless_parameters": _headless(network),
+        "flops": 3 * forward_flops(network) * samples + sum(one.taught_flops for one in trained),
+        "origins": first.child.ledger.totals(),
+    }
+
+
+_SCORED = ("accuracy", "loss")
+
+
+def _headless(network: Network) -> int:
+    spec = network.spec
+    assert spec is not None  # noqa: S101 - a grown network always has one
+    head = anatomy_of(spec).parts(spec).head
+    return sum(parameter.numel() for name, parameter in network.model.named_parameters() if name not in head)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -1,0 +1,189 @@
+"""The protocols: what each paper claims of a learngene, asked in one way of all methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from germline.compare.claims import Claim
+from germline.compare.summary import Condition, Kept, Summary, Value, accuracy_at, mean_accuracy, tested
+from germline.errors import SettingError
+from germline.recipe import CONTROL, Question, Recipe
+
+INSTINCT_STEPS = (0, 1, 5, 10, 50, 100)
+Ask = Callable[[Summary], list[Claim]]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One question.
+
+    Attributes:
+        name: As recipes call it.
+        asks: The question in a sentence.
+        check: Refuses a recipe that cannot answer it.
+        claims: What is claimed, with the differences that speak for or against it.
+    """
+
+    name: Question
+    asks: str
+    check: Callable[[Recipe], None]
+    claims: Ask
+
+
+def _claims(summary: Summary, text: str, value: Value, *, levelled: bool = True) -> list[Claim]:
+    """The subject against every control at every condition, and against scratch once it has levelled off."""
+    claims = []
+    for at in summary.conditions:
+        for control in summary.controls:
+            differences = summary.differences(summary.subject, control, at, value)
+            claims.append(Claim(f"{summary.subject} {text} {control}", str(at), tuple(differences)))
+        longest = summary.levelled(at) if levelled else None
+        if longest is not None:
+            steps, level = longest
+            differences = summary.differences(summary.subject, CONTROL, at, value, control_steps=steps)
+            named = f"{CONTROL} with {steps:,} steps ({'levelled off' if level else 'still rising'})"
+            claims.append(Claim(f"{summary.subject} {text} {named}", str(at), tuple(differences)))
+    return claims
+
+
+def _convergence(summary: Summary) -> list[Claim]:
+    claims = []
+    for at in summary.conditions:
+        if CONTROL in summary.controls:
+            shares = summary.share_of_steps(summary.subject, at)
+            doublings = tuple(_doublings(share, summary, at) for share in shares)
+            text = f"{summary.subject} is faster to {CONTROL}'s last accuracy"
+            claims.append(Claim(text, str(at), doublings, "doublings"))
+    claims += _claims(summary, "is higher over the whole training than", mean_accuracy, levelled=False)
+    return claims + _claims(summary, "ends above", tested)
+
+
+def _doublings(share: float | None, summary: Summary, at: Condition) -> float:
+    """How many times the steps are halved; none where the arm never gets there, though it may be worse than that.
+
+    An arm that is there before its first step counts as there at the first look after it.
+    """
+    if share is None:
+        return 0.0
+    steps = [step for step, _ in summary.curve(CONTROL, at)]
+    return -math.log2(max(share, steps[1] / steps[-1]))
+
+
+def _samples(summary: Summary) -> list[Claim]:
+    return _claims(summary, "ends above", tested)
+
+
+def spread(cells: list[Kept]) -> float:
+    """Standard deviation of the last accuracy on test over a grid of rates and decays."""
+    return stdev([tested(cell) for cell in cells])
+
+
+def worst(cells: list[Kept]) -> float:
+    """Lowest last accuracy on test over a grid."""
+    return min(tested(cell) for cell in cells)
+
+
+def _sensitivity(summary: Summary) -> list[Claim]:
+    claims = []
+    for at in summary.conditions:
+        ours = summary.grid(summary.subject, at)
+        for control in summary.controls:
+            theirs = summary.grid(control, at)
+            both = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+            less = tuple(spread(other) - spread(own) for own, other in both)
+            claims.append(Claim(f"{summary.subject} spreads less over the grid than {control}", str(at), less))
+            higher = tuple(worst(own) - worst(other) for own, other in both)
+            text = f"the worst of the grid is higher for {summary.subject} than for {control}"
+            claims.append(Claim(text, str(at), higher))
+    return claims
+
+
+def _sizes(summary: Summary) -> list[Claim]:
+    claims = _claims(summary, "ends above", tested)
+    family = summary.recipe["family"]
+    if family is None or CONTROL not in summary.controls:
+        return claims
+    at = Condition(family["size"], family["images_per_class"])
+    for budget in summary.results["family"]:
+        differences = summary.differences(summary.subject, CONTROL, at, tested, control_steps=budget["steps"])
+        text = f"{summary.subject} ends above {CONTROL} given the same total, {budget_text(budget)}"
+        claims.append(Claim(text, str(at), tuple(differences)))
+    return claims
+
+
+def budget_text(budget: Kept) -> str:
+    """Which whole-family budget it is."""
+    many = "1 descendant" if budget["count"] == 1 else f"{budget['count']} descendants"
+    return f"{many}, {'ancestor and gene' if budget['with_ancestor'] else 'gene'} paid for"
+
+
+def probed(cell: Kept) -> float:
+    """Accuracy of the linear probe at step 0."""
+    return float(cell["probe_accuracy"])
+
+
+def _instincts(summary: Summary) -> list[Claim]:
+    claims = [
+        claim
+        for step in INSTINCT_STEPS[1:]
+        for claim in _claims(summary, f"after {step} steps is above", accuracy_at(step), levelled=False)
+    ]
+    return claims + _claims(summary, "has better features at step 0 (linear probe) than", probed, levelled=False)
+
+
+def _no_check(recipe: Recipe) -> None:
+    """Every recipe will do."""
+
+
+def _check_convergence(recipe: Recipe) -> None:
+    for arm in recipe.arms:
+        settings = recipe.train_settings(arm)
+        if settings.eval_every is None and len(settings.eval_at) < 2:
+            raise SettingError(
+                f"convergence with eval_at={settings.eval_at}",
+                "speed is read from the curve, which has hardly a point",
+                "set train.eval_every, or train.eval_at to the steps to look at",
+            )
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    if len(recipe.sizes) < 2:
+        raise SettingError(
+            f"sizes={list(recipe.sizes)}", "the protocol asks about a family of sizes", "give two sizes or more"
+        )
+
+
+def _check_instincts(recipe: Recipe) -> None:
+    for arm in recipe.arms:
+        settings = recipe.train_settings(arm)
+        missing = [step for step in INSTINCT_STEPS if not settings.evaluates(step, settings.steps or 0)]
+        if settings.steps is None or settings.steps < INSTINCT_STEPS[-1] or missing:
+            raise SettingError(
+                f"instincts with steps={settings.steps}, eval_at={settings.eval_at}",
+                f"the protocol looks after {', '.join(map(str, INSTINCT_STEPS))} steps",
+                f"set train.steps={INSTINCT_STEPS[-1]} or more and train.eval_at={list(INSTINCT_STEPS)}",
+            )
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("convergence", "Does it converge faster, and end better?", _check_convergence, _convergence),
+        Protocol("samples", "Does it need fewer samples?", _no_check, _samples),
+        Protocol("sensitivity", "Does it mind rate and decay less?", _no_check, _sensitivity),
+        Protocol("sizes", "Does one gene serve a family of sizes?", _check_sizes, _sizes),
+        Protocol("instincts", "What does it know before and soon after it is trained?", _check_instincts, _instincts),
+    )
+}
+
+
+def grid_means(summary: Summary, arm: str, at: Condition) -> dict[tuple[float, float], float]:
+    """Mean last accuracy on test over seeds, by rate and decay."""
+    points: dict[tuple[float, float], list[float]] = {}
+    for cells in summary.grid(arm, at).values():
+        for cell in cells:
+            points.setdefault((cell["lr"], cell["weight_decay"]), []).append(tested(cell))
+    return {point: fmean(values) for point, values in sorted(points.items())}

@@ -1,0 +1,205 @@
+"""Where ancestors and genes are made, each once, and kept under a hash of all that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from germline.anatomy import Size, Spec
+from germline.api import start_network, train
+from germline.compare.cells import Cell
+from germline.config import validated
+from germline.data import AnyPictures, DataSet, data, read_final, task_list
+from germline.files import locked, read_tensors, tensor_hash
+from germline.learngene import Learngene
+from germline.methods.base import Method
+from germline.methods.random_gene import RandomGene
+from germline.methods.scratch import Scratch
+from germline.network import WEIGHTS, Network, load_network
+from germline.randomness import derive, generator
+from germline.recipe import Recipe
+from germline.registry import METHODS, anatomy_of, model_spec
+from germline.training import Run, TrainSettings
+
+PACKAGED = Path(__file__).parent.parent / "data" / "packs" / "ancestor"
+FINAL = "glyphs/final"
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Makes the parts of one comparison, or finds them made.
+
+    Attributes:
+        recipe: What is compared.
+        out: The comparison's folder.
+        store: Folder in which parts are kept; several comparisons may share it.
+        tuned: Chosen rate and decay by arm; empty until they are chosen.
+        quiet: Whether progress is left out.
+    """
+
+    recipe: Recipe
+    out: Path
+    store: Path
+    tuned: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    quiet: bool = True
+
+    def place(self, kind: str, facts: Mapping[str, Any]) -> Path:
+        """Where a part is kept: the same facts are the same part, in this comparison or another."""
+        text = json.dumps({"version": version("germline"), **facts}, sort_keys=True)
+        return self.store / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+    def method(self, arm: str) -> Method:
+        """The method of an arm, with its settings."""
+        chosen = self.recipe.arms[arm]
+        return validated(METHODS[chosen.method], chosen.settings, f"arms.{arm}.settings")
+
+    def settings(self, cell: Cell) -> TrainSettings:
+        """How a cell's descendant is trained: as tried, or as tuned, or as the recipe says."""
+        recipe, tune = self.recipe, self.recipe.tune
+        more: dict[str, Any] = dict(self.tuned.get(recipe.arms[cell.arm].tuned_as or cell.arm, {}))
+        if more and tune is not None and tune.scaling == "width":
+            more["lr"] *= _width(self.form(tune.size)) / _width(self.form(cell.size))
+        if cell.lr is not None:
+            more = {"lr": cell.lr, "weight_decay": cell.weight_decay}
+        if cell.steps is not None:
+            more["steps"] = cell.steps
+        return recipe.train_settings(cell.arm, **more)
+
+    def gene_seed(self, seed: int) -> int:
+        """The seed of the ancestor and gene that a cell's seed uses."""
+        return self.recipe.seeds[0] if self.recipe.one_gene else seed
+
+    def gene_sizes(self) -> dict[int, tuple[str, ...]]:
+        """For each seed that has an ancestor and genes of its own, the sizes that are grown from them."""
+        recipe, tune = self.recipe, self.recipe.tune
+        sizes = {self.gene_seed(seed): recipe.sizes for seed in recipe.seeds}
+        if tune is not None:
+            seed = self.gene_seed(tune.seed)
+            sizes[seed] = tuple(dict.fromkeys((*sizes.get(seed, ()), tune.size)))
+        return dict(sorted(sizes.items()))
+
+    def begin_ancestor(self, seed: int, size: str | None = None) -> Network:
+        """The ancestor of a seed before it is trained; one that is at hand as it is."""
+        wanted = self.recipe.ancestor
+        if wanted.path is not None:
+            return load_network(PACKAGED if wanted.path == "packaged" else wanted.path)
+        source = self.data(wanted.data)
+        return start_network(wanted.model, source, wanted.train, derive(seed, "ancestor"), Size.parse(size or ""))
+
+    def ancestor(self, seed: int, size: str | None = None) -> Network:
+        """The ancestor of a seed; of a descendant's size where that is given."""
+        wanted, network = self.recipe.ancestor, self.begin_ancestor(seed, size)
+        if wanted.path is not None:
+            return network
+        source, place = self.data(wanted.data), self.ancestor_place(seed, network)
+        with locked(place.with_suffix(".lock")):
+            run = Run(place, seed=derive(seed, "ancestor"), quiet=self.quiet)
+            train(network, source, wanted.train, run=run, name="ancestor")
+        return network
+
+    def ancestor_place(self, seed: int, begun: Network) -> Path:
+        """Where the ancestor of a seed is kept; of one that is at hand, a name for its weights."""
+        wanted = self.recipe.ancestor
+        if wanted.path is not None:
+            return self.place("ancestor", {"weights": _weights_hash(wanted.path)})
+        facts = {
+            "data": self.fingerprint(wanted.data),
+            "train": wanted.train.model_dump(mode="json"),
+            "spec": repr(begun.spec),
+            "seed": seed,
+        }
+        return self.place("ancestor", facts)
+
+    def gene(self, arm: str, seed: int, size: str) -> Learngene | None:
+        """The gene of an arm; None for an arm that has none."""
+        method = self.method(arm)
+        return None if isinstance(method, Scratch) else self._gene(method, seed, size)
+
+    def _gene(self, method: Method, seed: int, size: str) -> Learngene:
+        if isinstance(method, RandomGene):
+            return method.redraw(self._gene(method.inner(), seed, size), generator(seed, method.name))
+        place = self.gene_place(method, seed, size)
+        with locked(place.with_suffix(".lock")):
+            if place.exists():
+                return Learngene.load(place)
+            own = size if method.own_size else None
+            ancestor = None if method.ancestor == "none" else self.ancestor(seed, own)
+            run = Run(place.with_suffix(".run"), seed=derive(seed, method.name), quiet=self.quiet)
+            gene = method.condense(ancestor, self.data(self.recipe.ancestor.data), run)
+            gene.save(place)
+        return gene
+
+    def gene_place(self, method: Method, seed: int, size: str) -> Path:
+        """Where a gene is kept."""
+        facts: dict[str, Any] = {"method": method.name, "settings": method.dump(), "seed": seed}
+        facts["data"] = self.fingerprint(self.recipe.ancestor.data)
+        if method.ancestor != "none":
+            begun = self.begin_ancestor(seed, size if method.own_size else None)
+            facts["ancestor"] = self.ancestor_place(seed, begun).name
+        return self.place("gene", facts)
+
+    def source_name(self, cell: Cell) -> str:
+        """The data that a cell's descendant is trained on: for headline numbers, the part that is kept for them."""
+        return FINAL if self.recipe.final and not cell.tuning else self.recipe.data
+
+    def sources(self, cell: Cell) -> tuple[DataSet, ...]:
+        """The data of a cell: one set, or one a task."""
+        name, tasks = self.source_name(cell), self.recipe.tasks
+        why = f"{self.recipe.title}: {cell.name}"
+        whole = read_final(self.out / "final-readings.jsonl", why) if name == FINAL else self.data(name)
+        if tasks is None:
+            return (whole,)
+        return task_list(whole, tasks.ways, None, tasks.count, derive(cell.seed, "tasks"))
+
+    def form(self, size: str, drawn: AnyPictures | None = None) -> Spec:
+        """The form of a network that grows from nothing: the ancestor's, at the cell's size."""
+        drawn = self.data(self.recipe.data).train if drawn is None else drawn
+        wanted = {"image_size": drawn.side, "channels": drawn.channels, "classes": len(drawn.classes)}
+        if self.recipe.ancestor.path is None:
+            spec = model_spec(self.recipe.ancestor.model, **wanted)
+        else:
+            own = self.begin_ancestor(0).spec
+            spec = model_spec(self.recipe.ancestor.model, **wanted) if own is None else own.model_copy(update=wanted)
+        form: Spec = anatomy_of(spec).resize(spec, Size.parse(size))
+        return form
+
+    @staticmethod
+    def data(name: str) -> DataSet:
+        """A data set, read once a process."""
+        return _read_once(name)
+
+    @staticmethod
+    def fingerprint(name: str) -> str:
+        """What stands for a data set's training pictures in a part's facts."""
+        return f"{name} {_fingerprint_once(name)}"
+
+
+def _width(spec: Spec) -> int:
+    return int(spec.model_dump().get("width", 1))
+
+
+@lru_cache(maxsize=4)
+def _read_once(name: str) -> DataSet:
+    return data(name)
+
+
+@lru_cache(maxsize=16)
+def _fingerprint_once(name: str) -> str:
+    return _read_once(name).fingerprint()
+
+
+@lru_cache(maxsize=16)
+def _weights_hash(path: str) -> str:
+    folder = PACKAGED if path == "packaged" else Path(path)
+    if (folder / WEIGHTS).is_file():
+        tensors = read_tensors(folder / WEIGHTS)
+    else:
+        tensors = dict(load_network(path).model.state_dict())
+    hashes = [(name, tensor_hash(tensor)) for name, tensor in sorted(tensors.items())]
+    return hashlib.sha256(repr(hashes).encode()).hexdigest()
