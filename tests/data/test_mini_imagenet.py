@@ -72,6 +72,23 @@ def test_both_layouts_give_the_same_pictures(layout, request):
     assert sorted(seen) == sorted(name for wnid in CLASSES["open"] for name in names(wnid))
 
 
+@pytest.mark.parametrize("part", ["base", "novel"])
+@pytest.mark.parametrize("layout", ["folders", "lists"])
+def test_each_part_lies_under_its_published_name(part, layout, tmp_path):
+    files = [(wnid, name) for wnid in CLASSES[part] for name in names(wnid)[:3]]
+    places = [tmp_path / STEMS[part] / wnid / name if layout == "folders" else tmp_path / "images" / name
+              for wnid, name in files]  # fmt: skip
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    if layout == "lists":
+        rows = ["filename,label", *(f"{name},{wnid}" for wnid, name in files)]
+        (tmp_path / f"{STEMS[part]}.csv").write_text("\n".join(rows))
+    whole = data(f"mini-imagenet/{part}:{tmp_path}")
+    assert sorted(path for split in SPLITS for path in whole.split(split).paths) == sorted(places)
+    assert whole.test.classes == CLASSES[part]
+
+
 def test_both_layouts_split_alike(folders, lists):
     of_folders = data(f"mini-imagenet/open:{folders}")
     found = [{path.name for path in of_folders.split(split).paths} for split in SPLITS]
