@@ -269,6 +269,46 @@ FAULTS = [
         ("no fashion-mnist in kept", "torchvision"),
         KEPT,
     ),
+    Fault(
+        "cifar-fs-nowhere", f"{NEW} --data cifar-fs/base --out new", ("cifar-fs/base needs", "cifar-fs/base:/folder")
+    ),
+    Fault("cifar-fs-no-part", f"{NEW} --data cifar-fs:/data --out new", ("without a part", "cifar-fs/base:/folder")),
+    Fault("cifar-fs-part", f"{NEW} --data cifar-fs/bse:/data --out new", ("part of cifar-fs 'bse'", "mean base")),
+    Fault(
+        "cifar-fs-no-files",
+        f"{NEW} --data cifar-fs/novel:kept --out new",
+        ("no cifar100 in kept", "cifar-fs/novel:/folder"),
+        KEPT,
+    ),
+    Fault(
+        "mini-imagenet-nowhere",
+        f"{NEW} --data mini-imagenet/open --out new",
+        ("mini-imagenet/open needs", "mini-imagenet/open:/folder"),
+    ),
+    Fault(
+        "mini-imagenet-no-files",
+        f"{NEW} --data mini-imagenet/base:kept --out new",
+        ("no mini-imagenet/base in kept", "train.csv", "either"),
+        KEPT,
+    ),
+    Fault(
+        "mini-imagenet-no-images",
+        f"{NEW} --data mini-imagenet/base:mini --out new",
+        ("mini has no folder 'images'", "unpack"),
+        text("mini/train.csv", "filename,label\n"),
+    ),
+    Fault(
+        "mini-imagenet-header",
+        f"{NEW} --data mini-imagenet/base:mini --out new",
+        ("train.csv begins 'name,class'", "filename,label"),
+        both(text("mini/images/a.jpg", "x"), text("mini/train.csv", "name,class\na.jpg,n01532829\n")),
+    ),
+    Fault(
+        "mini-imagenet-class",
+        f"{NEW} --data mini-imagenet/novel:photos --out new",
+        ("photos/test has a class 'a'", "20 published", "take it away"),
+        pictures,
+    ),
     # Settings
     Fault("set-no-equals", f"{TRAIN} --model ancestor --out new --set epochs", ("epochs", "--set epochs=20")),
     Fault("set-no-key", f"{TRAIN} --model ancestor --out new --set =3", ("--set =3", "key=value")),

@@ -40,11 +40,16 @@ def check_classes(place: object, found: Iterable[str], published: Sequence[str])
         DataError: One is missing or unknown; the message names the first.
     """
     there = set(found)
-    facts = f"{len(published)} classes were published"
     if unknown := sorted(there - set(published)):
-        raise DataError(f"{place} has a class '{unknown[0]}'", f"it is none of the {facts}", "take it away")
+        raise DataError(
+            f"{place} has a class '{unknown[0]}'", f"it is none of the {len(published)} published", "take it away"
+        )
     if missing := [name for name in published if name not in there]:
-        raise DataError(f"{place} has no pictures of class '{missing[0]}'", facts, f"add the {len(missing)} missing")
+        raise DataError(
+            f"{place} has no pictures of class '{missing[0]}'",
+            f"{len(missing)} of the {len(published)} published classes are missing",
+            "add them",
+        )
 
 
 def share(labels: Tensor, classes: Sequence[str], keys: Iterable[bytes], split: Split) -> Tensor:

@@ -1,0 +1,149 @@
+"""K-way tasks: what is drawn, what stays apart, and what a list of them keeps to."""
+
+import numpy as np
+import pytest
+import torch
+
+from germline.data import DataSet, Pictures, data, draw_task, glyphs, task_list
+from germline.errors import DataError, SettingError
+
+SPLITS = ("train", "val", "test")
+
+
+@pytest.fixture(scope="module")
+def novel():
+    return data("glyphs/novel")
+
+
+@pytest.fixture
+def numbered():
+    """Six classes of 8, 4 and 4 pictures a split; each picture's pixel is its own number, each label its class's."""
+    images = torch.arange(96, dtype=torch.uint8).reshape(96, 1, 1, 1)
+    labels = torch.arange(96) % 6
+    parts = [(images[rows], labels[rows]) for rows in (slice(48), slice(48, 72), slice(72, 96))]
+    return data(parts[0], val=parts[1], test=parts[2], classes=list("uvwxyz"))
+
+
+def numbers(pictures):
+    return pictures.images.flatten().tolist()
+
+
+def test_a_task_holds_all_pictures_of_its_classes(numbered):
+    task = draw_task(numbered, 3, None, seed=0, index=0)
+    assert len(task.classes) == len(set(task.classes)) == 3
+    for split, count in (("train", 8), ("val", 4), ("test", 4)):
+        pictures = task.split(split)
+        assert pictures.classes == task.classes
+        assert len(pictures) == 3 * count
+        true = ["uvwxyz"[number % 6] for number in numbers(pictures)]
+        assert [task.classes[label] for label in pictures.labels.tolist()] == true
+        assert set(numbers(pictures)) <= set(numbers(numbered.split(split)))
+
+
+def test_shots_are_drawn_of_every_class_and_fewer_are_the_first_of_more(numbered):
+    few, more = (draw_task(numbered, 4, shots, seed=3, index=2) for shots in (2, 5))
+    assert few.classes == more.classes == draw_task(numbered, 4, None, seed=3, index=2).classes
+    assert torch.bincount(few.train.labels).tolist() == [2] * 4
+    assert set(numbers(few.train)) < set(numbers(more.train))
+    assert len(set(numbers(more.train))) == 20
+    assert numbers(few.val) == numbers(more.val)
+    assert torch.bincount(few.test.labels).tolist() == [4] * 4
+
+
+def test_the_classes_come_in_the_order_of_the_draw(numbered):
+    orders = {draw_task(numbered, 6, 1, seed=0, index=index).classes for index in range(20)}
+    assert len(orders) == 20
+    assert all(sorted(order) == list("uvwxyz") for order in orders)
+
+
+def test_a_list_is_fixed_by_its_seed(numbered):
+    short, long, other = (task_list(numbered, 3, 2, count, seed) for count, seed in ((4, 0), (9, 0), (9, 1)))
+    facts = [[(task.name, task.classes, numbers(task.train)) for task in tasks] for tasks in (short, long, other)]
+    assert facts[0] == facts[1][:4]
+    assert [fact[1:] for fact in facts[1]] != [fact[1:] for fact in facts[2]]
+    assert len({fact[0] for fact in facts[1] + facts[2]}) == 18
+    drawn = {name for task in long for name in task.classes}
+    assert drawn == set("uvwxyz")
+
+
+def test_names_and_what_is_told_of_the_source(novel):
+    task = task_list(novel, 5, 10, 4, seed=0)[3]
+    assert task.name == "glyphs/novel[5-way 10-shot task 3 of seed 0]"
+    assert draw_task(novel, 5, None, 7, 0).name == "glyphs/novel[5-way task 0 of seed 7]"
+    assert (task.augmentation, task.licence, task.source) == (novel.augmentation, novel.licence, novel.source)
+
+
+def fonts(pictures):
+    """The fonts that drew these pictures, by their places in the pack."""
+    pack = glyphs._pack()
+    drawn = {}
+    for image, font in zip(pack.pictures, _font_of_row(), strict=True):
+        drawn.setdefault(image.tobytes(), set()).add(int(font))
+    return [drawn[image.tobytes()] for image in pictures.images.numpy()]
+
+
+def _font_of_row():
+    with (glyphs.files("germline.data") / "packs" / "glyphs.npz").open("rb") as file:
+        return np.load(file)["font"]
+
+
+def test_a_task_on_glyphs_is_tested_on_fonts_that_it_was_not_trained_on(novel):
+    task = draw_task(novel, 5, 10, seed=0, index=0)
+    known = [fonts(task.split(split)) for split in SPLITS]
+    # a dot that several fonts draw alike says nothing of its font
+    train, val, test = ({next(iter(one)) for one in each if len(one) == 1} for each in known)
+    assert min(len(train), len(val), len(test)) >= 10
+    assert not train & val
+    assert not train & test
+    assert not val & test
+
+
+def test_other_splits_are_read_when_asked_for(numbered):
+    asked = []
+
+    def read(split):
+        asked.append(split)
+        return numbered.split(split)
+
+    task = draw_task(DataSet("lazy", read), 2, 1, seed=0, index=0)
+    assert asked == ["train"]
+    assert len(task.train) == 2
+    assert asked == ["train"]
+    assert len(task.test) == 8
+    assert asked == ["train", "test"]
+
+
+def test_what_a_task_cannot_be(numbered):
+    with pytest.raises(SettingError, match=r"ways=1.*ways=2"):
+        draw_task(numbered, 1, 1, 0, 0)
+    with pytest.raises(SettingError, match=r"shots=0.*shots=1"):
+        draw_task(numbered, 2, 0, 0, 0)
+    with pytest.raises(SettingError, match="0 tasks"):
+        task_list(numbered, 2, 1, 0, 0)
+    with pytest.raises(DataError, match=r"given in Python.*6 classes.*7-way.*at most 6 ways"):
+        draw_task(numbered, 7, 1, 0, 0)
+    with pytest.raises(DataError, match=r"class '[u-z]' of 'given in Python' has 8 training.*at most 8 shots"):
+        task_list(numbered, 2, 9, 1, 0)
+    with pytest.raises(DataError, match=r"has no labels"):
+        draw_task(data((numbered.train.images, None)), 2, 1, 0, 0)
+
+
+def test_a_class_without_pictures_is_named(numbered):
+    train, empty = numbered.train, numbered.val.subset(torch.arange(0))
+    few = Pictures(train.images[train.labels != 2], train.labels[train.labels != 2], train.classes)
+    source = DataSet("thin", {"train": few, "val": empty}.__getitem__)
+    with pytest.raises(DataError, match=r"class 'w' of 'thin' has 0 training pictures.*leave that class out"):
+        draw_task(source, 6, None, 0, 0)
+    with pytest.raises(DataError, match=r"'thin' has no val pictures"):
+        _ = draw_task(DataSet("thin", {"train": train, "val": empty}.__getitem__), 2, None, 0, 0).val
+
+
+def test_classes_can_be_chosen_and_reordered(numbered):
+    chosen = numbered.train.of_classes(("z", "u"))
+    assert chosen.classes == ("z", "u")
+    assert [number % 6 for number in numbers(chosen)] == [0, 5] * 8
+    assert chosen.labels.tolist() == [1, 0] * 8
+    with pytest.raises(DataError, match="no class 'a'"):
+        numbered.train.of_classes(("u", "a"))
+    with pytest.raises(DataError, match="without labels"):
+        Pictures(numbered.train.images, None, ()).of_classes(("u",))
