@@ -25,6 +25,7 @@ class Finetune(Method):
     name: ClassVar[str] = "finetune"
     paper: ClassVar[str] = "a control"
     own_size: ClassVar[bool] = True
+    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12")
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
@@ -80,5 +81,5 @@ class Finetune(Method):
                 raise SettingError(
                     f"finetune cannot grow {key}={wanted[key]}",
                     f"it keeps the ancestor whole, whose {key} is {own[key]}",
-                    f"leave {key} out of the size",
+                    "leave the size out",
                 )
