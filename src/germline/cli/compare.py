@@ -25,7 +25,8 @@ def compare(
         Path | None, typer.Option("--store", help="Where ancestors, genes and cells are kept; recipes may share it.")
     ] = None,
     final: Annotated[
-        bool, typer.Option("--final", help="Train and test on glyphs/final, for headline numbers; each reading is noted.")
+        bool,
+        typer.Option("--final", help="Train and test on glyphs/final, for headline numbers; readings are noted."),
     ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,

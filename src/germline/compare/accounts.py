@@ -19,9 +19,7 @@ def stored(gene: Learngene) -> dict[str, int]:
     """Bytes and elements of a gene, with its head and, as the papers count, without."""
     whole = sum(tensor.numel() for tensor in gene.tensors.values())
     head = anatomy_of(gene.spec).parts(gene.spec).head if gene.classes is not None else ()
-    of_head = sum(
-        tensor.numel() for name, tensor in gene.tensors.items() if name.removeprefix("frame.") in head
-    )
+    of_head = sum(tensor.numel() for name, tensor in gene.tensors.items() if name.removeprefix("frame.") in head)
     return {"bytes": gene.bytes(), "elements": whole, "headless_elements": whole - of_head}
 
 

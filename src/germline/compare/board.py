@@ -72,7 +72,11 @@ class Board:
         # The first sight of a task begins its clock, so that short ones are not told at all.
         if now - self._told.setdefault(line.task, now) >= LINE_SECONDS:
             self._told[line.task] = now
-            print(f"  {line.task}: {line.phase}, step {line.step}/{line.whole}, {line.left:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"  {line.task}: {line.phase}, step {line.step}/{line.whole}, {line.left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def end(self, task: str, error: str | None) -> None:
         """Show that a task has ended."""

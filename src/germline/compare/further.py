@@ -94,7 +94,11 @@ def family_budgets(shop: Workshop) -> list[dict[str, Any]]:
     """For each number of descendants, with and without the ancestor's cost, the steps that scratch gets."""
     family = shop.recipe.family
     return [
-        {"count": count, "with_ancestor": with_ancestor, "steps": family_steps(shop, count, with_ancestor=with_ancestor)}
+        {
+            "count": count,
+            "with_ancestor": with_ancestor,
+            "steps": family_steps(shop, count, with_ancestor=with_ancestor),
+        }
         for count in (family.counts if family is not None else ())
         for with_ancestor in (True, False)
     ]

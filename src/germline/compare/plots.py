@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from germline.anatomy import Size
-from germline.compare.summary import Summary
+from germline.compare.protocols import grid_means
+from germline.compare.statistics import Estimate
+from germline.compare.summary import Condition, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,84 +23,144 @@ HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo", "--", "**", "||")
 COLUMNS = 4
 
 
+def _style(index: int) -> dict[str, Any]:
+    at = index % len(COLOURS)
+    return {"color": COLOURS[at], "linestyle": DASHES[at], "marker": MARKERS[at]}
+
+
 def curves(summary: Summary) -> str:
-    """Accuracy on validation over steps, one panel a condition, bands are 95 % intervals over seeds."""
+    """Accuracy on validation over steps, one panel a condition, bands are 95 % intervals over seeds.
+
+    Steps are drawn to a scale that is even at first and logarithmic from ten steps on.
+    """
     conditions = summary.conditions
     rows, columns = -(-len(conditions) // COLUMNS), min(COLUMNS, len(conditions))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for panel, (size, images) in zip(axes.flat, conditions, strict=False):
+        for panel, at in zip(axes.flat, conditions, strict=False):
             for index, arm in enumerate(summary.arms):
-                _curve(panel, summary, arm, size, images, index)
-            panel.set_title(f"{_spoken(size)}, {images} images a class", fontsize=9)
+                _curve(panel, arm, summary.curve(arm, at), index)
+            panel.set_title(f"{_spoken(at.size)}, {at.images} images a class", fontsize=9)
             panel.set_xlabel("steps")
+            panel.set_xscale("symlog", linthresh=10)
+            panel.set_xlim(left=0)
             panel.grid(alpha=0.3)
         for panel in axes.flat[len(conditions) :]:
             panel.set_axis_off()
         for row in axes:
             row[0].set_ylabel("validation accuracy, %")
-        axes.flat[0].legend(fontsize=8)
+        _legend(figure, axes.flat[0], columns)
 
-    return _svg(draw, width=2.9 * columns + 0.4, height=2.6 * rows)
+    return _svg(draw, width=max(5.5, 2.9 * columns + 0.4), height=2.6 * rows + 0.5)
 
 
-def _curve(panel: Axes, summary: Summary, arm: str, size: str, images: int, index: int) -> None:
-    points = summary.curve(arm, size, images)
+def _curve(panel: Axes, arm: str, points: Sequence[tuple[int, Estimate]], index: int) -> None:
+    if not points:
+        return
     steps = [step for step, _ in points]
-    style: dict[str, Any] = {"color": COLOURS[index % 8], "linestyle": DASHES[index % 8]}
-    panel.plot(steps, [100 * point.mean for _, point in points], label=arm, marker=MARKERS[index % 8], ms=3, **style)
+    panel.plot(steps, [100 * point.mean for _, point in points], label=arm, ms=3, **_style(index))
     if points[0][1].count > 1:
         low, high = ([100 * getattr(point, end) for _, point in points] for end in ("low", "high"))
-        panel.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        panel.fill_between(steps, low, high, color=_style(index)["color"], alpha=0.15, linewidth=0)
+
+
+def _legend(figure: Figure, panel: Axes, columns: int) -> None:
+    handles, labels = panel.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4 * columns), fontsize=8)
 
 
 def sizes(summary: Summary) -> str:
     """Last accuracy on test over parameters, one panel a number of images; bars are 95 % intervals over seeds."""
-    numbers = summary.recipe["images_per_class"]
+    recipe = summary.recipe
+    counts = summary.results["costs"]["parameters"]
+    panels = {
+        f"{images} images a class": [Condition(s, images) for s in recipe["sizes"]] for images in _images(summary)
+    }
 
+    def place(at: Condition) -> tuple[float, str]:
+        return counts[at.size]["full"] / 1e3, _spoken(at.size)
+
+    return _accuracies(summary, panels, place, "parameters, thousands")
+
+
+def samples(summary: Summary) -> str:
+    """Last accuracy on test over pictures a class, one panel a size; bars are 95 % intervals over seeds."""
+    panels = {_spoken(size): [Condition(size, i) for i in _images(summary)] for size in summary.recipe["sizes"]}
+    return _accuracies(summary, panels, lambda at: (at.images, ""), "images a class")
+
+
+def _images(summary: Summary) -> list[int]:
+    return sorted(summary.recipe["images_per_class"])
+
+
+def _accuracies(
+    summary: Summary, panels: dict[str, list[Condition]], place: Callable[[Condition], tuple[float, str]], axis: str
+) -> str:
     def draw(figure: Figure) -> None:
-        axes = figure.subplots(1, len(numbers), squeeze=False, sharey=True)[0]
-        for panel, images in zip(axes, numbers, strict=True):
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for panel, (title, conditions) in zip(axes, panels.items(), strict=True):
             for index, arm in enumerate(summary.arms):
-                _sizes_of(panel, summary, arm, images, index)
-            panel.set_title(f"{images} images a class", fontsize=9)
-            panel.set_xlabel("parameters, thousands")
+                _points(panel, summary, arm, conditions, place, index)
+            panel.set_title(title, fontsize=9)
+            panel.set_xlabel(axis)
+            panel.margins(x=0.15)
             panel.grid(alpha=0.3)
         axes[0].set_ylabel("test accuracy, %")
-        axes[0].legend(fontsize=8)
+        _legend(figure, axes[0], len(panels))
 
-    return _svg(draw, width=max(4.5, 3.2 * len(numbers)), height=3.2)
+    return _svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.6)
 
 
-def _sizes_of(panel: Axes, summary: Summary, arm: str, images: int, index: int) -> None:
-    names = summary.recipe["sizes"]
-    counts = [summary.parameters(arm, size) / 1e3 for size in names]
-    points = [summary.accuracy(arm, size, images) for size in names]
-    halves = [100 * point.half if point.count > 1 else 0 for point in points]
-    panel.errorbar(
-        counts,
-        [100 * point.mean for point in points],
-        halves,
-        label=arm,
-        color=COLOURS[index % 8],
-        linestyle=DASHES[index % 8],
-        marker=MARKERS[index % 8],
-        ms=4,
-        capsize=3,
-    )
+def _points(
+    panel: Axes,
+    summary: Summary,
+    arm: str,
+    conditions: Sequence[Condition],
+    place: Callable[[Condition], tuple[float, str]],
+    index: int,
+) -> None:
+    found = [(place(at), point) for at in conditions if (point := summary.accuracy(arm, at)) is not None]
+    if not found:
+        return
+    where, heights = [at for (at, _), _ in found], [100 * point.mean for _, point in found]
+    halves = [100 * point.half if point.count > 1 else 0 for _, point in found]
+    panel.errorbar(where, heights, halves, label=arm, ms=4, capsize=3, **_style(index))
     if index == 0:
-        for count, point, size in zip(counts, points, names, strict=True):
-            panel.annotate(_spoken(size), (count, 100 * point.mean), (5, 4), textcoords="offset points", fontsize=7)
-        panel.margins(x=0.15)
+        for ((at, name), _), height in zip(found, heights, strict=True):
+            panel.annotate(name, (at, height), (5, 4), textcoords="offset points", fontsize=7)
+
+
+def sensitivity(summary: Summary) -> str:
+    """Mean last accuracy on test over the rate, a panel a decay and condition."""
+    grid = summary.recipe["grid"]
+    panels = [(at, decay) for at in summary.conditions for decay in grid["weight_decay"]]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for panel, (at, decay) in zip(axes, panels, strict=True):
+            for index, arm in enumerate(summary.arms):
+                line = [(lr, value) for (lr, own), value in grid_means(summary, arm, at).items() if own == decay]
+                rates, values = [lr for lr, _ in line], [100 * value for _, value in line]
+                panel.plot(rates, values, label=arm, ms=4, **_style(index))
+            panel.set_xscale("log")
+            panel.set_title(f"{at}, decay {decay:g}", fontsize=9)
+            panel.set_xlabel("learning rate")
+            panel.grid(alpha=0.3)
+        axes[0].set_ylabel("test accuracy, %")
+        _legend(figure, axes[0], len(panels))
+
+    return _svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.4)
 
 
 def origins(summary: Summary) -> str:
     """Where the elements of each arm's descendants came from, as shares."""
     bars = [
-        (f"{arm}, {_spoken(size)}", summary.origins(arm, size))
+        (f"{arm}, {_spoken(size)}", shares)
         for arm in summary.arms
         for size in summary.recipe["sizes"]
+        if (shares := summary.origins(arm, size))
     ]
     kinds = list(dict.fromkeys(kind for _, shares in bars for kind in shares))
 
@@ -112,9 +174,9 @@ def origins(summary: Summary) -> str:
             left = [start + width for start, width in zip(left, widths, strict=True)]
         panel.set_xlim(0, 100)
         panel.set_xlabel("share of the descendant's elements, %")
-        panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=len(kinds), fontsize=8, frameon=False)
+        _legend(figure, panel, 2)
 
-    return _svg(draw, width=7, height=1.0 + 0.28 * len(bars))
+    return _svg(draw, width=7, height=1.2 + 0.28 * len(bars))
 
 
 def _spoken(size: str) -> str:

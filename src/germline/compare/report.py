@@ -67,7 +67,9 @@ def sections(summary: Summary) -> list[Section]:
 
 def _claims(summary: Summary) -> Section:
     protocol, recipe = PROTOCOLS[summary.recipe["protocol"]], summary.recipe
-    shared = "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each with its own ancestor and gene"
+    shared = (
+        "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each with its own ancestor and gene"
+    )
     note = (
         f"Paired differences over {len(recipe['seeds'])} seeds ({shared}), with 95 % t intervals; p by the paired t test "
         "with Holm's correction over this table. Where no difference is shown, the one is named that so many seeds with "
@@ -114,7 +116,9 @@ def _levels(summary: Summary) -> list[Section]:
 
 
 def _accounts(summary: Summary) -> list[Section]:
-    each = "The same number of samples for every arm; the largest condition. A teacher's forward passes are in the TFLOP."
+    each = (
+        "The same number of samples for every arm; the largest condition. A teacher's forward passes are in the TFLOP."
+    )
     family = (
         f"What {summary.subject} costs as a family of descendants, and what scratch reaches when each of as many networks "
         "is given its even share of that. Tuning is left out on both sides; it is in the table further down."
@@ -195,7 +199,14 @@ def _markdown(summary: Summary) -> str:
         if isinstance(section.body, str):
             continue
         head, *body = section.body
-        lines += [f"## {section.heading}", "", section.note, "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        lines += [
+            f"## {section.heading}",
+            "",
+            section.note,
+            "",
+            "| " + " | ".join(head) + " |",
+            "|" + "---|" * len(head),
+        ]
         lines += ["| " + " | ".join(row) + " |" for row in body] + [""]
     return "\n".join([*lines, *(f"- {fact}" for fact in _facts(summary)), ""])
 
@@ -205,7 +216,9 @@ def _csv(summary: Summary) -> str:
     kept = ("lr", "weight_decay", "steps", "samples", "flops", "seconds", "parameters", "headless_parameters")
     text = io.StringIO()
     table = csv.writer(text)
-    table.writerow(["arm", "size", "images_per_class", "seed", *kept, "val_accuracy", "test_accuracy", "probe_accuracy"])
+    table.writerow(
+        ["arm", "size", "images_per_class", "seed", *kept, "val_accuracy", "test_accuracy", "probe_accuracy"]
+    )
     for cell in summary.results["cells"]:
         asked = [cell["asked"][key] for key in ("arm", "size", "images", "seed")]
         scores = [cell["curve"][-1]["accuracy"], cell["test_accuracy"], cell["probe_accuracy"]]

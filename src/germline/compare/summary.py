@@ -137,7 +137,9 @@ class Summary:
 
         None where scratch was not trained any longer.
         """
-        rungs = [rung for rung in self.results.get("levels", ()) if (rung["size"], rung["images"]) == (at.size, at.images)]
+        rungs = [
+            rung for rung in self.results.get("levels", ()) if (rung["size"], rung["images"]) == (at.size, at.images)
+        ]
         if not rungs or rungs[-1]["val"] is None:
             return None
         first = [cell["curve"][-1]["accuracy"] for cell in self.cells(CONTROL, at).values()]

@@ -121,7 +121,9 @@ def cost_table(summary: Summary) -> Rows:
             continue
         most = max(cells, key=lambda cell: int(cell["flops"]))
         rates, decays = ({cell[key] for cell in cells} for key in ("lr", "weight_decay"))
-        rows.append([arm, f"{most['samples']:,}", _tera(most["flops"]), f"{most['steps']:,}", _all(rates), _all(decays)])
+        rows.append(
+            [arm, f"{most['samples']:,}", _tera(most["flops"]), f"{most['steps']:,}", _all(rates), _all(decays)]
+        )
     return rows
 
 
