@@ -57,6 +57,8 @@ METHODS: Registry[type[Method]] = Registry(
         "tleg": "germline.methods.tleg:TLEG",
         "finetune": "germline.methods.finetune:Finetune",
         "scratch": "germline.methods.scratch:Scratch",
+        "weight-selection": "germline.methods.weight_selection:WeightSelection",
+        "layers": "germline.methods.layers:Layers",
     },
     group="germline.methods",
 )
