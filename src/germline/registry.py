@@ -59,6 +59,8 @@ METHODS: Registry[type[Method]] = Registry(
         "scratch": "germline.methods.scratch:Scratch",
         "weight-selection": "germline.methods.weight_selection:WeightSelection",
         "layers": "germline.methods.layers:Layers",
+        "random-gene": "germline.methods.random_gene:RandomGene",
+        "distil": "germline.methods.distil:Distil",
     },
     group="germline.methods",
 )

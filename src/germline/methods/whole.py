@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -101,7 +102,7 @@ def choose_blocks(how: Choice, own: Spec, wanted: Spec) -> tuple[int, ...]:
 
 def stages(spec: Spec) -> tuple[int, ...]:
     """Blocks of each stage; a ViT has one stage."""
-    return (len(anatomy_of(spec).parts(spec).blocks),)
+    return (len(_parts(spec).blocks),)
 
 
 def take_evenly(tensor: Tensor, shape: Sequence[int]) -> Tensor:
@@ -148,7 +149,7 @@ def plan(own: Spec, wanted: Spec, chosen: Sequence[int]) -> Plan:
     """
     pictures = own.model_dump(include=set(PICTURES))
     spec = wanted.model_copy(update=pictures)
-    elder, parts = anatomy_of(own).parts(own), anatomy_of(spec).parts(spec)
+    elder, parts = _parts(own), _parts(spec)
     sources = {name: name for name in (*parts.stem, *parts.norm, *parts.head)}
     for place, (index, block) in enumerate(zip(chosen, parts.blocks, strict=True)):
         if block.keys() != elder.blocks[index].keys():
@@ -233,9 +234,15 @@ def _no_fit(what: str, why: str) -> SettingError:
     return SettingError(f"this gene cannot grow {what}", why, "ask for a size that is nowhere above the ancestor's")
 
 
-def _shapes(spec: Spec) -> dict[str, torch.Size]:
+@lru_cache(maxsize=64)  # a comparison asks for the same few forms again and again
+def _shapes(spec: Spec) -> Mapping[str, torch.Size]:
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in anatomy_of(spec).build(spec).state_dict().items()}
+
+
+@lru_cache(maxsize=64)
+def _parts(spec: Spec) -> Parts:
+    return anatomy_of(spec).parts(spec)
 
 
 def _say_sliced(ledger: Ledger, sliced: frozenset[str]) -> None:
