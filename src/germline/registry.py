@@ -57,6 +57,10 @@ METHODS: Registry[type[Method]] = Registry(
         "tleg": "germline.methods.tleg:TLEG",
         "finetune": "germline.methods.finetune:Finetune",
         "scratch": "germline.methods.scratch:Scratch",
+        "weight-selection": "germline.methods.weight_selection:WeightSelection",
+        "layers": "germline.methods.layers:Layers",
+        "random-gene": "germline.methods.random_gene:RandomGene",
+        "distil": "germline.methods.distil:Distil",
     },
     group="germline.methods",
 )

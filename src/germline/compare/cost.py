@@ -40,7 +40,7 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 
 def forward_flops(network: Network) -> int:
-    """Operations of one picture's forward pass; counted on a picture of no content where no anatomy knows the network."""
+    """Operations of one picture's forward pass; counted on an empty picture where no anatomy knows the network."""
     if network.spec is not None:
         return spec_flops(network.spec)
     seen = network.preprocess

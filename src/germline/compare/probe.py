@@ -34,7 +34,7 @@ def linear_probe(network: Network, train: AnyPictures, val: AnyPictures) -> floa
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    solver.step(loss)  # type: ignore[arg-type]
+    solver.step(loss)  # type: ignore[no-untyped-call]
     looked, right = features(network, val)
     with torch.no_grad():
         guess = probe((looked - mean) / spread).argmax(dim=1)

@@ -71,9 +71,9 @@ def _claims(summary: Summary) -> Section:
         "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each with its own ancestor and gene"
     )
     note = (
-        f"Paired differences over {len(recipe['seeds'])} seeds ({shared}), with 95 % t intervals; p by the paired t test "
-        "with Holm's correction over this table. Where no difference is shown, the one is named that so many seeds with "
-        "such a spread would have shown four times out of five. A control may well be the better one."
+        f"Paired differences over {len(recipe['seeds'])} seeds ({shared}), with 95 % t intervals; p by the paired t "
+        "test with Holm's correction over this table. Where no difference is shown, the one is named that so many seeds "
+        "with such a spread would have shown four times out of five. A control may well be the better one."
     )
     return Section(protocol.asks, note, tables.claims_table(summary))
 
@@ -91,8 +91,8 @@ def _answers(summary: Summary) -> list[Section]:
         found = [Section("The first steps", note, tables.instincts_table(summary))]
         return [*found, Section("The first steps, drawn", "Bands are 95 % intervals.", plots.curves(summary))]
     note = (
-        f"{last} and not adjusted. Steps are those after which an arm first holds scratch's last validation accuracy: the "
-        "median seed, as a share of scratch's."
+        f"{last} and not adjusted. Steps are those after which an arm first holds scratch's last validation accuracy: "
+        "the median seed, as a share of scratch's."
     )
     found = [Section("Accuracy", note, tables.main_table(summary))]
     if protocol == "samples":
@@ -109,8 +109,8 @@ def _levels(summary: Summary) -> list[Section]:
     if wanted is None:
         return []
     note = (
-        "Scratch is trained for twice, four times, ... its steps, each a training of its own, until a doubling adds at most "
-        f"{100 * wanted['tolerance']:g} points on validation (mean over seeds), and at most {wanted['most']} times."
+        "Scratch is trained for twice, four times, ... its steps, each a training of its own, until a doubling adds at "
+        f"most {100 * wanted['tolerance']:g} points on validation (mean over seeds), and at most {wanted['most']} times."
     )
     return [Section("Has scratch levelled off?", note, tables.levels_table(summary))]
 
@@ -120,8 +120,8 @@ def _accounts(summary: Summary) -> list[Section]:
         "The same number of samples for every arm; the largest condition. A teacher's forward passes are in the TFLOP."
     )
     family = (
-        f"What {summary.subject} costs as a family of descendants, and what scratch reaches when each of as many networks "
-        "is given its even share of that. Tuning is left out on both sides; it is in the table further down."
+        f"What {summary.subject} costs as a family of descendants, and what scratch reaches when each of as many "
+        "networks is given its even share of that. Tuning is left out on both sides; it is in the table further down."
     )
     stored = "Elements that have to be kept; without heads, as the papers count, and with."
     return [
@@ -144,8 +144,8 @@ def _tuning_note(summary: Summary) -> str:
     scaling = "the same" if tune["scaling"] == "none" else "divided by how much wider they are"
     return (
         f"Last accuracy on validation at {tune['size'] or 'own size'}, {tune['images_per_class']} images a class, seed "
-        f"{tune['seed']}, which takes no part in the comparison. The one marked * is used throughout; at other sizes the "
-        f"rate is {scaling}. It cost {sum(t['samples'] for t in tried):,} samples, "
+        f"{tune['seed']}, which takes no part in the comparison. The one marked * is used throughout; at other sizes "
+        f"the rate is {scaling}. It cost {sum(t['samples'] for t in tried):,} samples, "
         f"{sum(t['flops'] for t in tried) / 1e12:,.1f} TFLOP."
     )
 

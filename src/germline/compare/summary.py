@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +133,16 @@ class Summary:
             shares.append(reached[0] / last["step"] if reached and last["step"] else None)
         return shares
 
+    def rungs(self, at: Condition) -> list[Kept]:
+        """Scratch with more and more steps at a condition, as it was looked at on validation."""
+        return [rung for rung in self.results["levels"] if (rung["size"], rung["images"]) == (at.size, at.images)]
+
     def levelled(self, at: Condition) -> tuple[int, bool] | None:
         """Steps of the longest scratch at a condition, and whether the last doubling added no more than the tolerance.
 
         None where scratch was not trained any longer.
         """
-        rungs = [
-            rung for rung in self.results.get("levels", ()) if (rung["size"], rung["images"]) == (at.size, at.images)
-        ]
+        rungs = self.rungs(at)
         if not rungs or rungs[-1]["val"] is None:
             return None
         first = [cell["curve"][-1]["accuracy"] for cell in self.cells(CONTROL, at).values()]
@@ -180,7 +183,7 @@ def mean_accuracy(cell: Kept) -> float:
     curve: Sequence[Kept] = cell["curve"]
     area = sum(
         (after["step"] - before["step"]) * (after["accuracy"] + before["accuracy"]) / 2
-        for before, after in zip(curve, curve[1:], strict=False)
+        for before, after in pairwise(curve)
     )
     whole = curve[-1]["step"] - curve[0]["step"]
     return float(area / whole) if whole else float(curve[-1]["accuracy"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from germline.compare.accounts import stored_ratio
 from germline.compare.claims import HEADER, judge
-from germline.compare.protocols import INSTINCT_STEPS, PROTOCOLS, budget_text, grid_means, probed, spread, worst
+from germline.compare.protocols import INSTINCT_STEPS, PROTOCOLS, grid_means, probed, spread, worst
 from germline.compare.statistics import Estimate, estimate
 from germline.compare.summary import Condition, Summary, accuracy_at, tested
 from germline.recipe import CONTROL
@@ -100,7 +100,7 @@ def levels_table(summary: Summary) -> Rows:
     """Scratch with more and more steps."""
     rows = [["condition", "steps", "validation accuracy, %", "test accuracy, %"]]
     for at in summary.conditions:
-        rungs = [r for r in summary.results["levels"] if (r["size"], r["images"]) == (at.size, at.images)]
+        rungs = summary.rungs(at)
         first = list(summary.cells(CONTROL, at).values())
         if not rungs or not first:
             continue
@@ -204,8 +204,3 @@ def tuning_table(summary: Summary) -> Rows:
 def failed_table(summary: Summary) -> Rows:
     """What failed, and why."""
     return [["what", "why"], *([name, reason] for name, reason in summary.results["failed"].items())]
-
-
-def budgets(summary: Summary) -> str:
-    """Names of the whole-family budgets that scratch was given, for people."""
-    return "; ".join(budget_text(budget) for budget in summary.results["family"])
