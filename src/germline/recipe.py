@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from germline.anatomy import Size
-from germline.config import overridden, parse_yaml, validated
+from germline.config import merged, overridden, parse_yaml, validated
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.registry import METHODS
 from germline.training import TrainSettings
@@ -261,6 +261,15 @@ def packaged_recipes() -> dict[str, Path]:
     return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
 
 
+def _extended(name: str, above: tuple[str, ...]) -> dict[str, Any]:
+    """A recipe's mapping, put over that of the recipe which it extends."""
+    if name in above:
+        raise SettingError(f"recipe '{name}' extends itself", " -> ".join((*above, name)), "take out one `extends`")
+    raw = parse_yaml(recipe_text(name), name)
+    base = raw.pop("extends", None)
+    return raw if base is None else merged(_extended(str(base), (*above, name)), raw)
+
+
 def recipe_text(name: str) -> str:
     """The text of a recipe, by path or packaged name.
 
@@ -280,11 +289,11 @@ def recipe_text(name: str) -> str:
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read, override and check a recipe.
+    """Read, override and check a recipe; one that `extends` another changes what it says and keeps the rest.
 
     Raises:
         UnknownNameError: There is no such recipe, method or arm.
         SettingError: A key is unknown or a value is not allowed.
     """
-    raw = parse_yaml(recipe_text(name), name)
+    raw = _extended(name, ())
     return validated(Recipe, overridden(raw, overrides), name)

@@ -60,7 +60,6 @@ def cell_place(shop: Workshop, cell: Cell) -> Path:
         "seed": cell.seed,
         "draw": recipe.arms[cell.arm].draw,
         "train": shop.settings(cell).model_dump(mode="json"),
-        "probe": _is_probed(shop, cell),
         "tuning": cell.tuning,
     }
     if not isinstance(method, Scratch):
@@ -69,17 +68,14 @@ def cell_place(shop: Workshop, cell: Cell) -> Path:
     return shop.place("cell", facts).with_suffix(".json")
 
 
-def _is_probed(shop: Workshop, cell: Cell) -> bool:
-    return shop.recipe.protocol == "instincts" and not cell.tuning
-
-
 def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, task: int) -> _Trained:
-    drawn = source.train.per_class(cell.images, generator(cell.seed, "draw", task, cell.images))
+    seed = cell.seed if shop.recipe.tasks is None else derive(cell.seed, "task", task)
+    drawn = source.train.per_class(cell.images, generator(seed, "draw", cell.images))
     child, settings = _descendant(shop, cell, gene, drawn), shop.settings(cell)
     network, method = child.network, shop.method(cell.arm)
-    probed = linear_probe(network, drawn, source.val) if _is_probed(shop, cell) else None
+    probed = None if cell.tuning else linear_probe(network, drawn, source.val)
     objective = method.objective(gene, child) if gene is not None else None
-    result = Run(None, seed=derive(cell.seed, "task", task), quiet=shop.quiet).fit(
+    result = Run(None, seed=seed, quiet=shop.quiet).fit(
         "descendant",
         network,
         objective or CrossEntropy(settings.label_smoothing),

@@ -72,8 +72,8 @@ def _claims(summary: Summary) -> Section:
     )
     note = (
         f"Paired differences over {len(recipe['seeds'])} seeds ({shared}), with 95 % t intervals; p by the paired t "
-        "test with Holm's correction over this table. Where no difference is shown, the one is named that so many seeds "
-        "with such a spread would have shown four times out of five. A control may well be the better one."
+        "test with Holm's correction over this table. Where no difference is shown, the one is named that so many "
+        "seeds with such a spread would have shown four times out of five. A control may well be the better one."
     )
     return Section(protocol.asks, note, tables.claims_table(summary))
 
@@ -110,7 +110,7 @@ def _levels(summary: Summary) -> list[Section]:
         return []
     note = (
         "Scratch is trained for twice, four times, ... its steps, each a training of its own, until a doubling adds at "
-        f"most {100 * wanted['tolerance']:g} points on validation (mean over seeds), and at most {wanted['most']} times."
+        f"most {100 * wanted['tolerance']:g} points on validation (mean over seeds), up to {wanted['most']} times."
     )
     return [Section("Has scratch levelled off?", note, tables.levels_table(summary))]
 

@@ -29,6 +29,7 @@ from germline.training import Run, TrainSettings
 
 PACKAGED = Path(__file__).parent.parent / "data" / "packs" / "ancestor"
 FINAL = "glyphs/final"
+TUNED = ("lr", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Workshop:
     def settings(self, cell: Cell) -> TrainSettings:
         """How a cell's descendant is trained: as tried, or as tuned, or as the recipe says."""
         recipe, tune = self.recipe, self.recipe.tune
-        more: dict[str, Any] = dict(self.tuned.get(recipe.arms[cell.arm].tuned_as or cell.arm, {}))
+        chosen = {} if cell.tuning else self.tuned.get(recipe.arms[cell.arm].tuned_as or cell.arm, {})
+        more: dict[str, Any] = {key: chosen[key] for key in TUNED if key in chosen}
         if more and tune is not None and tune.scaling == "width":
             more["lr"] *= _width(self.form(tune.size)) / _width(self.form(cell.size))
         if cell.lr is not None:
