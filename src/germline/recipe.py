@@ -194,18 +194,10 @@ class Recipe(_Strict):
                 "add grid: {lr: [...], weight_decay: [...]}, or take it out",
             )
         for key in ("levelling", "family"):
-            if getattr(self, key) and CONTROL not in self.arms:
-                raise SettingError(
-                    f"{key} without an arm '{CONTROL}'", "it is about that arm", "add it, or take it out"
-                )
-        if self.family is not None and (
-            self.family.size not in self.sizes or self.family.images_per_class not in self.images_per_class
-        ):
-            raise SettingError(
-                f"family.size={self.family.size}, family.images_per_class={self.family.images_per_class}",
-                "it is compared with a descendant of that size and number of pictures, and the recipe has none",
-                "take one of the recipe's own",
-            )
+            if getattr(self, key):
+                self._check_further(key)
+        if self.family is not None:
+            self._check_family(self.family)
         if self.final and not self.data.startswith("glyphs/"):
             raise SettingError(f"final with data={self.data}", "only glyphs keep a part back", "leave out --final")
 
@@ -224,6 +216,29 @@ class Recipe(_Strict):
         if other is not None and self.arms[other].tuned_as is not None:
             raise SettingError(f"arms.{name}.tuned_as={other}", "that arm is not tuned itself", "name one that is")
 
+    def _check_further(self, key: str) -> None:
+        if CONTROL not in self.arms:
+            raise SettingError(f"{key} without an arm '{CONTROL}'", "it is about that arm", "add it, or take it out")
+        if self.grid is not None:
+            raise SettingError(
+                f"{key} with a grid", "it trains scratch on at one rate and decay", f"take out the grid, or {key}"
+            )
+
+    def _check_family(self, family: Family) -> None:
+        if family.size not in self.sizes or family.images_per_class not in self.images_per_class:
+            raise SettingError(
+                f"family.size={family.size}, family.images_per_class={family.images_per_class}",
+                "it is compared with a descendant of that size and number of pictures, and the recipe has none",
+                "take one of the recipe's own",
+            )
+        first = next(iter(self.arms))
+        if self.arms[first].method == CONTROL:
+            raise SettingError(
+                f"family with '{first}' as the first arm",
+                "scratch is given what the first arm's gene and descendants cost, and this one has no gene",
+                "put an arm with a gene first, or take out family",
+            )
+
     def _check_alike(self) -> None:
         """Two cells of one identity would be one piece of work that counts as two."""
         sizes: dict[frozenset[tuple[str, int]], str] = {}
@@ -233,13 +248,20 @@ class Recipe(_Strict):
                 raise SettingError(f"sizes '{twin}' and '{size}'", "they are one and the same", "leave one out")
         arms: dict[str, str] = {}
         for name, arm in self.arms.items():
-            twin = arms.setdefault(repr(arm.model_copy(update={"tuned_as": None})), name)
+            tuned = self._start(arm.tuned_as or name) if self.tune is not None else ""
+            twin = arms.setdefault(f"{self._start(name)} {tuned}", name)
             if twin != name:
                 raise SettingError(
                     f"arms '{twin}' and '{name}'",
                     "they differ in nothing, so each of their cells would be the same twice",
                     "leave one out, or give one another draw, such as draw: 1",
                 )
+
+    def _start(self, name: str) -> str:
+        """All that tells the cells of one arm from those of another, their tuning left out."""
+        arm, settings = self.arms[name], self.train_settings(name)
+        method = validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
+        return repr((arm.method, method, settings, arm.draw))
 
     def _check_tuning(self, tune: Tuning) -> None:
         Size.parse(tune.size)

@@ -7,7 +7,7 @@ from pathlib import Path
 from germline.anatomy import Size, Spec
 from germline.compare.protocols import PROTOCOLS
 from germline.compare.workshop import Workshop
-from germline.data import AnyPictures
+from germline.data import AnyPictures, draw_task
 from germline.errors import DataError, SettingError
 from germline.learngene import Learngene
 from germline.methods.scratch import Scratch
@@ -29,6 +29,8 @@ def check(recipe: Recipe) -> None:
     for pictures in (source.train, source.val, source.test):
         _check_labels(pictures, recipe.data)
     _check_counts(recipe, source.train)
+    if recipe.tasks is not None:
+        draw_task(source, recipe.tasks.ways, None, recipe.seeds[0], 0)
     if recipe.ancestor.path is None:
         _check_labels(shop.data(recipe.ancestor.data).train, recipe.ancestor.data)
     sizes = list(dict.fromkeys((*recipe.sizes, *([recipe.tune.size] if recipe.tune else []))))
@@ -64,6 +66,18 @@ def _check_counts(recipe: Recipe, train: AnyPictures) -> None:
         )
 
 
+def _check_same(arm: str, size: str, grown: Spec, form: Spec) -> None:
+    """An arm whose descendants are other networks than scratch's would be compared with what it is not."""
+    ours, theirs = ({k: v for k, v in spec.model_dump().items() if k != "drop_path"} for spec in (grown, form))
+    for key, value in ours.items():
+        if theirs.get(key) != value:
+            raise SettingError(
+                f"arm '{arm}' at {size or 'own size'} grows {key}={value}, scratch {key}={theirs.get(key)}",
+                "arms are compared on one and the same network, that of the ancestor at the size asked for",
+                f"say {key} in the sizes, or leave it out of the arm's settings",
+            )
+
+
 def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -> None:
     """Grow every size in thought, from a gene that has its form and no tensors."""
     method, base = shop.method(arm), shop.data(shop.recipe.ancestor.data)
@@ -82,5 +96,6 @@ def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -
                 "leave out ancestor.path, so that one of each size is trained, or leave out the arm",
             )
         gene = Learngene(method.name, method.dump(), anatomy_of(form).name, form, {}, ancestor.preprocess)
-        channels, side = train.channels, train.side
-        gene.target(Size() if own is not None else Size.parse(size), train.classes, channels, side)
+        wanted = Size() if own is not None else Size.parse(size)
+        grown = gene.target(wanted, train.classes, train.channels, train.side).spec
+        _check_same(arm, size, grown, shop.form(size))

@@ -8,9 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from germline.compare.cells import Cell, longer_cells
-from germline.compare.cost import Cost, spec_flops
+from germline.compare.cost import Cost
 from germline.compare.growing import make_cell
-from germline.compare.price import ancestor_cost, gene_cost
+from germline.compare.price import ancestor_cost, cell_cost, gene_cost
 from germline.compare.workshop import Workshop
 from germline.recipe import CONTROL
 
@@ -79,15 +79,19 @@ def _steps(shop: Workshop, images: int) -> int:
 def family_steps(shop: Workshop, count: int, *, with_ancestor: bool) -> int:
     """Steps that scratch gets for one of `count` descendants, so that all cost as much as gene and descendants do.
 
-    In operations: what gene (and ancestor) cost is shared out evenly over the descendants.
+    In operations: what gene (and ancestor) cost is shared out evenly over the descendants; what a descendant costs
+    more than scratch, such as a teacher's forward passes, is added.
     """
     family = shop.recipe.family
     assert family is not None  # noqa: S101 - asked for only where there is one
     method = shop.method(next(iter(shop.recipe.arms)))
     made = gene_cost(shop, method, family.size) + (ancestor_cost(shop) if with_ancestor else Cost())
-    settings = shop.recipe.train_settings(CONTROL)
-    each = 3 * spec_flops(shop.form(family.size)) * settings.batch_size
-    return _steps(shop, family.images_per_class) + round(made.flops / count / each)
+    own, scratch = (
+        cell_cost(shop, Cell(arm, family.size, family.images_per_class, shop.recipe.seeds[0])).flops
+        for arm in (next(iter(shop.recipe.arms)), CONTROL)
+    )
+    steps = _steps(shop, family.images_per_class)
+    return steps + round((made.flops / count + own - scratch) / (scratch / steps))
 
 
 def family_budgets(shop: Workshop) -> list[dict[str, Any]]:

@@ -68,8 +68,8 @@ def _doublings(share: float | None, summary: Summary, at: Condition) -> float:
     """
     if share is None:
         return 0.0
-    steps = [step for step, _ in summary.curve(CONTROL, at)]
-    return -math.log2(max(share, steps[1] / steps[-1]))
+    steps = [step for step, _ in summary.curve(CONTROL, at) if step > 0]
+    return -math.log2(max(share, steps[0] / steps[-1]))
 
 
 def _samples(summary: Summary) -> list[Claim]:
@@ -86,12 +86,19 @@ def worst(cells: list[Kept]) -> float:
     return min(tested(cell) for cell in cells)
 
 
+def whole_grids(summary: Summary, arm: str, at: Condition) -> dict[int, list[Kept]]:
+    """The cells of a grid by seed, seeds left out in which one failed: the rest would spread less for it."""
+    grid = summary.recipe["grid"]
+    points = len(grid["lr"]) * len(grid["weight_decay"])
+    return {seed: cells for seed, cells in summary.grid(arm, at).items() if len(cells) == points}
+
+
 def _sensitivity(summary: Summary) -> list[Claim]:
     claims = []
     for at in summary.conditions:
-        ours = summary.grid(summary.subject, at)
+        ours = whole_grids(summary, summary.subject, at)
         for control in summary.controls:
-            theirs = summary.grid(control, at)
+            theirs = whole_grids(summary, control, at)
             both = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
             less = tuple(spread(other) - spread(own) for own, other in both)
             claims.append(Claim(f"{summary.subject} spreads less over the grid than {control}", str(at), less))
@@ -141,11 +148,14 @@ def _no_check(recipe: Recipe) -> None:
 def _check_convergence(recipe: Recipe) -> None:
     for arm in recipe.arms:
         settings = recipe.train_settings(arm)
-        if settings.eval_every is None and len(settings.eval_at) < 2:
+        every, steps = settings.eval_every, settings.steps
+        looks = [step for step in settings.eval_at if steps is None or step < steps]
+        regular = every is not None and (steps is None or 2 * every < steps)
+        if len(looks) < 2 and not regular:
             raise SettingError(
-                f"convergence with eval_at={settings.eval_at}",
+                f"convergence with eval_every={every}, eval_at={settings.eval_at}, steps={steps}",
                 "speed is read from the curve, which has hardly a point",
-                "set train.eval_every, or train.eval_at to the steps to look at",
+                "set train.eval_every, or train.eval_at to two steps or more before the last",
             )
 
 

@@ -39,6 +39,7 @@ class Comparison:
         quiet: Whether progress is left out.
         store: Where ancestors, genes and cells are kept; `out`'s own by default.
         failed: Why cells failed, by their names.
+        engine: What does the tasks; None takes processes of this machine, or this one alone.
     """
 
     recipe: Recipe
@@ -48,6 +49,7 @@ class Comparison:
     quiet: bool = False
     store: Path | None = None
     failed: dict[str, str] = field(default_factory=dict)
+    engine: Engine | None = None
 
     def run(self) -> None:
         """Make genes, tune, run all cells, and keep `results.json`; what fails is in `failed`, and the rest goes on.
@@ -79,6 +81,8 @@ class Comparison:
         check(self.recipe)
 
     def _engine(self) -> Engine:
+        if self.engine is not None:
+            return self.engine
         workers = self.workers or os.cpu_count() or 1
         return OneByOne() if workers == 1 else Processes(workers)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from germline.compare.accounts import stored_ratio
 from germline.compare.claims import HEADER, judge
-from germline.compare.protocols import INSTINCT_STEPS, PROTOCOLS, grid_means, probed, spread, worst
+from germline.compare.protocols import INSTINCT_STEPS, PROTOCOLS, grid_means, probed, spread, whole_grids, worst
 from germline.compare.statistics import Estimate, estimate
 from germline.compare.summary import Condition, Summary, accuracy_at, tested
 from germline.recipe import CONTROL
@@ -68,7 +68,7 @@ def sensitivity_table(summary: Summary) -> Rows:
     rows = [["condition", "arm", "mean, %", "standard deviation, points", "best, %", "worst, %", "best at"]]
     for at in summary.conditions:
         for arm in summary.arms:
-            grids = list(summary.grid(arm, at).values())
+            grids = list(whole_grids(summary, arm, at).values())
             if not grids:
                 rows.append([str(at), arm, "failed", "", "", "", ""])
                 continue
