@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from germline.anatomy import Preprocess, VitSpec
+from germline.anatomy import Preprocess, Size, VitSpec
+from germline.api import start_network
 from germline.data import data
 from germline.methods.tleg import TLEG
 from germline.network import Network
@@ -48,6 +49,18 @@ def ancestor(pico, make_network):
     settings = TrainSettings(steps=150, batch_size=40, lr=1e-2)
     Run(device="cpu", quiet=True).fit("ancestor", network, CrossEntropy(), pico.train, settings)
     return network
+
+
+@pytest.fixture(scope="session")
+def ancestors(pico, ancestor):
+    """A trained ancestor of each anatomy, by its name; the convolutional ones are narrow and barely trained."""
+    made = {"vit": ancestor}
+    for name, model in (("vgg", "vgg11"), ("resnet12", "resnet12")):
+        settings = TrainSettings(steps=2, batch_size=40)
+        network = start_network(model, pico, settings, seed=0, size=Size(width=4))
+        Run(device="cpu", quiet=True).fit(name, network, CrossEntropy(), pico.train, settings)
+        made[name] = network
+    return made
 
 
 @pytest.fixture(scope="session")

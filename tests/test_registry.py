@@ -1,8 +1,9 @@
 """Names and what they stand for."""
 
 import pytest
+import timm
 
-from germline.anatomy import VIT, Spec
+from germline.anatomy import Spec, VggSpec
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.methods.base import Method
 from germline.registry import ANATOMIES, DATA, METHODS, MODELS, Registry, anatomy_of, model_spec
@@ -52,9 +53,15 @@ def test_a_spec_of_no_anatomy_is_refused():
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_preset_takes_pictures_and_labels(name):
     spec = model_spec(name, image_size=32, channels=1, classes=7)
-    assert {**spec.model_dump(), **MODELS[name]} == spec.model_dump()
+    anatomy, fields = MODELS[name]
+    assert {**spec.model_dump(), **fields} == spec.model_dump()
     assert (spec.image_size, spec.channels, spec.classes) == (32, 1, 7)
-    assert anatomy_of(spec) is VIT
+    assert anatomy_of(spec) is ANATOMIES[anatomy]
+
+
+def test_a_preset_goes_before_a_timm_model_of_its_name():
+    assert timm.is_model("vgg11")
+    assert isinstance(model_spec("vgg11", image_size=32, channels=1, classes=7), VggSpec)
 
 
 def test_a_timm_name_gives_its_own_form():

@@ -10,7 +10,7 @@ from torch import nn
 from germline.anatomy import Preprocess, Size
 from germline.data import DataSet
 from germline.data import data as find_data
-from germline.errors import DataError
+from germline.errors import DataError, SettingError
 from germline.learngene import Learngene
 from germline.methods.base import Method
 from germline.network import Network, as_network, load_network
@@ -113,7 +113,8 @@ def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int,
     """The network that `germline train` begins with: a folder as it is, a preset or timm ViT freshly initialised.
 
     Args:
-        model: A folder, a name that `load_network` takes, a preset or a timm ViT's name.
+        model: A folder, a name that `load_network` takes, a preset or a timm ViT's name. A preset goes before a timm
+            model of the same name: `vgg11` is ours, `timm:vgg11` is timm's, with its weights.
         data: Gives the label space, channels and picture size of a fresh network.
         settings: Gives its dropped paths.
         seed: Draws its weights.
@@ -121,13 +122,18 @@ def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int,
 
     Raises:
         UnknownNameError: There is neither.
+        SettingError: Dropped paths are asked of a network that has none.
     """
     if Path(model).is_dir() or ":" in model:
         return load_network(model)
     channels, side = data.train.channels, data.train.side
     spec = model_spec(model, image_size=side, channels=channels, classes=len(data.classes))
     spec = anatomy_of(spec).resize(spec, size or Size())
-    spec = spec.model_copy(update={"drop_path": settings.drop_path})
+    if "drop_path" in type(spec).model_fields:
+        spec = spec.model_copy(update={"drop_path": settings.drop_path})
+    elif settings.drop_path:
+        name = anatomy_of(spec).name
+        raise SettingError(f"drop_path={settings.drop_path}", f"a {name} has no paths to drop", "leave drop_path out")
     with seeded(generator(seed, "train", "initial weights")):
         built = anatomy_of(spec).build(spec)
     source = f"{model}, trained on {data.name} from random weights"

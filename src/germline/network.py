@@ -16,6 +16,7 @@ from germline.files import atomic_folder, check_output, read_json, read_tensors,
 from germline.registry import ANATOMIES, anatomy_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+HEADS = ("head.weight", "head.fc.weight", "fc.weight", "classifier.weight")
 GIVE_A_RUN = "give the folder that germline train or inherit wrote"
 
 
@@ -66,19 +67,18 @@ class Network:
         """What timm reads: our own size, channels, statistics and labels, and no pretraining tag."""
         if self.spec is None:
             raise ArtefactError("this network cannot be saved as a timm folder", "no anatomy knows how to rebuild it")
-        architecture, arguments = anatomy_of(self.spec).export_config(self.spec)
+        form = anatomy_of(self.spec).export_config(self.spec)
         side = self.preprocess.image_size
         return {
-            "architecture": architecture,
+            "architecture": form.architecture,
             "num_classes": len(self.classes),
-            "global_pool": arguments.get("global_pool", "avg"),
+            "global_pool": form.arguments.get("global_pool", "avg"),
             "label_names": list(self.classes),
-            "model_args": arguments,
+            "model_args": form.arguments,
             "pretrained_cfg": {
                 "tag": "",
                 "custom_load": False,
                 "input_size": [self.preprocess.channels, side, side],
-                "fixed_input_size": True,
                 "interpolation": "bicubic",
                 "crop_pct": 1.0,
                 "crop_mode": "center",
@@ -86,16 +86,16 @@ class Network:
                 "std": list(self.preprocess.std),
                 "num_classes": len(self.classes),
                 "license": self.licence,
-                "first_conv": "patch_embed.proj",
-                "classifier": "head",
+                **form.facts,
             },
         }
 
     def _card(self) -> str:
+        ours = "After `import germline.timm`, " if type(self.model).__module__ == "germline.timm" else ""
         return (
             f"---\nlicense: {self.licence}\nlibrary_name: timm\n---\n\n"
             f"A network for {len(self.classes)} classes. Source of its weights: {self.source}\n\n"
-            '`timm.create_model("local-dir:FOLDER", pretrained=True)` loads it.\n'
+            f'{ours}`timm.create_model("local-dir:FOLDER", pretrained=True)` loads it.\n'
         )
 
 
@@ -179,7 +179,7 @@ def _from_file(path: Path, model: str | None) -> Network:
             f"'{path}' is a file of weights", "its architecture is unknown", "name it with --model, a timm name"
         )
     tensors = read_tensors(path) if path.suffix == ".safetensors" else _read_pth(path)
-    heads = [tensors[key].shape[0] for key in ("head.weight", "fc.weight", "classifier.weight") if key in tensors]
+    heads = [tensors[key].shape[0] for key in HEADS if key in tensors]
     built = _build(model, **({"num_classes": heads[0]} if heads else {}))
     load_strict(built, tensors, path)
     return Network(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from germline.errors import SettingError, UnknownNameError
 
@@ -64,7 +64,11 @@ METHODS: Registry[type[Method]] = Registry(
     },
     group="germline.methods",
 )
-ANATOMIES: Registry[Any] = Registry("anatomy", {"vit": "germline.anatomy:VIT"}, group="germline.anatomies")
+ANATOMIES: Registry[Any] = Registry(
+    "anatomy",
+    {"vit": "germline.anatomy:VIT", "vgg": "germline.anatomy:VGG", "resnet12": "germline.anatomy:RESNET12"},
+    group="germline.anatomies",
+)
 DATA: Registry[Any] = Registry(
     "data set",
     {
@@ -77,11 +81,44 @@ DATA: Registry[Any] = Registry(
     },
     group="germline.data",
 )
-# Small networks for pictures of 28 to 64 pixels; the patch keeps 16 tokens at 32.
-MODELS: dict[str, dict[str, int]] = {
-    "vit_pico": {"depth": 6, "width": 64, "heads": 2, "patch_size": 8},
-    "vit_nano": {"depth": 8, "width": 96, "heads": 3, "patch_size": 8},
-    "vit_micro": {"depth": 12, "width": 192, "heads": 3, "patch_size": 4},
+
+
+class Preset(NamedTuple):
+    """A form that has a name of its own.
+
+    Attributes:
+        anatomy: Its family.
+        fields: What that family's spec needs besides pictures and labels.
+    """
+
+    anatomy: str
+    fields: Mapping[str, Any]
+
+
+def _vgg(*depths: int, width: int = 64) -> Preset:
+    stages = zip(depths, (1, 2, 4, 8, 8), strict=True)
+    return Preset("vgg", {"widths": tuple((width * factor,) * depth for depth, factor in stages)})
+
+
+def _resnet12(*widths: int) -> Preset:
+    return Preset("resnet12", {"depths": (1, 1, 1, 1), "widths": widths})
+
+
+# Small networks for pictures of 28 to 84 pixels; the ViTs' patch keeps 16 tokens at 32; x025: a quarter of the width.
+# These names go before timm's: vgg11 is ours, timm:vgg11 is timm's.
+MODELS: dict[str, Preset] = {
+    "vit_pico": Preset("vit", {"depth": 6, "width": 64, "heads": 2, "patch_size": 8}),
+    "vit_nano": Preset("vit", {"depth": 8, "width": 96, "heads": 3, "patch_size": 8}),
+    "vit_micro": Preset("vit", {"depth": 12, "width": 192, "heads": 3, "patch_size": 4}),
+    "vgg11": _vgg(1, 1, 2, 2, 2),
+    "vgg13": _vgg(2, 2, 2, 2, 2),
+    "vgg16": _vgg(2, 2, 3, 3, 3),
+    "vgg19": _vgg(2, 2, 4, 4, 4),
+    "vgg11_x025": _vgg(1, 1, 2, 2, 2, width=16),
+    "vgg16_x025": _vgg(2, 2, 3, 3, 3, width=16),
+    "resnet12": _resnet12(64, 128, 256, 512),
+    "resnet12_wide": _resnet12(64, 160, 320, 640),
+    "resnet12_x025": _resnet12(16, 32, 64, 128),
 }
 
 
@@ -97,6 +134,8 @@ def anatomy_of(spec: Spec) -> Anatomy[Any]:
 def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Spec:
     """The spec of a preset or of a timm ViT, for given pictures and labels.
 
+    A preset goes before a timm model of the same name.
+
     Raises:
         UnknownNameError: No preset and no timm model has that name.
         ArtefactError: timm's model is not of an anatomy that germline knows.
@@ -105,12 +144,14 @@ def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Sp
 
     pictures = {"image_size": image_size, "channels": channels, "classes": classes}
     if name in MODELS:
-        return VitSpec(**MODELS[name], **pictures)
+        preset = MODELS[name]
+        spec: Spec = ANATOMIES[preset.anatomy].spec_type(**preset.fields, **pictures)
+        return spec
     import timm
     import torch
 
     if not timm.is_model(name):
         raise UnknownNameError.of("model", name, [*MODELS, *timm.list_models("vit_*"), *timm.list_models("deit_*")])
     with torch.device("meta"):
-        spec = Vit().describe(timm.create_model(name))
-    return VitSpec(**{**spec.model_dump(), **pictures})
+        form = Vit().describe(timm.create_model(name))
+    return VitSpec(**{**form.model_dump(), **pictures})

@@ -9,13 +9,17 @@ from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.base import Method
 from germline.network import load_network
-from germline.registry import ANATOMIES, METHODS
+from germline.registry import ANATOMIES, METHODS, anatomy_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
 MATRIX = [(method, anatomy) for method in METHODS for anatomy in ANATOMIES if anatomy in METHODS[method].anatomies]
 SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 40}
 # Sizes to try, by anatomy; a gene that refuses one must do so by a clear error. A new anatomy adds its row.
-SIZES = {"vit": (Size(), Size(depth=1), Size(depth=3), Size(depth=6))}
+SIZES = {
+    "vit": (Size(), Size(depth=1), Size(depth=3), Size(depth=6)),
+    "vgg": (Size(), Size(depth=13), Size(width=2), Size(depth3=3, width5=6)),
+    "resnet12": (Size(), Size(depth2=2), Size(width=2), Size(depth4=2, width1=6)),
+}
 
 
 def shortest(method: type[Method]) -> Method:
@@ -23,14 +27,14 @@ def shortest(method: type[Method]) -> Method:
 
 
 @pytest.fixture(scope="module")
-def condensed(ancestor, gene, pico, tmp_path_factory):
-    """The method, and its gene as read back from disk; a method without a gene borrows one for its form."""
+def condensed(ancestors, pico, tmp_path_factory):
+    """The method, and its gene of an anatomy as read back from disk; None for a method without a gene."""
     made = {}
 
-    def get(name):
-        if name not in made:
+    def get(name, anatomy):
+        if (name, anatomy) not in made:
             method = shortest(METHODS[name])
-            teacher = None if method.ancestor == "none" else ancestor
+            teacher = None if method.ancestor == "none" else ancestors[anatomy]
             try:
                 fresh = method.condense(teacher, pico, Run(device="cpu", quiet=True))
             except SettingError as error:
@@ -42,17 +46,19 @@ def condensed(ancestor, gene, pico, tmp_path_factory):
                 loaded = Learngene.load(folder)
                 assert all(torch.equal(value, loaded.tensors[key]) for key, value in fresh.tensors.items())
                 fresh = loaded
-            made[name] = method, fresh
-        return made[name]
+            made[name, anatomy] = method, fresh
+        return made[name, anatomy]
 
     return get
 
 
-def grow(method, own, borrowed, size, classes):
+def grow(method, own, ancestor, size, classes):
+    """A descendant; a method without a gene takes the ancestor's form."""
     if own is not None:
         return own.inherit(size=size, classes=classes)
-    target = borrowed.target(size, classes)
-    return method.inherit(None, target, torch.Generator().manual_seed(0))
+    anatomy = anatomy_of(ancestor.spec).name
+    form = Learngene(method.name, method.dump(), anatomy, ancestor.spec, {}, ancestor.preprocess, ancestor.classes)
+    return method.inherit(None, form.target(size, classes), torch.Generator().manual_seed(0))
 
 
 def test_the_matrix_is_not_empty():
@@ -60,8 +66,8 @@ def test_the_matrix_is_not_empty():
 
 
 @pytest.mark.parametrize(("name", "anatomy"), MATRIX)
-def test_a_method_from_condense_to_a_trained_descendant(name, anatomy, condensed, gene, pico, pixels, tmp_path):
-    method, own = condensed(name)
+def test_a_method_from_condense_to_a_trained_descendant(name, anatomy, condensed, ancestors, pixels, tmp_path):
+    method, own = condensed(name, anatomy)
     if own is not None:
         assert (own.method, own.anatomy) == (name, anatomy)
         assert own.bound_method() == method
@@ -70,7 +76,7 @@ def test_a_method_from_condense_to_a_trained_descendant(name, anatomy, condensed
     for index, size in enumerate(SIZES[anatomy]):
         classes = 3 if index % 2 else None
         try:
-            child = grow(method, own, gene, size, classes)
+            child = grow(method, own, ancestors[anatomy], size, classes)
         except SettingError as error:
             assert "cannot grow" in str(error)  # noqa: PT017 - which sizes are refused is the method's to say
             continue
@@ -90,9 +96,9 @@ def test_a_method_from_condense_to_a_trained_descendant(name, anatomy, condensed
 
 
 @pytest.mark.parametrize(("name", "anatomy"), MATRIX)
-def test_a_descendant_of_it_trains(name, anatomy, condensed, gene, pico):
-    method, own = condensed(name)
-    child = grow(method, own, gene, Size(), None)
+def test_a_descendant_of_it_trains(name, anatomy, condensed, ancestors, pico):
+    method, own = condensed(name, anatomy)
+    child = grow(method, own, ancestors[anatomy], Size(), None)
     before = {key: value.clone() for key, value in child.model.state_dict().items()}
     objective = (None if own is None else method.objective(own, child)) or CrossEntropy()
     result = Run(device="cpu", quiet=True).fit(

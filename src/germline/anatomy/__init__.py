@@ -1,22 +1,47 @@
 """How families of architectures are put together."""
 
-from germline.anatomy.base import Anatomy, Parts, Spec, Target, count_parameters, tensor_sizes
+from germline.anatomy.base import (
+    Anatomy,
+    Parts,
+    Spec,
+    Target,
+    TimmForm,
+    count_parameters,
+    tensor_sizes,
+    to_channels,
+)
+from germline.anatomy.channels import Group, Member, select
 from germline.anatomy.preprocess import Preprocess
+from germline.anatomy.resnet12 import ResNet12Anatomy, ResNet12Spec
 from germline.anatomy.size import Size
+from germline.anatomy.vgg import Vgg, VggSpec
 from germline.anatomy.vit import Vit, VitSpec
 
 VIT = Vit()
+VGG = Vgg()
+RESNET12 = ResNet12Anatomy()
 
 __all__ = [
+    "RESNET12",
+    "VGG",
     "VIT",
     "Anatomy",
+    "Group",
+    "Member",
     "Parts",
     "Preprocess",
+    "ResNet12Anatomy",
+    "ResNet12Spec",
     "Size",
     "Spec",
     "Target",
+    "TimmForm",
+    "Vgg",
+    "VggSpec",
     "Vit",
     "VitSpec",
     "count_parameters",
+    "select",
     "tensor_sizes",
+    "to_channels",
 ]

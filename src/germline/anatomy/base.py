@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from germline.anatomy.channels import Group
 from germline.anatomy.preprocess import Preprocess
 from germline.anatomy.size import Size
 from germline.ledger import Ledger
@@ -35,19 +37,39 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 @dataclass(frozen=True)
 class Parts:
-    """Names of a network's tensors, part by part; together they are all of its tensors, each once.
+    """Names of a network's tensors, part by part; stem, blocks, norm and head are all of its tensors, each once.
 
     Attributes:
-        stem: What stands before the blocks, position table included.
-        blocks: For each block, full tensor name by name within the block.
+        stem: What stands before the blocks, position table included; empty where the first block takes the pictures.
+        blocks: For each block or conv unit, full tensor name by name within the block, buffers included.
         norm: What stands between the blocks and the head.
         head: The classifier.
+        stages: Blocks of each stage, in order; one stage where the resolution never changes.
+        pictures: Of the tensors above, those whose second dimension is the picture's channels.
     """
 
     stem: tuple[str, ...]
     blocks: tuple[Mapping[str, str], ...]
     norm: tuple[str, ...]
     head: tuple[str, ...]
+    stages: tuple[int, ...]
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TimmForm:
+    """How timm rebuilds a network.
+
+    Attributes:
+        architecture: timm's name.
+        arguments: What that name is called with.
+        facts: What depends on the anatomy in timm's description of the weights: `first_conv`, `classifier`,
+            `fixed_input_size`.
+    """
+
+    architecture: str
+    arguments: dict[str, Any]
+    facts: dict[str, Any]
 
 
 class Anatomy(Protocol[SpecT]):
@@ -71,17 +93,27 @@ class Anatomy(Protocol[SpecT]):
     def frame(self, spec: SpecT) -> nn.Module:
         """The network without its blocks: stem, norm and head under the names they have in the whole network."""
 
-    def block(self, spec: SpecT) -> nn.Module:
-        """One freshly initialised block."""
+    def block(self, spec: SpecT, index: int = 0) -> nn.Module:
+        """One freshly initialised block: the one at `index`, where they differ."""
+
+    def groups(self, spec: SpecT) -> tuple[Group, ...]:
+        """The channel groups: what can be cut or reordered only together; neither the picture's channels nor labels."""
+
+    def taps(self, spec: SpecT) -> tuple[str, ...]:
+        """For each block, the name of the module whose output is the features after it."""
 
     def adapt(self, tensors: Mapping[str, Tensor], source: SpecT, target: SpecT, ledger: Ledger) -> dict[str, Tensor]:
-        """Frame tensors of `source` brought to the channels and picture size of `target`; entered in the ledger."""
+        """Frame tensors of `source` brought to the channels and picture size of `target`; entered in the ledger.
+
+        Block tensors that read the picture (`Parts.pictures`) go through `to_channels` when a descendant is put
+        together.
+        """
 
     def flops(self, spec: SpecT) -> int:
         """Floating-point operations of one picture's forward pass; a multiply-add counts as two."""
 
-    def export_config(self, spec: SpecT) -> tuple[str, dict[str, Any]]:
-        """timm's architecture name and the arguments that rebuild the network there."""
+    def export_config(self, spec: SpecT) -> TimmForm:
+        """What timm needs to rebuild the network."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +133,16 @@ class Target:
     preprocess: Preprocess
 
 
+def to_channels(kernel: Tensor, channels: int) -> Tensor:
+    """A kernel [outputs, inputs, h, w] that reads pictures of other channels.
+
+    Grey to colour repeats it and divides by 3, colour to grey sums it; a picture that is grey in colour gives the same.
+    """
+    if kernel.shape[1] == channels:
+        return kernel
+    return kernel.repeat(1, channels, 1, 1) / channels if kernel.shape[1] == 1 else kernel.sum(dim=1, keepdim=True)
+
+
 def tensor_sizes(model: nn.Module) -> dict[str, int]:
     """Elements of every parameter and buffer of a network, by name."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
@@ -109,7 +151,5 @@ def tensor_sizes(model: nn.Module) -> dict[str, int]:
 
 def count_parameters(anatomy: Anatomy[SpecT], spec: SpecT) -> int:
     """Parameters of a network of that spec, counted without making room for them."""
-    import torch
-
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in anatomy.build(spec).parameters())

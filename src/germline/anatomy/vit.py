@@ -13,13 +13,16 @@ from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from germline.anatomy.base import Parts, Spec
+from germline.anatomy.base import Parts, Spec, TimmForm, to_channels
+from germline.anatomy.channels import Group
 from germline.anatomy.size import Size
+from germline.anatomy.vit_channels import vit_groups
 from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
 
 MAX_DEPTH = 1000
 _FRAME_NORM = ("norm", "fc_norm")
+_PATCHES = "patch_embed.proj"
 
 
 class VitSpec(Spec):
@@ -97,8 +100,8 @@ class Vit:
         """The ViT without its blocks."""
         return VisionTransformer(**{**_timm_args(spec), "depth": 0})
 
-    def block(self, spec: VitSpec) -> Block:
-        """One block, initialised as inside a whole ViT."""
+    def block(self, spec: VitSpec, index: int = 0) -> Block:
+        """One block, initialised as inside a whole ViT; all are alike."""
         one = self.build(spec.model_copy(update={"depth": 1, "drop_path": 0.0}))
         return one.blocks[0]
 
@@ -152,7 +155,17 @@ class Vit:
             blocks=tuple({name: f"blocks.{index}.{name}" for name in block} for index in range(spec.depth)),
             norm=norm,
             head=head,
+            stages=(spec.depth,),
+            pictures=(f"{_PATCHES}.weight",),
         )
+
+    def groups(self, spec: VitSpec) -> tuple[Group, ...]:
+        """The stream of tokens, and each block's heads and hidden channels; within a head none are told apart."""
+        return vit_groups(self.parts(spec), spec.width, spec.heads, int(spec.width * spec.mlp_ratio))
+
+    def taps(self, spec: VitSpec) -> tuple[str, ...]:
+        """The blocks: tokens [B, tokens, width], not yet normalised."""
+        return tuple(f"blocks.{index}" for index in range(spec.depth))
 
     def adapt(
         self, tensors: Mapping[str, Tensor], source: VitSpec, target: VitSpec, ledger: Ledger
@@ -165,9 +178,8 @@ class Vit:
         adapted = {}
         for name, tensor in tensors.items():
             origin, value = "copied", tensor
-            if name == "patch_embed.proj.weight" and source.channels != target.channels:
-                origin = "adapted"
-                value = tensor.repeat(1, 3, 1, 1) / 3 if target.channels == 3 else tensor.sum(dim=1, keepdim=True)
+            if name == f"{_PATCHES}.weight" and source.channels != target.channels:
+                origin, value = "adapted", to_channels(tensor, target.channels)
             elif name == "pos_embed" and source.image_size != target.image_size:
                 origin, value = "resized", _resize_positions(tensor, source, target)
             ledger.add(name, origin, value.numel())  # type: ignore[arg-type]
@@ -182,12 +194,13 @@ class Vit:
         stem = patches * width * spec.channels * spec.patch_size**2
         return int(2 * (spec.depth * block + stem + width * spec.classes))
 
-    def export_config(self, spec: VitSpec) -> tuple[str, dict[str, Any]]:
+    def export_config(self, spec: VitSpec) -> TimmForm:
         """timm's name and arguments; every argument is given, so the name's own defaults do not matter."""
         arguments = _timm_args(spec)
         # The class count stands elsewhere in the folder; dropped paths are a training setting, not the network's.
         del arguments["num_classes"], arguments["drop_path_rate"]
-        return "vit_base_patch16_224", arguments
+        facts = {"first_conv": _PATCHES, "classifier": "head", "fixed_input_size": True}
+        return TimmForm("vit_base_patch16_224", arguments, facts)
 
 
 def _cannot_rebuild(odd: list[str]) -> ArtefactError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -36,8 +37,8 @@ def _entries(kind: str) -> dict[str, str]:
     if kind == "models":
         from germline.registry import MODELS
 
-        sizes = {name: ", ".join(f"{k}={v}" for k, v in size.items()) for name, size in MODELS.items()}
-        return {**sizes, "vit_*, deit_*": "any plain ViT of timm"}
+        presets = {name: f"{anatomy}: {_plain(fields)}" for name, (anatomy, fields) in MODELS.items()}
+        return {**presets, "vit_*, deit_*": "any plain ViT of timm"}
     if kind == "methods":
         from germline.registry import METHODS
 
@@ -47,6 +48,15 @@ def _entries(kind: str) -> dict[str, str]:
     from germline.data import known_data
 
     return known_data()
+
+
+def _plain(fields: Mapping[str, Any]) -> str:
+    """`depth=6, width=64`; stages are set apart by strokes, the units within one by commas."""
+    return ", ".join(f"{key}={_stages(value) if isinstance(value, tuple) else value}" for key, value in fields.items())
+
+
+def _stages(values: tuple[Any, ...]) -> str:
+    return "/".join(",".join(map(str, stage)) if isinstance(stage, tuple) else str(stage) for stage in values)
 
 
 def show(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file.")]) -> None:

@@ -15,7 +15,7 @@ def add(app: typer.Typer) -> None:
 
 
 def train(
-    model: Annotated[str, typer.Option(help="A preset (vit_pico), a timm ViT name, or a model folder.")],
+    model: Annotated[str, typer.Option(help="A preset (vit_pico, vgg11), a timm ViT name, or a model folder.")],
     data: Annotated[str, typer.Option(help="For example glyphs/base, fashion-mnist, folder:/photos.")],
     out: Out,
     set_: Set = None,

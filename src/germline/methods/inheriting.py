@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from germline.anatomy import Anatomy, Target, tensor_sizes
+from germline.anatomy import Anatomy, Target, tensor_sizes, to_channels
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger, Origin
 from germline.network import Network, load_strict
@@ -31,7 +31,8 @@ def descend(
         target: What to grow.
         frame: Stem, norm and head under the names that they have in a whole network; adapted to the target's channels
             and picture size; the head is kept where the class names are equal and fresh otherwise.
-        blocks: Block tensors by full name, each with its origin; they become the descendant's own.
+        blocks: Block tensors by full name, buffers included, each with its origin; they become the descendant's own.
+            One that reads pictures of other channels than the target's is adapted to them.
         generator: Draws a fresh head.
 
     Raises:
@@ -42,8 +43,9 @@ def descend(
     kept = {name: frame[name] for name in (*parts.stem, *parts.norm)}
     tensors = anatomy.adapt(kept, gene.spec, target.spec, ledger)
     for name, (tensor, origin) in blocks.items():
-        tensors[name] = tensor
-        ledger.add(name, origin, tensor.numel())
+        adapted = name in parts.pictures and tensor.shape[1] != target.spec.channels
+        tensors[name] = to_channels(tensor, target.spec.channels) if adapted else tensor
+        ledger.add(name, "adapted" if adapted else origin, tensors[name].numel())
     same_labels = gene.classes == target.classes
     head = frame if same_labels else _fresh_frame(anatomy, target, generator)
     for name in parts.head:

@@ -24,6 +24,7 @@ class Scratch(Method):
     name: ClassVar[str] = "scratch"
     paper: ClassVar[str] = "a control"
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
+    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12")
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """There is none.

@@ -175,6 +175,13 @@ class TLEG(Method, TrainSettings):
             )
         else:
             spec = ancestor.spec
+        family = anatomy_of(spec).name
+        if family not in self.anatomies:
+            raise SettingError(
+                f"tleg cannot condense in a {family}",
+                "linear expansion needs blocks of one shape",
+                "set model, for example --set model=vit_pico; any classifier can be the ancestor then",
+            )
         sizes = {"depth": self.depth, "width": self.width, "heads": self.heads}
         spec = anatomy_of(spec).resize(spec, Size(**{key: size for key, size in sizes.items() if size is not None}))
         form: Spec = spec.model_copy(update={"classes": len(classes), "drop_path": self.drop_path})

@@ -1,0 +1,199 @@
+"""What the `vgg` and `resnet12` anatomies share: stages of convolutions with BatchNorm, each ending in a 2x2 pool."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from germline.anatomy.base import Parts, Spec, TimmForm, to_channels
+from germline.anatomy.channels import Group
+from germline.anatomy.size import Size
+from germline.errors import ArtefactError, SettingError
+from germline.ledger import Ledger
+from germline.timm import Staged, make_head
+
+MAX_STAGE_DEPTH = 1000
+
+
+class StagedSpec(Spec, ABC):
+    """A network of stages."""
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[int, ...]:
+        """Blocks of each stage."""
+
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """Channels of the last stage, which the head reads."""
+
+    def check(self) -> None:
+        """Refuse what cannot be built.
+
+        Raises:
+            SettingError: A stage without blocks or with too many, or a picture that the pools shrink to nothing.
+        """
+        if not self.stages or not all(1 <= depth <= MAX_STAGE_DEPTH for depth in self.stages):
+            depths = ", ".join(map(str, self.stages))
+            raise SettingError(f"stages of {depths} blocks", f"a stage has between 1 and {MAX_STAGE_DEPTH} blocks")
+        least = 2 ** len(self.stages)
+        if self.image_size < least:
+            raise SettingError(
+                f"image_size={self.image_size} with {len(self.stages)} stages",
+                "each stage halves the picture, and nothing would be left of it",
+                f"the least size is {least}",
+            )
+
+
+StagedT = TypeVar("StagedT", bound=StagedSpec)
+
+
+class Convolutional(ABC, Generic[StagedT]):
+    """How a network of stages is put together; what one family does otherwise stands in its own class."""
+
+    name: ClassVar[str]
+    architecture: ClassVar[str]
+    module: ClassVar[type[Staged]]
+    readers: ClassVar[tuple[str, ...]]  # convolutions that read the picture, by module name
+    spec_type: type[StagedT]
+
+    @abstractmethod
+    def arguments(self, spec: StagedT) -> dict[str, Any]:
+        """What the module's class is called with for its stages, JSON-able."""
+
+    @abstractmethod
+    def read(self, model: Any) -> StagedT:
+        """The spec of a network of this anatomy's own class."""
+
+    @abstractmethod
+    def convolutions(self, spec: StagedT) -> Iterator[tuple[int, int]]:
+        """For each convolution its weights and the height of its maps, in pixels."""
+
+    @abstractmethod
+    def groups(self, spec: StagedT) -> tuple[Group, ...]:
+        """The channel groups."""
+
+    @abstractmethod
+    def resize(self, spec: StagedT, size: Size) -> StagedT:
+        """The spec with its stages' depths and widths changed."""
+
+    @abstractmethod
+    def block(self, spec: StagedT, index: int = 0) -> nn.Module:
+        """The block at `index`, freshly initialised."""
+
+    def build(self, spec: StagedT) -> Staged:
+        """A freshly initialised network."""
+        arguments = {**self.arguments(spec), "in_chans": spec.channels, "img_size": spec.image_size}
+        return self.module(num_classes=spec.classes, **arguments)
+
+    def describe(self, model: nn.Module) -> StagedT:
+        """The spec of a network of our own class.
+
+        Raises:
+            ArtefactError: It is of another class, or was changed by hand.
+        """
+        if type(model) is not self.module:
+            raise ArtefactError(
+                f"a {type(model).__name__} is not germline's {self.module.__name__}",
+                fix=f"see germline list models for those of the {self.name} anatomy",
+            )
+        try:
+            spec = self.read(model)
+            with torch.device("meta"):
+                own, found = _leaves(self.build(spec)), _leaves(model)
+        except (AttributeError, IndexError, TypeError) as error:
+            raise self._cannot_rebuild(str(error)) from error
+        odd = sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
+        if odd:
+            raise self._cannot_rebuild(", ".join(odd[:4]))
+        return spec
+
+    def _cannot_rebuild(self, odd: str) -> ArtefactError:
+        return ArtefactError(
+            f"this {self.module.__name__} has parts that the {self.name} anatomy does not rebuild", odd
+        )
+
+    def parts(self, spec: StagedT) -> Parts:
+        """Names of the tensors; there is no stem, the first block takes the pictures."""
+        with torch.device("meta"):
+            names = list(self.build(spec).state_dict())
+        taps = self.taps(spec)
+        return Parts(
+            stem=(),
+            blocks=tuple({n.removeprefix(f"{tap}."): n for n in names if n.startswith(f"{tap}.")} for tap in taps),
+            norm=(),
+            head=tuple(name for name in names if name.startswith("head.")),
+            stages=spec.stages,
+            pictures=tuple(f"{name}.weight" for name in self.readers),
+        )
+
+    def taps(self, spec: StagedT) -> tuple[str, ...]:
+        """The blocks: maps [B, C, H, W] before a stage's pool."""
+        return tuple(f"stages.{s}.blocks.{b}" for s, depth in enumerate(spec.stages) for b in range(depth))
+
+    def frame(self, spec: StagedT) -> nn.Module:
+        """The head alone."""
+        return nn.ModuleDict({"head": make_head(spec.features, spec.classes)})
+
+    def adapt(
+        self, tensors: Mapping[str, Tensor], source: StagedT, target: StagedT, ledger: Ledger
+    ) -> dict[str, Tensor]:
+        """Convolutions that read the picture brought to the target's channels; all others as they are."""
+        readers, adapted = {f"{name}.weight" for name in self.readers}, {}
+        for name, tensor in tensors.items():
+            changed = name in readers and tensor.shape[1] != target.channels
+            adapted[name] = (to_channels(tensor, target.channels) if changed else tensor).clone()
+            ledger.add(name, "adapted" if changed else "copied", adapted[name].numel())
+        return adapted
+
+    def flops(self, spec: StagedT) -> int:
+        """Operations of one picture's forward pass in the convolutions and the head."""
+        maps = sum(weights * side**2 for weights, side in self.convolutions(spec))
+        return 2 * (maps + spec.features * spec.classes)
+
+    def export_config(self, spec: StagedT) -> TimmForm:
+        """timm's name, which `import germline.timm` registers, and its arguments."""
+        arguments = {**self.arguments(spec), "in_chans": spec.channels, "img_size": spec.image_size}
+        first = self.readers[0] if len(self.readers) == 1 else list(self.readers)
+        facts = {"first_conv": first, "classifier": "head.fc", "fixed_input_size": False}
+        return TimmForm(self.architecture, arguments, facts)
+
+
+def _leaves(model: nn.Module) -> dict[str, str]:
+    """All that a network computes with, by name; dropout is a training setting, not the network's."""
+    parts = model.named_modules()
+    return {name: repr(part) for name, part in parts if not isinstance(part, nn.Dropout) and not [*part.children()]}
+
+
+def check_keys(name: str, size: Size, allowed: Sequence[str], text: str) -> None:
+    """Refuse a size key that an anatomy has not.
+
+    Raises:
+        SettingError: Names the key and those there are.
+    """
+    unknown = sorted(set(size) - set(allowed))
+    if unknown:
+        raise SettingError(
+            f"size key '{', '.join(unknown)}'", f"the {name} anatomy has none of that name", f"use {text}"
+        )
+
+
+def check_depth(key: str, depth: int) -> int:
+    """A stage's depth, refused before a network of it is thought of.
+
+    Raises:
+        SettingError: It is more than can be built.
+    """
+    if depth > MAX_STAGE_DEPTH:
+        raise SettingError(f"{key}={depth}", f"a stage has at most {MAX_STAGE_DEPTH} blocks", f"use {key}=2 or so")
+    return depth
+
+
+def in_proportion(width: int, wanted: int, first: int) -> int:
+    """A width of a network whose first width becomes `wanted`; at least 1."""
+    return max(1, round(width * wanted / first))

@@ -1,0 +1,299 @@
+"""Our own convolutional networks as plain modules; `import germline.timm` registers them with timm.
+
+It imports nothing else of germline, so that whoever loads a saved folder needs this file alone:
+
+    import germline.timm, timm
+    timm.create_model("local-dir:FOLDER", pretrained=True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from timm.layers import ClassifierHead
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, relu
+
+SLOPE = 0.1  # of ResNet12's leaky ReLU
+VGG11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+RESNET12 = (64, 128, 256, 512)
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, and its BatchNorm; maps [B, inputs, H, W] to [B, outputs, H, W]."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, slope: float = 0.0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        nn.init.kaiming_normal_(self.conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalised maps, before any activation."""
+        normed: Tensor = self.norm(self.conv(maps))
+        return normed
+
+
+class Unit(ConvNorm):
+    """VGG's unit: convolution, BatchNorm, ReLU."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of the same height and width, none below zero."""
+        return relu(super().forward(maps))
+
+
+class Block(nn.Module):
+    """ResNet12's block: three units and a shortcut, added before the last leaky ReLU.
+
+    The shortcut is a 1x1 convolution with BatchNorm where `project` says so, and nothing but the input elsewhere.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, project: bool) -> None:
+        super().__init__()
+        self.units = nn.ModuleList(ConvNorm(width, outputs, 3, SLOPE) for width in (inputs, outputs, outputs))
+        self.shortcut = ConvNorm(inputs, outputs, 1, SLOPE) if project else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps [B, outputs, H, W] of the same height and width."""
+        found = maps
+        for unit in self.units[:-1]:
+            found = leaky_relu(unit(found), SLOPE)
+        return leaky_relu(self.units[-1](found) + self.shortcut(maps), SLOPE)
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution, then a 2x2 max-pool."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of half the height and width, rounded down."""
+        pooled: Tensor = self.pool(self.blocks(maps))
+        return pooled
+
+
+def make_head(features: int, num_classes: int, global_pool: str = "avg", drop_rate: float = 0.0) -> Any:
+    """timm's pool and linear layer, freshly initialised."""
+    return _start(ClassifierHead(features, num_classes, pool_type=global_pool, drop_rate=drop_rate))
+
+
+def _start(head: Any) -> Any:
+    if isinstance(head.fc, nn.Linear):
+        nn.init.normal_(head.fc.weight, std=0.01)
+        nn.init.zeros_(head.fc.bias)
+    return head
+
+
+class Staged(nn.Module):
+    """What both networks share: stages, a global average pool and one linear head, behind timm's interface.
+
+    Attributes:
+        num_classes: Outputs of the head; 0 for none.
+        num_features: Channels of the last stage.
+        in_chans: Channels of the pictures.
+        img_size: Height and width that the network was made for, in pixels; others work too.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        widths: Sequence[int],
+        *,
+        num_classes: int,
+        in_chans: int,
+        img_size: int | Sequence[int],
+        global_pool: str,
+        drop_rate: float,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.in_chans = num_classes, in_chans
+        self.img_size = img_size if isinstance(img_size, int) else img_size[0]
+        self.num_features = self.head_hidden_size = widths[-1]
+        self.stages = nn.Sequential(*stages)
+        self.head = make_head(widths[-1], num_classes, global_pool, drop_rate)
+        # A stage's features are tapped before its pool.
+        self.feature_info = [
+            {"num_chs": width, "reduction": 2**index, "module": f"stages.{index}.blocks"}
+            for index, width in enumerate(widths)
+        ]
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """Maps [B, num_features, h, w] after the last pool."""
+        maps: Tensor = self.stages(pictures)
+        return maps
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits [B, num_classes], or the pooled features [B, num_features]."""
+        found: Tensor = self.head(maps, pre_logits=pre_logits)
+        return found
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits [B, num_classes] of normalised pictures [B, C, H, W]."""
+        return self.forward_head(self.forward_features(pictures))
+
+    def get_classifier(self) -> nn.Module:
+        """The linear layer of the head."""
+        layer: nn.Module = self.head.fc
+        return layer
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Give it a fresh head; 0 classes for none."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool)
+        _start(self.head)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """timm's grouping of parameters by depth, for rates that fall from layer to layer."""
+        return {"stem": r"^$", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.blocks\.(\d+)"}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Not offered; asking for it is refused."""
+        if enable:
+            raise NotImplementedError("these networks are small enough to do without gradient checkpointing")
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """Features of the stages before their pools, as timm's feature interface asks for them.
+
+        Args:
+            x: Normalised pictures [B, C, H, W].
+            indices: Stages wanted; a number means the last so many, None all.
+            norm: There is no norm to apply; ignored.
+            stop_early: Whether to compute no further than the last stage wanted.
+            output_fmt: NCHW alone.
+            intermediates_only: Whether to leave out the maps after the last pool.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt}: these networks give NCHW alone")
+        wanted = _wanted(len(self.stages), indices)
+        found = []
+        stages: list[Any] = list(self.stages)
+        for index, stage in enumerate(stages[: max(wanted) + 1] if stop_early else stages):
+            x = stage.blocks(x)
+            if index in wanted:
+                found.append(x)
+            x = stage.pool(x)
+        return found if intermediates_only else (x, found)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages after the last one wanted, and with them the head."""
+        wanted = _wanted(len(self.stages), indices)
+        if prune_head or max(wanted) < len(self.stages) - 1:
+            self.reset_classifier(0, "")
+        self.stages = self.stages[: max(wanted) + 1]
+        return wanted
+
+
+def _wanted(count: int, indices: int | Sequence[int] | None) -> list[int]:
+    """timm's way to name stages: None is all, a number the last so many, negative ones count from the end."""
+    if indices is None or isinstance(indices, int):
+        return list(range(count - (count if indices is None else indices), count))
+    return [range(count)[index] for index in indices]
+
+
+class VGG(Staged):
+    """VGG with BatchNorm: stages of 3x3 convolutions, each stage followed by a pool, and one linear head.
+
+    Source: Simonyan and Zisserman, arXiv 1409.1556; one dense layer here, as is usual for small pictures.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[Sequence[int]] = VGG11,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        img_size: int | Sequence[int] = 32,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+    ) -> None:
+        inputs, stages = in_chans, []
+        for stage in widths:
+            reads = (inputs, *stage[:-1])
+            stages.append(Stage([Unit(*pair) for pair in zip(reads, stage, strict=True)]))
+            inputs = stage[-1]
+        super().__init__(
+            stages,
+            [stage[-1] for stage in widths],
+            num_classes=num_classes,
+            in_chans=in_chans,
+            img_size=img_size,
+            global_pool=global_pool,
+            drop_rate=drop_rate,
+        )
+
+
+class ResNet12(Staged):
+    """ResNet12: residual stages of three 3x3 convolutions a block, each stage ending in a pool, and one linear head.
+
+    The backbone of few-shot learning, without DropBlock. The first block of a stage has a 1x1 shortcut; further blocks,
+    which do not change the width, add their input as it is.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int] = (1, 1, 1, 1),
+        widths: Sequence[int] = RESNET12,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        img_size: int | Sequence[int] = 32,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+    ) -> None:
+        stages = []
+        for inputs, width, depth in zip((in_chans, *widths[:-1]), widths, depths, strict=True):
+            more = [Block(width, width, project=False) for _ in range(depth - 1)]
+            stages.append(Stage([Block(inputs, width, project=True), *more]))
+        super().__init__(
+            stages,
+            widths,
+            num_classes=num_classes,
+            in_chans=in_chans,
+            img_size=img_size,
+            global_pool=global_pool,
+            drop_rate=drop_rate,
+        )
+
+
+_PICTURES = {"input_size": (3, 32, 32), "num_classes": 10, "crop_pct": 1.0, "classifier": "head.fc"}
+default_cfgs = generate_default_cfgs(
+    {
+        "germline_vgg": {**_PICTURES, "first_conv": "stages.0.blocks.0.conv"},
+        "germline_resnet12": {
+            **_PICTURES,
+            "first_conv": ("stages.0.blocks.0.units.0.conv", "stages.0.blocks.0.shortcut.conv"),
+        },
+    }
+)
+
+
+def _create(kind: type[Staged], name: str, pretrained: bool, stages: int, **arguments: Any) -> Any:
+    features = {"out_indices": tuple(range(stages)), "feature_cls": "getter"}
+    return build_model_with_cfg(kind, name, pretrained, feature_cfg=features, **arguments)
+
+
+def germline_vgg(pretrained: bool = False, **arguments: Any) -> Any:
+    """A VGG under timm's interface; arguments are those of `VGG`."""
+    return _create(VGG, "germline_vgg", pretrained, len(arguments.get("widths", VGG11)), **arguments)
+
+
+def germline_resnet12(pretrained: bool = False, **arguments: Any) -> Any:
+    """A ResNet12 under timm's interface; arguments are those of `ResNet12`."""
+    return _create(ResNet12, "germline_resnet12", pretrained, len(arguments.get("widths", RESNET12)), **arguments)
+
+
+register_model(germline_vgg)
+register_model(germline_resnet12)
