@@ -224,10 +224,11 @@ def check_not_larger(method: str, own: Spec, wanted: Spec) -> None:
     have, want = own.model_dump(), wanted.model_dump()
     for key in sorted(have.keys() - PICTURES):
         if _exceeds(want[key], have[key]):
+            limit = f"{key}={have[key]} or less" if isinstance(have[key], int) else f"{key} nowhere above these"
             raise SettingError(
                 f"{method} cannot grow {key}={want[key]}",
                 f"it takes what the ancestor has, whose {key} is {have[key]}",
-                f"ask for {key}={have[key]} or less",
+                f"ask for {limit}",
             )
 
 
