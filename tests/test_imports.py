@@ -20,7 +20,7 @@ ORDER = (
     ("anatomy",),
     ("registry",),
     ("network",),
-    ("learngene",),
+    ("learngene", "export"),
     ("data",),
     ("training",),
     ("methods",),

@@ -47,6 +47,25 @@ def check_output(folder: Path, *, overwrite: bool = False, resume: bool = False)
         )
     if overwrite and folder.is_dir() and any(folder.iterdir()):
         _spare(folder)
+    _try_writing(folder)
+
+
+def check_file(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse an output file that is there already, unless told to overwrite it.
+
+    Raises:
+        OutputError: The file exists, is a folder, or cannot be written.
+    """
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a folder", "this output is one file", "choose another name")
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"'{path}' is there already", "nothing is overwritten unasked", "choose another name, or pass --overwrite"
+        )
+    _try_writing(path.parent)
+
+
+def _try_writing(folder: Path) -> None:
     parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
         with tempfile.TemporaryFile(dir=parent):
@@ -88,6 +107,27 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise _refuse(folder, error) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give the name of a file to write; on leaving without error it takes the place of `path` by a rename.
+
+    It has the same name in a folder of its own, so that what looks at suffixes is content.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as folder:
+            fresh = Path(folder) / path.name
+            yield fresh
+            _sync(fresh)
+            fresh.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _refuse(path, error) from error
 
 
 def _replace_folder(fresh: Path, folder: Path) -> None:

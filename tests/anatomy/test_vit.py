@@ -2,13 +2,14 @@
 
 from functools import partial
 
+import anatomies as hold
 import pytest
 import timm
 import torch
 from timm.models import vision_transformer
 from torch import nn
 
-from germline.anatomy import VIT, Size, VitSpec, count_parameters, tensor_sizes
+from germline.anatomy import VIT, Size, VitSpec, count_parameters, tapped, tensor_sizes
 from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
 
@@ -65,6 +66,7 @@ def test_parts_name_every_tensor_once(changes):
     assert sorted(names) == sorted(tensor_sizes(VIT.build(spec(**changes))))
     assert len(parts.blocks) == 3
     assert parts.head == ("head.weight", "head.bias")
+    assert (parts.stages, parts.pictures) == ((3,), ("patch_embed.proj.weight",))
 
 
 def test_frame_and_block_are_the_whole_network():
@@ -176,3 +178,17 @@ def test_flops_of_the_known_network():
         12 * (196 * 12 * 768**2 + 2 * 196**2 * 768) + 196 * 768 * 768 + 768 * 1000
     )
     assert VIT.flops(family("B", 12)) / 2e9 == pytest.approx(17.5, abs=0.1)
+
+
+@pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING)
+def test_reordered_channel_groups_compute_the_same(changes):
+    form = spec(**changes)
+    hold.reordered_groups_compute_the_same(VIT, form)
+
+
+def test_taps_are_the_blocks():
+    model, images = VIT.build(spec()).eval(), torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        logits, found = tapped(model, VIT.taps(spec()), images)
+        assert torch.equal(logits, model(images))
+    assert [tuple(value.shape) for value in found.values()] == [(2, 16, 16)] * 3

@@ -14,6 +14,7 @@ from germline.anatomy.channels import Group, Member, select
 from germline.anatomy.preprocess import Preprocess
 from germline.anatomy.resnet12 import ResNet12Anatomy, ResNet12Spec
 from germline.anatomy.size import Size
+from germline.anatomy.taps import tapped
 from germline.anatomy.vgg import Vgg, VggSpec
 from germline.anatomy.vit import Vit, VitSpec
 
@@ -42,6 +43,7 @@ __all__ = [
     "VitSpec",
     "count_parameters",
     "select",
+    "tapped",
     "tensor_sizes",
     "to_channels",
 ]

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from germline.cli import compare, condense, demo, inherit, inspect, listing, train
+from germline.cli import compare, condense, demo, export, inherit, inspect, listing, train
 from germline.errors import GermlineError
 
 INTERRUPTED = 130
@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Condense a trained network into a small learngene; let networks of many sizes inherit it.",
 )
-for _module in (demo, train, condense, inherit, inspect, compare, listing):
+for _module in (demo, train, condense, inherit, inspect, export, compare, listing):
     _module.add(app)
 
 

@@ -57,10 +57,24 @@ def _facts(gene: Learngene) -> Table:
 
 
 def _default_sizes(gene: Learngene) -> list[str]:
+    """Depths round the gene's own that it can grow; its own size where there is no such thing as one depth."""
     depth = gene.spec.model_dump().get("depth")
-    return (
-        [""] if depth is None else [f"depth={d}" for d in sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})]
-    )
+    if depth is None:
+        return [""]
+    depths = sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})
+    return [size for size in (f"depth={depth}" for depth in depths) if _grows(gene, size)]
+
+
+def _grows(gene: Learngene, size: str) -> bool:
+    from germline.anatomy import Size
+    from germline.errors import SettingError
+    from germline.registry import anatomy_of
+
+    try:
+        gene.bound_method().check_size(gene, anatomy_of(gene.spec).resize(gene.spec, Size.parse(size)))
+    except SettingError:
+        return False
+    return True
 
 
 def _sizes(gene: Learngene, sizes: list[str], classes: int | None) -> Table:

@@ -1,0 +1,36 @@
+"""Features from inside a network, at the modules that its anatomy names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def tapped(model: nn.Module, taps: Sequence[str], pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run a network once and keep what the named modules give.
+
+    Args:
+        model: Any network.
+        taps: Module names, such as `anatomy.taps(spec)`.
+        pictures: Normalised, [B, C, H, W].
+
+    Returns:
+        The logits [B, classes], and the features by name: maps [B, C, H, W], or tokens [B, tokens, width].
+    """
+    found: dict[str, Tensor] = {}
+
+    def keeper(name: str) -> Any:
+        def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+            found[name] = output
+
+        return keep
+
+    with ExitStack() as stack:
+        for name in taps:
+            handle = model.get_submodule(name).register_forward_hook(keeper(name))
+            stack.callback(handle.remove)
+        logits: Tensor = model(pictures)
+    return logits, found
