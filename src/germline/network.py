@@ -99,12 +99,13 @@ class Network:
         )
 
 
-def load_network(name: str | Path, model: str | None = None) -> Network:
+def load_network(name: str | Path, model: str | None = None, *, weights: bool = True) -> Network:
     """Load an ancestor or a descendant.
 
     Args:
         name: A run or model folder, `timm:NAME`, `local-dir:FOLDER`, `hf-hub:NAME`, or a .pth or .safetensors file.
         model: For a file of weights, the timm name of the network that it belongs to.
+        weights: Whether a timm name's weights are fetched; without them its form can be counted, and no more.
 
     Raises:
         ArtefactError: It is missing, damaged, or not a network.
@@ -112,7 +113,7 @@ def load_network(name: str | Path, model: str | None = None) -> Network:
     text = str(name)
     for prefix in ("timm:", "hf-hub:"):
         if text.startswith(prefix):
-            return _from_timm(text.removeprefix("timm:"))
+            return _from_timm(text.removeprefix("timm:"), weights)
     path = Path(text.removeprefix("local-dir:"))
     if path.is_dir():
         return _from_folder(path)
@@ -155,10 +156,10 @@ def _from_folder(folder: Path) -> Network:
     )
 
 
-def _from_timm(name: str) -> Network:
+def _from_timm(name: str, weights: bool) -> Network:
     from timm.data import ImageNetInfo
 
-    built = _build(name, pretrained=True)
+    built = _build(name, pretrained=weights)
     labels = _numbered(built.num_classes)
     if built.num_classes == 1000:
         info = ImageNetInfo()

@@ -19,6 +19,7 @@ from germline.training import TrainSettings
 CONTROL = "scratch"
 Question = Literal["convergence", "samples", "sensitivity", "sizes", "instincts"]
 Rate = Annotated[float, Field(gt=0)]
+Images = Annotated[int, Field(ge=1)] | Literal["all"]
 Decay = Annotated[float, Field(ge=0)]
 
 
@@ -75,7 +76,7 @@ class Tuning(_Strict):
     lr: tuple[Rate, ...] = Field(min_length=1, max_length=4)
     weight_decay: tuple[Decay, ...] = Field(min_length=1, max_length=2)
     size: str
-    images_per_class: int = Field(ge=1)
+    images_per_class: Images
     seed: int = Field(default=1000, ge=0)
     scaling: Literal["none", "width"] = "none"
 
@@ -115,7 +116,25 @@ class Family(_Strict):
 
     counts: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 5, 10), min_length=1)
     size: str
-    images_per_class: int = Field(ge=1)
+    images_per_class: Images
+
+
+class Described(_Strict):
+    """What a data set holds, so that a recipe can be priced where it is not at hand.
+
+    Attributes:
+        data: Its name in the recipe.
+        classes: Classes.
+        images: Training pictures.
+        side: Height and width in pixels.
+        channels: 1 for grey, 3 for colour.
+    """
+
+    data: str
+    classes: int = Field(ge=2)
+    images: int = Field(ge=1)
+    side: int = Field(ge=1)
+    channels: Literal[1, 3] = 3
 
 
 class Tasks(_Strict):
@@ -142,9 +161,10 @@ class Recipe(_Strict):
         ancestor: Where genes come from.
         arms: The ways to start, by name; the first is the one that claims are made of, the control is called `scratch`.
         sizes: In the size language, such as `depth=6`.
-        images_per_class: Training pictures a class.
+        images_per_class: Training pictures a class; `all` takes every one.
         seeds: Of everything.
         one_gene: Whether one ancestor and one gene an arm serve all seeds.
+        described: Numbers of a data set, with which it is priced where it is missing.
         tasks: Whether a cell is one training on all classes, or the mean over tasks of a few.
         train: How descendants are trained.
         tune: The grid in which every arm is tuned; None takes the settings as they are.
@@ -162,9 +182,10 @@ class Recipe(_Strict):
     ancestor: AncestorRecipe
     arms: dict[str, Arm] = Field(min_length=1)
     sizes: tuple[str, ...] = Field(min_length=1)
-    images_per_class: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    images_per_class: tuple[Images, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     one_gene: bool = False
+    described: Described | None = None
     tasks: Tasks | None = None
     train: TrainSettings
     tune: Tuning | None = None

@@ -107,11 +107,15 @@ def _resnet12(*widths: int) -> Preset:
 
 
 # Small networks for pictures of 28 to 84 pixels; the ViTs' patch keeps 16 tokens at 32; x025: a quarter of the width.
+# The three with patch 16 are TLEG's for 224 pixels: mean of the tokens, no class token.
 # These names go before timm's: vgg11 is ours, timm:vgg11 is timm's.
 MODELS: dict[str, Preset] = {
     "vit_pico": Preset("vit", {"depth": 6, "width": 64, "heads": 2, "patch_size": 8}),
     "vit_nano": Preset("vit", {"depth": 8, "width": 96, "heads": 3, "patch_size": 8}),
     "vit_micro": Preset("vit", {"depth": 12, "width": 192, "heads": 3, "patch_size": 4}),
+    "vit_tiny16": Preset("vit", {"depth": 12, "width": 192, "heads": 3, "patch_size": 16}),
+    "vit_small16": Preset("vit", {"depth": 12, "width": 384, "heads": 6, "patch_size": 16}),
+    "vit_base16": Preset("vit", {"depth": 12, "width": 768, "heads": 12, "patch_size": 16}),
     "vgg11": _vgg(1, 1, 2, 2, 2),
     "vgg13": _vgg(2, 2, 2, 2, 2),
     "vgg16": _vgg(2, 2, 3, 3, 3),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 
 from germline.anatomy import VIT, Size
@@ -173,3 +174,28 @@ def test_bf16_features_meet_a_float_head(taught, halves):
         result = run.fit("child", child.network, objective, halves, TrainSettings(steps=2, batch_size=24, log_every=1))
         assert 0 < result.losses[-1][1] < 20
         assert objective.head.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("bad", [{"alpha": 1.1}, {"temperature": 0}, {"label_smoothing": 1}, {"beta": 1}], ids=str)
+def test_bad_settings_are_refused(bad):
+    with pytest.raises(ValidationError):
+        Distil(**bad)
+
+
+@pytest.mark.parametrize("family", ["vgg", "resnet12"])
+def test_convolutional_teachers_and_students(ancestors, halves, pico, pixels, family):
+    elder = ancestors[family]
+    gene = Distil().condense(elder, pico, RUN)
+    child = gene.inherit(size=Size(width=3), classes=3)
+    objective = Distil(alpha=0.4, temperature=1.0).objective(gene, child)
+    child.model.eval()  # batch statistics would move between the two looks
+    found = float(objective(child.network.logits, Batch(pixels, LABELS)).detach())
+    model, pictures = child.model, child.network.preprocess(pixels)
+    with torch.no_grad():
+        features = model.forward_head(model.forward_features(pictures), pre_logits=True)
+        labels = float(cross_entropy(model(pictures), LABELS))
+        follows = divergence(elder.logits(pixels), objective.head(features), 1.0)
+    assert found == pytest.approx(labels + 0.4 * follows, abs=1e-5)
+    assert Distil().teaches
+    assert "fresh" in child.ledger.totals()
+    assert len(child.ledger.totals()) == 1

@@ -4,11 +4,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.anatomy import Size
+from germline.anatomy import ResNet12Spec, Size, VggSpec, tensor_sizes
 from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.finetune import Finetune
 from germline.methods.layers import Layers
+from germline.registry import anatomy_of
 from germline.training import Run
 
 RUN = Run(device="cpu", quiet=True)
@@ -95,3 +96,95 @@ def test_sizes_are_said(deep, pico):
     for choose, words in (("last", "at most 6 blocks"), ((0, 5), "the 2 blocks chosen")):
         gene = condense(deep, pico, choose=choose)
         assert gene.bound_method().sizes(gene) == f"{words}, at the ancestor's width"
+
+
+@pytest.fixture(scope="module")
+def vgg(make_convolutional):
+    return make_convolutional(VggSpec, widths=((4,) * 3, (6,) * 4))
+
+
+@pytest.fixture(scope="module")
+def resnet(make_convolutional):
+    return make_convolutional(ResNet12Spec, depths=(3, 4), widths=(4, 6))
+
+
+def places(child, ancestor):
+    """For each block of a descendant, the ancestor's block that it equals in every tensor, buffers included."""
+    blocks, own = (
+        [
+            {name: network.model.state_dict()[full] for name, full in block.items()}
+            for block in anatomy_of(network.spec).parts(network.spec).blocks
+        ]
+        for network in (child.network, ancestor)
+    )
+    return [
+        [
+            index
+            for index, other in enumerate(own)
+            if block.keys() == other.keys()
+            and all(torch.equal(value, other[name]) for name, value in block.items() if name in other)
+        ]
+        for block in blocks
+    ]
+
+
+@pytest.mark.parametrize("family", ["vgg", "resnet"])
+@pytest.mark.parametrize(
+    ("choose", "taken"),
+    [
+        ("first", [0, 1, 3, 4, 5]),
+        # The first of a stage is always the ancestor's first: it alone reads the maps of the stage before.
+        ("last", [0, 2, 3, 5, 6]),
+        ("even", [0, 1, 3, 4, 5]),
+        ((0, 2, 3, 4, 6), [0, 2, 3, 4, 6]),
+    ],
+    ids=str,
+)
+def test_stages_are_chosen_from_one_by_one(request, family, pico, choose, taken):
+    network = request.getfixturevalue(family)
+    child = condense(network, pico, choose=choose).inherit(size=Size(depth1=2, depth2=3))
+    assert places(child, network) == [[index] for index in taken]
+    assert child.ledger.totals() == {"copied": sum(tensor_sizes(child.model).values())}
+
+
+def test_one_block_a_stage_of_the_last_is_the_first(vgg, pico, pixels):
+    child = condense(vgg, pico, choose="last").inherit(size=Size(depth1=1, depth2=1))
+    assert places(child, vgg) == [[0], [3]]
+    pictures, (first, second) = vgg.preprocess(pixels), vgg.model.stages
+    with torch.no_grad():
+        maps = second.pool(second.blocks[0](first.pool(first.blocks[0](pictures))))
+        assert torch.allclose(child.network.logits(pixels), vgg.model.head(maps), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "choose", "size", "words"),
+    [
+        ("vgg", "first", {"depth2": 5}, "cannot grow 5 blocks in a stage.*which has 4"),
+        ("resnet", "even", {"width": 2}, "layers cannot grow 'head.fc.weight'.* is wider"),
+        ("vgg", "first", {"width2": 8}, r"cannot grow 'head.fc.weight' of shape \(10, 8\).*has shape \(10, 6\)"),
+        ("resnet", (0, 3, 4), {}, r"cannot grow 3 \+ 4 blocks.*names 1 \+ 2"),
+        (
+            "resnet",
+            (1, 3),
+            {"depth1": 1, "depth2": 1},
+            "cannot grow block 0 as block 1.*tensors that the other has not",
+        ),
+        (
+            "vgg",
+            (1, 3),
+            {"depth1": 1, "depth2": 1},
+            r"shape \(4, 1, 3, 3\). .*blocks.1.conv.weight' is wider",
+        ),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(request, pico, family, choose, size, words):
+    with pytest.raises(SettingError, match=words):
+        condense(request.getfixturevalue(family), pico, choose=choose).inherit(size=Size(**size))
+
+
+def test_units_of_other_widths_are_refused_where_they_do_not_meet(make_convolutional, pico):
+    uneven = make_convolutional(VggSpec, widths=((4, 6), (8,)))
+    with pytest.raises(
+        SettingError, match=r"layers cannot grow 'stages.1.blocks.0.conv.weight' of shape \(8, 4, 3, 3\)"
+    ):
+        condense(uneven, pico).inherit(size=Size(depth1=1))

@@ -119,3 +119,17 @@ def test_what_it_cannot_shuffle_is_refused(ancestor, pico):
         RandomGene(method=3)
     with pytest.raises(SettingError, match="scratch has no gene"):
         RandomGene(method="scratch").condense(ancestor, pico, Run(device="cpu", quiet=True))
+
+
+def test_a_convolutional_gene_keeps_its_counters(ancestors, pico):
+    method = RandomGene(method="weight-selection", settings={"layers": "even"})
+    gene = method.condense(ancestors["vgg"], pico, Run(device="cpu", quiet=True))
+    own = ancestors["vgg"].model.state_dict()
+    counters = [name for name in own if name.endswith("num_batches_tracked")]
+    assert counters
+    assert all(int(gene.tensors[name]) == int(own[name]) == 2 for name in counters)
+    child = gene.inherit(size=Size(width=2))
+    assert child.network.spec.widths[0] == (2,)
+    assert set(child.ledger.totals()) == {"copied", "sliced"}
+    variances = [value for name, value in child.model.state_dict().items() if name.endswith("running_var")]
+    assert all(bool((value > 0).all()) for value in variances)

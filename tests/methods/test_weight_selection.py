@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.anatomy import VIT, Size
+from germline.anatomy import VIT, ResNet12Spec, Size, VggSpec, tensor_sizes
 from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.weight_selection import WeightSelection
@@ -141,3 +141,72 @@ def test_bad_settings_and_no_ancestor_are_refused(pico):
         WeightSelection(layers="last")
     with pytest.raises(SettingError, match="weight-selection without an ancestor"):
         WeightSelection().form(None, pico)
+
+
+def test_convolutions_and_their_statistics_are_cut_alike(make_convolutional, pico):
+    vgg = make_convolutional(VggSpec, widths=((8, 8), (12, 12, 12)))
+    child = condense(vgg, pico).inherit(size=Size(width1=4, width2=9, depth2=2))
+    narrow, wide = torch.tensor([0, 2, 4, 6]), torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10])
+    reads = [None, narrow, narrow, wide]
+    writes = [narrow, narrow, wide, wide]
+    sources = ["stages.0.blocks.0", "stages.0.blocks.1", "stages.1.blocks.0", "stages.1.blocks.1"]
+    for source, inputs, outputs in zip(sources, reads, writes, strict=True):
+        mine, own = child.model.get_submodule(source), vgg.model.get_submodule(source)
+        kernel = own.conv.weight[outputs]
+        assert torch.equal(mine.conv.weight, kernel if inputs is None else kernel[:, inputs])
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            assert torch.equal(getattr(mine.norm, name), getattr(own.norm, name)[outputs])
+        assert int(mine.norm.num_batches_tracked) == 1
+    assert torch.equal(child.model.head.fc.weight, vgg.model.head.fc.weight[:, wide])
+    whole = sum(tensor_sizes(child.model).values())
+    assert child.ledger.totals() == {"copied": 4 + 10, "sliced": whole - 4 - 10}
+
+
+def test_colour_reaches_the_cut_first_convolution(make_convolutional, pico, pixels):
+    vgg = make_convolutional(VggSpec, widths=((8,), (12,)))
+    resnet = make_convolutional(ResNet12Spec, depths=(1, 1), widths=(8, 12))
+    for network, kernels in ((vgg, 4 * 3 * 9), (resnet, 4 * 3 * 9 + 4 * 3)):
+        gene = condense(network, pico)
+        grey, colour = gene.inherit(size=Size(width=4)), gene.inherit(size=Size(width=4), channels=3)
+        assert colour.ledger.totals()["adapted"] == kernels
+        with torch.no_grad():
+            assert torch.allclose(grey.network.logits(pixels), colour.network.logits(pixels), atol=1e-5)
+
+
+def test_residual_stages_lose_depth_and_width(make_convolutional, pico):
+    resnet = make_convolutional(ResNet12Spec, depths=(1, 4), widths=(4, 8))
+    child = condense(resnet, pico, layers="even").inherit(size=Size(depth2=2, width=2))
+    own, index = resnet.model.stages[1], torch.tensor([0, 2, 4, 6])
+    for mine, source in zip(child.model.stages[1].blocks, (own.blocks[0], own.blocks[2]), strict=True):
+        assert torch.equal(mine.units[2].conv.weight, source.units[2].conv.weight[index][:, index])
+    shortcut = child.model.stages[1].blocks[0].shortcut
+    assert torch.equal(shortcut.conv.weight, own.blocks[0].shortcut.conv.weight[index][:, ::2])
+    assert torch.equal(shortcut.norm.running_var, own.blocks[0].shortcut.norm.running_var[index])
+    assert child.network.spec.widths == (2, 4)
+
+
+def test_channels_that_nobody_else_reads_can_go(make_convolutional, pico, pixels):
+    vgg = make_convolutional(VggSpec, widths=((8,), (6,)))
+    model = vgg.model
+    with torch.no_grad():
+        # With the odd channels unread, a network without them computes the same.
+        model.stages[1].blocks[0].conv.weight[:, 1::2] = 0
+        model.head.fc.weight[:, 1::2] = 0
+        child = condense(vgg, pico).inherit(size=Size(width1=4, width2=3))
+        assert torch.allclose(child.network.logits(pixels), vgg.logits(pixels), atol=1e-6)
+        assert float(vgg.logits(pixels).std()) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ({"width": 16}, "weight-selection cannot grow widths="),
+        ({"depth1": 3}, "cannot grow 3 blocks in a stage.*which has 2. ask for 2 or fewer"),
+        ({"depth1": 1, "width2": 20}, r"whose widths is \(\(8, 8\), \(12, 12, 12\)\). ask for widths nowhere above"),
+        ({"depth2": 1, "width2": 20}, r"cannot grow .* of shape \(10, 20\).*has shape \(10, 12\)"),
+    ],
+)
+def test_stages_larger_in_any_way_are_refused(make_convolutional, pico, size, words):
+    gene = condense(make_convolutional(VggSpec, widths=((8, 8), (12, 12, 12))), pico)
+    with pytest.raises(SettingError, match=words):
+        gene.inherit(size=Size(**size))

@@ -14,7 +14,7 @@ class Cell:
     Attributes:
         arm: How it starts.
         size: In the size language.
-        images: Training pictures a class.
+        images: Training pictures a class, or "all".
         seed: Of all that it depends on.
         lr: A rate to try; None takes the arm's own, tuned or given.
         weight_decay: Likewise.
@@ -24,7 +24,7 @@ class Cell:
 
     arm: str
     size: str
-    images: int
+    images: int | str
     seed: int
     lr: float | None = None
     weight_decay: float | None = None
@@ -36,7 +36,7 @@ class Cell:
         """For people to read; unique in the comparison."""
         tried = "" if self.lr is None else f" lr={self.lr:g} wd={self.weight_decay:g}"
         longer = "" if self.steps is None else f" steps={self.steps}"
-        return f"{self.arm} {self.size or 'own size'} {self.images} a class seed={self.seed}{tried}{longer}"
+        return f"{self.arm} {self.size or 'own size'} {images_text(self.images)} seed={self.seed}{tried}{longer}"
 
 
 def main_cells(recipe: Recipe) -> list[Cell]:
@@ -68,6 +68,17 @@ def tuning_cells(recipe: Recipe) -> list[Cell]:
     ]
 
 
-def longer_cells(recipe: Recipe, size: str, images: int, steps: int | None) -> list[Cell]:
+def longer_cells(recipe: Recipe, size: str, images: int | str, steps: int | None) -> list[Cell]:
     """Scratch with another number of steps, for every seed."""
     return [Cell(CONTROL, size, images, seed, steps=steps) for seed in recipe.seeds]
+
+
+def images_text(images: int | str) -> str:
+    """`10 a class`, or `all images`."""
+    return "all images" if images == "all" else f"{images} a class"
+
+
+def drawn_images(recipe: Recipe, images: int | str, pictures: int, classes: int) -> int:
+    """Pictures that a descendant is trained on, of a set of that many pictures and classes."""
+    ways = classes if recipe.tasks is None else recipe.tasks.ways
+    return round(pictures * ways / classes) if isinstance(images, str) else images * ways

@@ -15,8 +15,15 @@ from germline.recipe import Recipe
 from germline.registry import anatomy_of
 
 
-def check(recipe: Recipe) -> None:
+def check(recipe: Recipe, *, pricing: bool = False) -> Workshop:
     """Refuse a recipe that could not be run to its end.
+
+    Args:
+        recipe: What is to be compared.
+        pricing: Whether data and weights that are not at hand may be stood for by their numbers.
+
+    Returns:
+        A workshop that writes nothing.
 
     Raises:
         DataError: Data are missing, without labels, or too few.
@@ -24,7 +31,7 @@ def check(recipe: Recipe) -> None:
         SettingError: A size that cannot be built, or that a method cannot grow.
     """
     PROTOCOLS[recipe.protocol].check(recipe)
-    shop = Workshop(recipe, Path(), Path())
+    shop = Workshop(recipe, Path(), Path(), pricing=pricing)
     source = shop.data(recipe.data)
     for pictures in (source.train, source.val, source.test):
         _check_labels(pictures, recipe.data)
@@ -38,6 +45,7 @@ def check(recipe: Recipe) -> None:
     _check_forms({size: forms[size] for size in recipe.sizes})
     for arm in recipe.arms:
         _check_arm(shop, arm, sizes, source.train)
+    return shop
 
 
 def _check_forms(forms: dict[str, Spec]) -> None:
@@ -56,7 +64,8 @@ def _check_labels(pictures: AnyPictures, name: str) -> None:
 
 def _check_counts(recipe: Recipe, train: AnyPictures) -> None:
     assert train.labels is not None  # noqa: S101 - said above, repeated for the type checker
-    wanted = max((*recipe.images_per_class, *([recipe.tune.images_per_class] if recipe.tune else [])))
+    asked = (*recipe.images_per_class, *([recipe.tune.images_per_class] if recipe.tune else []))
+    wanted = max((images for images in asked if not isinstance(images, str)), default=1)
     least = int(train.labels.bincount(minlength=len(train.classes)).min())
     if least < wanted:
         raise DataError(

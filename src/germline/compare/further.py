@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from germline.compare.cells import Cell, longer_cells
+from germline.compare.cells import Cell, drawn_images, longer_cells
 from germline.compare.cost import Cost
 from germline.compare.growing import make_cell
 from germline.compare.price import ancestor_cost, cell_cost, gene_cost
@@ -27,7 +27,7 @@ class Level:
     """
 
     size: str
-    images: int
+    images: int | str
     multiple: int
     cells: tuple[Cell, ...]
 
@@ -70,10 +70,11 @@ def _last_accuracy(shop: Workshop, cells: Iterable[Cell], failed: Mapping[str, s
     return fmean(make_cell(shop, cell)["curve"][-1]["accuracy"] for cell in cells)
 
 
-def _steps(shop: Workshop, images: int) -> int:
+def _steps(shop: Workshop, images: int | str) -> int:
     """Steps that the recipe gives scratch."""
-    classes = len(shop.data(shop.recipe.data).classes) if shop.recipe.tasks is None else shop.recipe.tasks.ways
-    return shop.recipe.train_settings(CONTROL).total_steps(images * classes)
+    train = shop.data(shop.recipe.data).train
+    pictures = drawn_images(shop.recipe, images, len(train), len(train.classes))
+    return shop.recipe.train_settings(CONTROL).total_steps(pictures)
 
 
 def family_steps(shop: Workshop, count: int, *, with_ancestor: bool) -> int:

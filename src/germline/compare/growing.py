@@ -70,7 +70,7 @@ def cell_place(shop: Workshop, cell: Cell) -> Path:
 
 def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, task: int) -> _Trained:
     seed = cell.seed if shop.recipe.tasks is None else derive(cell.seed, "task", task)
-    drawn = source.train.per_class(cell.images, generator(seed, "draw", cell.images))
+    drawn = _drawn(source.train, cell.images, seed)
     child, settings = _descendant(shop, cell, gene, drawn), shop.settings(cell)
     network, method = child.network, shop.method(cell.arm)
     probed = None if cell.tuning else linear_probe(network, drawn, source.val)
@@ -87,6 +87,10 @@ def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, 
     tested = None if cell.tuning else evaluate(network.model, network.logits, source.test).accuracy
     teacher = forward_flops(shop.begin_ancestor(0)) if method.teaches else 0
     return _Trained(child, result, tested, probed, teacher * result.samples)
+
+
+def _drawn(train: AnyPictures, images: int | str, seed: int) -> AnyPictures:
+    return train if isinstance(images, str) else train.per_class(images, generator(seed, "draw", images))
 
 
 def _descendant(shop: Workshop, cell: Cell, gene: Learngene | None, drawn: AnyPictures) -> Descendant:

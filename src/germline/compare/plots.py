@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from germline.anatomy import Size
+from germline.compare.cells import images_text
 from germline.compare.protocols import grid_means
 from germline.compare.statistics import Estimate
 from germline.compare.summary import Condition, Summary
@@ -41,7 +42,7 @@ def curves(summary: Summary) -> str:
         for panel, at in zip(axes.flat, conditions, strict=False):
             for index, arm in enumerate(summary.arms):
                 _curve(panel, arm, summary.curve(arm, at), index)
-            panel.set_title(f"{_spoken(at.size)}, {at.images} images a class", fontsize=9)
+            panel.set_title(f"{_spoken(at.size)}, {images_text(at.images)}", fontsize=9)
             panel.set_xlabel("steps")
             panel.set_xscale("symlog", linthresh=10)
             panel.set_xlim(left=0)
@@ -79,7 +80,7 @@ def sizes(summary: Summary) -> str:
         f"{images} images a class": [Condition(s, images) for s in recipe["sizes"]] for images in _images(summary)
     }
 
-    def place(at: Condition) -> tuple[float, str]:
+    def place(at: Condition) -> tuple[float | str, str]:
         return counts[at.size]["full"] / 1e3, _spoken(at.size)
 
     return _accuracies(summary, panels, place, "parameters, thousands")
@@ -88,15 +89,18 @@ def sizes(summary: Summary) -> str:
 def samples(summary: Summary) -> str:
     """Last accuracy on test over pictures a class, one panel a size; bars are 95 % intervals over seeds."""
     panels = {_spoken(size): [Condition(size, i) for i in _images(summary)] for size in summary.recipe["sizes"]}
-    return _accuracies(summary, panels, lambda at: (at.images, ""), "images a class")
+    return _accuracies(summary, panels, lambda at: (str(at.images), ""), "images a class")
 
 
-def _images(summary: Summary) -> list[int]:
-    return sorted(summary.recipe["images_per_class"])
+def _images(summary: Summary) -> list[int | str]:
+    return sorted(summary.recipe["images_per_class"], key=lambda images: (isinstance(images, str), images))
 
 
 def _accuracies(
-    summary: Summary, panels: dict[str, list[Condition]], place: Callable[[Condition], tuple[float, str]], axis: str
+    summary: Summary,
+    panels: dict[str, list[Condition]],
+    place: Callable[[Condition], tuple[float | str, str]],
+    axis: str,
 ) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -118,7 +122,7 @@ def _points(
     summary: Summary,
     arm: str,
     conditions: Sequence[Condition],
-    place: Callable[[Condition], tuple[float, str]],
+    place: Callable[[Condition], tuple[float | str, str]],
     index: int,
 ) -> None:
     found = [(place(at), point) for at in conditions if (point := summary.accuracy(arm, at)) is not None]

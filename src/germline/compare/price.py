@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from germline.compare.cells import Cell, main_cells, tuning_cells
+from germline.compare.cells import Cell, drawn_images, main_cells, tuning_cells
 from germline.compare.check import check
 from germline.compare.cost import Cost, forward_flops, total, training_cost
 from germline.compare.workshop import Workshop
@@ -36,13 +35,14 @@ def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:
 
 def cell_cost(shop: Workshop, cell: Cell) -> Cost:
     """One descendant's training."""
-    train, count = shop.data(shop.recipe.data).train, 1
-    classes = len(train.classes)
-    if shop.recipe.tasks is not None:
-        classes, count = shop.recipe.tasks.ways, shop.recipe.tasks.count
+    train, tasks = shop.data(shop.recipe.data).train, shop.recipe.tasks
+    pictures, count = (
+        drawn_images(shop.recipe, cell.images, len(train), len(train.classes)),
+        tasks.count if tasks else 1,
+    )
     method = shop.method(cell.arm)
     teacher = forward_flops(shop.begin_ancestor(0)) if method.teaches else 0
-    one = training_cost(shop.form(cell.size), shop.settings(cell), cell.images * classes, teacher)
+    one = training_cost(shop.form(cell.size), shop.settings(cell), pictures, teacher)
     return Cost(1, one.samples * count, one.flops * count)
 
 
@@ -88,8 +88,7 @@ def price(recipe: Recipe) -> Price:
     Raises:
         GermlineError: It cannot be run.
     """
-    check(recipe)
-    shop = Workshop(recipe, Path(), Path())
+    shop = check(recipe, pricing=True)
     return Price(
         title=recipe.title,
         minutes=recipe.minutes,

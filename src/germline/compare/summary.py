@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from germline.compare.cells import images_text
 from germline.compare.statistics import Estimate, estimate
 from germline.errors import ArtefactError
 from germline.files import read_json
@@ -27,10 +28,10 @@ class Condition:
     """
 
     size: str
-    images: int
+    images: int | str
 
     def __str__(self) -> str:
-        return f"{self.size or 'own size'}, {self.images} a class"
+        return f"{self.size or 'own size'}, {images_text(self.images)}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from germline.anatomy import Size, Spec
 from germline.api import start_network, train
 from germline.compare.cells import Cell
 from germline.config import validated
-from germline.data import AnyPictures, DataSet, data, read_final, task_list
+from germline.data import AnyPictures, DataSet, data, describe, read_final, task_list
+from germline.errors import DataError
 from germline.files import locked, read_tensors, tensor_hash
 from germline.learngene import Learngene
 from germline.methods.base import Method
@@ -42,6 +43,7 @@ class Workshop:
         store: Folder in which parts are kept; several comparisons may share it.
         tuned: Chosen rate and decay by arm; empty until they are chosen.
         quiet: Whether progress is left out.
+        pricing: Whether nothing is made: data and weights that are not at hand are stood for by their numbers.
     """
 
     recipe: Recipe
@@ -49,6 +51,7 @@ class Workshop:
     store: Path
     tuned: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     quiet: bool = True
+    pricing: bool = False
 
     def place(self, kind: str, facts: Mapping[str, Any]) -> Path:
         """Where a part is kept: the same facts are the same part, in this comparison or another."""
@@ -90,7 +93,7 @@ class Workshop:
         """The ancestor of a seed before it is trained; one that is at hand as it is."""
         wanted = self.recipe.ancestor
         if wanted.path is not None:
-            return load_network(PACKAGED if wanted.path == "packaged" else wanted.path)
+            return load_network(PACKAGED if wanted.path == "packaged" else wanted.path, weights=not self.pricing)
         source = self.data(wanted.data)
         return start_network(wanted.model, source, wanted.train, derive(seed, "ancestor"), Size.parse(size or ""))
 
@@ -171,13 +174,14 @@ class Workshop:
         form: Spec = anatomy_of(spec).resize(spec, Size.parse(size))
         return form
 
-    @staticmethod
-    def data(name: str) -> DataSet:
-        """A data set, read once a process."""
+    def data(self, name: str) -> DataSet:
+        """A data set, read once a process; for pricing alone, one that is not at hand is as the recipe describes it."""
+        known = self.recipe.described
+        if self.pricing and known is not None and known.data == name and not _is_at_hand(name):
+            return describe(name, known.classes, known.images, known.side, known.channels)
         return _read_once(name)
 
-    @staticmethod
-    def fingerprint(name: str) -> str:
+    def fingerprint(self, name: str) -> str:
         """What stands for a data set's training pictures in a part's facts."""
         return f"{name} {_fingerprint_once(name)}"
 
@@ -189,6 +193,14 @@ def _width(spec: Spec) -> int:
 @lru_cache(maxsize=4)
 def _read_once(name: str) -> DataSet:
     return data(name)
+
+
+@lru_cache(maxsize=16)
+def _is_at_hand(name: str) -> bool:
+    try:
+        return len(_read_once(name).train) > 0
+    except DataError:
+        return False
 
 
 @lru_cache(maxsize=16)

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from germline.data.augment import Augment
+from germline.data.described import describe
 from germline.data.glyphs import read_final
 from germline.data.loader import Batch, Loader, in_order
 from germline.data.pictures import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Split
@@ -22,6 +23,7 @@ __all__ = [
     "Pictures",
     "Split",
     "data",
+    "describe",
     "draw_task",
     "in_order",
     "known_data",

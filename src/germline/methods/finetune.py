@@ -18,7 +18,6 @@ class Finetune(WholeAncestor):
     name: ClassVar[str] = "finetune"
     paper: ClassVar[str] = "a control"
     own_size: ClassVar[bool] = True
-    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12")
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Every block copied; frame adapted; head kept or fresh."""

@@ -15,7 +15,7 @@ from germline.learngene import Descendant, Learngene
 from germline.methods.whole import WholeAncestor, check_alike, choose_blocks, grow, plan, stages
 from germline.network import Network
 
-DEPTHS = frozenset({"depth"})  # what says how many blocks there are, by anatomy
+DEPTHS = frozenset({"depth", "depths", "widths"})  # what says how many blocks there are, by anatomy
 
 
 class Layers(WholeAncestor):
@@ -71,7 +71,14 @@ class Layers(WholeAncestor):
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse more blocks than there are, and every other width."""
         check_alike(self.name, gene.spec, spec, spare=DEPTHS)
-        plan(gene.spec, spec, self._chosen(gene.spec, spec))
+        how = plan(gene.spec, spec, self._chosen(gene.spec, spec))
+        if how.sliced:
+            name = min(how.sliced)
+            raise SettingError(
+                f"layers cannot grow '{name}' of shape {tuple(how.shapes[name])}",
+                f"the ancestor's '{how.sources[name]}' is wider, and it copies whole blocks",
+                "change depths alone",
+            )
 
     def _chosen(self, own: Spec, wanted: Spec) -> tuple[int, ...]:
         """For each block asked for, which of the ancestor's it is."""

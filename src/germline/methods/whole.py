@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ PICTURES = frozenset({"image_size", "channels", "classes"})
 
 class WholeAncestor(Method):
     """What methods share that condense nothing: the gene is the ancestor."""
+
+    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12")
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
@@ -80,6 +82,9 @@ def choose(how: Choice, own: int, wanted: int) -> tuple[int, ...]:
 def choose_blocks(how: Choice, own: Spec, wanted: Spec) -> tuple[int, ...]:
     """For each block of a descendant the ancestor's that it comes from, chosen stage by stage.
 
+    Where there are several stages, the first block of each is always the ancestor's first, also of the last ones: it
+    alone reads the maps of the stage before.
+
     Raises:
         SettingError: A stage has more blocks than the ancestor's, or there are other stages.
     """
@@ -96,13 +101,15 @@ def choose_blocks(how: Choice, own: Spec, wanted: Spec) -> tuple[int, ...]:
                 f"it takes those of its ancestor, which has {blocks}",
                 f"ask for {blocks} or fewer",
             )
-        chosen += [first + index for index in choose(how, blocks, asked)]
+        lead = how == "last" and len(have) > 1
+        places = (0, *choose(how, blocks, asked - 1)) if lead else choose(how, blocks, asked)
+        chosen += [first + index for index in places]
     return tuple(chosen)
 
 
 def stages(spec: Spec) -> tuple[int, ...]:
     """Blocks of each stage; a ViT has one stage."""
-    return (len(_parts(spec).blocks),)
+    return _parts(spec).stages
 
 
 def take_evenly(tensor: Tensor, shape: Sequence[int]) -> Tensor:
@@ -204,12 +211,12 @@ def check_alike(method: str, own: Spec, wanted: Spec, *, spare: frozenset[str] =
             raise SettingError(
                 f"{method} cannot grow {key}={want[key]}",
                 f"it keeps the ancestor's, which is {have[key]}",
-                f"leave {key} out of the size",
+                "leave it out of the size",
             )
 
 
 def check_not_larger(method: str, own: Spec, wanted: Spec) -> None:
-    """Refuse a form that is larger than the ancestor's in any number.
+    """Refuse a form that is larger than the ancestor's in any number; what `plan` would find, said in the user's words.
 
     Raises:
         SettingError: Names the key.
@@ -217,16 +224,18 @@ def check_not_larger(method: str, own: Spec, wanted: Spec) -> None:
     have, want = own.model_dump(), wanted.model_dump()
     for key in sorted(have.keys() - PICTURES):
         if _exceeds(want[key], have[key]):
+            limit = f"{key}={have[key]} or less" if isinstance(have[key], int) else f"{key} nowhere above these"
             raise SettingError(
                 f"{method} cannot grow {key}={want[key]}",
                 f"it takes what the ancestor has, whose {key} is {have[key]}",
-                f"ask for {key}={have[key]} or less",
+                f"ask for {limit}",
             )
 
 
 def _exceeds(value: Any, limit: Any) -> bool:
     if isinstance(value, (tuple, list)):
-        return len(value) != len(limit) or any(map(_exceeds, value, limit))
+        # Where the depths differ, widths stand side by side only once blocks are chosen.
+        return len(value) == len(limit) and any(map(_exceeds, value, limit))
     return isinstance(value, (int, float)) and isinstance(limit, (int, float)) and value > limit
 
 
