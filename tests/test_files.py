@@ -11,7 +11,9 @@ import torch
 
 from germline.errors import ArtefactError, OutputError
 from germline.files import (
+    atomic_file,
     atomic_folder,
+    check_file,
     check_output,
     read_json,
     read_tensors,
@@ -216,3 +218,36 @@ def test_what_is_damaged_or_missing_is_named(tmp_path):
             read_tensors(path)
     with pytest.raises(ArtefactError, match=r"cannot read '.*gone\.safetensors'"):
         read_tensors(tmp_path / "gone.safetensors")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "deep" / "net.bin"
+    for text in ("old", "new"):
+        with atomic_file(place) as fresh:
+            assert fresh.name == "net.bin"
+            fresh.write_text(text)
+
+    def crash():
+        with atomic_file(place) as fresh:
+            fresh.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        crash()
+    assert contents(tmp_path) == {"deep/net.bin": b"new"}
+    assert [path.name for path in place.parent.iterdir()] == ["net.bin"]
+    with pytest.raises(OutputError, match="cannot write"), atomic_file(place / "under"):
+        pass
+
+
+def test_a_file_that_may_not_be_written_is_refused_beforehand(tmp_path):
+    check_file(tmp_path / "new" / "net.bin")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "net.bin").touch()
+    with pytest.raises(OutputError, match="there already"):
+        check_file(tmp_path / "net.bin")
+    check_file(tmp_path / "net.bin", overwrite=True)
+    with pytest.raises(OutputError, match="is a folder"):
+        check_file(tmp_path, overwrite=True)
+    with pytest.raises(OutputError, match="cannot write"):
+        check_file(tmp_path / "net.bin" / "under")

@@ -47,7 +47,7 @@ def check_output(folder: Path, *, overwrite: bool = False, resume: bool = False)
         )
     if overwrite and folder.is_dir() and any(folder.iterdir()):
         _spare(folder)
-    _try_writing(folder)
+    _try_writing(folder, folder)
 
 
 def check_file(path: Path, *, overwrite: bool = False) -> None:
@@ -62,16 +62,16 @@ def check_file(path: Path, *, overwrite: bool = False) -> None:
         raise OutputError(
             f"'{path}' is there already", "nothing is overwritten unasked", "choose another name, or pass --overwrite"
         )
-    _try_writing(path.parent)
+    _try_writing(path, path.parent)
 
 
-def _try_writing(folder: Path) -> None:
+def _try_writing(output: Path, folder: Path) -> None:
     parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
-        raise _refuse(folder, error) from error
+        raise _refuse(output, error) from error
 
 
 def _spare(folder: Path) -> None:

@@ -35,10 +35,11 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def made(ancestor, gene, tmp_path_factory):
-    """A trained ancestor, a gene condensed from it, and a descendant for three other classes, as folders."""
+def made(ancestors, gene, tmp_path_factory):
+    """As folders: a trained ancestor, a gene condensed from it, a descendant for three other classes, a small CNN."""
     place = tmp_path_factory.mktemp("made")
-    ancestor.save(place / "ancestor")
+    ancestors["vit"].save(place / "ancestor")
+    ancestors["vgg"].save(place / "cnn")
     gene.save(place / "gene")
     gene.inherit(Size(depth=3), ("a", "b", "c")).save(place / "child")
     return place

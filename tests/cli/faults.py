@@ -183,6 +183,7 @@ FAULTS = [
     Fault("data-part", f"{NEW} --data glyphs/bse --out new", ("glyphs 'bse'", "base")),
     Fault("data-no-part", f"{NEW} --data glyphs --out new", ("part of glyphs", "base", "novel")),
     Fault("data-location", f"{NEW} --data digits:/x --out new", ("digits:/x", "ask for digits")),
+    Fault("model-of-ours", f"{TRAIN} --model vgg12 --out new", ("unknown model 'vgg12'", "vgg13")),
     Fault("recipe", "check dmeo", ("unknown recipe 'dmeo'", "demo")),
     Fault("recipe-to-show", "show dmeo", ("unknown recipe 'dmeo'", "demo")),
     Fault("recipe-to-run", "compare dmeo --out new", ("unknown recipe 'dmeo'", "demo")),
@@ -249,6 +250,12 @@ FAULTS = [
     ),
     Fault("segments", f"{CONDENSE} --set segments=[1,2] --out new", ("segments=(1, 2)", "depth=2", "give the blocks")),
     Fault("auxiliary-width", f"{CONDENSE} --set width=17 --out new", ("width=17 with heads=2", "width=16")),
+    Fault(
+        "tleg-in-a-cnn",
+        f"{CONDENSE} --ancestor cnn --out new",
+        ("tleg cannot condense in a vgg", "--set model=vit_pico"),
+    ),
+    Fault("drop-path-of-a-cnn", f"{TRAIN} --model vgg11 --out new --set drop_path=0.1", ("drop_path=0.1", "leave")),
     # Data
     Fault("classes-differ", f"{TRAIN} --model child --out new", ("3 classes", "'digits' has 10", "germline inherit")),
     Fault("folder-missing", f"{NEW} --data folder:nowhere --out new", ("folder:nowhere", "folder:/path")),
@@ -481,6 +488,18 @@ FAULTS = [
             ("inherit", "inherit gene", _nothing),
             ("compare", "compare r.yaml", recipe()),
         )
+    ),
+    # Single files
+    Fault("export-format", "export cnn --format onxx --out new.onnx", ("--format onxx", "torch.export or onnx")),
+    Fault("export-suffix", "export cnn --format onnx --out new.pt2", ("new.pt2", "end in .onnx")),
+    Fault(
+        "export-there-already", "export cnn --out old.pt2", ("'old.pt2' is there", "--overwrite"), text("old.pt2", "")
+    ),
+    Fault("export-to-a-folder", "export cnn --out child.pt2", ("'child.pt2' is a folder",), text("child.pt2/x", "")),
+    Fault("export-no-network", "export nowhere --out new.pt2", ("no network at 'nowhere'", "run folder")),
+    Fault("export-a-gene", "export gene --out new.pt2", ("gene/config.json",)),
+    Fault(
+        "export-cannot-be-made", "export cnn --out /proc/germline/new.pt2", ("/proc/germline/new.pt2", "another folder")
     ),
     # An --overwrite that fails takes nothing away
     Fault(

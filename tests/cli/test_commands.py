@@ -247,3 +247,30 @@ def test_a_logger_that_is_not_installed_is_named(bench, run, name):
     assert done.code == 2
     assert f"pip install 'germline[{name}]'" in done.err
     assert snapshot(bench) == before
+
+
+def test_export_writes_one_file_and_says_what_it_holds(bench, run):
+    done = run("export", "cnn", "--format", "onnx", "--out", "net.onnx")
+    assert (done.code, done.err) == (0, "")
+    size = (bench / "net.onnx").stat().st_size
+    assert done.out.startswith(
+        f"net.onnx: {size:,} bytes, pixels [batch, 1, 32, 32] in [0, 1] to logits [batch, 10]; equal"
+    )
+
+
+def test_a_cnn_from_condense_to_a_descendant_in_colour(bench, run):
+    words = ("--method", "finetune", "--ancestor", "cnn", "--data", "digits", "--device", "cpu", "--quiet")
+    assert run("condense", *words, "--out", "whole").code == 0
+    done = run("inspect", "whole")
+    assert (done.code, done.err) == (0, "")
+    assert all(text in done.out for text in ("vgg", "the gene's own", "100.0% copied"))
+    assert run("inherit", "whole", "--channels", "3", "--out", "colour").code == 0
+    assert load_network(bench / "colour").spec.channels == 3
+
+
+def test_inspect_shows_only_depths_that_a_gene_can_grow(bench, run):
+    words = ("--method", "finetune", "--ancestor", "ancestor", "--data", "digits", "--device", "cpu", "--quiet")
+    assert run("condense", *words, "--out", "whole").code == 0
+    done = run("inspect", "whole")
+    assert (done.code, done.err) == (0, "")
+    assert [word for word in done.out.split() if word.startswith("depth=")] == ["depth=2"]

@@ -325,3 +325,14 @@ def test_label_mismatch_names_both_sides(ancestor, pico):
     message = str(tleg.label_mismatch(ancestor, other))
     assert "'others' has 10 or other names" in message
     assert "0, 1, 2 against a, b, c" in message
+
+
+@pytest.mark.parametrize("anatomy", ["vgg", "resnet12"])
+def test_a_convolutional_ancestor_teaches_a_vit(anatomy, ancestors, pico):
+    teacher = ancestors[anatomy]
+    with pytest.raises(SettingError, match=f"tleg cannot condense in a {anatomy}.*--set model=vit_pico"):
+        TLEG(steps=1).form(teacher, pico)
+    with pytest.raises(SettingError, match="cannot condense in a resnet12"):
+        TLEG(steps=1, model="resnet12").form(teacher, pico)
+    gene = TLEG(steps=1, batch_size=8, model="vit_pico", depth=2).condense(teacher, pico, Run(device="cpu", quiet=True))
+    assert (gene.anatomy, gene.classes) == ("vit", teacher.classes)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from germline.anatomy import Spec
-from germline.compare.price import ancestor_cost, gene_cost
+from germline.compare.cost import ancestor_cost, gene_cost
 from germline.compare.workshop import Workshop
 from germline.learngene import Learngene
 from germline.registry import anatomy_of
@@ -17,10 +17,15 @@ from germline.registry import anatomy_of
 
 def stored(gene: Learngene) -> dict[str, int]:
     """Bytes and elements of a gene, with its head and, as the papers count, without."""
-    whole = sum(tensor.numel() for tensor in gene.tensors.values())
-    head = anatomy_of(gene.spec).parts(gene.spec).head if gene.classes is not None else ()
-    of_head = sum(tensor.numel() for name, tensor in gene.tensors.items() if name.removeprefix("frame.") in head)
-    return {"bytes": gene.bytes(), "elements": whole, "headless_elements": whole - of_head}
+    sizes = {name: tensor.numel() for name, tensor in gene.tensors.items()}
+    headless = headless_elements(gene.spec, sizes) if gene.classes is not None else sum(sizes.values())
+    return {"bytes": gene.bytes(), "elements": sum(sizes.values()), "headless_elements": headless}
+
+
+def headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
+    """Elements of a gene condensed in a network of that form, its head left out, as the papers count."""
+    head = anatomy_of(form).parts(form).head
+    return sum(count for name, count in sizes.items() if name.removeprefix("frame.") not in head)
 
 
 def parameters(spec: Spec) -> tuple[int, int]:
@@ -49,15 +54,3 @@ def stored_ratio(gene: int, descendants: Sequence[int]) -> float:
         descendants: Head-less parameters of each descendant.
     """
     return sum(descendants) / gene
-
-
-def training_ratio(each: float, descendants: int, gene: float, descendant: float) -> float:
-    """How many times more training it takes to train each of some descendants alone, than gene and descendants.
-
-    Args:
-        each: Training of one descendant alone; epochs, samples or operations, as long as all are the same.
-        descendants: How many there are.
-        gene: Training of the gene.
-        descendant: Training of one descendant that inherits it.
-    """
-    return each * descendants / (gene + descendant * descendants)

@@ -11,6 +11,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from germline.anatomy import Spec
+from germline.compare.cells import Cell, drawn_images
+from germline.compare.workshop import Workshop
+from germline.methods.base import Method
 from germline.network import Network
 from germline.registry import anatomy_of
 from germline.training import TrainSettings
@@ -67,3 +70,33 @@ def training_cost(spec: Spec, settings: TrainSettings, pictures: int, teacher: i
     """
     samples = settings.total_steps(pictures) * settings.batch_size
     return Cost(1, samples, samples * (3 * spec_flops(spec) + teacher))
+
+
+def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:
+    """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
+    data, inner = shop.data(shop.recipe.ancestor.data), method.inner() or method
+    ancestor = None if inner.ancestor == "none" else shop.begin_ancestor(0, size if inner.own_size else None)
+    form = inner.form(ancestor, data)
+    if form is None or not isinstance(inner, TrainSettings):
+        return Cost(1)
+    teacher = forward_flops(ancestor) if inner.distils and ancestor is not None else 0
+    return training_cost(form, inner, len(data.train), teacher)
+
+
+def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:
+    """Training one ancestor; nothing for one that is at hand."""
+    spec = shop.begin_ancestor(0, size).spec
+    if shop.recipe.ancestor.path is not None or spec is None:
+        return Cost()
+    return training_cost(spec, shop.recipe.ancestor.train, len(shop.data(shop.recipe.ancestor.data).train))
+
+
+def cell_cost(shop: Workshop, cell: Cell) -> Cost:
+    """One descendant's training."""
+    train, tasks = shop.data(shop.recipe.data).train, shop.recipe.tasks
+    pictures = drawn_images(shop.recipe, cell.images, len(train), len(train.classes))
+    method = shop.method(cell.arm)
+    teacher = forward_flops(shop.begin_ancestor(0)) if method.teaches else 0
+    one = training_cost(shop.form(cell.size), shop.settings(cell), pictures, teacher)
+    count = tasks.count if tasks else 1
+    return Cost(1, one.samples * count, one.flops * count)

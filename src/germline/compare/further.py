@@ -8,9 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from germline.compare.cells import Cell, drawn_images, longer_cells
-from germline.compare.cost import Cost
+from germline.compare.cost import Cost, ancestor_cost, cell_cost, gene_cost
 from germline.compare.growing import make_cell
-from germline.compare.price import ancestor_cost, cell_cost, gene_cost
 from germline.compare.workshop import Workshop
 from germline.recipe import CONTROL
 

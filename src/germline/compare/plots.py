@@ -22,6 +22,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo", "--", "**", "||")
 COLUMNS = 4
+# Where a condition stands on the axis, and what is written beside its point.
+Place = Callable[[Condition], tuple[float | str, str]]
 
 
 def _style(index: int) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def _images(summary: Summary) -> list[int | str]:
 def _accuracies(
     summary: Summary,
     panels: dict[str, list[Condition]],
-    place: Callable[[Condition], tuple[float | str, str]],
+    place: Place,
     axis: str,
 ) -> str:
     def draw(figure: Figure) -> None:
@@ -122,7 +124,7 @@ def _points(
     summary: Summary,
     arm: str,
     conditions: Sequence[Condition],
-    place: Callable[[Condition], tuple[float | str, str]],
+    place: Place,
     index: int,
 ) -> None:
     found = [(place(at), point) for at in conditions if (point := summary.accuracy(arm, at)) is not None]

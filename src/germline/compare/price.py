@@ -4,46 +4,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from germline.compare.cells import Cell, drawn_images, main_cells, tuning_cells
+from germline.compare.accounts import headless_elements, parameters, stored_ratio
+from germline.compare.cells import main_cells, tuning_cells
 from germline.compare.check import check
-from germline.compare.cost import Cost, forward_flops, total, training_cost
+from germline.compare.cost import Cost, ancestor_cost, cell_cost, gene_cost, total
 from germline.compare.workshop import Workshop
 from germline.methods.base import Method
 from germline.methods.scratch import Scratch
-from germline.recipe import Recipe
-from germline.training import TrainSettings
+from germline.recipe import CONTROL, Recipe
 
 
-def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:
-    """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
-    data, inner = shop.data(shop.recipe.ancestor.data), method.inner() or method
-    ancestor = None if inner.ancestor == "none" else shop.begin_ancestor(0, size if inner.own_size else None)
-    form = inner.form(ancestor, data)
-    if form is None or not isinstance(inner, TrainSettings):
-        return Cost(1)
-    teacher = forward_flops(ancestor) if inner.distils and ancestor is not None else 0
-    return training_cost(form, inner, len(data.train), teacher)
+@dataclass(frozen=True)
+class Family:
+    """What a recipe's first arm stores and trains for all sizes, from sizes and settings alone.
 
+    Attributes:
+        gene: Elements of its gene, without a head.
+        networks: Parameters of each size, without heads.
+        alone: Samples in which scratch trains all sizes.
+        gene_samples: Samples in which the gene is condensed.
+        together: Samples in which the gene is condensed and all sizes are trained from it; the ancestor is at hand.
+    """
 
-def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:
-    """Training one ancestor; nothing for one that is at hand."""
-    spec = shop.begin_ancestor(0, size).spec
-    if shop.recipe.ancestor.path is not None or spec is None:
-        return Cost()
-    return training_cost(spec, shop.recipe.ancestor.train, len(shop.data(shop.recipe.ancestor.data).train))
+    gene: int
+    networks: dict[str, int]
+    alone: int
+    gene_samples: int
+    together: int
 
-
-def cell_cost(shop: Workshop, cell: Cell) -> Cost:
-    """One descendant's training."""
-    train, tasks = shop.data(shop.recipe.data).train, shop.recipe.tasks
-    pictures, count = (
-        drawn_images(shop.recipe, cell.images, len(train), len(train.classes)),
-        tasks.count if tasks else 1,
-    )
-    method = shop.method(cell.arm)
-    teacher = forward_flops(shop.begin_ancestor(0)) if method.teaches else 0
-    one = training_cost(shop.form(cell.size), shop.settings(cell), pictures, teacher)
-    return Cost(1, one.samples * count, one.flops * count)
+    def lines(self) -> list[str]:
+        """For people to read."""
+        each = ", ".join(f"{size or 'own size'} {count / self.gene:.2f}" for size, count in self.networks.items())
+        whole = sum(self.networks.values())
+        found = [
+            f"stored without heads: gene {self.gene:,}; all {len(self.networks)} networks {whole:,}, "
+            f"{stored_ratio(self.gene, list(self.networks.values())):.2f} times the gene (one: {each})"
+        ]
+        if self.gene_samples and self.alone:
+            found.append(
+                f"trained: scratch for each {self.alone / self.gene_samples:.2f} times the gene, "
+                f"{self.alone / self.together:.2f} times gene and descendants (samples of one seed)"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Price:
         tuning: Descendants of the grid.
         ancestors: Ancestors to be trained.
         genes: Genes to be condensed.
+        family: What the first arm stores and trains; None where its gene is not known beforehand.
     """
 
     title: str
@@ -67,6 +70,7 @@ class Price:
     tuning: Cost
     ancestors: Cost
     genes: Cost
+    family: Family | None
 
     def text(self) -> str:
         """For people to read."""
@@ -79,6 +83,7 @@ class Price:
         ]
         whole = total(parts.values())
         lines.append(f"in all {whole.samples:,} samples, {whole.flops / 1e12:,.1f} TFLOP")
+        lines += self.family.lines() if self.family is not None else []
         return "\n".join([self.title, *lines, f"expected time on two cores: about {self.minutes:g} minutes"])
 
 
@@ -97,7 +102,29 @@ def price(recipe: Recipe) -> Price:
         tuning=total(cell_cost(shop, cell) for cell in tuning_cells(recipe)),
         ancestors=_ancestors(shop),
         genes=_genes(shop),
+        family=_family(shop),
     )
+
+
+def _family(shop: Workshop) -> Family | None:
+    recipe, sizes = shop.recipe, shop.recipe.sizes
+    subject = next(iter(recipe.arms))
+    method, base = shop.method(subject), shop.data(recipe.ancestor.data)
+    method = method.inner() or method
+    if isinstance(method, Scratch):
+        return None
+    ancestor = None if method.ancestor == "none" else shop.begin_ancestor(0, sizes[0] if method.own_size else None)
+    form = method.form(ancestor, base)
+    outline = None if form is None else method.outline(form)
+    if form is None or outline is None:
+        return None
+    one_seed = [cell for cell in main_cells(recipe) if cell.seed == recipe.seeds[0]]
+    ours, alone = (
+        total(cell_cost(shop, cell) for cell in one_seed if cell.arm == arm).samples for arm in (subject, CONTROL)
+    )
+    made = gene_cost(shop, method, sizes[0]).samples
+    networks = {size: parameters(shop.form(size))[1] for size in sizes}
+    return Family(headless_elements(form, outline), networks, alone, made, made + ours)
 
 
 def makers(shop: Workshop) -> list[Method]:

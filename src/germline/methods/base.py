@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -51,6 +52,10 @@ class Method(BaseModel):
         Raises:
             GermlineError: This ancestor, data and settings do not fit.
         """
+        return None
+
+    def outline(self, form: Spec) -> Mapping[str, int] | None:
+        """Elements of each tensor that a gene of that form would hold, by name; None where it is not known."""
         return None
 
     @property

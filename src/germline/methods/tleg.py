@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from germline.anatomy import Preprocess, Size, Spec, Target
+from germline.anatomy import Preprocess, Size, Spec, Target, tensor_sizes
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene, Provenance
@@ -65,6 +66,12 @@ class TLEG(Method, TrainSettings):
     temperature: float = Field(default=1.0, gt=0)
     reduction: Literal["batchmean", "legacy_numel"] = "batchmean"
     slope_weight_decay: float | None = Field(default=None, ge=0)
+
+    def outline(self, form: Spec) -> Mapping[str, int]:
+        """Two blocks a segment, one without slopes, and the frame."""
+        with torch.device("meta"):
+            auxiliary = ExpandedNetwork(anatomy_of(form), form, self._segments(form), self.grid, slopes=self.slopes)
+        return tensor_sizes(auxiliary)
 
     @property
     def distils(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from germline.anatomy import Parts, Spec, Target
+from germline.anatomy import Parts, Spec, Target, tensor_sizes
 from germline.data import DataSet
 from germline.errors import ArtefactError, SettingError
 from germline.learngene import Descendant, Learngene, Provenance
@@ -39,6 +39,11 @@ class WholeAncestor(Method):
             ArtefactError: No anatomy knows it.
         """
         return self._required(ancestor)[1]
+
+    def outline(self, form: Spec) -> Mapping[str, int]:
+        """All of the ancestor."""
+        with torch.device("meta"):
+            return tensor_sizes(anatomy_of(form).build(form))
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Keep the ancestor whole; nothing is trained.

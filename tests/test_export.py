@@ -1,0 +1,120 @@
+"""Single files that compute what the network does, whole or not at all."""
+
+import importlib.util
+import json
+
+import onnxruntime
+import pytest
+import torch
+
+import germline.export as export_module
+from germline.errors import ArtefactError, OutputError, SettingError
+from germline.export import CLASSES, SUFFIXES, check_export, export
+from germline.registry import ANATOMIES
+
+
+def read_program(file):
+    return torch.export.load(file).module()
+
+
+def read_onnx(file):
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return session, lambda pixels: torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0])
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_a_program_computes_the_same_for_any_batch(anatomy, ancestors, pixels, tmp_path):
+    network, file = ancestors[anatomy], tmp_path / "net.pt2"
+    assert export(network, file, "torch.export") <= 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
+    run = read_program(file)
+    with torch.no_grad():
+        for batch in (1, 2, 8):
+            assert torch.allclose(run(pixels[:batch]), network.logits(pixels[:batch]), atol=1e-5)
+    extra = {CLASSES: ""}
+    torch.export.load(file, extra_files=extra)
+    assert tuple(json.loads(extra[CLASSES])) == network.classes
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_onnx_computes_the_same_for_any_batch(anatomy, ancestors, pixels, tmp_path):
+    network, file = ancestors[anatomy], tmp_path / "net.onnx"
+    assert export(network, file, "onnx") <= 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+    session, run = read_onnx(file)
+    assert (session.get_inputs()[0].name, session.get_inputs()[0].shape) == ("pixels", ["batch", 1, 32, 32])
+    assert (session.get_outputs()[0].name, session.get_outputs()[0].shape) == ("logits", ["batch", 10])
+    with torch.no_grad():
+        for batch in (1, 2, 8):
+            assert torch.allclose(run(pixels[:batch]), network.logits(pixels[:batch]), atol=1e-5)
+    assert tuple(json.loads(session.get_modelmeta().custom_metadata_map["classes"])) == network.classes
+
+
+def test_normalisation_is_inside_and_the_mode_is_put_back(ancestors, pixels, tmp_path):
+    network = ancestors["vgg"]
+    network.model.train()
+    export(network, tmp_path / "net.pt2", "torch.export")
+    assert network.model.training
+    network.model.eval()
+    run = read_program(tmp_path / "net.pt2")
+    with torch.no_grad():
+        assert torch.allclose(run(pixels), network.model(network.preprocess(pixels)), atol=1e-5)
+        assert not torch.allclose(run(pixels), network.model(pixels), atol=1e-5)
+
+
+def test_a_file_that_computes_something_else_is_not_written(ancestors, tmp_path, monkeypatch):
+    file = tmp_path / "net.pt2"
+    file.write_text("old")
+    monkeypatch.setattr(export_module, "_reader", lambda kind, file: lambda pixels: torch.zeros(len(pixels), 10))
+    with pytest.raises(ArtefactError, match=r"'.*net.pt2' was not written. its logits would differ"):
+        export(ancestors["vgg"], file, "torch.export", overwrite=True)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("net.pt2", "old")]
+    monkeypatch.setattr(
+        export_module, "_reader", lambda kind, file: lambda pixels: torch.full((len(pixels), 10), torch.nan)
+    )
+    with pytest.raises(ArtefactError, match="nan"):
+        export(ancestors["vgg"], file, "torch.export", overwrite=True)
+
+
+def test_old_files_need_leave(ancestors, tmp_path):
+    file = tmp_path / "net.pt2"
+    file.write_text("old")
+    with pytest.raises(OutputError, match="is there already"):
+        export(ancestors["vgg"], file, "torch.export")
+    assert file.read_text() == "old"
+    export(ancestors["vgg"], file, "torch.export", overwrite=True)
+    assert read_program(file) is not None
+
+
+def test_what_cannot_be_asked_for(tmp_path):
+    with pytest.raises(SettingError, match=r"--format onxx. it is unknown. use torch.export or onnx"):
+        check_export("onxx", tmp_path / "net.onnx")
+    for kind, suffix in SUFFIXES.items():
+        with pytest.raises(SettingError, match=f"{kind} files end in {suffix}"):
+            check_export(kind, tmp_path / "net")
+    (tmp_path / "net.onnx").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        check_export("onnx", tmp_path / "net.onnx", overwrite=True)
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(export_module, "find_spec", lambda name: None if name == package else real(name))
+    with pytest.raises(SettingError, match=rf"{package} is not installed. pip install 'germline\[export\]'"):
+        check_export("onnx", tmp_path / "net.onnx")
+    check_export("torch.export", tmp_path / "net.pt2")
+
+
+def test_without_onnxruntime_the_file_is_checked_but_not_run(ancestors, tmp_path, monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(export_module, "find_spec", lambda name: None if name == "onnxruntime" else real(name))
+    assert export(ancestors["vgg"], tmp_path / "net.onnx", "onnx") is None
+    assert (tmp_path / "net.onnx").stat().st_size > 10_000
+
+
+def test_too_large_for_one_onnx_file(ancestors, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "_BIGGEST_ONNX", 100)
+    with pytest.raises(SettingError, match=r"use --format torch.export"):
+        export(ancestors["vgg"], tmp_path / "net.onnx", "onnx")
+    assert list(tmp_path.iterdir()) == []

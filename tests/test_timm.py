@@ -1,0 +1,169 @@
+"""Our own networks under timm's interface: registered by one import, loaded to the bit, used as backbones."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+import germline.timm  # noqa: F401 - registers them
+from germline.anatomy import Size, tensor_sizes
+from germline.methods.finetune import Finetune
+from germline.network import CONFIG, load_network
+from germline.training import CrossEntropy, Run, TrainSettings, evaluate
+
+NAMES = {"vgg": "germline_vgg", "resnet12": "germline_resnet12"}
+ALONE = """
+import sys
+import torch
+import germline.timm  # noqa: F401 - registers them
+import timm
+torch.set_num_threads(1)
+folder, pictures, out = sys.argv[1:]
+model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+with torch.no_grad():
+    logits = model(torch.load(pictures, weights_only=True))
+assert sorted(name for name in sys.modules if name.startswith("germline")) == ["germline", "germline.timm"]
+torch.save(logits, out)
+"""
+
+
+@pytest.fixture(params=NAMES)
+def network(request, ancestors):
+    return ancestors[request.param]
+
+
+def test_timm_computes_the_same_in_a_process_with_one_import(ancestors, pixels, tmp_path):
+    # Both in one process, for a process takes seconds to start.
+    runs = []
+    for name in NAMES:
+        ancestors[name].save(tmp_path / name)
+        torch.save(ancestors[name].preprocess(pixels), tmp_path / f"{name}.pictures")
+        runs += [f"sys.argv[1:] = {[str(tmp_path / f'{name}{end}') for end in ('', '.pictures', '.logits')]}\n{ALONE}"]
+    code = "import sys\n" + "\n".join(runs)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in NAMES:
+        with torch.no_grad():
+            found = torch.load(tmp_path / f"{name}.logits", weights_only=True)
+            assert torch.equal(found, ancestors[name].logits(pixels))
+
+
+def test_the_folder_says_what_it_is(network, tmp_path):
+    network.save(tmp_path / "model")
+    config = json.loads((tmp_path / "model" / CONFIG).read_text())
+    assert config["architecture"] in NAMES.values()
+    data = config["pretrained_cfg"]
+    assert (data["classifier"], data["fixed_input_size"], data["input_size"]) == ("head.fc", False, [1, 32, 32])
+    first = [data["first_conv"]] if isinstance(data["first_conv"], str) else data["first_conv"]
+    assert {f"{name}.weight" for name in first} == {
+        name for name, value in network.model.state_dict().items() if value.ndim == 4 and value.shape[1] == 1
+    }
+    assert "import germline.timm" in (tmp_path / "model" / "README.md").read_text()
+    found = load_network(tmp_path / "model")
+    assert (found.spec, found.classes, found.preprocess) == (network.spec, network.classes, network.preprocess)
+
+
+def test_timm_changes_head_and_channels_of_a_folder(network, pixels, tmp_path):
+    network.save(tmp_path / "model")
+    place = f"local-dir:{tmp_path / 'model'}"
+    other = timm.create_model(place, pretrained=True, num_classes=3).eval()
+    with torch.no_grad():
+        assert other(network.preprocess(pixels)).shape == (8, 3)
+    own = network.model.state_dict()
+    kept = [name for name, value in other.state_dict().items() if not name.startswith("head.")]
+    assert kept
+    assert all(torch.equal(other.state_dict()[name], own[name]) for name in kept)
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_timms_interface(name):
+    model = timm.create_model(name, num_classes=4, in_chans=1).eval()
+    pictures = torch.rand(2, 1, 48, 48)
+    with torch.no_grad():
+        maps = model.forward_features(pictures)
+        assert maps.shape[:2] == (2, model.num_features)
+        pooled = model.forward_head(maps, pre_logits=True)
+        assert torch.allclose(pooled, maps.mean(dim=(2, 3)))
+        assert torch.equal(model.get_classifier()(pooled), model(pictures))
+        model.reset_classifier(0)
+        assert torch.equal(model(pictures), pooled)
+        model.reset_classifier(0, "")
+        assert torch.equal(model(pictures), maps)
+        model.reset_classifier(7, "avg")
+        assert model(pictures).shape == (2, model.num_classes) == (2, 7)
+    assert model.pretrained_cfg["classifier"] == model.default_cfg["classifier"] == "head.fc"
+    with pytest.raises(NotImplementedError, match="gradient checkpointing"):
+        model.set_grad_checkpointing()
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_backbones_give_the_stages(name):
+    model = timm.create_model(name, features_only=True, out_indices=(1, -1)).eval()
+    last = len(timm.create_model(name).stages) - 1
+    assert model.feature_info.channels() == [128, 512]
+    assert model.feature_info.reduction() == [2, 2**last]
+    with torch.no_grad():
+        assert [tuple(f.shape[1:]) for f in model(torch.rand(1, 3, 32, 32))] == [
+            (128, 16, 16),
+            (512, 32 >> last, 32 >> last),
+        ]
+
+
+def test_intermediates_can_be_had_beside_the_maps(network, pixels):
+    model, pictures = network.model, network.preprocess(pixels)
+    with torch.no_grad():
+        maps, found = model.forward_intermediates(pictures)
+        assert torch.equal(maps, model.forward_features(pictures))
+        assert len(found) == len(model.stages)
+        first = model.forward_intermediates(pictures, indices=[0], stop_early=True, intermediates_only=True)
+    assert torch.equal(first[0], found[0])
+    with pytest.raises(ValueError, match="NCHW alone"):
+        model.forward_intermediates(pictures, output_fmt="NLC")
+
+
+def test_parameters_are_grouped_by_depth(network):
+    from timm.models import group_parameters
+
+    groups = group_parameters(network.model, network.model.group_matcher(coarse=True))
+    assert len(groups) == len(network.model.stages) + 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_statistics_are_inherited_trained_and_kept(name, ancestors, pico, pixels, tmp_path):
+    run = Run(device="cpu", quiet=True)
+    gene = Finetune().condense(ancestors[name], pico, run)
+    child = gene.inherit(Size(), pico.classes)
+    statistics = [key for key in tensor_sizes(child.model) if "running" in key or "tracked" in key]
+    assert statistics
+    assert all(torch.equal(child.model.state_dict()[key], gene.tensors[key]) for key in statistics)
+    assert all(child.ledger.entries[key] == {"copied": gene.tensors[key].numel()} for key in statistics)
+    run.fit("child", child.network, CrossEntropy(), pico.train, TrainSettings(steps=2, batch_size=40))
+    trained = child.model.state_dict()
+    assert not [key for key in statistics if torch.equal(trained[key], gene.tensors[key])]
+    assert {int(trained[key]) for key in statistics if "tracked" in key} == {4}
+    # Scored with the running statistics: logits do not depend on a picture's neighbours, and looking changes nothing.
+    before = {key: value.clone() for key, value in trained.items()}
+    evaluate(child.model, child.network.logits, pico.val)
+    assert all(torch.equal(value, before[key]) for key, value in child.model.state_dict().items())
+    with torch.no_grad():
+        assert torch.allclose(child.network.logits(pixels)[:1], child.network.logits(pixels[:1]), atol=1e-5)
+    child.save(tmp_path / "child")
+    found = load_network(tmp_path / "child").model.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in trained.items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gene_survives_a_change_of_channels(name, ancestors, pico, pixels):
+    gene = Finetune().condense(ancestors[name], pico, Run(device="cpu", quiet=True))
+    same, colour = gene.inherit(), gene.inherit(channels=3)
+    assert not any(counts["adapted"] for counts in same.ledger.entries.values())
+    adapted = {key for key, counts in colour.ledger.entries.items() if counts["adapted"]}
+    assert adapted == {
+        key for key, value in colour.model.state_dict().items() if value.ndim == 4 and value.shape[1] == 3
+    }
+    assert len(adapted) == {"vgg": 1, "resnet12": 2}[name]
+    with torch.no_grad():
+        assert torch.allclose(colour.network.logits(pixels), same.network.logits(pixels), atol=1e-5)
