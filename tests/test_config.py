@@ -1,17 +1,11 @@
-"""Recipes: YAML as people write it, dotted overrides, the nearest key, and every packaged recipe."""
-
-import json
-from pathlib import Path
+"""Settings: YAML as people write it, one mapping over another, dotted overrides, the nearest key."""
 
 import pytest
 from pydantic import BaseModel
 
-from germline.config import overridden, parse_yaml, validated
-from germline.errors import SettingError, UnknownNameError
-from germline.recipe import load_recipe, packaged_recipes, recipe_text
+from germline.config import merged, overridden, parse_yaml, validated
+from germline.errors import SettingError
 from germline.training import TrainSettings
-
-DEMO = "demo"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +43,33 @@ def test_overrides_reach_into_groups_and_make_them():
         "title": "a=b",
     }
     assert raw == {"train": {"steps": 3, "lr": 1.0}, "seeds": [0]}
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "expected"),
+    [
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}, {"a": {"b": 3, "c": 2}}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": None}}, {"a": {"c": 2}}),
+        ({"a": {"b": 1}, "d": 4}, {"a": None}, {"d": 4}),
+        ({"a": 1}, {"b": None}, {"a": 1}),
+        # a list is a value: it is not merged
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": {"b": 1}}, {"a": 2}, {"a": 2}),
+        ({"a": 2}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({}, {}, {}),
+    ],
+)
+def test_one_mapping_over_another(below, above, expected):
+    kept = {key: dict(value) if isinstance(value, dict) else value for key, value in below.items()}
+    found = merged(below, above)
+    assert found == expected
+    assert list(found) == list(expected)
+    assert below == kept
+    for value in found.values():
+        if isinstance(value, dict):
+            value["new"] = 1
+    assert below == kept
 
 
 def test_later_overrides_go_before_earlier_ones():
@@ -92,90 +113,12 @@ def test_a_long_value_is_cut_short():
     assert len(str(caught.value)) < 250
 
 
-# Recipes that tune nothing themselves, and the kept result whose tuned settings they use.
-TUNED_BY = {"lab/tleg-scratch-long": "tleg-samples", "lab/tleg-scratch-longer": "tleg-samples"}
-
-
 @pytest.mark.parametrize("key", ["lr", "epochs", "weight_decay"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "abc", None, [1]])
 def test_every_wrong_value_is_one_line(key, value):
     with pytest.raises(SettingError, match=f"^--set: {key}=") as caught:
         validated(TrainSettings, {key: value}, "--set")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", list(packaged_recipes()))
-def test_packaged_recipes_are_sound(name):
-    recipe = load_recipe(name)
-    assert recipe.title
-    assert recipe.seeds
-    assert (recipe.kind == "full") <= (len(recipe.seeds) >= 3 and (recipe.tune is not None or name in TUNED_BY))
-    assert "scratch" in recipe.arms
-
-
-@pytest.mark.parametrize("name", list(TUNED_BY))
-def test_a_recipe_without_a_grid_takes_what_another_found_best(name):
-    recipe = load_recipe(name)
-    kept = Path(__file__).parent.parent / "benchmarks" / "results" / f"{TUNED_BY[name]}.json"
-    tuned = json.loads(kept.read_text(encoding="utf-8"))["tuned"]
-    for arm in recipe.arms:
-        settings = recipe.train_settings(arm)
-        assert (settings.lr, settings.weight_decay) == (tuned[arm]["lr"], tuned[arm]["weight_decay"])
-
-
-@pytest.mark.parametrize("name", list(packaged_recipes()))
-def test_packaged_recipes_can_be_priced(name):
-    from germline.compare.price import price
-
-    found = price(load_recipe(name))
-    assert found.cells > 0
-    assert found.samples > 0
-    assert f"{found.cells} cells" in found.text()
-
-
-def test_the_sample_recipe_costs_what_it_says():
-    from germline.compare.price import price
-
-    recipe = load_recipe("lab/tleg-samples")
-    found = price(recipe)
-    assert found.cells == len(recipe.arms) * len(recipe.sizes) * len(recipe.images_per_class) * len(recipe.seeds)
-    makers = len(recipe.seeds) + 1
-    # the fine-tuned arm wants an ancestor of four blocks beside the one of six
-    assert found.ancestors == 2 * makers
-    assert found.ancestor_samples == 2 * makers * recipe.ancestor.train.steps * recipe.ancestor.train.batch_size
-
-
-def test_a_recipe_is_found_by_name_or_path(tmp_path):
-    (tmp_path / "mine.yaml").write_text(recipe_text(DEMO))
-    assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe(DEMO)
-    with pytest.raises(UnknownNameError, match=r"unknown recipe 'dmeo'. Did you mean demo"):
-        load_recipe("dmeo")
-
-
-def test_a_recipe_says_the_same_after_json(tmp_path):
-    import json
-
-    from germline.recipe import Recipe
-
-    recipe = load_recipe("lab/tleg-samples")
-    assert Recipe.model_validate(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe
-
-
-def test_overrides_of_a_recipe_are_checked():
-    assert load_recipe(DEMO, ["train.lr=1e-2", "seeds=[5]"]).train.lr == 0.01
-    with pytest.raises(SettingError, match=r"demo: unknown key 'train.step'. Did you mean steps"):
-        load_recipe(DEMO, ["train.step=3"])
-    with pytest.raises(SettingError, match=r"demo: arms.gene.settings: depth=0"):
-        load_recipe(DEMO, ["arms.gene.settings.depth=0"])
-    with pytest.raises(SettingError, match=r"demo: arms.gene.train: lr=-1"):
-        load_recipe(DEMO, ["arms.gene.train.lr=-1"])
-
-
-def test_settings_of_an_arm_go_before_the_recipes_and_tuned_ones_before_all():
-    recipe = load_recipe(DEMO, ["train.lr=1", "arms.gene.train={lr: 2}"])
-    assert recipe.train_settings("scratch").lr == 1
-    assert recipe.train_settings("gene").lr == 2
-    assert recipe.train_settings("gene", lr=3).lr == 3
 
 
 @pytest.mark.parametrize(
