@@ -20,7 +20,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #1a1a1a }
 h1 { font-size: 1.5em; margin-bottom: .2em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
-th, td { padding: .2em .7em; font-size: .94em; border-bottom: 1px solid #ddd; text-align: right } th { border-bottom: 2px solid #555 }
+th, td { font-size: .94em; padding: .2em .7em;
+  border-bottom: 1px solid #ddd; text-align: right } th { border-bottom: 2px solid #555 }
 td.text, th.text { text-align: left } svg { max-width: 100%; height: auto }
 .note { color: #555; font-size: .9em } code, pre { background: #f4f4f4; padding: .1em .3em; white-space: pre-wrap }
 .quick, .failed { background: #fff3cd; padding: .5em 1em; border-left: 4px solid #e0a800 }
@@ -74,9 +75,9 @@ def _claims(summary: Summary) -> Section:
         "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each with its own ancestor and gene"
     )
     note = (
-        f"{tally(tables.judgements(summary))} Paired differences over {len(recipe['seeds'])} seeds ({shared}), with 95 % t "
-        "intervals; p by the paired t test with Holm's correction over this table. Where no difference is shown, the last "
-        "column names the one that so many seeds with such a spread would have shown four times out of five."
+        f"{tally(tables.judgements(summary))} Paired differences over {len(recipe['seeds'])} seeds ({shared}), with "
+        "95 % t intervals; p by the paired t test with Holm's correction over this table. Where none is shown, the "
+        "last column names the one that so many seeds with this spread would have shown four times out of five."
     )
     return Section(protocol.asks, note, tables.claims_table(summary))
 
