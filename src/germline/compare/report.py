@@ -12,6 +12,7 @@ from pathlib import Path
 from germline.compare import plots, tables
 from germline.compare.claims import tally
 from germline.compare.protocols import PROTOCOLS
+from germline.compare.statistics import estimate
 from germline.compare.summary import Summary
 from germline.compare.tables import Rows
 from germline.files import write_text
@@ -158,10 +159,13 @@ def _facts(summary: Summary) -> list[str]:
     results, recipe = summary.results, summary.recipe
     ancestor = recipe["ancestor"]
     stand_in = recipe["data"].startswith(("glyphs", "digits"))
+    accuracies = [found["accuracy"] for found in results["ancestors"]]
+    shown = estimate(accuracies).text() if accuracies else ""
     used = "glyphs/final" if recipe["final"] else recipe["data"]
     return [
         f"descendants trained on {used}, genes condensed on {ancestor['data']}"
         + ("; embedded stand-in data, which say nothing of public benchmarks" if stand_in else ""),
+        *([f"ancestors: {shown} % on validation pictures of {ancestor['data']}"] if shown else []),
         f"command: {results['command']}",
         f"commit {results['commit']}; {', '.join(f'{k} {v}' for k, v in results['versions'].items())}",
         f"{results['device']}; {results['seconds']:.0f} s; seeds {', '.join(str(seed) for seed in recipe['seeds'])}",

@@ -155,12 +155,18 @@ class Comparison:
                 "tuned": dict(shop.tuned) or None,
                 "costs": costs(shop),
                 "family": family_budgets(shop),
+                "ancestors": self._ancestors(shop),
                 "genes": list(self._genes(shop)),
                 "levels": [level.facts(shop, self.failed) for level in levels],
                 "cells": [make_cell(shop, cell) for cell in cells if cell.name not in self.failed],
                 "failed": dict(sorted(self.failed.items())),
             },
         )
+
+    def _ancestors(self, shop: Workshop) -> list[dict[str, Any]]:
+        seeds = sorted({shop.gene_seed(seed) for seed in self.recipe.seeds})
+        known = [(seed, shop.ancestor_accuracy(seed)) for seed in seeds]
+        return [{"seed": seed, "accuracy": accuracy} for seed, accuracy in known if accuracy is not None]
 
     def _genes(self, shop: Workshop) -> Iterable[dict[str, Any]]:
         for arm in self.recipe.arms:
