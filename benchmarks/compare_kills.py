@@ -1,8 +1,8 @@
 """Kill a comparison, all of its processes, by SIGKILL at ten random times, resume it each time, and compare results.
 
-The comparison runs once alone and once as a chain of processes of which all but the last are killed. The chain is right
-if its `results.json` and its report equal those of the one left alone, but for times and host facts, and if no cell that
-was finished was made again.
+The comparison runs once alone and once as a chain of processes of which all but the last are killed. The chain is
+right if its `results.json` and its report equal those of the one left alone, but for times and host facts, and if no
+part that was finished was made again.
 
     python benchmarks/compare_kills.py --kills 10
 """
