@@ -99,8 +99,10 @@ class Comparison:
 
     def _stage(self, stage: str, tasks: Sequence[Task], shop: Workshop) -> None:
         """Do tasks that do not wait for each other."""
+        if not tasks:
+            return
         with Board(stage, len(tasks), self.quiet) as board:
-            for ended in self._engine().run(tasks, shop, board) if tasks else ():
+            for ended in self._engine().run(tasks, shop, board):
                 board.end(ended.task.name, ended.error)
                 if ended.error is not None:
                     self.failed[ended.task.name] = ended.error
