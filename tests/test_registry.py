@@ -3,6 +3,7 @@
 import pytest
 import timm
 
+from germline import registry
 from germline.anatomy import Spec, VggSpec
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.methods.base import Method
@@ -29,20 +30,24 @@ def test_a_place_is_not_imported_before_it_is_asked_for():
 
 
 def test_an_entry_point_may_not_take_our_name(monkeypatch):
-    class Point:
-        name, value = "tleg", "elsewhere:TLEG"
-
-    monkeypatch.setattr("germline.registry.entry_points", lambda group: [Point])
+    monkeypatch.setattr("germline.registry._installed", lambda group: {"tleg": "elsewhere:TLEG"})
     with pytest.raises(SettingError, match="'tleg' is registered twice"):
         METHODS["tleg"]
 
 
-def test_an_entry_point_is_found(monkeypatch):
+def test_an_entry_point_is_found_and_looked_for_once(monkeypatch):
+    asked = []
+
     class Point:
         name, value = "mine", "germline.methods.tleg:TLEG"
 
-    monkeypatch.setattr("germline.registry.entry_points", lambda group: [Point])
-    assert METHODS["mine"].name == "tleg"
+    monkeypatch.setattr("germline.registry.entry_points", lambda group: asked.append(group) or [Point])
+    registry._installed.cache_clear()
+    try:
+        assert METHODS["mine"].name == METHODS["mine"].name == "tleg"
+        assert asked == ["germline.methods"]
+    finally:
+        registry._installed.cache_clear()
 
 
 def test_a_spec_of_no_anatomy_is_refused():

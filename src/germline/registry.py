@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
@@ -44,11 +45,17 @@ class Registry(Mapping[str, T], Generic[T]):
         return name in self._all()
 
     def _all(self) -> dict[str, str]:
-        found = {point.name: point.value for point in entry_points(group=self._group)} if self._group else {}
+        found = _installed(self._group) if self._group else {}
         twice = sorted(found.keys() & self._places.keys())
         if twice:
             raise SettingError(f"{self._kind} '{twice[0]}' is registered twice", f"{found[twice[0]]} takes our name")
         return {**self._places, **found}
+
+
+@cache
+def _installed(group: str) -> dict[str, str]:
+    """What other packages register; asked for once, since the answer is gathered from every package's files."""
+    return {point.name: point.value for point in entry_points(group=group)}
 
 
 METHODS: Registry[type[Method]] = Registry(

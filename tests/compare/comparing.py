@@ -92,7 +92,9 @@ def by_hand(cells, *, tuned=None, family_budgets=(), levels=(), failed=None, **c
         **changes,
     }
     recipe = Recipe.model_validate(raw).model_dump(mode="json")
-    heads = {size: {"full": 1000 * (index + 1), "headless": 900 * (index + 1)} for index, size in enumerate(raw["sizes"])}
+    heads = {
+        size: {"full": 1000 * (index + 1), "headless": 900 * (index + 1)} for index, size in enumerate(raw["sizes"])
+    }
     makers = [arm for arm, how in raw["arms"].items() if how["method"] != "scratch"]
     return {
         "name": "by hand",
@@ -175,7 +177,9 @@ def sizes():
 def instincts():
     rises = {"scratch": (0.1, 0.1, 0.1, 0.1, 0.2, 0.4), "gene": (0.1, 0.1, 0.2, 0.3, 0.4, 0.4)}
     cells = [
-        cell(arm, seed, [value + 0.01 * seed * (arm == "gene") for value in rises[arm]], 0.5, at=FIRST, probe_accuracy=p)
+        cell(
+            arm, seed, [value + 0.01 * seed * (arm == "gene") for value in rises[arm]], 0.5, at=FIRST, probe_accuracy=p
+        )
         for seed in range(3)
         for arm, p in (("gene", 0.7 + 0.01 * seed), ("scratch", 0.5))
     ]

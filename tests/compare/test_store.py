@@ -69,7 +69,11 @@ def test_a_random_gene_is_the_stored_gene_redrawn(shop):
     assert random.method == "random-gene"
     assert all((random.tensors[name] == again.tensors[name]).all() for name in own.tensors)
     assert any((random.tensors[name] != own.tensors[name]).any() for name in own.tensors)
-    assert all(random.tensors[n].sort().values.equal(own.tensors[n].sort().values) for n in own.tensors if own.tensors[n].dim() == 1)
+    assert all(
+        random.tensors[n].sort().values.equal(own.tensors[n].sort().values)
+        for n in own.tensors
+        if own.tensors[n].dim() == 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,23 +50,35 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """Whether it holds; where nothing is shown, the difference that would have been."""
+        """Whether it holds."""
         if len(self.claim.differences) < 2:
             return "one seed shows nothing"
         if self.p < 1 - LEVEL:
             return "holds" if self.difference.mean > 0 else "the reverse holds"
-        least = smallest_difference(self.claim.differences) * self.claim.scale
-        shown = f"{least:.1f} {self.claim.unit}" if math.isfinite(least) else "no difference"
-        return f"no difference shown (these seeds would have shown {shown})"
+        return "no difference shown"
+
+    @property
+    def least(self) -> str:
+        """Where no difference is shown, the one that so many seeds with such a spread would have shown."""
+        if len(self.claim.differences) < 2 or self.p < 1 - LEVEL:
+            return ""
+        return f"{smallest_difference(self.claim.differences) * self.claim.scale:.1f} {self.claim.unit}"
 
     def row(self) -> list[str]:
-        """For a table: claim, condition, difference, p, verdict."""
+        """For a table: claim, condition, difference, p, verdict, what would have been shown."""
         chance = "" if len(self.claim.differences) < 2 else ("< 0.001" if self.p < 0.001 else f"{self.p:.3f}")
         size = f"{self.difference.text(scale=self.claim.scale, sign=True)} {self.claim.unit}"
-        return [self.claim.text, self.claim.where, size, chance, self.verdict]
+        return [self.claim.text, self.claim.where, size, chance, self.verdict, self.least]
 
 
-HEADER = ["claim", "where", "difference", "p (Holm)", "here"]
+HEADER = ["claim", "where", "difference", "p (Holm)", "here", "would have shown"]
+
+
+def tally(judgements: Sequence[Judgement]) -> str:
+    """How many claims hold, in a sentence."""
+    found = Counter(judgement.verdict for judgement in judgements)
+    counts = [f"{count} of {len(judgements)} claims: {verdict}" for verdict, count in found.most_common()]
+    return "; ".join(counts) + "."
 
 
 def judge(claims: Sequence[Claim]) -> list[Judgement]:

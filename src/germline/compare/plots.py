@@ -48,6 +48,7 @@ def curves(summary: Summary) -> str:
             panel.set_xlabel("steps")
             panel.set_xscale("symlog", linthresh=10)
             panel.set_xlim(left=0)
+            panel.set_ylim(0, 100)
             panel.grid(alpha=0.3)
         for panel in axes.flat[len(conditions) :]:
             panel.set_axis_off()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from germline.compare import plots, tables
+from germline.compare.claims import tally
 from germline.compare.protocols import PROTOCOLS
+from germline.compare.statistics import estimate
 from germline.compare.summary import Summary
 from germline.compare.tables import Rows
 from germline.files import write_text
@@ -18,12 +21,14 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #1a1a1a }
 h1 { font-size: 1.5em; margin-bottom: .2em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
-th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right } th { border-bottom: 2px solid #555 }
-th:first-child, td:first-child { text-align: left } svg { max-width: 100%; height: auto }
+th, td { font-size: .94em; padding: .2em .7em;
+  border-bottom: 1px solid #ddd; text-align: right } th { border-bottom: 2px solid #555 }
+td.text, th.text { text-align: left } svg { max-width: 100%; height: auto }
 .note { color: #555; font-size: .9em } code, pre { background: #f4f4f4; padding: .1em .3em; white-space: pre-wrap }
 .quick, .failed { background: #fff3cd; padding: .5em 1em; border-left: 4px solid #e0a800 }
 @media print { body { margin: 0; font-size: 12px } h2 { break-after: avoid } svg, table { break-inside: avoid } }
 """
+NUMBER = re.compile(r"[-+<]? ?[0-9]")
 QUICK = "A quick run: it shows that things work; its figures are no evidence."
 
 
@@ -71,9 +76,9 @@ def _claims(summary: Summary) -> Section:
         "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each with its own ancestor and gene"
     )
     note = (
-        f"Paired differences over {len(recipe['seeds'])} seeds ({shared}), with 95 % t intervals; p by the paired t "
-        "test with Holm's correction over this table. Where no difference is shown, the one is named that so many "
-        "seeds with such a spread would have shown four times out of five. A control may well be the better one."
+        f"{tally(tables.judgements(summary))} Paired differences over {len(recipe['seeds'])} seeds ({shared}), with "
+        "95 % t intervals; p by the paired t test with Holm's correction over this table. Where none is shown, the "
+        "last column names the one that so many seeds with this spread would have shown four times out of five."
     )
     return Section(protocol.asks, note, tables.claims_table(summary))
 
@@ -154,10 +159,13 @@ def _facts(summary: Summary) -> list[str]:
     results, recipe = summary.results, summary.recipe
     ancestor = recipe["ancestor"]
     stand_in = recipe["data"].startswith(("glyphs", "digits"))
+    accuracies = [found["accuracy"] for found in results["ancestors"]]
+    shown = estimate(accuracies).text() if accuracies else ""
     used = "glyphs/final" if recipe["final"] else recipe["data"]
     return [
         f"descendants trained on {used}, genes condensed on {ancestor['data']}"
         + ("; embedded stand-in data, which say nothing of public benchmarks" if stand_in else ""),
+        *([f"ancestors: {shown} % on validation pictures of {ancestor['data']}"] if shown else []),
         f"command: {results['command']}",
         f"commit {results['commit']}; {', '.join(f'{k} {v}' for k, v in results['versions'].items())}",
         f"{results['device']}; {results['seconds']:.0f} s; seeds {', '.join(str(seed) for seed in recipe['seeds'])}",
@@ -186,9 +194,15 @@ def _page(summary: Summary) -> str:
 
 
 def _html_table(rows: Rows) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    """Columns of numbers stand to the right, all others to the left."""
+    numbers = [all(not row[at] or NUMBER.match(row[at]) for row in rows[1:]) for at in range(len(rows[0]))]
+
+    def line(cells: list[str], tag: str) -> str:
+        kinds = (f"<{tag}>" if number else f"<{tag} class=text>" for number in numbers)
+        return "".join(f"{kind}{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows[1:])
+    return f"<table><thead><tr>{line(rows[0], 'th')}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _markdown(summary: Summary) -> str:

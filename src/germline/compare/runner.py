@@ -103,8 +103,10 @@ class Comparison:
 
     def _stage(self, stage: str, tasks: Sequence[Task], shop: Workshop) -> None:
         """Do tasks that do not wait for each other."""
+        if not tasks:
+            return
         with Board(stage, len(tasks), self.quiet) as board:
-            for ended in self._engine().run(tasks, shop, board) if tasks else ():
+            for ended in self._engine().run(tasks, shop, board):
                 board.end(ended.task.name, ended.error)
                 if ended.error is not None:
                     self.failed[ended.task.name] = ended.error
@@ -159,12 +161,18 @@ class Comparison:
                 "tuned": dict(shop.tuned) or None,
                 "costs": costs(shop),
                 "family": family_budgets(shop),
+                "ancestors": self._ancestors(shop),
                 "genes": list(self._genes(shop)),
                 "levels": [level.facts(shop, self.failed) for level in levels],
                 "cells": [make_cell(shop, cell) for cell in cells if cell.name not in self.failed],
                 "failed": dict(sorted(self.failed.items())),
             },
         )
+
+    def _ancestors(self, shop: Workshop) -> list[dict[str, Any]]:
+        seeds = sorted({shop.gene_seed(seed) for seed in self.recipe.seeds})
+        known = [(seed, shop.ancestor_accuracy(seed)) for seed in seeds]
+        return [{"seed": seed, "accuracy": accuracy} for seed, accuracy in known if accuracy is not None]
 
     def _genes(self, shop: Workshop) -> Iterable[dict[str, Any]]:
         for arm in self.recipe.arms:

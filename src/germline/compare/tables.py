@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from germline.compare.accounts import stored_ratio
-from germline.compare.claims import HEADER, judge
+from germline.compare.claims import HEADER, Judgement, judge
 from germline.compare.protocols import INSTINCT_STEPS, PROTOCOLS, grid_means, probed, spread, whole_grids, worst
 from germline.compare.statistics import Estimate, estimate
 from germline.compare.summary import Condition, Summary, accuracy_at, tested
@@ -19,8 +19,12 @@ FAMILIES = (1, 5, 10)
 
 def claims_table(summary: Summary) -> Rows:
     """Every claim of the protocol, and whether it holds here."""
-    claims = PROTOCOLS[summary.recipe["protocol"]].claims(summary)
-    return [HEADER, *(judgement.row() for judgement in judge(claims))]
+    return [HEADER, *(judgement.row() for judgement in judgements(summary))]
+
+
+def judgements(summary: Summary) -> list[Judgement]:
+    """All claims of the protocol, judged together."""
+    return judge(PROTOCOLS[summary.recipe["protocol"]].claims(summary))
 
 
 def main_table(summary: Summary) -> Rows:
@@ -132,7 +136,7 @@ def _all(values: set[float]) -> str:
 
 
 def _tera(flops: float) -> str:
-    return f"{flops / 1e12:,.1f}"
+    return f"{flops / 1e12:,.4g}"
 
 
 def family_table(summary: Summary) -> Rows:

@@ -17,7 +17,7 @@ from germline.compare.cells import Cell
 from germline.config import validated
 from germline.data import AnyPictures, DataSet, data, describe, read_final, task_list
 from germline.errors import DataError
-from germline.files import locked, read_tensors, tensor_hash
+from germline.files import locked, read_json, read_tensors, tensor_hash
 from germline.learngene import Learngene
 from germline.methods.base import Method
 from germline.methods.random_gene import RandomGene
@@ -120,6 +120,13 @@ class Workshop:
             "seed": seed,
         }
         return self.place("ancestor", facts)
+
+    def ancestor_accuracy(self, seed: int) -> float | None:
+        """Last validation accuracy of a seed's ancestor; None for one that is at hand, or that nobody asked for."""
+        if self.recipe.ancestor.path is not None:
+            return None
+        kept = self.ancestor_place(seed, self.begin_ancestor(seed)) / "ancestor" / "result.json"
+        return float(read_json(kept)["scores"][-1]["accuracy"]) if kept.exists() else None
 
     def gene(self, arm: str, seed: int, size: str) -> Learngene | None:
         """The gene of an arm; None for an arm that has none."""

@@ -147,6 +147,7 @@ class Fit:
                 loss = self.objective(self._logits, part) * (len(part.pixels) / whole)
                 self.fabric.backward(loss)
             total += loss.detach()
+        self._share_objective()
         if self.settings.clip is not None:
             self.fabric.clip_gradients(self._module, self._optimizer, max_norm=self.settings.clip)
         self._optimizer.step()
@@ -156,6 +157,13 @@ class Fit:
         # Noted on the device and read when the loss is, so that a GPU need not wait every step.
         self._bad = torch.where(torch.isfinite(total) | (self._bad >= 0), self._bad, step + 1)
         return total
+
+    def _share_objective(self) -> None:
+        """Average the gradients of the objective's own parameters over processes; the network's are already."""
+        if self.fabric.world_size > 1:
+            for parameter in self.objective.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
 
     def _record(self, step: int, loss: Tensor, progress: Progress) -> None:
         last = step == self._total
