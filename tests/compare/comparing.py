@@ -92,9 +92,7 @@ def by_hand(cells, *, tuned=None, family_budgets=(), levels=(), failed=None, **c
         **changes,
     }
     recipe = Recipe.model_validate(raw).model_dump(mode="json")
-    heads = {
-        size: {"full": 1000 * (index + 1), "headless": 900 * (index + 1)} for index, size in enumerate(raw["sizes"])
-    }
+    heads = {size: {"full": 1000 * nth, "headless": 900 * nth} for nth, size in enumerate(raw["sizes"], start=1)}
     makers = [arm for arm, how in raw["arms"].items() if how["method"] != "scratch"]
     return {
         "name": "by hand",
@@ -111,6 +109,7 @@ def by_hand(cells, *, tuned=None, family_budgets=(), levels=(), failed=None, **c
             "parameters": heads,
         },
         "family": list(family_budgets),
+        "ancestors": [{"seed": 0, "accuracy": 0.8}, {"seed": 1, "accuracy": 0.9}],
         "genes": [
             {"arm": arm, "seed": 0, "bytes": 423720, "elements": 650, "headless_elements": 600} for arm in makers
         ],
@@ -176,13 +175,11 @@ def sizes():
 
 def instincts():
     rises = {"scratch": (0.1, 0.1, 0.1, 0.1, 0.2, 0.4), "gene": (0.1, 0.1, 0.2, 0.3, 0.4, 0.4)}
-    cells = [
-        cell(
-            arm, seed, [value + 0.01 * seed * (arm == "gene") for value in rises[arm]], 0.5, at=FIRST, probe_accuracy=p
-        )
-        for seed in range(3)
-        for arm, p in (("gene", 0.7 + 0.01 * seed), ("scratch", 0.5))
-    ]
+    cells = []
+    for seed in range(3):
+        rising = [value + 0.01 * seed for value in rises["gene"]]
+        cells.append(cell("gene", seed, rising, 0.5, at=FIRST, probe_accuracy=0.7 + 0.01 * seed))
+        cells.append(cell("scratch", seed, rises["scratch"], 0.5, at=FIRST))
     return by_hand(cells, protocol="instincts", train={"steps": 100, "eval_at": list(FIRST)})
 
 

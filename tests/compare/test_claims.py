@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from germline.compare.claims import Claim, judge
+from germline.compare.claims import Claim, judge, tally
 
 
 def one(*differences, unit="points"):
@@ -19,7 +19,7 @@ def test_a_claim_that_holds():
     found = one(0.19, 0.20, 0.21)
     assert found.p == pytest.approx(float(2 * stats.t.sf(20 * math.sqrt(3), 2)))
     assert found.verdict == "holds"
-    assert found.row() == ["a is above b", "depth=2", "+20.0 ± 2.5 points", "< 0.001", "holds"]
+    assert found.row() == ["a is above b", "depth=2", "+20.0 ± 2.5 points", "< 0.001", "holds", ""]
 
 
 def test_the_reverse_holds():
@@ -32,24 +32,31 @@ def test_no_difference_names_the_smallest_that_would_have_been_shown():
     # power 0.8 of the paired t test at n = 3 needs 3.26 standard deviations of the differences: 0.1 gives 0.326
     found = one(0.0, 0.1, 0.2)
     assert found.p == pytest.approx(stats.ttest_1samp([0.0, 0.1, 0.2], 0).pvalue)
-    assert found.verdict == "no difference shown (these seeds would have shown 32.6 points)"
-    assert found.row()[3] == "0.225"
+    assert found.verdict == "no difference shown"
+    assert found.row()[3:] == ["0.225", "no difference shown", "32.6 points"]
 
 
 def test_no_spread_and_no_difference():
     assert one(0.0, 0.0, 0.0).p == 1
-    assert one(0.0, 0.0).verdict == "no difference shown (these seeds would have shown 0.0 points)"
+    assert one(0.0, 0.0).row()[4:] == ["no difference shown", "0.0 points"]
 
 
 def test_one_seed_shows_nothing():
     found = one(0.4)
     assert found.verdict == "one seed shows nothing"
-    assert found.row()[2:4] == ["+40.0 points", ""]
+    assert found.row()[2:] == ["+40.0 points", "", "one seed shows nothing", ""]
 
 
 def test_doublings_are_told_as_they_are():
     assert one(1.0, 2.0, 3.0, unit="doublings").row()[2] == "+2.0 ± 2.5 doublings"
-    assert "would have shown 3.3 doublings" in one(1.0, 2.0, 3.0, unit="doublings").verdict
+    assert one(1.0, 2.0, 3.0, unit="doublings").least == "3.3 doublings"
+
+
+def test_the_tally_counts_verdicts():
+    sets = ((0.19, 0.20, 0.21), (-0.19, -0.20, -0.21), (0.20, 0.21, 0.20), (0.1,))
+    assert tally(judge([Claim("a", "", values) for values in sets])) == (
+        "2 of 4 claims: holds; 1 of 4 claims: the reverse holds; 1 of 4 claims: one seed shows nothing."
+    )
 
 
 def test_holm_over_the_claims_of_one_report():

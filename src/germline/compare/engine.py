@@ -106,6 +106,8 @@ class Processes:
             min(self.workers, len(tasks)), context, initializer=_begin, initargs=(self.threads, lines)
         ) as pool:
             waiting = [pool.submit(_attempt_told, task, shop) for task in tasks]
+            # The pool watches over the workers that it had when it last woke; this wakes it with all of them there.
+            pool.submit(os.getpid)
             try:
                 for future in as_completed(waiting):
                     yield future.result()

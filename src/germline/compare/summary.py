@@ -16,6 +16,7 @@ from germline.recipe import CONTROL
 
 Kept = Mapping[str, Any]
 Value = Callable[[Kept], float]
+PARTS = {"recipe", "cells", "ancestors", "genes", "tuned", "costs", "family", "levels", "failed"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Summary:
         if not (out / "results.json").exists():
             raise ArtefactError(f"no results in '{out}'", "the comparison has not ended", "run it again with --resume")
         results = read_json(out / "results.json")
-        if not isinstance(results, dict) or {"recipe", "cells", "genes", "tuned", "failed"} - results.keys():
+        if not isinstance(results, dict) or PARTS - results.keys():
             raise ArtefactError(
                 f"'{out / 'results.json'}' is not a comparison's results", fix="run the comparison again with --resume"
             )
