@@ -18,7 +18,7 @@ from germline.compare.price import price
 from germline.compare.runner import _worker_died
 from germline.errors import DataError, SettingError, TrainingError
 from germline.files import read_json
-from germline.recipe import load_recipe
+from germline.recipe_files import load_recipe
 
 TUNE = "tune={lr: [1e-3, 1e-2], weight_decay: [0], size: depth=3, images_per_class: 2, seed: 7}"
 

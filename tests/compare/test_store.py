@@ -13,7 +13,7 @@ from germline.files import append_json, locked
 from germline.learngene import Learngene
 from germline.methods.tleg import TLEG
 from germline.randomness import generator
-from germline.recipe import load_recipe
+from germline.recipe_files import load_recipe
 
 SAME_GENE = "arms.like={method: tleg, settings: {steps: 3, batch_size: 16}, draw: 1}"
 RANDOM = "arms.random={method: random-gene, settings: {method: tleg, settings: {steps: 3, batch_size: 16}}}"
@@ -119,8 +119,15 @@ def test_every_changed_fact_gives_another_place(shop, changes, monkeypatch):
 
 @pytest.mark.parametrize(
     "asked",
-    [{"seed": 1}, {"images": 4}, {"size": "depth=2"}, {"arm": "scratch"}, {"lr": 0.5, "weight_decay": 0.0}]
-    + [{"steps": 7}, {"tuning": True}],
+    [
+        {"seed": 1},
+        {"images": 4},
+        {"size": "depth=2"},
+        {"arm": "scratch"},
+        {"lr": 0.5, "weight_decay": 0.0},
+        {"steps": 7},
+        {"tuning": True},
+    ],
 )
 def test_every_cell_has_a_place_of_its_own(shop, asked):
     from dataclasses import replace
