@@ -87,9 +87,9 @@ def keep(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
     arguments = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
     result = {
         "command": " ".join(["python", *arguments]),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": git("rev-parse", "HEAD"),
         # Results themselves may be new; what counts is the code that was measured.
-        "dirty": bool(_git("status", "--porcelain", "--", "src", "benchmarks", ":!benchmarks/results")),
+        "dirty": bool(git("status", "--porcelain", "--", "src", "benchmarks", ":!benchmarks/results")),
         "versions": {"python": platform.python_version(), **library_versions()},
         "device": {
             "cpu": _cpu(),
@@ -106,7 +106,8 @@ def keep(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
     write_json(ROOT / "benchmarks" / "results" / f"{name}{suffix}.json", result)
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """What git says of this checkout."""
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 

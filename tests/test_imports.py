@@ -26,6 +26,7 @@ ORDER = (
     ("methods",),
     ("config", "api"),
     ("recipe",),
+    ("recipe_files",),
     ("compare",),
     ("cli",),
 )

@@ -10,11 +10,12 @@ import yaml
 from germline.compare.cells import main_cells, tuning_cells
 from germline.compare.price import price
 from germline.errors import ArtefactError, SettingError, UnknownNameError
-from germline.recipe import Recipe, load_recipe, packaged_recipes, recipe_text
+from germline.recipe import Recipe
+from germline.recipe_files import load_recipe, packaged_recipes, recipe_text
 
 DEMO = "demo"
 # Recipes that tune nothing themselves, and the kept result whose tuned settings they use.
-TUNED_BY = {"lab/tleg-scratch-long": "tleg-samples", "lab/tleg-scratch-longer": "tleg-samples"}
+TUNED_BY = dict.fromkeys(("lab/tleg-scratch-long", "lab/tleg-scratch-longer"), "tleg-samples-1000-steps")
 RECIPE = {
     "title": "By hand",
     "protocol": "samples",

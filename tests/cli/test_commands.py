@@ -153,7 +153,7 @@ def test_list(run, kind, names):
 
 
 def test_show_prints_a_recipe_that_can_be_copied(run, tmp_path, monkeypatch):
-    from germline.recipe import load_recipe
+    from germline.recipe_files import load_recipe
 
     done = run("show", "demo")
     (tmp_path / "mine.yaml").write_text(done.out)

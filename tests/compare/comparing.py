@@ -4,7 +4,8 @@ import torch
 
 from germline.compare import Comparison
 from germline.files import read_json
-from germline.recipe import Recipe, load_recipe
+from germline.recipe import Recipe
+from germline.recipe_files import load_recipe
 
 RECIPE = """\
 title: Two arms on digits

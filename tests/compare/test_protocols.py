@@ -7,7 +7,7 @@ from germline.compare.claims import judge
 from germline.compare.protocols import PROTOCOLS, grid_means
 from germline.compare.summary import Condition, Summary
 from germline.errors import SettingError
-from germline.recipe import load_recipe
+from germline.recipe_files import load_recipe
 
 HERE = Condition("depth=2", 10)
 

@@ -15,7 +15,7 @@ from germline.files import append_json, locked, read_json
 from germline.learngene import Learngene
 from germline.methods.tleg import TLEG
 from germline.randomness import generator
-from germline.recipe import load_recipe
+from germline.recipe_files import load_recipe
 
 SAME_GENE = "arms.like={method: tleg, settings: {steps: 3, batch_size: 16}, draw: 1}"
 RANDOM = "arms.random={method: random-gene, settings: {method: tleg, settings: {steps: 3, batch_size: 16}}}"

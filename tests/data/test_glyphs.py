@@ -1,24 +1,33 @@
 """The embedded glyphs: what each part and split holds, and that none of it leaks."""
 
+import json
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 import torch
 
-from germline.data import glyphs
-from germline.data.glyphs import PARTS, read_glyphs
+from germline.data import data, glyphs
+from germline.data.glyphs import PARTS, read_final, read_glyphs
 from germline.errors import DataError, UnknownNameError
 
 SPLITS = ("train", "val", "test")
 
 
-def test_parts_share_no_class_and_cover_printable_ascii():
-    classes = [name for part in PARTS for name in read_glyphs(part).classes]
+@pytest.fixture
+def read(tmp_path):
+    """Reads any part, the last one as it has to be read."""
+    return lambda part: read_final(tmp_path / "log", "a test") if part == "final" else read_glyphs(part)
+
+
+def test_parts_share_no_class_and_cover_printable_ascii(read):
+    classes = [name for part in PARTS for name in read(part).classes]
     assert sorted(classes) == [chr(code) for code in range(33, 127)]
-    assert [len(read_glyphs(part).classes) for part in PARTS] == [54, 14, 14, 12]
+    assert [len(read(part).classes) for part in PARTS] == [54, 14, 14, 12]
 
 
-def test_cases_and_look_alikes_stay_together():
-    part_of = {name: part for part in PARTS for name in read_glyphs(part).classes}
+def test_cases_and_look_alikes_stay_together(read):
+    part_of = {name: part for part in PARTS for name in read(part).classes}
     for letter in "abcdefghijklmnopqrstuvwxyz":
         assert part_of[letter] == part_of[letter.upper()]
     for alike in ("oO0", "lI1|", "sS5", "zZ2", "'`", ".,", "-_~", "([{<"):
@@ -26,9 +35,9 @@ def test_cases_and_look_alikes_stay_together():
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_pictures_are_inked_and_every_class_is_there(part):
+def test_pictures_are_inked_and_every_class_is_there(read, part):
     for split in SPLITS:
-        pictures = read_glyphs(part).split(split)
+        pictures = read(part).split(split)
         assert pictures.images.shape[1:] == (1, 32, 32)
         assert pictures.images.amax(dim=(1, 2, 3)).min() > 96
         # white ink on black, with an empty rim
@@ -39,14 +48,14 @@ def test_pictures_are_inked_and_every_class_is_there(part):
         assert counts.min() >= (50 if split == "train" else 10)
 
 
-def test_final_is_tested_on_fonts_that_nothing_else_shows():
+def test_final_is_tested_on_fonts_that_nothing_else_shows(read):
     pack = glyphs._pack()
-    shown = sum(len(read_glyphs(part).split(split)) for part in PARTS for split in SPLITS)
-    hidden = (pack.split == "final").sum() - len(read_glyphs("final").test)
+    shown = sum(len(read(part).split(split)) for part in PARTS for split in SPLITS)
+    hidden = (pack.split == "final").sum() - len(read("final").test)
     unused = ((pack.split == "test") & np.isin(pack.character, _members(pack, "final"))).sum()
     assert shown + hidden + unused == len(pack.pictures)
     final_rows = np.flatnonzero((pack.split == "final") & np.isin(pack.character, _members(pack, "final")))
-    assert np.array_equal(read_glyphs("final").test.images.numpy(), pack.pictures[final_rows])
+    assert np.array_equal(read("final").test.images.numpy(), pack.pictures[final_rows])
 
 
 def _members(pack, part):
@@ -79,6 +88,18 @@ def test_reading_is_stable():
 
 def test_augmentation_never_mirrors():
     assert tuple(read_glyphs("base").augmentation) == ("scale", "rotate")
+
+
+def test_the_last_part_is_read_only_where_that_is_noted(tmp_path):
+    for asked in (lambda: read_glyphs("final"), lambda: data("glyphs/final")):
+        with pytest.raises(DataError, match=r"kept for headline numbers.*glyphs/novel.*--final"):
+            asked()
+    log = tmp_path / "new" / "final-readings.jsonl"
+    found = [read_final(log, why) for why in ("first look", "second look")]
+    assert [one.name for one in found] == ["glyphs/final"] * 2
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["why"] for line in lines] == ["first look", "second look"]
+    assert all(datetime.fromisoformat(line["time"]).tzinfo == UTC for line in lines)
 
 
 def test_unknown_part_names_the_nearest():

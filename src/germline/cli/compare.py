@@ -55,7 +55,7 @@ def run_recipe(
     """
     from germline.errors import TrainingError
     from germline.files import check_output
-    from germline.recipe import load_recipe
+    from germline.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, changes or ())
     check_output(out, resume=resume, overwrite=overwrite)

@@ -31,7 +31,7 @@ def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
 
 def _entries(kind: str) -> dict[str, str]:
     if kind == "recipes":
-        from germline.recipe import load_recipe, packaged_recipes
+        from germline.recipe_files import load_recipe, packaged_recipes
 
         return {name: load_recipe(name).title for name in packaged_recipes()}
     if kind == "models":
@@ -61,7 +61,7 @@ def _stages(values: tuple[Any, ...]) -> str:
 
 def show(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file.")]) -> None:
     """Print a recipe, to read or to copy."""
-    from germline.recipe import recipe_text
+    from germline.recipe_files import recipe_text
 
     print(recipe_text(recipe), end="")
 
@@ -69,6 +69,6 @@ def show(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file
 def check(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file.")], set_: Set = None) -> None:
     """Check a recipe and price it; nothing is trained."""
     from germline.compare.price import price
-    from germline.recipe import load_recipe
+    from germline.recipe_files import load_recipe
 
     print(price(load_recipe(recipe, set_ or ())).text())

@@ -20,10 +20,9 @@ from germline.compare.engine import Engine, OneByOne, Processes, Task
 from germline.compare.further import Level, family_budgets, family_cells, next_doublings
 from germline.compare.growing import cell_place, make_cell
 from germline.compare.workshop import Workshop
-from germline.errors import SettingError
+from germline.errors import GermlineError, SettingError
 from germline.files import read_json, write_json
 from germline.learngene import library_versions
-from germline.methods.scratch import Scratch
 from germline.recipe import Recipe
 
 
@@ -115,9 +114,9 @@ class Comparison:
         """Make cells; those whose ancestor or gene could not be made fail for its reason, without being tried."""
         tasks = []
         for cell in cells:
-            seed, method = shop.gene_seed(cell.seed), shop.method(cell.arm)
+            seed = shop.gene_seed(cell.seed)
             reason = self.failed.get(GeneTask(seed).name)
-            if reason is not None and not isinstance(method, Scratch):
+            if reason is not None and not shop.has_gene(cell.arm, seed, cell.size):
                 self.failed[cell.name] = reason
             elif not cell_place(shop, cell).exists():
                 tasks.append(CellTask(cell))
@@ -177,7 +176,7 @@ class Comparison:
     def _genes(self, shop: Workshop) -> Iterable[dict[str, Any]]:
         for arm in self.recipe.arms:
             for seed in sorted({shop.gene_seed(seed) for seed in self.recipe.seeds}):
-                if GeneTask(seed).name in self.failed:
+                if not shop.has_gene(arm, seed, self.recipe.sizes[0]):
                     continue
                 gene = shop.gene(arm, seed, self.recipe.sizes[0])
                 if gene is not None:
@@ -198,10 +197,20 @@ class GeneTask:
         return f"ancestor and genes of seed {self.seed}"
 
     def __call__(self, shop: Workshop) -> None:
-        """Make those that are not made."""
+        """Make those that are not made; one that fails does not keep the others from being made.
+
+        Raises:
+            GermlineError: One failed.
+        """
+        failures = []
         for arm in shop.recipe.arms:
             for size in self.sizes:
-                shop.gene(arm, self.seed, size)
+                try:
+                    shop.gene(arm, self.seed, size)
+                except GermlineError as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 @dataclass(frozen=True)

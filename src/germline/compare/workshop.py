@@ -147,6 +147,12 @@ class Workshop:
             gene.save(place)
         return gene
 
+    def has_gene(self, arm: str, seed: int, size: str) -> bool:
+        """Whether the gene that an arm needs is there; an arm without one needs none."""
+        method = self.method(arm)
+        method = method.inner() or method
+        return isinstance(method, Scratch) or self.gene_place(method, seed, size).exists()
+
     def gene_place(self, method: Method, seed: int, size: str) -> Path:
         """Where a gene is kept."""
         facts: dict[str, Any] = {"method": method.name, "settings": method.dump(), "seed": seed}

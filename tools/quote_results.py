@@ -1,0 +1,65 @@
+"""Put tables from kept results into README and docs.
+
+A page asks for a table by a comment and gets it right below, in place of the lines of the table that stood there:
+
+    <!-- results: tleg-samples claims_table scratch|layers -->
+
+names a file of `benchmarks/results`, a function of `germline.compare.tables`, and a pattern that rows must match (all rows
+where it is left out).
+
+    python tools/quote_results.py            # write them
+    python tools/quote_results.py --check    # say which pages would change
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+from germline.compare import tables
+from germline.compare.summary import Summary
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+ASKED = re.compile(r"(<!-- results: (\S+) (\w+)(?: (.+?))? -->\n)((?:\|.*\n)*)")
+
+
+def quoted(page: str) -> str:
+    """The page with every table that it asks for as the results have it."""
+    return ASKED.sub(lambda found: found[1] + table(found[2], found[3], found[4] or ""), page)
+
+
+def table(name: str, function: str, pattern: str) -> str:
+    """One table of one kept comparison as Markdown."""
+    kept = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    head, *rows = getattr(tables, function)(Summary(kept))
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(
+        [
+            "| " + " | ".join(head) + " |",
+            "|" + "---|" * len(head),
+            *(line for line in lines if re.search(pattern, line)),
+            "",
+        ]
+    )
+
+
+def main() -> int:
+    """Write the pages, or say which would change."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    check, changed = parser.parse_args().check, []
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        if quoted(text) != text:
+            changed.append(path.name)
+            if not check:
+                path.write_text(quoted(text), encoding="utf-8")
+    print("changed: " + (", ".join(changed) or "none"))
+    return int(check and bool(changed))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
