@@ -1,8 +1,8 @@
 """How often a comparison calls two equal arms different, and how often it finds an effect that is there.
 
 Comparisons are drawn, not run: two arms with independent normal noise, as wide as that of real runs (the standard
-deviation over seeds of scratch's accuracy on test pictures in the kept results of a real comparison), judged by the same
-code that judges a report.
+deviation over seeds of test accuracy in the kept results of a real comparison), judged by the same code that judges a
+report.
 
     python benchmarks/calibration.py
 """
@@ -27,7 +27,7 @@ from germline.files import write_json
 from germline.learngene import library_versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
-SOURCE, OUT = RESULTS / "tleg-samples.json", RESULTS / "calibration.json"
+SOURCE, OUT = RESULTS / "tleg-samples-1000-steps.json", RESULTS / "calibration.json"
 SEEDS, EFFECT_SEEDS = (3, 5, 10), 5
 EFFECT = 3.0  # standard deviations of the paired differences
 LEVELS, FOUND = (0.035, 0.065), 0.9

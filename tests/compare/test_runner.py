@@ -14,19 +14,10 @@ from pathlib import Path
 import pytest
 from comparing import comparison, kept, results
 
-<<<<<<< HEAD
 from germline.compare import growing
 from germline.compare.runner import GeneTask
 from germline.compare.workshop import Workshop
 from germline.errors import DataError, SettingError
-=======
-from germline.compare import Comparison, cells
-from germline.compare.price import price
-from germline.compare.runner import _worker_died
-from germline.errors import DataError, SettingError, TrainingError
-from germline.files import read_json
-from germline.recipe_files import load_recipe
->>>>>>> compare
 
 # Rates so large that the first steps leave the numbers.
 BURST = "arms.burst={method: scratch, train: {lr: 1e30}}"
