@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import skip_init
 
 from germline.data import AnyPictures, in_order
 from germline.network import Network
@@ -22,7 +23,8 @@ def linear_probe(network: Network, train: AnyPictures, val: AnyPictures) -> floa
     """
     inputs, labels = features(network, train)
     mean, spread = inputs.mean(dim=0), inputs.std(dim=0).clamp_min(1e-6)
-    probe = nn.Linear(inputs.shape[1], len(train.classes))
+    # The usual layer would draw initial weights.
+    probe = skip_init(nn.Linear, inputs.shape[1], len(train.classes))
     nn.init.zeros_(probe.weight)
     nn.init.zeros_(probe.bias)
     inputs = (inputs - mean) / spread
