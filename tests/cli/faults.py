@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 RECIPE = """\
 title: Two arms on digits
+protocol: samples
 kind: quick
 minutes: 1
 data: digits
@@ -167,6 +169,13 @@ CONDENSE = "condense --device cpu --quiet --method tleg --data digits --ancestor
 INHERIT = "inherit gene --out new"
 
 TUNE = "tune={lr: [1e-3], weight_decay: [0], size: depth=2, images_per_class: 2, seed: 1}"
+
+GRID, FAMILY = "grid={lr: [1e-3, 1e-2], weight_decay: [0]}", "family={size: depth=2, images_per_class: 2}"
+
+
+def _set(*changes: str) -> str:
+    return " ".join(f"--set {shlex.quote(change)}" for change in changes)
+
 
 FAULTS = [
     # Names
@@ -357,10 +366,10 @@ FAULTS = [
     Fault(
         "recipe-key-twice",
         "check r.yaml",
-        ("r.yaml", "'kind' stands twice", "line 3"),
+        ("r.yaml", "'kind' stands twice", "line 4"),
         recipe(("minutes: 1", "kind: full")),
     ),
-    Fault("recipe-tab", "check r.yaml", ("r.yaml", "not valid YAML", "line 7"), recipe(("  gene:", "\tgene:"))),
+    Fault("recipe-tab", "check r.yaml", ("r.yaml", "not valid YAML", "line 8"), recipe(("  gene:", "\tgene:"))),
     Fault("recipe-empty", "check r.yaml", ("r.yaml", "a mapping", "germline show"), text("r.yaml", "")),
     Fault("recipe-list", "check r.yaml", ("r.yaml", "a mapping"), text("r.yaml", "- 1\n")),
     Fault("recipe-number-key", "check r.yaml", ("r.yaml",), recipe(("kind:", "3:"))),
@@ -431,6 +440,64 @@ FAULTS = [
         ("no folder 'test'", "add photos/test"),
         both(untested, recipe(("data: digits\na", "data: folder:photos\na"))),
     ),
+    # What a comparison is asked
+    *(
+        Fault(f"recipe-{name}", f"compare r.yaml --out new {_set(*changes)}", says, recipe())
+        for name, changes, says in (
+            ("protocol", ["protocol=speed"], ("r.yaml: protocol='speed'", "'convergence'")),
+            ("grid-empty", ["protocol=sensitivity", "grid={lr: [], weight_decay: [0]}"], ("grid.lr", "at least 2")),
+            ("grid-wanted", ["protocol=sensitivity"], ("sensitivity without a grid", "add grid")),
+            ("grid-unasked", [GRID], ("samples with a grid", "take it out")),
+            ("grid-and-levelling", ["protocol=sensitivity", GRID, "levelling={}"], ("levelling with a grid", "take")),
+            ("tune-empty", ["tune={lr: [], weight_decay: [0], size: depth=2, images_per_class: 2}"], ("tune.lr",)),
+            ("budget-0", ["train.steps=0"], ("steps=0", "give it a step or more")),
+            ("budget-0-of-an-arm", ["arms.gene.train.steps=0"], ("arm 'gene' has steps=0",)),
+            (
+                "tune-images",
+                [TUNE.replace("class: 2", "class: 500").replace("seed: 1", "seed: 9")],
+                ("at most 104 images",),
+            ),
+            ("size-twice", ["sizes=[depth=4, depth=04]"], ("sizes 'depth=4' and 'depth=04'", "leave one out")),
+            ("size-of-the-ancestor", ["sizes=[depth=2, '']"], ("'depth=2' and ''", "same network", "leave one out")),
+            ("arm-twice", ["arms.again={method: scratch}"], ("'scratch' and 'again'", "draw: 1")),
+            (
+                "arm-of-another-width",
+                ["arms.gene.settings.width=8", "arms.gene.settings.heads=2"],
+                ("arm 'gene' at depth=2 grows width=8, scratch width=16", "say width in the sizes"),
+            ),
+            ("family-size", [FAMILY.replace("depth=2", "depth=3")], ("family.size=depth=3", "one of the recipe's own")),
+            ("family-first", [FAMILY, "arms={scratch: {method: scratch}}"], ("family with 'scratch'", "first")),
+            ("levelling-of-nothing", ["levelling={}", "arms={gene: {method: tleg}}"], ("without an arm 'scratch'",)),
+            ("no-curve", ["protocol=convergence"], ("eval_at=()", "set train.eval_every")),
+            (
+                "no-instincts",
+                ["protocol=instincts", "train.eval_at=[0, 1]"],
+                ("0, 1, 5, 10, 50, 100", "train.steps=100"),
+            ),
+            ("one-size", ["protocol=sizes"], ("sizes=['depth=2']", "two sizes or more")),
+            ("task-ways", ["tasks={ways: 11, count: 1}"], ("10 classes", "at most 10 ways")),
+            ("final-by-hand", ["data=glyphs/final"], ("'glyphs/final' is kept", "glyphs/novel", "--final")),
+        )
+    ),
+    Fault(
+        "recipe-final", "compare r.yaml --out new --final", ("final with data=digits", "leave out --final"), recipe()
+    ),
+    Fault(
+        "recipe-extends-itself",
+        "compare r.yaml --out new",
+        ("'r.yaml' extends itself", "take out one"),
+        text("r.yaml", "extends: r.yaml\ntitle: Mine\n"),
+    ),
+    Fault(
+        "recipe-extends-nothing",
+        "compare r.yaml --out new",
+        ("unknown recipe 'lab/tleg-sample'", "lab/tleg-samples"),
+        text("r.yaml", "extends: lab/tleg-sample\n"),
+    ),
+    Fault(
+        "train-on-final", f"{NEW} --data glyphs/final --out new", ("'glyphs/final' is kept", "glyphs/novel", "--final")
+    ),
+    Fault("store-is-a-file", "compare r.yaml --out kept/new --store kept/file", ("kept/file",), both(KEPT, recipe())),
     Fault("workers", "compare r.yaml --out new --workers -1", ("--workers",), recipe()),
     # Outputs
     *(

@@ -1,6 +1,7 @@
 """Work that stops: killed, interrupted, out of room, out of numbers; what is left, and how it goes on."""
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -78,6 +79,21 @@ def test_training_that_leaves_the_numbers_is_3_and_names_the_step(bench, run):
     assert "at step" in done.err
     assert "lower lr" in done.err
     assert not (bench / "new").exists()
+
+
+def test_a_comparison_of_which_a_part_failed_is_3_and_has_its_report(bench, run):
+    (bench / "r.yaml").write_text(RECIPE)
+    words = ("compare", "r.yaml", "--out", "new", "--workers", "1", "--quiet", "--set", "seeds=[0]")
+    done = run(*words, "--set", "arms.burst={method: scratch, train: {lr: 1e30}}")
+    assert done.code == 3
+    assert done.err.startswith("germline: 1 parts of the comparison failed, first burst depth=2 2 a class seed=0. ")
+    assert done.err.count("\n") == 1
+    assert "at step" in done.err
+    assert "--resume" in done.err
+    assert "report: new/report.html" in done.out
+    assert "<p class=failed>1 parts failed" in (bench / "new/report.html").read_text()
+    cells = json.loads((bench / "new/results.json").read_text())["cells"]
+    assert [cell["asked"]["arm"] for cell in cells] == ["gene", "scratch"]
 
 
 def test_out_of_memory_is_3_and_proposes_a_smaller_batch(bench, run, monkeypatch):

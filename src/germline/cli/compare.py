@@ -59,6 +59,8 @@ def run_recipe(
 
     loaded = load_recipe(recipe, changes or ())
     check_output(out, resume=resume, overwrite=overwrite)
+    if store is not None:
+        check_output(store, resume=True, overwrite=False)
     from germline.compare import Comparison, write_report
 
     comparison = Comparison(loaded, recipe, out, workers=workers, quiet=quiet, store=store)

@@ -24,7 +24,7 @@ def linear_probe(network: Network, train: AnyPictures, val: AnyPictures) -> floa
     inputs, labels = features(network, train)
     mean, spread = inputs.mean(dim=0), inputs.std(dim=0).clamp_min(1e-6)
     # The usual layer would draw initial weights.
-    probe = skip_init(nn.Linear, inputs.shape[1], len(train.classes))
+    probe: nn.Linear = skip_init(nn.Linear, inputs.shape[1], len(train.classes))  # type: ignore[no-untyped-call]
     nn.init.zeros_(probe.weight)
     nn.init.zeros_(probe.bias)
     inputs = (inputs - mean) / spread
