@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from germline.cli import main
-from germline.compare.cells import PACKAGED
+from germline.compare.workshop import PACKAGED
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
