@@ -165,15 +165,15 @@ def test_without_its_ancestor_an_arm_fails_untrained_and_scratch_goes_on(recipe_
 
 def test_what_failed_is_tried_again(recipe_file, tmp_path, monkeypatch, whole_results):
     out = tmp_path / "out"
-    gene = Workshop.gene
+    gene = Workshop._gene
 
     def no_room(self, *asked):
         raise RuntimeError("out of memory\nand more")
 
-    monkeypatch.setattr(Workshop, "gene", no_room)
+    monkeypatch.setattr(Workshop, "_gene", no_room)
     comparison(recipe_file, out).run()
     assert results(out)["failed"][GeneTask(0).name] == "RuntimeError: out of memory"
-    monkeypatch.setattr(Workshop, "gene", gene)
+    monkeypatch.setattr(Workshop, "_gene", gene)
     again = comparison(recipe_file, out)
     again.run()
     assert again.failed == {}

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -182,10 +182,15 @@ class Workshop:
         if self.recipe.ancestor.path is None:
             spec = model_spec(self.recipe.ancestor.model, **wanted)
         else:
-            own = self.begin_ancestor(0).spec
+            own = self._own_form
             spec = model_spec(self.recipe.ancestor.model, **wanted) if own is None else own.model_copy(update=wanted)
         form: Spec = anatomy_of(spec).resize(spec, Size.parse(size))
         return form
+
+    @cached_property
+    def _own_form(self) -> Spec | None:
+        """The form of an ancestor that is at hand, for which all of it has to be read; None where it is unknown."""
+        return self.begin_ancestor(0).spec
 
     def data(self, name: str) -> DataSet:
         """A data set, read once a process; for pricing alone, one that is not at hand is as the recipe describes it."""
