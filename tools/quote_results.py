@@ -4,8 +4,8 @@ A page asks for a table by a comment and gets it right below, in place of the li
 
     <!-- results: tleg-samples claims_table scratch|layers -->
 
-names a file of `benchmarks/results`, a function of `germline.compare.tables`, and a pattern that rows must match (all rows
-where it is left out).
+names a file of `benchmarks/results`, a function of `germline.compare.tables`, and a pattern that rows must match (all
+rows where it is left out).
 
     python tools/quote_results.py            # write them
     python tools/quote_results.py --check    # say which pages would change
