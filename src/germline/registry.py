@@ -64,6 +64,7 @@ METHODS: Registry[type[Method]] = Registry(
         "tleg": "germline.methods.tleg:TLEG",
         "finetune": "germline.methods.finetune:Finetune",
         "scratch": "germline.methods.scratch:Scratch",
+        "xavier": "germline.methods.xavier:Xavier",
         "weight-selection": "germline.methods.weight_selection:WeightSelection",
         "layers": "germline.methods.layers:Layers",
         "random-gene": "germline.methods.random_gene:RandomGene",

@@ -12,6 +12,7 @@ from germline.anatomy import Spec
 from germline.compare.cost import ancestor_cost, gene_cost
 from germline.compare.workshop import Workshop
 from germline.learngene import Learngene
+from germline.methods.scratch import Scratch
 from germline.registry import anatomy_of
 
 
@@ -41,7 +42,7 @@ def costs(shop: Workshop) -> dict[str, Any]:
     recipe, genes = shop.recipe, {}
     for arm in recipe.arms:
         method = shop.method(arm)
-        genes[arm] = None if method.name == "scratch" else asdict(gene_cost(shop, method, recipe.sizes[0]))
+        genes[arm] = None if isinstance(method, Scratch) else asdict(gene_cost(shop, method, recipe.sizes[0]))
     sizes = {size: dict(zip(("full", "headless"), parameters(shop.form(size)), strict=True)) for size in recipe.sizes}
     return {"ancestor": asdict(ancestor_cost(shop)), "genes": genes, "parameters": sizes}
 

@@ -100,7 +100,9 @@ def _descendant(shop: Workshop, cell: Cell, gene: Learngene | None, drawn: AnyPi
         return gene.inherit(size, drawn.classes, drawn.channels, drawn.side, seed=draw)
     form = shop.form(cell.size, drawn)
     target = Target(anatomy_of(form).name, form, drawn.classes, Preprocess.of(drawn.sample()))
-    return Scratch().inherit(None, target, torch.Generator().manual_seed(draw))
+    method = shop.method(cell.arm)
+    assert isinstance(method, Scratch)  # noqa: S101 - all others have a gene
+    return method.inherit(None, target, torch.Generator().manual_seed(draw))
 
 
 def _facts(shop: Workshop, cell: Cell, trained: list[_Trained]) -> dict[str, Any]:

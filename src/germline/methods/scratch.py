@@ -32,7 +32,7 @@ class Scratch(Method):
         Raises:
             SettingError: Always.
         """
-        raise SettingError("scratch has no gene", "it is the control that inherits nothing", "use it in `compare`")
+        raise SettingError(f"{self.name} has no gene", "it is a control that inherits nothing", "use it in `compare`")
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Nothing to condense.
@@ -40,7 +40,7 @@ class Scratch(Method):
         Raises:
             SettingError: Always.
         """
-        raise SettingError("scratch has no gene", "it is the control that inherits nothing", "use it in `compare`")
+        raise SettingError(f"{self.name} has no gene", "it is a control that inherits nothing", "use it in `compare`")
 
     def inherit(self, gene: Learngene | None, target: Target, generator: torch.Generator) -> Descendant:
         """Freshly initialised, all of it entered as fresh."""
