@@ -126,7 +126,7 @@ def test_instincts():
     at = "depth=2, 10 a class"
     rises = {1: 0.0, 5: 0.1, 10: 0.2, 50: 0.2, 100: 0.0}
     expected = {
-        (f"gene after {step} steps is above scratch", at): (gain, gain + 0.01, gain + 0.02)
+        (f"gene after {step} step{'s' if step > 1 else ''} is above scratch", at): (gain, gain + 0.01, gain + 0.02)
         for step, gain in rises.items()
     }
     probe = ("gene has better features at step 0 (linear probe) than scratch", at)

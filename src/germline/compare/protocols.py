@@ -133,11 +133,10 @@ def probed(cell: Kept) -> float:
 
 
 def _instincts(summary: Summary) -> list[Claim]:
-    claims = [
-        claim
-        for step in INSTINCT_STEPS[1:]
-        for claim in _claims(summary, f"after {step} steps is above", accuracy_at(step), levelled=False)
-    ]
+    claims = []
+    for step in INSTINCT_STEPS[1:]:
+        text = "after 1 step is above" if step == 1 else f"after {step} steps is above"
+        claims += _claims(summary, text, accuracy_at(step), levelled=False)
     return claims + _claims(summary, "has better features at step 0 (linear probe) than", probed, levelled=False)
 
 
