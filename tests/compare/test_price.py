@@ -172,3 +172,17 @@ def test_tasks_are_priced_as_they_run(recipe_file, tmp_path):
     assert sum(cell["samples"] for cell in cells) == told.cells.samples
     # the price is that of networks with a head for all classes
     assert told.cells.flops == pytest.approx(sum(cell["flops"] for cell in cells), rel=0.01)
+
+
+def test_the_papers_ratios_come_from_sizes_alone():
+    sizes = "sizes=[" + ", ".join(f"depth={depth}" for depth in range(3, 13)) + "]"
+    # 250 steps of 512 pictures an epoch; ratios of epochs do not depend on how many there are
+    found = price(load_recipe("paper/tleg-imagenet", [sizes, "described.images=128000"])).family
+    assert found.gene == 14_918_400
+    assert found.networks["depth=6"] / found.gene == pytest.approx(2.900, abs=5e-4)
+    even = sum(found.networks[f"depth={depth}"] for depth in (4, 6, 8, 10, 12))
+    assert even / found.gene == pytest.approx(19.25, abs=5e-3)
+    assert found.alone / found.together == pytest.approx(2.0)
+    assert found.alone / 2 / found.gene_samples == pytest.approx(5.0)
+    assert "36.13 times the gene" in found.lines()[0]
+    assert "2.00 times gene and descendants" in found.lines()[1]
