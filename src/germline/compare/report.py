@@ -21,7 +21,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1em; color: #1a1a1a }
 h1 { font-size: 1.5em; margin-bottom: .2em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
-th, td { font-size: .94em; padding: .2em .7em; border-bottom: 1px solid #ddd; text-align: right } th { border-bottom: 2px solid #555 }
+th, td { font-size: .94em; padding: .2em .7em; border-bottom: 1px solid #ddd; text-align: right }
+th { border-bottom: 2px solid #555 }
 td.text, th.text { text-align: left } td { white-space: nowrap } td.text { white-space: normal }
 svg { max-width: 100%; height: auto }
 .note { color: #555; font-size: .9em } code, pre { background: #f4f4f4; padding: .1em .3em; white-space: pre-wrap }
