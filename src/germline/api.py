@@ -38,7 +38,22 @@ def condense(
         GermlineError: The ancestor, data or settings do not fit.
     """
     source = find_data(data)
+    check_roles(method, source)
     return method.condense(to_ancestor(ancestor, source), source, run or Run())
+
+
+def check_roles(method: Method, data: DataSet) -> None:
+    """Refuse data for a role that the method does not read.
+
+    Raises:
+        SettingError: Names the role.
+    """
+    if odd := sorted(data.roles.keys() - set(method.roles)):
+        raise SettingError(
+            f"data for {odd[0]}={data.roles[odd[0]].name}",
+            f"{method.name} reads {', '.join(method.roles)}",
+            f"leave {odd[0]} out",
+        )
 
 
 def to_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet) -> Network | None:

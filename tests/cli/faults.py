@@ -241,6 +241,12 @@ FAULTS = [
     Fault("gene-no-tensors", INHERIT, ("learngene.safetensors",), removed("gene/learngene.safetensors")),
     # Ancestors
     Fault("ancestor-missing", f"{CONDENSE} --ancestor nowhere --out new", ("no network at 'nowhere'", "run folder")),
+    Fault(
+        "role-not-read",
+        "condense --method tleg --data digits --data held_out=digits --out new --set distillation=none",
+        ("data for held_out=digits", "tleg reads train, val"),
+    ),
+    Fault("role-unknown", "condense --method tleg --data digits --data heldout=digits --out new", ("heldout",)),
     Fault("ancestor-none", "condense --method tleg --data digits --out new", ("without an ancestor", "--ancestor")),
     Fault("ancestor-none-finetune", "condense --method finetune --data digits --out new", ("--ancestor",)),
     Fault("scratch-has-no-gene", "condense --method scratch --data digits --out new", ("scratch has no gene",)),

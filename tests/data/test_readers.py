@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from germline.data import data
 from germline.data.cifar import read_cifar10, read_cifar100
 from germline.data.digits import read_digits
 from germline.data.fashion_mnist import read_fashion_mnist, read_idx
 from germline.data.folder import read_folder
-from germline.errors import DataError
+from germline.errors import DataError, UnknownNameError
 
 RANDOM = np.random.default_rng(0)
 
@@ -284,3 +285,14 @@ def test_folder_mistakes_name_the_file(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no pictures"):
         _ = read_folder(str(tmp_path / "empty")).train
+
+
+def test_a_name_may_go_on_with_sets_for_further_roles():
+    named = data("glyphs/base,held_out=glyphs/open")
+    plain, held = data("glyphs/base"), data("glyphs/open")
+    assert named.name == "glyphs/base,held_out=glyphs/open"
+    assert named.classes == plain.classes
+    assert named.roles["held_out"].classes == held.classes
+    assert named.fingerprint() not in (plain.fingerprint(), held.fingerprint())
+    with pytest.raises(UnknownNameError, match="glyph"):
+        data("glyphs/base,held_out=glyfs/open")

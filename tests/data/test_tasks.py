@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import DataSet, Pictures, data, draw_task, glyphs, task_list
+from germline.data import DataSet, Pictures, data, draw_task, glyphs, split_classes, task_list
 from germline.errors import DataError, SettingError
 
 SPLITS = ("train", "val", "test")
@@ -147,3 +147,17 @@ def test_classes_can_be_chosen_and_reordered(numbered):
         numbered.train.of_classes(("u", "a"))
     with pytest.raises(DataError, match="without labels"):
         Pictures(numbered.train.images, None, ()).of_classes(("u",))
+
+
+def test_classes_are_split_by_seed_and_share_nothing():
+    digits = data("digits")
+    kept, apart = split_classes(digits, 0.3, 2, 0)
+    assert (len(kept.classes), len(apart.classes)) == (7, 3)
+    assert set(kept.classes) | set(apart.classes) == set(digits.classes)
+    assert split_classes(digits, 0.3, 2, 1)[1].classes != apart.classes
+    assert len(kept.val) + len(apart.val) == len(digits.val)
+    # At least so many in each part, whatever the share.
+    assert len(split_classes(digits, 0.01, 4, 0)[1].classes) == 4
+    assert len(split_classes(digits, 0.99, 4, 0)[0].classes) == 4
+    with pytest.raises(DataError, match="has 10 classes, two parts of 6 are needed"):
+        split_classes(digits, 0.3, 6, 0)

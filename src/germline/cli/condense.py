@@ -16,7 +16,12 @@ def add(app: typer.Typer) -> None:
 
 def condense(
     method: Annotated[str, typer.Option(help="See germline list methods.")],
-    data: Annotated[str, typer.Option(help="Pictures to condense on; for distillation alone they need no labels.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="Pictures to condense on; for a method that reads more, again as held_out=NAME or stream=NAME."
+        ),
+    ],
     out: Out,
     ancestor: Annotated[
         str | None, typer.Option(help="A run folder, timm:NAME, hf-hub:NAME, or a file of weights with --model.")
@@ -37,14 +42,23 @@ def condense(
 
     chosen = settings(METHODS[method], set_)
     output = check_outputs(out, resume=resume, overwrite=overwrite)
-    from germline.api import condense
+    from germline.api import check_roles, condense
     from germline.data import data as find_data
     from germline.network import load_network
 
-    source = find_data(data)
+    named = ",".join(data)
+    source = find_data(named)
+    check_roles(chosen, source)
     elder = None if ancestor is None else load_network(ancestor, model)
     chosen.form(elder, source)
-    asked = {"method": method, "ancestor": ancestor, "model": model, "data": data, "seed": seed, "precision": precision}
+    asked = {
+        "method": method,
+        "ancestor": ancestor,
+        "model": model,
+        "data": named,
+        "seed": seed,
+        "precision": precision,
+    }
     config = {**asked, "settings": chosen.dump()}
     run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
     gene = condense(chosen, ancestor=elder, data=source, run=run)

@@ -8,9 +8,9 @@ from germline.data.augment import Augment
 from germline.data.described import describe
 from germline.data.glyphs import read_final
 from germline.data.loader import Batch, Loader, in_order
-from germline.data.pictures import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Split
+from germline.data.pictures import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Role, Split
 from germline.data.sources import data, known_data
-from germline.data.tasks import draw_task, task_list
+from germline.data.tasks import draw_task, split_classes, task_list
 
 __all__ = [
     "AnyPictures",
@@ -21,6 +21,7 @@ __all__ = [
     "Loader",
     "PictureFiles",
     "Pictures",
+    "Role",
     "Split",
     "data",
     "describe",
@@ -28,6 +29,7 @@ __all__ = [
     "in_order",
     "known_data",
     "read_final",
+    "split_classes",
     "task_list",
 ]
 

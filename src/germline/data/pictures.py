@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -14,6 +14,7 @@ from torch import Tensor
 from germline.errors import DataError
 
 Split = Literal["train", "val", "test"]
+Role = Literal["held_out", "stream"]
 Augmentation = Literal["shift", "scale", "rotate", "mirror", "erase"]
 
 
@@ -183,6 +184,7 @@ class DataSet:
         augmentation: What may be done to a training picture without changing its label.
         licence: Licence of the pictures, or "unknown".
         source: Where the pictures come from, in one sentence.
+        roles: Further sets that a method reads beside this one, by what for.
     """
 
     name: str
@@ -190,6 +192,7 @@ class DataSet:
     augmentation: Sequence[Augmentation] = ("shift",)
     licence: str = "unknown"
     source: str = "unknown"
+    roles: Mapping[Role, DataSet] = field(default_factory=dict)
     _cache: dict[Split, AnyPictures] = field(default_factory=dict, repr=False, compare=False)
 
     def split(self, split: Split) -> AnyPictures:
@@ -223,5 +226,9 @@ class DataSet:
         return self.train.classes
 
     def fingerprint(self) -> str:
-        """sha256 over the training pictures, labels and class names."""
-        return self.train.fingerprint()
+        """sha256 over the training pictures, labels and class names, those of further sets included."""
+        own = self.train.fingerprint()
+        if not self.roles:
+            return own
+        others = sorted((role, other.fingerprint()) for role, other in self.roles.items())
+        return hashlib.sha256(repr((own, others)).encode()).hexdigest()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Sequence, Sized
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from germline.data.pictures import Augmentation, DataSet, Pictures, Split
+from germline.data.pictures import Augmentation, DataSet, Pictures, Role, Split
 from germline.errors import DataError
 from germline.randomness import generator
 from germline.registry import DATA
@@ -34,8 +36,8 @@ def data(
     """Find a data set.
 
     Args:
-        source: A name (`glyphs/base`, `fashion-mnist`, `cifar10:/data`, `cifar-fs/base:/data`, `folder:/photos`), a
-            `DataSet`, or training pictures: a pair of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or
+        source: A name (`glyphs/base`, `fashion-mnist`, `cifar10:/data`, `cifar-fs/base:/data`, `folder:/photos`), which
+            may go on with sets for further roles (`glyphs/base,held_out=glyphs/open`), a `DataSet`, or training pictures: a pair of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or
             None), a map-style Dataset of (picture, label) or of pictures, or a DataLoader round one.
         val: Validation pictures in the same forms; a tenth of the training pictures is set apart where it is left out.
         test: Test pictures in the same forms.
@@ -49,9 +51,7 @@ def data(
     if isinstance(source, DataSet):
         return source
     if isinstance(source, str):
-        name, place = _split_name(source)
-        reader = cast("Callable[[str | None], DataSet]", DATA[name])
-        return reader(place)
+        return _named(source)
     train = as_pictures(source, classes)
     if val is None:
         train, held = _set_apart(train)
@@ -61,6 +61,18 @@ def data(
     if test is not None:
         splits["test"] = as_pictures(test, train.classes)
     return DataSet(name="given in Python", read=_reader(splits), augmentation=tuple(augmentation))
+
+
+def _named(source: str) -> DataSet:
+    """The set of a name, with those of its further roles."""
+    first, *others = re.split(rf",({'|'.join(get_args(Role))})=", source)
+    name, place = _split_name(first)
+    reader = cast("Callable[[str | None], DataSet]", DATA[name])
+    found = reader(place)
+    if not others:
+        return found
+    roles = dict(zip(others[::2], map(_named, others[1::2]), strict=True))
+    return replace(found, name=source, roles=roles, _cache={})
 
 
 def _split_name(source: str) -> tuple[str, str | None]:

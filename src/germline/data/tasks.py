@@ -62,6 +62,44 @@ def draw_task(source: DataSet, ways: int, shots: int | None, seed: int, index: i
     )
 
 
+def split_classes(source: DataSet, share: float, least: int, seed: int) -> tuple[DataSet, DataSet]:
+    """Two sets of the same pictures' classes, drawn by seed: the larger part, and a share of them held out.
+
+    Args:
+        source: A labelled set.
+        share: Of the classes that is held out.
+        least: Classes that each part has at least.
+        seed: Of the draw.
+
+    Raises:
+        DataError: The source has no labels, or too few classes.
+    """
+    if source.train.labels is None:
+        raise DataError(f"'{source.name}' has no labels", "a choice of classes needs them")
+    classes = source.classes
+    if len(classes) < 2 * least:
+        raise DataError(
+            f"'{source.name}' has {len(classes)} classes, two parts of {least} are needed",
+            "some classes are held out from the others",
+            "use data with more classes, or fewer ways",
+        )
+    held = min(max(least, round(share * len(classes))), len(classes) - least)
+    order = torch.randperm(len(classes), generator=generator(seed, "held-out classes")).tolist()
+    parts = (sorted(order[held:]), sorted(order[:held]))
+    names = (tuple(classes[index] for index in part) for part in parts)
+    kept, apart = (
+        DataSet(
+            name=f"{source.name}[{len(part)} classes of seed {seed}]",
+            read=partial(_read, source, part, None, (seed, 0)),
+            augmentation=source.augmentation,
+            licence=source.licence,
+            source=source.source,
+        )
+        for part in names
+    )
+    return kept, apart
+
+
 def task_list(source: DataSet, ways: int, shots: int | None, count: int, seed: int) -> tuple[DataSet, ...]:
     """Draw a fixed list of tasks; a longer list of the same seed begins with the same tasks.
 
