@@ -37,8 +37,9 @@ def data(
 
     Args:
         source: A name (`glyphs/base`, `fashion-mnist`, `cifar10:/data`, `cifar-fs/base:/data`, `folder:/photos`), which
-            may go on with sets for further roles (`glyphs/base,held_out=glyphs/open`), a `DataSet`, or training pictures: a pair of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or
-            None), a map-style Dataset of (picture, label) or of pictures, or a DataLoader round one.
+            may go on with sets for further roles (`glyphs/base,held_out=glyphs/open`), a `DataSet`, or training
+            pictures: a pair of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or None), a map-style
+            Dataset of (picture, label) or of pictures, or a DataLoader round one.
         val: Validation pictures in the same forms; a tenth of the training pictures is set apart where it is left out.
         test: Test pictures in the same forms.
         classes: Ordered class names of such pictures; numbers where they are left out.
