@@ -28,7 +28,7 @@ from germline.files import (
 )
 from germline.ledger import Ledger
 from germline.network import Network
-from germline.registry import ANATOMIES, METHODS, anatomy_of
+from germline.registry import ANATOMIES, METHODS, anatomy_of, model_spec
 
 if TYPE_CHECKING:
     from germline.methods.base import Method
@@ -130,6 +130,7 @@ class Learngene:
         classes: int | Sequence[str] | None = None,
         channels: int | None = None,
         image_size: int | None = None,
+        model: str | None = None,
     ) -> Target:
         """What `inherit` is to grow; what is left out stays as it is in the gene.
 
@@ -138,20 +139,33 @@ class Learngene:
             classes: Ordered class names, or a number of new classes.
             channels: 1 or 3.
             image_size: In pixels.
+            model: Name of a model whose form `size` starts from, such as `resnet12_x025`; None for the gene's own.
 
         Raises:
-            SettingError: A size that the gene cannot grow, or a bad class count or channel count.
+            SettingError: A size or model that the gene cannot grow, or a bad class count or channel count.
+            UnknownNameError: No model has that name.
         """
         if channels not in (None, 1, 3):
             raise SettingError(f"channels={channels}", "pictures are grey (1) or in colour (3)", "use 1 or 3")
         names = self._class_names(classes)
-        anatomy = anatomy_of(self.spec)
-        spec = anatomy.resize(self.spec, size or Size())
+        form = self.spec if model is None else self._form_of(model, image_size)
+        anatomy = anatomy_of(form)
+        spec = anatomy.resize(form, size or Size())
         self.bound_method().check_size(self, spec)
-        side = spec.image_size if image_size is None else image_size
+        side = self.spec.image_size if image_size is None else image_size
         pictures = {"channels": channels or spec.channels, "image_size": side}
         spec = anatomy.spec_type.model_validate({**spec.model_dump(), **pictures, "classes": len(names)})
-        return Target(self.anatomy, spec, names, self.preprocess.adapted(**pictures))
+        return Target(anatomy.name, spec, names, self.preprocess.adapted(**pictures))
+
+    def _form_of(self, model: str, image_size: int | None) -> Spec:
+        if not self.bound_method().crosses:
+            raise SettingError(
+                f"{self.method} cannot grow model={model}",
+                "it grows sizes of its gene's own form alone",
+                f"leave the model out; it grows {self.bound_method().sizes(self)}",
+            )
+        own = self.spec
+        return model_spec(model, image_size=image_size or own.image_size, channels=own.channels, classes=own.classes)
 
     def _class_names(self, classes: int | Sequence[str] | None) -> tuple[str, ...]:
         if classes is None:
@@ -175,13 +189,14 @@ class Learngene:
         channels: int | None = None,
         image_size: int | None = None,
         seed: int = 0,
+        model: str | None = None,
     ) -> Descendant:
         """Grow a descendant; arguments as for `target`, `seed` draws what is fresh.
 
         Raises:
             SettingError: A target that the gene cannot grow.
         """
-        target = self.target(size, classes, channels, image_size)
+        target = self.target(size, classes, channels, image_size, model)
         descendant = self.bound_method().inherit(self, target, torch.Generator().manual_seed(seed))
         facts = {"method": self.method, "anatomy": self.anatomy, "data": self.provenance.data, "seed": seed}
         return replace(descendant, gene=facts)

@@ -11,6 +11,7 @@ from germline.anatomy.base import (
     to_channels,
 )
 from germline.anatomy.channels import Group, Member, select
+from germline.anatomy.convolutional import Convolutional, ConvUnit, StagedSpec, StageUnits
 from germline.anatomy.preprocess import Preprocess
 from germline.anatomy.resnet12 import ResNet12Anatomy, ResNet12Spec
 from germline.anatomy.size import Size
@@ -27,6 +28,8 @@ __all__ = [
     "VGG",
     "VIT",
     "Anatomy",
+    "ConvUnit",
+    "Convolutional",
     "Group",
     "Member",
     "Parts",
@@ -35,6 +38,8 @@ __all__ = [
     "ResNet12Spec",
     "Size",
     "Spec",
+    "StageUnits",
+    "StagedSpec",
     "Target",
     "TimmForm",
     "Vgg",

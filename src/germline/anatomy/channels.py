@@ -38,11 +38,13 @@ class Group:
         name: Of the group, unique in a network.
         width: Number of channels.
         members: Where they stand.
+        stage: Which stage they lie in, counted from 0; a ViT has one.
     """
 
     name: str
     width: int
     members: tuple[Member, ...]
+    stage: int = 0
 
 
 def written(dim: int, *names: str, outer: int = 1, inner: int = 1) -> tuple[Member, ...]:

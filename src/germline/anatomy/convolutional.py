@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -53,6 +55,40 @@ class StagedSpec(Spec, ABC):
 StagedT = TypeVar("StagedT", bound=StagedSpec)
 
 
+@dataclass(frozen=True)
+class ConvUnit:
+    """A convolution with its norm: tensors `<name>.conv.weight` and `<name>.norm.*`.
+
+    Attributes:
+        name: Of the module.
+        block: Index among all blocks of the one that it stands in.
+        last: Whether its maps are what the block gives out, or are added to that.
+        reads: Name of the channel group that it takes; None where it takes the picture.
+        writes: Name of the channel group that it makes.
+    """
+
+    name: str
+    block: int
+    last: bool
+    reads: str | None
+    writes: str
+
+
+@dataclass(frozen=True)
+class StageUnits:
+    """The conv units of one stage.
+
+    Attributes:
+        chain: Those that take each other's maps, in order, block by block.
+        shortcuts: Those that stand beside the chain; their maps are added to its.
+        residual: Whether what goes into a block is added to what its chain makes.
+    """
+
+    chain: tuple[ConvUnit, ...]
+    shortcuts: tuple[ConvUnit, ...]
+    residual: bool
+
+
 class Convolutional(ABC, Generic[StagedT]):
     """How a network of stages is put together; what one family does otherwise stands in its own class."""
 
@@ -60,6 +96,8 @@ class Convolutional(ABC, Generic[StagedT]):
     architecture: ClassVar[str]
     module: ClassVar[type[Staged]]
     readers: ClassVar[tuple[str, ...]]  # convolutions that read the picture, by module name
+    chain: ClassVar[tuple[str, ...]]  # conv units of a block, one after another, as prefixes of names within it
+    shortcut: ClassVar[str | None]  # the unit beside them that some blocks have; None where nothing is added
     spec_type: type[StagedT]
 
     @abstractmethod
@@ -135,6 +173,29 @@ class Convolutional(ABC, Generic[StagedT]):
     def taps(self, spec: StagedT) -> tuple[str, ...]:
         """The blocks: maps [B, C, H, W] before a stage's pool."""
         return tuple(f"stages.{s}.blocks.{b}" for s, depth in enumerate(spec.stages) for b in range(depth))
+
+    def units(self, spec: StagedT) -> tuple[StageUnits, ...]:
+        """The conv units, stage by stage, for whoever follows channels from the picture to the head."""
+        reads: dict[str, str] = {}
+        writes: dict[str, str] = {}
+        for group in self.groups(spec):
+            for member in group.members:
+                (writes if member.role == "written" else reads)[member.tensor] = group.name
+        blocks = list(enumerate(zip(self.taps(spec), self.parts(spec).blocks, strict=True)))
+
+        def found(prefixes: Sequence[str], first: int, depth: int) -> tuple[ConvUnit, ...]:
+            return tuple(
+                ConvUnit(f"{tap}.{prefix}".rstrip("."), index, prefix == prefixes[-1], reads.get(name), writes[name])
+                for index, (tap, names) in blocks[first : first + depth]
+                for prefix in prefixes
+                if (name := names.get(f"{prefix}conv.weight"))
+            )
+
+        beside = () if self.shortcut is None else (self.shortcut,)
+        return tuple(
+            StageUnits(found(self.chain, first, depth), found(beside, first, depth), self.shortcut is not None)
+            for first, depth in zip(accumulate((0, *spec.stages)), spec.stages, strict=False)
+        )
 
     def frame(self, spec: StagedT) -> nn.Module:
         """The head alone."""

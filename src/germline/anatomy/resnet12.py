@@ -59,6 +59,8 @@ class ResNet12Anatomy(Convolutional[ResNet12Spec]):
     architecture: ClassVar[str] = "germline_resnet12"
     module = ResNet12
     readers = ("stages.0.blocks.0.units.0.conv", "stages.0.blocks.0.shortcut.conv")
+    chain = ("units.0.", "units.1.", "units.2.")
+    shortcut = "shortcut."
     spec_type = ResNet12Spec
 
     def arguments(self, spec: ResNet12Spec) -> dict[str, Any]:
@@ -107,14 +109,14 @@ class ResNet12Anatomy(Convolutional[ResNet12Spec]):
             makers = {place: _made(block, place) for place in ("units.0", "units.1", "units.2", "shortcut")}
             for inner, reader in (("units.0", "units.1"), ("units.1", "units.2")):
                 members = (*written(0, *makers[inner]), *read(1, block[f"{reader}.conv.weight"]))
-                inside.append(Group(f"{tap}.{inner}", width, members))
+                inside.append(Group(f"{tap}.{inner}", width, members, stage))
             streams[stage] += written(0, *makers["units.2"], *makers["shortcut"])
             first = number == sum(spec.depths[:stage])
             if number:
                 streams[stage - first] += read(1, *(block[n] for n in _READERS if n in block))
         streams[-1] += read(1, "head.fc.weight")
         outer = [
-            Group(f"stages.{index}", width, tuple(members))
+            Group(f"stages.{index}", width, tuple(members), index)
             for index, (width, members) in enumerate(zip(spec.widths, streams, strict=True))
         ]
         return (*outer, *inside)

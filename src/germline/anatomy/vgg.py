@@ -57,6 +57,8 @@ class Vgg(Convolutional[VggSpec]):
     architecture: ClassVar[str] = "germline_vgg"
     module = VGG
     readers = ("stages.0.blocks.0.conv",)
+    chain = ("",)
+    shortcut = None
     spec_type = VggSpec
 
     def arguments(self, spec: VggSpec) -> dict[str, Any]:
@@ -118,9 +120,9 @@ class Vgg(Convolutional[VggSpec]):
         blocks = self.parts(spec).blocks
         readers = [*(block["conv.weight"] for block in blocks[1:]), "head.fc.weight"]
         found = []
-        for tap, block, (_, _, width), reader in zip(self.taps(spec), blocks, spec.units, readers, strict=True):
+        for tap, block, (stage, _, width), reader in zip(self.taps(spec), blocks, spec.units, readers, strict=True):
             channels = [full for name, full in block.items() if name != "norm.num_batches_tracked"]
-            found.append(Group(tap, width, (*written(0, *channels), *read(1, reader))))
+            found.append(Group(tap, width, (*written(0, *channels), *read(1, reader)), stage))
         return tuple(found)
 
     def convolutions(self, spec: VggSpec) -> Iterator[tuple[int, int]]:

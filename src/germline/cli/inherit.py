@@ -23,6 +23,9 @@ def inherit(
     data: Annotated[str | None, typer.Option(help="Take class names, channels and size from a data set.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 or 3.")] = None,
     image_size: Annotated[int | None, typer.Option(help="In pixels.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Start from a model's form, such as resnet12_x025; for methods that can.")
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -45,7 +48,7 @@ def inherit(
         names = pictures.classes
         channels = pictures.channels if channels is None else channels
         image_size = pictures.side if image_size is None else image_size
-    child = loaded.inherit(wanted, names, channels, image_size, seed)
+    child = loaded.inherit(wanted, names, channels, image_size, seed, model)
     child.save(out, overwrite=overwrite)
     shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())
     count = sum(parameter.numel() for parameter in child.model.parameters())

@@ -31,6 +31,7 @@ class Method(BaseModel):
         anatomies: The families it can grow.
         own_size: Whether it needs an ancestor of each descendant's own size.
         teaches: Whether the ancestor looks at every picture that a descendant is trained on.
+        crosses: Whether it grows other forms than sizes of its gene's own, down to other families.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -42,6 +43,7 @@ class Method(BaseModel):
     anatomies: ClassVar[tuple[str, ...]] = ("vit",)
     own_size: ClassVar[bool] = False
     teaches: ClassVar[bool] = False
+    crosses: ClassVar[bool] = False
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec | None:
         """The form of the network that a gene is condensed in, before anything is trained or written.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,8 +21,9 @@ def descend(
     target: Target,
     *,
     frame: Mapping[str, Tensor],
-    blocks: Mapping[str, tuple[Tensor, Origin]],
+    blocks: Mapping[str, tuple[Tensor, Origin | Mapping[Origin, int]]],
     generator: torch.Generator,
+    fresh: Iterable[str] = (),
 ) -> Descendant:
     """Build the target from a frame and blocks.
 
@@ -30,22 +31,28 @@ def descend(
         gene: Where they come from.
         target: What to grow.
         frame: Stem, norm and head under the names that they have in a whole network; adapted to the target's channels
-            and picture size; the head is kept where the class names are equal and fresh otherwise.
-        blocks: Block tensors by full name, buffers included, each with its origin; they become the descendant's own.
-            One that reads pictures of other channels than the target's is adapted to them.
+            and picture size; the head is kept where the class names are equal and fresh otherwise. What it lacks of
+            stem and norm is looked for among the blocks.
+        blocks: Block tensors by full name, buffers included, each with its origin, or with its elements by origin; they
+            become the descendant's own. One that reads pictures of other channels than the target's is adapted to them.
         generator: Draws a fresh head.
+        fresh: Names of the tensors outside the head that may hold fresh elements.
 
     Raises:
         LedgerError: An element is not accounted for.
     """
     anatomy: Anatomy[Any] = anatomy_of(target.spec)
     ledger, parts = Ledger(), anatomy.parts(target.spec)
-    kept = {name: frame[name] for name in (*parts.stem, *parts.norm)}
+    kept = {name: frame[name] for name in (*parts.stem, *parts.norm) if name not in blocks}
     tensors = anatomy.adapt(kept, gene.spec, target.spec, ledger)
     for name, (tensor, origin) in blocks.items():
         adapted = name in parts.pictures and tensor.shape[1] != target.spec.channels
         tensors[name] = to_channels(tensor, target.spec.channels) if adapted else tensor
-        ledger.add(name, "adapted" if adapted else origin, tensors[name].numel())
+        if isinstance(origin, str):
+            ledger.add(name, "adapted" if adapted else origin, tensors[name].numel())
+        else:
+            for one, elements in origin.items():
+                ledger.add(name, one, elements)
     same_labels = gene.classes == target.classes
     head = frame if same_labels else _fresh_frame(anatomy, target, generator)
     for name in parts.head:
@@ -54,7 +61,7 @@ def descend(
     with torch.device("meta"):
         model = anatomy.build(target.spec)
     load_strict(model, tensors, "the gene", assign=True)
-    ledger.check(tensor_sizes(model), fresh_allowed=parts.head)
+    ledger.check(tensor_sizes(model), fresh_allowed=(*parts.head, *fresh))
     origin_of_gene = gene.provenance
     source = f"grown by {gene.method} from {origin_of_gene.ancestor}, condensed on {origin_of_gene.data}"
     licence = origin_of_gene.ancestor_licence

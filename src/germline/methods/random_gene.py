@@ -52,6 +52,7 @@ class RandomGene(Method):
     roles: ClassVar[tuple[DataRole, ...]] = _of_inner(lambda inner: inner.roles, ("train", "val"))
     anatomies: ClassVar[tuple[str, ...]] = _of_inner(lambda inner: inner.anatomies, ("vit",))
     own_size: ClassVar[bool] = _of_inner(lambda inner: inner.own_size, False)
+    crosses: ClassVar[bool] = _of_inner(lambda inner: inner.crosses, False)
 
     method: str = "tleg"
     settings: dict[str, Any] = Field(default={}, validate_default=True)

@@ -1,14 +1,18 @@
 """The one training loop, and what is plugged into it."""
 
+from germline.training.device import check_device
 from germline.training.evaluate import Score, evaluate
 from germline.training.objective import CrossEntropy, Distillation, Objective
-from germline.training.run import FitResult, Run, check_device
+from germline.training.population import Member
+from germline.training.result import FitResult
+from germline.training.run import Run
 from germline.training.settings import TrainSettings
 
 __all__ = [
     "CrossEntropy",
     "Distillation",
     "FitResult",
+    "Member",
     "Objective",
     "Run",
     "Score",

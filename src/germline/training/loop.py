@@ -22,7 +22,7 @@ from germline.training.checkpoint import Checkpoint, CheckpointFolder
 from germline.training.evaluate import evaluate
 from germline.training.objective import Objective
 from germline.training.optim import Average, load_optimizer, make_optimizer, optimizer_tensors
-from germline.training.progress import Progress
+from germline.training.progress import Progress, Stretch
 from germline.training.settings import TrainSettings
 
 
@@ -64,6 +64,7 @@ class Fit:
         checkpoints: Where to keep checkpoints; None for none.
         log_path: Where to keep the log; None for nowhere.
         quiet: Whether progress is left out.
+        stretch: Where progress is told instead, for a phase that is a part of longer work.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Fit:
     checkpoints: CheckpointFolder | None = None
     log_path: Path | None = None
     quiet: bool = False
+    stretch: Stretch | None = None
 
     def run(self) -> tuple[Log, float]:
         """Train to the last step.
@@ -94,7 +96,8 @@ class Fit:
             self._set_up()
             self._go_on()
             step = self._done
-            with Progress(self.name, self._total, step, quiet=self.quiet or self.fabric.global_rank > 0) as progress:
+            quiet = self.quiet or self.fabric.global_rank > 0
+            with self.stretch or Progress(self.name, self._total, step, quiet=quiet) as progress:
                 if step == 0:
                     self._look(0)
                 while step < self._total:
@@ -165,7 +168,7 @@ class Fit:
                 if parameter.grad is not None:
                     parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
 
-    def _record(self, step: int, loss: Tensor, progress: Progress) -> None:
+    def _record(self, step: int, loss: Tensor, progress: Progress | Stretch) -> None:
         last = step == self._total
         if last or step % self.settings.log_every == 0 or step % self.settings.checkpoint_every == 0:
             if last or step % self.settings.checkpoint_every == 0:
@@ -189,12 +192,7 @@ class Fit:
         step = int(self.fabric.all_reduce(self._bad.float(), reduce_op="max"))
         if step < 0:
             return
-        place = self.checkpoints.latest_path() if self.checkpoints else None
-        raise TrainingError(
-            f"'{self.name}' came to a loss or weights that are not finite numbers at step {step}",
-            f"the last good checkpoint is '{place}'" if place else "there is no checkpoint before it",
-            "lower lr, set clip=1.0, or use a higher precision",
-        )
+        raise not_finite(self.name, step, self.checkpoints.latest_path() if self.checkpoints else None)
 
     def _look(self, step: int) -> None:
         if self.val is not None and (step > 0 or self.settings.evaluates(0, self._total)):
@@ -237,6 +235,15 @@ class Fit:
             self._average.tensors = {k: t.to(self.fabric.device) for k, t in found.tensors["average"].items()}
         self._done = found.step
         self.log = Log([(int(s), float(v)) for s, v in found.facts["losses"]], list(found.facts["scores"]))
+
+
+def not_finite(name: str, step: int, checkpoint: Path | None) -> TrainingError:
+    """What is raised where the phase `name` broke at `step`; `checkpoint` is the last good one."""
+    return TrainingError(
+        f"'{name}' came to a loss or weights that are not finite numbers at step {step}",
+        f"the last good checkpoint is '{checkpoint}'" if checkpoint else "there is no checkpoint before it",
+        "lower lr, set clip=1.0, or use a higher precision",
+    )
 
 
 def _split(batch: Batch, parts: int) -> list[Batch]:

@@ -12,7 +12,11 @@ from germline.training.settings import TrainSettings
 
 
 def make_optimizer(
-    model: nn.Module, objective: nn.Module, settings: TrainSettings, decays: Mapping[str, float]
+    model: nn.Module,
+    objective: nn.Module,
+    settings: TrainSettings,
+    decays: Mapping[str, float],
+    instead: Mapping[str, nn.Parameter] | None = None,
 ) -> torch.optim.Optimizer:
     """AdamW or SGD over the parameters of the network and of the objective.
 
@@ -21,7 +25,9 @@ def make_optimizer(
         objective: Its parameters, if any, are trained along.
         settings: Kind, rate and decay.
         decays: Weight decay by prefix of a parameter's name, where it differs from the settings'.
+        instead: By name, what is trained in place of the network's own parameters, grouped as they are: their stacks.
     """
+    standing = instead or {}
     spared: set[str] = getattr(model, "no_weight_decay", set)()
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in [*model.named_parameters(), *objective.named_parameters()]:
@@ -29,7 +35,7 @@ def make_optimizer(
             continue
         own = next((value for prefix, value in decays.items() if name.startswith(prefix)), settings.weight_decay)
         decay = 0.0 if parameter.ndim <= 1 or name in spared else own
-        groups.setdefault(decay, []).append(parameter)
+        groups.setdefault(decay, []).append(standing.get(name, parameter))
     listed = [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(listed, lr=settings.lr, fused=True)

@@ -66,6 +66,30 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
+class Stretch:
+    """A part of longer work: its steps are counted there from `start`; without a whole, nobody is told."""
+
+    def __init__(self, whole: Progress | None = None, start: int = 0) -> None:
+        self._whole, self._start = whole, start
+
+    def __enter__(self) -> Stretch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the whole as it is: it goes on."""
+
+    def update(self, step: int, loss: float) -> None:
+        """Tell that `step` steps of this part are done."""
+        if self._whole is not None:
+            self._whole.update(self._start + step, loss)
+
+    def further(self, steps: int) -> Stretch:
+        """The part that begins so many steps later."""
+        return Stretch(self._whole, self._start + steps)
+
+
 def _rich_bar(name: str, total: int, start: int) -> tuple[RichProgress, TaskID]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

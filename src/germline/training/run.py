@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
+from torch import Tensor
 
 from germline.data import AnyPictures, Augmentation
 from germline.errors import SettingError
-from germline.files import read_json, read_tensors, write_json, write_tensors
+from germline.files import read_json, write_json, write_tensors
 from germline.learngene import library_versions
-from germline.network import Network, load_strict
+from germline.network import Network
 from germline.training.checkpoint import CheckpointFolder
-from germline.training.loop import Fit
-from germline.training.objective import Objective
+from germline.training.device import check_device, make_fabric
+from germline.training.kept import Work, as_read, place_of, read_kept, write_kept
+from germline.training.loop import Fit, Log
+from germline.training.objective import CrossEntropy, Objective
+from germline.training.population import Member, Population
+from germline.training.progress import Progress, Stretch
+from germline.training.result import FitResult, stored_result
 from germline.training.settings import TrainSettings
-
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a phase of training came to.
-
-    Attributes:
-        steps: Optimiser steps.
-        samples: Pictures seen, repeats counted.
-        seconds: Wall time, earlier tries of a resumed run not counted.
-        losses: (step, loss) of the logged steps.
-        scores: One entry an evaluation: step, accuracy, loss.
-    """
-
-    steps: int
-    samples: int
-    seconds: float
-    losses: list[tuple[int, float]]
-    scores: list[dict[str, float]]
-
-    @property
-    def accuracy(self) -> float:
-        """Accuracy after the last step; a run without validation pictures has none and gives nan."""
-        return self.scores[-1]["accuracy"] if self.scores else float("nan")
+from germline.training.ways import Choices, way_by_name
 
 
 class Run:
@@ -81,8 +59,9 @@ class Run:
         check_device(device, precision)
         self.folder = Path(folder) if folder is not None else None
         self.seed, self.quiet, self._logger = seed, quiet, logger
-        self.fabric = _make_fabric(device, precision)
+        self.fabric = make_fabric(device, precision)
         self.precision = precision
+        self._choices = Choices(self.folder)
         self._fix_threads()
 
     def fit(
@@ -115,7 +94,7 @@ class Run:
         """
         place = self._open(name, settings, pictures)
         if place is not None and (place / "result.json").exists():
-            return _stored(place, network)
+            return stored_result(place, network)
         fit = Fit(
             name,
             self.fabric,
@@ -132,17 +111,90 @@ class Run:
             quiet=self.quiet,
         )
         log, seconds = fit.run()
-        # Whole numbers stay what they are; weights trained in bf16 come back as float32, like all others.
-        network.model.to("cpu", torch.float32 if self.precision == "bf16-true" else None)
-        steps = settings.total_steps(len(pictures))
-        result = FitResult(steps, steps * settings.batch_size, round(seconds, 3), log.losses, log.scores)
-        self._report(name, result)
+        result = self._result(name, network, len(pictures), settings, log, seconds)
         if place is not None and self.fabric.is_global_zero:
             write_tensors(place / "result.safetensors", network.model.state_dict())
             write_json(place / "result.json", result.__dict__)
             shutil.rmtree(place / "checkpoints", ignore_errors=True)
         self.fabric.barrier()
         return result
+
+    def fit_population(
+        self,
+        name: str,
+        members: Sequence[Member],
+        settings: TrainSettings,
+        *,
+        objective: Objective | None = None,
+        way: str = "auto",
+        together: int | None = None,
+    ) -> list[FitResult]:
+        """Train many networks of one shape in place, each on its own pictures; nothing is stored: `keep` does that.
+
+        Args:
+            name: What progress calls it.
+            members: Whom to train.
+            settings: How; the same for all.
+            objective: What is made small; cross entropy with the settings' label smoothing by default.
+            way: "loop" trains one after the other, "vmap" all in one stack with the same result up to rounding, "auto"
+                takes the faster where measuring that costs little, and keeps to it.
+            together: Members stacked at once, to save memory; None for all.
+
+        Returns:
+            One result a member, in their order; its seconds are the member's share of the wall time.
+
+        Raises:
+            TrainingError: A member's loss stopped being a number.
+            SettingError: The way asked for cannot train these members, or a network is there twice.
+        """
+        if not members:
+            return []
+        loss = objective or CrossEntropy(settings.label_smoothing)
+        population = Population(tuple(members), loss, settings, self.fabric, together, self.precision)
+        chosen = self._choices.choose(population) if way == "auto" else way_by_name(way, population)
+        quiet = self.quiet or self.fabric.global_rank > 0
+        with Progress(name, population.member_steps, quiet=quiet) as progress:
+            outcomes = chosen.train(population, Stretch(progress))
+        return [
+            self._result(member.name, member.network, len(member.pictures), settings, log, seconds)
+            for member, (log, seconds) in zip(members, outcomes, strict=True)
+        ]
+
+    def keep(self, name: str, work: Work) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors and facts of a finished phase; an unfinished one is worked through first, and then kept whole.
+
+        Args:
+            name: Of the phase, unique in the run, those of `fit` included. What lies in a folder of that name, such as
+                phases named `NAME/...` that only led to this one, is cleared away once it is kept.
+            work: Gives tensors by name, and facts that JSON can hold. It is not called for a finished phase.
+
+        Returns:
+            The same, bit by bit and type by type, whether the work was just done or long ago: tensors on the CPU, facts
+            as JSON has them (lists for tuples, text for keys).
+
+        Raises:
+            SettingError: JSON cannot hold the facts, or the name leads out of the run's folder.
+        """
+        place = place_of(self.folder, name) if self.folder is not None else None
+        found = read_kept(place) if place is not None else None
+        self.fabric.barrier()
+        if found is not None:
+            return found
+        state = as_read(name, *work())
+        if place is not None and self.fabric.is_global_zero:
+            write_kept(place, state)
+        self.fabric.barrier()
+        return state
+
+    def forget(self, name: str) -> None:
+        """Remove a kept phase, and all in its folder; one that is not there is no error.
+
+        Raises:
+            SettingError: The name leads out of the run's folder.
+        """
+        if self.folder is not None and self.fabric.is_global_zero:
+            shutil.rmtree(place_of(self.folder, name), ignore_errors=True)
+        self.fabric.barrier()
 
     def facts(self) -> dict[str, Any]:
         """What the numbers depend on besides the settings."""
@@ -154,6 +206,17 @@ class Run:
             "threads": torch.get_num_threads(),
             "versions": library_versions(),
         }
+
+    def _result(
+        self, name: str, network: Network, pictures: int, settings: TrainSettings, log: Log, seconds: float
+    ) -> FitResult:
+        """What a trained network came to; it comes back to the CPU."""
+        # Whole numbers stay what they are; weights trained in bf16 come back as float32, like all others.
+        network.model.to("cpu", torch.float32 if self.precision == "bf16-true" else None)
+        steps = settings.total_steps(pictures)
+        result = FitResult(steps, steps * settings.batch_size, round(seconds, 3), log.losses, log.scores)
+        self._report(name, result)
+        return result
 
     def _open(self, name: str, settings: TrainSettings, pictures: AnyPictures) -> Path | None:
         """The phase's folder, with its settings held against those it was begun with."""
@@ -196,46 +259,3 @@ class Run:
         for score in result.scores:
             self._logger.log_metrics({f"{name}/val_accuracy": score["accuracy"]}, step=int(score["step"]))
         self._logger.finalize("success")
-
-
-def check_device(device: str, precision: str) -> None:
-    """Refuse what is not to be had here.
-
-    Raises:
-        SettingError: The device or precision is unknown, or torch sees no such device.
-    """
-    if precision not in PRECISIONS:
-        raise SettingError(f"precision '{precision}'", "it is unknown", f"use one of {', '.join(PRECISIONS)}")
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise SettingError(f"device '{device}'", "it is unknown", "use auto, cpu, cuda or mps")
-    missing = (device == "cuda" and not torch.cuda.is_available()) or (
-        device == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
-        raise SettingError(f"device '{device}'", "torch sees no such device here", "use --device cpu")
-
-
-def _stored(place: Path, network: Network) -> FitResult:
-    """The result of a finished phase; the network gets its weights."""
-    load_strict(network.model, read_tensors(place / "result.safetensors"), place)
-    network.model.eval()
-    stored = read_json(place / "result.json")
-    return FitResult(**{**stored, "losses": [(int(step), float(loss)) for step, loss in stored["losses"]]})
-
-
-def _make_fabric(device: str, precision: str) -> Fabric:
-    world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    nodes = int(os.environ.get("WORLD_SIZE", "1")) // world
-    accelerator = device
-    if device == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    strategy = "ddp" if world * nodes > 1 else "auto"
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=world,
-        num_nodes=nodes,
-        strategy=strategy,
-        precision=precision,
-    )
-    fabric.launch()
-    return fabric

@@ -1,0 +1,48 @@
+"""On what a run computes."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from lightning_fabric import Fabric
+
+from germline.errors import SettingError
+
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+
+
+def check_device(device: str, precision: str) -> None:
+    """Refuse what is not to be had here.
+
+    Raises:
+        SettingError: The device or precision is unknown, or torch sees no such device.
+    """
+    if precision not in PRECISIONS:
+        raise SettingError(f"precision '{precision}'", "it is unknown", f"use one of {', '.join(PRECISIONS)}")
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise SettingError(f"device '{device}'", "it is unknown", "use auto, cpu, cuda or mps")
+    missing = (device == "cuda" and not torch.cuda.is_available()) or (
+        device == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
+        raise SettingError(f"device '{device}'", "torch sees no such device here", "use --device cpu")
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Fabric on one device, or on as many processes as the environment tells of."""
+    world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // world
+    accelerator = device
+    if device == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    strategy = "ddp" if world * nodes > 1 else "auto"
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=world,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
