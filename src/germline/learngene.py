@@ -49,6 +49,8 @@ class Provenance(BaseModel):
         training: What the training cost and how: samples, steps, seconds, device, seed, threads.
         metrics: What was measured, by name; accuracies as shares of 1.
         versions: Versions of the libraries that made it.
+        record: What the method tells of how it came to be, by kind: each kind has a drawing in the report, see
+            `germline.compare.records`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +63,7 @@ class Provenance(BaseModel):
     training: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     versions: dict[str, str] = {}
+    record: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,19 @@
 """What the tests of comparisons share: a recipe of seconds, and results made by hand whose numbers are known."""
 
+from dataclasses import replace
+from typing import ClassVar
+
 import torch
 
+from germline.anatomy import Size
+from germline.api import start_network
 from germline.compare import Comparison
 from germline.files import read_json
+from germline.methods.layers import Layers
 from germline.recipe import Recipe
 from germline.recipe_files import load_recipe
+from germline.registry import anatomy_of, model_spec
+from germline.training import CrossEntropy, TrainSettings
 
 RECIPE = """\
 title: Two arms on digits
@@ -29,6 +37,49 @@ train: {steps: 5, batch_size: 16, lr: 1e-3, eval_at: [0, 2]}
 """
 TUNE = "tune={lr: [1e-3, 1e-2], weight_decay: [0], size: depth=3, images_per_class: 2, seed: 7}"
 HOST = ("seconds", "command", "device", "commit")
+
+
+class Bred(Layers, TrainSettings):
+    """A method that makes its own ancestor, and tells how: `lives` times as many pictures as one training sees."""
+
+    name: ClassVar[str] = "bred"
+    ancestor: ClassVar = "none"
+
+    model: str = "vgg11"
+    size: str = "width=2"
+    lives: int = 1
+
+    def form(self, ancestor, data):
+        pictures = {"image_size": data.train.side, "channels": data.train.channels, "classes": len(data.classes)}
+        spec = model_spec(self.model, **pictures)
+        return anatomy_of(spec).resize(spec, Size.parse(self.size))
+
+    def condense(self, ancestor, data, run):
+        assert ancestor is None
+        network = start_network(self.model, data, self, run.seed, Size.parse(self.size))
+        for life in range(self.lives):
+            run.fit(f"life {life}", network, CrossEntropy(), data.train, self)
+        gene = super().condense(network, data, run)
+        return replace(gene, provenance=gene.provenance.model_copy(update={"record": record()}))
+
+
+def record():
+    """How a gene came to be in three generations of two: 4 comes from 2, and 2 from 0."""
+    fathers, won = (None, None, 0, 0, 2, 0), (True, False, True, False, True, False)
+    tree = [
+        {"id": at, "father": father, "generation": at // 2, "fitness": 0.1 * at, "score": 0.2 * at, "won": wins}
+        for at, (father, wins) in enumerate(zip(fathers, won, strict=True))
+    ]
+    tree = [{**gene, "pool": gene["id"] in (2, 4), "final": gene["id"] == 4} for gene in tree]
+    return {"gene_tree": tree, "generations": generations(0.2, 0.4, 0.5)}
+
+
+def generations(*fitness):
+    """One entry a generation, whose mean fitness is given."""
+    return [
+        {"generation": at, "fitness": mean, "best": mean + 0.1, "winners": mean + 0.05, "spread": 0.02}
+        for at, mean in enumerate(fitness)
+    ]
 
 
 def comparison(recipe_file, out, *changes, **more):

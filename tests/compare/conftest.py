@@ -3,6 +3,8 @@
 import pytest
 from comparing import RECIPE, comparison, results
 
+from germline.registry import METHODS
+
 
 @pytest.fixture
 def recipe_file(tmp_path):
@@ -23,3 +25,9 @@ def whole(tmp_path_factory):
 def whole_results(whole):
     """Its results, without what clock and host say."""
     return results(whole)
+
+
+@pytest.fixture
+def bred(monkeypatch):
+    """The method of the tests that makes its own ancestor can be named in recipes."""
+    monkeypatch.setitem(METHODS._places, "bred", "comparing:Bred")

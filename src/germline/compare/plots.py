@@ -27,7 +27,8 @@ COLUMNS = 4
 Place = Callable[[Condition], tuple[float | str, str]]
 
 
-def _style(index: int) -> dict[str, Any]:
+def style(index: int) -> dict[str, Any]:
+    """How the arm at that place in the recipe is drawn: colour, line and marker."""
     at = index % len(COLOURS)
     return {"color": COLOURS[at], "linestyle": DASHES[at], "marker": MARKERS[at]}
 
@@ -55,22 +56,23 @@ def curves(summary: Summary) -> str:
             panel.set_axis_off()
         for row in axes:
             row[0].set_ylabel("validation accuracy, %")
-        _legend(figure, axes.flat[0], columns)
+        legend(figure, axes.flat[0], columns)
 
-    return _svg(draw, width=max(5.5, 2.9 * columns + 0.4), height=2.6 * rows + 0.5)
+    return svg(draw, width=max(5.5, 2.9 * columns + 0.4), height=2.6 * rows + 0.5)
 
 
 def _curve(panel: Axes, arm: str, points: Sequence[tuple[int, Estimate]], index: int) -> None:
     if not points:
         return
     steps = [step for step, _ in points]
-    panel.plot(steps, [100 * point.mean for _, point in points], label=arm, ms=3, **_style(index))
+    panel.plot(steps, [100 * point.mean for _, point in points], label=arm, ms=3, **style(index))
     if points[0][1].count > 1:
         low, high = ([100 * getattr(point, end) for _, point in points] for end in ("low", "high"))
-        panel.fill_between(steps, low, high, color=_style(index)["color"], alpha=0.15, linewidth=0)
+        panel.fill_between(steps, low, high, color=style(index)["color"], alpha=0.15, linewidth=0)
 
 
-def _legend(figure: Figure, panel: Axes, columns: int) -> None:
+def legend(figure: Figure, panel: Axes, columns: int) -> None:
+    """What a panel's lines are, above all panels; `columns` of them stand side by side."""
     handles, labels = panel.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4 * columns), fontsize=8)
@@ -116,9 +118,9 @@ def _accuracies(
             panel.margins(x=0.15)
             panel.grid(alpha=0.3)
         axes[0].set_ylabel("test accuracy, %")
-        _legend(figure, axes[0], len(panels))
+        legend(figure, axes[0], len(panels))
 
-    return _svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.6)
+    return svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.6)
 
 
 def _points(
@@ -134,7 +136,7 @@ def _points(
         return
     where, heights = [at for (at, _), _ in found], [100 * point.mean for _, point in found]
     halves = [100 * point.half if point.count > 1 else 0 for _, point in found]
-    panel.errorbar(where, heights, halves, label=arm, ms=4, capsize=3, **_style(index))
+    panel.errorbar(where, heights, halves, label=arm, ms=4, capsize=3, **style(index))
     if index == 0:
         for ((at, name), _), height in zip(found, heights, strict=True):
             panel.annotate(name, (at, height), (5, 4), textcoords="offset points", fontsize=7)
@@ -151,15 +153,15 @@ def sensitivity(summary: Summary) -> str:
             for index, arm in enumerate(summary.arms):
                 line = [(lr, value) for (lr, own), value in grid_means(summary, arm, at).items() if own == decay]
                 rates, values = [lr for lr, _ in line], [100 * value for _, value in line]
-                panel.plot(rates, values, label=arm, ms=4, **_style(index))
+                panel.plot(rates, values, label=arm, ms=4, **style(index))
             panel.set_xscale("log")
             panel.set_title(f"{at}, decay {decay:g}", fontsize=9)
             panel.set_xlabel("learning rate")
             panel.grid(alpha=0.3)
         axes[0].set_ylabel("test accuracy, %")
-        _legend(figure, axes[0], len(panels))
+        legend(figure, axes[0], len(panels))
 
-    return _svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.4)
+    return svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.4)
 
 
 def origins(summary: Summary) -> str:
@@ -182,16 +184,17 @@ def origins(summary: Summary) -> str:
             left = [start + width for start, width in zip(left, widths, strict=True)]
         panel.set_xlim(0, 100)
         panel.set_xlabel("share of the descendant's elements, %")
-        _legend(figure, panel, 2)
+        legend(figure, panel, 2)
 
-    return _svg(draw, width=7, height=1.2 + 0.28 * len(bars))
+    return svg(draw, width=7, height=1.2 + 0.28 * len(bars))
 
 
 def _spoken(size: str) -> str:
     return ", ".join(f"{key} {value}" for key, value in Size.parse(size).items()) or "the gene's own size"
 
 
-def _svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
+def svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
+    """What `draw` puts on a figure of that many inches, as the text of an SVG element."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from germline.compare import plots, tables
+from germline.compare import plots, records, tables
 from germline.compare.claims import tally
+from germline.compare.page import Section, page
 from germline.compare.protocols import PROTOCOLS
 from germline.compare.statistics import estimate
 from germline.compare.summary import Summary
 from germline.compare.tables import Rows
 from germline.files import write_text
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1em; color: #1a1a1a }
-h1 { font-size: 1.5em; margin-bottom: .2em } h2 { font-size: 1.15em; margin-top: 2em }
-table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
-th, td { font-size: .94em; padding: .2em .7em; border-bottom: 1px solid #ddd; text-align: right }
-th { border-bottom: 2px solid #555 }
-td.text, th.text { text-align: left } td { white-space: nowrap } td.text { white-space: normal }
-svg { max-width: 100%; height: auto }
-.note { color: #555; font-size: .9em } code, pre { background: #f4f4f4; padding: .1em .3em; white-space: pre-wrap }
-.quick, .failed { background: #fff3cd; padding: .5em 1em; border-left: 4px solid #e0a800 }
-@media print { body { margin: 0; font-size: 12px } h2 { break-after: avoid } svg, table { break-inside: avoid } }
-"""
-NUMBER = re.compile(r"[-+<]? ?[0-9]")
 QUICK = "A quick run: it shows that things work; its figures are no evidence."
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report.
-
-    Attributes:
-        heading: Its title.
-        note: How to read it.
-        body: A table, or a picture as SVG.
-    """
-
-    heading: str
-    note: str
-    body: Rows | str
 
 
 def write_report(out: Path) -> str:
@@ -58,7 +28,9 @@ def write_report(out: Path) -> str:
         ArtefactError: The comparison has no results.
     """
     summary = Summary.read(out)
-    write_text(out / "report.html", _page(summary))
+    write_text(
+        out / "report.html", page(summary.recipe["title"], sections(summary), _facts(summary), _warnings(summary))
+    )
     write_text(out / "report.md", _markdown(summary))
     write_text(out / "report.csv", _csv(summary))
     shown = [_text_table(section.body) for section in sections(summary)[:2] if not isinstance(section.body, str)]
@@ -67,7 +39,8 @@ def write_report(out: Path) -> str:
 
 def sections(summary: Summary) -> list[Section]:
     """All of the report, in its order; what the comparison did not ask about is left out."""
-    found = [_claims(summary), *_answers(summary), *_levels(summary), *_accounts(summary), *_making(summary)]
+    asked = [_claims(summary), *_answers(summary), *_levels(summary)]
+    found = [*asked, *records.of_comparison(summary), *_accounts(summary), *_making(summary)]
     return [section for section in found if isinstance(section.body, str) or len(section.body) > 1]
 
 
@@ -177,33 +150,6 @@ def _warnings(summary: Summary) -> list[tuple[str, str]]:
     found = [("quick", QUICK)] if summary.recipe["kind"] == "quick" else []
     failed = len(summary.results["failed"])
     return [*found, ("failed", f"{failed} parts failed; see the end.")] if failed else found
-
-
-def _page(summary: Summary) -> str:
-    title = html.escape(summary.recipe["title"])
-    parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"
-    ]
-    parts += [f"<p class={kind}>{html.escape(text)}</p>" for kind, text in _warnings(summary)]
-    for section in sections(summary):
-        parts.append(f"<h2>{html.escape(section.heading)}</h2><p class=note>{html.escape(section.note)}</p>")
-        parts.append(section.body if isinstance(section.body, str) else _html_table(section.body))
-    facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(summary))
-    parts.append(f"<h2>How to repeat it</h2><ul class=note>{facts}</ul>")
-    return "\n".join(parts)
-
-
-def _html_table(rows: Rows) -> str:
-    """Columns of numbers stand to the right, all others to the left."""
-    numbers = [all(not row[at] or NUMBER.match(row[at]) for row in rows[1:]) for at in range(len(rows[0]))]
-
-    def line(cells: list[str], tag: str) -> str:
-        kinds = (f"<{tag}>" if number else f"<{tag} class=text>" for number in numbers)
-        return "".join(f"{kind}{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
-
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows[1:])
-    return f"<table><thead><tr>{line(rows[0], 'th')}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _markdown(summary: Summary) -> str:

@@ -80,14 +80,14 @@ class RandomGene(Method):
             generator: Draws the order of each tensor's elements, tensor by tensor in the order of their names.
 
         Returns:
-            A gene of this method; it keeps no metrics, which were the other's.
+            A gene of this method; it keeps no metrics and no record, which were the other's.
         """
         return replace(
             gene,
             method=self.name,
             settings=RandomGene(method=gene.method, settings=dict(gene.settings)).dump(),
             tensors={name: _shuffled(tensor, generator) for name, tensor in sorted(gene.tensors.items())},
-            provenance=gene.provenance.model_copy(update={"metrics": {}}),
+            provenance=gene.provenance.model_copy(update={"metrics": {}, "record": {}}),
         )
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec | None:
