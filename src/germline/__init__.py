@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from germline.ledger import Ledger
     from germline.methods.base import Method
     from germline.methods.finetune import Finetune
+    from germline.methods.gtl import GTL
     from germline.methods.scratch import Scratch
     from germline.methods.tleg import TLEG
     from germline.network import Network, load_network
@@ -33,6 +34,7 @@ _PLACES = {
     "germline.ledger": ("Ledger",),
     "germline.methods.base": ("Method",),
     "germline.methods.finetune": ("Finetune",),
+    "germline.methods.gtl": ("GTL",),
     "germline.methods.scratch": ("Scratch",),
     "germline.methods.tleg": ("TLEG",),
     "germline.network": ("Network", "load_network"),
@@ -41,6 +43,7 @@ _PLACES = {
 _HOME = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
+    "GTL",
     "TLEG",
     "CrossEntropy",
     "DataSet",

@@ -62,6 +62,7 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "tleg": "germline.methods.tleg:TLEG",
+        "gtl": "germline.methods.gtl:GTL",
         "finetune": "germline.methods.finetune:Finetune",
         "scratch": "germline.methods.scratch:Scratch",
         "xavier": "germline.methods.xavier:Xavier",

@@ -186,6 +186,14 @@ class Run:
         self.fabric.barrier()
         return state
 
+    def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What a phase was kept with; None for one that is not finished, or that is damaged.
+
+        Raises:
+            SettingError: The name leads out of the run's folder.
+        """
+        return None if self.folder is None else read_kept(place_of(self.folder, name))
+
     def forget(self, name: str) -> None:
         """Remove a kept phase, and all in its folder; one that is not there is no error.
 
