@@ -70,6 +70,8 @@ METHODS: Registry[type[Method]] = Registry(
         "layers": "germline.methods.layers:Layers",
         "random-gene": "germline.methods.random_gene:RandomGene",
         "distil": "germline.methods.distil:Distil",
+        "circuit": "germline.methods.cut:CutCircuit",
+        "last-layers": "germline.methods.last_layers:LastLayers",
     },
     group="germline.methods",
 )

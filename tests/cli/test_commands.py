@@ -273,6 +273,21 @@ def test_a_cnn_from_condense_to_a_descendant_in_colour(bench, run):
     assert load_network(bench / "colour").spec.channels == 3
 
 
+def test_a_circuit_is_grown_in_a_network_of_another_family(bench, run):
+    words = ("--method", "circuit", "--ancestor", "cnn", "--data", "digits", "--device", "cpu", "--quiet")
+    assert run("condense", *words, "--out", "circuit").code == 0
+    done = run(
+        "inherit", "circuit", "--model", "resnet12_x025", "--size", "width=8", "--data", "digits", "--out", "res"
+    )
+    assert (done.code, done.err) == (0, "")
+    assert "zero-filled" in done.out
+    spec = load_network(bench / "res").spec
+    assert (type(spec).__name__, spec.widths) == ("ResNet12Spec", (8, 16, 32, 64))
+    done = run("inherit", "gene", "--model", "vgg11", "--out", "none")
+    assert (done.code, (bench / "none").exists()) == (2, False)
+    assert "tleg cannot grow model=vgg11" in done.err
+
+
 def test_inspect_shows_only_depths_that_a_gene_can_grow(bench, run):
     words = ("--method", "finetune", "--ancestor", "ancestor", "--data", "digits", "--device", "cpu", "--quiet")
     assert run("condense", *words, "--out", "whole").code == 0

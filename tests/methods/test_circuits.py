@@ -215,3 +215,29 @@ def test_similarity_counts_the_shortcut_with_what_it_is_added_to():
     # units.2 has 9 x 2 + 2 a channel, the shortcut 1 + 2; units.0 has 9 + 2, units.1 has 9 x 2 + 2.
     stream, inner = 20 + 3, 11 + 20
     assert similarity(one, other, spec) == pytest.approx(inner / (2 * stream + inner))
+
+
+def test_conv_units_follow_the_channels_from_the_picture_on():
+    for spec in (VGG, RESNET):
+        made = [group.name for group in form_of(spec).groups]
+        before = None
+        for number, stage in enumerate(form_of(spec).units):
+            assert stage.residual == (spec is RESNET)
+            entry = before
+            for unit in stage.chain:
+                assert unit.reads == before
+                assert next(group.stage for group in form_of(spec).groups if group.name == unit.writes) == number
+                before = unit.writes
+                assert f"{unit.name}.conv.weight" in form_of(spec).tensors
+            for shortcut in stage.shortcuts:
+                assert (shortcut.reads, shortcut.writes) == (entry, before)
+        written = [unit.writes for stage in form_of(spec).units for unit in stage.chain]
+        assert sorted(set(written)) == sorted(made)
+    first, second = form_of(RESNET).units
+    assert [unit.block for unit in first.chain] == [0, 0, 0, 1, 1, 1]
+    assert [unit.last for unit in first.chain] == [False, False, True] * 2
+    assert [unit.name for unit in first.shortcuts + second.shortcuts] == [
+        "stages.0.blocks.0.shortcut",
+        "stages.1.blocks.0.shortcut",
+    ]
+    assert [unit.block for stage in form_of(VGG).units for unit in stage.chain] == [0, 1, 2, 3]

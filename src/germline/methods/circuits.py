@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from germline.anatomy import Convolutional, Group, Size, Spec, select
+from germline.anatomy import Convolutional, Group, Size, Spec, StageUnits, select
 from germline.errors import SettingError
 from germline.registry import anatomy_of
 
@@ -33,11 +33,15 @@ class Form:
 
     Attributes:
         groups: Its channel groups.
+        units: Its conv units, stage by stage.
+        tensors: Names of its backbone's tensors, buffers included.
         parameters: Shapes of the parameters of its backbone, by name; the head is none of them.
         narrowest: For each stage, the fewest channels of its groups.
     """
 
     groups: tuple[Group, ...]
+    units: tuple[StageUnits, ...]
+    tensors: tuple[str, ...]
     parameters: Mapping[str, torch.Size]
     narrowest: tuple[int, ...]
 
@@ -49,14 +53,20 @@ def form_of(spec: Spec) -> Form:
     Raises:
         SettingError: It has no stages of convolutions.
     """
-    groups = convolutional(spec).groups(spec)
+    anatomy = convolutional(spec)
+    groups = anatomy.groups(spec)
     with torch.device("meta"):
-        named = dict(convolutional(spec).build(headless(spec)).named_parameters())
+        model = anatomy.build(headless(spec))
     widths: dict[int, list[int]] = {}
     for group in groups:
         widths.setdefault(group.stage, []).append(group.width)
-    shapes = {name: tensor.shape for name, tensor in named.items()}
-    return Form(groups, shapes, tuple(min(widths[stage]) for stage in sorted(widths)))
+    return Form(
+        groups=groups,
+        units=anatomy.units(spec),
+        tensors=tuple(model.state_dict()),
+        parameters={name: tensor.shape for name, tensor in model.named_parameters()},
+        narrowest=tuple(min(widths[stage]) for stage in sorted(widths)),
+    )
 
 
 def convolutional(spec: Spec) -> Convolutional[Any]:
@@ -182,7 +192,7 @@ def scaled_circuit(tensors: Mapping[str, Tensor], spec: Spec, narrow: Spec, by: 
 
 def _strengths(tensors: Mapping[str, Tensor], spec: Spec, by: By) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
-    for stage in convolutional(spec).units(spec):
+    for stage in form_of(spec).units:
         for unit in (*stage.chain, *stage.shortcuts):
             strength = tensors[f"{unit.name}.norm.weight"].detach().abs()
             if by == "norm":
@@ -199,8 +209,9 @@ def extract(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit) -> dict
         spec: Its form.
         circuit: Which of its channels.
     """
-    own = {full: tensors[full] for block in convolutional(spec).parts(spec).blocks for full in block.values()}
-    return {name: tensor.detach().clone() for name, tensor in select(own, form_of(spec).groups, circuit).items()}
+    form = form_of(spec)
+    own = {name: tensors[name] for name in form.tensors}
+    return {name: tensor.detach().clone() for name, tensor in select(own, form.groups, circuit).items()}
 
 
 def mutate(circuit: Circuit, spec: Spec, generator: torch.Generator, chance: float = 0.05) -> dict[str, Tensor]:

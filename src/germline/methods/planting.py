@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from germline.anatomy import ConvUnit, Spec, StageUnits, to_channels
 from germline.errors import SettingError
 from germline.ledger import Origin
-from germline.methods.circuits import Circuit, convolutional, extract, form_of, narrowed, scaled_circuit
+from germline.methods.circuits import Circuit, extract, form_of, narrowed, scaled_circuit
 
 # What a unit of the host gets on the circuit's channels: a unit of the gene, what passes its maps on, or nothing but a
 # norm that gives 0.
@@ -39,6 +39,7 @@ def plant(
     - Units that the gene has too many are left out; the next stage reads the channels of the last one taken, by rank.
     - Units that it has too few pass the circuit's channels on. Where a whole residual block is too many, its last norm
       gives 0 on those channels instead, so that a deeper ResNet12 computes the same but for one more leaky ReLU.
+      Both hold in evaluation mode; training, a norm that passes maps on takes the batch's statistics like any other.
     - A projecting shortcut without a counterpart gives 0 on the circuit's channels. One that is the plain input is
       still added, so units of a VGG's gene compute something else in a second residual block; the two families'
       activations differ anyway.
@@ -66,7 +67,7 @@ def plant(
         raise SettingError("places for this gene", "they are not as many as its channels", "leave them out")
     tensors = {name: tensor.detach().clone() for name, tensor in fresh.items()}
     counts: dict[str, Counts] = {name: {} for name in tensors}
-    for unit, content in _contents(convolutional(narrow).units(narrow), convolutional(host).units(host)):
+    for unit, content in _contents(form_of(narrow).units, form_of(host).units):
         rows = places[unit.writes]
         columns = torch.arange(host.channels) if unit.reads is None else places[unit.reads]
         for name, planted, origin in _unit_tensors(content, gene, host.channels, len(columns), unit.reads is None):

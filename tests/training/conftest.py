@@ -1,0 +1,41 @@
+"""What tests of populations share."""
+
+import pytest
+import torch
+from populations import AUGMENTATION, CLASSES, SPECS
+
+from germline.anatomy import Preprocess
+from germline.data import Pictures
+from germline.network import Network
+from germline.randomness import generator, seeded
+from germline.registry import anatomy_of
+from germline.training import Member
+
+
+@pytest.fixture(scope="session")
+def tasks(pico):
+    """Three tasks of five digits each, of 40, 30 and 20 pictures of 16x16, and 15 to look at."""
+    found = []
+    for index, count in enumerate((8, 6, 4)):
+        drawn = [
+            split.of_classes(pico.classes[index : index + 5]).per_class(number, generator(index, "task"))
+            for split, number in ((pico.train, count), (pico.val, 3))
+        ]
+        found.append([Pictures(each.images[:, :, ::2, ::2].contiguous(), each.labels, CLASSES) for each in drawn])
+    return found
+
+
+@pytest.fixture
+def make_members(tasks):
+    """Builds fresh members, each with its own weights, pictures and statistics."""
+
+    def make(kind="vgg", count=3, *, val=False, augmentation=AUGMENTATION, dtype=torch.float32):
+        found = []
+        for index, (train, look) in enumerate(tasks[:count]):
+            with seeded(generator(index, "member")):
+                model = anatomy_of(SPECS[kind]).build(SPECS[kind])
+            network = Network(model.to(dtype).eval(), Preprocess.of(train.images), CLASSES, spec=SPECS[kind])
+            found.append(Member(f"member-{index}", network, train, 10 + index, look if val else None, augmentation))
+        return found
+
+    return make

@@ -1,0 +1,198 @@
+"""Kept phases: the work is done once, what comes back is the same each time, and damage or a kill costs work alone."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from germline.errors import SettingError
+from germline.training import CrossEntropy, Run, TrainSettings
+
+STATE = {
+    "zeta": torch.tensor([[1.5, -0.0], [float("nan"), 3e-39]]),
+    "count": torch.tensor(7),
+    "half": torch.arange(3).to(torch.bfloat16),
+    "alpha": torch.tensor([], dtype=torch.int32),
+    "mask": torch.tensor([True, False]),
+}
+FACTS = {"pair": (1, 2.5), "by step": {3: "drei"}, "none": None, "text": "ä"}
+READ = {"pair": [1, 2.5], "by step": {"3": "drei"}, "none": None, "text": "ä"}
+
+
+class Work:
+    """Counts how often it is done."""
+
+    def __init__(self, tensors=STATE, facts=FACTS):
+        self.calls, self.answer = 0, (tensors, facts)
+
+    def __call__(self):
+        self.calls += 1
+        return self.answer
+
+
+def bare(folder=None):
+    return Run(folder, device="cpu", quiet=True)
+
+
+def check(found):
+    tensors, facts = found
+    assert list(tensors) == list(STATE)
+    for name, value in STATE.items():
+        assert (tensors[name].dtype, tensors[name].shape) == (value.dtype, value.shape)
+        assert torch.equal(tensors[name].flatten().view(torch.uint8), value.flatten().view(torch.uint8))
+    assert facts == READ
+    assert type(facts["pair"]) is list
+
+
+def test_the_work_is_done_once_and_gives_the_same_each_time(tmp_path):
+    work = Work()
+    check(bare(tmp_path).keep("generation-0", work))
+    check(bare(tmp_path).keep("generation-0", work))
+    assert work.calls == 1
+    other = Work({}, {"other": 1})
+    assert bare(tmp_path).keep("generation-1", other) == ({}, {"other": 1})
+    assert bare(tmp_path).keep("generation-1", other) == ({}, {"other": 1})
+    assert other.calls == 1
+
+
+def test_without_a_folder_nothing_is_kept():
+    work, run = Work(), bare()
+    check(run.keep("phase", work))
+    check(run.keep("phase", work))
+    assert work.calls == 2
+    run.forget("phase")
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_comes_back_shares_no_memory(tmp_path, folder):
+    whole = torch.arange(6.0).reshape(2, 3)
+    tied = {"first": whole, "second": whole, "column": whole[:, 1]}
+    found, _ = bare(tmp_path if folder else None).keep("phase", lambda: (tied, {}))
+    found["first"].zero_()
+    assert whole.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert found["second"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert found["column"].tolist() == [1, 4]
+    assert found["column"].is_contiguous()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path):
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+
+
+def alter(path):
+    state = json.loads(path.read_text())
+    state["facts"]["pair"] = [1, 3.5]
+    path.write_text(json.dumps(state))
+
+
+DAMAGES = {
+    "cut tensors": ("kept.safetensors", cut),
+    "flipped bit": ("kept.safetensors", flip),
+    "no tensors": ("kept.safetensors", lambda path: path.unlink()),
+    "altered facts": ("kept.json", alter),
+    "no hashes": ("kept.json", lambda path: path.write_text('{"facts": {}}')),
+    "not JSON": ("kept.json", lambda path: path.write_text("{")),
+    "another JSON": ("kept.json", lambda path: path.write_text("[]")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_one_is_named_and_made_again(tmp_path, caplog, damage):
+    bare(tmp_path).keep("phase", Work())
+    name, harm = DAMAGES[damage]
+    harm(tmp_path / "phase" / name)
+    work = Work()
+    with caplog.at_level(logging.WARNING, "germline"):
+        check(bare(tmp_path).keep("phase", work))
+    assert work.calls == 1
+    assert f"kept in {tmp_path / 'phase'} is passed over" in caplog.text
+    caplog.clear()
+    check(bare(tmp_path).keep("phase", work))
+    assert (work.calls, caplog.text) == (1, "")
+
+
+def test_a_forgotten_phase_is_worked_through_again(tmp_path):
+    run, work, other = bare(tmp_path), Work(), Work()
+    run.keep("phase", work)
+    run.keep("other", other)
+    run.forget("phase")
+    assert not (tmp_path / "phase").exists()
+    run.forget("phase")
+    run.keep("phase", work)
+    run.keep("other", other)
+    assert (work.calls, other.calls) == (2, 1)
+
+
+def test_work_that_fails_keeps_nothing(tmp_path):
+    def fails():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bare(tmp_path).keep("phase", fails)
+    work = Work()
+    bare(tmp_path).keep("phase", work)
+    assert work.calls == 1
+
+
+def test_phases_on_the_way_are_cleared_away(tmp_path, pico, make_network):
+    network, run = make_network(), bare(tmp_path)
+    settings = TrainSettings(steps=1, batch_size=8)
+
+    def work():
+        run.fit("phase/life", network, CrossEntropy(), pico.train, settings)
+        assert (tmp_path / "phase" / "life" / "result.json").exists()
+        return network.model.state_dict(), {}
+
+    tensors, _ = run.keep("phase", work)
+    assert sorted(path.name for path in (tmp_path / "phase").iterdir()) == ["kept.json", "kept.safetensors"]
+    assert all(torch.equal(tensors[name], value) for name, value in network.model.state_dict().items())
+
+
+KILLED = """
+import os, signal, sys, torch
+from germline.training import Run, kept
+def killed(*_):
+    assert list(__import__("pathlib").Path(sys.argv[1]).glob(".phase.*/kept.safetensors"))
+    os.kill(os.getpid(), signal.SIGKILL)
+kept.write_json = killed
+Run(sys.argv[1], device="cpu", quiet=True).keep("phase", lambda: ({"w": torch.ones(2)}, {}))
+"""
+
+
+def test_killed_while_it_was_written(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "phase").exists()
+    work = Work()
+    check(bare(tmp_path).keep("phase", work))
+    check(bare(tmp_path).keep("phase", work))
+    assert work.calls == 1
+
+
+@pytest.mark.parametrize("facts", [{"loss": float("nan")}, {"tensor": torch.ones(1)}], ids=["nan", "tensor"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_facts_that_json_cannot_hold(tmp_path, folder, facts):
+    with pytest.raises(SettingError, match="the facts of phase 'phase' cannot be kept"):
+        bare(tmp_path if folder else None).keep("phase", Work({}, facts))
+    assert not (tmp_path / "phase").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/../..", "/tmp/phase"])
+def test_names_that_lead_elsewhere(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    work = Work()
+    for call in (lambda run: run.keep(name, work), lambda run: run.forget(name)):
+        with pytest.raises(SettingError, match="within the run's"):
+            call(bare(tmp_path / "run"))
+    assert work.calls == 0
+    assert (tmp_path / "run" / "run.json").exists()

@@ -1,0 +1,281 @@
+"""Populations: every way comes to what the one loop comes to, or says why it cannot."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from populations import CLASSES, SPECS, difference, states, train
+
+from germline.data import PictureFiles, Pictures
+from germline.errors import SettingError, TrainingError, UnknownNameError
+from germline.training import CrossEntropy, Distillation, Run, TrainSettings
+from germline.training import progress as progress_module
+
+OPTIMIZERS = {"sgd": {"optimizer": "sgd", "lr": 0.05, "weight_decay": 0.01}, "adamw": {"optimizer": "adamw"}}
+
+
+@pytest.fixture
+def double():
+    """Reckoning in float64, where rounding cannot hide a difference nor be taken for one."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+class Doubled(CrossEntropy):
+    """Cross entropy on pictures of float64."""
+
+    def forward(self, network, batch):
+        return super().forward(network, replace(batch, pixels=batch.pixels.double()))
+
+
+class Scaled(CrossEntropy):
+    """Cross entropy with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(5))
+
+
+def losses(results):
+    return [loss for result in results for _, loss in result.losses]
+
+
+def check_equal_in_double(make_members, kind="vgg", prepare=lambda members: None, objective=None, **settings):
+    found = []
+    for way in ("loop", "vmap"):
+        members = make_members(kind, dtype=torch.float64)
+        prepare(members)
+        before = states(members)
+        results = train(members, way=way, objective=copy.deepcopy(objective) or Doubled(), **settings)
+        assert difference(before, states(members)) > 1e-3
+        found.append((members, results))
+    (one, first), (other, second) = found
+    assert difference(states(one), states(other)) < 1e-9
+    assert [result.losses for result in first] != [[]] * 3
+    assert losses(second) == pytest.approx(losses(first), abs=1e-10)
+    assert [r.steps for r in first] == [r.steps for r in second]
+    assert [r.samples for r in first] == [r.samples for r in second]
+    return other, second
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("kind", SPECS)
+def test_the_stack_is_the_loop(make_members, double, kind, optimizer):
+    members, results = check_equal_in_double(make_members, kind, **OPTIMIZERS[optimizer])
+    for member in members:
+        counters = [v for name, v in member.network.model.state_dict().items() if name.endswith("tracked")]
+        assert bool(counters) == (kind != "vit")
+        assert all(int(counter) == 6 for counter in counters)
+    assert all([step for step, _ in result.losses] == [1, 2, 3, 4, 5, 6] for result in results)
+
+
+def test_members_of_unequal_pictures_take_their_own_steps(make_members, double):
+    members, results = check_equal_in_double(make_members, steps=None, epochs=2)
+    assert [result.steps for result in results] == [7, 5, 4]
+    counters = [
+        int(member.network.model.state_dict()["stages.0.blocks.0.norm.num_batches_tracked"]) for member in members
+    ]
+    assert counters == [7, 5, 4]
+
+
+def test_gradients_are_clipped_by_the_member(make_members, double):
+    settings = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0, "warmup": 0.0, "steps": 1}
+    check_equal_in_double(make_members, clip=0.05, **settings)
+    members = make_members(dtype=torch.float64)
+    before = states(members)
+    train(members, way="vmap", objective=Doubled(), clip=0.05, **settings)
+    for old, member in zip(before, members, strict=True):
+        weights = member.network.model.named_parameters()
+        moved = sum(float((weight.detach() - old[name]).square().sum()) for name, weight in weights)
+        assert moved**0.5 == pytest.approx(0.05, rel=1e-3)
+
+
+def test_frozen_parameters_stay(make_members, double):
+    def freeze(members):
+        for member in members:
+            member.network.model.stages[0].blocks[0].conv.weight.requires_grad_(False)
+
+    frozen = [state["stages.0.blocks.0.conv.weight"] for state in states(make_members(dtype=torch.float64))]
+    members, _ = check_equal_in_double(make_members, prepare=freeze)
+    now = [state["stages.0.blocks.0.conv.weight"] for state in states(members)]
+    assert all(torch.equal(one, other) for one, other in zip(frozen, now, strict=True))
+
+
+def test_other_objectives_are_stacked_too(make_members, double):
+    class Soft(Distillation):
+        def forward(self, network, batch):
+            return super().forward(network, replace(batch, pixels=batch.pixels.double()))
+
+    teacher = make_members("resnet12", dtype=torch.float64)[2].network
+    soft = Soft(teacher, alpha=0.7, temperature=2.0)
+    before = copy.deepcopy(teacher.model.state_dict())
+    check_equal_in_double(make_members, objective=soft)
+    assert difference([before], [teacher.model.state_dict()]) == 0
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_looks_and_logs_are_those_of_the_loop(make_members, kind):
+    asked = {"steps": 5, "lr": 1e-3, "eval_every": 2, "eval_at": (0,), "log_every": 3, "checkpoint_every": 4}
+    one, other = (make_members(kind, val=True, augmentation=("shift", "rotate")) for _ in range(2))
+    first, second = train(one, way="loop", **asked), train(other, way="vmap", **asked)
+    for loop, vmap in zip(first, second, strict=True):
+        assert [step for step, _ in vmap.losses] == [step for step, _ in loop.losses] == [3, 4, 5]
+        assert [score["step"] for score in vmap.scores] == [score["step"] for score in loop.scores] == [0, 2, 4, 5]
+        assert vmap.scores[0] == loop.scores[0]
+        for mine, theirs in zip(vmap.scores, loop.scores, strict=True):
+            assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-4)
+            assert mine["accuracy"] == pytest.approx(theirs["accuracy"], abs=1 / 15 + 1e-6)  # one picture of 15
+        assert vmap.seconds > 0
+    assert losses(second) == pytest.approx(losses(first), abs=1e-4)
+    for member in other:
+        assert not any(module.training for module in member.network.model.modules())
+        assert all(p.device.type == "cpu" and p.grad is None for p in member.network.model.parameters())
+
+
+def test_the_loop_is_fit_to_the_bit(make_members):
+    asked = TrainSettings(steps=5, batch_size=12, log_every=2, eval_every=2, label_smoothing=0.1, mixup=0.3, ema=0.5)
+    one, other = make_members(val=True), make_members(val=True)
+    together = Run(device="cpu", quiet=True).fit_population("all", one, asked, way="loop")
+    for member, found in zip(other, together, strict=True):
+        alone = Run(device="cpu", quiet=True, seed=member.seed).fit(
+            member.name,
+            member.network,
+            CrossEntropy(0.1),
+            member.pictures,
+            asked,
+            val=member.val,
+            augmentation=member.augmentation,
+        )
+        assert replace(found, seconds=0) == replace(alone, seconds=0)
+        assert len(found.scores) == 3
+    assert difference(states(one), states(other)) == 0
+
+
+@pytest.mark.parametrize("way", ["loop", "vmap"])
+def test_neither_grouping_nor_order_matters(make_members, double, way):
+    whole = make_members(dtype=torch.float64)
+    results = train(whole, way=way, objective=Doubled())
+    tolerance = 0 if way == "loop" else 1e-10
+    for together, order in ((1, (0, 1, 2)), (2, (0, 1, 2)), (2, (2, 0, 1)), (None, (1, 2, 0))):
+        members = make_members(dtype=torch.float64)
+        found = train([members[place] for place in order], way=way, together=together, objective=Doubled())
+        assert difference(states(whole), states(members)) <= tolerance
+        assert losses(found) == pytest.approx(losses(results[place] for place in order), abs=1e-10)
+
+
+REFUSED_SETTINGS = {
+    "mixup or cutmix is on": {"mixup": 0.2},
+    "accumulate=2 parts": {"accumulate": 2},
+    r"\(ema\) is kept": {"ema": 0.9},
+    "torch.compile": {"compile": True},
+    "below float32": {"precision": "bf16-mixed"},
+    "parameters or buffers of its own": {"objective": Scaled()},
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED_SETTINGS)
+def test_what_no_stack_can_do_is_refused(make_members, reason):
+    members = make_members()
+    before = states(members)
+    with pytest.raises(SettingError, match=f"way 'vmap' cannot train these members.*{reason}.*use way='loop'"):
+        train(members, way="vmap", **REFUSED_SETTINGS[reason])
+    assert difference(before, states(members)) == 0
+
+
+def dropping(member):
+    member.network.model.head.drop.p = 0.5
+    return member
+
+
+def unlabelled(member):
+    return replace(member, pictures=Pictures(member.pictures.images, None, ()))
+
+
+def filed(member):
+    return replace(member, pictures=PictureFiles(member.pictures.labels, CLASSES, (None,) * len(member.pictures)))
+
+
+def coloured(member):
+    images = member.pictures.images.expand(-1, 3, -1, -1)
+    return replace(member, pictures=Pictures(images, member.pictures.labels, CLASSES))
+
+
+def half_frozen(member):
+    next(member.network.model.parameters()).requires_grad_(False)
+    return member
+
+
+def unknown(member):
+    return replace(member, network=replace(member.network, spec=None))
+
+
+REFUSED_MEMBERS = {
+    dropping: "drops units or paths",
+    unlabelled: "without labels",
+    filed: "decoded from files",
+    coloured: "of several sizes",
+    half_frozen: "not of one shape",
+    unknown: "not of one shape",
+}
+
+
+@pytest.mark.parametrize("change", REFUSED_MEMBERS, ids=lambda change: change.__name__)
+def test_members_that_are_no_stack_are_refused(make_members, change):
+    members = make_members()
+    members[1] = change(members[1])
+    with pytest.raises(SettingError, match=f"'vmap' cannot.*{REFUSED_MEMBERS[change]}"):
+        train(members, way="vmap")
+
+
+def test_a_mixed_population_is_refused_and_auto_takes_the_loop(make_members, tmp_path):
+    def mixed():
+        return [*make_members("vgg", 2), replace(make_members("resnet12")[2], name="odd")]
+
+    members, expected = mixed(), mixed()
+    with pytest.raises(SettingError, match="not of one shape that an anatomy knows"):
+        train(members, way="vmap")
+    train(members, way="auto", folder=tmp_path)
+    train(expected, way="loop")
+    assert difference(states(members), states(expected)) == 0
+    assert not (tmp_path / "engine.json").exists()  # there was nothing to choose
+
+
+def test_what_makes_no_sense_is_refused(make_members):
+    members = make_members()
+    with pytest.raises(UnknownNameError, match=r"unknown way to train a population 'vmup'.*vmap"):
+        train(members, way="vmup")
+    with pytest.raises(SettingError, match="together=0"):
+        train(members, together=0)
+    with pytest.raises(SettingError, match="stands for several members"):
+        train([members[0], replace(members[1], network=members[0].network)])
+    assert train([], way="auto") == []
+
+
+@pytest.mark.parametrize("way", ["loop", "vmap"])
+def test_a_broken_member_is_named(make_members, way):
+    members = make_members()
+    with torch.no_grad():
+        members[1].network.model.head.fc.bias[0] = float("nan")
+    message = r"^'member-1' came to a loss or weights that are not finite numbers at step 1\. There is no checkpoint"
+    with pytest.raises(TrainingError, match=f"(?i){message}"):
+        train(members, way=way, log_every=4)
+
+
+@pytest.mark.parametrize("way", ["loop", "vmap"])
+def test_weights_that_the_last_step_broke_are_no_result(make_members, way):
+    members = make_members()
+    settings = {"optimizer": "sgd", "lr": 1e38, "weight_decay": 1e3, "warmup": 0.0, "steps": 1}
+    with pytest.raises(TrainingError, match=r"^'member-0' came to a loss or weights .* at step 1\."):
+        train(members, way=way, **settings)
+
+
+@pytest.mark.parametrize("way", ["loop", "vmap"])
+def test_progress_counts_the_steps_of_all_members(make_members, monkeypatch, way):
+    monkeypatch.setattr(progress_module, "WATCH_SECONDS", 0.0)
+    told = []
+    with progress_module.watch(lambda *facts: told.append(facts[:3])):
+        train(make_members(), way=way, together=2, steps=4, log_every=2)
+    expected = [2, 4, 6, 8, 10, 12] if way == "loop" else [4, 8, 10, 12]
+    assert told == [("all", step, 12) for step in expected]
