@@ -32,7 +32,7 @@ def evolved(pico):
 
 def test_presets_are_filled_in_and_changed():
     lab, tiny = GTL(), GTL(preset="tiny", population=6, life={"lr": 0.2})
-    assert (lab.preset, lab.model, lab.population, lab.life.optimizer) == ("lab", "vgg11_x025", 12, "sgd")
+    assert (lab.preset, lab.model, lab.population, lab.life.optimizer) == ("lab", "vgg11_x025", 9, "sgd")
     assert (tiny.population, tiny.size, tiny.life.lr, tiny.life.steps) == (6, "width=4", 0.2, 3)
     assert GTL(preset="full").generations == 100
     assert GTL.model_validate(tiny.dump()) == tiny

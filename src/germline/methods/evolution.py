@@ -1,6 +1,6 @@
 """The tables of an evolution: who descends from whom, who wins, what it is worth; plain numbers, no tensors.
 
-Source: Genetic Transfer Learning, arXiv 2401.08139, with what its abstract leaves open taken from the same group's public
+Source: Genetic Transfer Learning, arXiv 2401.08139; what its abstract leaves open is taken from the same group's public
 code for reinforcement learning (arXiv 2306.10225): normalised scores, tournaments of three, decay, credit, pool.
 """
 

@@ -43,14 +43,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "lab": {
         "model": "vgg11_x025",
-        "population": 12,
-        "generations": 10,
-        "pool": 6,
+        "population": 9,
+        "generations": 8,
+        "pool": 5,
         "tasks": 8,
-        "critic_tasks": 4,
+        "critic_tasks": 3,  # as many as tournaments, so that every generation meets all of them
         "life": {**_LIFE, "steps": 60, "batch_size": 16},
         "critic_steps": 20,
-        "patience": 10,
+        "patience": 8,
     },
     "tiny": {
         "model": "vgg11_x025",
