@@ -113,10 +113,9 @@ def measure(population: Population, ways: dict[str, Way]) -> tuple[dict[str, flo
     What is measured costs a small share of the work at most: where one step of a stack would cost more, nothing is
     measured, and where only that one can be paid for, it stands for the way.
     """
-    others = {name: way for name, way in ways.items() if name != "loop"}
-    cost = WARM + LOOP_TIMED + sum(WARM * way.width(population) for way in others.values())
-    if cost > PLANNED * population.member_steps:
+    if cost_of_measuring(population, ways) > PLANNED * population.member_steps:
         return {}, "not measured: that would cost too large a share of these few steps"
+    others = {name: way for name, way in ways.items() if name != "loop"}
     _try(ways["loop"], population, WARM)
     found, notes = {"loop": _try(ways["loop"], population, LOOP_TIMED)}, ["measured"]
     left = found["loop"] * (MOST * population.member_steps - WARM - LOOP_TIMED)
@@ -132,6 +131,11 @@ def measure(population: Population, ways: dict[str, Way]) -> tuple[dict[str, flo
             found.pop(name, None)
             notes.append(f"{name} failed on trial: {str(error).splitlines()[0]}")
     return found, "; ".join(notes)
+
+
+def cost_of_measuring(population: Population, ways: dict[str, Way]) -> int:
+    """Member-steps that it takes to see what each way costs."""
+    return WARM + LOOP_TIMED + sum(WARM * way.width(population) for name, way in ways.items() if name != "loop")
 
 
 def _try(way: Way, population: Population, steps: int) -> float:

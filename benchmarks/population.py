@@ -1,0 +1,165 @@
+"""A step of a population: the stack (`vmap`) against the loop, target < 1; `auto` against the loop, target <= 1.05.
+
+Each round times a few steps of all members by the loop and by the stack, and `auto`'s choice for the shortest
+population for which it measures at all, where measuring weighs most. `auto` is then reckoned from that round's parts:
+measuring, and the steps of that population at the chosen way's pace. Memory is the peak resident size (VmHWM of Linux,
+reset before) of a child process that trains by one way alone, over what it held once the members were built; on a GPU
+it is the peak that torch allocated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import DEFAULT_THREADS, in_turn, keep, row
+from germline.anatomy import Preprocess
+from germline.data import Pictures
+from germline.network import Network
+from germline.registry import anatomy_of, model_spec
+from germline.training import CrossEntropy, Member, Run, TrainSettings
+from germline.training.population import Population
+from germline.training.ways import MOST, PLANNED, TIMED, WARM, WAYS, Choices, cost_of_measuring
+
+AUTO_TARGET, STACK_TARGET = 1.05, 1.0
+SIDE, CLASSES, PICTURES = 32, 5, 250  # a task of five classes with fifty pictures each
+ROUNDS, BUDGET_S, PIECE = (
+    100,
+    {"quick": 5.0, "full": 40.0},
+    16,
+)  # member-steps in one timed piece, at least one step of all
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained."""
+
+    model: str
+    members: int
+    batch: int
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}, {self.members} members, batch {self.batch}, {self.device}"
+
+    @property
+    def steps(self) -> int:
+        return max(1, PIECE // self.members)
+
+
+SMALL = [Case(m, n, b) for m in ("vgg11_x025", "resnet12_x025") for n in (8, 32) for b in (32, 64)]
+LARGE = [Case(m, n, b, "cuda") for m in ("vgg11", "resnet12") for n in (8, 32) for b in (32, 64)]
+CASES = {
+    "quick": [Case("vgg11_x025", 2, 8)],
+    "full": SMALL + ([replace(case, device="cuda") for case in SMALL] + LARGE if torch.cuda.is_available() else []),
+}
+
+
+def population(case: Case, run: Run) -> Population:
+    """Members of random weights, each with random pictures of its own."""
+    draw = torch.Generator().manual_seed(0)
+    spec = model_spec(case.model, image_size=SIDE, channels=3, classes=CLASSES)
+    names = tuple(str(label) for label in range(CLASSES))
+    members = []
+    for index in range(case.members):
+        images = torch.randint(256, (PICTURES, 3, SIDE, SIDE), dtype=torch.uint8, generator=draw)
+        labels = torch.randint(CLASSES, (PICTURES,), generator=draw)
+        network = Network(anatomy_of(spec).build(spec), Preprocess.of(images), names, spec=spec)
+        members.append(Member(f"member {index}", network, Pictures(images, labels, names), index, None, ("shift",)))
+    settings = TrainSettings(steps=case.steps, batch_size=case.batch, optimizer="sgd", lr=1e-2)
+    return Population(tuple(members), CrossEntropy(), settings, run.fabric)
+
+
+def side(run: Run, given: Population, way: str) -> Callable[[], object]:
+    """A few steps of all members, each time from where the last ones led."""
+    members = [replace(m, network=copy.deepcopy(m.network)) for m in given.members]
+    return partial(run.fit_population, "piece", members, given.settings, way=way)
+
+
+def measured(case: Case, budget_s: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Both comparisons of one case, and what else is worth knowing of it."""
+    run = Run(device=case.device, quiet=True)
+    given = population(case, run)
+    steps = math.ceil(cost_of_measuring(given, WAYS) / PLANNED / case.members)
+    whole = replace(given, settings=given.settings.model_copy(update={"steps": steps}))
+    chosen: list[str] = []
+    sides = {name: side(run, given, name) for name in WAYS}
+    sides["choosing"] = lambda: chosen.append(Choices(None).choose(whole).name)
+    seconds = in_turn(sides, ROUNDS, warmup=1, budget_s=budget_s)
+    taken = chosen[-len(seconds["loop"]) :]
+    pieces = whole.member_steps / given.member_steps
+    loop = [pieces * took for took in seconds["loop"]]
+    auto = [
+        choosing + pieces * seconds[way][index]
+        for index, (choosing, way) in enumerate(zip(seconds["choosing"], taken, strict=True))
+    ]
+    choice = {"steps_of_each": steps, "taken": {name: taken.count(name) for name in WAYS}}
+    pace = {name: round(given.member_steps / statistics.median(seconds[name]), 2) for name in WAYS}
+    memory = {name: peak(case, name) for name in WAYS}
+    rows = [row(f"{case.name}: vmap", seconds["vmap"], seconds["loop"], STACK_TARGET, member_steps=given.member_steps)]
+    rows.append(row(f"{case.name}: auto", auto, loop, AUTO_TARGET, **choice))
+    print(
+        f"{case.name}: member-steps/s {pace}, peak MiB over the members {memory}, taken {choice['taken']}", flush=True
+    )
+    return rows, {"case": case.name, "member_steps_per_second": pace, "peak_mib": memory}
+
+
+def peak(case: Case, way: str) -> float:
+    """Peak memory of training by one way, in MiB, found in a process of its own."""
+    asked = [case.model, str(case.members), str(case.batch), case.device, way]
+    threads = ["--threads", str(torch.get_num_threads())]
+    command = [sys.executable, __file__, *threads, "--peak", *asked]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def train_and_tell(model: str, members: str, batch: str, device: str, way: str) -> None:
+    """What `peak` runs: print the MiB that two steps took at most."""
+    run = Run(device=device, quiet=True)
+    given = population(Case(model, int(members), int(batch), device), run)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    run.fit_population("peak", given.members, given.settings.model_copy(update={"steps": 2}), way=way)
+    peak_mib = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else resident("VmHWM") - before
+    print(round(peak_mib, 1))
+
+
+def resident(field: str) -> float:
+    """This process's resident size, now (VmRSS) or at its peak (VmHWM), in MiB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def main() -> None:
+    """Measure every case."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--threads", type=int, default=DEFAULT_THREADS, help="threads of torch (default: its own)")
+    parser.add_argument("--cases", choices=CASES, default="full", help="quick: one small case, to see that it runs")
+    parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    if asked.peak:
+        train_and_tell(*asked.peak)
+        return
+    rows, facts = [], []
+    for case in CASES[asked.cases]:
+        found, more = measured(case, BUDGET_S[asked.cases])
+        rows += found
+        facts.append(more)
+    settings = {"most": MOST, "planned": PLANNED, "warm": WARM, "timed": TIMED}
+    keep("population" if asked.cases == "full" else "population-quick", rows, cases=facts, measuring=settings)
+
+
+if __name__ == "__main__":
+    main()
