@@ -203,7 +203,9 @@ class GeneTask:
             GermlineError: One failed.
         """
         failures = []
-        for arm in shop.recipe.arms:
+        for arm, wanted in shop.recipe.arms.items():
+            if self.seed not in map(shop.gene_seed, shop.recipe.seeds) and wanted.tuned_as is not None:
+                continue  # on the tuning seed nobody grows from it
             for size in self.sizes:
                 try:
                     shop.gene(arm, self.seed, size)

@@ -44,13 +44,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "lab": {
         "model": "vgg11_x025",
         "population": 9,
-        "generations": 8,
+        "generations": 6,
         "pool": 5,
         "tasks": 8,
         "critic_tasks": 3,  # as many as tournaments, so that every generation meets all of them
-        "life": {**_LIFE, "steps": 60, "batch_size": 16},
+        "life": {**_LIFE, "lr": 0.02, "steps": 60, "batch_size": 16},
         "critic_steps": 20,
-        "patience": 8,
+        "patience": 6,
     },
     "tiny": {
         "model": "vgg11_x025",

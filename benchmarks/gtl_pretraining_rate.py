@@ -1,0 +1,29 @@
+"""The rate at which the controls' one network is pretrained: on as many pictures as an evolution sees, by validation."""
+
+from __future__ import annotations
+
+from common import keep, set_up
+from germline.api import start_network, train
+from germline.data import data
+from germline.recipe_files import load_recipe
+from germline.training import Run
+
+RATES, SEED = (0.02, 0.05, 0.1, 0.2), 1000
+
+
+def main() -> None:
+    """Train at every rate, on a seed apart from those of the comparison."""
+    set_up(__doc__)
+    wanted, found = load_recipe("lab/gtl-ability").ancestor, {}
+    source = data(wanted.data)
+    for rate in RATES:
+        settings = wanted.train.model_copy(update={"lr": rate})
+        network = start_network(wanted.model, source, settings, SEED)
+        result = train(network, source, settings, run=Run(None, seed=SEED, device="cpu"))
+        found[str(rate)] = result.accuracy
+        print(f"{rate:g}: {result.accuracy:.4f} of the validation pictures")
+    keep("gtl_pretraining_rate", [], recipe="lab/gtl-ability", validation_accuracy=found)
+
+
+if __name__ == "__main__":
+    main()
