@@ -1,4 +1,4 @@
-"""The rate at which the controls' one network is pretrained: on as many pictures as an evolution sees, by validation."""
+"""The rate at which the controls' network is pretrained, by validation: on as many pictures as an evolution sees."""
 
 from __future__ import annotations
 

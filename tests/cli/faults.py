@@ -597,4 +597,12 @@ FAULTS = [
     Fault("report-nowhere", "report nowhere", ("no results in 'nowhere'", "--resume")),
     Fault("report-not-results", "report kept", ("kept/results.json", "--resume"), text("kept/results.json", "[]")),
     Fault("report-not-json", "report kept", ("kept/results.json", "not valid JSON"), text("kept/results.json", "{")),
+    Fault("report-gene-without-record", "report gene", ("'gene' tells nothing", "gene_tree", "germline inspect")),
+    Fault(
+        "report-gene-there-already",
+        "report gene --out old.html",
+        ("'old.html' is there already", "--overwrite"),
+        text("old.html", ""),
+    ),
+    Fault("report-out-of-a-comparison", "report child --out new.html", ("--out new.html", "'child' is no gene")),
 ]

@@ -80,8 +80,41 @@ def run_recipe(
         )
 
 
-def report(folder: Annotated[Path, typer.Argument(help="The output folder of a comparison.")]) -> None:
-    """Write the report of a comparison again, from its kept results."""
-    from germline.compare import write_report
+def report(
+    folder: Annotated[Path, typer.Argument(help="The output folder of a comparison, or a gene folder.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Of a gene: file to write; GENE.html by default.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that --out names.")] = False,
+) -> None:
+    """Write the report of a comparison again, from its kept results; or that of one gene, from its record.
 
+    Raises:
+        SettingError: --out with a comparison, whose report lies beside its results.
+    """
+    from germline.learngene import MANIFEST
+
+    if (folder / MANIFEST).exists():
+        _report_gene(folder, out, overwrite=overwrite)
+        return
+    from germline.compare import write_report
+    from germline.errors import SettingError
+
+    if out is not None:
+        raise SettingError(
+            f"--out {out}", f"'{folder}' is no gene, and a comparison's report lies beside its results", "leave it out"
+        )
     print(write_report(folder))
+
+
+def _report_gene(folder: Path, out: Path | None, *, overwrite: bool) -> None:
+    from germline.cli.inspect import facts
+    from germline.compare import write_gene_report
+    from germline.files import check_file
+    from germline.learngene import Learngene
+
+    # A name such as `.` has to become one that a file can stand beside.
+    whole = folder if folder.name not in ("", "..") else folder.resolve()
+    place = whole.with_name(f"{whole.name}.html") if out is None else out
+    check_file(place, overwrite=overwrite or out is None)
+    gene = Learngene.load(folder)
+    write_gene_report(gene, facts(gene), whole.name, place)
+    print(f"report: {place}")

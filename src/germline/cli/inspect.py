@@ -24,22 +24,24 @@ def inspect(
 ) -> None:
     """Print what a gene holds, what it can grow, at what size and cost."""
     from rich.console import Console
+    from rich.table import Table
 
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
     sizes = _sizes(loaded, size or _default_sizes(loaded), classes)
     console = Console()
-    console.print(_facts(loaded))
+    table = Table(show_header=False, box=None)
+    for name, value in facts(loaded).items():
+        table.add_row(name, value)
+    console.print(table)
     console.print(sizes)
 
 
-def _facts(gene: Learngene) -> Table:
-    from rich.table import Table
-
+def facts(gene: Learngene) -> dict[str, str]:
+    """What a gene holds and where it came from, for people to read."""
     origin = gene.provenance
-    table = Table(show_header=False, box=None)
-    rows = {
+    return {
         "method": gene.method,
         "anatomy": gene.anatomy,
         "ancestor": f"{origin.ancestor} (licence: {origin.ancestor_licence})",
@@ -51,9 +53,6 @@ def _facts(gene: Learngene) -> Table:
         f"{gene.bytes():,} bytes",
         **{name: f"{value:.4f}" for name, value in origin.metrics.items()},
     }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
 
 
 def _default_sizes(gene: Learngene) -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from germline.compare import evolution, lineage
-from germline.compare.page import Section
+from germline.compare.page import Section, page
 from germline.compare.summary import Summary
 from germline.errors import ArtefactError
+from germline.files import write_text
+from germline.learngene import Learngene
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,32 @@ def of_comparison(summary: Summary) -> list[Section]:
     return found
 
 
-def of_gene(record: Mapping[str, Any]) -> list[Section]:
-    """What one gene tells; nothing where no kind of it has a drawing.
+def write_gene_report(gene: Learngene, facts: Mapping[str, str], name: str, out: Path) -> None:
+    """Write one page of a gene: what it is, and what it tells of how it came to be.
+
+    Args:
+        gene: With its record.
+        facts: What it is, by what people call that.
+        name: Of the gene.
+        out: File to write.
 
     Raises:
-        ArtefactError: A record is not what its kind holds.
+        ArtefactError: It tells nothing that has a drawing, or a record is not what its kind holds.
     """
-    return [
-        section
-        for name, kind in KINDS.items()
-        if name in record
-        for section in kind.alone(_read(name, record[name], "the gene"))
-    ]
+    record = gene.provenance.record
+    told = [kind for kind in KINDS if kind in record]
+    if not told:
+        raise ArtefactError(
+            f"gene '{name}' tells nothing of how it came to be",
+            f"it has no record of a kind that is drawn ({', '.join(KINDS)})",
+            "germline inspect shows what it holds",
+        )
+    rows = [["what", "value"], *([key, value] for key, value in facts.items())]
+    sections = [Section("What it is", "As germline inspect tells it.", rows)]
+    for kind in told:
+        sections += KINDS[kind].alone(_read(kind, record[kind], f"gene '{name}'"))
+    made = [f"{key}: {value}" for key, value in (gene.provenance.training | gene.provenance.versions).items()]
+    write_text(out, page(f"The gene {name}", sections, made))
 
 
 def _by_arm(summary: Summary, name: str) -> dict[str, dict[int, Any]]:

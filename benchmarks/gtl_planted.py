@@ -1,0 +1,43 @@
+"""Genes with true features against genes of noise: which does the critic score higher, in twenty seeds?
+
+In each seed one network lives on a task and one does not; the genes at the same channels of both are put into the same
+critics, three tasks of held-out classes, and compared by their mean accuracy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import fmean
+
+from common import keep, set_up
+from germline.data import data
+from germline.methods.generations import Mutation
+from germline.methods.gtl import GTL
+from germline.training import Run
+
+SEEDS = range(20)
+
+
+def main() -> None:
+    """Score both in every seed."""
+    set_up(__doc__)
+    rules, source, found = GTL(), data("glyphs/base"), []
+    for seed in SEEDS:
+        lived = rules._world(source, Run(None, seed=seed, device="cpu", quiet=True))
+        unborn = replace(lived, life=lived.life.model_copy(update={"steps": 0}))
+        circuit, scores = lived.draw("planted").circuit, {}
+        for name, world in (("true", lived), ("noise", unborn)):
+            network = world.live(0, [0], [None], watched=False)[0][0]
+            gene = lived.hand_on(network, circuit, Mutation(0, 0, 0))
+            tasks = list(range(rules.critic_tasks))
+            results = lived.judge("planted", [gene] * len(tasks), tasks, [f"planted/{task}" for task in tasks])
+            scores[name] = fmean(result.accuracy for result in results)
+        found.append({"seed": seed, **scores})
+        print(f"seed {seed}: true {scores['true']:.3f}, noise {scores['noise']:.3f}", flush=True)
+    higher = sum(entry["true"] > entry["noise"] for entry in found)
+    print(f"true features score higher in {higher} of {len(found)} seeds")
+    keep("gtl_planted", [], higher=higher, seeds=found)
+
+
+if __name__ == "__main__":
+    main()
