@@ -1,4 +1,4 @@
-"""Kill an evolution by SIGKILL at ten random times, resume it each time, and compare the gene with that of one left alone.
+"""Kill an evolution by SIGKILL at ten random times, resume it each time, and compare its gene with one left alone.
 
 The chain is right if its gene equals the other's to the bit and if kept generations were not made again.
 
