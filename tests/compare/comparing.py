@@ -54,6 +54,9 @@ class Bred(Layers, TrainSettings):
         spec = model_spec(self.model, **pictures)
         return anatomy_of(spec).resize(spec, Size.parse(self.size))
 
+    def condensing_samples(self, pictures):
+        return self.lives * super().condensing_samples(pictures)
+
     def condense(self, ancestor, data, run):
         assert ancestor is None
         network = start_network(self.model, data, self, run.seed, Size.parse(self.size))

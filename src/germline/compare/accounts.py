@@ -38,13 +38,17 @@ def parameters(spec: Spec) -> tuple[int, int]:
 
 
 def costs(shop: Workshop) -> dict[str, Any]:
-    """Samples and operations of one ancestor and one gene an arm, and the parameters of each size."""
+    """Samples and operations of one ancestor and one gene an arm, and the parameters of each size.
+
+    The ancestor is None where the first arm's gene needs none.
+    """
     recipe, genes = shop.recipe, {}
     for arm in recipe.arms:
         method = shop.method(arm)
         genes[arm] = None if isinstance(method, Scratch) else asdict(gene_cost(shop, method, recipe.sizes[0]))
     sizes = {size: dict(zip(("full", "headless"), parameters(shop.form(size)), strict=True)) for size in recipe.sizes}
-    return {"ancestor": asdict(ancestor_cost(shop)), "genes": genes, "parameters": sizes}
+    ancestor = asdict(ancestor_cost(shop)) if shop.subject.ancestor != "none" else None
+    return {"ancestor": ancestor, "genes": genes, "parameters": sizes}
 
 
 def stored_ratio(gene: int, descendants: Sequence[int]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from germline.anatomy import Size, Spec
+from germline.anatomy import Preprocess, Size, Spec
 from germline.compare.protocols import PROTOCOLS
 from germline.compare.workshop import Workshop
 from germline.data import AnyPictures, draw_task
@@ -87,6 +87,12 @@ def _check_same(arm: str, size: str, grown: Spec, form: Spec) -> None:
             )
 
 
+def _plain(form: Spec) -> Preprocess:
+    """Statistics that stand for those of a gene that is not there; a form does not depend on them."""
+    grey = (0.5,) * form.channels
+    return Preprocess(channels=form.channels, image_size=form.image_size, mean=grey, std=grey)
+
+
 def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -> None:
     """Grow every size in thought, from a gene that has its form and no tensors."""
     method, base = shop.method(arm), shop.data(shop.recipe.ancestor.data)
@@ -96,7 +102,7 @@ def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -
         own = size if method.own_size else None
         ancestor = None if method.ancestor == "none" else shop.begin_ancestor(0, own)
         form = method.form(ancestor, base)
-        if form is None or ancestor is None:
+        if form is None:
             continue
         if own is not None and anatomy_of(form).resize(form, Size.parse(own)) != form:
             raise SettingError(
@@ -104,7 +110,7 @@ def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -
                 f"'{method.name}' needs an ancestor of each size, and ancestor.path gives one of a single size",
                 "leave out ancestor.path, so that one of each size is trained, or leave out the arm",
             )
-        gene = Learngene(method.name, method.dump(), anatomy_of(form).name, form, {}, ancestor.preprocess)
+        gene = Learngene(method.name, method.dump(), anatomy_of(form).name, form, {}, _plain(form))
         wanted = Size() if own is not None else Size.parse(size)
         grown = gene.target(wanted, train.classes, train.channels, train.side).spec
         _check_same(arm, size, grown, shop.form(size))

@@ -72,15 +72,26 @@ def training_cost(spec: Spec, settings: TrainSettings, pictures: int, teacher: i
     return Cost(1, samples, samples * (3 * spec_flops(spec) + teacher))
 
 
+def condensing_cost(method: Method, form: Spec | None, pictures: int, teacher: int = 0) -> Cost:
+    """Condensing one gene; nothing for a method that trains nothing.
+
+    Args:
+        method: That makes it.
+        form: Of the network that it is condensed in; where that is not known, operations are not counted.
+        pictures: In the training set.
+        teacher: Operations of a teacher's forward pass, of one picture.
+    """
+    samples = method.condensing_samples(pictures)
+    return Cost(1, samples, samples * (3 * spec_flops(form) + teacher) if form is not None else 0)
+
+
 def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:
     """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
     data, inner = shop.data(shop.recipe.ancestor.data), method.inner() or method
     ancestor = None if inner.ancestor == "none" else shop.begin_ancestor(0, size if inner.own_size else None)
     form = inner.form(ancestor, data)
-    if form is None or not isinstance(inner, TrainSettings):
-        return Cost(1)
     teacher = forward_flops(ancestor) if inner.distils and ancestor is not None else 0
-    return training_cost(form, inner, len(data.train), teacher)
+    return condensing_cost(inner, form, len(data.train), teacher)
 
 
 def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:

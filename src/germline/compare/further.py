@@ -84,8 +84,7 @@ def family_steps(shop: Workshop, count: int, *, with_ancestor: bool) -> int:
     """
     family = shop.recipe.family
     assert family is not None  # noqa: S101 - asked for only where there is one
-    method = shop.method(next(iter(shop.recipe.arms)))
-    made = gene_cost(shop, method, family.size) + (ancestor_cost(shop) if with_ancestor else Cost())
+    made = gene_cost(shop, shop.subject, family.size) + (ancestor_cost(shop) if with_ancestor else Cost())
     own, scratch = (
         cell_cost(shop, Cell(arm, family.size, family.images_per_class, shop.recipe.seeds[0])).flops
         for arm in (next(iter(shop.recipe.arms)), CONTROL)
@@ -95,8 +94,12 @@ def family_steps(shop: Workshop, count: int, *, with_ancestor: bool) -> int:
 
 
 def family_budgets(shop: Workshop) -> list[dict[str, Any]]:
-    """For each number of descendants, with and without the ancestor's cost, the steps that scratch gets."""
+    """For each number of descendants, with and without the ancestor's cost, the steps that scratch gets.
+
+    A gene that needs no ancestor has no budget with one.
+    """
     family = shop.recipe.family
+    ways = (True, False) if shop.subject.ancestor != "none" else (False,)
     return [
         {
             "count": count,
@@ -104,7 +107,7 @@ def family_budgets(shop: Workshop) -> list[dict[str, Any]]:
             "steps": family_steps(shop, count, with_ancestor=with_ancestor),
         }
         for count in (family.counts if family is not None else ())
-        for with_ancestor in (True, False)
+        for with_ancestor in ways
     ]
 
 

@@ -9,7 +9,6 @@ from germline.compare.cells import main_cells, tuning_cells
 from germline.compare.check import check
 from germline.compare.cost import Cost, ancestor_cost, cell_cost, gene_cost, total
 from germline.compare.workshop import Workshop
-from germline.methods.base import Method
 from germline.methods.scratch import Scratch
 from germline.recipe import CONTROL, Recipe
 
@@ -127,20 +126,9 @@ def _family(shop: Workshop) -> Family | None:
     return Family(headless_elements(form, outline), networks, alone, made, made + ours)
 
 
-def makers(shop: Workshop) -> list[Method]:
-    """Methods of the arms that have a gene; a redrawn gene counts as the one that it is redrawn from, twice as one."""
-    found: dict[str, Method] = {}
-    for arm in shop.recipe.arms:
-        method = shop.method(arm)
-        method = method.inner() or method
-        if not isinstance(method, Scratch):
-            found.setdefault(repr((method.name, method)), method)
-    return list(found.values())
-
-
 def _ancestors(shop: Workshop) -> Cost:
     """One a seed, and one of each further size that a method needs of its own."""
-    wanting = [method for method in makers(shop) if method.ancestor != "none"]
+    wanting = [method for method in shop.makers() if method.ancestor != "none"]
     costs = []
     for sizes in shop.gene_sizes().values():
         asked = {size if method.own_size else None for method in wanting for size in sizes}
@@ -154,6 +142,6 @@ def _genes(shop: Workshop) -> Cost:
     return total(
         gene_cost(shop, method, size)
         for sizes in shop.gene_sizes().values()
-        for method in makers(shop)
+        for method in shop.makers()
         for size in (sizes if method.own_size else sizes[:1])
     )

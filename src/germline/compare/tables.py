@@ -149,7 +149,7 @@ def family_table(summary: Summary) -> Rows:
     rows = [["descendants", "paid for", "TFLOP in all", "as many times scratch", "scratch given the same, %", "gain"]]
     asked = {(b["count"], b["with_ancestor"]): b["steps"] for b in summary.results["family"]}
     for count in dict.fromkeys((*FAMILIES, *(count for count, _ in asked))):
-        for with_ancestor in (True, False):
+        for with_ancestor in (True, False) if costs["ancestor"] else (False,):
             ancestor = costs["ancestor"]["flops"] if with_ancestor else 0
             flops = ancestor + made["flops"] + count * ours[0]["flops"]
             paid = "ancestor, gene, descendants" if with_ancestor else "gene, descendants"

@@ -63,6 +63,21 @@ class Workshop:
         chosen = self.recipe.arms[arm]
         return validated(METHODS[chosen.method], chosen.settings, f"arms.{arm}.settings")
 
+    @property
+    def subject(self) -> Method:
+        """The method of the first arm, of which claims are made."""
+        return self.method(next(iter(self.recipe.arms)))
+
+    def makers(self) -> list[Method]:
+        """Methods of the arms that have a gene, each once; a redrawn gene is that which it is redrawn from."""
+        found: dict[str, Method] = {}
+        for arm in self.recipe.arms:
+            method = self.method(arm)
+            method = method.inner() or method
+            if not isinstance(method, Scratch):
+                found.setdefault(repr((method.name, method)), method)
+        return list(found.values())
+
     def settings(self, cell: Cell) -> TrainSettings:
         """How a cell's descendant is trained: as tried, or as tuned, or as the recipe says."""
         recipe, tune = self.recipe, self.recipe.tune
@@ -122,8 +137,8 @@ class Workshop:
         return self.place("ancestor", facts)
 
     def ancestor_accuracy(self, seed: int) -> float | None:
-        """Last validation accuracy of a seed's ancestor; None for one that is at hand, or that nobody asked for."""
-        if self.recipe.ancestor.path is not None:
+        """Last validation accuracy of a seed's ancestor; None for one that is at hand, or that nobody asks for."""
+        if self.recipe.ancestor.path is not None or all(method.ancestor == "none" for method in self.makers()):
             return None
         kept = self.ancestor_place(seed, self.begin_ancestor(seed)) / "ancestor" / "result.json"
         return float(read_json(kept)["scores"][-1]["accuracy"]) if kept.exists() else None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from germline.anatomy import Spec, Target
 from germline.learngene import Descendant, Learngene
 from germline.network import Network
+from germline.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +65,14 @@ class Method(BaseModel):
     def distils(self) -> bool:
         """Whether the ancestor looks at every picture that a gene is condensed on."""
         return False
+
+    def condensing_samples(self, pictures: int) -> int:
+        """Pictures that condensing sees, repeats counted, of a training set of that many.
+
+        Of a method that is one training these are its steps times its batch; one that trains more has to say so. An
+        operation count takes each of them for a forward and a backward pass through the form of the gene.
+        """
+        return self.total_steps(pictures) * self.batch_size if isinstance(self, TrainSettings) else 0
 
     def inner(self) -> Method | None:
         """The method whose gene this one alters; None for a method of its own."""
