@@ -166,6 +166,7 @@ class Recipe(_Strict):
         train: How descendants are trained.
         tune: The grid in which every arm is tuned; None takes the settings as they are.
         grid: The grid that `sensitivity` asks about.
+        instinct_steps: Further steps after which `instincts` looks, between 1 and 100.
         levelling: How long scratch is trained on; None leaves it at the steps of all.
         family: The whole family's budget, given to scratch; None leaves it out.
         final: Whether the last value is read on the part of the data that is kept for headline numbers.
@@ -187,6 +188,7 @@ class Recipe(_Strict):
     train: TrainSettings
     tune: Tuning | None = None
     grid: Grid | None = None
+    instinct_steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = ()
     levelling: Levelling | None = None
     family: Family | None = None
     final: bool = False

@@ -4,7 +4,7 @@ import pytest
 from comparing import BY_HAND, by_hand, cell, three_seeds
 
 from germline.compare.claims import judge
-from germline.compare.protocols import PROTOCOLS, grid_means
+from germline.compare.protocols import PROTOCOLS, grid_means, instinct_steps
 from germline.compare.summary import Condition, Summary
 from germline.errors import SettingError
 from germline.recipe_files import load_recipe
@@ -189,3 +189,11 @@ def test_what_cannot_answer_is_refused(recipe_file, changes, says):
 def test_what_can_answer_is_taken(recipe_file, changes):
     recipe = load_recipe(str(recipe_file), changes)
     assert PROTOCOLS[recipe.protocol].check(recipe) is None
+
+
+def test_instincts_looks_after_further_steps_of_a_recipe():
+    assert instinct_steps() == (0, 1, 5, 10, 50, 100)
+    assert instinct_steps([20, 5]) == (0, 1, 5, 10, 20, 50, 100)
+    load_recipe("lab/gtl-instincts")
+    with pytest.raises(SettingError, match="looks after 0, 1, 5, 10, 30, 50, 100 steps"):
+        PROTOCOLS["instincts"].check(load_recipe("lab/gtl-instincts", ["instinct_steps=[30]"]))

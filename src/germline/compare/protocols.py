@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -132,9 +132,14 @@ def probed(cell: Kept) -> float:
     return float(cell["probe_accuracy"])
 
 
+def instinct_steps(further: Iterable[int] = ()) -> tuple[int, ...]:
+    """The steps after which `instincts` looks: those of the protocol, and further ones of a recipe."""
+    return tuple(sorted({*INSTINCT_STEPS, *further}))
+
+
 def _instincts(summary: Summary) -> list[Claim]:
     claims = []
-    for step in INSTINCT_STEPS[1:]:
+    for step in instinct_steps(summary.recipe.get("instinct_steps", ()))[1:]:
         text = "after 1 step is above" if step == 1 else f"after {step} steps is above"
         claims += _claims(summary, text, accuracy_at(step), levelled=False)
     return claims + _claims(summary, "has better features at step 0 (linear probe) than", probed, levelled=False)
@@ -166,14 +171,15 @@ def _check_sizes(recipe: Recipe) -> None:
 
 
 def _check_instincts(recipe: Recipe) -> None:
+    asked = instinct_steps(recipe.instinct_steps)
     for arm in recipe.arms:
         settings = recipe.train_settings(arm)
-        missing = [step for step in INSTINCT_STEPS if not settings.evaluates(step, settings.steps or 0)]
-        if settings.steps is None or settings.steps < INSTINCT_STEPS[-1] or missing:
+        missing = [step for step in asked if not settings.evaluates(step, settings.steps or 0)]
+        if settings.steps is None or settings.steps < asked[-1] or missing:
             raise SettingError(
                 f"instincts with steps={settings.steps}, eval_at={settings.eval_at}",
-                f"the protocol looks after {', '.join(map(str, INSTINCT_STEPS))} steps",
-                f"set train.steps={INSTINCT_STEPS[-1]} or more and train.eval_at={list(INSTINCT_STEPS)}",
+                f"the protocol looks after {', '.join(map(str, asked))} steps",
+                f"set train.steps={asked[-1]} or more and train.eval_at={list(asked)}",
             )
 
 

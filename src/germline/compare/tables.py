@@ -8,7 +8,7 @@ from typing import Any
 
 from germline.compare.accounts import stored_ratio
 from germline.compare.claims import HEADER, Judgement, judge
-from germline.compare.protocols import INSTINCT_STEPS, PROTOCOLS, grid_means, probed, spread, whole_grids, worst
+from germline.compare.protocols import PROTOCOLS, grid_means, instinct_steps, probed, spread, whole_grids, worst
 from germline.compare.statistics import Estimate, estimate
 from germline.compare.summary import Condition, Summary, accuracy_at, tested
 from germline.recipe import CONTROL
@@ -88,14 +88,15 @@ def sensitivity_table(summary: Summary) -> Rows:
 
 def instincts_table(summary: Summary) -> Rows:
     """Accuracy on validation after a few steps, and of a linear probe before the first."""
-    rows = [["condition", "arm", "linear probe, %", *(f"{step} steps, %" for step in INSTINCT_STEPS)]]
+    steps = instinct_steps(summary.recipe.get("instinct_steps", ()))
+    rows = [["condition", "arm", "linear probe, %", *(f"{step} steps, %" for step in steps)]]
     for at in summary.conditions:
         for arm in summary.arms:
             cells = list(summary.cells(arm, at).values())
             if not cells:
-                rows.append([str(at), arm, "failed", *([""] * len(INSTINCT_STEPS))])
+                rows.append([str(at), arm, "failed", *([""] * len(steps))])
                 continue
-            early = [estimate([accuracy_at(step)(cell) for cell in cells]).text() for step in INSTINCT_STEPS]
+            early = [estimate([accuracy_at(step)(cell) for cell in cells]).text() for step in steps]
             rows.append([str(at), arm, estimate([probed(cell) for cell in cells]).text(), *early])
     return rows
 

@@ -72,7 +72,7 @@ def _named(source: str) -> DataSet:
     found = reader(place)
     if not others:
         return found
-    roles = dict(zip(others[::2], map(_named, others[1::2]), strict=True))
+    roles = dict(zip(cast("list[Role]", others[::2]), map(_named, others[1::2]), strict=True))
     return replace(found, name=source, roles=roles, _cache={})
 
 

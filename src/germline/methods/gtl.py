@@ -233,13 +233,12 @@ class GTL(CircuitGene):
         return life.model_copy(update={"eval_every": max(1, life.steps // LIFE_LOOKS)})
 
     def _check_begun(self, data: DataSet, run: Run) -> None:
-        asked = {"settings": self.dump(), "data": data.fingerprint()}
+        asked = {**self.dump(), "data": data.fingerprint()}
         begun = run.keep("begun", lambda: ({}, asked))[1]
-        old, new = ({**facts["settings"], "data": facts["data"]} for facts in (begun, asked))
-        for key in sorted(new):
-            if old.get(key) != new[key]:
+        for key in sorted(asked):
+            if begun.get(key) != asked[key]:
                 raise SettingError(
-                    f"'{run.folder}' was begun with {key}={old.get(key)}, now {new[key]}",
+                    f"'{run.folder}' was begun with {key}={begun.get(key)}, now {asked[key]}",
                     "an evolution goes on as it was begun",
                     "take that back, or start anew with --overwrite",
                 )
