@@ -239,7 +239,12 @@ class Workshop:
 
 
 def _width(spec: Spec) -> int:
-    return int(spec.model_dump().get("width", 1))
+    """What `width` says in the size language: of a network with stages, the channels of its first unit."""
+    fields = spec.model_dump()
+    found = fields.get("width", fields.get("widths", 1))
+    while isinstance(found, tuple):
+        found = found[0]
+    return int(found)
 
 
 @lru_cache(maxsize=4)
