@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import pickle
 import time
 from dataclasses import replace
 
@@ -9,7 +10,8 @@ import pytest
 from comparing import TUNE, comparison, kept, results
 
 from germline.compare import workshop
-from germline.compare.cells import Cell
+from germline.compare.cells import Cell, main_cells
+from germline.compare.cost import cell_cost
 from germline.compare.growing import cell_place
 from germline.files import append_json, locked, read_json
 from germline.learngene import Learngene
@@ -125,6 +127,52 @@ def test_every_changed_fact_gives_another_place(shop, changes):
 )
 def test_every_cell_has_a_place_of_its_own(shop, asked):
     assert cell_place(shop(), replace(CELL, **asked)) != cell_place(shop(), CELL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        ((), ("b46e7f69b75e78c8e7c8", "8ad6e9ad9ea5f0a0eea9", "7745cd7a2d738a9f2072")),
+        # an ancestor of each descendant's own size
+        (
+            ("arms.gene={method: finetune}", "sizes=[depth=2]"),
+            ("068120d7dcd4b37d8d5e", "0ef981189a86e39d3f55", "5988cfb2e40037bbf0ab"),
+        ),
+        (
+            ("ancestor={path: packaged, data: glyphs/base}",),
+            ("795ba706fb2e1905da79", "4c9b3a69ff517de48c80", "b0c32220fae601462fcd"),
+        ),
+    ],
+)
+def test_places_stay_what_they_are(shop, monkeypatch, changes, places):
+    # A change here makes every store that people have be made again; a new setting of a training is one.
+    monkeypatch.setattr(workshop, "version", lambda name: "0")
+    monkeypatch.setattr(workshop, "_fingerprint_once", lambda name: "pictures")
+    found = shop(*changes)
+    method, size = found.method("gene"), found.recipe.sizes[0]
+    ancestor = found.ancestor_place(1, size if method.own_size else None)
+    parts = (ancestor, found.gene_place(method, 1, size), cell_place(found, Cell("gene", size, 3, 1)))
+    assert [part.stem for part in parts] == [
+        f"{kind}-{place}" for kind, place in zip(("ancestor", "gene", "cell"), places, strict=True)
+    ]
+
+
+def test_an_ancestor_is_not_built_for_every_place(shop, monkeypatch):
+    built, begin = [], workshop.Workshop.begin_ancestor
+    monkeypatch.setattr(
+        workshop.Workshop, "begin_ancestor", lambda self, *given: built.append(given) or begin(self, *given)
+    )
+    found = shop("arms.finetune.method=finetune", "arms.pupil.method=distil", "sizes=[depth=1, depth=2]")
+    for cell in main_cells(found.recipe):
+        cell_place(found, cell)
+        cell_cost(found, cell)
+    # one of the ancestor's own size, and one of each size that fine-tuning needs
+    assert sorted(built, key=str) == [(0, "depth=1"), (0, "depth=2"), (0, None)]
+    built.clear()
+    # what is known goes with the workshop to another process
+    other = pickle.loads(pickle.dumps(found))
+    places = [cell_place(other, cell) for cell in main_cells(found.recipe)]
+    assert (built, len(set(places))) == ([], 2 * 2 * 4)
 
 
 def test_other_data_of_the_same_name_is_another_part(shop, monkeypatch):

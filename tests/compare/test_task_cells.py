@@ -95,6 +95,18 @@ def test_rates_scale_with_the_width(recipe_file, tmp_path):
     assert {decay for _, decay in rates(after, *cells)} == {0.0}
 
 
+@pytest.mark.parametrize("model", ["vgg11", "resnet12"])
+def test_rates_scale_with_the_width_of_a_cnn(recipe_file, tmp_path, model):
+    grid = "tune={lr: [1e-3], weight_decay: [0], size: width=4, images_per_class: 2, seed: 7, scaling: width}"
+    sizes = "sizes=['width=2', 'width=8']"
+    _, after = tuned(recipe_file, tmp_path, ALONE, grid, sizes, f"ancestor.model={model}")
+    assert [lr for lr, _ in rates(after, *(Cell("scratch", f"width={n}", 3, 0) for n in (2, 4, 8)))] == [
+        0.25,
+        0.125,
+        0.0625,
+    ]
+
+
 def test_the_best_of_the_grid_is_chosen_and_kept(recipe_file, tmp_path):
     grid = "tune={lr: [1e-3, 1e-2, 1e30], weight_decay: [0], size: depth=1, images_per_class: 2, seed: 7}"
     work = comparison(recipe_file, tmp_path / "out", ALONE, grid, "seeds=[0]")

@@ -95,13 +95,12 @@ def _plain(form: Spec) -> Preprocess:
 
 def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -> None:
     """Grow every size in thought, from a gene that has its form and no tensors."""
-    method, base = shop.method(arm), shop.data(shop.recipe.ancestor.data)
+    method = shop.method(arm)
     if isinstance(method, Scratch):
         return
     for size in sizes:
         own = size if method.own_size else None
-        ancestor = None if method.ancestor == "none" else shop.begin_ancestor(0, own)
-        form = method.form(ancestor, base)
+        form = shop.gene_form(method, size)
         if form is None:
             continue
         if own is not None and anatomy_of(form).resize(form, Size.parse(own)) != form:

@@ -53,6 +53,12 @@ def forward_flops(network: Network) -> int:
     return int(counter.get_total_flops())
 
 
+def teacher_flops(shop: Workshop, size: str | None = None) -> int:
+    """Operations of one picture's forward pass through the ancestor."""
+    spec = shop.ancestor_form(size)
+    return forward_flops(shop.begin_ancestor(0, size)) if spec is None else spec_flops(spec)
+
+
 @lru_cache(maxsize=64)
 def spec_flops(spec: Spec) -> int:
     """Operations of one picture's forward pass through a network of that spec."""
@@ -87,16 +93,15 @@ def condensing_cost(method: Method, form: Spec | None, pictures: int, teacher: i
 
 def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:
     """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
-    data, inner = shop.data(shop.recipe.ancestor.data), method.inner() or method
-    ancestor = None if inner.ancestor == "none" else shop.begin_ancestor(0, size if inner.own_size else None)
-    form = inner.form(ancestor, data)
-    teacher = forward_flops(ancestor) if inner.distils and ancestor is not None else 0
-    return condensing_cost(inner, form, len(data.train), teacher)
+    inner = method.inner() or method
+    teacher = teacher_flops(shop, size if inner.own_size else None) if inner.distils and inner.ancestor != "none" else 0
+    pictures = len(shop.data(shop.recipe.ancestor.data).train)
+    return condensing_cost(inner, shop.gene_form(inner, size), pictures, teacher)
 
 
 def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:
     """Training one ancestor; nothing for one that is at hand."""
-    spec = shop.begin_ancestor(0, size).spec
+    spec = shop.ancestor_form(size)
     if shop.recipe.ancestor.path is not None or spec is None:
         return Cost()
     return training_cost(spec, shop.recipe.ancestor.train, len(shop.data(shop.recipe.ancestor.data).train))
@@ -107,7 +112,7 @@ def cell_cost(shop: Workshop, cell: Cell) -> Cost:
     train, tasks = shop.data(shop.recipe.data).train, shop.recipe.tasks
     pictures = drawn_images(shop.recipe, cell.images, len(train), len(train.classes))
     method = shop.method(cell.arm)
-    teacher = forward_flops(shop.begin_ancestor(0)) if method.teaches else 0
+    teacher = teacher_flops(shop) if method.teaches else 0
     one = training_cost(shop.form(cell.size), shop.settings(cell), pictures, teacher)
     count = tasks.count if tasks else 1
     return Cost(1, one.samples * count, one.flops * count)

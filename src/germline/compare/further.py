@@ -30,13 +30,9 @@ class Level:
     multiple: int
     cells: tuple[Cell, ...]
 
-    def accuracy(self, shop: Workshop, failed: Mapping[str, str]) -> float | None:
-        """Mean last accuracy on validation; None where a cell failed."""
-        return _last_accuracy(shop, self.cells, failed)
-
     def facts(self, shop: Workshop, failed: Mapping[str, str]) -> dict[str, Any]:
         """What is kept of it."""
-        accuracy = self.accuracy(shop, failed)
+        accuracy = _last_accuracy(shop, self.cells, failed)
         steps = self.cells[0].steps
         return {"size": self.size, "images": self.images, "multiple": self.multiple, "steps": steps, "val": accuracy}
 
@@ -63,6 +59,7 @@ def next_doublings(shop: Workshop, done: Sequence[Level], failed: Mapping[str, s
 
 
 def _last_accuracy(shop: Workshop, cells: Iterable[Cell], failed: Mapping[str, str]) -> float | None:
+    """Mean last accuracy on validation; None where a cell failed."""
     cells = list(cells)
     if any(cell.name in failed for cell in cells):
         return None

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from germline.anatomy import Preprocess, Size, Target
+from germline.compare.accounts import parameters
 from germline.compare.cells import Cell
-from germline.compare.cost import forward_flops
+from germline.compare.cost import forward_flops, teacher_flops
 from germline.compare.probe import linear_probe
 from germline.compare.workshop import Workshop
 from germline.data import AnyPictures, DataSet
 from germline.files import locked, read_json, write_json
 from germline.learngene import Descendant, Learngene
 from germline.methods.scratch import Scratch
-from germline.network import Network
 from germline.randomness import derive, generator
 from germline.registry import anatomy_of
 from germline.training import CrossEntropy, FitResult, Run, evaluate
@@ -85,7 +85,7 @@ def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, 
         augmentation=source.augmentation,
     )
     tested = None if cell.tuning else evaluate(network.model, network.logits, source.test).accuracy
-    teacher = forward_flops(shop.begin_ancestor(0)) if method.teaches else 0
+    teacher = teacher_flops(shop) if method.teaches else 0
     return _Trained(child, result, tested, probed, teacher * result.samples)
 
 
@@ -108,6 +108,8 @@ def _descendant(shop: Workshop, cell: Cell, gene: Learngene | None, drawn: AnyPi
 def _facts(shop: Workshop, cell: Cell, trained: list[_Trained]) -> dict[str, Any]:
     first, results, settings = trained[0], [one.result for one in trained], shop.settings(cell)
     network = first.child.network
+    assert network.spec is not None  # noqa: S101 - a grown network always has one
+    whole, headless = parameters(network.spec)
     samples = sum(result.samples for result in results)
     return {
         "lr": settings.lr,
@@ -122,21 +124,14 @@ def _facts(shop: Workshop, cell: Cell, trained: list[_Trained]) -> dict[str, Any
         "steps": results[0].steps,
         "samples": samples,
         "seconds": round(sum(result.seconds for result in results), 3),
-        "parameters": sum(parameter.numel() for parameter in network.model.parameters()),
-        "headless_parameters": _headless(network),
+        "parameters": whole,
+        "headless_parameters": headless,
         "flops": 3 * forward_flops(network) * samples + sum(one.taught_flops for one in trained),
         "origins": first.child.ledger.totals(),
     }
 
 
 _SCORED = ("accuracy", "loss")
-
-
-def _headless(network: Network) -> int:
-    spec = network.spec
-    assert spec is not None  # noqa: S101 - a grown network always has one
-    head = anatomy_of(spec).parts(spec).head
-    return sum(parameter.numel() for name, parameter in network.model.named_parameters() if name not in head)
 
 
 def _mean(values: list[float | None]) -> float | None:

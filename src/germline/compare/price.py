@@ -108,12 +108,10 @@ def price(recipe: Recipe) -> Price:
 def _family(shop: Workshop) -> Family | None:
     recipe, sizes = shop.recipe, shop.recipe.sizes
     subject = next(iter(recipe.arms))
-    method, base = shop.method(subject), shop.data(recipe.ancestor.data)
-    method = method.inner() or method
+    method = shop.subject.inner() or shop.subject
     if isinstance(method, Scratch):
         return None
-    ancestor = None if method.ancestor == "none" else shop.begin_ancestor(0, sizes[0] if method.own_size else None)
-    form = method.form(ancestor, base)
+    form = shop.gene_form(method, sizes[0])
     outline = None if form is None else method.outline(form)
     if form is None or outline is None:
         return None
@@ -132,7 +130,7 @@ def _ancestors(shop: Workshop) -> Cost:
     costs = []
     for sizes in shop.gene_sizes().values():
         asked = {size if method.own_size else None for method in wanting for size in sizes}
-        distinct = {repr(shop.begin_ancestor(0, size).spec): size for size in asked}
+        distinct = {repr(shop.ancestor_form(size)): size for size in asked}
         costs += [ancestor_cost(shop, size) for size in distinct.values()]
     return total(costs)
 

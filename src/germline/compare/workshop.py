@@ -112,18 +112,43 @@ class Workshop:
         source = self.data(wanted.data)
         return start_network(wanted.model, source, wanted.train, derive(seed, "ancestor"), Size.parse(size or ""))
 
+    @cached_property
+    def _forms(self) -> dict[str, Spec | None]:
+        """Forms that were asked for: for each of them a whole network has to be built or read, and cells ask again."""
+        return {}
+
+    def ancestor_form(self, size: str | None = None) -> Spec | None:
+        """The form of the ancestor, which is that of every seed; None where no anatomy knows it."""
+        asked = "ancestor" if self.recipe.ancestor.path is not None else f"ancestor {size or ''}"
+        if asked not in self._forms:
+            self._forms[asked] = self.begin_ancestor(0, size).spec
+        return self._forms[asked]
+
+    def gene_form(self, method: Method, size: str) -> Spec | None:
+        """The form that a gene is condensed in; None where it is not known beforehand.
+
+        Raises:
+            GermlineError: Ancestor, data and settings do not fit.
+        """
+        inner, own = method.inner() or method, size if method.own_size else None
+        asked = repr((inner.name, inner, own))
+        if asked not in self._forms:
+            begun = None if inner.ancestor == "none" else self.begin_ancestor(0, own)
+            self._forms[asked] = inner.form(begun, self.data(self.recipe.ancestor.data))
+        return self._forms[asked]
+
     def ancestor(self, seed: int, size: str | None = None) -> Network:
         """The ancestor of a seed; of a descendant's size where that is given."""
         wanted, network = self.recipe.ancestor, self.begin_ancestor(seed, size)
         if wanted.path is not None:
             return network
-        source, place = self.data(wanted.data), self.ancestor_place(seed, network)
+        source, place = self.data(wanted.data), self.ancestor_place(seed, size)
         with locked(place.with_suffix(".lock")):
             run = Run(place, seed=derive(seed, "ancestor"), quiet=self.quiet)
             train(network, source, wanted.train, run=run, name="ancestor")
         return network
 
-    def ancestor_place(self, seed: int, begun: Network) -> Path:
+    def ancestor_place(self, seed: int, size: str | None = None) -> Path:
         """Where the ancestor of a seed is kept; of one that is at hand, a name for its weights."""
         wanted = self.recipe.ancestor
         if wanted.path is not None:
@@ -131,7 +156,7 @@ class Workshop:
         facts = {
             "data": self.fingerprint(wanted.data),
             "train": wanted.train.model_dump(mode="json"),
-            "spec": repr(begun.spec),
+            "spec": repr(self.ancestor_form(size)),
             "seed": seed,
         }
         return self.place("ancestor", facts)
@@ -140,7 +165,7 @@ class Workshop:
         """Last validation accuracy of a seed's ancestor; None for one that is at hand, or that nobody asks for."""
         if self.recipe.ancestor.path is not None or all(method.ancestor == "none" for method in self.makers()):
             return None
-        kept = self.ancestor_place(seed, self.begin_ancestor(seed)) / "ancestor" / "result.json"
+        kept = self.ancestor_place(seed) / "ancestor" / "result.json"
         return float(read_json(kept)["scores"][-1]["accuracy"]) if kept.exists() else None
 
     def gene(self, arm: str, seed: int, size: str) -> Learngene | None:
@@ -173,8 +198,7 @@ class Workshop:
         facts: dict[str, Any] = {"method": method.name, "settings": method.dump(), "seed": seed}
         facts["data"] = self.fingerprint(self.recipe.ancestor.data)
         if method.ancestor != "none":
-            begun = self.begin_ancestor(seed, size if method.own_size else None)
-            facts["ancestor"] = self.ancestor_place(seed, begun).name
+            facts["ancestor"] = self.ancestor_place(seed, size if method.own_size else None).name
         return self.place("gene", facts)
 
     def source_name(self, cell: Cell) -> str:
@@ -197,15 +221,10 @@ class Workshop:
         if self.recipe.ancestor.path is None:
             spec = model_spec(self.recipe.ancestor.model, **wanted)
         else:
-            own = self._own_form
+            own = self.ancestor_form()
             spec = model_spec(self.recipe.ancestor.model, **wanted) if own is None else own.model_copy(update=wanted)
         form: Spec = anatomy_of(spec).resize(spec, Size.parse(size))
         return form
-
-    @cached_property
-    def _own_form(self) -> Spec | None:
-        """The form of an ancestor that is at hand, for which all of it has to be read; None where it is unknown."""
-        return self.begin_ancestor(0).spec
 
     def data(self, name: str) -> DataSet:
         """A data set, read once a process; for pricing alone, one that is not at hand is as the recipe describes it."""
@@ -220,7 +239,12 @@ class Workshop:
 
 
 def _width(spec: Spec) -> int:
-    return int(spec.model_dump().get("width", 1))
+    """What `width` says in the size language: of a network with stages, the channels of its first unit."""
+    fields = spec.model_dump()
+    found = fields.get("width", fields.get("widths", 1))
+    while isinstance(found, tuple):
+        found = found[0]
+    return int(found)
 
 
 @lru_cache(maxsize=4)
