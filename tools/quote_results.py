@@ -4,8 +4,8 @@ A page asks for a table by a comment and gets it right below, in place of the li
 
     <!-- results: tleg-samples claims_table scratch|layers -->
 
-names a file of `benchmarks/results`, a function of `germline.compare.tables`, and a pattern that rows must match (all
-rows where it is left out).
+names a file of `benchmarks/results`, a function of `germline.compare.tables` or `germline.compare.records`, and a
+pattern that rows must match (all rows where it is left out).
 
     python tools/quote_results.py            # write them
     python tools/quote_results.py --check    # say which pages would change
@@ -18,7 +18,7 @@ import json
 import re
 from pathlib import Path
 
-from germline.compare import tables
+from germline.compare import records, tables
 from germline.compare.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ def quoted(page: str) -> str:
 def table(name: str, function: str, pattern: str) -> str:
     """One table of one kept comparison as Markdown."""
     kept = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    head, *rows = getattr(tables, function)(Summary(kept))
+    head, *rows = getattr(tables, function, getattr(records, function, None))(Summary(kept))
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(
         [

@@ -88,3 +88,16 @@ def test_without_records_there_are_no_sections():
 def test_a_damaged_record_is_named():
     with pytest.raises(ArtefactError, match="'gene_tree' of the gene of drawn, seed 1"):
         headings(told({("gene", 0): record(), ("drawn", 1): {"gene_tree": [{"id": "x"}]}}))
+
+
+def test_tables_for_pages():
+    other = {"gene_tree": record()["gene_tree"], "generations": generations(0.2, 0.2, 0.2)}
+    kept = {("gene", seed): record() for seed in (0, 1)} | {("drawn", seed): other for seed in (0, 1)}
+    found = Summary(told(kept))
+    head, *rows = records.generations_table(found)
+    assert head == ["arm", "generation 0, %", "generation 1, %", "generation 2, %"]
+    assert rows[1] == ["drawn", "20.0 ± 0.0", "20.0 ± 0.0", "20.0 ± 0.0"]
+    assert rows[0][3] == "50.0 ± 0.0"
+    _, last, all_along = records.choice_table(found)
+    assert last[:3] == ["gene ends with a fitter population than drawn", "generation 2", "+30.0 ± 0.0 points"]
+    assert all_along[1] == "generations 1 to 2"

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from germline.compare import evolution, lineage
+from germline.compare.claims import HEADER, judge
 from germline.compare.page import Section, page
 from germline.compare.summary import Summary
+from germline.compare.tables import Rows
 from germline.errors import ArtefactError
 from germline.files import write_text
 from germline.learngene import Learngene
@@ -50,6 +52,19 @@ def of_comparison(summary: Summary) -> list[Section]:
         if records:
             found += kind.among(summary.arms, records)
     return found
+
+
+def choice_table(summary: Summary) -> Rows:
+    """Whether evolution chooses: the first arm with generations against each other one."""
+    return [HEADER, *(judgement.row() for judgement in judge(evolution.claims(_by_arm(summary, "generations"))))]
+
+
+def generations_table(summary: Summary) -> Rows:
+    """Mean fitness of the population by arm and generation, over seeds."""
+    found = {arm: evolution.means(seeds) for arm, seeds in _by_arm(summary, "generations").items()}
+    numbers = sorted({number for means in found.values() for number in means})
+    head = ["arm", *(f"generation {number}, %" for number in numbers)]
+    return [head, *([arm, *(means[n].text() if n in means else "" for n in numbers)] for arm, means in found.items())]
 
 
 def write_gene_report(gene: Learngene, facts: Mapping[str, str], name: str, out: Path) -> None:
