@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from germline.data import data, split_classes
 from germline.errors import DataError, SettingError, UnknownNameError
@@ -37,6 +38,11 @@ def test_presets_are_filled_in_and_changed():
     assert GTL(preset="full").generations == 100
     assert GTL.model_validate(tiny.dump()) == tiny
     assert GTL(life=TrainSettings(lr=0.5)).life.model_copy(update={"lr": 0.02}) == lab.life
+
+
+def test_a_life_is_counted_in_steps():
+    with pytest.raises(ValidationError, match="a life is counted in steps"):
+        GTL(life={"steps": None, "epochs": 2})
 
 
 def test_the_gene_is_the_circuit_alone(evolved):
@@ -166,14 +172,14 @@ def test_critics_are_other_classes_than_lives(pico):
     assert len(judged.classes) == 3
     with pytest.raises(DataError, match="two parts of 6 are needed"):
         split_classes(pico, 0.2, 6, 0)
-    world = GTL(**TINY)._world(pico, Run(seed=3, device="cpu", quiet=True))
+    world = GTL(**TINY).world(pico, Run(seed=3, device="cpu", quiet=True))
     used = {name for task in world.tasks for name in task.classes}
     assert not used & {name for task in world.critic_tasks for name in task.classes}
 
 
 def test_held_out_classes_may_be_data_of_their_own():
     named = data("glyphs/base,held_out=glyphs/open")
-    world = GTL(**TINY)._world(named, Run(device="cpu", quiet=True))
+    world = GTL(**TINY).world(named, Run(device="cpu", quiet=True))
     assert set(world.tasks[0].classes) <= set(named.classes)
     assert set(world.critic_tasks[0].classes) <= set(data("glyphs/open").classes)
     assert named.fingerprint() != data("glyphs/base").fingerprint()
@@ -200,12 +206,10 @@ def test_true_features_score_above_noise():
     """
     rules = GTL(preset="tiny", size="width=8", life={"steps": 60, "lr": 0.1, "batch_size": 20}, critic_steps=15)
     for seed in range(3):
-        lived = rules._world(data("digits"), Run(seed=seed, device="cpu", quiet=True))
+        lived = rules.world(data("digits"), Run(seed=seed, device="cpu", quiet=True))
         unborn = replace(lived, life=lived.life.model_copy(update={"steps": 0}))
         circuit = lived.draw("planted").circuit
         networks = [world.live(0, [0], [None], watched=False)[0][0] for world in (lived, unborn)]
         genes = [lived.hand_on(network, circuit, Mutation(0, 0, 0)) for network in networks]
-        true, noise = (
-            [result.accuracy for result in lived.judge("planted", [gene] * 2, [0, 1], ["a", "b"])] for gene in genes
-        )
+        true, noise = ([result.accuracy for result in lived.judge([gene] * 2, [0, 1], ["a", "b"])] for gene in genes)
         assert sum(true) > sum(noise)

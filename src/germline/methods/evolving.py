@@ -113,7 +113,8 @@ class Evolution:
         fathers = [self._father(state, number, index) for index in members]
         tasks = [int(torch.randint(rules.tasks, (1,), generator=self._keyed("task", number, i))) for i in members]
         born = [None if father is None else state.carried[father] for father in fathers]
-        networks, lives = self.world.live(number, tasks, born, watched=rules.fitness == "life")
+        done = self.steps(state.samples)
+        networks, lives = self.world.live(number, tasks, born, watched=rules.fitness == "life", done=done)
         own = [gene or self.world.draw(number, index) for index, gene in enumerate(born)]
         mutation = Mutation(rules.mutation if number else 0.0, rules.mutation_rate, rules.noise)
         left = [
@@ -121,7 +122,8 @@ class Evolution:
             for index, (network, gene) in enumerate(zip(networks, own, strict=True))
         ]
         groups = tournaments(rules.population, rules.tournament, self._keyed("tournaments", number))
-        judged = self._judged(number, groups, left, lives, tasks)
+        lived = state.samples + sum(life.samples for life in lives)
+        judged = self._judged(number, groups, left, lives, tasks, self.steps(lived))
         won = {self._winner(group, judged.fitness, number) for group in groups}
         drift, first = rules.selection == "drift", len(state.genes)
         scores = [1.0] * len(members) if drift else normalised(judged.fitness, judged.tasks)
@@ -139,8 +141,8 @@ class Evolution:
             )
             for index in members
         ]
-        samples = state.samples + sum(life.samples for life in lives) + judged.samples
-        return self._renewed(state, genes, {first + index: left[index] for index in sorted(won)}, samples)
+        winners = {first + index: left[index] for index in sorted(won)}
+        return self._renewed(state, genes, winners, lived + judged.samples)
 
     def kept(self, number: int, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The same as it is kept."""
@@ -152,11 +154,15 @@ class Evolution:
         pairs = [(id_, turn) for id_ in ids for turn in range(rules.final_runs)]
         genes, turns = [state.carried[id_] for id_, _ in pairs], [turn for _, turn in pairs]
         tasks, draws = [turn % rules.critic_tasks for turn in turns], [f"final/{turn}" for turn in turns]
-        results = self.world.judge("finalists", genes, tasks, draws)
+        results = self.world.judge(genes, tasks, draws, done=self.steps(state.samples))
         judged = list(zip(pairs, results, strict=True))
         means = {id_: fmean(result.accuracy for (own, _), result in judged if own == id_) for id_ in ids}
         best = max(ids, key=lambda id_: means[id_])
         return Final(best, state.carried[best], means[best], sum(result.samples for result in results))
+
+    def steps(self, samples: int) -> int:
+        """Steps of all networks in which so many pictures are seen."""
+        return samples // self.rules.life.batch_size
 
     def _father(self, state: State, number: int, index: int) -> int | None:
         return roulette(state.scores, self._keyed("father", number, index)) if state.pool else None
@@ -173,6 +179,7 @@ class Evolution:
         left: Sequence[Carried],
         lives: Sequence[FitResult],
         tasks: Sequence[int],
+        done: int,
     ) -> _Judged:
         """The fitness of all; members of one tournament meet the same critic on the same task."""
         if self.rules.fitness == "life":
@@ -182,7 +189,7 @@ class Evolution:
         order = torch.randperm(self.rules.critic_tasks, generator=self._keyed("critics", number)).tolist()
         critics = [order[group_of[index] % len(order)] for index in range(len(left))]
         draws = [f"{number}/{group_of[index]}" for index in range(len(left))]
-        results = self.world.judge(f"generation {number}, critics", left, critics, draws)
+        results = self.world.judge(left, critics, draws, done=done)
         return _Judged([result.accuracy for result in results], critics, sum(result.samples for result in results))
 
     def _renewed(self, state: State, genes: Sequence[Gene], winners: Mapping[int, Carried], samples: int) -> State:

@@ -18,6 +18,7 @@ from germline.network import Network, load_strict
 from germline.randomness import generator, seeded
 from germline.registry import anatomy_of
 from germline.training import FitResult, Member, Run, TrainSettings
+from germline.training.progress import Progress, Stretch
 
 _CIRCUIT = "circuit/"
 
@@ -76,6 +77,7 @@ class World:
         life: How a network is trained.
         critic: How a gene is tried out.
         way: Of the population engine.
+        progress: Where steps of all networks are told.
     """
 
     run: Run
@@ -87,9 +89,10 @@ class World:
     life: TrainSettings
     critic: TrainSettings
     way: str
+    progress: Progress | None = None
 
     def live(
-        self, generation: int, tasks: Sequence[int], fathers: Sequence[Carried | None], *, watched: bool
+        self, generation: int, tasks: Sequence[int], fathers: Sequence[Carried | None], *, watched: bool, done: int = 0
     ) -> tuple[list[Network], list[FitResult]]:
         """Networks born with their fathers' genes, trained on their tasks, all weights free.
 
@@ -98,33 +101,33 @@ class World:
             tasks: Index of each network's task.
             fathers: Each network's gene; None begins with nothing.
             watched: Whether they are evaluated on validation pictures on the way.
+            done: Steps of all networks before these.
         """
         members = []
         for index, (task, father) in enumerate(zip(tasks, fathers, strict=True)):
             data = self.tasks[task]
             network = self._born(father, data, "host", generation, index)
             members.append(self._member(f"life/{generation}/{index}", network, data, data.val if watched else None))
-        results = self.run.fit_population(f"generation {generation}, life", members, self.life, way=self.way)
-        return [member.network for member in members], results
+        return [member.network for member in members], self._fit(members, self.life, done)
 
     def judge(
-        self, label: str, genes: Sequence[Carried], tasks: Sequence[int], draws: Sequence[str]
+        self, genes: Sequence[Carried], tasks: Sequence[int], draws: Sequence[str], *, done: int = 0
     ) -> list[FitResult]:
         """Genes put into fresh critic networks, each trained for a while on a task of held-out classes.
 
         Args:
-            label: For people.
             genes: To be judged.
             tasks: Index of the critic task of each.
             draws: Names of the draw of each critic's initial weights and order of pictures; genes of one name and task
                 meet the same critic, so that they compare as pairs.
+            done: Steps of all networks before these.
         """
         members = []
         for gene, task, draw in zip(genes, tasks, draws, strict=True):
             data = self.critic_tasks[task]
             network = self._born(gene, data, "critic", draw)
             members.append(self._member(f"critic/{draw}", network, data, data.val))
-        return self.run.fit_population(label, members, self.critic, way=self.way)
+        return self._fit(members, self.critic, done)
 
     def draw(self, *keys: str | int) -> Carried:
         """A gene whose channels are drawn and that has no tensors yet."""
@@ -142,6 +145,10 @@ class World:
         if mutates and mutation.noise:
             tensors = {name: _shaken(tensor, mutation.noise, keyed) for name, tensor in tensors.items()}
         return Carried(kept, {name: tensor.detach().clone() for name, tensor in tensors.items()})
+
+    def _fit(self, members: Sequence[Member], settings: TrainSettings, done: int) -> list[FitResult]:
+        stretch = Stretch(self.progress, done)
+        return self.run.fit_population("population", members, settings, way=self.way, stretch=stretch)
 
     def _born(self, gene: Carried | None, data: DataSet, *keys: str | int) -> Network:
         """A fresh network, with a gene planted at its own channels."""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from germline.anatomy import Preprocess, Size, Spec
 from germline.data import DataSet, split_classes, task_list
@@ -156,6 +156,13 @@ class GTL(CircuitGene):
         merged_life = {**preset.get("life", {}), **life} if isinstance(life, Mapping) else life
         return {**preset, **given, "life": merged_life}
 
+    @field_validator("life")
+    @classmethod
+    def _counted_in_steps(cls, value: TrainSettings) -> TrainSettings:
+        if value.steps is None:
+            raise ValueError("a life is counted in steps, give life.steps")
+        return value
+
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The form of the population's networks.
 
@@ -174,7 +181,11 @@ class GTL(CircuitGene):
         return form
 
     def condensing_samples(self, pictures: int) -> int:
-        """Pictures that lives, critics and the last judging see, where no patience ends it before."""
+        """Pictures that lives, critics and the last judging see, where no patience ends it before.
+
+        Args:
+            pictures: Ignored: lives are counted in steps.
+        """
         critics = 0 if self.fitness == "life" else self.critic_steps
         births = self.population * (self.generations + 1)
         last = self.finalists * self.final_runs * self.critic_steps
@@ -187,18 +198,18 @@ class GTL(CircuitGene):
             SettingError: A model without circuits, or work that was begun with other settings.
             DataError: Too few classes, or no labels.
         """
-        evolution = Evolution(self, self._world(data, run))
         self._check_begun(data, run)
         first, state = self._taken_up(run)
-        with Progress("evolution, generations", self.generations + 1, first, quiet=run.quiet) as progress:
+        whole, done = (samples // self.life.batch_size for samples in (self.condensing_samples(0), state.samples))
+        with Progress("evolution", whole, done, quiet=run.quiet) as progress:
+            evolution = Evolution(self, self.world(data, run, progress))
             for number in range(first, self.generations + 1):
                 if state.stale >= self.patience:
                     break
                 state = State.read(*run.keep(_name(number), partial(evolution.kept, number, state)))
                 if number > 1:  # the last but one stays, for where the last is damaged
                     run.forget(_name(number - 2))
-                progress.update(number + 1, 1 - state.generations[-1]["fitness"])
-        return self._gene(evolution.world, data, run, state, evolution.final(state))
+            return self._gene(evolution.world, data, run, state, evolution.final(state))
 
     def _taken_up(self, run: Run) -> tuple[int, State]:
         """The generation to begin with, and the state after the one before."""
@@ -208,7 +219,18 @@ class GTL(CircuitGene):
                 return number + 1, State.read(*found)
         return 0, State()
 
-    def _world(self, data: DataSet, run: Run) -> World:
+    def world(self, data: DataSet, run: Run, progress: Progress | None = None) -> World:
+        """Where the population lives: form of its networks, tasks, critics.
+
+        Args:
+            data: Whose classes are lived on, and held out where no further set is given for that.
+            run: Where it computes, and the seed of every draw.
+            progress: Where steps are told.
+
+        Raises:
+            SettingError: A model without circuits.
+            DataError: Too few classes, or no labels.
+        """
         spec, seed = self.form(None, data), derive(run.seed, "gtl")
         lived, judged = data, data.roles.get("held_out")
         if judged is None:
@@ -223,6 +245,7 @@ class GTL(CircuitGene):
             life=self._life(),
             critic=self.life.model_copy(update={"steps": self.critic_steps, "eval_at": (), "eval_every": None}),
             way=self.engine,
+            progress=progress,
         )
 
     def _life(self) -> TrainSettings:

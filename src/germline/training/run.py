@@ -128,6 +128,7 @@ class Run:
         objective: Objective | None = None,
         way: str = "auto",
         together: int | None = None,
+        stretch: Stretch | None = None,
     ) -> list[FitResult]:
         """Train many networks of one shape in place, each on its own pictures; nothing is stored: `keep` does that.
 
@@ -139,6 +140,7 @@ class Run:
             way: "loop" trains one after the other, "vmap" all in one stack with the same result up to rounding, "auto"
                 takes the faster where measuring that costs little, and keeps to it.
             together: Members stacked at once, to save memory; None for all.
+            stretch: Where progress is told, for a population that is a part of longer work; None shows its own.
 
         Returns:
             One result a member, in their order; its seconds are the member's share of the wall time.
@@ -153,8 +155,11 @@ class Run:
         population = Population(tuple(members), loss, settings, self.fabric, together, self.precision)
         chosen = self._choices.choose(population) if way == "auto" else way_by_name(way, population)
         quiet = self.quiet or self.fabric.global_rank > 0
-        with Progress(name, population.member_steps, quiet=quiet) as progress:
-            outcomes = chosen.train(population, Stretch(progress))
+        if stretch is not None:
+            outcomes = chosen.train(population, stretch)
+        else:
+            with Progress(name, population.member_steps, quiet=quiet) as progress:
+                outcomes = chosen.train(population, Stretch(progress))
         return [
             self._result(member.name, member.network, len(member.pictures), settings, log, seconds)
             for member, (log, seconds) in zip(members, outcomes, strict=True)
