@@ -8,11 +8,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from germline.anatomy import Preprocess
+from germline.compare.accounts import headless_elements, parameters, stored_ratio
 from germline.compare.cost import Cost, forward_flops, spec_flops, total, training_cost
 from germline.compare.price import price
+from germline.methods.gtl import GTL
 from germline.network import Network, as_network
 from germline.recipe_files import load_recipe
-from germline.registry import anatomy_of
+from germline.registry import anatomy_of, model_spec
 from germline.training import TrainSettings
 
 CLASSES = tuple("0123456789")
@@ -186,3 +188,10 @@ def test_the_papers_ratios_come_from_sizes_alone():
     assert found.alone / 2 / found.gene_samples == pytest.approx(5.0)
     assert "36.13 times the gene" in found.lines()[0]
     assert "2.00 times gene and descendants" in found.lines()[1]
+
+
+def test_buffers_of_a_circuit_are_no_parameters():
+    """A fifth of the backbone: five times the gene is one network."""
+    form = model_spec("vgg11_x025", image_size=32, channels=1, classes=5)
+    kept = headless_elements(form, GTL().outline(form))
+    assert stored_ratio(kept, [parameters(form)[1]]) == pytest.approx(5, abs=0.01)

@@ -19,14 +19,20 @@ from germline.registry import anatomy_of
 def stored(gene: Learngene) -> dict[str, int]:
     """Bytes and elements of a gene, with its head and, as the papers count, without."""
     sizes = {name: tensor.numel() for name, tensor in gene.tensors.items()}
-    headless = headless_elements(gene.spec, sizes) if gene.classes is not None else sum(sizes.values())
-    return {"bytes": gene.bytes(), "elements": sum(sizes.values()), "headless_elements": headless}
+    return {
+        "bytes": gene.bytes(),
+        "elements": sum(sizes.values()),
+        "headless_elements": headless_elements(gene.spec, sizes),
+    }
 
 
 def headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
-    """Elements of a gene condensed in a network of that form, its head left out, as the papers count."""
-    head = anatomy_of(form).parts(form).head
-    return sum(count for name, count in sizes.items() if name.removeprefix("frame.") not in head)
+    """Elements of a gene condensed in a network of that form, as the papers count: head and buffers are left out."""
+    anatomy = anatomy_of(form)
+    with torch.device("meta"):
+        buffers = [name for name, _ in anatomy.build(form).named_buffers()]
+    left_out = {*anatomy.parts(form).head, *buffers}
+    return sum(count for name, count in sizes.items() if name.removeprefix("frame.") not in left_out)
 
 
 def parameters(spec: Spec) -> tuple[int, int]:
