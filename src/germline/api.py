@@ -38,16 +38,23 @@ def condense(
         GermlineError: The ancestor, data or settings do not fit.
     """
     source = find_data(data)
-    check_roles(method, source)
+    check_inputs(method, source, ancestor=ancestor is not None)
     return method.condense(to_ancestor(ancestor, source), source, run or Run())
 
 
-def check_roles(method: Method, data: DataSet) -> None:
-    """Refuse data for a role that the method does not read.
+def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
+    """Refuse what the method would not look at.
+
+    Args:
+        method: That is to condense.
+        data: Given, with sets for further roles.
+        ancestor: Whether one is given.
 
     Raises:
-        SettingError: Names the role.
+        SettingError: Names it.
     """
+    if ancestor and method.ancestor == "none":
+        raise SettingError("an ancestor is given", f"{method.name} makes its own", "leave it out")
     if odd := sorted(data.roles.keys() - set(method.roles)):
         raise SettingError(
             f"data for {odd[0]}={data.roles[odd[0]].name}",

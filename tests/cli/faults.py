@@ -246,7 +246,17 @@ FAULTS = [
         "condense --method tleg --data digits --data held_out=digits --out new --set distillation=none",
         ("data for held_out=digits", "tleg reads train, val"),
     ),
-    Fault("role-unknown", "condense --method tleg --data digits --data heldout=digits --out new", ("heldout",)),
+    Fault(
+        "ancestor-not-wanted",
+        "condense --method gtl --data digits --ancestor ancestor --out new",
+        ("an ancestor is given", "gtl makes its own"),
+    ),
+    Fault(
+        "gtl-classes", "condense --method gtl --set ways=6 --data digits --out new", ("two parts of 6", "fewer ways")
+    ),
+    Fault("gtl-model", "condense --method gtl --set model=vit_pico --data digits --out new", ("cannot evolve a vit",)),
+    Fault("gtl-life", "condense --method gtl --set life.steps=null --data digits --out new", ("counted in steps",)),
+    Fault("role-unknown", f"{CONDENSE} --data heldout=digits --out new", ("--data heldout=digits", "held_out=NAME")),
     Fault("ancestor-none", "condense --method tleg --data digits --out new", ("without an ancestor", "--ancestor")),
     Fault("ancestor-none-finetune", "condense --method finetune --data digits --out new", ("--ancestor",)),
     Fault("scratch-has-no-gene", "condense --method scratch --data digits --out new", ("scratch has no gene",)),
@@ -279,7 +289,7 @@ FAULTS = [
     Fault("folder-no-labels", f"{NEW} --data folder:plain --out new", ("'folder:plain' has no labels",), unlabelled),
     Fault(
         "labels-wanted",
-        f"{CONDENSE} --data folder:plain --set alpha=0.5 --out new",
+        f"{CONDENSE.replace('digits', 'folder:plain')} --set alpha=0.5 --out new",
         ("no labels", "alpha=1"),
         unlabelled,
     ),

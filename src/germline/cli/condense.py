@@ -42,13 +42,13 @@ def condense(
 
     chosen = settings(METHODS[method], set_)
     output = check_outputs(out, resume=resume, overwrite=overwrite)
-    from germline.api import check_roles, condense
+    from germline.api import check_inputs, condense
     from germline.data import data as find_data
     from germline.network import load_network
 
-    named = ",".join(data)
+    named = _with_roles(data)
     source = find_data(named)
-    check_roles(chosen, source)
+    check_inputs(chosen, source, ancestor=ancestor is not None)
     elder = None if ancestor is None else load_network(ancestor, model)
     chosen.form(elder, source)
     asked = {
@@ -66,3 +66,19 @@ def condense(
         gene.save(out, overwrite=resume or overwrite)
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in gene.provenance.metrics.items())
         print(f"{out}: {gene.bytes():,} bytes, grows {chosen.sizes(gene)}{'; ' + metrics if metrics else ''}")
+
+
+def _with_roles(names: list[str]) -> str:
+    """One name for all of them: `glyphs/base,held_out=glyphs/open`."""
+    from typing import get_args
+
+    from germline.data import Role
+    from germline.errors import SettingError
+
+    odd = [name for name in names[1:] if name.partition("=")[0] not in get_args(Role)]
+    if odd:
+        roles = " or ".join(f"{role}=NAME" for role in get_args(Role))
+        raise SettingError(
+            f"--data {odd[0]}", "there is one already, and further data are for a role", f"write {roles}"
+        )
+    return ",".join(names)

@@ -20,7 +20,9 @@ def add(app: typer.Typer) -> None:
 def inspect(
     gene: Annotated[str, typer.Argument(help="A gene folder or hf-hub:NAME.")],
     size: Annotated[list[str] | None, typer.Option(help="A size to price; may be repeated.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes of the descendants; the gene's own by default.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Classes of the descendants; by default as the gene's network had.")
+    ] = None,
 ) -> None:
     """Print what a gene holds, what it can grow, at what size and cost."""
     from rich.console import Console
@@ -29,6 +31,8 @@ def inspect(
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
+    if classes is None and loaded.classes is None:  # without a head there are no names; as many as there were will do
+        classes = loaded.spec.classes
     sizes = _sizes(loaded, size or _default_sizes(loaded), classes)
     console = Console()
     table = Table(show_header=False, box=None)

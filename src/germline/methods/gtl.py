@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from germline.anatomy import Preprocess, Size, Spec
-from germline.data import DataSet, split_classes, task_list
+from germline.data import DataSet, draw_task, split_classes, task_list
 from germline.errors import SettingError
 from germline.learngene import Learngene, Provenance
 from germline.methods.base import DataRole
@@ -169,7 +169,10 @@ class GTL(CircuitGene):
         Raises:
             UnknownNameError: There is no such model.
             SettingError: It is of an anatomy that has no circuits.
+            DataError: Too few classes, or no labels.
         """
+        for part in self._parts(data, 0):
+            draw_task(part, self.ways, None, 0, 0)
         pictures = data.train
         spec = model_spec(self.model, image_size=pictures.side, channels=pictures.channels, classes=self.ways)
         family = anatomy_of(spec)
@@ -232,9 +235,7 @@ class GTL(CircuitGene):
             DataError: Too few classes, or no labels.
         """
         spec, seed = self.form(None, data), derive(run.seed, "gtl")
-        lived, judged = data, data.roles.get("held_out")
-        if judged is None:
-            lived, judged = split_classes(data, HELD_OUT, self.ways, seed)
+        lived, judged = self._parts(data, seed)
         return World(
             run=run,
             spec=spec,
@@ -247,6 +248,11 @@ class GTL(CircuitGene):
             way=self.engine,
             progress=progress,
         )
+
+    def _parts(self, data: DataSet, seed: int) -> tuple[DataSet, DataSet]:
+        """Classes to live on, and classes of the critics."""
+        judged = data.roles.get("held_out")
+        return (data, judged) if judged is not None else split_classes(data, HELD_OUT, self.ways, seed)
 
     def _life(self) -> TrainSettings:
         """The settings of a life; where its accuracies are the fitness, they are taken at least four times."""
