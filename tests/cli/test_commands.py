@@ -294,3 +294,22 @@ def test_inspect_shows_only_depths_that_a_gene_can_grow(bench, run):
     done = run("inspect", "whole")
     assert (done.code, done.err) == (0, "")
     assert [word for word in done.out.split() if word.startswith("depth=")] == ["depth=2"]
+
+
+def test_a_gene_is_evolved_resumed_and_looked_at(bench, run):
+    words = ("condense", "--method", "gtl", "--set", "preset=tiny", "--set", "ways=3", "--set", "generations=1")
+    words = (*words, "--data", "digits", "--device", "cpu", "--quiet", "--out", "evolved")
+    assert "fitness on held-out tasks" in run(*words).out
+    before = load_file("evolved/learngene.safetensors")
+    assert sorted(path.name for path in Path("evolved.run").glob("generation-*")) == [
+        "generation-000",
+        "generation-001",
+    ]
+    shutil.rmtree("evolved")
+    assert run(*words, "--resume").code == 0
+    again = load_file("evolved/learngene.safetensors")
+    assert all(torch.equal(tensor, again[name]) for name, tensor in before.items())
+    # Without a head it has no class names: sizes are priced for as many classes as a task had.
+    assert "any width and depth of a vgg or a resnet12" in " ".join(run("inspect", "evolved").out.split())
+    assert run("report", "evolved").code == 0
+    assert "The gene tree" in Path("evolved.html").read_text()
