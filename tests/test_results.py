@@ -25,7 +25,7 @@ def test_tables_are_those_of_the_results(path):
     assert quoting.quoted(page) == page
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/tleg.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/tleg.md", "docs/gtl.md"])
 def test_the_pages_with_figures_ask_for_them(name):
     page = (ROOT / name).read_text(encoding="utf-8")
     assert all(found[5].count("\n") > 2 for found in quoting.ASKED.finditer(page))
