@@ -115,12 +115,13 @@ def summed_up(variant: str, found: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all that is not done, two at a time, and keep the log."""
+    """Run all that is not done, and keep the log."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(asked.processes, get_context("spawn")) as pool:
         pairs = [(variant, seed) for variant in asked.variants for seed in SEEDS]
         waiting = {pair: pool.submit(experiment, *pair, asked.work) for pair in pairs}
         rows = []

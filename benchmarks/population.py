@@ -34,11 +34,8 @@ from germline.training.ways import MOST, PLANNED, TIMED, WARM, WAYS, Choices, co
 
 AUTO_TARGET, STACK_TARGET = 1.05, 1.0
 SIDE, CLASSES, PICTURES = 32, 5, 250  # a task of five classes with fifty pictures each
-ROUNDS, BUDGET_S, PIECE = (
-    100,
-    {"quick": 5.0, "full": 40.0},
-    16,
-)  # member-steps in one timed piece, at least one step of all
+ROUNDS, BUDGET_S = 100, {"quick": 5.0, "full": 40.0}
+PIECE = 16  # member-steps in one timed piece, at least one step of all
 
 
 @dataclass(frozen=True)

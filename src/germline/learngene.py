@@ -152,13 +152,13 @@ class Learngene:
             raise SettingError(f"channels={channels}", "pictures are grey (1) or in colour (3)", "use 1 or 3")
         names = self._class_names(classes)
         form = self.spec if model is None else self._form_of(model, image_size)
-        anatomy = anatomy_of(form)
-        spec = anatomy.resize(form, size or Size())
-        self.bound_method().check_size(self, spec)
         side = self.spec.image_size if image_size is None else image_size
-        pictures = {"channels": channels or spec.channels, "image_size": side}
-        spec = anatomy.spec_type.model_validate({**spec.model_dump(), **pictures, "classes": len(names)})
-        return Target(anatomy.name, spec, names, self.preprocess.adapted(**pictures))
+        pictures = {"channels": channels or form.channels, "image_size": side}
+        form = type(form).model_validate({**form.model_dump(), **pictures, "classes": len(names)})
+        method = self.bound_method()
+        spec = method.shape(form, size or Size(), self)
+        method.check_size(self, spec)
+        return Target(anatomy_of(spec).name, spec, names, self.preprocess.adapted(**pictures))
 
     def _form_of(self, model: str, image_size: int | None) -> Spec:
         if not self.bound_method().crosses:

@@ -31,3 +31,14 @@ def test_less_than_one_is_refused(text):
 def test_what_is_no_whole_number_is_refused(value):
     with pytest.raises(SettingError, match="whole numbers"):
         Size(depth=value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("12M", 12_000_000), ("1.5K", 1500), ("2G", 2_000_000_000), ("0.0000025M", None), ("2k", None)]
+)
+def test_thousands_millions_and_billions(text, number):
+    if number is None:
+        with pytest.raises(SettingError, match="not key=number"):
+            Size.parse(f"max_params={text}")
+    else:
+        assert Size.parse(f"max_params={text}") == Size(max_params=number)

@@ -1,17 +1,21 @@
-"""The size language: `depth=6,width=96,heads=3` on the command line, `Size(depth=6)` in Python."""
+"""The size language: `depth=6,width=96,heads=3` or `max_params=12M` on the command line, `Size(depth=6)` in Python."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 
 from germline.errors import SettingError
+
+_NUMBER = re.compile(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)([KMG]?)")
+_TIMES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 class Size(Mapping[str, int]):
     """What is asked for of a descendant's size; what is left out stays as it is in the gene.
 
-    Which keys mean something is the anatomy's to say: depth, width and heads for `vit`.
+    Which keys mean something is the anatomy's or the method's to say: depth, width and heads for `vit`.
 
     Raises:
         SettingError: A value is not a whole number of at least 1.
@@ -27,7 +31,7 @@ class Size(Mapping[str, int]):
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Read `depth=6,width=96`.
+        """Read `depth=6,width=96`; K, M and G behind a number stand for a thousand, a million and a billion.
 
         Raises:
             SettingError: The text is not a list of key=number.
@@ -35,11 +39,12 @@ class Size(Mapping[str, int]):
         fields: dict[str, int] = {}
         for part in filter(None, text.split(",")):
             key, equals, value = part.partition("=")
-            if not equals or not re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
+            number = _whole(value.strip()) if equals else None
+            if number is None:
                 raise SettingError(
                     f"size '{text[:60]}'", f"'{part[:60]}' is not key=number", "write for example depth=6"
                 )
-            fields[key.strip()] = int(value)
+            fields[key.strip()] = number
         return cls(**fields)
 
     def __getitem__(self, key: str) -> int:
@@ -62,3 +67,12 @@ class Size(Mapping[str, int]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Size) and self._fields == other._fields
+
+
+def _whole(text: str) -> int | None:
+    """The whole number that a text such as `12` or `1.5M` stands for; None where it does not."""
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    number = Fraction(found[1]) * _TIMES[found[2]]
+    return int(number) if number.denominator == 1 else None

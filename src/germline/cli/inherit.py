@@ -19,6 +19,12 @@ def inherit(
     gene: Annotated[str, typer.Argument(help="A gene folder or hf-hub:NAME.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write: a plain timm model.")],
     size: Annotated[str, typer.Option(help="For example depth=6; empty is the gene's own.")] = "",
+    max_params: Annotated[
+        str | None, typer.Option(help="The best size of at most so many parameters, such as 12M; for pools.")
+    ] = None,
+    max_flops: Annotated[
+        str | None, typer.Option(help="Likewise for operations of one picture's forward pass, such as 2G.")
+    ] = None,
     classes: Annotated[int | None, typer.Option(help="Number of new classes.")] = None,
     data: Annotated[str | None, typer.Option(help="Take class names, channels and size from a data set.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 or 3.")] = None,
@@ -37,7 +43,8 @@ def inherit(
 
     if classes is not None and data is not None:
         raise SettingError("--classes and --data together", "both name the label space", "give one of them")
-    wanted = Size.parse(size)
+    caps = {"max_params": max_params, "max_flops": max_flops}
+    wanted = Size.parse(",".join(filter(None, [size, *(f"{key}={cap}" for key, cap in caps.items() if cap)])))
     check_output(out, overwrite=overwrite)
     loaded = Learngene.load(gene)
     names: int | tuple[str, ...] | None = classes

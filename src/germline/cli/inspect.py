@@ -71,10 +71,9 @@ def _default_sizes(gene: Learngene) -> list[str]:
 def _grows(gene: Learngene, size: str) -> bool:
     from germline.anatomy import Size
     from germline.errors import SettingError
-    from germline.registry import anatomy_of
 
     try:
-        gene.bound_method().check_size(gene, anatomy_of(gene.spec).resize(gene.spec, Size.parse(size)))
+        gene.target(Size.parse(size), gene.spec.classes)
     except SettingError:
         return False
     return True

@@ -25,7 +25,7 @@ from germline.methods.scratch import Scratch
 from germline.network import WEIGHTS, Network, load_network
 from germline.randomness import derive, generator
 from germline.recipe import Recipe
-from germline.registry import METHODS, anatomy_of, model_spec
+from germline.registry import METHODS, model_spec
 from germline.training import Run, TrainSettings
 
 PACKAGED = Path(__file__).parent.parent / "data" / "packs" / "ancestor"
@@ -215,7 +215,7 @@ class Workshop:
         return task_list(whole, tasks.ways, None, tasks.count, derive(cell.seed, "tasks"))
 
     def form(self, size: str, drawn: AnyPictures | None = None) -> Spec:
-        """The form of a network that grows from nothing: the ancestor's, at the cell's size."""
+        """The form of a network that grows from nothing: the ancestor's, at the size as the first arm reads it."""
         drawn = self.data(self.recipe.data).train if drawn is None else drawn
         wanted = {"image_size": drawn.side, "channels": drawn.channels, "classes": len(drawn.classes)}
         if self.recipe.ancestor.path is None:
@@ -223,8 +223,7 @@ class Workshop:
         else:
             own = self.ancestor_form()
             spec = model_spec(self.recipe.ancestor.model, **wanted) if own is None else own.model_copy(update=wanted)
-        form: Spec = anatomy_of(spec).resize(spec, Size.parse(size))
-        return form
+        return self.subject.shape(spec, Size.parse(size))
 
     def data(self, name: str) -> DataSet:
         """A data set, read once a process; for pricing alone, one that is not at hand is as the recipe describes it."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from germline.anatomy import Spec, Target
+from germline.anatomy import Size, Spec, Target
 from germline.learngene import Descendant, Learngene
 from germline.network import Network
+from germline.registry import anatomy_of
 from germline.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -93,6 +94,20 @@ class Method(BaseModel):
     def sizes(self, gene: Learngene) -> str:
         """The sizes that a gene can grow, in a sentence."""
         raise NotImplementedError
+
+    def shape(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
+        """The form of a descendant of that size.
+
+        Args:
+            form: What the size starts from, with the descendant's pictures and classes.
+            size: Asked for.
+            gene: It grows from; None where there is none yet.
+
+        Raises:
+            SettingError: A size that cannot be built.
+        """
+        shaped: Spec = anatomy_of(form).resize(form, size)
+        return shaped
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse a size that the gene cannot grow.

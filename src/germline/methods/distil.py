@@ -107,8 +107,7 @@ class OtherClasses(Distillation):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """The weighted loss, in nats."""
-        with torch.no_grad():
-            word = self._teacher[0].logits(batch.pixels)
+        word = self.word(batch)
         logits, features = self._look_inside(network, batch.pixels)
         # Under lower precision the features are not of the head's.
         aside = self.head(features.to(self.head.weight.dtype))

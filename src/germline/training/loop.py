@@ -141,6 +141,7 @@ class Fit:
             group["lr"] = self.settings.rate(step, self._total)
         # Dropped paths draw from the global generator: keyed by the step, a resumed run draws the same.
         torch.manual_seed(derive(self.seed, self.name, "drop", step, self.fabric.global_rank))
+        self.objective.begin(self.seed, self.name, step)
         parts = _split(self._loader.batch(step), self.settings.accumulate)
         whole = sum(len(part.pixels) for part in parts)
         total = torch.zeros((), device=self.fabric.device)

@@ -19,6 +19,15 @@ Forward = Callable[[Tensor], Tensor]
 class Objective(nn.Module):
     """The loss of a step. Its parameters, if it has any, are trained and kept with the network's."""
 
+    def begin(self, seed: int, name: str, step: int) -> None:
+        """Called before each step; what has to be drawn alike on all processes is drawn here.
+
+        Args:
+            seed: Of the run.
+            name: Of the phase.
+            step: About to be made, counted from 0.
+        """
+
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """The scalar loss.
 
@@ -83,9 +92,20 @@ class Distillation(Objective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """The weighted loss, in nats."""
-        with torch.no_grad():
-            word = self._teacher[0].logits(batch.pixels)
-        logits = network(batch.pixels)
+        word = self.word(batch)
+        return self.loss(network(batch.pixels), word, batch)
+
+    @torch.no_grad()
+    def word(self, batch: Batch) -> Tensor:
+        """The teacher's logits [B, classes]."""
+        return self._teacher[0].logits(batch.pixels)
+
+    def loss(self, logits: Tensor, word: Tensor, batch: Batch) -> Tensor:
+        """The weighted loss of a student's logits [B, classes], in nats.
+
+        Raises:
+            DataError: The teacher has another number of outputs, or labels are needed and missing.
+        """
         if word.shape != logits.shape:
             raise DataError(f"the teacher has {word.shape[1]} outputs, the student {logits.shape[1]}")
         loss = self.alpha * self._teacher_loss(logits, word)
