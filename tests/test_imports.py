@@ -25,6 +25,7 @@ ORDER = (
     ("training",),
     ("methods",),
     ("config", "api"),
+    ("recipe_parts",),
     ("recipe",),
     ("recipe_files",),
     ("compare",),

@@ -75,7 +75,8 @@ def test_a_recipe_without_a_grid_takes_what_another_found_best(name):
 def test_packaged_recipes_can_be_priced(name):
     recipe, found = load_recipe(name), priced(name)
     grid = len(recipe.grid.lr) * len(recipe.grid.weight_decay) if recipe.grid else 1
-    count = len(recipe.arms) * len(recipe.sizes) * len(recipe.images_per_class) * len(recipe.seeds) * grid
+    descendants = sum(len(recipe.sizes_of(arm)) for arm in recipe.arms)
+    count = descendants * len(recipe.images_per_class) * len(recipe.seeds) * grid
     assert found.cells.count == count == len(main_cells(recipe))
     assert found.tuning.count == len(tuning_cells(recipe))
     assert found.cells.samples > 0

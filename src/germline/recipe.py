@@ -5,148 +5,32 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from germline.anatomy import Size
 from germline.config import validated
 from germline.errors import SettingError, UnknownNameError
+from germline.recipe_parts import (
+    AncestorRecipe,
+    Arm,
+    Described,
+    Family,
+    Grid,
+    Images,
+    Levelling,
+    Part,
+    Tasks,
+    Tuning,
+)
 from germline.registry import METHODS
 from germline.training import TrainSettings
 
 CONTROL = "scratch"
-Question = Literal["convergence", "samples", "sensitivity", "sizes", "instincts"]
-Rate = Annotated[float, Field(gt=0)]
-Images = Annotated[int, Field(ge=1)] | Literal["all"]
-Decay = Annotated[float, Field(ge=0)]
+EVERY = "*"
+Question = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class AncestorRecipe(_Strict):
-    """How the ancestor comes to be.
-
-    Attributes:
-        path: A network that is at hand, shared by all seeds; `packaged` is the one shipped with germline.
-        data: Data set that an ancestor is trained on, and genes are condensed on.
-        model: Preset or timm name of an ancestor to train, one a seed.
-        train: How it is trained.
-    """
-
-    data: str
-    path: str | None = None
-    model: str = "vit_pico"
-    train: TrainSettings = TrainSettings()
-
-
-class Arm(_Strict):
-    """One way to start a descendant.
-
-    Attributes:
-        method: Name of the method.
-        settings: Its settings.
-        train: Training settings that differ from the recipe's.
-        tuned_as: Another arm whose tuned settings are taken over.
-        draw: Another number gives other initial weights; a null is an arm that differs in nothing else.
-    """
-
-    method: str
-    settings: dict[str, Any] = {}
-    train: dict[str, Any] = {}
-    tuned_as: str | None = None
-    draw: int = Field(default=0, ge=0)
-
-
-class Tuning(_Strict):
-    """The grid in which every arm is tuned on validation pictures.
-
-    Attributes:
-        lr: Rates to try.
-        weight_decay: Decays to try.
-        size: The one size it is done at.
-        images_per_class: The one number of pictures.
-        seed: The one seed, apart from those of the comparison.
-        scaling: At other sizes the rate is the same (`none`), or divided by how much wider they are (`width`).
-    """
-
-    lr: tuple[Rate, ...] = Field(min_length=1, max_length=4)
-    weight_decay: tuple[Decay, ...] = Field(min_length=1, max_length=2)
-    size: str
-    images_per_class: Images
-    seed: int = Field(default=1000, ge=0)
-    scaling: Literal["none", "width"] = "none"
-
-
-class Grid(_Strict):
-    """The settings over which `sensitivity` looks at the spread.
-
-    Attributes:
-        lr: Rates.
-        weight_decay: Decays.
-    """
-
-    lr: tuple[Rate, ...] = Field(min_length=2)
-    weight_decay: tuple[Decay, ...] = Field(min_length=1)
-
-
-class Levelling(_Strict):
-    """Scratch is trained for twice, four times, ... its steps until that adds no more.
-
-    Attributes:
-        tolerance: Mean gain of a doubling, in validation accuracy as a share of 1, that counts as none.
-        most: The largest multiple that is tried.
-    """
-
-    tolerance: float = Field(default=0.01, ge=0, lt=1)
-    most: int = Field(default=8, ge=2)
-
-
-class Family(_Strict):
-    """Scratch is also given the total that ancestor, gene and descendants cost together, at one condition.
-
-    Attributes:
-        counts: Numbers of descendants that share the cost of ancestor and gene.
-        size: The one size it is done at.
-        images_per_class: The one number of pictures.
-    """
-
-    counts: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 5, 10), min_length=1)
-    size: str
-    images_per_class: Images
-
-
-class Described(_Strict):
-    """What a data set holds, so that a recipe can be priced where it is not at hand.
-
-    Attributes:
-        data: Its name in the recipe.
-        classes: Classes.
-        images: Training pictures.
-        side: Height and width in pixels.
-        channels: 1 for grey, 3 for colour.
-    """
-
-    data: str
-    classes: int = Field(ge=2)
-    images: int = Field(ge=1)
-    side: int = Field(ge=1)
-    channels: Literal[1, 3] = 3
-
-
-class Tasks(_Strict):
-    """Each cell is the mean over a list of tasks drawn from the data's classes by its seed.
-
-    Attributes:
-        ways: Classes of a task.
-        count: Tasks of a seed.
-    """
-
-    ways: int = Field(ge=2)
-    count: int = Field(ge=1)
-
-
-class Recipe(_Strict):
+class Recipe(Part):
     """A comparison: arms x sizes x pictures a class x seeds, asked one of the protocols' questions.
 
     Attributes:
@@ -157,7 +41,7 @@ class Recipe(_Strict):
         data: What descendants are trained on: train split, curves on val, last value on test.
         ancestor: Where genes come from.
         arms: The ways to start, by name; the first is the one that claims are made of, the control is called `scratch`.
-        sizes: In the size language, such as `depth=6`.
+        sizes: In the size language, such as `depth=6`; `*` alone is every size that the first arm's method lists.
         images_per_class: Training pictures a class; `all` takes every one.
         seeds: Of everything.
         one_gene: Whether one ancestor and one gene an arm serve all seeds.
@@ -204,6 +88,7 @@ class Recipe(_Strict):
         """Hold sizes, methods and arms against what there is, and against each other."""
         for name in self.arms:
             self._check_arm(name)
+        self._check_stands()
         self._check_alike()
         if self.tune is not None:
             self._check_tuning(self.tune)
@@ -229,12 +114,58 @@ class Recipe(_Strict):
         if arm.method not in METHODS:
             raise UnknownNameError.of(f"method at arms.{name}.method:", arm.method, METHODS)
         validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
-        if self.train_settings(name).steps == 0:
-            raise SettingError(f"arm '{name}' has steps=0", "a budget of zero trains nothing", "give it a step or more")
+        if not self.trains(name):
+            self._check_untrained(name)
         if other is not None and other not in self.arms:
             raise UnknownNameError.of(f"arm at arms.{name}.tuned_as:", other, self.arms)
-        if other is not None and self.arms[other].tuned_as is not None:
+        if other is not None and (self.arms[other].tuned_as is not None or not self.trains(other)):
             raise SettingError(f"arms.{name}.tuned_as={other}", "that arm is not tuned itself", "name one that is")
+
+    def _check_untrained(self, name: str) -> None:
+        """Only a descendant that has all it needs to answer, in a protocol that asks for that, is left untrained."""
+        arm, known = self.arms[name], self.ancestor.data
+        no_head = not validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings").inherits_head
+        refusals = (
+            (self.protocol != "paths", "a budget of zero trains nothing", ""),
+            (no_head, f"'{arm.method}' hands no head on, and a fresh one only guesses", ""),
+            (arm.tuned_as is not None, "what trains nothing is not tuned", "take tuned_as out, or "),
+            (
+                self.data != known or self.final,
+                f"its head is for the classes of {known}, and a fresh one only guesses",
+                f"evaluate it on {known}, or ",
+            ),
+            (
+                self.tasks is not None,
+                "a task has classes of its own, for which the head is fresh",
+                "take tasks out, or ",
+            ),
+            (
+                self.one_gene and len(self.seeds) > 1,
+                "with one gene every seed is the same evaluation once more",
+                "take one_gene out, leave a single seed, or ",
+            ),
+        )
+        for wrong, why, way in refusals:
+            if wrong:
+                raise SettingError(f"arm '{name}' has steps=0", why, f"{way}give it a step or more")
+
+    def _check_stands(self) -> None:
+        """Every arm has sizes of the recipe's, and every size has an arm."""
+        if self.is_open:
+            return
+        if EVERY in self.sizes:
+            raise SettingError(f"sizes={list(self.sizes)}", f"'{EVERY}' is every size there is", "leave the others out")
+        for name, arm in self.arms.items():
+            odd = [size for size in arm.sizes or () if size not in self.sizes]
+            if odd:
+                raise SettingError(
+                    f"arms.{name}.sizes: '{odd[0]}'",
+                    "it is none of the recipe's sizes",
+                    "name some of these, written as they are there",
+                )
+        taken = {size for name in self.arms for size in self.sizes_of(name)}
+        if left := [size for size in self.sizes if size not in taken]:
+            raise SettingError(f"sizes: '{left[0]}'", "no arm stands there", "leave it out, or give it to an arm")
 
     def _check_further(self, key: str) -> None:
         if CONTROL not in self.arms:
@@ -245,13 +176,14 @@ class Recipe(_Strict):
             )
 
     def _check_family(self, family: Family) -> None:
-        if family.size not in self.sizes or family.images_per_class not in self.images_per_class:
+        first = next(iter(self.arms))
+        shared = set(self.sizes_of(first)) & set(self.sizes_of(CONTROL))
+        if (family.size not in shared and not self.is_open) or family.images_per_class not in self.images_per_class:
             raise SettingError(
                 f"family.size={family.size}, family.images_per_class={family.images_per_class}",
                 "it is compared with a descendant of that size and number of pictures, and the recipe has none",
-                "take one of the recipe's own",
+                f"take one of the recipe's own, at which '{first}' and '{CONTROL}' stand",
             )
-        first = next(iter(self.arms))
         if self.arms[first].method == CONTROL:
             raise SettingError(
                 f"family with '{first}' as the first arm",
@@ -262,7 +194,7 @@ class Recipe(_Strict):
     def _check_alike(self) -> None:
         """Two cells of one identity would be one piece of work that counts as two."""
         sizes: dict[frozenset[tuple[str, int]], str] = {}
-        for size in self.sizes:
+        for size in () if self.is_open else self.sizes:
             twin = sizes.setdefault(frozenset(Size.parse(size).items()), size)
             if twin is not size:
                 raise SettingError(f"sizes '{twin}' and '{size}'", "they are one and the same", "leave one out")
@@ -295,3 +227,21 @@ class Recipe(_Strict):
         return validated(
             TrainSettings, {**self.train.model_dump(), **self.arms[arm].train, **more}, f"arms.{arm}.train"
         )
+
+    def trains(self, arm: str) -> bool:
+        """Whether the descendants of an arm are trained at all; if not, they are evaluated as they were grown."""
+        return self.train_settings(arm).steps != 0
+
+    def is_tuned(self, arm: str) -> bool:
+        """Whether an arm is tuned itself: neither as another one, nor without any training."""
+        return self.tune is not None and self.arms[arm].tuned_as is None and self.trains(arm)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether sizes are yet to be listed by the first arm's method."""
+        return self.sizes == (EVERY,)
+
+    def sizes_of(self, arm: str) -> tuple[str, ...]:
+        """The sizes at which an arm stands, in the recipe's order."""
+        named = self.arms[arm].sizes
+        return tuple(size for size in self.sizes if named is None or size in named)

@@ -147,8 +147,13 @@ def by_hand(cells, *, tuned=None, family_budgets=(), levels=(), failed=None, **c
         **changes,
     }
     recipe = Recipe.model_validate(raw).model_dump(mode="json")
-    heads = {size: {"full": 1000 * nth, "headless": 900 * nth} for nth, size in enumerate(raw["sizes"], start=1)}
+    heads = {
+        size: {"full": 1000 * nth, "headless": 900 * nth, "flops": 10**6 * nth}
+        for nth, size in enumerate(raw["sizes"], start=1)
+    }
     makers = [arm for arm, how in raw["arms"].items() if how["method"] != "scratch"]
+    made = {"ancestors": {"samples": 800, "flops": 6 * 10**9}, "genes": {"samples": 400, "flops": 4 * 10**9}}
+    nothing = {key: {"samples": 0, "flops": 0} for key in made}
     return {
         "name": "by hand",
         "command": "germline compare by-hand.yaml",
@@ -161,6 +166,7 @@ def by_hand(cells, *, tuned=None, family_budgets=(), levels=(), failed=None, **c
         "costs": {
             "ancestor": {"count": 1, "samples": 800, "flops": 6 * 10**9},
             "genes": {arm: {"count": 1, "samples": 400, "flops": 4 * 10**9} for arm in makers} | {"scratch": None},
+            "families": {arm: {**(made if arm in makers else nothing), "shared": arm in makers} for arm in raw["arms"]},
             "parameters": heads,
         },
         "family": list(family_budgets),
@@ -238,4 +244,29 @@ def instincts():
     return by_hand(cells, protocol="instincts", train={"steps": 100, "eval_at": list(FIRST)})
 
 
-BY_HAND = {made.__name__: made for made in (convergence, samples, sensitivity, sizes, instincts)}
+# Accuracies on test of three paths by arm and seed; scratch stands at the last of them alone.
+STANDING = {
+    "gene": ((0.60, 0.70, 0.65), (0.62, 0.70, 0.69), (0.64, 0.70, 0.73)),
+    "rival": ((0.50, 0.75, 0.60), (0.62, 0.60, 0.60), (0.54, 0.60, 0.75)),
+    "scratch": ((0.80,), (0.81,), (0.82,)),
+}
+PATHS = ("depth=1", "depth=2", "depth=3")
+STANDS = {"gene": PATHS, "rival": PATHS, "scratch": PATHS[-1:]}
+
+
+def paths():
+    cells = [
+        cell(arm, seed, (tests[nth],), tests[nth], at=(100 * (arm == "scratch"),), size=size)
+        for arm, by_seed in STANDING.items()
+        for seed, tests in enumerate(by_seed)
+        for nth, size in enumerate(STANDS[arm])
+    ]
+    arms = {
+        "gene": {"method": "tleg", "train": {"steps": 0}},
+        "rival": {"method": "layers", "train": {"steps": 0}},
+        "scratch": {"method": "scratch", "sizes": PATHS[-1:]},
+    }
+    return by_hand(cells, protocol="paths", sizes=list(PATHS), arms=arms)
+
+
+BY_HAND = {made.__name__: made for made in (convergence, samples, sensitivity, sizes, instincts, paths)}

@@ -122,6 +122,55 @@ def test_sizes():
     )
 
 
+def test_paths():
+    both, last = "3 sizes, 10 a class", "depth=3, 10 a class"
+    found = claims(BY_HAND["paths"]())
+    above = "gene is above rival"
+    same(
+        found,
+        {
+            # differences by size: 0.10, -0.05, 0.05; 0.00, 0.10, 0.09; 0.10, 0.10, -0.02
+            (f"{above} in the mean over sizes", both): (0.1 / 3, 0.19 / 3, 0.18 / 3),
+            # two of three each time: one that is the same is not above
+            (f"{above} at more than half of the sizes", both): (1 / 6, 1 / 6, 1 / 6),
+            ("gene ends above rival", "depth=1, 10 a class"): (0.10, 0.00, 0.10),
+            ("gene ends above rival", "depth=2, 10 a class"): (-0.05, 0.10, 0.10),
+            # scratch stands at the last size alone, which is no family
+            ("gene ends above scratch", last): (-0.15, -0.12, -0.09),
+            ("gene ends above rival", last): (0.05, 0.09, -0.02),
+        },
+    )
+
+
+def test_shares_of_sizes_are_shown_in_percent():
+    share = PROTOCOLS["paths"].claims(Summary(BY_HAND["paths"]()))[1]
+    assert (share.unit, share.scale) == ("% of sizes", 100)
+    (judged,) = judge([share])
+    assert judged.row()[2] == "+16.7 ± 0.0 % of sizes"
+
+
+def test_a_seed_of_which_a_size_failed_is_no_mean_over_sizes():
+    results = BY_HAND["paths"]()
+    results["cells"] = [c for c in results["cells"] if list(c["asked"].values())[:4] != ["rival", "depth=2", 10, 1]]
+    found = claims(results)
+    assert found["gene is above rival in the mean over sizes", "3 sizes, 10 a class"] == pytest.approx((0.1 / 3, 0.06))
+    assert found["gene ends above rival", "depth=1, 10 a class"] == pytest.approx((0.10, 0.00, 0.10))
+
+
+@pytest.mark.parametrize("protocol", ["convergence", "samples", "sensitivity", "sizes", "instincts"])
+def test_no_claim_is_made_where_an_arm_does_not_stand(protocol):
+    results = BY_HAND[protocol]()
+    results["recipe"]["sizes"] = [*results["recipe"]["sizes"], "depth=9"]
+    everywhere = claims(results)
+    results["recipe"]["arms"]["scratch"]["sizes"] = results["recipe"]["sizes"][:-1]
+    here = claims(results)
+    assert {where for _, where in everywhere} - {where for _, where in here} >= {"depth=9, 10 a class"}
+    assert everywhere | here == everywhere
+    results["recipe"]["arms"]["gene"]["sizes"] = ["depth=9"]
+    # what is left is said of scratch alone
+    assert all("same total" in text for text, _ in claims(results))
+
+
 def test_instincts():
     at = "depth=2, 10 a class"
     rises = {1: 0.0, 5: 0.1, 10: 0.2, 50: 0.2, 100: 0.0}

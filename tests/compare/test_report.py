@@ -38,6 +38,7 @@ HEADINGS = {
     "sensitivity": ["Over the grid", "Accuracy over the rate"],
     "sizes": ["Accuracy", "Accuracy over size", "Learning curves"],
     "instincts": ["The first steps", "The first steps, drawn"],
+    "paths": ["Over all sizes", "Accuracy over size and cost", "Path by path"],
 }
 COMMON = ["What one descendant cost", "What the whole family costs", "What is stored", "Where the elements came from"]
 

@@ -190,9 +190,14 @@ def test_tuned_settings_are_facts_and_the_seeds_gene_is_one(recipe_file, tmp_pat
 
 
 def test_genes_are_made_for_the_seeds_and_sizes_that_need_them(shop):
-    assert shop().gene_sizes() == {0: ("depth=1",), 1: ("depth=1",)}
-    assert shop(TUNE).gene_sizes() == {0: ("depth=1",), 1: ("depth=1",), 7: ("depth=3",)}
-    assert shop(TUNE, "one_gene=true").gene_sizes() == {0: ("depth=1", "depth=3")}
+    assert shop().gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",)}
+    assert shop(TUNE).gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",), 7: ("depth=3",)}
+    assert shop(TUNE, "one_gene=true").gene_sizes("gene") == {0: ("depth=1", "depth=3")}
+    # an arm that is tuned as another one, or stands at some sizes alone
+    like = "arms.like={method: layers, tuned_as: gene, sizes: [depth=2]}"
+    found = shop(TUNE, "sizes=[depth=1, depth=2]", like)
+    assert found.gene_sizes("like") == {0: ("depth=2",), 1: ("depth=2",)}
+    assert found.gene_sizes("gene")[7] == ("depth=3",)
 
 
 def _hold(lock, log, name):

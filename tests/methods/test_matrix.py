@@ -87,6 +87,9 @@ def test_a_method_from_condense_to_a_trained_descendant(name, anatomy, condensed
         sizes = tensor_sizes(child.model)
         assert {key: count.total() for key, count in child.ledger.entries.items()} == sizes
         assert sum(child.ledger.totals().values()) == sum(sizes.values())
+        head = anatomy_of(child.network.spec).parts(child.network.spec).head
+        fresh = any(child.ledger.entries[key]["fresh"] for key in head)
+        assert fresh == (bool(classes) or not method.inherits_head)
         folder = tmp_path / f"child-{index}"
         child.save(folder)
         with torch.no_grad():

@@ -28,12 +28,18 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
+    from germline.compare.records import paths_table
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
-    if classes is None and loaded.classes is None:  # without a head there are no names; as many as there were will do
-        classes = loaded.spec.classes
-    sizes = _sizes(loaded, size or _default_sizes(loaded), classes)
+    told = paths_table(loaded)
+    if told is not None and not size and classes is None:  # what is told is of the gene's own head
+        sizes = _listed(told)
+    else:
+        asked = size or (_default_sizes(loaded) if told is None else [path[0] for path in told[1:]])
+        if classes is None and loaded.classes is None:  # without a head there are no names; as many as there were do
+            classes = loaded.spec.classes
+        sizes = _sizes(loaded, asked, classes)
     console = Console()
     table = Table(show_header=False, box=None)
     for name, value in facts(loaded).items():
@@ -57,6 +63,20 @@ def facts(gene: Learngene) -> dict[str, str]:
         f"{gene.bytes():,} bytes",
         **{name: f"{value:.4f}" for name, value in origin.metrics.items()},
     }
+
+
+def _listed(rows: list[list[str]]) -> Table:
+    """Every path that the gene tells of, as it was measured."""
+    from rich.table import Table
+
+    head, *body = rows
+    # Without a frame the names of paths fit on a line of 80.
+    table = Table(box=None, pad_edge=False)
+    for name in head:
+        table.add_column(name, no_wrap=name == head[0], justify="left" if name in (head[0], head[-1]) else "right")
+    for row in body:
+        table.add_row(*row)
+    return table
 
 
 def _default_sizes(gene: Learngene) -> list[str]:

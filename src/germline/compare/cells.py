@@ -47,6 +47,7 @@ def main_cells(recipe: Recipe) -> list[Cell]:
         for images in recipe.images_per_class
         for size in recipe.sizes
         for arm in recipe.arms
+        if size in recipe.sizes_of(arm)
     ]
     if recipe.grid is None:
         return cells
@@ -61,8 +62,8 @@ def tuning_cells(recipe: Recipe) -> list[Cell]:
         return []
     return [
         Cell(arm, tune.size, tune.images_per_class, tune.seed, lr, decay, tuning=True)
-        for arm, how in recipe.arms.items()
-        if how.tuned_as is None
+        for arm in recipe.arms
+        if recipe.is_tuned(arm)
         for lr in tune.lr
         for decay in tune.weight_decay
     ]

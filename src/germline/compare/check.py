@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from germline.anatomy import Preprocess, Size, Spec
@@ -11,7 +12,7 @@ from germline.data import AnyPictures, draw_task
 from germline.errors import DataError, SettingError
 from germline.learngene import Learngene
 from germline.methods.scratch import Scratch
-from germline.recipe import Recipe
+from germline.recipe import EVERY, Recipe
 from germline.registry import anatomy_of
 
 
@@ -23,15 +24,16 @@ def check(recipe: Recipe, *, pricing: bool = False) -> Workshop:
         pricing: Whether data and weights that are not at hand may be stood for by their numbers.
 
     Returns:
-        A workshop that writes nothing.
+        A workshop that writes nothing; its recipe names every size.
 
     Raises:
         DataError: Data are missing, without labels, or too few.
         ArtefactError: The ancestor cannot be read.
         SettingError: A size that cannot be built, or that a method cannot grow.
     """
+    shop = _listed(Workshop(recipe, Path(), Path(), pricing=pricing))
+    recipe = shop.recipe
     PROTOCOLS[recipe.protocol].check(recipe)
-    shop = Workshop(recipe, Path(), Path(), pricing=pricing)
     source = shop.data(recipe.data)
     for pictures in (source.train, source.val, source.test):
         _check_labels(pictures, recipe.data)
@@ -40,12 +42,44 @@ def check(recipe: Recipe, *, pricing: bool = False) -> Workshop:
         draw_task(source, recipe.tasks.ways, None, recipe.seeds[0], 0)
     if recipe.ancestor.path is None:
         _check_labels(shop.data(recipe.ancestor.data).train, recipe.ancestor.data)
-    sizes = list(dict.fromkeys((*recipe.sizes, *([recipe.tune.size] if recipe.tune else []))))
-    forms = {size: shop.form(size) for size in sizes}
-    _check_forms({size: forms[size] for size in recipe.sizes})
+    _check_forms({size: shop.form(size) for size in recipe.sizes})
+    if recipe.tune is not None:
+        shop.form(recipe.tune.size)
     for arm in recipe.arms:
-        _check_arm(shop, arm, sizes, source.train)
+        if not recipe.trains(arm):
+            _check_known(shop, arm, source.classes)
+        sizes = dict.fromkeys(size for wanted in shop.gene_sizes(arm).values() for size in wanted)
+        _check_arm(shop, arm, list(sizes), source.train)
     return shop
+
+
+def _listed(shop: Workshop) -> Workshop:
+    """A recipe whose sizes are open gets all that the first arm's method lists."""
+    recipe = shop.recipe
+    if not recipe.is_open:
+        return shop
+    form = shop.gene_form(shop.subject, "")
+    found = () if form is None else shop.subject.every_size(form)
+    if not found:
+        raise SettingError(
+            f"sizes=['{EVERY}']",
+            f"'{shop.subject.name}' of the first arm has no list of its sizes",
+            "name the sizes that you ask about",
+        )
+    return replace(shop, recipe=Recipe.model_validate({**recipe.model_dump(), "sizes": found}))
+
+
+def _check_known(shop: Workshop, arm: str, classes: tuple[str, ...]) -> None:
+    """An ancestor that is at hand may know other classes than those of the data that it is said to be of."""
+    if shop.pricing or shop.recipe.ancestor.path is None:
+        return
+    known = shop.begin_ancestor(0).classes
+    if known != classes:
+        raise SettingError(
+            f"arm '{arm}' has steps=0 with ancestor.path={shop.recipe.ancestor.path}",
+            f"that network knows {len(known)} classes, '{shop.recipe.data}' has {len(classes)} or other names",
+            "give the arm a step or more, or name data with the ancestor's classes",
+        )
 
 
 def _check_forms(forms: dict[str, Spec]) -> None:

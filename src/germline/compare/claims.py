@@ -17,7 +17,7 @@ class Claim:
         text: The claim in words.
         where: The condition.
         differences: One a seed; above 0 speaks for the claim.
-        unit: Of the differences: points of accuracy, or doublings (of speed).
+        unit: Of the differences: points of accuracy, doublings (of speed), or % of sizes.
     """
 
     text: str
@@ -28,7 +28,7 @@ class Claim:
     @property
     def scale(self) -> float:
         """What a difference is multiplied by to be shown."""
-        return 100 if self.unit == "points" else 1
+        return 1 if self.unit == "doublings" else 100
 
 
 @dataclass(frozen=True)

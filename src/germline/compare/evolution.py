@@ -124,7 +124,7 @@ def alone(found: History) -> list[Section]:
         low, high = ([100 * (one.fitness + sign * one.spread) for one in found] for sign in (-1, 1))
         panel.fill_between(at, low, high, color=style(0)["color"], alpha=0.15, linewidth=0)
         _within_shares(panel)
-        legend(figure, panel, 1)
+        legend(figure, 1)
 
     return [Section("Fitness over generations", note, svg(draw, width=7, height=3.6))]
 
@@ -135,7 +135,7 @@ def _fitness(arms: Sequence[str], found: Histories) -> str:
         for arm, histories in found.items():
             _line(panel, arm, histories, style(arms.index(arm)))
         _within_shares(panel)
-        legend(figure, panel, 1)
+        legend(figure, 1)
 
     return svg(draw, width=7, height=3.8)
 

@@ -42,7 +42,7 @@ def next_doublings(shop: Workshop, done: Sequence[Level], failed: Mapping[str, s
     wanted, recipe = shop.recipe.levelling, shop.recipe
     if wanted is None:
         return []
-    conditions = [(size, images) for images in recipe.images_per_class for size in recipe.sizes]
+    conditions = [(size, images) for images in recipe.images_per_class for size in recipe.sizes_of(CONTROL)]
     further = []
     for size, images in conditions:
         ladder = [level for level in done if (level.size, level.images) == (size, images)]

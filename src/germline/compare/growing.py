@@ -16,6 +16,7 @@ from germline.compare.cost import forward_flops, teacher_flops
 from germline.compare.probe import linear_probe
 from germline.compare.workshop import Workshop
 from germline.data import AnyPictures, DataSet
+from germline.errors import SettingError
 from germline.files import locked, read_json, write_json
 from germline.learngene import Descendant, Learngene
 from germline.methods.scratch import Scratch
@@ -73,6 +74,8 @@ def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, 
     drawn = _drawn(source.train, cell.images, seed)
     child, settings = _descendant(shop, cell, gene, drawn), shop.settings(cell)
     network, method = child.network, shop.method(cell.arm)
+    if settings.steps == 0:
+        return _as_grown(cell, child, source)
     probed = None if cell.tuning else linear_probe(network, drawn, source.val)
     objective = method.objective(gene, child) if gene is not None else None
     result = Run(None, seed=seed, quiet=shop.quiet).fit(
@@ -87,6 +90,26 @@ def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, 
     tested = None if cell.tuning else evaluate(network.model, network.logits, source.test).accuracy
     teacher = teacher_flops(shop) if method.teaches else 0
     return _Trained(child, result, tested, probed, teacher * result.samples)
+
+
+def _as_grown(cell: Cell, child: Descendant, source: DataSet) -> _Trained:
+    """Look at a descendant that is not to be trained: on validation as at step 0, and on test.
+
+    Raises:
+        SettingError: Its head is fresh.
+    """
+    network = child.network
+    assert network.spec is not None  # noqa: S101 - a grown network always has one
+    head = anatomy_of(network.spec).parts(network.spec).head
+    if any(child.ledger.entries[name]["fresh"] for name in head):
+        raise SettingError(
+            f"arm '{cell.arm}' has steps=0 and a fresh head",
+            f"its gene knows other classes than the {len(network.classes)} of '{source.name}', or none",
+            "give the arm a step or more",
+        )
+    seen, last = (evaluate(network.model, network.logits, part) for part in (source.val, source.test))
+    scores = [{"step": 0, "accuracy": seen.accuracy, "loss": seen.loss}]
+    return _Trained(child, FitResult(0, 0, 0.0, [], scores), last.accuracy, None, 0)
 
 
 def _drawn(train: AnyPictures, images: int | str, seed: int) -> AnyPictures:

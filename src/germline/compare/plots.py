@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from germline.anatomy import Size
@@ -23,6 +24,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo", "--", "**", "||")
 COLUMNS = 4
+BARS = 40  # descendants whose origins are drawn one by one
 # Where a condition stands on the axis, and what is written beside its point.
 Place = Callable[[Condition], tuple[float | str, str]]
 
@@ -56,7 +58,7 @@ def curves(summary: Summary) -> str:
             panel.set_axis_off()
         for row in axes:
             row[0].set_ylabel("validation accuracy, %")
-        legend(figure, axes.flat[0], columns)
+        legend(figure, columns)
 
     return svg(draw, width=max(5.5, 2.9 * columns + 0.4), height=2.6 * rows + 0.5)
 
@@ -71,11 +73,15 @@ def _curve(panel: Axes, arm: str, points: Sequence[tuple[int, Estimate]], index:
         panel.fill_between(steps, low, high, color=style(index)["color"], alpha=0.15, linewidth=0)
 
 
-def legend(figure: Figure, panel: Axes, columns: int) -> None:
-    """What a panel's lines are, above all panels; `columns` of them stand side by side."""
-    handles, labels = panel.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4 * columns), fontsize=8)
+def legend(figure: Figure, columns: int) -> None:
+    """What the lines are, above all panels; `columns` of these stand side by side."""
+    found: dict[str, Any] = {}
+    for panel in figure.axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        columns = min(len(found), 4 * columns)
+        figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns, fontsize=8)
 
 
 def sizes(summary: Summary) -> str:
@@ -118,7 +124,7 @@ def _accuracies(
             panel.margins(x=0.15)
             panel.grid(alpha=0.3)
         axes[0].set_ylabel("test accuracy, %")
-        legend(figure, axes[0], len(panels))
+        legend(figure, len(panels))
 
     return svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.6)
 
@@ -159,19 +165,14 @@ def sensitivity(summary: Summary) -> str:
             panel.set_xlabel("learning rate")
             panel.grid(alpha=0.3)
         axes[0].set_ylabel("test accuracy, %")
-        legend(figure, axes[0], len(panels))
+        legend(figure, len(panels))
 
     return svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.4)
 
 
 def origins(summary: Summary) -> str:
-    """Where the elements of each arm's descendants came from, as shares."""
-    bars = [
-        (f"{arm}, {_spoken(size)}", shares)
-        for arm in summary.arms
-        for size in summary.recipe["sizes"]
-        if (shares := summary.origins(arm, size))
-    ]
+    """Where the elements of each arm's descendants came from, as shares; of many sizes their mean."""
+    bars = _bars(summary)
     kinds = list(dict.fromkeys(kind for _, shares in bars for kind in shares))
 
     def draw(figure: Figure) -> None:
@@ -184,9 +185,25 @@ def origins(summary: Summary) -> str:
             left = [start + width for start, width in zip(left, widths, strict=True)]
         panel.set_xlim(0, 100)
         panel.set_xlabel("share of the descendant's elements, %")
-        legend(figure, panel, 2)
+        legend(figure, 2)
 
     return svg(draw, width=7, height=1.2 + 0.28 * len(bars))
+
+
+def _bars(summary: Summary) -> list[tuple[str, dict[str, float]]]:
+    """Names of descendants, each with its elements' shares by origin."""
+    found = {
+        arm: {size: shares for size in summary.sizes_of(arm) if (shares := summary.origins(arm, size))}
+        for arm in summary.arms
+    }
+    if sum(map(len, found.values())) <= BARS:
+        return [(f"{arm}, {_spoken(size)}", shares) for arm, own in found.items() for size, shares in own.items()]
+    means = []
+    for arm, own in found.items():
+        kinds = dict.fromkeys(kind for shares in own.values() for kind in shares)
+        mean = {kind: fmean(shares.get(kind, 0) for shares in own.values()) for kind in kinds}
+        means += [(f"{arm}, mean of {len(own)} sizes", mean)] if own else []
+    return means
 
 
 def _spoken(size: str) -> str:

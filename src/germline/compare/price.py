@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from germline.compare.accounts import headless_elements, parameters, stored_ratio
@@ -9,8 +10,11 @@ from germline.compare.cells import main_cells, tuning_cells
 from germline.compare.check import check
 from germline.compare.cost import Cost, ancestor_cost, cell_cost, gene_cost, total
 from germline.compare.workshop import Workshop
+from germline.methods.base import Method
 from germline.methods.scratch import Scratch
 from germline.recipe import CONTROL, Recipe
+
+MOST = 10  # sizes whose ratios are all told
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Family:
         alone: Samples in which scratch trains all sizes.
         gene_samples: Samples in which the gene is condensed.
         together: Samples in which the gene is condensed and all sizes are trained from it; the ancestor is at hand.
+        others: Elements of the genes of other arms that serve all their sizes, without heads.
     """
 
     gene: int
@@ -30,21 +35,29 @@ class Family:
     alone: int
     gene_samples: int
     together: int
+    others: dict[str, int]
 
     def lines(self) -> list[str]:
         """For people to read."""
-        each = ", ".join(f"{size or 'own size'} {count / self.gene:.2f}" for size, count in self.networks.items())
-        whole = sum(self.networks.values())
+        counts = list(self.networks.values())
         found = [
-            f"stored without heads: gene {self.gene:,}; all {len(self.networks)} networks {whole:,}, "
-            f"{stored_ratio(self.gene, list(self.networks.values())):.2f} times the gene (one: {each})"
+            f"stored without heads: gene {self.gene:,}; all {len(counts)} networks {sum(counts):,}, "
+            f"{stored_ratio(self.gene, counts):.2f} times the gene (one: {self._each()})"
         ]
         if self.gene_samples and self.alone:
             found.append(
                 f"trained: scratch for each {self.alone / self.gene_samples:.2f} times the gene, "
                 f"{self.alone / self.together:.2f} times gene and descendants (samples of one seed)"
             )
-        return found
+        ratios = (f"{arm} {stored_ratio(self.gene, [count]):.2f}" for arm, count in self.others.items())
+        return [*found, f"genes of other arms, as many times this one: {', '.join(ratios)}"] if self.others else found
+
+    def _each(self) -> str:
+        """How many times the gene one network is: each, or of too many the least and the most."""
+        ratios = {size: count / self.gene for size, count in self.networks.items()}
+        if len(ratios) > MOST:
+            return f"{min(ratios.values()):.2f} to {max(ratios.values()):.2f}"
+        return ", ".join(f"{size or 'own size'} {ratio:.2f}" for size, ratio in ratios.items())
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,7 @@ def price(recipe: Recipe) -> Price:
         GermlineError: It cannot be run.
     """
     shop = check(recipe, pricing=True)
+    recipe = shop.recipe
     return Price(
         title=recipe.title,
         minutes=recipe.minutes,
@@ -106,40 +120,58 @@ def price(recipe: Recipe) -> Price:
 
 
 def _family(shop: Workshop) -> Family | None:
-    recipe, sizes = shop.recipe, shop.recipe.sizes
+    recipe = shop.recipe
     subject = next(iter(recipe.arms))
-    method = shop.subject.inner() or shop.subject
-    if isinstance(method, Scratch):
+    sizes, gene = recipe.sizes_of(subject), _stored(shop, subject)
+    if gene is None:
         return None
-    form = shop.gene_form(method, sizes[0])
-    outline = None if form is None else method.outline(form)
-    if form is None or outline is None:
-        return None
-    one_seed = [cell for cell in main_cells(recipe) if cell.seed == recipe.seeds[0]]
+    # Where scratch is left out at a size, its samples are not those of the family.
+    control = CONTROL if CONTROL in recipe.arms and set(sizes) <= set(recipe.sizes_of(CONTROL)) else None
+    one_seed = [cell for cell in main_cells(recipe) if cell.seed == recipe.seeds[0] and cell.size in sizes]
     ours, alone = (
-        total(cell_cost(shop, cell) for cell in one_seed if cell.arm == arm).samples for arm in (subject, CONTROL)
+        total(cell_cost(shop, cell) for cell in one_seed if cell.arm == arm).samples for arm in (subject, control)
     )
-    made = gene_cost(shop, method, sizes[0]).samples
+    made = gene_cost(shop, shop.subject, sizes[0]).samples
     networks = {size: parameters(shop.form(size))[1] for size in sizes}
-    return Family(headless_elements(form, outline), networks, alone, made, made + ours)
+    others = {arm: _stored(shop, arm) for arm in recipe.arms if arm != subject and shop.method(arm).inner() is None}
+    known = {arm: count for arm, count in others.items() if count is not None}
+    return Family(gene, networks, alone, made, made + ours, known)
+
+
+def _stored(shop: Workshop, arm: str) -> int | None:
+    """Elements of the gene that an arm's sizes share, without a head; None where there is none or it is not known."""
+    method = shop.method(arm)
+    method = method.inner() or method
+    if isinstance(method, Scratch) or (method.own_size and arm != next(iter(shop.recipe.arms))):
+        return None
+    form = shop.gene_form(method, shop.recipe.sizes_of(arm)[0])
+    outline = None if form is None else method.outline(form)
+    return None if form is None or outline is None else headless_elements(form, outline)
 
 
 def _ancestors(shop: Workshop) -> Cost:
     """One a seed, and one of each further size that a method needs of its own."""
-    wanting = [method for method in shop.makers() if method.ancestor != "none"]
-    costs = []
-    for sizes in shop.gene_sizes().values():
-        asked = {size if method.own_size else None for method in wanting for size in sizes}
-        distinct = {repr(shop.ancestor_form(size)): size for size in asked}
-        costs += [ancestor_cost(shop, size) for size in distinct.values()]
-    return total(costs)
+    asked: dict[tuple[int, str], str | None] = {}
+    for method, seed, size in _grown(shop):
+        if method.ancestor != "none":
+            own = size if method.own_size else None
+            asked[seed, repr(shop.ancestor_form(own))] = own
+    return total(ancestor_cost(shop, own) for own in asked.values())
 
 
 def _genes(shop: Workshop) -> Cost:
     """A gene that several sizes share counts once."""
-    return total(
-        gene_cost(shop, method, size)
-        for sizes in shop.gene_sizes().values()
-        for method in shop.makers()
-        for size in (sizes if method.own_size else sizes[:1])
-    )
+    asked: dict[tuple[int, str, str | None], tuple[Method, str]] = {}
+    for method, seed, size in _grown(shop):
+        asked.setdefault((seed, repr((method.name, method)), size if method.own_size else None), (method, size))
+    return total(gene_cost(shop, method, size) for method, size in asked.values())
+
+
+def _grown(shop: Workshop) -> Iterator[tuple[Method, int, str]]:
+    """Whose gene grows which size on which seed; a redrawn gene is that which it is redrawn from."""
+    for arm in shop.recipe.arms:
+        method = shop.method(arm)
+        method = method.inner() or method
+        if not isinstance(method, Scratch):
+            for seed, sizes in shop.gene_sizes(arm).items():
+                yield from ((method, seed, size) for size in sizes)

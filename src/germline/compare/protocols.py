@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from germline.compare.cells import images_text
 from germline.compare.claims import Claim
 from germline.compare.summary import Condition, Kept, Summary, Value, accuracy_at, mean_accuracy, tested
 from germline.errors import SettingError
@@ -37,10 +38,11 @@ def _claims(summary: Summary, text: str, value: Value, *, levelled: bool = True)
     """The subject against every control at every condition, and against scratch once it has levelled off."""
     claims = []
     for at in summary.conditions:
-        for control in summary.controls:
+        controls = summary.controls_at(at.size)
+        for control in controls:
             differences = summary.differences(summary.subject, control, at, value)
             claims.append(Claim(f"{summary.subject} {text} {control}", str(at), tuple(differences)))
-        longest = summary.levelled(at) if levelled else None
+        longest = summary.levelled(at) if levelled and CONTROL in controls else None
         if longest is not None:
             steps, level = longest
             differences = summary.differences(summary.subject, CONTROL, at, value, control_steps=steps)
@@ -52,7 +54,7 @@ def _claims(summary: Summary, text: str, value: Value, *, levelled: bool = True)
 def _convergence(summary: Summary) -> list[Claim]:
     claims = []
     for at in summary.conditions:
-        if CONTROL in summary.controls:
+        if CONTROL in summary.controls_at(at.size):
             shares = summary.share_of_steps(summary.subject, at)
             doublings = tuple(_doublings(share, summary, at) for share in shares)
             text = f"{summary.subject} is faster to {CONTROL}'s last accuracy"
@@ -97,7 +99,7 @@ def _sensitivity(summary: Summary) -> list[Claim]:
     claims = []
     for at in summary.conditions:
         ours = whole_grids(summary, summary.subject, at)
-        for control in summary.controls:
+        for control in summary.controls_at(at.size):
             theirs = whole_grids(summary, control, at)
             both = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
             less = tuple(spread(other) - spread(own) for own, other in both)
@@ -125,6 +127,33 @@ def budget_text(budget: Kept) -> str:
     """Which whole-family budget it is."""
     many = "1 descendant" if budget["count"] == 1 else f"{budget['count']} descendants"
     return f"{many}, {'ancestor and gene' if budget['with_ancestor'] else 'gene'} paid for"
+
+
+def _paths(summary: Summary) -> list[Claim]:
+    return [*_over_sizes(summary), *_claims(summary, "ends above", tested)]
+
+
+def _over_sizes(summary: Summary) -> list[Claim]:
+    """The subject against each control over all sizes at which both stand; a single one is no family."""
+    claims, subject = [], summary.subject
+    for images in summary.recipe["images_per_class"]:
+        for control in summary.controls:
+            count = len(summary.shared(control))
+            if count < 2:
+                continue
+            where = f"{count} sizes, {images_text(images)}"
+            found = summary.over_sizes(control, images).values()
+            means = tuple(fmean(differences) for differences in found)
+            claims.append(Claim(f"{subject} is above {control} in the mean over sizes", where, means))
+            halves = tuple(share_above(differences) - 0.5 for differences in found)
+            text = f"{subject} is above {control} at more than half of the sizes"
+            claims.append(Claim(text, where, halves, "% of sizes"))
+    return claims
+
+
+def share_above(differences: Sequence[float]) -> float:
+    """Share of differences that are above 0."""
+    return sum(difference > 0 for difference in differences) / len(differences)
 
 
 def probed(cell: Kept) -> float:
@@ -164,10 +193,9 @@ def _check_convergence(recipe: Recipe) -> None:
 
 
 def _check_sizes(recipe: Recipe) -> None:
-    if len(recipe.sizes) < 2:
-        raise SettingError(
-            f"sizes={list(recipe.sizes)}", "the protocol asks about a family of sizes", "give two sizes or more"
-        )
+    own = recipe.sizes_of(next(iter(recipe.arms)))
+    if len(own) < 2:
+        raise SettingError(f"sizes={list(own)}", "the protocol asks about a family of sizes", "give two sizes or more")
 
 
 def _check_instincts(recipe: Recipe) -> None:
@@ -190,6 +218,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("samples", "Does it need fewer samples?", _no_check, _samples),
         Protocol("sensitivity", "Does it mind rate and decay less?", _no_check, _sensitivity),
         Protocol("sizes", "Does one gene serve a family of sizes?", _check_sizes, _sizes),
+        Protocol("paths", "Is every size of a family as good as it could be, as it stands?", _check_sizes, _paths),
         Protocol("instincts", "What does it know before and soon after it is trained?", _check_instincts, _instincts),
     )
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from germline.compare import evolution, lineage
+from germline.compare import evolution, lineage, paths
 from germline.compare.claims import HEADER, judge
 from germline.compare.page import Section, page
 from germline.compare.summary import Summary
@@ -37,6 +37,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "generations": Kind(evolution.read, evolution.among, evolution.alone),
     "gene_tree": Kind(lineage.read, lineage.among, lineage.alone),
+    "paths": Kind(paths.read, paths.among, paths.alone),
 }
 
 
@@ -93,6 +94,16 @@ def write_gene_report(gene: Learngene, facts: Mapping[str, str], name: str, out:
         sections += KINDS[kind].alone(_read(kind, record[kind], f"gene '{name}'"))
     made = [f"{key}: {value}" for key, value in (gene.provenance.training | gene.provenance.versions).items()]
     write_text(out, page(f"The gene {name}", sections, made))
+
+
+def paths_table(gene: Learngene) -> Rows | None:
+    """Path by path what a gene says that it grows; None where it says nothing of that.
+
+    Raises:
+        ArtefactError: The record is not what its kind holds.
+    """
+    record = gene.provenance.record
+    return paths.table(_read("paths", record["paths"], "this gene")) if "paths" in record else None
 
 
 def _by_arm(summary: Summary, name: str) -> dict[str, dict[int, Any]]:

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from germline.compare import plots, records, tables
+from germline.compare import by_path, plots, records, tables
 from germline.compare.claims import tally
 from germline.compare.page import Section, page
 from germline.compare.protocols import PROTOCOLS
@@ -61,6 +61,8 @@ def _answers(summary: Summary) -> list[Section]:
     """The protocol's own table and picture, and the curves."""
     last = "Last step, test pictures read once; means with 95 % t intervals over seeds, gains paired by seed"
     protocol = summary.recipe["protocol"]
+    if protocol == "paths":
+        return by_path.answers(summary)
     if protocol == "sensitivity":
         note = f"{last}. Spread, best and worst are taken over the grid of each seed, then averaged over seeds."
         picture = Section("Accuracy over the rate", "A line a decay; means over seeds.", plots.sensitivity(summary))
@@ -95,16 +97,19 @@ def _levels(summary: Summary) -> list[Section]:
 
 
 def _accounts(summary: Summary) -> list[Section]:
-    each = (
-        "The same number of samples for every arm; the largest condition. A teacher's forward passes are in the TFLOP."
-    )
+    standing = summary.recipe["protocol"] == "paths"
+    budget = "Arms of no steps stand as they were grown" if standing else "The same number of samples for every arm"
+    each = f"{budget}; the largest condition. A teacher's forward passes are in the TFLOP."
+    one = Section("What one descendant cost", each, tables.cost_table(summary))
+    if standing:
+        return [one, *by_path.accounts(summary)]
     family = (
         f"What {summary.subject} costs as a family of descendants, and what scratch reaches when each of as many "
         "networks is given its even share of that. Tuning is left out on both sides; it is in the table further down."
     )
     stored = "Elements that have to be kept; without heads, as the papers count, and with."
     return [
-        Section("What one descendant cost", each, tables.cost_table(summary)),
+        one,
         Section("What the whole family costs", family, tables.family_table(summary)),
         Section("What is stored", stored, tables.stored_table(summary)),
     ]

@@ -60,8 +60,8 @@ class Comparison:
         self._claim()
         began = time.monotonic()
         shop = self._workshop({})
-        genes = [GeneTask(seed, sizes) for seed, sizes in shop.gene_sizes().items()]
-        self._stage("seeds", genes, shop)
+        seeds = sorted({seed for arm in self.recipe.arms for seed in shop.gene_sizes(arm)})
+        self._stage("seeds", [GeneTask(seed) for seed in seeds], shop)
         tuned = self._tune(shop)
         shop = self._workshop(tuned)
         self._cells("cells", main_cells(self.recipe), shop)
@@ -72,12 +72,12 @@ class Comparison:
         self._keep(shop, time.monotonic() - began, list(dict.fromkeys(cells)), levels)
 
     def check(self) -> None:
-        """Hold the recipe against data, ancestor and sizes; nothing is written.
+        """Hold the recipe against data, ancestor and sizes; nothing is written, and open sizes are listed.
 
         Raises:
             GermlineError: It cannot be run.
         """
-        check(self.recipe)
+        self.recipe = check(self.recipe).recipe
 
     def _engine(self) -> Engine:
         if self.engine is not None:
@@ -176,9 +176,10 @@ class Comparison:
     def _genes(self, shop: Workshop) -> Iterable[dict[str, Any]]:
         for arm in self.recipe.arms:
             for seed in sorted({shop.gene_seed(seed) for seed in self.recipe.seeds}):
-                if not shop.has_gene(arm, seed, self.recipe.sizes[0]):
+                size = self.recipe.sizes_of(arm)[0]
+                if not shop.has_gene(arm, seed, size):
                     continue
-                gene = shop.gene(arm, seed, self.recipe.sizes[0])
+                gene = shop.gene(arm, seed, size)
                 if gene is not None:
                     origin = gene.provenance.model_dump(mode="json", exclude={"versions"})
                     yield {"arm": arm, "seed": seed, **stored(gene), **origin}
@@ -189,7 +190,6 @@ class GeneTask:
     """All ancestors and genes of one seed."""
 
     seed: int
-    sizes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -203,10 +203,8 @@ class GeneTask:
             GermlineError: One failed.
         """
         failures = []
-        for arm, wanted in shop.recipe.arms.items():
-            if self.seed not in map(shop.gene_seed, shop.recipe.seeds) and wanted.tuned_as is not None:
-                continue  # on the tuning seed nobody grows from it
-            for size in self.sizes:
+        for arm in shop.recipe.arms:
+            for size in shop.gene_sizes(arm).get(self.seed, ()):
                 try:
                     shop.gene(arm, self.seed, size)
                 except GermlineError as error:

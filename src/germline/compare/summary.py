@@ -82,6 +82,28 @@ class Summary:
         others = [arm for arm in self.arms if arm not in (self.subject, CONTROL)]
         return [CONTROL, *others] if CONTROL in self.arms and self.subject != CONTROL else others
 
+    def stands(self, arm: str, size: str) -> bool:
+        """Whether an arm is asked about at a size."""
+        return size in self.sizes_of(arm)
+
+    def sizes_of(self, arm: str) -> list[str]:
+        """The sizes at which an arm stands, in the recipe's order."""
+        recipe = self.recipe
+        named = recipe["arms"][arm].get("sizes")
+        return [size for size in recipe["sizes"] if named is None or size in named]
+
+    def arms_at(self, size: str) -> list[str]:
+        """The arms that stand at a size, in the recipe's order."""
+        return [arm for arm in self.arms if self.stands(arm, size)]
+
+    def controls_at(self, size: str) -> list[str]:
+        """What the subject is held against at a size; nothing where it does not stand there itself."""
+        return [arm for arm in self.controls if self.stands(arm, size)] if self.stands(self.subject, size) else []
+
+    def shared(self, control: str) -> list[str]:
+        """The sizes at which both the subject and a control stand."""
+        return [size for size in self.sizes_of(self.subject) if self.stands(control, size)]
+
     @property
     def conditions(self) -> list[Condition]:
         """Every size at every number of pictures."""
@@ -112,6 +134,16 @@ class Summary:
         """A value of the arm's cell minus that of the control's, for each seed that both have."""
         ours, theirs = self.cells(arm, at), self.cells(control, at, control_steps)
         return [value(ours[seed]) - value(theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+
+    def over_sizes(self, control: str, images: int | str) -> dict[int, list[float]]:
+        """Last accuracy on test of the subject minus a control's, at each size where both stand, by seed.
+
+        A seed in which one of these cells failed is left out: the rest would be another mean.
+        """
+        both = (self.subject, control)
+        pairs = [[self.cells(arm, Condition(size, images)) for arm in both] for size in self.shared(control)]
+        whole = set.intersection(*(set(cells) for pair in pairs for cells in pair)) if pairs else set()
+        return {seed: [tested(ours[seed]) - tested(theirs[seed]) for ours, theirs in pairs] for seed in sorted(whole)}
 
     def curve(self, arm: str, at: Condition) -> list[tuple[int, Estimate]]:
         """Accuracy on validation over steps."""

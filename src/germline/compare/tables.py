@@ -31,7 +31,7 @@ def main_table(summary: Summary) -> Rows:
     """Condition by condition and arm by arm: accuracy, gain over scratch, steps to scratch's last accuracy."""
     rows = [["condition", "arm", "test accuracy, %", "gain over scratch, points", "steps to scratch's last"]]
     for at in summary.conditions:
-        for arm in summary.arms:
+        for arm in summary.arms_at(at.size):
             rows.append([str(at), arm, _text(summary.accuracy(arm, at)), *_beside_scratch(summary, arm, at)])
         longest = summary.levelled(at)
         if longest is not None:
@@ -43,7 +43,7 @@ def main_table(summary: Summary) -> Rows:
 
 
 def _beside_scratch(summary: Summary, arm: str, at: Condition) -> list[str]:
-    if arm == CONTROL or CONTROL not in summary.arms:
+    if arm == CONTROL or CONTROL not in summary.arms_at(at.size):
         return ["", ""]
     return [_gain(summary, arm, at), _steps(summary.share_of_steps(arm, at))]
 
@@ -71,7 +71,7 @@ def sensitivity_table(summary: Summary) -> Rows:
     """Over the grid of rates and decays: mean, spread, best and worst last accuracy."""
     rows = [["condition", "arm", "mean, %", "standard deviation, points", "best, %", "worst, %", "best at"]]
     for at in summary.conditions:
-        for arm in summary.arms:
+        for arm in summary.arms_at(at.size):
             grids = list(whole_grids(summary, arm, at).values())
             if not grids:
                 rows.append([str(at), arm, "failed", "", "", "", ""])
@@ -91,7 +91,7 @@ def instincts_table(summary: Summary) -> Rows:
     steps = instinct_steps(summary.recipe.get("instinct_steps", ()))
     rows = [["condition", "arm", "linear probe, %", *(f"{step} steps, %" for step in steps)]]
     for at in summary.conditions:
-        for arm in summary.arms:
+        for arm in summary.arms_at(at.size):
             cells = list(summary.cells(arm, at).values())
             if not cells:
                 rows.append([str(at), arm, "failed", *([""] * len(steps))])
@@ -125,7 +125,7 @@ def cost_table(summary: Summary) -> Rows:
         if not cells:
             continue
         most = max(cells, key=lambda cell: int(cell["flops"]))
-        rates, decays = ({cell[key] for cell in cells} for key in ("lr", "weight_decay"))
+        rates, decays = ({cell[key] for cell in cells if cell["steps"]} for key in ("lr", "weight_decay"))
         rows.append(
             [arm, f"{most['samples']:,}", _tera(most["flops"]), f"{most['steps']:,}", _all(rates), _all(decays)]
         )

@@ -95,11 +95,11 @@ class Workshop:
         """The seed of the ancestor and gene that a cell's seed uses."""
         return self.recipe.seeds[0] if self.recipe.one_gene else seed
 
-    def gene_sizes(self) -> dict[int, tuple[str, ...]]:
-        """For each seed that has an ancestor and genes of its own, the sizes that are grown from them."""
+    def gene_sizes(self, arm: str) -> dict[int, tuple[str, ...]]:
+        """For each seed that has an ancestor and genes of its own, the sizes that an arm grows from them."""
         recipe, tune = self.recipe, self.recipe.tune
-        sizes = {self.gene_seed(seed): recipe.sizes for seed in recipe.seeds}
-        if tune is not None:
+        sizes = {self.gene_seed(seed): recipe.sizes_of(arm) for seed in recipe.seeds}
+        if tune is not None and recipe.is_tuned(arm):
             seed = self.gene_seed(tune.seed)
             sizes[seed] = tuple(dict.fromkeys((*sizes.get(seed, ()), tune.size)))
         return dict(sorted(sizes.items()))
@@ -215,7 +215,7 @@ class Workshop:
         return task_list(whole, tasks.ways, None, tasks.count, derive(cell.seed, "tasks"))
 
     def form(self, size: str, drawn: AnyPictures | None = None) -> Spec:
-        """The form of a network that grows from nothing: the ancestor's, at the size as the first arm reads it."""
+        """The form of what grows from nothing: the ancestor's, at the size as the first arm there reads it."""
         drawn = self.data(self.recipe.data).train if drawn is None else drawn
         wanted = {"image_size": drawn.side, "channels": drawn.channels, "classes": len(drawn.classes)}
         if self.recipe.ancestor.path is None:
@@ -223,7 +223,8 @@ class Workshop:
         else:
             own = self.ancestor_form()
             spec = model_spec(self.recipe.ancestor.model, **wanted) if own is None else own.model_copy(update=wanted)
-        return self.subject.shape(spec, Size.parse(size))
+        readers = (self.method(arm) for arm in self.recipe.arms if size in self.recipe.sizes_of(arm))
+        return next(readers, self.subject).shape(spec, Size.parse(size))
 
     def data(self, name: str) -> DataSet:
         """A data set, read once a process; for pricing alone, one that is not at hand is as the recipe describes it."""

@@ -34,6 +34,7 @@ class Method(BaseModel):
         own_size: Whether it needs an ancestor of each descendant's own size.
         teaches: Whether the ancestor looks at every picture that a descendant is trained on.
         crosses: Whether it grows other forms than sizes of its gene's own, down to other families.
+        inherits_head: Whether a descendant inherits a head for the gene's own classes, and so can answer untrained.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -46,6 +47,7 @@ class Method(BaseModel):
     own_size: ClassVar[bool] = False
     teaches: ClassVar[bool] = False
     crosses: ClassVar[bool] = False
+    inherits_head: ClassVar[bool] = True
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec | None:
         """The form of the network that a gene is condensed in, before anything is trained or written.
@@ -94,6 +96,13 @@ class Method(BaseModel):
     def sizes(self, gene: Learngene) -> str:
         """The sizes that a gene can grow, in a sentence."""
         raise NotImplementedError
+
+    def every_size(self, form: Spec) -> tuple[str, ...]:
+        """The sizes that a gene of that form grows, in the size language; empty where they are not a list to be named.
+
+        A recipe's `sizes: ["*"]` stands for them.
+        """
+        return ()
 
     def shape(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
         """The form of a descendant of that size.

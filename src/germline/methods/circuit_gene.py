@@ -31,6 +31,7 @@ class CircuitGene(Method):
 
     anatomies: ClassVar[tuple[str, ...]] = ("vgg", "resnet12")
     crosses: ClassVar[bool] = True
+    inherits_head: ClassVar[bool] = False
 
     share: float = Field(default=0.2, gt=0, le=1)
 

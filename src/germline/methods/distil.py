@@ -36,6 +36,7 @@ class Distil(WholeAncestor):
     name: ClassVar[str] = "distil"
     paper: ClassVar[str] = "arXiv 1503.02531"
     teaches: ClassVar[bool] = True
+    inherits_head: ClassVar[bool] = False
 
     alpha: float = Field(default=0.5, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)

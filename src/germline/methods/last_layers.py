@@ -34,6 +34,7 @@ class LastLayers(WholeAncestor):
 
     name: ClassVar[str] = "last-layers"
     paper: ClassVar[str] = "a control"
+    inherits_head: ClassVar[bool] = False
 
     share: float = Field(default=0.2, gt=0, le=1)
 

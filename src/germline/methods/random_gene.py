@@ -53,6 +53,7 @@ class RandomGene(Method):
     anatomies: ClassVar[tuple[str, ...]] = _of_inner(lambda inner: inner.anatomies, ("vit",))
     own_size: ClassVar[bool] = _of_inner(lambda inner: inner.own_size, False)
     crosses: ClassVar[bool] = _of_inner(lambda inner: inner.crosses, False)
+    inherits_head: ClassVar[bool] = _of_inner(lambda inner: inner.inherits_head, True)
 
     method: str = "tleg"
     settings: dict[str, Any] = Field(default={}, validate_default=True)
@@ -98,6 +99,10 @@ class RandomGene(Method):
         """Condense by the inner method, then shuffle by a draw of the run's seed."""
         gene = self.inner().condense(ancestor, data, run)
         return self.redraw(gene, generator(run.seed, self.name))
+
+    def every_size(self, form: Spec) -> tuple[str, ...]:
+        """The inner method's."""
+        return self.inner().every_size(form)
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """As the inner method's descendants do."""

@@ -25,6 +25,7 @@ class Scratch(Method):
     paper: ClassVar[str] = "a control"
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
     anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12")
+    inherits_head: ClassVar[bool] = False
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """There is none.
