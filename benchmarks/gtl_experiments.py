@@ -48,6 +48,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "pool-2": ("a pool of the two best", {"pool": 2, "replaced": 0.5}),
     "tasks-40": ("forty tasks to live on", {"tasks": 40}),
     "ways-10": ("tasks of ten classes", {"ways": 10}),
+    "lean": (
+        "three networks, many generations, one short critic task",
+        {"population": 3, "pool": 3, "generations": 20, "critic_tasks": 1, "critic_steps": 10, "patience": 20},
+    ),
+    "lean-elite": (
+        "the same, and the winner's line alone goes on",
+        {"population": 3, "pool": 1, "generations": 20, "critic_tasks": 1, "critic_steps": 10, "patience": 20},
+    ),
 }
 DOWN = TrainSettings(optimizer="sgd", lr=0.03, weight_decay=5e-4, warmup=0, steps=END, batch_size=16, eval_at=EARLY)
 
