@@ -1,10 +1,4 @@
-"""Our own convolutional networks as plain modules; `import germline.timm` registers them with timm.
-
-It imports nothing else of germline, so that whoever loads a saved folder needs this file alone:
-
-    import germline.timm, timm
-    timm.create_model("local-dir:FOLDER", pretrained=True)
-"""
+"""VGG and ResNet12: stages of convolutions, each ending in a pool."""
 
 from __future__ import annotations
 
