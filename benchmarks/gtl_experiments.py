@@ -1,10 +1,10 @@
 """What would make evolution matter: one change at a time, against drift and against circuits of a pretrained network.
 
-Small: VGG11 at an eighth of its width, six networks, six generations, characters, three seeds. For each variant an evolution and its drift (winners
-drawn at random, all else equal) are run, and a network is pretrained on as many pictures of the same classes. Their
-genes of equal size are planted in fresh networks that learn three novel tasks of five characters; accuracy on
-validation pictures is taken early and at the end. Nothing is read of test pictures. Finished work is kept in --work,
-so that a stopped run goes on.
+Small: VGG11 at an eighth of its width, six networks, six generations, characters, three seeds. For each variant an
+evolution and its drift (winners drawn at random, all else equal) are run, and a network is pretrained on as many
+pictures of the same classes. Their genes of equal size are planted in fresh networks that learn three novel tasks of
+five characters; accuracy on validation pictures is taken early and at the end. Nothing is read of test pictures.
+Finished work is kept in --work, so that a stopped run goes on.
 
     python benchmarks/gtl_experiments.py --work runs/gtl-experiments
 """
