@@ -1,10 +1,10 @@
 """What would make evolution matter: one change at a time, against drift and against circuits of a pretrained network.
 
-Small: VGG11 at an eighth of its width, characters, three seeds. For each variant an evolution and its drift (winners
-drawn at random, all else equal) are run, and a network is pretrained on as many pictures of the same classes. Their
-genes of equal size are planted in fresh networks that learn three novel tasks of five characters; accuracy on
-validation pictures is taken early and at the end. Nothing is read of test pictures. Finished work is kept in --work,
-so that a stopped run goes on.
+Small: VGG11 at an eighth of its width, six networks, six generations, characters, three seeds. For each variant an
+evolution and its drift (winners drawn at random, all else equal) are run, and a network is pretrained on as many
+pictures of the same classes. Their genes of equal size are planted in fresh networks that learn three novel tasks of
+five characters; accuracy on validation pictures is taken early and at the end. Nothing is read of test pictures.
+Finished work is kept in --work, so that a stopped run goes on.
 
     python benchmarks/gtl_experiments.py --work runs/gtl-experiments
 """
@@ -34,20 +34,31 @@ from germline.randomness import derive, generator
 from germline.training import Member, Run, TrainSettings
 
 SEEDS, EARLY, END, TASKS = (0, 1, 2), (5, 20), 100, 3
-BASE: dict[str, Any] = {"preset": "lab", "size": "width=8", "life": {"lr": 0.03}}
+BASE: dict[str, Any] = {
+    "preset": "lab",
+    "size": "width=8",
+    "population": 6,
+    "generations": 5,
+    "critic_tasks": 2,
+    "life": {"lr": 0.03},
+}
 # What is changed, and why it might help selection.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "base": ("the lab preset at an eighth of the width", {}),
+    "base": ("the lab preset at an eighth of the width, six networks, five generations after the first", {}),
     "critic-5": ("critics of 5 steps: judged on what is known at once", {"critic_steps": 5}),
     "fitness-life": ("fitness is the accuracy over a life, without critics", {"fitness": "life"}),
     "life-20": ("short lives: more of the gene is inherited, less learnt", {"life": {"lr": 0.03, "steps": 20}}),
-    "life-180": ("long lives, half the generations", {"life": {"lr": 0.03, "steps": 180}, "generations": 3}),
-    "pressure": ("one winner of nine", {"tournament": 9, "critic_tasks": 1}),
+    "life-180": ("long lives, two generations after the first", {"life": {"lr": 0.03, "steps": 180}, "generations": 2}),
+    "pressure": ("one winner of six", {"tournament": 6, "critic_tasks": 1}),
     "no-mutation": ("no mutation", {"mutation": 0.0}),
     "mutation-20": ("every gene mutates, a fifth of its channels", {"mutation": 1.0, "mutation_rate": 0.2}),
     "pool-2": ("a pool of the two best", {"pool": 2, "replaced": 0.5}),
     "tasks-40": ("forty tasks to live on", {"tasks": 40}),
     "ways-10": ("tasks of ten classes", {"ways": 10}),
+    "lean": (
+        "three networks, many generations, one short critic task",
+        {"population": 3, "pool": 3, "generations": 14, "critic_tasks": 1, "critic_steps": 10, "patience": 14},
+    ),
 }
 DOWN = TrainSettings(optimizer="sgd", lr=0.03, weight_decay=5e-4, warmup=0, steps=END, batch_size=16, eval_at=EARLY)
 

@@ -56,11 +56,12 @@ def main() -> int:
         began = time.monotonic()
         begin(alone).wait()
         whole, wanted = time.monotonic() - began, hashes(alone)
-        for turn in range(asked.kills):
-            out, wait = Path(place) / f"killed-{turn}", draw.uniform(0.3, 0.95) * whole
+        while len(kills) < asked.kills:
+            out, wait = Path(place) / f"killed-{draw.randrange(2**32)}", draw.uniform(0.3, 0.95) * whole
             child = begin(out)
             try:
                 child.wait(timeout=wait)
+                continue  # it was done before, so nothing was killed
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGKILL)
                 child.wait()

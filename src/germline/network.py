@@ -91,7 +91,7 @@ class Network:
         }
 
     def _card(self) -> str:
-        ours = "After `import germline.timm`, " if type(self.model).__module__ == "germline.timm" else ""
+        ours = "After `import germline.timm`, " if type(self.model).__module__.startswith("germline.timm") else ""
         return (
             f"---\nlicense: {self.licence}\nlibrary_name: timm\n---\n\n"
             f"A network for {len(self.classes)} classes. Source of its weights: {self.source}\n\n"

@@ -77,7 +77,12 @@ METHODS: Registry[type[Method]] = Registry(
 )
 ANATOMIES: Registry[Any] = Registry(
     "anatomy",
-    {"vit": "germline.anatomy:VIT", "vgg": "germline.anatomy:VGG", "resnet12": "germline.anatomy:RESNET12"},
+    {
+        "vit": "germline.anatomy:VIT",
+        "stitched": "germline.anatomy:STITCHED",
+        "vgg": "germline.anatomy:VGG",
+        "resnet12": "germline.anatomy:RESNET12",
+    },
     group="germline.anatomies",
 )
 DATA: Registry[Any] = Registry(

@@ -15,16 +15,21 @@ from germline.anatomy.convolutional import Convolutional, ConvUnit, StagedSpec, 
 from germline.anatomy.preprocess import Preprocess
 from germline.anatomy.resnet12 import ResNet12Anatomy, ResNet12Spec
 from germline.anatomy.size import Size
+from germline.anatomy.stitched import Stitched, StitchedSpec
 from germline.anatomy.taps import tapped
+from germline.anatomy.transformer import Transformer
+from germline.anatomy.transformer_spec import TransformerSpec
 from germline.anatomy.vgg import Vgg, VggSpec
 from germline.anatomy.vit import Vit, VitSpec
 
 VIT = Vit()
 VGG = Vgg()
 RESNET12 = ResNet12Anatomy()
+STITCHED = Stitched()
 
 __all__ = [
     "RESNET12",
+    "STITCHED",
     "VGG",
     "VIT",
     "Anatomy",
@@ -40,8 +45,12 @@ __all__ = [
     "Spec",
     "StageUnits",
     "StagedSpec",
+    "Stitched",
+    "StitchedSpec",
     "Target",
     "TimmForm",
+    "Transformer",
+    "TransformerSpec",
     "Vgg",
     "VggSpec",
     "Vit",

@@ -231,19 +231,6 @@ def _leaves(model: nn.Module) -> dict[str, str]:
     return {name: repr(part) for name, part in parts if not isinstance(part, nn.Dropout) and not [*part.children()]}
 
 
-def check_keys(name: str, size: Size, allowed: Sequence[str], text: str) -> None:
-    """Refuse a size key that an anatomy has not.
-
-    Raises:
-        SettingError: Names the key and those there are.
-    """
-    unknown = sorted(set(size) - set(allowed))
-    if unknown:
-        raise SettingError(
-            f"size key '{', '.join(unknown)}'", f"the {name} anatomy has none of that name", f"use {text}"
-        )
-
-
 def check_depth(key: str, depth: int) -> int:
     """A stage's depth, refused before a network of it is thought of.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from germline.errors import SettingError
@@ -67,6 +67,19 @@ class Size(Mapping[str, int]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Size) and self._fields == other._fields
+
+
+def check_keys(name: str, size: Size, allowed: Sequence[str], text: str) -> None:
+    """Refuse a size key that an anatomy has not.
+
+    Raises:
+        SettingError: Names the key and those there are.
+    """
+    unknown = sorted(set(size) - set(allowed))
+    if unknown:
+        raise SettingError(
+            f"size key '{', '.join(unknown)}'", f"the {name} anatomy has none of that name", f"use {text}"
+        )
 
 
 def _whole(text: str) -> int | None:

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from germline.anatomy.channels import Group, read, written
-from germline.anatomy.convolutional import Convolutional, StagedSpec, check_depth, check_keys, in_proportion
-from germline.anatomy.size import Size
+from germline.anatomy.convolutional import Convolutional, StagedSpec, check_depth, in_proportion
+from germline.anatomy.size import Size, check_keys
 from germline.errors import SettingError
 from germline.timm import VGG, Unit
 

@@ -1,34 +1,51 @@
-"""The channel groups of a ViT."""
+"""The channel groups of a ViT, plain or stitched."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from germline.anatomy.base import Parts
 from germline.anatomy.channels import Group, Member, read, written
 
 _TABLES = ("cls_token", "reg_token", "pos_embed")
+_STITCH = "stitch.weight"
 _STREAM_READERS = ("attn.qkv.weight", "mlp.fc1.weight")
 # Tensors of a block that lie in no stream: biases of what reads it, and norms of one head's length.
 _APART = ("attn.qkv.bias", "mlp.fc1.bias", "attn.q_norm", "attn.k_norm")
 
 
-def vit_groups(parts: Parts, width: int, heads: int, hidden: int) -> tuple[Group, ...]:
-    """One group for the stream of tokens, and for each block one of heads and one of hidden channels."""
-    stream: list[Member] = []
-    for name in (*parts.stem, *parts.norm):
+def vit_groups(parts: Parts, sizes: Sequence[tuple[int, int, int, int]]) -> tuple[Group, ...]:
+    """One group for each segment's stream of tokens, and for each block one of heads and one of hidden channels.
+
+    Args:
+        parts: Names of the tensors.
+        sizes: Depth, width, heads and hidden channels of each segment; where there are several, the first block of a
+            later one reads the stream before it through its stitch.
+    """
+    streams: list[list[Member]] = [[] for _ in sizes]
+    for name in parts.stem:
         # Tokens and positions are [1, count, width].
-        stream += written(2 if name in _TABLES else 0, name)
+        streams[0] += written(2 if name in _TABLES else 0, name)
+    streams[-1] += written(0, *parts.norm)
     inside: list[Group] = []
-    for index, block in enumerate(parts.blocks):
-        stream += read(1, *(block[name] for name in _STREAM_READERS))
-        stream += written(0, *(full for name, full in block.items() if not name.startswith(_STREAM_READERS + _APART)))
+    places = [place for place, (depth, *_) in enumerate(sizes) for _ in range(depth)]
+    for index, (block, place) in enumerate(zip(parts.blocks, places, strict=True)):
+        _, width, heads, hidden = sizes[place]
+        if _STITCH in block:
+            streams[place - 1] += read(1, block[_STITCH])
+        streams[place] += read(1, *(block[name] for name in _STREAM_READERS))
+        makers = [full for name, full in block.items() if not name.startswith(_STREAM_READERS + _APART)]
+        streams[place] += written(0, *makers)
         inside += [
             Group(f"blocks.{index}.heads", heads, _heads(block, width // heads)),
             Group(f"blocks.{index}.hidden", hidden, _hidden(block)),
         ]
-    stream += read(1, *(name for name in parts.head if name.endswith("weight")))
-    return (Group("stream", width, tuple(stream)), *inside)
+    streams[-1] += read(1, *(name for name in parts.head if name.endswith("weight")))
+    outer = [
+        Group("stream" if len(sizes) == 1 else f"streams.{place}", size[1], tuple(members))
+        for place, (size, members) in enumerate(zip(sizes, streams, strict=True))
+    ]
+    return (*outer, *inside)
 
 
 def _heads(block: Mapping[str, str], length: int) -> tuple[Member, ...]:
