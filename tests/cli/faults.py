@@ -6,7 +6,7 @@ import pickle
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 RECIPE = """\
@@ -128,6 +128,19 @@ def manifest(name: str, **changes: object) -> Callable[[Path], None]:
     return prepare
 
 
+def telling(record: object) -> Callable[[Path], None]:
+    """A sound gene that tells this of its paths."""
+
+    def prepare(place: Path) -> None:
+        from germline.learngene import Learngene
+
+        gene = Learngene.load(place / "gene")
+        origin = gene.provenance.model_copy(update={"record": {"paths": record}})
+        replace(gene, provenance=origin).save(place / "gene", overwrite=True)
+
+    return prepare
+
+
 def removed(name: str) -> Callable[[Path], None]:
     return lambda place: (place / name).unlink()
 
@@ -171,6 +184,8 @@ INHERIT = "inherit gene --out new"
 TUNE = "tune={lr: [1e-3], weight_decay: [0], size: depth=2, images_per_class: 2, seed: 1}"
 
 GRID, FAMILY = "grid={lr: [1e-3, 1e-2], weight_decay: [0]}", "family={size: depth=2, images_per_class: 2}"
+STANDING = ["protocol=paths", "sizes=[depth=1, depth=2]"]
+AS_GROWN = [*STANDING, "arms.gene.train.steps=0"]
 
 
 def _set(*changes: str) -> str:
@@ -491,6 +506,47 @@ FAULTS = [
                 ("0, 1, 5, 10, 50, 100", "train.steps=100"),
             ),
             ("one-size", ["protocol=sizes"], ("sizes=['depth=2']", "two sizes or more")),
+            # A family that is evaluated as it stands
+            ("paths-one-size", ["protocol=paths"], ("sizes=['depth=2']", "two sizes or more")),
+            (
+                "budget-0-without-a-gene",
+                [*STANDING, "train.steps=0"],
+                ("arm 'scratch' has steps=0", "hands no head on"),
+            ),
+            (
+                "budget-0-of-other-data",
+                [*AS_GROWN, "data=glyphs/novel"],
+                ("arm 'gene' has steps=0", "the classes of digits", "evaluate it on digits"),
+            ),
+            (
+                "budget-0-tuned",
+                [*AS_GROWN, "arms.gene.tuned_as=scratch"],
+                ("arm 'gene' has steps=0", "not tuned", "take tuned_as out"),
+            ),
+            (
+                "budget-0-of-tasks",
+                [*AS_GROWN, "tasks={ways: 3, count: 2}"],
+                ("classes of its own", "take tasks out"),
+            ),
+            (
+                "budget-0-of-one-gene",
+                [*AS_GROWN, "one_gene=true"],
+                ("same evaluation once more", "take one_gene out"),
+            ),
+            (
+                "budget-0-of-other-classes",
+                [*AS_GROWN, "data=glyphs/base", "ancestor.data=glyphs/base"],
+                ("steps=0 with ancestor.path=ancestor", "knows 10 classes", "give the arm a step"),
+            ),
+            ("arm-sizes", ["arms.gene.sizes=[depth=3]"], ("arms.gene.sizes: 'depth=3'", "written as they are there")),
+            ("arm-sizes-empty", ["arms.gene.sizes=[]"], ("arms.gene.sizes", "at least 1")),
+            (
+                "size-of-nobody",
+                ["sizes=[depth=2, depth=3]", "arms.gene.sizes=[depth=2]", "arms.scratch.sizes=[depth=2]"],
+                ("'depth=3'", "no arm stands there", "give it to an arm"),
+            ),
+            ("star-and-more", ["sizes=['*', depth=2]"], ("'*' is every size", "leave the others out")),
+            ("star-of-no-list", ["sizes=['*']"], ("sizes=['*']", "'tleg'", "name the sizes")),
             ("task-ways", ["tasks={ways: 11, count: 1}"], ("10 classes", "at most 10 ways")),
             ("final-by-hand", ["data=glyphs/final"], ("'glyphs/final' is kept", "glyphs/novel", "--final")),
         )
@@ -607,6 +663,10 @@ FAULTS = [
     Fault("report-nowhere", "report nowhere", ("no results in 'nowhere'", "--resume")),
     Fault("report-not-results", "report kept", ("kept/results.json", "--resume"), text("kept/results.json", "[]")),
     Fault("report-not-json", "report kept", ("kept/results.json", "not valid JSON"), text("kept/results.json", "{")),
+    Fault(
+        "report-gene-paths", "report gene", ("'paths' of gene 'gene'", "make the gene again"), telling({"paths": []})
+    ),
+    Fault("inspect-gene-paths", "inspect gene", ("'paths' of this gene", "make the gene again"), telling([])),
     Fault("report-gene-without-record", "report gene", ("'gene' tells nothing", "gene_tree", "germline inspect")),
     Fault(
         "report-gene-there-already",

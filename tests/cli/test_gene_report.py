@@ -59,3 +59,67 @@ def test_of_the_folder_that_one_stands_in(told, run, monkeypatch):
     monkeypatch.chdir(told / "told")
     assert run("report", ".").code == 0
     assert "<title>The gene told</title>" in (told / "told.html").read_text()
+
+
+PATHS = {
+    "data": "digits",
+    "split": "val",
+    "paths": [
+        {"size": "depth=3", "parameters": 9000, "headless_parameters": 8000, "flops": 3 * 10**6, "accuracy": 0.75},
+        {"size": "depth=1", "parameters": 4000, "headless_parameters": 3000, "flops": 10**6, "accuracy": 0.5},
+        {"size": "depth=2", "parameters": 6000, "headless_parameters": 5000, "flops": 2 * 10**6, "accuracy": 0.25},
+    ],
+}
+
+
+@pytest.fixture
+def walked(bench):
+    """The bench with a gene that tells of its paths, in the folder `walked`."""
+    gene = Learngene.load("gene")
+    origin = gene.provenance.model_copy(update={"record": {"paths": PATHS}})
+    replace(gene, provenance=origin).save(bench / "walked")
+    return bench
+
+
+def rows(text):
+    """The table that inspect ends with, as words."""
+    lines = text.splitlines()
+    return [line.split() for line in lines[next(at for at, line in enumerate(lines) if line.startswith("size")) :]]
+
+
+def test_inspect_lists_the_paths_that_a_gene_tells_of(walked, run, monkeypatch):
+    monkeypatch.setattr(Learngene, "inherit", None)  # no network is grown for that
+    done = run("inspect", "walked")
+    assert (done.code, done.err) == (0, "")
+    assert [row for row in rows(done.out) if row and row[0].startswith("depth")] == [
+        ["depth=1", "4,000", "3,000", "1.0", "50.0", "both"],
+        ["depth=2", "6,000", "5,000", "2.0", "25.0"],
+        ["depth=3", "9,000", "8,000", "3.0", "75.0", "both"],
+    ]
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_inspect_grows_what_is_asked_for(walked, run):
+    one = run("inspect", "walked", "--size", "depth=4").out
+    assert "depth=4" in one
+    assert "depth=3" not in one
+    # with another head than that which was measured, every path is grown
+    other = run("inspect", "walked", "--classes", "3").out
+    assert [size for size in ("depth=1", "depth=2", "depth=3", "depth=4") if size in other] == [
+        "depth=1",
+        "depth=2",
+        "depth=3",
+    ]
+    assert "share by origin" in other
+    assert "50.0" not in other
+
+
+def test_the_page_of_a_gene_with_paths(walked, run):
+    assert run("report", "walked").code == 0
+    page = (walked / "walked.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", page)[1:3] == ["The paths of the gene", "Path by path"]
+    assert 'id="frontier-gene-parameters"' in page
+    assert 'id="frontier-gene-flops"' in page
+    assert (
+        "<td class=text>depth=2</td><td>6,000</td><td>5,000</td><td>2.0</td><td>25.0</td><td class=text></td>" in page
+    )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from germline.compare import evolution, lineage, paths
 from germline.compare.claims import HEADER, judge
 from germline.compare.page import Section, page
@@ -124,7 +126,10 @@ def _read(name: str, value: Any, who: str) -> Any:
     try:
         return KINDS[name].read(value)
     except ValueError as error:
-        reason = " ".join(str(error).split())
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
         raise ArtefactError(
             f"the record '{name}' of {who} cannot be read", reason, "make the gene again with its own version"
         ) from error
