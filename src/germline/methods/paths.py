@@ -108,9 +108,9 @@ def cuts(depth: int) -> tuple[Cut, ...]:
     """
     found: dict[Cut, None] = {}
     for start in range(1, depth + 1):
-        for cut in product((start, start + 1), repeat=2):
-            if max(cut) <= depth:
-                found[cut] = None
+        for j, k in product((start, start + 1), repeat=2):
+            if max(j, k) <= depth:
+                found[j, k] = None
     return tuple(found)
 
 
@@ -134,6 +134,11 @@ class Layout:
     def paths(self) -> tuple[Path, ...]:
         """All of them: whole models, then pairs of models, then triples; smaller widths before larger ones."""
         return tuple(self._paths())
+
+    @property
+    def widest(self) -> Path:
+        """The whole model of the largest width."""
+        return Path(self.widths[-1:])
 
     def _paths(self) -> Iterator[Path]:
         between = cuts(self.depth)

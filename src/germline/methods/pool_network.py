@@ -68,7 +68,7 @@ class PoolNetwork(nn.Module):
         )
         self._paths = frozenset(layout.paths)
         self._routes: dict[Path, Route] = {}
-        self.choose(Path(layout.widths[-1:]))
+        self.choose(layout.widest)
 
     def model(self, width: int) -> Any:
         """The auxiliary model of that width."""
@@ -125,7 +125,7 @@ def embed(model: Any, pictures: Tensor) -> Tensor:
     return tokens
 
 
-def rebuilt(spec: VitSpec, tensors: Mapping[str, Tensor], origin: str) -> Any:
+def rebuilt(spec: VitSpec, tensors: Mapping[str, Tensor]) -> Any:
     """A ViT of that form with these tensors, which become its own.
 
     Raises:
@@ -133,7 +133,7 @@ def rebuilt(spec: VitSpec, tensors: Mapping[str, Tensor], origin: str) -> Any:
     """
     with torch.device("meta"):
         model = VIT.build(spec)
-    load_strict(model, dict(tensors), origin, assign=True)
+    load_strict(model, dict(tensors), "an auxiliary model", assign=True)
     return model
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from germline.anatomy import Size, Spec, StitchedSpec, VitSpec, tensor_sizes
 from germline.errors import SettingError
+from germline.ledger import Origin
 from germline.methods.paths import Layout, Path
 from germline.registry import anatomy_of
 
 CAPS = ("max_params", "max_flops")
-_SIZES = frozenset({"depth", "width", "heads"})
+_SIZES = frozenset({"depth", "width", "heads", "depths", "widths"})
 
 
 class Count(NamedTuple):
@@ -31,7 +34,8 @@ class Count(NamedTuple):
     flops: int
 
 
-class Forms(NamedTuple):
+@dataclass(frozen=True)
+class Forms:
     """The auxiliary models' forms, and those of all paths between them.
 
     Attributes:
@@ -63,6 +67,10 @@ class Forms(NamedTuple):
         depths = tuple(len(run) for _, run in path.stretches(self.layout.depth))
         heads = tuple(self.models[width].heads for width in path.widths)
         return StitchedSpec.model_validate({**shared, "depths": depths, "widths": path.widths, "heads": heads})
+
+    def model_flops(self) -> dict[int, int]:
+        """Operations of one picture's forward pass through each auxiliary model, by width."""
+        return {width: anatomy_of(spec).flops(spec) for width, spec in self.models.items()}
 
     def count(self, path: Path) -> Count:
         """What a path's network is, from the parts of the auxiliary models; nothing is built for it."""
@@ -119,3 +127,31 @@ def _parts(spec: VitSpec) -> _Parts:
 def _shared(form: Spec) -> dict[str, Any]:
     """What paths have in common with the form that they follow from."""
     return form.model_dump(exclude=set(_SIZES))
+
+
+def pieces(
+    forms: Forms, path: Path, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Origin]]]:
+    """The tensors of a path, under the names that they have in its network: its frame, and its blocks with stitches.
+
+    Args:
+        forms: The pool's own.
+        path: Of the pool.
+        tensors: The pool's, by name.
+    """
+    spec = forms.spec(path)
+    parts = anatomy_of(spec).parts(spec)
+    front, end = path.widths[0], path.widths[-1]
+    frame = {name: tensors[f"{front}.{name}"] for name in parts.stem}
+    frame |= {name: tensors[f"{end}.{name}"] for name in (*parts.norm, *parts.head)}
+    own = {width: anatomy_of(form).parts(form).blocks for width, form in forms.models.items()}
+    sources = [(width, block) for width, run in path.stretches(forms.layout.depth) for block in run]
+    stitches = dict(zip(spec.starts[1:], path.stitches(), strict=True))
+    blocks: dict[str, tuple[Tensor, Origin]] = {}
+    for index, (names, (width, block)) in enumerate(zip(parts.blocks, sources, strict=True)):
+        for name, full in names.items():
+            if name in own[width][block]:
+                blocks[full] = tensors[f"{width}.{own[width][block][name]}"].clone(), "copied"
+            else:
+                blocks[full] = tensors[f"{stitches[index].name}.{name.rpartition('.')[2]}"].clone(), "stitched"
+    return frame, blocks

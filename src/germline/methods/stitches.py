@@ -59,7 +59,7 @@ def from_matrices(
         Tensors by name, weights [end, front] and biases [end].
     """
     means = {width: mean(maps) for width, maps in matrices.items()}
-    found = {}
+    found: dict[str, Tensor] = {}
     for stitch in stitches:
         down, up = means[stitch.end], _up(kind, means[stitch.front])
         if stitch.end != down.weight.shape[1]:
@@ -99,7 +99,7 @@ def least_squares(tokens: Tokens, layout: Layout, batches: Iterable[Tensor], rid
         }
         for ((front, end), (j, k)), one in sums.items():
             one.add(seen[front][j], seen[end][k - 1])
-    found = {}
+    found: dict[str, Tensor] = {}
     for stitch in layout.stitches:
         shared: list[Cut] = [cut for cut in cuts(layout.depth) if window(*cut) == stitch.window]
         found |= _named(stitch, mean([sums[(stitch.front, stitch.end), cut].solve(ridge) for cut in shared]))
