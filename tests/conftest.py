@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from germline.anatomy import Preprocess, Size, VitSpec
+from germline.anatomy import Preprocess, Size, StitchedSpec, VitSpec
 from germline.api import start_network
 from germline.data import data
 from germline.methods.tleg import TLEG
@@ -28,12 +28,14 @@ def pico():
 
 @pytest.fixture(scope="session")
 def make_network(pico):
-    """Builds an untrained network that fits the pico pictures."""
+    """Builds an untrained ViT that fits the pico pictures; stitched where `depths` are given."""
 
     def make(classes=None, seed=0, **changes):
         names = pico.classes if classes is None else tuple(classes)
-        fields = {"image_size": 32, "channels": 1, "depth": 2, "width": 16, "heads": 2, "patch_size": 8, **changes}
-        spec = VitSpec(classes=len(names), **fields)
+        several = "depths" in changes
+        size = {} if several else {"depth": 2, "width": 16, "heads": 2}
+        fields = {"image_size": 32, "channels": 1, "patch_size": 8, **size, **changes}
+        spec = (StitchedSpec if several else VitSpec)(classes=len(names), **fields)
         with seeded(generator(seed, "network")):
             model = anatomy_of(spec).build(spec)
         preprocess = Preprocess.of(pico.train.images).adapted(spec.channels, spec.image_size)
@@ -52,12 +54,13 @@ def ancestor(pico, make_network):
 
 
 @pytest.fixture(scope="session")
-def ancestors(pico, ancestor):
-    """A trained ancestor of each anatomy, by its name; the convolutional ones are narrow and barely trained."""
-    made = {"vit": ancestor}
-    for name, model in (("vgg", "vgg11"), ("resnet12", "resnet12")):
-        settings = TrainSettings(steps=2, batch_size=40)
-        network = start_network(model, pico, settings, seed=0, size=Size(width=4))
+def ancestors(pico, ancestor, make_network):
+    """A trained ancestor of each anatomy, by its name; all but the plain ViT are narrow and barely trained."""
+    settings, made = TrainSettings(steps=2, batch_size=40), {"vit": ancestor}
+    convolutional = (("vgg", "vgg11"), ("resnet12", "resnet12"))
+    fresh = {name: start_network(model, pico, settings, seed=0, size=Size(width=4)) for name, model in convolutional}
+    fresh["stitched"] = make_network(depths=(1, 2), widths=(8, 16), heads=(2, 4), class_token=True)
+    for name, network in fresh.items():
         Run(device="cpu", quiet=True).fit(name, network, CrossEntropy(), pico.train, settings)
         made[name] = network
     return made

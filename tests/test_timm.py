@@ -15,6 +15,7 @@ from germline.network import CONFIG, load_network
 from germline.training import CrossEntropy, Run, TrainSettings, evaluate
 
 NAMES = {"vgg": "germline_vgg", "resnet12": "germline_resnet12"}
+OURS = {**NAMES, "stitched": "germline_stitched_vit"}
 ALONE = """
 import sys
 import torch
@@ -25,27 +26,33 @@ folder, pictures, out = sys.argv[1:]
 model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 with torch.no_grad():
     logits = model(torch.load(pictures, weights_only=True))
-assert sorted(name for name in sys.modules if name.startswith("germline")) == ["germline", "germline.timm"]
+ours = sorted(name for name in sys.modules if name.startswith("germline"))
+assert ours == ["germline", "germline.timm", "germline.timm.staged", "germline.timm.stitched"]
 torch.save(logits, out)
 """
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=OURS)
 def network(request, ancestors):
+    return ancestors[request.param]
+
+
+@pytest.fixture(params=NAMES)
+def staged(request, ancestors):
     return ancestors[request.param]
 
 
 def test_timm_computes_the_same_in_a_process_with_one_import(ancestors, pixels, tmp_path):
     # Both in one process, for a process takes seconds to start.
     runs = []
-    for name in NAMES:
+    for name in OURS:
         ancestors[name].save(tmp_path / name)
         torch.save(ancestors[name].preprocess(pixels), tmp_path / f"{name}.pictures")
         runs += [f"sys.argv[1:] = {[str(tmp_path / f'{name}{end}') for end in ('', '.pictures', '.logits')]}\n{ALONE}"]
     code = "import sys\n" + "\n".join(runs)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for name in NAMES:
+    for name in OURS:
         with torch.no_grad():
             found = torch.load(tmp_path / f"{name}.logits", weights_only=True)
             assert torch.equal(found, ancestors[name].logits(pixels))
@@ -54,9 +61,10 @@ def test_timm_computes_the_same_in_a_process_with_one_import(ancestors, pixels, 
 def test_the_folder_says_what_it_is(network, tmp_path):
     network.save(tmp_path / "model")
     config = json.loads((tmp_path / "model" / CONFIG).read_text())
-    assert config["architecture"] in NAMES.values()
+    assert config["architecture"] in OURS.values()
     data = config["pretrained_cfg"]
-    assert (data["classifier"], data["fixed_input_size"], data["input_size"]) == ("head.fc", False, [1, 32, 32])
+    form = ("head", True) if config["architecture"] == OURS["stitched"] else ("head.fc", False)
+    assert (data["classifier"], data["fixed_input_size"], data["input_size"]) == (*form, [1, 32, 32])
     first = [data["first_conv"]] if isinstance(data["first_conv"], str) else data["first_conv"]
     assert {f"{name}.weight" for name in first} == {
         name for name, value in network.model.state_dict().items() if value.ndim == 4 and value.shape[1] == 1
@@ -112,8 +120,8 @@ def test_backbones_give_the_stages(name):
         ]
 
 
-def test_intermediates_can_be_had_beside_the_maps(network, pixels):
-    model, pictures = network.model, network.preprocess(pixels)
+def test_intermediates_can_be_had_beside_the_maps(staged, pixels):
+    model, pictures = staged.model, staged.preprocess(pixels)
     with torch.no_grad():
         maps, found = model.forward_intermediates(pictures)
         assert torch.equal(maps, model.forward_features(pictures))
@@ -124,11 +132,11 @@ def test_intermediates_can_be_had_beside_the_maps(network, pixels):
         model.forward_intermediates(pictures, output_fmt="NLC")
 
 
-def test_parameters_are_grouped_by_depth(network):
+def test_parameters_are_grouped_by_depth(staged):
     from timm.models import group_parameters
 
-    groups = group_parameters(network.model, network.model.group_matcher(coarse=True))
-    assert len(groups) == len(network.model.stages) + 1
+    groups = group_parameters(staged.model, staged.model.group_matcher(coarse=True))
+    assert len(groups) == len(staged.model.stages) + 1
 
 
 @pytest.mark.parametrize("name", NAMES)

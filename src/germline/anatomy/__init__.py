@@ -17,7 +17,8 @@ from germline.anatomy.resnet12 import ResNet12Anatomy, ResNet12Spec
 from germline.anatomy.size import Size
 from germline.anatomy.stitched import Stitched, StitchedSpec
 from germline.anatomy.taps import tapped
-from germline.anatomy.transformer import Transformer, TransformerSpec
+from germline.anatomy.transformer import Transformer
+from germline.anatomy.transformer_spec import TransformerSpec
 from germline.anatomy.vgg import Vgg, VggSpec
 from germline.anatomy.vit import Vit, VitSpec
 

@@ -10,7 +10,8 @@ from timm.models.vision_transformer import Block
 from torch import nn
 
 from germline.anatomy.size import Size, check_keys
-from germline.anatomy.transformer import Transformer, TransformerSpec, read_fields
+from germline.anatomy.transformer import Transformer, read_fields
+from germline.anatomy.transformer_spec import TransformerSpec
 from germline.anatomy.vit import Vit, VitSpec
 from germline.errors import SettingError
 from germline.timm import StitchedBlock, StitchedViT

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from timm.layers import LayerNorm, Mlp, PatchEmbed, resample_abs_pos_embed
@@ -15,97 +14,17 @@ from timm.layers.attention import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from germline.anatomy.base import Parts, Spec, TimmForm, to_channels
+from germline.anatomy.base import Parts, TimmForm, to_channels
 from germline.anatomy.channels import Group
 from germline.anatomy.size import Size
+from germline.anatomy.transformer_spec import TransformerSpec
 from germline.anatomy.vit_channels import vit_groups
-from germline.errors import ArtefactError, SettingError
+from germline.errors import ArtefactError
 from germline.ledger import Ledger
 
-if TYPE_CHECKING:
-    from germline.anatomy.vit import VitSpec
-
-MAX_DEPTH = 1000
 _FRAME_NORM = ("norm", "fc_norm")
 _PATCHES = "patch_embed.proj"
 _STITCH = ("stitch.weight", "stitch.bias")
-
-
-class TransformerSpec(Spec, ABC):
-    """What plain and stitched ViTs have besides their size; the names are timm's where timm has one.
-
-    Attributes:
-        patch_size: Side of a patch, in pixels.
-        init_values: LayerScale's first value; None for no LayerScale.
-        norm_first: Final norm before pooling (ours and the auxiliary model's); False pools first, timm's `fc_norm`.
-    """
-
-    patch_size: int
-    mlp_ratio: float = 4.0
-    qkv_bias: bool = True
-    qk_norm: bool = False
-    class_token: bool = False
-    reg_tokens: int = 0
-    no_embed_class: bool = False
-    global_pool: Literal["avg", "token"] = "avg"
-    init_values: float | None = None
-    norm_first: bool = True
-    drop_path: float = 0.0
-
-    @property
-    @abstractmethod
-    def segments(self) -> tuple[VitSpec, ...]:
-        """The plain ViTs whose blocks stand one after another; a plain ViT is its own only one."""
-
-    @property
-    @abstractmethod
-    def _sizes(self) -> tuple[tuple[int, int, int], ...]:
-        """Depth, width and heads of each segment."""
-
-    def model_post_init(self, _: Any) -> None:
-        """Refuse what cannot be built."""
-        several = len(self._sizes) > 1
-        for number, size in enumerate(self._sizes, 1):
-            _check_size(*size, str(number) if several else "")
-        _check(
-            self.image_size % self.patch_size == 0 and self.image_size >= self.patch_size,
-            f"image_size={self.image_size} with patch_size={self.patch_size}",
-            "a picture is a whole number of patches",
-            f"the least size is {self.patch_size}, the next {math.ceil(self.image_size / self.patch_size)} patches",
-        )
-        _check(
-            self.class_token or self.global_pool != "token",
-            "global_pool=token without a class token",
-            fix="use global_pool=avg",
-        )
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in a block, class and register tokens included."""
-        return (self.image_size // self.patch_size) ** 2 + int(self.class_token) + self.reg_tokens
-
-    @property
-    def starts(self) -> tuple[int, ...]:
-        """Index of the first block of each segment; from the second on it begins with a stitch."""
-        return (0, *accumulate(depth for depth, _, _ in self._sizes[:-1]))
-
-
-def _check_size(depth: int, width: int, heads: int, number: str) -> None:
-    """Refuse one segment's size; `number` is behind its keys where there are several."""
-    _check(1 <= depth <= MAX_DEPTH, f"depth{number}={depth}", f"a depth is between 1 and {MAX_DEPTH}")
-    _check(width >= 1 and heads >= 1, f"width{number}={width}, heads{number}={heads}", "both are at least 1")
-    near = max(heads, round(width / heads) * heads)
-    _check(
-        width % heads == 0,
-        f"width{number}={width} with heads{number}={heads}",
-        "the width is not divisible by the heads",
-        f"use for example width{number}={near}",
-    )
-
-
-def _check(good: bool, what: str, why: str = "", fix: str = "") -> None:
-    if not good:
-        raise SettingError(what, why, fix)
 
 
 SpecT = TypeVar("SpecT", bound=TransformerSpec)
@@ -161,8 +80,8 @@ class Transformer(ABC, Generic[SpecT]):
             raise self._cannot_rebuild(odd)
         spec = self.read(model)
         with torch.device("meta"):
-            rebuilt = {name: tensor.shape for name, tensor in self.build(spec).state_dict().items()}
-        found = {name: tensor.shape for name, tensor in model.state_dict().items()}
+            rebuilt = _form(self.build(spec))
+        found = _form(model)
         odd = sorted(name for name in rebuilt.keys() | found.keys() if rebuilt.get(name) != found.get(name))
         if odd:
             raise self._cannot_rebuild(odd)
@@ -233,11 +152,11 @@ class Transformer(ABC, Generic[SpecT]):
         patches, widths = (spec.image_size // spec.patch_size) ** 2, [one.width for one in spec.segments]
         stem = patches * widths[0] * spec.channels * spec.patch_size**2
         stitches = spec.tokens * sum(before * after for before, after in pairwise(widths))
-        blocks = 0.0
+        blocks = 0
         for one in spec.segments:
-            weights = (4 + 2 * spec.mlp_ratio) * one.width**2
-            blocks += one.depth * (spec.tokens * weights + 2 * spec.tokens**2 * one.width)
-        return int(2 * (blocks + stem + stitches + widths[-1] * spec.classes))
+            weights = 4 * one.width + 2 * int(one.width * one.mlp_ratio)
+            blocks += one.depth * one.width * (spec.tokens * weights + 2 * spec.tokens**2)
+        return 2 * (blocks + stem + stitches + widths[-1] * spec.classes)
 
     def export_config(self, spec: SpecT) -> TimmForm:
         """timm's name and arguments; every argument is given, so the name's own defaults do not matter."""
@@ -303,6 +222,12 @@ def _odd_parts(model: Any, blocks: tuple[type[Any], ...]) -> list[str]:
     if type(model.patch_embed) is not PatchEmbed or model.global_pool not in ("avg", "token"):
         odd.append(f"stem {type(model.patch_embed).__name__} or pooling '{model.global_pool}'")
     return odd
+
+
+def _form(model: Any) -> dict[str, Any]:
+    """Shapes of the tensors by name; heads leave no trace in them."""
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    return {**shapes, **{f"blocks.{index} heads": block.attn.num_heads for index, block in enumerate(model.blocks)}}
 
 
 def _resize_positions(table: Tensor, source: TransformerSpec, target: TransformerSpec) -> Tensor:

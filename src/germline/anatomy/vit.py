@@ -8,7 +8,8 @@ from timm.models.vision_transformer import Block, VisionTransformer
 
 from germline.anatomy.base import Spec
 from germline.anatomy.size import Size, check_keys
-from germline.anatomy.transformer import Transformer, TransformerSpec, read_fields
+from germline.anatomy.transformer import Transformer, read_fields
+from germline.anatomy.transformer_spec import TransformerSpec
 
 
 class _OneSize(Spec):

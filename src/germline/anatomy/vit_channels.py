@@ -23,10 +23,10 @@ def vit_groups(parts: Parts, sizes: Sequence[tuple[int, int, int, int]]) -> tupl
             later one reads the stream before it through its stitch.
     """
     streams: list[list[Member]] = [[] for _ in sizes]
-    for place, names in ((0, parts.stem), (-1, parts.norm)):
-        for name in names:
-            # Tokens and positions are [1, count, width].
-            streams[place] += written(2 if name in _TABLES else 0, name)
+    for name in parts.stem:
+        # Tokens and positions are [1, count, width].
+        streams[0] += written(2 if name in _TABLES else 0, name)
+    streams[-1] += written(0, *parts.norm)
     inside: list[Group] = []
     places = [place for place, (depth, *_) in enumerate(sizes) for _ in range(depth)]
     for index, (block, place) in enumerate(zip(parts.blocks, places, strict=True)):
@@ -41,8 +41,10 @@ def vit_groups(parts: Parts, sizes: Sequence[tuple[int, int, int, int]]) -> tupl
             Group(f"blocks.{index}.hidden", hidden, _hidden(block)),
         ]
     streams[-1] += read(1, *(name for name in parts.head if name.endswith("weight")))
-    names = ["stream"] if len(sizes) == 1 else [f"streams.{place}" for place in range(len(sizes))]
-    outer = [Group(name, size[1], tuple(found)) for name, size, found in zip(names, sizes, streams, strict=True)]
+    outer = [
+        Group("stream" if len(sizes) == 1 else f"streams.{place}", size[1], tuple(members))
+        for place, (size, members) in enumerate(zip(sizes, streams, strict=True))
+    ]
     return (*outer, *inside)
 
 

@@ -171,7 +171,7 @@ class Staged(nn.Module):
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt={output_fmt}: these networks give NCHW alone")
-        wanted = _wanted(len(self.stages), indices)
+        wanted = chosen(len(self.stages), indices)
         found = []
         stages: list[Any] = list(self.stages)
         for index, stage in enumerate(stages[: max(wanted) + 1] if stop_early else stages):
@@ -185,14 +185,14 @@ class Staged(nn.Module):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the stages after the last one wanted, and with them the head."""
-        wanted = _wanted(len(self.stages), indices)
+        wanted = chosen(len(self.stages), indices)
         if prune_head or max(wanted) < len(self.stages) - 1:
             self.reset_classifier(0, "")
         self.stages = self.stages[: max(wanted) + 1]
         return wanted
 
 
-def _wanted(count: int, indices: int | Sequence[int] | None) -> list[int]:
+def chosen(count: int, indices: int | Sequence[int] | None) -> list[int]:
     """timm's way to name stages: None is all, a number the last so many, negative ones count from the end."""
     if indices is None or isinstance(indices, int):
         return list(range(count - (count if indices is None else indices), count))

@@ -9,6 +9,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn, init_weights_vit_timm
 from torch import Tensor, nn
 
+from germline.timm.staged import chosen
+
 _DEPTHS, _WIDTHS, _HEADS = (3, 3), (192, 768), (3, 12)
 
 
@@ -46,10 +48,8 @@ class StitchedViT(VisionTransformer):  # type: ignore[misc]
         arguments: timm's own; `embed_dim`, `depth`, `num_heads` and `block_fn` follow from the segments.
 
     Attributes:
-        depths: As given.
-        widths: As given.
-        heads: As given.
-        embed_dim: Width of the last segment, which norm and head read.
+        embed_dim: Width of the last segment, which norm and head read; also `num_features`.
+        mlp_ratio: As given; a width times it, rounded down, is an MLP's hidden channels.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class StitchedViT(VisionTransformer):  # type: ignore[misc]
         )
         if self.attn_pool is not None:
             raise ValueError(f"global_pool={self.global_pool}: a stitched ViT pools by mean, maximum or class token")
-        self.depths, self.widths, self.heads, self.mlp_ratio = tuple(depths), tuple(widths), tuple(heads), mlp_ratio
+        self.mlp_ratio = mlp_ratio
         self._end(widths[-1], num_classes)
         for info, module in zip(self.feature_info, self.blocks, strict=True):
             info["num_chs"] = module.mlp.fc2.out_features
@@ -107,12 +107,9 @@ class StitchedViT(VisionTransformer):  # type: ignore[misc]
         Raises:
             ValueError: The norm is asked for at blocks of another width.
         """
-        if norm:
-            wanted = [*range(len(self.blocks))][-indices:] if isinstance(indices, int) else indices
-            narrow = [info["num_chs"] for info in self.feature_info]
-            narrow = narrow if wanted is None else [narrow[index] for index in wanted]
-            if set(narrow) != {self.embed_dim}:
-                raise ValueError(f"norm=True: the final norm has width {self.embed_dim}, blocks wanted {narrow}")
+        widths = [self.feature_info[index]["num_chs"] for index in chosen(len(self.blocks), indices)]
+        if norm and set(widths) != {self.embed_dim}:
+            raise ValueError(f"norm=True: the final norm has width {self.embed_dim}, the blocks wanted have {widths}")
         return super().forward_intermediates(x, indices, norm=norm, **arguments)
 
 
