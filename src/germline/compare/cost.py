@@ -74,7 +74,7 @@ def training_cost(spec: Spec, settings: TrainSettings, pictures: int, teacher: i
         pictures: In the training set.
         teacher: Operations of a teacher's forward pass, of one picture.
     """
-    samples = settings.total_steps(pictures) * settings.batch_size
+    samples = settings.total_samples(pictures)
     return Cost(1, samples, samples * (3 * spec_flops(spec) + teacher))
 
 

@@ -73,7 +73,7 @@ class Method(BaseModel):
         Of a method that is one training these are its steps times its batch; one that trains more has to say so, and
         where not every picture is seen by a network of the gene's form, `condensing_flops` too.
         """
-        return self.total_steps(pictures) * self.batch_size if isinstance(self, TrainSettings) else 0
+        return self.total_samples(pictures) if isinstance(self, TrainSettings) else 0
 
     def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
         """Operations of condensing, a teacher's forward passes included; a backward pass counts as two forward ones.

@@ -20,7 +20,7 @@ from germline.methods.auxiliaries import (
 )
 from germline.methods.pool_making import Instances, accuracy, fresh
 from germline.methods.pool_sizes import Forms
-from germline.methods.pooled import Pooled, samples
+from germline.methods.pooled import Pooled
 from germline.methods.stitches import Init, affine
 from germline.methods.tleg import label_mismatch
 from germline.network import Network
@@ -184,7 +184,7 @@ class Pool(Pooled):
 
     def _instance_samples(self, pictures: int) -> int:
         """One pass for all of them."""
-        return samples(self.distil, pictures)
+        return self.distil.total_samples(pictures)
 
     def _instance_flops(self, forms: Forms, pictures: int, teacher: int) -> int:
         looks = teacher if self.instances == "distilled" else 0

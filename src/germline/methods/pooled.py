@@ -170,7 +170,7 @@ class Pooled(Method):
 
     def condensing_samples(self, pictures: int) -> int:
         """Those of the auxiliary models, and those of the pool."""
-        return self._instance_samples(pictures) + samples(self.finetune, pictures)
+        return self._instance_samples(pictures) + self.finetune.total_samples(pictures)
 
     def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
         """As the auxiliary models and, on the mean of its draws, the pool are trained; validation is not counted."""
@@ -179,7 +179,7 @@ class Pooled(Method):
         flops = {path: forms.count(path).flops for path in self.layout.paths}
         drawn = [flops[path] for path in flops if path not in always]
         each = 3 * (sum(flops[path] for path in always) + sum(drawn) / max(len(drawn), 1))
-        tuning = samples(self.finetune, pictures) * (each + (teacher if self.teach else 0))
+        tuning = self.finetune.total_samples(pictures) * (each + (teacher if self.teach else 0))
         return self._instance_flops(forms, pictures, teacher) + round(tuning)
 
     def _always(self, forms: Forms) -> tuple[Path, ...]:
@@ -253,8 +253,3 @@ class Pooled(Method):
 @lru_cache(maxsize=16)
 def _layout(widths: tuple[int, ...], depth: int, pairs: Pairs, segments: Literal[2, 3]) -> Layout:
     return Layout(widths, depth, pairs, segments)
-
-
-def samples(settings: TrainSettings, pictures: int) -> int:
-    """Pictures that a training sees, repeats counted."""
-    return settings.total_steps(pictures) * settings.batch_size

@@ -11,7 +11,7 @@ from germline.errors import SettingError
 from germline.methods.pool import FINETUNES, INSTANCES
 from germline.methods.pool_making import Instances, fresh
 from germline.methods.pool_sizes import Forms
-from germline.methods.pooled import Pooled, samples
+from germline.methods.pooled import Pooled
 from germline.methods.tleg import label_mismatch
 from germline.network import Network
 from germline.registry import model_spec
@@ -122,7 +122,7 @@ class SNNet(Pooled):
 
     def _instance_samples(self, pictures: int) -> int:
         """Those of every anchor."""
-        return len(self.widths) * samples(self.anchor, pictures)
+        return len(self.widths) * self.anchor.total_samples(pictures)
 
     def _instance_flops(self, forms: Forms, pictures: int, teacher: int) -> int:
-        return samples(self.anchor, pictures) * 3 * sum(forms.model_flops().values())
+        return self.anchor.total_samples(pictures) * 3 * sum(forms.model_flops().values())
