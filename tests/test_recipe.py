@@ -12,6 +12,7 @@ from germline.compare.price import price
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.recipe import Recipe
 from germline.recipe_files import load_recipe, packaged_recipes, recipe_text
+from germline.registry import METHODS
 
 DEMO = "demo"
 # Recipes that tune nothing themselves, and the kept result whose tuned settings they use.
@@ -74,6 +75,9 @@ def test_a_recipe_without_a_grid_takes_what_another_found_best(name):
 @pytest.mark.parametrize("name", list(packaged_recipes()))
 def test_packaged_recipes_can_be_priced(name):
     recipe, found = load_recipe(name), priced(name)
+    if recipe.is_open:
+        first = next(iter(recipe.arms.values()))
+        recipe = recipe.model_copy(update={"sizes": METHODS[first.method](**first.settings).every_size(None)})
     grid = len(recipe.grid.lr) * len(recipe.grid.weight_decay) if recipe.grid else 1
     descendants = sum(len(recipe.sizes_of(arm)) for arm in recipe.arms)
     count = descendants * len(recipe.images_per_class) * len(recipe.seeds) * grid
@@ -96,6 +100,42 @@ def test_every_protocol_has_a_recipe_and_its_quick_twin(protocol):
     whole, part = priced(f"lab/tleg-{protocol}"), priced(f"lab/tleg-{protocol}-quick")
     samples = [sum(cost.samples for cost in (p.cells, p.tuning, p.ancestors, p.genes)) for p in (whole, part)]
     assert samples[1] < samples[0] / 5
+
+
+def test_the_pools_recipe_gives_anchors_what_it_says():
+    recipe = load_recipe("lab/pool-family")
+    assert (recipe.protocol, recipe.kind, recipe.sizes) == ("paths", "full", ("*",))
+    assert [arm for arm in recipe.arms if recipe.trains(arm)] == ["scratch"]
+    steps = recipe.ancestor.train.steps
+    pool, same, whole = (recipe.arms[arm].settings for arm in ("pool", "snnet-same", "snnet-total"))
+    assert same["anchor"] == pool["distil"]
+    assert whole["anchor"] == {**pool["distil"], "steps": steps + pool["distil"]["steps"]}
+    assert pool["finetune"] == same["finetune"] == whole["finetune"]
+    # scratch is given as many as all of the pool's trainings together
+    assert recipe.train.steps == steps + pool["distil"]["steps"] + pool["finetune"]["steps"]
+    assert recipe.ancestor.train.batch_size == recipe.train.batch_size == pool["distil"]["batch_size"]
+    quick = load_recipe("lab/pool-family-quick")
+    assert quick.minutes <= 10
+    assert list(quick.arms) == list(recipe.arms)
+    assert priced("lab/pool-family-quick").genes.samples < priced("lab/pool-family").genes.samples / 5
+
+
+@pytest.mark.parametrize("name", ["instances", "losses", "positions"])
+def test_the_pools_ablations_differ_in_what_they_are_about_alone(name):
+    base, recipe = load_recipe("lab/pool-family"), load_recipe(f"lab/pool-{name}")
+    about = {"instances": {"instances", "init"}, "losses": {"losses", "alpha"}, "positions": {"positions"}}[name]
+    assert (recipe.data, recipe.ancestor, recipe.train, recipe.tune) == (
+        base.data,
+        base.ancestor,
+        base.train,
+        base.tune,
+    )
+    pools = [arm.settings for arm in recipe.arms.values() if arm.method == "pool"]
+    rest = [{key: value for key, value in settings.items() if key not in about} for settings in pools]
+    assert len(pools) >= 3
+    assert all(one == rest[0] for one in rest)
+    trainings = [base.arms["pool"].settings[key] for key in ("distil", "finetune")]
+    assert [rest[0][key] for key in ("distil", "finetune")] == trainings
 
 
 def test_recipes_that_extend_one_share_what_they_do_not_change():

@@ -165,18 +165,23 @@ def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Sp
         UnknownNameError: No preset and no timm model has that name.
         ArtefactError: timm's model is not of an anatomy that germline knows.
     """
-    from germline.anatomy.vit import Vit, VitSpec
-
     pictures = {"image_size": image_size, "channels": channels, "classes": classes}
     if name in MODELS:
         preset = MODELS[name]
         spec: Spec = ANATOMIES[preset.anatomy].spec_type(**preset.fields, **pictures)
         return spec
+    form = _timm_form(name)
+    return type(form).model_validate({**form.model_dump(), **pictures})
+
+
+@cache
+def _timm_form(name: str) -> Spec:
+    """The spec of a timm ViT as timm builds it; it is built for that once a process."""
     import timm
-    import torch
+
+    from germline.anatomy import VIT, hollow
 
     if not timm.is_model(name):
         raise UnknownNameError.of("model", name, [*MODELS, *timm.list_models("vit_*"), *timm.list_models("deit_*")])
-    with torch.device("meta"):
-        form = Vit().describe(timm.create_model(name))
-    return VitSpec(**{**form.model_dump(), **pictures})
+    with hollow():
+        return VIT.describe(timm.create_model(name))

@@ -12,6 +12,7 @@ from germline.anatomy.base import (
 )
 from germline.anatomy.channels import Group, Member, select
 from germline.anatomy.convolutional import Convolutional, ConvUnit, StagedSpec, StageUnits
+from germline.anatomy.hollow import hollow
 from germline.anatomy.preprocess import Preprocess
 from germline.anatomy.resnet12 import ResNet12Anatomy, ResNet12Spec
 from germline.anatomy.size import Size
@@ -56,6 +57,7 @@ __all__ = [
     "Vit",
     "VitSpec",
     "count_parameters",
+    "hollow",
     "select",
     "tapped",
     "tensor_sizes",

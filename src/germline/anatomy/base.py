@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from germline.anatomy.channels import Group
+from germline.anatomy.hollow import hollow
 from germline.anatomy.preprocess import Preprocess
 from germline.anatomy.size import Size
 from germline.ledger import Ledger
@@ -153,5 +153,5 @@ def tensor_sizes(model: nn.Module) -> dict[str, int]:
 
 def count_parameters(anatomy: Anatomy[SpecT], spec: SpecT) -> int:
     """Parameters of a network of that spec, counted without making room for them."""
-    with torch.device("meta"):
+    with hollow():
         return sum(parameter.numel() for parameter in anatomy.build(spec).parameters())

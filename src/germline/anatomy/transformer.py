@@ -8,7 +8,6 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeVar
 
-import torch
 from timm.layers import LayerNorm, Mlp, PatchEmbed, resample_abs_pos_embed
 from timm.layers.attention import Attention
 from timm.models.vision_transformer import VisionTransformer
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from germline.anatomy.base import Parts, TimmForm, to_channels
 from germline.anatomy.channels import Group
+from germline.anatomy.hollow import hollow
 from germline.anatomy.size import Size
 from germline.anatomy.transformer_spec import TransformerSpec
 from germline.anatomy.vit_channels import vit_groups
@@ -79,7 +79,7 @@ class Transformer(ABC, Generic[SpecT]):
         if odd:
             raise self._cannot_rebuild(odd)
         spec = self.read(model)
-        with torch.device("meta"):
+        with hollow():
             rebuilt = _form(self.build(spec))
         found = _form(model)
         odd = sorted(name for name in rebuilt.keys() | found.keys() if rebuilt.get(name) != found.get(name))
@@ -96,7 +96,7 @@ class Transformer(ABC, Generic[SpecT]):
 
     def parts(self, spec: SpecT) -> Parts:
         """Names of the tensors of such a network; a stitch belongs to the block behind it."""
-        with torch.device("meta"):
+        with hollow():
             frame = [name for name, _ in self.frame(spec).named_parameters()]
             block = [name for name, _ in self.block(spec).named_parameters()]
         norm = tuple(name for name in frame if name.split(".")[0] in _FRAME_NORM)

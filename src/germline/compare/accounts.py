@@ -7,9 +7,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
-import torch
-
-from germline.anatomy import Spec
+from germline.anatomy import Spec, hollow
 from germline.compare.cost import ancestor_cost, gene_cost, spec_flops, total
 from germline.compare.workshop import Workshop
 from germline.learngene import Learngene
@@ -33,7 +31,7 @@ def headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
     A gene may hold several networks or their frame, each under a name of its own: `24.head.weight` is a head too.
     """
     anatomy = anatomy_of(form)
-    with torch.device("meta"):
+    with hollow():
         buffers = [name for name, _ in anatomy.build(form).named_buffers()]
     left_out = {*anatomy.parts(form).head, *buffers}
     return sum(count for name, count in sizes.items() if not {name, name.partition(".")[2]} & left_out)
@@ -44,7 +42,7 @@ def parameters(spec: Spec) -> tuple[int, int]:
     """Parameters of a network of that spec, with its head and without; counted without making room for them."""
     anatomy = anatomy_of(spec)
     head = anatomy.parts(spec).head
-    with torch.device("meta"):
+    with hollow():
         sizes = {name: parameter.numel() for name, parameter in anatomy.build(spec).named_parameters()}
     return sum(sizes.values()), sum(count for name, count in sizes.items() if name not in head)
 

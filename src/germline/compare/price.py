@@ -161,10 +161,14 @@ def _ancestors(shop: Workshop) -> Cost:
 
 def _genes(shop: Workshop) -> Cost:
     """A gene that several sizes share counts once."""
-    asked: dict[tuple[int, str, str | None], tuple[Method, str]] = {}
+    costs: dict[tuple[str, str | None], Cost] = {}
+    asked: set[tuple[int, tuple[str, str | None]]] = set()
     for method, seed, size in _grown(shop):
-        asked.setdefault((seed, repr((method.name, method)), size if method.own_size else None), (method, size))
-    return total(gene_cost(shop, method, size) for method, size in asked.values())
+        gene = (repr((method.name, method)), size if method.own_size else None)
+        asked.add((seed, gene))
+        if gene not in costs:
+            costs[gene] = gene_cost(shop, method, size)
+    return total(costs[gene] for _, gene in asked)
 
 
 def _grown(shop: Workshop) -> Iterator[tuple[Method, int, str]]:

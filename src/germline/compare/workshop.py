@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -108,9 +108,17 @@ class Workshop:
         """The ancestor of a seed before it is trained; one that is at hand as it is."""
         wanted = self.recipe.ancestor
         if wanted.path is not None:
-            return load_network(PACKAGED if wanted.path == "packaged" else wanted.path, weights=not self.pricing)
+            found = load_network(PACKAGED if wanted.path == "packaged" else wanted.path, weights=not self.pricing)
+            return self._named(found)
         source = self.data(wanted.data)
         return start_network(wanted.model, source, wanted.train, derive(seed, "ancestor"), Size.parse(size or ""))
+
+    def _named(self, ancestor: Network) -> Network:
+        """An ancestor that knows as many classes as described data have is taken to know these: they have no names."""
+        known = self.recipe.described
+        if not self._stands_for(self.recipe.ancestor.data) or known is None or len(ancestor.classes) != known.classes:
+            return ancestor
+        return replace(ancestor, classes=self.data(self.recipe.ancestor.data).classes)
 
     @cached_property
     def _forms(self) -> dict[str, Spec | None]:
@@ -229,9 +237,14 @@ class Workshop:
     def data(self, name: str) -> DataSet:
         """A data set, read once a process; for pricing alone, one that is not at hand is as the recipe describes it."""
         known = self.recipe.described
-        if self.pricing and known is not None and known.data == name and not _is_at_hand(name):
-            return describe(name, known.classes, known.images, known.side, known.channels)
+        if known is not None and self._stands_for(name):
+            return _describe_once(name, known.classes, known.images, known.side, known.channels)
         return _read_once(name)
+
+    def _stands_for(self, name: str) -> bool:
+        """Whether a data set is not at hand, and its numbers will do."""
+        known = self.recipe.described
+        return self.pricing and known is not None and known.data == name and not _is_at_hand(name)
 
     def fingerprint(self, name: str) -> str:
         """What stands for a data set's training pictures in a part's facts."""
@@ -250,6 +263,11 @@ def _width(spec: Spec) -> int:
 @lru_cache(maxsize=4)
 def _read_once(name: str) -> DataSet:
     return data(name)
+
+
+@lru_cache(maxsize=4)
+def _describe_once(*numbers: Any) -> DataSet:
+    return describe(*numbers)
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from germline.anatomy import Anatomy, Target, tensor_sizes, to_channels
+from germline.anatomy import Anatomy, Target, hollow, tensor_sizes, to_channels
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger, Origin
 from germline.network import Network, load_strict
@@ -58,7 +58,7 @@ def descend(
     for name in parts.head:
         tensors[name] = head[name].clone()
         ledger.add(name, "copied" if same_labels else "fresh", tensors[name].numel())
-    with torch.device("meta"):
+    with hollow():
         model = anatomy.build(target.spec)
     load_strict(model, tensors, "the gene", assign=True)
     ledger.check(tensor_sizes(model), fresh_allowed=(*parts.head, *fresh))

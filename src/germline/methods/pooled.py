@@ -161,6 +161,10 @@ class Pooled(Method):
         whole = ", ".join(f"width={width}" for width in self.widths)
         return f"{len(paths)} paths: {whole}, and stitched ones such as {paths[-1]}; or the best under a cap"
 
+    def every_size(self, form: Spec) -> tuple[str, ...]:
+        """Its paths, whole models first."""
+        return tuple(str(path) for path in self.layout.paths)
+
     def outline(self, form: Spec) -> Mapping[str, int]:
         """All auxiliary models and stitches."""
         forms = self.forms(form)
