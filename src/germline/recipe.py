@@ -124,10 +124,12 @@ class Recipe(Part):
     def _check_untrained(self, name: str) -> None:
         """Only a descendant that has all it needs to answer, in a protocol that asks for that, is left untrained."""
         arm, known = self.arms[name], self.ancestor.data
-        no_head = not validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings").inherits_head
+        method = validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
+        # An ancestor that is at hand, and a gene that is neither trained nor drawn.
+        fixed = self.ancestor.path is not None and method.inner() is None and not method.condensing_samples(1)
         refusals = (
             (self.protocol != "paths", "a budget of zero trains nothing", ""),
-            (no_head, f"'{arm.method}' hands no head on, and a fresh one only guesses", ""),
+            (not method.inherits_head, f"'{arm.method}' hands no head on, and a fresh one only guesses", ""),
             (arm.tuned_as is not None, "what trains nothing is not tuned", "take tuned_as out, or "),
             (
                 self.data != known or self.final,
@@ -143,6 +145,11 @@ class Recipe(Part):
                 self.one_gene and len(self.seeds) > 1,
                 "with one gene every seed is the same evaluation once more",
                 "take one_gene out, leave a single seed, or ",
+            ),
+            (
+                fixed and len(self.seeds) > 1,
+                f"'{arm.method}' has the same gene for every seed of ancestor.path={self.ancestor.path}",
+                "leave a single seed, or ",
             ),
         )
         for wrong, why, way in refusals:

@@ -171,6 +171,10 @@ def test_the_report_of_a_run(stood):
         (["data=glyphs/base", "ancestor.data=glyphs/base", "final=true"], "for the classes of glyphs/base"),
         (["tasks={ways: 3, count: 2}"], "a task has classes of its own"),
         (["one_gene=true"], "every seed is the same evaluation once more. take one_gene out, leave a single seed"),
+        (
+            ["ancestor={path: packaged, data: digits}"],
+            "'layers' has the same gene for every seed of ancestor.path=pack",
+        ),
         (["arms.even.sizes=[depth=5]"], "arms.even.sizes: 'depth=5'. it is none of the recipe's sizes"),
         (["arms.even.sizes=[]"], "arms.even.sizes"),
         (["arms.gene.sizes=[depth=1]", "arms.even.sizes=[depth=4]"], "sizes: 'depth=2'. no arm"),
@@ -203,7 +207,8 @@ def test_a_family_has_two_sizes(recipe_file, tmp_path):
 
 
 def test_an_ancestor_at_hand_must_know_the_classes(recipe_file, tmp_path):
-    packaged = ("ancestor={path: packaged, data: digits}", "arms.gene={method: layers, train: {steps: 0}}")
+    at_hand = "ancestor={path: packaged, data: digits}"
+    packaged = (at_hand, "arms.gene={method: layers, train: {steps: 0}}", "seeds=[0]")
     with pytest.raises(SettingError, match=r"steps=0 with ancestor.path=packaged. that network knows \d+ classes"):
         comparison(recipe_file, tmp_path / "out", *packaged).check()
     comparison(recipe_file, tmp_path / "out", *packaged, "data=glyphs/base", "ancestor.data=glyphs/base").check()
