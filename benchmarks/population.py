@@ -149,13 +149,15 @@ def main() -> None:
     if asked.peak:
         train_and_tell(*asked.peak)
         return
-    rows, facts = [], []
+    rows: list[dict[str, Any]] = []
+    facts: list[dict[str, Any]] = []
+    settings = {"most": MOST, "planned": PLANNED, "warm": WARM, "timed": TIMED}
     for case in CASES[asked.cases]:
         found, more = measured(case, BUDGET_S[asked.cases])
         rows += found
         facts.append(more)
-    settings = {"most": MOST, "planned": PLANNED, "warm": WARM, "timed": TIMED}
-    keep("population" if asked.cases == "full" else "population-quick", rows, cases=facts, measuring=settings)
+        # After each case, so that a run that is stopped leaves what it has.
+        keep("population" if asked.cases == "full" else "population-quick", rows, cases=facts, measuring=settings)
 
 
 if __name__ == "__main__":
