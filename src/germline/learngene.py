@@ -156,9 +156,10 @@ class Learngene:
         pictures = {"channels": channels or form.channels, "image_size": side}
         form = type(form).model_validate({**form.model_dump(), **pictures, "classes": len(names)})
         method = self.bound_method()
-        spec = method.shape(form, size or Size(), self)
+        asked = size or Size()
+        spec = method.shape(form, asked, self)
         method.check_size(self, spec)
-        return Target(anatomy_of(spec).name, spec, names, self.preprocess.adapted(**pictures))
+        return Target(anatomy_of(spec).name, spec, names, self.preprocess.adapted(**pictures), asked)
 
     def _form_of(self, model: str, image_size: int | None) -> Spec:
         if not self.bound_method().crosses:

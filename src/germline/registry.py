@@ -62,6 +62,7 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "tleg": "germline.methods.tleg:TLEG",
+        "pool": "germline.methods.pool:Pool",
         "gtl": "germline.methods.gtl:GTL",
         "finetune": "germline.methods.finetune:Finetune",
         "scratch": "germline.methods.scratch:Scratch",
@@ -70,6 +71,7 @@ METHODS: Registry[type[Method]] = Registry(
         "layers": "germline.methods.layers:Layers",
         "random-gene": "germline.methods.random_gene:RandomGene",
         "distil": "germline.methods.distil:Distil",
+        "snnet": "germline.methods.snnet:SNNet",
         "circuit": "germline.methods.cut:CutCircuit",
         "last-layers": "germline.methods.last_layers:LastLayers",
     },

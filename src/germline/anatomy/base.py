@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
@@ -125,12 +125,14 @@ class Target:
         spec: Size, label count, channels and picture size.
         classes: Ordered class names; their count is the head's.
         preprocess: How the network sees pictures.
+        size: What was asked for, where that says more than the spec: which parts of a gene are to be taken.
     """
 
     anatomy: str
     spec: Spec
     classes: tuple[str, ...]
     preprocess: Preprocess
+    size: Size = field(default_factory=Size)
 
 
 def to_channels(kernel: Tensor, channels: int) -> Tensor:

@@ -27,12 +27,15 @@ def stored(gene: Learngene) -> dict[str, int]:
 
 
 def headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
-    """Elements of a gene condensed in a network of that form, as the papers count: head and buffers are left out."""
+    """Elements of a gene condensed in a network of that form, as the papers count: heads and buffers are left out.
+
+    A gene may hold several networks or their frame, each under a name of its own: `24.head.weight` is a head too.
+    """
     anatomy = anatomy_of(form)
     with torch.device("meta"):
         buffers = [name for name, _ in anatomy.build(form).named_buffers()]
     left_out = {*anatomy.parts(form).head, *buffers}
-    return sum(count for name, count in sizes.items() if name.removeprefix("frame.") not in left_out)
+    return sum(count for name, count in sizes.items() if not {name, name.partition(".")[2]} & left_out)
 
 
 def parameters(spec: Spec) -> tuple[int, int]:

@@ -74,7 +74,7 @@ def training_cost(spec: Spec, settings: TrainSettings, pictures: int, teacher: i
         pictures: In the training set.
         teacher: Operations of a teacher's forward pass, of one picture.
     """
-    samples = settings.total_steps(pictures) * settings.batch_size
+    samples = settings.total_samples(pictures)
     return Cost(1, samples, samples * (3 * spec_flops(spec) + teacher))
 
 
@@ -87,8 +87,8 @@ def condensing_cost(method: Method, form: Spec | None, pictures: int, teacher: i
         pictures: In the training set.
         teacher: Operations of a teacher's forward pass, of one picture.
     """
-    samples = method.condensing_samples(pictures)
-    return Cost(1, samples, samples * (3 * spec_flops(form) + teacher) if form is not None else 0)
+    flops = method.condensing_flops(form, pictures, teacher) if form is not None else 0
+    return Cost(1, method.condensing_samples(pictures), flops)
 
 
 def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -20,6 +19,7 @@ from germline.methods.circuits import circuit_spec
 from germline.methods.evolution import Credit
 from germline.methods.evolving import Evolution, Final, State
 from germline.methods.generations import World
+from germline.methods.presets import filled
 from germline.network import Network
 from germline.randomness import derive
 from germline.registry import anatomy_of, model_spec
@@ -148,13 +148,7 @@ class GTL(CircuitGene):
     @classmethod
     def _fill(cls, given: Any) -> Any:
         """Put what is given over the preset."""
-        if not isinstance(given, Mapping):
-            return given
-        preset = PRESETS.get(given.get("preset", "lab"), {})
-        life = given.get("life", {})
-        life = life.model_dump(exclude_unset=True) if isinstance(life, TrainSettings) else life
-        merged_life = {**preset.get("life", {}), **life} if isinstance(life, Mapping) else life
-        return {**preset, **given, "life": merged_life}
+        return filled(given, PRESETS, "lab")
 
     @field_validator("life")
     @classmethod

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from torch import Tensor
 
-from germline.anatomy import Spec, Target
+from germline.anatomy import Size, Spec, Target
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
@@ -110,6 +110,10 @@ class RandomGene(Method):
     def sizes(self, gene: Learngene) -> str:
         """The inner method's."""
         return self.inner().sizes(gene)
+
+    def shape(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
+        """The inner method's."""
+        return self.inner().shape(form, size, gene)
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse what the inner method refuses."""

@@ -6,6 +6,7 @@ import os
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
 from germline.errors import SettingError
 
@@ -36,7 +37,8 @@ def make_fabric(device: str, precision: str) -> Fabric:
     accelerator = device
     if device == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    strategy = "ddp" if world * nodes > 1 else "auto"
+    # Where a step leaves out parameters, as one path of many does, they are found to be unused and get no gradient.
+    strategy = DDPStrategy(find_unused_parameters=True) if world * nodes > 1 else "auto"
     fabric = Fabric(
         accelerator=accelerator,
         devices=world,

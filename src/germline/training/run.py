@@ -12,7 +12,7 @@ from torch import Tensor
 
 from germline.data import AnyPictures, Augmentation
 from germline.errors import SettingError
-from germline.files import read_json, write_json, write_tensors
+from germline.files import read_json, write_json
 from germline.learngene import library_versions
 from germline.network import Network
 from germline.training.checkpoint import CheckpointFolder
@@ -22,7 +22,7 @@ from germline.training.loop import Fit, Log
 from germline.training.objective import CrossEntropy, Objective
 from germline.training.population import Member, Population
 from germline.training.progress import Progress, Stretch
-from germline.training.result import FitResult, stored_result
+from germline.training.result import RESULT, FitResult, store_result, stored_result
 from germline.training.settings import TrainSettings
 from germline.training.ways import Choices, way_by_name
 
@@ -76,7 +76,7 @@ class Run:
         augmentation: Sequence[Augmentation] = (),
         decays: Mapping[str, float] | None = None,
     ) -> FitResult:
-        """Train `network.model` in place.
+        """Train `network.model` in place, and what the objective owns.
 
         Args:
             name: Of the phase, unique in the run.
@@ -93,8 +93,8 @@ class Run:
             SettingError: The phase was begun with other settings.
         """
         place = self._open(name, settings, pictures)
-        if place is not None and (place / "result.json").exists():
-            return stored_result(place, network)
+        if place is not None and (place / RESULT).exists():
+            return stored_result(place, network, objective)
         fit = Fit(
             name,
             self.fabric,
@@ -113,8 +113,7 @@ class Run:
         log, seconds = fit.run()
         result = self._result(name, network, len(pictures), settings, log, seconds)
         if place is not None and self.fabric.is_global_zero:
-            write_tensors(place / "result.safetensors", network.model.state_dict())
-            write_json(place / "result.json", result.__dict__)
+            store_result(place, network, objective, result)
             shutil.rmtree(place / "checkpoints", ignore_errors=True)
         self.fabric.barrier()
         return result

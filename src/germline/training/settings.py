@@ -71,6 +71,10 @@ class TrainSettings(BaseModel):
             return self.steps
         return max(1, math.ceil(self.epochs * pictures / self.batch_size))
 
+    def total_samples(self, pictures: int) -> int:
+        """Pictures seen in all steps, repeats counted."""
+        return self.total_steps(pictures) * self.batch_size
+
     def rate(self, step: int, total: int) -> float:
         """Learning rate of a step, counted from 0; a function of the step alone, so nothing has to be resumed."""
         rising = round(self.warmup * total)
