@@ -25,11 +25,19 @@ RESAMPLES, LEAST_ROUNDS = 2000, 6
 DEFAULT_THREADS = torch.get_num_threads()
 
 
-def set_up(about: str | None) -> None:
-    """Read the command line: `--threads`, torch's own number by default."""
+def set_up(about: str | None, budget_s: float | None = None) -> float:
+    """Read the command line: `--threads`, torch's own number by default; `--budget`, where a default is given.
+
+    Returns:
+        The seconds that one case may take; 0 without that option.
+    """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--threads", type=int, default=DEFAULT_THREADS, help="threads of torch (default: its own)")
-    torch.set_num_threads(parser.parse_args().threads)
+    if budget_s is not None:
+        parser.add_argument("--budget", type=float, default=budget_s, help=f"seconds a case (default: {budget_s:g})")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    return float(getattr(asked, "budget", 0.0))
 
 
 def in_turn(

@@ -26,7 +26,7 @@ def test_two_processes_equal_one(tmp_path):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     two = launched(tmp_path / "two", *torchrun)
     assert (one.pop("processes"), two.pop("processes")) == (1, 2)
-    assert one.keys() == two.keys() == {"plain", "active", "parts", "owned"}
+    assert one.keys() == two.keys() == {"plain", "active", "parts", "owned", "paths", "sandwich"}
     for name, facts in one.items():
         assert len(facts["losses"]) == 8
         assert two[name]["losses"] == pytest.approx(facts["losses"], abs=1e-5)

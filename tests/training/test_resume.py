@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from germline.errors import ArtefactError
 from germline.training import CrossEntropy, Run, TrainSettings
 
 KILLS = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
@@ -84,3 +85,33 @@ def test_a_damaged_checkpoint_costs_steps_and_nothing_else(pico, make_network, t
     resumed = fit(tmp_path, again)
     assert 100 - again.left == 7  # from the checkpoint after step 3
     assert all(torch.equal(value, resumed[name]) for name, value in fit(None, CrossEntropy()).items())
+
+
+class Scaled(CrossEntropy):
+    """Owns a factor on every logit."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(10))
+
+    def forward(self, network, batch):
+        return super().forward(lambda pixels: network(pixels) * self.factor, batch)
+
+
+def test_a_finished_phase_gives_back_what_its_objective_owns(pico, make_network, tmp_path):
+    asked, objectives = TrainSettings(steps=4, batch_size=24), []
+    for objective in (Scaled(), Scaled()):
+        Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), objective, pico.train, asked)
+        objectives.append(objective.factor.detach())
+    assert not torch.equal(objectives[0], torch.ones(10))
+    assert torch.equal(*objectives)
+    (tmp_path / "phase" / "objective.safetensors").unlink()
+    with pytest.raises(ArtefactError, match="objective"):
+        Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), Scaled(), pico.train, asked)
+
+
+def test_an_objective_that_owns_nothing_leaves_no_file(pico, make_network, tmp_path):
+    asked = TrainSettings(steps=1, batch_size=24)
+    Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), CrossEntropy(), pico.train, asked)
+    assert {path.name for path in (tmp_path / "phase").iterdir()} >= {"result.json", "result.safetensors"}
+    assert not (tmp_path / "phase" / "objective.safetensors").exists()

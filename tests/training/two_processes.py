@@ -9,6 +9,10 @@ import torch
 from germline.anatomy import VIT, Preprocess, VitSpec
 from germline.data import data
 from germline.files import write_tensors
+from germline.methods.path_training import OnePath
+from germline.methods.paths import Layout
+from germline.methods.pool_network import PoolNetwork
+from germline.methods.pool_sizes import Forms
 from germline.network import Network
 from germline.randomness import generator, seeded
 from germline.training import CrossEntropy, Run, TrainSettings
@@ -28,21 +32,33 @@ class Scaled(CrossEntropy):
 ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1, "clip": 0.5, "ema": 0.5}
 
 
+def pool(spec):
+    """A pool of which each step leaves out a part."""
+    forms = Forms.of(Layout((8, 16), 2), spec, (1, 2))
+    return PoolNetwork({width: VIT.build(one) for width, one in forms.models.items()}, forms.layout)
+
+
 def main(folder):
     torch.set_num_threads(1)
     digits = data("digits")
     train, val = (split.per_class(12, generator(0, "two")) for split in (digits.train, digits.val))
     fields = {"image_size": 32, "channels": 1, "classes": 10, "depth": 2, "width": 16, "heads": 2, "patch_size": 8}
     facts = {}
-    for name, settings in {"plain": {}, "active": ACTIVE, "parts": {"accumulate": 2}, "owned": {}}.items():
+    cases = {"plain": {}, "active": ACTIVE, "parts": {"accumulate": 2}, "owned": {}}
+    for name, settings in {**cases, "paths": {"clip": 0.5, "accumulate": 2}, "sandwich": {}}.items():
         spec = VitSpec(**fields)
         with seeded(generator(0, "two")):
-            network = Network(VIT.build(spec), Preprocess.of(train.images), digits.classes, spec=spec)
+            model = pool(spec) if name in ("paths", "sandwich") else VIT.build(spec)
+        network = Network(model, Preprocess.of(train.images), digits.classes)
         asked = TrainSettings(steps=8, batch_size=24, lr=5e-3, log_every=1, checkpoint_every=3, **settings)
         run = Run(folder, device="cpu", quiet=True)
         objective = Scaled() if name == "owned" else CrossEntropy(asked.label_smoothing)
-        result = run.fit(name, network, objective, train, asked, val=val, augmentation=("shift", "rotate"))
-        facts[name] = {"losses": [loss for _, loss in result.losses], "accuracy": result.accuracy}
+        if isinstance(model, PoolNetwork):
+            objective = OnePath(model, None, 0.0, model.layout.paths[:2] if name == "sandwich" else ())
+        seen = val if name != "sandwich" else None
+        result = run.fit(name, network, objective, train, asked, val=seen, augmentation=("shift", "rotate"))
+        accuracy = result.accuracy if result.scores else 0.0
+        facts[name] = {"losses": [loss for _, loss in result.losses], "accuracy": accuracy}
         facts["processes"] = run.fabric.world_size
         if run.fabric.is_global_zero:
             write_tensors(folder / f"{name}.safetensors", {**network.model.state_dict(), **objective.state_dict()})

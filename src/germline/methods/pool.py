@@ -27,6 +27,8 @@ from germline.network import Network
 from germline.randomness import generator, seeded
 from germline.training import Objective, Run, TrainSettings
 
+_DENSE: Positions = "front,mid,end"
+_SPARSE: Positions = "end"
 # The rate is 5e-4 x batch / 512 throughout.
 _DISTIL: dict[str, Any] = {
     "epochs": 100,
@@ -156,8 +158,7 @@ class Pool(Pooled):
         )
 
     def _follows(self, forms: Forms, ancestor: Network) -> dict[int, Follows]:
-        several: tuple[Positions, ...] = ("front,mid,end",) * (len(self.widths) - 1)
-        where, elder = self.positions or (*several, "end"), ancestor.spec
+        where, elder = self.positions or (*(_DENSE for _ in self.widths[1:]), _SPARSE), ancestor.spec
         assert isinstance(elder, VitSpec)  # noqa: S101 - `form` refused all else
         return {
             width: Follows.at(which, self.losses, forms.models[width], elder)
