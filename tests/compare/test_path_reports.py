@@ -256,8 +256,9 @@ def test_a_report_of_71_paths_can_be_read(tmp_path):
     # origins of so many are means over an arm's sizes
     assert all(f"{arm}, mean of {count} sizes" in page for arm, count in (("gene", 71), ("scratch", 2)))
     # what is said of all sizes stands above what is said of each
-    claims = text.split("## Is every size")[1].split("\n## ")[0].split("\n")
-    told = [line for line in claims if line.startswith("| gene ")]
-    assert len(told) == 2 * 2 + 71 + 2
-    assert all("sizes, 10 a class" in line for line in told[:4])
+    parts = [text.split(f"## {heading}")[1].split("\n## ")[0].split("\n") for heading in ("Is every", "Claims size")]
+    whole, each = ([line for line in part if line.startswith("| gene ")] for part in parts)
+    assert (len(whole), len(each)) == (2 * 2, 71 + 2)
+    assert all("sizes, 10 a class" in line for line in whole)
+    assert "claims: " in parts[0][2]
     assert marks(page, "frontier-gene-parameters") == 71

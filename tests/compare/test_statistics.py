@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from germline.compare.statistics import estimate, holm, p_value, smallest_difference
+from germline.compare.statistics import estimate, holm, p_value, sign_p_value, smallest_difference
 
 
 def test_three_values_by_hand():
@@ -57,7 +57,24 @@ def test_p_without_spread():
     assert p_value([0.2]) == 1
 
 
-def test_holm_by_hand():
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ((0.1, 0.2, 0.3), 0.25),
+        ((-0.1, -0.1, -0.1, -0.1, -0.1), 0.0625),
+        ((0.5,) * 6, 0.03125),
+        # of four, three on one side: 2 * (4 + 1) / 16
+        ((0.1, 0.2, 0.3, -0.1), 0.625),
+        ((0.1, -0.1), 1.0),
+        ((0.0, 0.0), 1.0),
+        ((0.0, 0.1, 0.1, 0.1), 0.25),
+    ],
+)
+def test_the_sign_test_by_hand(differences, expected):
+    assert sign_p_value(differences) == pytest.approx(expected)
+
+
+def test_holm_by_hand_by_hand():
     # 4 claims: 0.01 x 4, 0.02 x 3, then 0.03 x 2 and 0.04 x 1, never below the one before
     assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])

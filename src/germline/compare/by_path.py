@@ -6,13 +6,14 @@ from statistics import fmean
 
 from germline.compare.accounts import stored_ratio
 from germline.compare.cells import images_text
+from germline.compare.claims import HEADER
 from germline.compare.frontier import Point, drawing, frontier
 from germline.compare.page import Section
 from germline.compare.paths import FRONTIER
 from germline.compare.protocols import share_above
 from germline.compare.statistics import estimate
 from germline.compare.summary import Condition, Summary, tested
-from germline.compare.tables import Rows
+from germline.compare.tables import Rows, judgements
 
 
 def answers(summary: Summary) -> list[Section]:
@@ -31,7 +32,8 @@ def answers(summary: Summary) -> list[Section]:
         )
         stars = "* on its arm's frontier over parameters: no size of that arm with as few is more accurate."
         found.append(Section("Path by path", f"{on} {stars}", path_table(summary, images)))
-    return found
+    claimed = "The claims at each size, judged together with those over all sizes that stand first."
+    return [*found, Section("Claims size by size", claimed, claims_table(summary, each=True))]
 
 
 def accounts(summary: Summary) -> list[Section]:
@@ -48,6 +50,12 @@ def accounts(summary: Summary) -> list[Section]:
         Section("What the whole family costs", cost, family_table(summary)),
         Section("What is stored", stored, stored_table(summary)),
     ]
+
+
+def claims_table(summary: Summary, *, each: bool = False) -> Rows:
+    """The claims over all sizes, or those at each of them; whichever, all are judged together."""
+    single = {str(at) for at in summary.conditions}
+    return [HEADER, *(one.row() for one in judgements(summary) if (one.claim.where in single) == each)]
 
 
 def points(summary: Summary, arm: str, images: int | str) -> list[Point]:

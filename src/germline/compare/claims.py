@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from germline.compare.statistics import LEVEL, Estimate, estimate, holm, p_value, smallest_difference
+from germline.compare.statistics import LEVEL, Estimate, estimate, holm, p_value, sign_p_value, smallest_difference
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,17 @@ class Claim:
         """What a difference is multiplied by to be shown."""
         return 1 if self.unit == "doublings" else 100
 
+    @property
+    def coarse(self) -> bool:
+        """Whether seeds may well agree to the last digit, in which case the t test would be sure of anything."""
+        return self.unit == "% of sizes"
+
+    @property
+    def p_value(self) -> float:
+        """Of the paired t test; of coarse differences at least that of the sign test."""
+        found = p_value(self.differences)
+        return max(found, sign_p_value(self.differences)) if self.coarse else found
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -37,7 +48,7 @@ class Judgement:
 
     Attributes:
         claim: The claim.
-        p: Of the paired t test, adjusted for the number of claims in the report.
+        p: Of the claim, adjusted for the number of claims in the report.
     """
 
     claim: Claim
@@ -60,7 +71,7 @@ class Judgement:
     @property
     def least(self) -> str:
         """Where no difference is shown, the one that so many seeds with such a spread would have shown."""
-        if len(self.claim.differences) < 2 or self.p < 1 - LEVEL:
+        if len(self.claim.differences) < 2 or self.p < 1 - LEVEL or self.claim.coarse:
             return ""
         return f"{smallest_difference(self.claim.differences) * self.claim.scale:.1f} {self.claim.unit}"
 
@@ -86,5 +97,5 @@ def judge(claims: Sequence[Claim]) -> list[Judgement]:
     known = [claim for claim in claims if claim.differences]
     # A single seed has no p and takes no part in the correction.
     tested = [claim for claim in known if len(claim.differences) > 1]
-    adjusted = iter(holm([p_value(claim.differences) for claim in tested]))
+    adjusted = iter(holm([claim.p_value for claim in tested]))
     return [Judgement(claim, next(adjusted) if len(claim.differences) > 1 else 1.0) for claim in known]

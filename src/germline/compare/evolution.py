@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from germline.compare.claims import HEADER, Claim, judge, tally
 from germline.compare.page import Section
-from germline.compare.plots import legend, style, svg
+from germline.compare.plots import legend, style, svg, within_shares
 from germline.compare.statistics import Estimate, estimate
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def alone(found: History) -> list[Section]:
             panel.plot(at, values, label=name, ms=3, gid=f"fitness-{name}", **style(index))
         low, high = ([100 * (one.fitness + sign * one.spread) for one in found] for sign in (-1, 1))
         panel.fill_between(at, low, high, color=style(0)["color"], alpha=0.15, linewidth=0)
-        _within_shares(panel)
+        within_shares(panel)
         legend(figure, 1)
 
     return [Section("Fitness over generations", note, svg(draw, width=7, height=3.6))]
@@ -134,7 +134,7 @@ def _fitness(arms: Sequence[str], found: Histories) -> str:
         panel = _panel(figure)
         for arm, histories in found.items():
             _line(panel, arm, histories, style(arms.index(arm)))
-        _within_shares(panel)
+        within_shares(panel)
         legend(figure, 1)
 
     return svg(draw, width=7, height=3.8)
@@ -169,9 +169,3 @@ def _panel(figure: Figure) -> Axes:
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.grid(alpha=0.3)
     return panel
-
-
-def _within_shares(panel: Axes) -> None:
-    """An interval may leave what a share can be; the picture does not."""
-    low, high = panel.get_ylim()
-    panel.set_ylim(max(0, low), min(100, high))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from germline.compare.plots import legend, style, svg
+from germline.compare.plots import legend, style, svg, within_shares
 from germline.compare.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def drawing(arms: Sequence[str], families: Mapping[str, Sequence[Point]], measur
                 _family(panel, arm, points, axis, arms.index(arm))
             panel.set_xlabel(f"{name}, millions")
             panel.grid(alpha=0.3)
+        within_shares(panels[0])
         panels[0].set_ylabel(f"{measured}, %")
         legend(figure, len(AXES))
 

@@ -84,6 +84,12 @@ def legend(figure: Figure, columns: int) -> None:
         figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns, fontsize=8)
 
 
+def within_shares(panel: Axes) -> None:
+    """An interval may leave what a share can be; the picture does not."""
+    low, high = panel.get_ylim()
+    panel.set_ylim(max(0, low), min(100, high))
+
+
 def sizes(summary: Summary) -> str:
     """Last accuracy on test over parameters, one panel a number of images; bars are 95 % intervals over seeds."""
     recipe = summary.recipe

@@ -51,10 +51,11 @@ def _claims(summary: Summary) -> Section:
     )
     note = (
         f"{tally(tables.judgements(summary))} Paired differences over {len(recipe['seeds'])} seeds ({shared}), with "
-        "95 % t intervals; p by the paired t test with Holm's correction over this table. Where none is shown, the "
+        "95 % t intervals; p by the paired t test with Holm's correction over all claims. Where none is shown, the "
         "last column names the one that so many seeds with this spread would have shown four times out of five."
     )
-    return Section(protocol.asks, note, tables.claims_table(summary))
+    whole = protocol.name != "paths"
+    return Section(protocol.asks, note, tables.claims_table(summary) if whole else by_path.claims_table(summary))
 
 
 def _answers(summary: Summary) -> list[Section]:

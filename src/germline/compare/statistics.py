@@ -76,6 +76,17 @@ def p_value(differences: Sequence[float]) -> float:
     return float(2 * student.sf(abs(mean) / error, len(differences) - 1))
 
 
+def sign_p_value(differences: Sequence[float]) -> float:
+    """Two-sided p of the sign test that differences above 0 are as likely as those below; differences of 0 are no word.
+
+    Exact, whatever the differences are spread like; of n differences on one side it is 2 to the power of 1 - n.
+    """
+    above, below = sum(one > 0 for one in differences), sum(one < 0 for one in differences)
+    count = above + below
+    tail = sum(math.comb(count, more) for more in range(max(above, below), count + 1))
+    return float(min(1.0, 2 * tail / 2**count))
+
+
 def holm(values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment of p values over the claims of one report, in their order.
 
