@@ -250,7 +250,7 @@ def test_a_comparison_of_which_all_failed_still_has_a_report(tmp_path, protocol)
 
 def test_one_gene_is_called_so(written):
     assert "one ancestor and one gene serve all seeds" in written(one_gene=True)[2]
-    assert "each with its own ancestor and gene" in written(one_gene=False)[2]
+    assert "each makes its own" in written(one_gene=False)[2]
 
 
 def test_the_final_part_is_named(written):

@@ -46,9 +46,7 @@ def sections(summary: Summary) -> list[Section]:
 
 def _claims(summary: Summary) -> Section:
     protocol, recipe = PROTOCOLS[summary.recipe["protocol"]], summary.recipe
-    shared = (
-        "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each with its own ancestor and gene"
-    )
+    shared = "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each makes its own"
     note = (
         f"{tally(tables.judgements(summary))} Paired differences over {len(recipe['seeds'])} seeds ({shared}), with "
         "95 % t intervals; p by the paired t test with Holm's correction over all claims. Where none is shown, the "
