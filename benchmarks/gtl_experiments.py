@@ -55,6 +55,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "pool-2": ("a pool of the two best", {"pool": 2, "replaced": 0.5}),
     "tasks-40": ("forty tasks to live on", {"tasks": 40}),
     "ways-10": ("tasks of ten classes", {"ways": 10}),
+    "tasks-40-pool-2": (
+        "forty tasks to live on, and a pool of the two best",
+        {"tasks": 40, "pool": 2, "replaced": 0.5},
+    ),
     "lean": (
         "three networks, many generations, one short critic task",
         {"population": 3, "pool": 3, "generations": 14, "critic_tasks": 1, "critic_steps": 10, "patience": 14},
