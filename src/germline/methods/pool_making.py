@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from germline.anatomy import VIT, Preprocess
-from germline.data import AnyPictures, DataSet, in_order
-from germline.learngene import Provenance
+from germline.data import AnyPictures, in_order
 from germline.methods.pool_network import PoolNetwork, rebuilt
 from germline.methods.pool_sizes import Forms
 from germline.methods.stitches import Affine, Init, from_matrices, least_squares
@@ -135,28 +134,7 @@ def validated(network: Network, forms: Forms, pictures: AnyPictures, run: Run) -
     return rows
 
 
-def provenance(
-    ancestor: Network | None,
-    data: DataSet,
-    run: Run,
-    results: Sequence[FitResult],
-    metrics: Mapping[str, float],
-    paths: list[dict[str, Any]],
-) -> Provenance:
-    """Where a pool came from; its training is the sum of all its phases."""
-    seconds = round(sum(one.seconds for one in results), 3)
-    steps, samples = (sum(getattr(one, key) for one in results) for key in ("steps", "samples"))
-    training = {**run.facts(), "steps": steps, "samples": samples, "seconds": seconds}
+def metrics_of(paths: list[dict[str, Any]]) -> dict[str, float]:
+    """What a gene's card says of all its paths together."""
     accuracies = [row["accuracy"] for row in paths]
-    whole = {"mean of all paths (val)": sum(accuracies) / len(paths), "best of all paths (val)": max(accuracies)}
-    return Provenance(
-        ancestor="none" if ancestor is None else ancestor.source,
-        ancestor_licence="unknown" if ancestor is None else ancestor.licence,
-        data=data.name,
-        data_fingerprint=data.fingerprint(),
-        data_licence=data.licence,
-        training=training,
-        metrics={**metrics, **whole},
-        versions=training.pop("versions"),
-        record={"paths": {"data": data.name, "split": "val", "paths": paths}},
-    )
+    return {"mean of all paths (val)": sum(accuracies) / len(paths), "best of all paths (val)": max(accuracies)}

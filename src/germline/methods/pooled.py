@@ -18,10 +18,11 @@ from germline.methods.base import Method
 from germline.methods.inheriting import descend
 from germline.methods.path_training import OnePath
 from germline.methods.paths import Layout, Pairs, Path
-from germline.methods.pool_making import Instances, Stitching, provenance, stitched, validated
+from germline.methods.pool_making import Instances, Stitching, metrics_of, stitched, validated
 from germline.methods.pool_network import PoolNetwork
 from germline.methods.pool_sizes import CAPS, Forms, pieces
 from germline.methods.presets import filled
+from germline.methods.provenance import provenance
 from germline.methods.stitches import Init
 from germline.network import Network
 from germline.registry import anatomy_of
@@ -230,7 +231,14 @@ class Pooled(Method):
             tensors={name: tensor.detach().cpu().clone() for name, tensor in pool.state_dict().items()},
             preprocess=preprocess,
             classes=data.classes,
-            provenance=provenance(ancestor, data, run, [*instances.results, last], instances.metrics, paths),
+            provenance=provenance(
+                ancestor,
+                data,
+                run,
+                [*instances.results, last],
+                {**instances.metrics, **metrics_of(paths)},
+                {"paths": {"data": data.name, "split": "val", "paths": paths}},
+            ),
         )
 
     def _taught_by(self, ancestor: Network | None) -> Distillation | None:

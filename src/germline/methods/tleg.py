@@ -12,15 +12,16 @@ from torch import Tensor
 from germline.anatomy import Preprocess, Size, Spec, Target, tensor_sizes
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
-from germline.learngene import Descendant, Learngene, Provenance
+from germline.learngene import Descendant, Learngene
 from germline.ledger import Origin
 from germline.methods.base import Method
 from germline.methods.expansion import ExpandedNetwork, Grid, lines, positions
 from germline.methods.inheriting import descend
+from germline.methods.provenance import provenance
 from germline.network import Network
 from germline.randomness import generator, seeded
 from germline.registry import anatomy_of, model_spec
-from germline.training import CrossEntropy, Distillation, FitResult, Objective, Run, TrainSettings
+from germline.training import CrossEntropy, Distillation, Objective, Run, TrainSettings
 
 
 class TLEG(Method, TrainSettings):
@@ -125,7 +126,9 @@ class TLEG(Method, TrainSettings):
             tensors=_gene_tensors(auxiliary),
             preprocess=network.preprocess,
             classes=classes,
-            provenance=self._provenance(ancestor, data, run, result),
+            provenance=provenance(
+                ancestor, data, run, [result], {"auxiliary accuracy (val)": result.accuracy} if result.scores else {}
+            ),
         )
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
@@ -217,19 +220,6 @@ class TLEG(Method, TrainSettings):
             temperature=self.temperature,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
-        )
-
-    def _provenance(self, ancestor: Network | None, data: DataSet, run: Run, result: FitResult) -> Provenance:
-        training = {**run.facts(), "steps": result.steps, "samples": result.samples, "seconds": result.seconds}
-        return Provenance(
-            ancestor="none" if ancestor is None else ancestor.source,
-            ancestor_licence="unknown" if ancestor is None else ancestor.licence,
-            data=data.name,
-            data_fingerprint=data.fingerprint(),
-            data_licence=data.licence,
-            training=training,
-            metrics={"auxiliary accuracy (val)": result.accuracy} if result.scores else {},
-            versions=training.pop("versions"),
         )
 
 
