@@ -21,6 +21,11 @@ def test_what_is_not_key_and_number_is_refused(text):
         Size.parse(text)
 
 
+def test_a_key_that_stands_twice_is_refused():
+    with pytest.raises(SettingError, match="'depth' stands twice"):
+        Size.parse("depth=3, depth=4")
+
+
 @pytest.mark.parametrize("text", ["depth=0", "depth=-2"])
 def test_less_than_one_is_refused(text):
     with pytest.raises(SettingError, match="at least 1"):

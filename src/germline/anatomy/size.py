@@ -34,17 +34,20 @@ class Size(Mapping[str, int]):
         """Read `depth=6,width=96`; K, M and G behind a number stand for a thousand, a million and a billion.
 
         Raises:
-            SettingError: The text is not a list of key=number.
+            SettingError: The text is not a list of key=number, or a key stands twice.
         """
         fields: dict[str, int] = {}
         for part in filter(None, text.split(",")):
-            key, equals, value = part.partition("=")
+            name, equals, value = part.partition("=")
+            key = name.strip()
             number = _whole(value.strip()) if equals else None
             if number is None:
                 raise SettingError(
                     f"size '{text[:60]}'", f"'{part[:60]}' is not key=number", "write for example depth=6"
                 )
-            fields[key.strip()] = number
+            if key in fields:
+                raise SettingError(f"size '{text[:60]}'", f"'{key[:60]}' stands twice", "say it once")
+            fields[key] = number
         return cls(**fields)
 
     def __getitem__(self, key: str) -> int:
