@@ -38,6 +38,13 @@ class Scaled(CrossEntropy):
         self.factor = torch.nn.Parameter(torch.ones(5))
 
 
+class Drawing(CrossEntropy):
+    """Cross entropy that is told of every step."""
+
+    def begin(self, seed, name, step):
+        self.step = step
+
+
 def losses(results):
     return [loss for result in results for _, loss in result.losses]
 
@@ -172,6 +179,7 @@ REFUSED_SETTINGS = {
     "torch.compile": {"compile": True},
     "below float32": {"precision": "bf16-mixed"},
     "parameters or buffers of its own": {"objective": Scaled()},
+    "draws for every step": {"objective": Drawing()},
 }
 
 

@@ -15,6 +15,7 @@ from germline.network import Network
 from germline.randomness import derive
 from germline.training.evaluate import evaluate
 from germline.training.loop import Log, not_finite
+from germline.training.objective import Objective
 from germline.training.optim import make_optimizer
 from germline.training.population import Member, Population
 from germline.training.progress import Stretch
@@ -58,6 +59,7 @@ def _of_the_settings(population: Population) -> str | None:
         "a precision below float32 is asked for": population.precision != "32-true",
         "the objective has parameters or buffers of its own": bool(population.objective.state_dict())
         or any(True for _ in population.objective.parameters()),
+        "the objective draws for every step": type(population.objective).begin is not Objective.begin,
         "mixup or cutmix is on": bool(settings.mixup or settings.cutmix),
         f"accumulate={settings.accumulate} parts a batch": settings.accumulate > 1,
         "an average of the weights (ema) is kept": settings.ema is not None,
