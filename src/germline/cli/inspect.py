@@ -28,11 +28,10 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
-    from germline.compare.records import paths_table
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
-    told = paths_table(loaded)
+    told = _told(loaded)
     if told is not None and not size and classes is None:  # what is told is of the gene's own head
         sizes = _listed(told)
     else:
@@ -63,6 +62,15 @@ def facts(gene: Learngene) -> dict[str, str]:
         f"{gene.bytes():,} bytes",
         **{name: f"{value:.4f}" for name, value in origin.metrics.items()},
     }
+
+
+def _told(gene: Learngene) -> list[list[str]] | None:
+    """Rows of the paths that a gene tells of; comparisons, which take long to import, are left alone where it does not."""
+    if "paths" not in gene.provenance.record:
+        return None
+    from germline.compare.records import paths_table
+
+    return paths_table(gene)
 
 
 def _listed(rows: list[list[str]]) -> Table:
