@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar, Generic, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from germline.anatomy.base import Parts, Spec, TimmForm, to_channels
 from germline.anatomy.channels import Group
+from germline.anatomy.hollow import hollow
 from germline.anatomy.size import Size
 from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
@@ -142,7 +142,7 @@ class Convolutional(ABC, Generic[StagedT]):
             )
         try:
             spec = self.read(model)
-            with torch.device("meta"):
+            with hollow():
                 own, found = _leaves(self.build(spec)), _leaves(model)
         except (AttributeError, IndexError, TypeError) as error:
             raise self._cannot_rebuild(str(error)) from error
@@ -158,7 +158,7 @@ class Convolutional(ABC, Generic[StagedT]):
 
     def parts(self, spec: StagedT) -> Parts:
         """Names of the tensors; there is no stem, the first block takes the pictures."""
-        with torch.device("meta"):
+        with hollow():
             names = list(self.build(spec).state_dict())
         taps = self.taps(spec)
         return Parts(

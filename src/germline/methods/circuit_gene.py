@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 
-from germline.anatomy import Anatomy, Spec, StagedSpec, Target, tensor_sizes
+from germline.anatomy import Anatomy, Spec, StagedSpec, Target, hollow, tensor_sizes
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.base import Method
@@ -38,7 +38,7 @@ class CircuitGene(Method):
     def outline(self, form: Spec) -> Mapping[str, int]:
         """The tensors of the narrow network."""
         narrow = circuit_spec(form, self.share)
-        with torch.device("meta"):
+        with hollow():
             return tensor_sizes(convolutional(narrow).build(narrow))
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:

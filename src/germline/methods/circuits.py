@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from germline.anatomy import Convolutional, Group, Size, Spec, StageUnits, select
+from germline.anatomy import Convolutional, Group, Size, Spec, StageUnits, hollow, select
 from germline.errors import SettingError
 from germline.registry import anatomy_of
 
@@ -55,7 +55,7 @@ def form_of(spec: Spec) -> Form:
     """
     anatomy = convolutional(spec)
     groups = anatomy.groups(spec)
-    with torch.device("meta"):
+    with hollow():
         model = anatomy.build(headless(spec))
     widths: dict[int, list[int]] = {}
     for group in groups:

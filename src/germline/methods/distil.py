@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from germline.anatomy import Spec, Target
+from germline.anatomy import Spec, Target, hollow
 from germline.data import Batch
 from germline.learngene import Descendant, Learngene
 from germline.methods.scratch import Scratch
@@ -130,7 +130,7 @@ class OtherClasses(Distillation):
 
 
 def _teacher(gene: Learngene) -> Network:
-    with torch.device("meta"):
+    with hollow():
         model = anatomy_of(gene.spec).build(gene.spec)
     load_strict(model, {name: tensor.clone() for name, tensor in gene.tensors.items()}, "the gene", assign=True)
     classes = gene.classes or ()

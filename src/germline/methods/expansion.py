@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from germline.anatomy import Anatomy, Spec
+from germline.anatomy import Anatomy, Spec, hollow
 
 Grid = Literal["zero", "one", "closed"]
 
@@ -72,7 +72,7 @@ class ExpandedNetwork(nn.Module):
         parts = anatomy.parts(spec)
         self._places = positions(len(parts.blocks), segments, grid)
         self._names = parts.blocks
-        with torch.device("meta"):
+        with hollow():
             # A tuple hides the shell from torch: it lends its forward pass and holds no tensors of its own.
             self._shell = (anatomy.build(spec),)
 

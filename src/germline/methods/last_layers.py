@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from germline.anatomy import Anatomy, Spec, Target
+from germline.anatomy import Anatomy, Spec, Target, hollow
 from germline.data import DataSet
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Origin
@@ -77,7 +77,7 @@ class LastLayers(WholeAncestor):
         """Names of the tensors of the last blocks, buffers included."""
         anatomy = anatomy_of(form)
         parts = anatomy.parts(form)
-        with torch.device("meta"):
+        with hollow():
             sizes = {name: value.numel() for name, value in anatomy.build(form).named_parameters()}
         backbone = sum(size for name, size in sizes.items() if name not in parts.head)
         behind = accumulate(sum(sizes.get(name, 0) for name in block.values()) for block in reversed(parts.blocks))

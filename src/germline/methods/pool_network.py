@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from germline.anatomy import VIT, VitSpec
+from germline.anatomy import VIT, VitSpec, hollow
 from germline.errors import SettingError
 from germline.methods.paths import Layout, Path
 from germline.network import load_strict
@@ -131,7 +130,7 @@ def rebuilt(spec: VitSpec, tensors: Mapping[str, Tensor]) -> Any:
     Raises:
         ArtefactError: A tensor is missing, unknown, or of another shape.
     """
-    with torch.device("meta"):
+    with hollow():
         model = VIT.build(spec)
     load_strict(model, dict(tensors), "an auxiliary model", assign=True)
     return model

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from germline.anatomy import Size, Spec, StitchedSpec, VitSpec, tensor_sizes
+from germline.anatomy import Size, Spec, StitchedSpec, VitSpec, hollow, tensor_sizes
 from germline.errors import SettingError
 from germline.ledger import Origin
 from germline.methods.paths import Layout, Path
@@ -118,7 +117,7 @@ def _parts(spec: VitSpec) -> _Parts:
     """Parameters of each part of a ViT."""
     anatomy = anatomy_of(spec)
     parts = anatomy.parts(spec)
-    with torch.device("meta"):
+    with hollow():
         sizes = tensor_sizes(anatomy.build(spec))
     groups = (parts.stem, parts.blocks[0].values(), parts.norm, parts.head)
     return _Parts(*(sum(sizes[name] for name in names) for names in groups))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from pydantic import Field, model_validator
 
-from germline.anatomy import VIT, Preprocess, Size, Spec, StitchedSpec, Target, VitSpec, tensor_sizes
+from germline.anatomy import VIT, Preprocess, Size, Spec, StitchedSpec, Target, VitSpec, hollow, tensor_sizes
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
@@ -169,7 +169,7 @@ class Pooled(Method):
     def outline(self, form: Spec) -> Mapping[str, int]:
         """All auxiliary models and stitches."""
         forms = self.forms(form)
-        with torch.device("meta"):
+        with hollow():
             models = {width: VIT.build(spec) for width, spec in forms.models.items()}
             return tensor_sizes(PoolNetwork(models, self.layout))
 

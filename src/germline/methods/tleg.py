@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from germline.anatomy import Preprocess, Size, Spec, Target, tensor_sizes
+from germline.anatomy import Preprocess, Size, Spec, Target, hollow, tensor_sizes
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
@@ -70,7 +70,7 @@ class TLEG(Method, TrainSettings):
 
     def outline(self, form: Spec) -> Mapping[str, int]:
         """Two blocks a segment, one without slopes, and the frame."""
-        with torch.device("meta"):
+        with hollow():
             auxiliary = ExpandedNetwork(anatomy_of(form), form, self._segments(form), self.grid, slopes=self.slopes)
         return tensor_sizes(auxiliary)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from germline.anatomy import Parts, Spec, Target, tensor_sizes
+from germline.anatomy import Parts, Spec, Target, hollow, tensor_sizes
 from germline.data import DataSet
 from germline.errors import ArtefactError, SettingError
 from germline.learngene import Descendant, Learngene, Provenance
@@ -42,7 +42,7 @@ class WholeAncestor(Method):
 
     def outline(self, form: Spec) -> Mapping[str, int]:
         """All of the ancestor."""
-        with torch.device("meta"):
+        with hollow():
             return tensor_sizes(anatomy_of(form).build(form))
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
@@ -250,7 +250,7 @@ def _no_fit(what: str, why: str) -> SettingError:
 
 @lru_cache(maxsize=64)  # a comparison asks for the same few forms again and again
 def _shapes(spec: Spec) -> Mapping[str, torch.Size]:
-    with torch.device("meta"):
+    with hollow():
         return {name: tensor.shape for name, tensor in anatomy_of(spec).build(spec).state_dict().items()}
 
 
