@@ -65,7 +65,7 @@ def facts(gene: Learngene) -> dict[str, str]:
 
 
 def _told(gene: Learngene) -> list[list[str]] | None:
-    """Rows of the paths that a gene tells of; comparisons, which take long to import, are left alone where it does not."""
+    """Rows of the paths that a gene tells of; where it tells of none, comparisons are not imported: that takes long."""
     if "paths" not in gene.provenance.record:
         return None
     from germline.compare.records import paths_table
