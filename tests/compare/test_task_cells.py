@@ -127,6 +127,7 @@ def test_tuning_leaves_the_test_pictures_alone(recipe_file, tmp_path, monkeypatc
     shop = comparison(recipe_file, tmp_path / "out", ALONE, TUNE)._workshop({})
     made = growing.make_cell(shop, Cell("scratch", "depth=3", 2, 7, 1e-2, 0.0, tuning=True))
     assert (looked, made["test_accuracy"], made["probe_accuracy"]) == ([], None, None)
+    assert [point["step"] for point in made["curve"]] == [5]
     growing.make_cell(shop, Cell("scratch", "depth=3", 2, 7))
     assert looked == [1]
 

@@ -89,6 +89,9 @@ class Workshop:
             more = {"lr": cell.lr, "weight_decay": cell.weight_decay}
         if cell.steps is not None:
             more["steps"] = cell.steps
+        if cell.tuning:
+            # A choice is made by how training ends; a look on the way there would only cost time.
+            more |= {"eval_at": (), "eval_every": None}
         return recipe.train_settings(cell.arm, **more)
 
     def gene_seed(self, seed: int) -> int:
