@@ -64,6 +64,7 @@ METHODS: Registry[type[Method]] = Registry(
         "tleg": "germline.methods.tleg:TLEG",
         "pool": "germline.methods.pool:Pool",
         "gtl": "germline.methods.gtl:GTL",
+        "openworld": "germline.methods.openworld:OpenWorld",
         "finetune": "germline.methods.finetune:Finetune",
         "scratch": "germline.methods.scratch:Scratch",
         "xavier": "germline.methods.xavier:Xavier",
