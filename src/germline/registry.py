@@ -131,8 +131,10 @@ def _open_world(width: int, *stages: tuple[int, ...]) -> Preset:
     return Preset("vgg", {"widths": widths, "hidden": (16 * width, 16 * width)})
 
 
-def _collective(width: int = 64) -> Preset:
-    """The network that a stream of tasks begins with; the published widening makes a VGG16 of it."""
+def _collective(width: int = 64, *, grown: bool = False) -> Preset:
+    """The network that a stream of tasks begins with, or the VGG16 that the published widening makes of it."""
+    if grown:
+        return _open_world(width, (1, 1), (2, 2), (4,) * 3, (8,) * 3, (8,) * 3)
     return _open_world(width, (1, 1), (1, 1), (2,) * 3, (4,) * 3, (4,) * 3)
 
 
@@ -162,6 +164,9 @@ MODELS: dict[str, Preset] = {
     "collective": _collective(),
     "collective_x025": _collective(16),
     "collective_x0125": _collective(8),
+    "collective_grown": _collective(grown=True),
+    "collective_grown_x025": _collective(16, grown=True),
+    "collective_grown_x0125": _collective(8, grown=True),
     "individual": _individual(),
     "individual_x025": _individual(16),
     "individual_x0125": _individual(8),

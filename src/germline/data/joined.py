@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from germline.data.pictures import AnyPictures, DataSet, Pictures, Split
 from germline.errors import DataError
@@ -34,7 +35,9 @@ def joined(name: str, parts: Sequence[DataSet]) -> DataSet:
 
 
 def _read(parts: Sequence[DataSet], split: Split) -> AnyPictures:
-    images, labels, classes = [], [], []
+    images: list[Tensor] = []
+    labels: list[Tensor] = []
+    classes: list[str] = []
     for part in parts:
         own = part.split(split)
         if not isinstance(own, Pictures) or own.labels is None:

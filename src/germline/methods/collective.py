@@ -201,7 +201,7 @@ class Collective:
         with seeded(generator(self.run.seed, "openworld", "initial weights")):
             model = VGG.build(state.spec)
         if state.tensors:
-            load_strict(model, state.tensors, "the collective")
+            load_strict(model, dict(state.tensors), "the collective")
         for part in model.modules():
             if isinstance(part, nn.Dropout):
                 part.p = self.rules.dropout

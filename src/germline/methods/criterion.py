@@ -22,7 +22,7 @@ from germline.registry import anatomy_of
 
 Rule = Literal["scale-free", "positive"]
 Heat = Sequence[Sequence[Sequence[float]]]  # by task, epoch and unit
-SAMPLED = 65_536  # elements from which a median is taken
+SAMPLED = 16_384  # elements from which a median is taken
 LOOKED_AT = 64  # pictures on which outputs are held to be constant
 
 
