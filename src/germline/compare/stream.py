@@ -222,7 +222,14 @@ def _tasks(found: Growing) -> str:
     return svg(draw, width=7, height=3.6)
 
 
+def _whole_numbers(panel: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def _finish(figure: Figure, panel: Axes) -> None:
+    _whole_numbers(panel)
     panel.set_xlabel("tasks learnt")
     panel.set_ylabel("validation accuracy, %")
     panel.set_ylim(0, 100)
@@ -240,6 +247,8 @@ def _growth(arms: Sequence[str], found: Mapping[str, Growing]) -> str:
         for task, (unit, count) in enumerate(zip(first.grown, first.parameters, strict=True), 1):
             if unit:
                 panel.annotate(str(unit), (task, count / 1e3), (0, 5), textcoords="offset points", fontsize=7)
+        _whole_numbers(panel)
+        panel.margins(y=0.1)
         panel.set_xlabel("task")
         panel.set_ylabel("parameters, thousands")
         panel.set_ylim(bottom=0)
