@@ -201,7 +201,8 @@ def test_windows_that_cannot_be_taken_are_refused(grown, pico):
 
 
 def test_the_published_layout_takes_the_last_units(pico):
-    settings = {"preset": "lab", "training": {"steps": 1, "batch_size": 4}, "fisher_samples": 2, "window": 11}
+    training, form = {"steps": 1, "batch_size": 4}, {"model": "collective_grown_x0125", "growth": "none", "tasks": 1}
+    settings = {"preset": "lab", "training": training, "fisher_samples": 2, "window": 11, **form}
     gene = condense(OpenWorld(**settings), data=pico, run=Run(device="cpu", quiet=True))
     assert gene.spec == model_spec("individual_x0125", image_size=32, channels=1, classes=5)
     assert gene.provenance.record["collective"]["fitting"] == [8, 9, 10]
@@ -229,7 +230,8 @@ def test_the_individual_is_held_to_what_it_inherited(grown, pico):
     held = inherited(grown.tensors)
     frozen, free = trained(grown, pico, strength="inf"), trained(grown, pico, anchor="none")
     assert all(torch.equal(frozen[name], value) for name, value in held.items())
-    assert all(torch.equal(value, trained(grown, pico, strength=0.0)[name]) for name, value in free.items())
+    none = trained(grown, pico, strength=0.0)
+    assert all(torch.equal(value, none[name]) for name, value in free.items())
     name = next(name for name in held if name.endswith("conv.weight"))
     distances = [float((tensors[name] - held[name]).norm()) for tensors in (free, trained(grown, pico, strength=1e3))]
     assert 0 < distances[1] < 0.5 * distances[0]
