@@ -11,7 +11,8 @@ from germline.anatomy import Preprocess, Size
 from germline.data import DataSet
 from germline.data import data as find_data
 from germline.errors import DataError, SettingError
-from germline.learngene import Learngene
+from germline.learngene import Descendant, Learngene
+from germline.ledger import Ledger
 from germline.methods.base import Method
 from germline.network import Network, as_network, load_network
 from germline.randomness import generator, seeded
@@ -113,6 +114,25 @@ def train(
         val=data.val,
         augmentation=data.augmentation,
     )
+
+
+def gene_objective(gene: str | Path | Learngene, network: Network) -> Objective | None:
+    """What a descendant is trained with by its gene's method; None for plain cross entropy.
+
+    Args:
+        gene: From which it has grown.
+        network: As it was grown: weights that the method holds on to are those that it has now.
+
+    Raises:
+        ArtefactError: There is no such gene.
+        SettingError: The network has not the gene's tensors.
+    """
+    found = gene if isinstance(gene, Learngene) else Learngene.load(gene)
+    method = found.bound_method()
+    if network.spec is None:
+        raise SettingError("a network that no anatomy knows", "it has grown from no gene", "leave the gene out")
+    method.check_size(found, network.spec)
+    return method.objective(found, Descendant(network, Ledger()))
 
 
 def check_labels(network: Network, data: DataSet) -> None:

@@ -64,6 +64,7 @@ METHODS: Registry[type[Method]] = Registry(
         "tleg": "germline.methods.tleg:TLEG",
         "pool": "germline.methods.pool:Pool",
         "gtl": "germline.methods.gtl:GTL",
+        "openworld": "germline.methods.openworld:OpenWorld",
         "finetune": "germline.methods.finetune:Finetune",
         "scratch": "germline.methods.scratch:Scratch",
         "xavier": "germline.methods.xavier:Xavier",
@@ -124,6 +125,25 @@ def _resnet12(*widths: int) -> Preset:
     return Preset("resnet12", {"depths": (1, 1, 1, 1), "widths": widths})
 
 
+def _open_world(width: int, *stages: tuple[int, ...]) -> Preset:
+    """A network with the two hidden layers of Open-World Learngene; widths in multiples of the first one's."""
+    widths = tuple(tuple(width * factor for factor in stage) for stage in stages)
+    return Preset("vgg", {"widths": widths, "hidden": (16 * width, 16 * width)})
+
+
+def _collective(width: int = 64, *, grown: bool = False) -> Preset:
+    """The network that a stream of tasks begins with, or the VGG16 that the published widening makes of it."""
+    if grown:
+        return _open_world(width, (1, 1), (2, 2), (4,) * 3, (8,) * 3, (8,) * 3)
+    return _open_world(width, (1, 1), (1, 1), (2,) * 3, (4,) * 3, (4,) * 3)
+
+
+def _individual(width: int = 64, *, large: bool = False) -> Preset:
+    """Four fresh units and the collective's last three; pictures of 84 pixels take one pool more."""
+    last = ((8,), (8,) * 3) if large else ((8,) * 4,)
+    return _open_world(width, (1,), (2,), (4,), *last)
+
+
 # Small networks for pictures of 28 to 84 pixels; the ViTs' patch keeps 16 tokens at 32; x025: a quarter of the width.
 # The three with patch 16 are TLEG's for 224 pixels: mean of the tokens, no class token.
 # These names go before timm's: vgg11 is ours, timm:vgg11 is timm's.
@@ -141,6 +161,16 @@ MODELS: dict[str, Preset] = {
     "vgg19": _vgg(2, 2, 4, 4, 4),
     "vgg11_x025": _vgg(1, 1, 2, 2, 2, width=16),
     "vgg16_x025": _vgg(2, 2, 3, 3, 3, width=16),
+    "collective": _collective(),
+    "collective_x025": _collective(16),
+    "collective_x0125": _collective(8),
+    "collective_grown": _collective(grown=True),
+    "collective_grown_x025": _collective(16, grown=True),
+    "collective_grown_x0125": _collective(8, grown=True),
+    "individual": _individual(),
+    "individual_x025": _individual(16),
+    "individual_x0125": _individual(8),
+    "individual84": _individual(large=True),
     "resnet12": _resnet12(64, 128, 256, 512),
     "resnet12_wide": _resnet12(64, 160, 320, 640),
     "resnet12_x025": _resnet12(16, 32, 64, 128),

@@ -141,3 +141,34 @@ def test_other_networks_and_altered_ones_are_refused():
     model = VGG.build(spec())
     model.set_submodule("stages.0.blocks.0", nn.Conv2d(1, 4, 3))
     hold.other_form_is_refused(VGG, model, "does not rebuild")
+
+
+HIDDEN = ((4,), (5, 3), (6,))
+
+
+@pytest.mark.parametrize("changes", [{}, {"classes": 0}, {"image_size": 84}])
+def test_hidden_layers_are_a_part_of_the_form(changes):
+    form = spec(HIDDEN, hidden=(7, 6), **changes)
+    model = VGG.build(form)
+    assert VGG.describe(model) == form
+    with torch.no_grad():
+        assert model.eval()(hold.pictures(form)).shape == (3, form.classes or 6)
+        # Other pictures are pooled to what the first hidden layer reads.
+        assert model(torch.rand(2, 1, 40, 40)).shape[0] == 2
+
+
+def test_networks_with_hidden_layers_hold_to_the_rules():
+    form = spec(HIDDEN, hidden=(7, 6), image_size=16)
+    hold.parts_name_every_tensor_once(VGG, form)
+    hold.reordered_groups_compute_the_same(VGG, form)
+    hold.flops_are_what_is_multiplied(VGG, form)
+    group = VGG.groups(form)[-1]
+    assert (
+        VGG.build(form).state_dict()["head.dense.0.weight"].shape[1] == 6 * 4 == group.width * group.members[-1].inner
+    )
+    assert VGG.resize(form, Size(width=8)).hidden == (14, 12)
+
+
+def test_a_hidden_layer_of_nothing_is_refused():
+    with pytest.raises(SettingError, match="at least one unit"):
+        spec(HIDDEN, hidden=(0,))

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import DataSet, Pictures, data, draw_task, glyphs, split_classes, task_list
+from germline.data import (
+    DataSet,
+    Pictures,
+    data,
+    disjoint_tasks,
+    draw_task,
+    glyphs,
+    of_classes,
+    split_classes,
+    task_list,
+)
+from germline.data.joined import joined
 from germline.errors import DataError, SettingError
 
 SPLITS = ("train", "val", "test")
@@ -161,3 +172,43 @@ def test_classes_are_split_by_seed_and_share_nothing():
     assert len(split_classes(digits, 0.99, 4, 0)[0].classes) == 4
     with pytest.raises(DataError, match="has 10 classes, two parts of 6 are needed"):
         split_classes(digits, 0.3, 6, 0)
+
+
+def test_disjoint_tasks_share_no_class(pico):
+    tasks = disjoint_tasks(pico, 3, 3, 0)
+    names = [name for task in tasks for name in task.classes]
+    assert len(set(names)) == len(names) == 9
+    assert [task.classes for task in disjoint_tasks(pico, 3, 2, 0)] == [task.classes for task in tasks[:2]]
+    assert [task.classes for task in disjoint_tasks(pico, 3, 3, 1)] != [task.classes for task in tasks]
+    assert len(tasks[0].train) == 36
+    with pytest.raises(DataError, match="4 disjoint 3-way tasks take 12"):
+        disjoint_tasks(pico, 3, 4, 0)
+    with pytest.raises(SettingError, match="0 tasks"):
+        disjoint_tasks(pico, 3, 0, 0)
+
+
+def test_some_classes_of_a_set(pico):
+    part = of_classes(pico, ("7", "2"))
+    assert part.classes == ("7", "2")
+    assert part.train.labels.bincount().tolist() == [12, 12]
+    assert torch.equal(part.val.images, pico.val.images[torch.isin(pico.val.labels, torch.tensor([2, 7]))])
+
+
+def test_several_sets_are_one():
+    both = data("glyphs/open+digits")
+    one, other = data("glyphs/open"), data("digits")
+    assert both.classes == (*(f"glyphs/open:{n}" for n in one.classes), *(f"digits:{n}" for n in other.classes))
+    assert len(both.val) == len(one.val) + len(other.val)
+    at = both.classes.index("digits:3")
+    assert int((both.val.labels == at).sum()) == int((other.val.labels == 3).sum())
+    assert torch.equal(both.train.images[: len(one.train)], one.train.images)
+    assert set(both.augmentation) <= set(one.augmentation) & set(other.augmentation)
+    with pytest.raises(DataError, match="names a set twice"):
+        data("digits+digits")
+    with pytest.raises(DataError, match="cannot be joined"):
+        joined("both", [one, colourful(one)]).train  # noqa: B018
+
+
+def colourful(source):
+    images = source.train.images[:20].repeat(1, 3, 1, 1)
+    return data((images, torch.zeros(20, dtype=torch.int64)), classes=("a",))

@@ -259,3 +259,26 @@ def test_a_run_keeps_its_thread_count(tmp_path):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(1)
+
+
+class Halved(CrossEntropy):
+    """Halves the head's bias after each step, and notes what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def after(self, model, rate):
+        self.seen.append((rate, float(model.head.weight.grad.abs().sum()), torch.is_grad_enabled()))
+        model.head.bias.mul_(0.5)
+
+
+def test_an_objective_is_called_after_each_step_with_its_gradients_and_rate(train, make_network):
+    plain = train(steps=1, warmup=0.0)[0]
+    changed = Halved()
+    network, _ = train(steps=1, objective=changed, warmup=0.0)
+    assert torch.equal(network.model.head.bias, plain.model.head.bias * 0.5)
+    network, _ = train(steps=4, objective=(changed := Halved()), accumulate=2)
+    assert [rate for rate, _, _ in changed.seen] == [TrainSettings(**SHORT).rate(step, 4) for step in range(4)]
+    assert all(gradient > 0 for _, gradient, _ in changed.seen)
+    assert not any(recorded for _, _, recorded in changed.seen)

@@ -45,6 +45,13 @@ class Drawing(CrossEntropy):
         self.step = step
 
 
+class Afterwards(CrossEntropy):
+    """Cross entropy that looks after every step."""
+
+    def after(self, model, rate):
+        self.rate = rate
+
+
 def losses(results):
     return [loss for result in results for _, loss in result.losses]
 
@@ -180,6 +187,7 @@ REFUSED_SETTINGS = {
     "below float32": {"precision": "bf16-mixed"},
     "parameters or buffers of its own": {"objective": Scaled()},
     "draws for every step": {"objective": Drawing()},
+    "after every step": {"objective": Afterwards()},
 }
 
 

@@ -22,6 +22,7 @@ from germline.anatomy.transformer import Transformer
 from germline.anatomy.transformer_spec import TransformerSpec
 from germline.anatomy.vgg import Vgg, VggSpec
 from germline.anatomy.vit import Vit, VitSpec
+from germline.anatomy.widening import Widening, deepen, draw_widening, group_of, shaken, widen, wider_spec
 
 VIT = Vit()
 VGG = Vgg()
@@ -56,10 +57,17 @@ __all__ = [
     "VggSpec",
     "Vit",
     "VitSpec",
+    "Widening",
     "count_parameters",
+    "deepen",
+    "draw_widening",
+    "group_of",
     "hollow",
     "select",
+    "shaken",
     "tapped",
     "tensor_sizes",
     "to_channels",
+    "widen",
+    "wider_spec",
 ]

@@ -71,12 +71,12 @@ def select(tensors: Mapping[str, Tensor], groups: Iterable[Group], indices: Mapp
             continue
         for member in group.members:
             if member.tensor in kept:
-                places = _places(member, group.width, indices[group.name])
-                kept[member.tensor] = kept[member.tensor].index_select(member.dim, places)
+                at = places(member, group.width, indices[group.name])
+                kept[member.tensor] = kept[member.tensor].index_select(member.dim, at)
     return kept
 
 
-def _places(member: Member, width: int, channels: Tensor) -> Tensor:
+def places(member: Member, width: int, channels: Tensor) -> Tensor:
     """Indices along the member's dimension of the channels named."""
     table = torch.arange(member.outer * width * member.inner).view(member.outer, width, member.inner)
     return table[:, channels].flatten()

@@ -199,7 +199,16 @@ class Convolutional(ABC, Generic[StagedT]):
 
     def frame(self, spec: StagedT) -> nn.Module:
         """The head alone."""
-        return nn.ModuleDict({"head": make_head(spec.features, spec.classes)})
+        return nn.ModuleDict({"head": self.head(spec)})
+
+    def head(self, spec: StagedT) -> nn.Module:
+        """A fresh head."""
+        head: nn.Module = make_head(spec.features, spec.classes)
+        return head
+
+    def head_weights(self, spec: StagedT) -> int:
+        """Weights of the head's linear layers."""
+        return spec.features * spec.classes
 
     def adapt(
         self, tensors: Mapping[str, Tensor], source: StagedT, target: StagedT, ledger: Ledger
@@ -215,7 +224,7 @@ class Convolutional(ABC, Generic[StagedT]):
     def flops(self, spec: StagedT) -> int:
         """Operations of one picture's forward pass in the convolutions and the head."""
         maps = sum(weights * side**2 for weights, side in self.convolutions(spec))
-        return 2 * (maps + spec.features * spec.classes)
+        return 2 * (maps + self.head_weights(spec))
 
     def export_config(self, spec: StagedT) -> TimmForm:
         """timm's name, which `import germline.timm` registers, and its arguments."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from torch import nn
@@ -11,7 +12,7 @@ from germline.anatomy.channels import Group, read, written
 from germline.anatomy.convolutional import Convolutional, StagedSpec, check_depth, in_proportion
 from germline.anatomy.size import Size, check_keys
 from germline.errors import SettingError
-from germline.timm import VGG, Unit
+from germline.timm import VGG, Unit, make_head
 
 # The published depths count three dense layers, of which one is left here.
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -22,15 +23,20 @@ class VggSpec(StagedSpec):
 
     Attributes:
         widths: For each stage, the channels of each of its conv units.
+        hidden: Widths of the head's hidden layers, the first of which reads the last maps laid flat; none for an
+            average of the maps and one linear layer.
     """
 
     widths: tuple[tuple[int, ...], ...]
+    hidden: tuple[int, ...] = ()
 
     def model_post_init(self, _: Any) -> None:
         """Refuse what cannot be built."""
         self.check()
         if min(width for stage in self.widths for width in stage) < 1:
             raise SettingError(f"widths={self.widths}", "every conv unit has at least one channel")
+        if any(width < 1 for width in self.hidden):
+            raise SettingError(f"hidden={self.hidden}", "every hidden layer has at least one unit")
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -41,6 +47,11 @@ class VggSpec(StagedSpec):
     def features(self) -> int:
         """Channels of the last unit."""
         return self.widths[-1][-1]
+
+    @property
+    def side(self) -> int:
+        """Height of the maps that the head reads, in pixels."""
+        return self.image_size >> len(self.widths)
 
     @property
     def units(self) -> tuple[tuple[int, int, int], ...]:
@@ -62,8 +73,22 @@ class Vgg(Convolutional[VggSpec]):
     spec_type = VggSpec
 
     def arguments(self, spec: VggSpec) -> dict[str, Any]:
-        """The widths."""
-        return {"widths": [list(stage) for stage in spec.widths]}
+        """The widths, and those of hidden layers where there are any."""
+        hidden = {"hidden": list(spec.hidden)} if spec.hidden else {}
+        return {"widths": [list(stage) for stage in spec.widths], **hidden}
+
+    def head(self, spec: VggSpec) -> nn.Module:
+        """A fresh head, with its hidden layers."""
+        head: nn.Module = make_head(spec.features, spec.classes, hidden=spec.hidden, side=spec.side)
+        return head
+
+    def head_weights(self, spec: VggSpec) -> int:
+        """Weights of the head's linear layers."""
+        if not spec.hidden or not spec.classes:
+            return spec.features * spec.classes
+        return sum(
+            reads * width for reads, width in pairwise((spec.features * spec.side**2, *spec.hidden, spec.classes))
+        )
 
     def read(self, model: Any) -> VggSpec:
         """The spec of a VGG."""
@@ -72,6 +97,7 @@ class Vgg(Convolutional[VggSpec]):
             channels=model.in_chans,
             classes=model.num_classes,
             widths=tuple(tuple(unit.conv.out_channels for unit in stage.blocks) for stage in model.stages),
+            hidden=tuple(getattr(model.head, "hidden", ())),
         )
 
     def resize(self, spec: VggSpec, size: Size) -> VggSpec:
@@ -79,7 +105,7 @@ class Vgg(Convolutional[VggSpec]):
 
         `depth=11|13|16|19` sets the published stage depths, `depth2=3` one stage's; a stage made deeper repeats its
         last width, one made shallower keeps its first units. `width=32` sets the first unit's width and scales all
-        others in proportion; `width2=48` then sets all units of one stage.
+        others in proportion, hidden layers of the head included; `width2=48` then sets all units of one stage.
 
         Raises:
             SettingError: A key that a VGG has not, or a size that cannot be built.
@@ -96,7 +122,8 @@ class Vgg(Convolutional[VggSpec]):
             units = (*stage[:depth], *[stage[-1]] * (depth - len(stage)))
             scaled = tuple(in_proportion(width, size.get("width", first), first) for width in units)
             widths.append((size[key],) * depth if key in size else scaled)
-        return VggSpec(**{**spec.model_dump(), "widths": tuple(widths)})
+        hidden = tuple(in_proportion(width, size.get("width", first), first) for width in spec.hidden)
+        return VggSpec(**{**spec.model_dump(), "widths": tuple(widths), "hidden": hidden})
 
     def _depths(self, spec: VggSpec, size: Size) -> tuple[int, ...]:
         if "depth" not in size:
@@ -118,11 +145,12 @@ class Vgg(Convolutional[VggSpec]):
     def groups(self, spec: VggSpec) -> tuple[Group, ...]:
         """One group a conv unit: its convolution and norm write the channels, the next unit or the head reads them."""
         blocks = self.parts(spec).blocks
-        readers = [*(block["conv.weight"] for block in blocks[1:]), "head.fc.weight"]
+        head = read(1, "head.dense.0.weight", inner=spec.side**2) if spec.hidden else read(1, "head.fc.weight")
+        readers = [*(read(1, block["conv.weight"]) for block in blocks[1:]), head]
         found = []
         for tap, block, (stage, _, width), reader in zip(self.taps(spec), blocks, spec.units, readers, strict=True):
             channels = [full for name, full in block.items() if name != "norm.num_batches_tracked"]
-            found.append(Group(tap, width, (*written(0, *channels), *read(1, reader)), stage))
+            found.append(Group(tap, width, (*written(0, *channels), *reader), stage))
         return tuple(found)
 
     def convolutions(self, spec: VggSpec) -> Iterator[tuple[int, int]]:

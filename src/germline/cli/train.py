@@ -18,6 +18,9 @@ def train(
     model: Annotated[str, typer.Option(help="A preset (vit_pico, vgg11), a timm ViT name, or a model folder.")],
     data: Annotated[str, typer.Option(help="For example glyphs/base, fashion-mnist, folder:/photos.")],
     out: Out,
+    gene: Annotated[
+        str | None, typer.Option(help="The gene that the model has grown from: train it as its method says.")
+    ] = None,
     set_: Set = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -33,16 +36,17 @@ def train(
 
     chosen = settings(TrainSettings, set_)
     output = check_outputs(out, resume=resume, overwrite=overwrite)
-    from germline.api import check_labels, start_network, train
+    from germline.api import check_labels, gene_objective, start_network, train
     from germline.data import data as find_data
 
     source = find_data(data)
     network = start_network(model, source, chosen, seed)
     check_labels(network, source)
-    asked = {"model": model, "data": data, "seed": seed, "precision": precision}
+    objective = None if gene is None else gene_objective(gene, network)
+    asked = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
     config = {**asked, "settings": chosen.model_dump(mode="json")}
     run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
-    result = train(network, source, chosen, run=run)
+    result = train(network, source, chosen, objective=objective, run=run)
     if run.fabric.is_global_zero:
         network.save(out, overwrite=resume or overwrite)
         print(

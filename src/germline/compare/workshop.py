@@ -20,7 +20,6 @@ from germline.errors import DataError
 from germline.files import locked, read_json, read_tensors, tensor_hash
 from germline.learngene import Learngene
 from germline.methods.base import Method
-from germline.methods.random_gene import RandomGene
 from germline.methods.scratch import Scratch
 from germline.network import WEIGHTS, Network, load_network
 from germline.randomness import derive, generator
@@ -185,8 +184,9 @@ class Workshop:
         return None if isinstance(method, Scratch) else self._gene(method, seed, size)
 
     def _gene(self, method: Method, seed: int, size: str) -> Learngene:
-        if isinstance(method, RandomGene):
-            return method.redraw(self._gene(method.inner(), seed, size), generator(seed, method.name))
+        inner = method.inner()
+        if inner is not None:
+            return method.redraw(self._gene(inner, seed, size), generator(seed, method.name))
         place = self.gene_place(method, seed, size)
         with locked(place.with_suffix(".lock")):
             if place.exists():

@@ -10,7 +10,7 @@ from germline.data.glyphs import read_final
 from germline.data.loader import Batch, Loader, in_order
 from germline.data.pictures import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Role, Split
 from germline.data.sources import data, known_data
-from germline.data.tasks import draw_task, split_classes, task_list
+from germline.data.tasks import disjoint_tasks, draw_task, of_classes, split_classes, task_list
 
 __all__ = [
     "AnyPictures",
@@ -25,9 +25,11 @@ __all__ = [
     "Split",
     "data",
     "describe",
+    "disjoint_tasks",
     "draw_task",
     "in_order",
     "known_data",
+    "of_classes",
     "read_final",
     "split_classes",
     "task_list",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from germline.data.joined import joined
 from germline.data.pictures import Augmentation, DataSet, Pictures, Role, Split
 from germline.errors import DataError
 from germline.randomness import generator
@@ -37,7 +38,8 @@ def data(
 
     Args:
         source: A name (`glyphs/base`, `fashion-mnist`, `cifar10:/data`, `cifar-fs/base:/data`, `folder:/photos`), which
-            may go on with sets for further roles (`glyphs/base,held_out=glyphs/open`), a `DataSet`, or training
+            may be several joined (`glyphs/base+fashion-mnist`) and go on with sets for further roles
+            (`glyphs/base,held_out=glyphs/open`), a `DataSet`, or training
             pictures: a pair of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or None), a map-style
             Dataset of (picture, label) or of pictures, or a DataLoader round one.
         val: Validation pictures in the same forms; a tenth of the training pictures is set apart where it is left out.
@@ -67,13 +69,18 @@ def data(
 def _named(source: str) -> DataSet:
     """The set of a name, with those of its further roles."""
     first, *others = re.split(rf",({'|'.join(get_args(Role))})=", source)
-    name, place = _split_name(first)
-    reader = cast("Callable[[str | None], DataSet]", DATA[name])
-    found = reader(place)
+    found = _one_or_several(first)
     if not others:
         return found
     roles = dict(zip(cast("list[Role]", others[::2]), map(_named, others[1::2]), strict=True))
     return replace(found, name=source, roles=roles, _cache={})
+
+
+def _one_or_several(source: str) -> DataSet:
+    """One set, or several joined by `+`, as in `glyphs/base+fashion-mnist`; a `+` in a folder's name joins nothing."""
+    names = re.split(rf"\+(?=(?:{'|'.join(map(re.escape, DATA))})(?:[/:+]|$))", source)
+    parts = [cast("Callable[[str | None], DataSet]", DATA[name])(place) for name, place in map(_split_name, names)]
+    return parts[0] if len(parts) == 1 else joined(source, parts)
 
 
 def _split_name(source: str) -> tuple[str, str | None]:

@@ -53,9 +53,54 @@ def draw_task(source: DataSet, ways: int, shots: int | None, seed: int, index: i
                 f"ask for at most {count} shots" if count else "leave that class out",
             )
     size = f"{ways}-way" if shots is None else f"{ways}-way {shots}-shot"
+    name = f"{source.name}[{size} task {index} of seed {seed}]"
+    return _part(source, name, tuple(train.classes[label] for label in order), shots, (seed, index))
+
+
+def disjoint_tasks(source: DataSet, ways: int, count: int, seed: int) -> tuple[DataSet, ...]:
+    """Draw tasks no two of which share a class, with all training pictures; a longer list begins with the same tasks.
+
+    Args:
+        source: A labelled set.
+        ways: Classes in a task.
+        count: Tasks in the list.
+        seed: Of the list.
+
+    Raises:
+        SettingError: There are fewer than two ways or less than one task.
+        DataError: The source has no labels, or too few classes.
+    """
+    _check_settings(ways, None)
+    _check_count(count)
+    if source.train.labels is None:
+        raise DataError(f"'{source.name}' has no labels", "a task is a choice of classes")
+    classes = source.classes
+    if ways * count > len(classes):
+        raise DataError(
+            f"'{source.name}' has {len(classes)} classes, {count} disjoint {ways}-way tasks take {ways * count}",
+            fix=f"ask for at most {len(classes) // ways} tasks, or for tasks that overlap",
+        )
+    order = torch.randperm(len(classes), generator=generator(seed, "disjoint tasks")).tolist()
+    parts = [tuple(classes[label] for label in order[ways * at : ways * (at + 1)]) for at in range(count)]
+    return tuple(
+        _part(source, f"{source.name}[disjoint {ways}-way task {at} of seed {seed}]", names, None, (seed, at))
+        for at, names in enumerate(parts)
+    )
+
+
+def of_classes(source: DataSet, names: tuple[str, ...]) -> DataSet:
+    """The pictures of some classes of a set, whose labels then count in `names`.
+
+    Raises:
+        DataError: A name is none of the classes, when a split is first read.
+    """
+    return _part(source, f"{source.name}[{len(names)} classes]", names, None, (0, 0))
+
+
+def _part(source: DataSet, name: str, classes: tuple[str, ...], shots: int | None, key: tuple[int, int]) -> DataSet:
     return DataSet(
-        name=f"{source.name}[{size} task {index} of seed {seed}]",
-        read=partial(_read, source, tuple(train.classes[label] for label in order), shots, (seed, index)),
+        name=name,
+        read=partial(_read, source, classes, shots, key),
         augmentation=source.augmentation,
         licence=source.licence,
         source=source.source,
@@ -86,16 +131,9 @@ def split_classes(source: DataSet, share: float, least: int, seed: int) -> tuple
     held = min(max(least, round(share * len(classes))), len(classes) - least)
     order = torch.randperm(len(classes), generator=generator(seed, "held-out classes")).tolist()
     parts = (sorted(order[held:]), sorted(order[:held]))
-    names = (tuple(classes[index] for index in part) for part in parts)
+    names = [tuple(classes[index] for index in part) for part in parts]
     kept, apart = (
-        DataSet(
-            name=f"{source.name}[{len(part)} classes of seed {seed}]",
-            read=partial(_read, source, part, None, (seed, 0)),
-            augmentation=source.augmentation,
-            licence=source.licence,
-            source=source.source,
-        )
-        for part in names
+        _part(source, f"{source.name}[{len(part)} classes of seed {seed}]", part, None, (seed, 0)) for part in names
     )
     return kept, apart
 
@@ -114,9 +152,13 @@ def task_list(source: DataSet, ways: int, shots: int | None, count: int, seed: i
         SettingError: There is less than one task, or as by `draw_task`.
         DataError: As by `draw_task`.
     """
+    _check_count(count)
+    return tuple(draw_task(source, ways, shots, seed, index) for index in range(count))
+
+
+def _check_count(count: int) -> None:
     if count < 1:
         raise SettingError(f"{count} tasks", "a list has at least one", "ask for 1 or more")
-    return tuple(draw_task(source, ways, shots, seed, index) for index in range(count))
 
 
 def _check_settings(ways: int, shots: int | None) -> None:

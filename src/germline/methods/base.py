@@ -91,6 +91,14 @@ class Method(BaseModel):
         """The method whose gene this one alters; None for a method of its own."""
         return None
 
+    def redraw(self, gene: Learngene, generator: torch.Generator) -> Learngene:
+        """This method's gene, made from its inner method's; `generator` draws what is drawn.
+
+        Raises:
+            SettingError: It cannot be made from that one.
+        """
+        raise NotImplementedError
+
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Make a gene from an ancestor and data; every training goes through `run.fit`."""
         raise NotImplementedError

@@ -14,6 +14,7 @@ from germline.data import DataSet, draw_task, split_classes, task_list
 from germline.errors import SettingError
 from germline.learngene import Learngene, Provenance
 from germline.methods.base import DataRole
+from germline.methods.begun import check_begun
 from germline.methods.circuit_gene import CircuitGene
 from germline.methods.circuits import circuit_spec
 from germline.methods.evolution import Credit
@@ -195,7 +196,7 @@ class GTL(CircuitGene):
             SettingError: A model without circuits, or work that was begun with other settings.
             DataError: Too few classes, or no labels.
         """
-        self._check_begun(data, run)
+        check_begun(self, data, run)
         first, state = self._taken_up(run)
         whole, done = (samples // self.life.batch_size for samples in (self.condensing_samples(0), state.samples))
         with Progress("evolution", whole, done, quiet=run.quiet) as progress:
@@ -254,17 +255,6 @@ class GTL(CircuitGene):
         if self.fitness == "critic" or life.eval_every is not None or life.eval_at or life.steps is None:
             return life
         return life.model_copy(update={"eval_every": max(1, life.steps // LIFE_LOOKS)})
-
-    def _check_begun(self, data: DataSet, run: Run) -> None:
-        asked = {**self.dump(), "data": data.fingerprint()}
-        begun = run.keep("begun", lambda: ({}, asked))[1]
-        for key in sorted(asked):
-            if begun.get(key) != asked[key]:
-                raise SettingError(
-                    f"'{run.folder}' was begun with {key}={begun.get(key)}, now {asked[key]}",
-                    "an evolution goes on as it was begun",
-                    "take that back, or start anew with --overwrite",
-                )
 
     def _gene(self, world: World, data: DataSet, run: Run, state: State, final: Final) -> Learngene:
         samples = state.samples + final.samples

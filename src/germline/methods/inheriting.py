@@ -69,6 +69,30 @@ def descend(
     return Descendant(network, ledger)
 
 
+def descend_fresh(
+    gene: Learngene, target: Target, kept: Mapping[str, Tensor], generator: torch.Generator
+) -> Descendant:
+    """A fresh network with some tensors in their places; the head is fresh too.
+
+    Args:
+        gene: Where they come from.
+        target: What to grow.
+        kept: By full name; copied, or adapted to the target's channels where they read the picture.
+        generator: Draws all else.
+
+    Raises:
+        LedgerError: An element is not accounted for.
+    """
+    anatomy: Anatomy[Any] = anatomy_of(target.spec)
+    with seeded(generator):
+        drawn = anatomy.build(target.spec.model_copy(update={"classes": 0})).state_dict()
+    blocks: dict[str, tuple[Tensor, Origin | Mapping[Origin, int]]] = {
+        name: (kept[name].clone(), "copied") if name in kept else (tensor, "fresh") for name, tensor in drawn.items()
+    }
+    fresh = drawn.keys() - kept.keys()
+    return descend(gene, target, frame={}, blocks=blocks, generator=generator, fresh=fresh)
+
+
 def _fresh_frame(anatomy: Anatomy[Any], target: Target, generator: torch.Generator) -> dict[str, Tensor]:
     with seeded(generator):
         return dict(anatomy.frame(target.spec).state_dict())

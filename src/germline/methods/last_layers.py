@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from germline.anatomy import Anatomy, Spec, Target, hollow
+from germline.anatomy import Spec, Target, hollow
 from germline.data import DataSet
 from germline.learngene import Descendant, Learngene
-from germline.ledger import Origin
-from germline.methods.inheriting import descend
+from germline.methods.inheriting import descend_fresh
 from germline.methods.whole import WholeAncestor, check_alike
 from germline.network import Network
-from germline.randomness import seeded
 from germline.registry import anatomy_of
 from germline.training import Run
 
@@ -55,15 +52,7 @@ class LastLayers(WholeAncestor):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """A fresh network with the ancestor's last blocks in it."""
-        anatomy: Anatomy[Any] = anatomy_of(target.spec)
-        with seeded(generator):
-            drawn = anatomy.build(target.spec.model_copy(update={"classes": 0})).state_dict()
-        blocks: dict[str, tuple[Tensor, Origin | Mapping[Origin, int]]] = {
-            name: (gene.tensors[name].clone(), "copied") if name in gene.tensors else (tensor, "fresh")
-            for name, tensor in drawn.items()
-        }
-        fresh = drawn.keys() - gene.tensors.keys()
-        return descend(gene, target, frame={}, blocks=blocks, generator=generator, fresh=fresh)
+        return descend_fresh(gene, target, gene.tensors, generator)
 
     def sizes(self, gene: Learngene) -> str:
         """Its own."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, relu
+from torch.nn.functional import adaptive_avg_pool2d, leaky_relu, relu
 
 SLOPE = 0.1  # of ResNet12's leaky ReLU
 VGG11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -71,8 +72,49 @@ class Stage(nn.Module):
         return pooled
 
 
-def make_head(features: int, num_classes: int, global_pool: str = "avg", drop_rate: float = 0.0) -> Any:
-    """timm's pool and linear layer, freshly initialised."""
+class DenseHead(nn.Module):
+    """VGG's own classifier: maps laid flat, hidden layers with ReLU and dropout, one linear layer.
+
+    Maps of another size than the network was made for are pooled to that size first. Without classes there are no
+    hidden layers either, and the maps are averaged.
+
+    Attributes:
+        hidden: Widths of the hidden layers.
+        dense: The hidden layers; the first reads every channel's map [side, side] after the one before.
+        fc: The last layer.
+    """
+
+    def __init__(self, features: int, side: int, hidden: Sequence[int], num_classes: int, drop_rate: float) -> None:
+        super().__init__()
+        self.hidden, self._features, self._side = tuple(hidden), features, side
+        self.drop = nn.Dropout(drop_rate)
+        self.reset(num_classes)
+
+    def reset(self, num_classes: int, pool_type: str | None = None) -> None:
+        """Give it fresh layers; 0 classes for none. The kind of pool is ignored."""
+        sizes = (self._features * self._side**2, *self.hidden) if num_classes else ()
+        self.dense = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
+        self.fc = nn.Linear(sizes[-1], num_classes) if num_classes else nn.Identity()
+
+    def forward(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits [B, num_classes] of maps [B, features, h, w], or what the last layer reads."""
+        found = adaptive_avg_pool2d(maps, self._side if self.dense else 1).flatten(1)
+        for layer in self.dense:
+            found = self.drop(relu(layer(found)))
+        return found if pre_logits else self.fc(found)
+
+
+def make_head(
+    features: int,
+    num_classes: int,
+    global_pool: str = "avg",
+    drop_rate: float = 0.0,
+    hidden: Sequence[int] = (),
+    side: int = 1,
+) -> Any:
+    """timm's pool and linear layer, or VGG's hidden layers on maps of `side` pixels; freshly initialised."""
+    if hidden:
+        return _start(DenseHead(features, side, hidden, num_classes, drop_rate))
     return _start(ClassifierHead(features, num_classes, pool_type=global_pool, drop_rate=drop_rate))
 
 
@@ -103,13 +145,16 @@ class Staged(nn.Module):
         img_size: int | Sequence[int],
         global_pool: str,
         drop_rate: float,
+        hidden: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.num_classes, self.in_chans = num_classes, in_chans
         self.img_size = img_size if isinstance(img_size, int) else img_size[0]
-        self.num_features = self.head_hidden_size = widths[-1]
+        self.num_features = widths[-1]
+        self.head_hidden_size = hidden[-1] if hidden else widths[-1]
         self.stages = nn.Sequential(*stages)
-        self.head = make_head(widths[-1], num_classes, global_pool, drop_rate)
+        side = self.img_size >> len(stages)
+        self.head = make_head(widths[-1], num_classes, global_pool, drop_rate, hidden, side)
         # A stage's features are tapped before its pool.
         self.feature_info = [
             {"num_chs": width, "reduction": 2**index, "module": f"stages.{index}.blocks"}
@@ -202,7 +247,8 @@ def chosen(count: int, indices: int | Sequence[int] | None) -> list[int]:
 class VGG(Staged):
     """VGG with BatchNorm: stages of 3x3 convolutions, each stage followed by a pool, and one linear head.
 
-    Source: Simonyan and Zisserman, arXiv 1409.1556; one dense layer here, as is usual for small pictures.
+    Source: Simonyan and Zisserman, arXiv 1409.1556; one dense layer here, as is usual for small pictures, unless
+    `hidden` gives the widths of further ones before it.
     """
 
     def __init__(
@@ -213,6 +259,7 @@ class VGG(Staged):
         img_size: int | Sequence[int] = 32,
         global_pool: str = "avg",
         drop_rate: float = 0.0,
+        hidden: Sequence[int] = (),
     ) -> None:
         inputs, stages = in_chans, []
         for stage in widths:
@@ -227,6 +274,7 @@ class VGG(Staged):
             img_size=img_size,
             global_pool=global_pool,
             drop_rate=drop_rate,
+            hidden=hidden,
         )
 
 

@@ -137,8 +137,9 @@ class Fit:
 
     def _step(self, step: int) -> Tensor:
         """One optimiser step; gives the mean loss of this process's share, detached."""
+        rate = self.settings.rate(step, self._total)
         for group in self._raw_optimizer.param_groups:
-            group["lr"] = self.settings.rate(step, self._total)
+            group["lr"] = rate
         # Dropped paths draw from the global generator: keyed by the step, a resumed run draws the same.
         torch.manual_seed(derive(self.seed, self.name, "drop", step, self.fabric.global_rank))
         self.objective.begin(self.seed, self.name, step)
@@ -155,6 +156,8 @@ class Fit:
         if self.settings.clip is not None:
             self.fabric.clip_gradients(self._module, self._optimizer, max_norm=self.settings.clip)
         self._optimizer.step()
+        with torch.no_grad():
+            self.objective.after(self.network.model, rate)
         self._optimizer.zero_grad()
         if self._average is not None:
             self._average.update(self.network.model, step + 1)

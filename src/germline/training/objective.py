@@ -28,6 +28,14 @@ class Objective(nn.Module):
             step: About to be made, counted from 0.
         """
 
+    def after(self, model: nn.Module, rate: float) -> None:
+        """Called after each optimiser step, while its gradients are still there, without recording new ones.
+
+        Args:
+            model: What is trained; may be changed in place, alike on all processes.
+            rate: Learning rate of the step.
+        """
+
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """The scalar loss.
 

@@ -60,6 +60,7 @@ def _of_the_settings(population: Population) -> str | None:
         "the objective has parameters or buffers of its own": bool(population.objective.state_dict())
         or any(True for _ in population.objective.parameters()),
         "the objective draws for every step": type(population.objective).begin is not Objective.begin,
+        "the objective has work to do after every step": type(population.objective).after is not Objective.after,
         "mixup or cutmix is on": bool(settings.mixup or settings.cutmix),
         f"accumulate={settings.accumulate} parts a batch": settings.accumulate > 1,
         "an average of the weights (ema) is kept": settings.ema is not None,

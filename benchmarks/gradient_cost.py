@@ -1,0 +1,65 @@
+"""What watching gradients adds to a training step of the collective network; target <= 1.05 times the plain step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from common import in_turn, keep, row, set_up
+from germline.anatomy import VGG, VggSpec
+from germline.methods.criterion import GradientWatch, unit_weights
+from germline.methods.stream import forms, published_growth
+from germline.registry import model_spec
+
+TARGET, CLASSES = 1.05, 100
+ROUNDS, BUDGET_S = 400, 20.0
+
+
+def last_form(model: str) -> VggSpec:
+    """The collective after its growth."""
+    spec = model_spec(model, image_size=32, channels=3, classes=CLASSES)
+    assert isinstance(spec, VggSpec)
+    return forms(spec, published_growth(spec), 21)[-1]
+
+
+def step_of(spec: VggSpec, batch: int, *, watched: bool, first: bool) -> Callable[[], None]:
+    """Forward, backward, update, the watch, and zeroing."""
+    network = VGG.build(spec).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
+    pictures, labels = torch.randn(batch, 3, 32, 32), torch.randint(CLASSES, (batch,))
+    watch = GradientWatch(unit_weights(spec), steps=10**6, epoch=10**6, epsilon=None if first else 1e-5)
+    step = 0
+
+    def run() -> None:
+        nonlocal step
+        cross_entropy(network(pictures), labels).backward()
+        optimizer.step()
+        if watched:
+            watch.note(network, step)
+        step += 1
+        optimizer.zero_grad()
+
+    return run
+
+
+def main() -> None:
+    """Measure every case."""
+    set_up(__doc__)
+    torch.manual_seed(0)
+    rows = []
+    for model, batch in (("collective_x0125", 32), ("collective_x025", 32), ("collective", 64)):
+        spec = last_form(model)
+        for first in (False, True):
+            sides = {name: step_of(spec, batch, watched=name == "ours", first=first) for name in ("ours", "peer")}
+            seconds = in_turn(sides, ROUNDS, budget_s=BUDGET_S)
+            task = "the first task" if first else "a later task"
+            rows.append(
+                row(f"{model} after its growth, batch {batch}, {task}", seconds["ours"], seconds["peer"], TARGET)
+            )
+    keep("gradient_cost", rows)
+
+
+if __name__ == "__main__":
+    main()

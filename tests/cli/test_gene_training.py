@@ -1,0 +1,37 @@
+"""`germline train --gene`: a descendant is trained as the method of its gene says."""
+
+import pytest
+import torch
+
+from germline.files import read_tensors
+from germline.methods.windows import inherited
+
+TINY = ("--set", "preset=tiny", "--set", "tasks=2", "--set", "strength=inf")
+TRAIN = ("--set", "steps=2", "--set", "batch_size=8", "--set", "optimizer=sgd", "--device", "cpu", "--quiet")
+
+
+@pytest.mark.parametrize("anchored", [True, False])
+def test_an_endless_anchor_holds_the_gene(anchored, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("--method", "openworld", "--data", "digits", *TINY, "--device", "cpu", "--quiet")
+    assert run("condense", *words, "--out", "gene").code == 0
+    assert run("inherit", "gene", "--data", "digits", "--out", "child").code == 0
+    gene = ("--gene", "gene") if anchored else ()
+    done = run("train", "--model", "child", "--data", "digits", *gene, *TRAIN, "--out", "grown")
+    assert done.code == 0, done
+    held = inherited(read_tensors(tmp_path / "gene" / "learngene.safetensors"))
+    grown = read_tensors(tmp_path / "grown" / "model.safetensors")
+    assert all(torch.equal(grown[name], value) for name, value in held.items()) == anchored
+    assert not torch.equal(
+        grown["head.fc.weight"], read_tensors(tmp_path / "child" / "model.safetensors")["head.fc.weight"]
+    )
+
+
+def test_another_networks_gene_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("--method", "openworld", "--data", "digits", *TINY, "--device", "cpu", "--quiet")
+    assert run("condense", *words, "--out", "gene").code == 0
+    done = run("train", "--model", "vgg11_x025", "--data", "digits", "--gene", "gene", *TRAIN, "--out", "grown")
+    assert done.code == 2
+    assert "openworld cannot grow" in " ".join(done.err.split())
+    assert not (tmp_path / "grown").exists()
