@@ -17,7 +17,15 @@ Forward = Callable[[Tensor], Tensor]
 
 
 class Objective(nn.Module):
-    """The loss of a step. Its parameters, if it has any, are trained and kept with the network's."""
+    """The loss of a step. Its parameters, if it has any, are trained and kept with the network's.
+
+    Attributes:
+        optimizer: A second optimiser, of parameters of the objective that the first leaves alone since they have
+            `requires_grad` off; None for none. It is stepped after each step of the first, with the gradients that
+            `after` leaves, and its state is kept in checkpoints.
+    """
+
+    optimizer: torch.optim.Optimizer | None = None
 
     def begin(self, seed: int, name: str, step: int) -> None:
         """Called before each step; what has to be drawn alike on all processes is drawn here.
@@ -26,6 +34,13 @@ class Objective(nn.Module):
             seed: Of the run.
             name: Of the phase.
             step: About to be made, counted from 0.
+        """
+
+    def after(self, first: torch.optim.Optimizer) -> None:
+        """Called after each step where there is a second optimiser: puts gradients on its parameters.
+
+        Args:
+            first: The loop's own optimiser, which has just stepped; its state is looked at, not changed.
         """
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
