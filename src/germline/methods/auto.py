@@ -26,6 +26,7 @@ from germline.methods.choosing import (
     choose_layers,
     label_similarity,
     layers_of,
+    random_layers,
 )
 from germline.methods.inheriting import descend
 from germline.methods.leaning import lean
@@ -231,7 +232,7 @@ class Auto(Method, TrainSettings):
         names = sources(gene.spec, wanted, placed(gene.spec, wanted, self._kept(gene), self.place))
         with seeded(generator):
             drawn = anatomy_of(wanted).build(wanted.model_copy(update={"classes": 0})).state_dict()
-        own = stacked(gene.tensors, wanted, names, generator)
+        own = stacked(gene.tensors, gene.spec, wanted, names, generator)
         parts = parts_of(gene.spec)
         frame = {name: gene.tensors[name] for name in (*parts.stem, *parts.norm) if name in gene.tensors}
         blocks: dict[str, tuple[Tensor, Origin]] = {
@@ -316,8 +317,7 @@ class Auto(Method, TrainSettings):
     def _chosen(self, scores: Scores | None, layers: tuple[Layer, ...], seed: int) -> tuple[int, ...]:
         """Indices of the chosen layers."""
         if scores is None:
-            drawn = torch.rand(len(layers), generator=generator(seed, self.name, "random layers")).tolist()
-            return choose_layers(drawn, self.rule, self.keep)
+            return random_layers(len(layers), self.rule, self.keep, generator(seed, self.name, "random layers"))
         return choose_layers(scores.by_layer, self.rule, self.keep)
 
     def _record(

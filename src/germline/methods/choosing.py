@@ -110,6 +110,14 @@ def choose_layers(scores: Sequence[float], rule: Rule, keep: int) -> tuple[int, 
     return tuple(sorted(sorted(range(count), key=lambda at: (-scores[at], at))[:keep]))
 
 
+def random_layers(count: int, rule: Rule, keep: int, generator: torch.Generator) -> tuple[int, ...]:
+    """What a rule might have chosen of so many layers, every choice as likely as any other."""
+    if rule == "contiguous":
+        first = int(torch.randint(count - keep + 1, (1,), generator=generator))
+        return tuple(range(first, first + keep))
+    return choose_layers(torch.rand(count, generator=generator).tolist(), rule, keep)
+
+
 def cka(features: Tensor, others: Tensor) -> float:
     """Linear centred kernel alignment of features [N, C] with others [N, K] of the same pictures, in [0, 1].
 

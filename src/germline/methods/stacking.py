@@ -94,7 +94,7 @@ def _fits(have: torch.Size, want: torch.Size) -> bool:
 
 
 def stacked(
-    tensors: Mapping[str, Tensor], wanted: Spec, names: Mapping[str, str], generator: torch.Generator
+    tensors: Mapping[str, Tensor], own: Spec, wanted: Spec, names: Mapping[str, str], generator: torch.Generator
 ) -> dict[str, tuple[Tensor, Origin]]:
     """The inherited tensors of a descendant, each with its origin.
 
@@ -104,16 +104,17 @@ def stacked(
 
     Args:
         tensors: The gene's, by name in the ancestor.
+        own: The ancestor's form.
         wanted: The descendant's form.
         names: What `sources` gave.
         generator: Draws the adapters.
     """
-    shapes, pictures = shapes_of(wanted), parts_of(wanted).pictures
+    shapes, pictures = shapes_of(wanted), parts_of(own).pictures
     adapters: dict[tuple[int, int], Tensor] = {}
     found: dict[str, tuple[Tensor, Origin]] = {}
     for name, source in names.items():
         tensor, want = tensors[source].clone(), shapes[name]
-        if tensor.shape == want or name in pictures:
+        if tensor.shape == want or source in pictures:  # other channels of pictures are adapted elsewhere
             found[name] = tensor, "copied"
             continue
         pair = (tensor.shape[1], want[1])
