@@ -334,10 +334,13 @@ class TestInheriting:
 def test_its_cost_is_counted():
     spec = form("vgg11_x025")
     flops = anatomy_of(spec).flops(spec)
-    meta = Auto(preset="lab", steps=10, batch_size=4, inner_steps=5)
+    meta = Auto(preset="lab", steps=10, batch_size=4, inner_steps=5, meta_batch=None)
     assert meta.condensing_samples(1000) == 120
-    assert Auto(preset="lab", steps=10, batch_size=4, batches="fixed").condensing_samples(1000) == 80
+    # 2 passes of the real step, 5 + 1 virtual ones that count three times, and the outer loss
     assert meta.condensing_flops(spec, 1000, 7) == 40 * (21 * 3 * flops + 7)
+    literal = Auto(preset="lab", steps=10, batch_size=4, inner_steps=5, meta_batch=6, batches="fixed")
+    assert literal.condensing_samples(1000) == 100
+    assert literal.condensing_flops(spec, 1000, 7) == 10 * ((16 + 16 * 6 + 4) * 3 * flops + 6 * 7)
     assert meta.outline(spec) is None
     alike, given = Auto(select="cka"), Auto(layers=(0,))
     assert (alike.condensing_samples(9000), alike.condensing_flops(spec, 9000, 7)) == (2000, 14000)

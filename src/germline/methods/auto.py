@@ -67,6 +67,7 @@ class Auto(Method, TrainSettings):
         gamma: Weight of the matching loss in the real step.
         meta_lr: Rate of the meta-network.
         meta_weight_decay: Its weight decay.
+        meta_batch: Pictures of a meta batch and of a held-out one; None is as many as in a batch.
         batches: New meta batches and held-out pictures (`separate`), or the literal form (`fixed`).
         held: Share of the task's training pictures that is held out for the outer loss.
         grid: Height and width to which larger maps are averaged before they are matched; None matches all places.
@@ -95,6 +96,7 @@ class Auto(Method, TrainSettings):
     gamma: float = Field(default=1.0, ge=0)
     meta_lr: float = Field(default=1e-4, gt=0)
     meta_weight_decay: float = Field(default=1e-4, ge=0)
+    meta_batch: int | None = Field(default=None, ge=1)
     batches: Literal["separate", "fixed"] = "separate"
     held: float = Field(default=0.2, gt=0, lt=1)
     grid: int | None = Field(default=None, ge=1)
@@ -134,22 +136,23 @@ class Auto(Method, TrainSettings):
     def condensing_samples(self, pictures: int) -> int:
         """The batch of each step, its meta batch, and the held-out one; of `cka` one look; else none."""
         if self._trains:
-            looks = 2 if self.batches == "fixed" else 3
-            return looks * self.total_samples(pictures)
+            aside = (1 if self.batches == "fixed" else 2) * (self.meta_batch or self.batch_size)
+            return self.total_steps(pictures) * (self.batch_size + aside)
         return min(pictures, MOST_PICTURES) if self.distils else 0
 
     def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
         """Real and virtual passes of the pseudo descendant, and the ancestor's looks; what maps are led by is left out.
 
-        A real step is two passes forward and backward, a virtual one one, and the gradient back through it counts as
-        two more; the outer loss is one.
+        The real step is a pass, forward and backward, of the batch and one of the meta batch; each virtual step is one
+        too, and the gradient back through it counts as two more; the outer loss is one.
         """
         if not self._trains:
             return self.condensing_samples(pictures) * teacher
         small = self._pseudo_spec(form, form.channels, form.image_size, form.classes)
-        passes = 2 + 3 * (self.inner_steps + 1) + 1
-        samples = self.total_samples(pictures)
-        return samples * (passes * 3 * int(anatomy_of(small).flops(small)) + teacher)
+        meta = self.meta_batch or self.batch_size
+        outer = self.batch_size if self.batches == "fixed" else meta
+        seen = 4 * self.batch_size + (1 + 3 * self.inner_steps) * meta + outer
+        return self.total_steps(pictures) * (seen * 3 * int(anatomy_of(small).flops(small)) + meta * teacher)
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
@@ -310,7 +313,7 @@ class Auto(Method, TrainSettings):
             weight_decay=self.meta_weight_decay,
             batches=self.batches,
             absolute=isinstance(form, TransformerSpec),
-            batch_size=self.batch_size,
+            batch_size=self.meta_batch or self.batch_size,
             label_smoothing=self.label_smoothing,
         )
 

@@ -142,4 +142,4 @@ def label_similarity(elder: Elder, pictures: AnyPictures) -> Scores:
     pooled = torch.cat([elder.look(batch.pixels, []).pooled for batch in in_order(few, _BATCH, device)]).cpu()
     assert few.labels is not None  # noqa: S101 - the caller has seen to that
     wanted = one_hot(few.labels, len(few.classes))
-    return Scores([[cka(one, wanted)] for one in pooled.split(list(elder.side.widths), dim=1)], ("labels",))
+    return Scores([[cka(one, wanted)] for one in torch.split(pooled, list(elder.side.widths), dim=1)], ("labels",))

@@ -57,7 +57,8 @@ def as_maps(features: Tensor, prefix: int) -> Tensor:
     if features.ndim == 4:
         return features
     patches = features[:, prefix:].transpose(1, 2)
-    return patches.unflatten(2, (math.isqrt(patches.shape[2]), -1))
+    side = math.isqrt(patches.shape[2])
+    return patches.reshape(*patches.shape[:2], side, side)
 
 
 @dataclass(frozen=True)

@@ -179,8 +179,7 @@ class PseudoDescendant(Objective):
 
     def _labels_of(self, batch: Batch) -> Loss:
         def loss(weights: Tensors, _: Tensors) -> Tensor:
-            logits, _ = self._virtually(weights, batch.pixels)
-            return label_loss(logits, batch, self._settings.label_smoothing)
+            return label_loss(self._virtually(weights, batch.pixels)[0], batch, self._settings.label_smoothing)
 
         return loss
 

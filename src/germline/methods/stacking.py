@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Literal
@@ -128,4 +129,4 @@ def _adapter(inputs: int, given: int, generator: torch.Generator) -> Tensor:
     """A map [inputs, given] from the channels that there are to those that a layer reads."""
     with seeded(generator):
         drawn: Tensor = nn.init.orthogonal_(torch.empty(inputs, given))
-    return drawn * max(1.0, inputs / given) ** 0.5
+    return drawn * math.sqrt(max(1.0, inputs / given))
