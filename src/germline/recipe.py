@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -45,7 +46,7 @@ class Recipe(Part):
         images_per_class: Training pictures a class; `all` takes every one.
         seeds: Of everything.
         one_gene: Whether one ancestor and one gene an arm serve all seeds.
-        described: Numbers of a data set, with which it is priced where it is missing.
+        described: Numbers of data sets, one or a list, with which the recipe is priced where they are missing.
         tasks: Whether a cell is one training on all classes, or the mean over tasks of a few.
         train: How descendants are trained.
         tune: The grid in which every arm is tuned; None takes the settings as they are.
@@ -67,7 +68,7 @@ class Recipe(Part):
     images_per_class: tuple[Images, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     one_gene: bool = False
-    described: Described | None = None
+    described: tuple[Described, ...] = ()
     tasks: Tasks | None = None
     train: TrainSettings
     tune: Tuning | None = None
@@ -76,6 +77,11 @@ class Recipe(Part):
     levelling: Levelling | None = None
     family: Family | None = None
     final: bool = False
+
+    @field_validator("described", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (Mapping, Described)) else value
 
     @field_validator("sizes", "images_per_class", "seeds")
     @classmethod

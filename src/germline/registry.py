@@ -62,6 +62,7 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "tleg": "germline.methods.tleg:TLEG",
+        "auto": "germline.methods.auto:Auto",
         "pool": "germline.methods.pool:Pool",
         "gtl": "germline.methods.gtl:GTL",
         "openworld": "germline.methods.openworld:OpenWorld",

@@ -24,7 +24,7 @@ class Watched(Objective):
     def forward(self, network, batch):
         return self.scale * CrossEntropy()(network, batch)
 
-    def after(self, model, rate):
+    def after(self, model, first):
         self.watch.note(model, self.step)
 
 

@@ -48,8 +48,8 @@ class Drawing(CrossEntropy):
 class Afterwards(CrossEntropy):
     """Cross entropy that looks after every step."""
 
-    def after(self, model, rate):
-        self.rate = rate
+    def after(self, model, first):
+        self.first = first
 
 
 def losses(results):

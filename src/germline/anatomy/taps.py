@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor, nn
 
 
-def tapped(model: nn.Module, taps: Sequence[str], pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def tapped(
+    model: nn.Module, taps: Sequence[str], pictures: Tensor, run: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Run a network once and keep what the named modules give.
 
     Args:
         model: Any network.
         taps: Module names, such as `anatomy.taps(spec)`.
         pictures: Normalised, [B, C, H, W].
+        run: What is called with them in the place of the network, and leads to it; it may take pixels.
 
     Returns:
         The logits [B, classes], and the features by name: maps [B, C, H, W], or tokens [B, tokens, width].
@@ -32,5 +35,5 @@ def tapped(model: nn.Module, taps: Sequence[str], pictures: Tensor) -> tuple[Ten
         for name in taps:
             handle = model.get_submodule(name).register_forward_hook(keeper(name))
             stack.callback(handle.remove)
-        logits: Tensor = model(pictures)
+        logits: Tensor = (run or model)(pictures)
     return logits, found

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from germline.compare import evolution, lineage, paths, stream
+from germline.compare import evolution, layer_choice, lineage, paths, stream
 from germline.compare.claims import HEADER, judge
 from germline.compare.page import Section, page
 from germline.compare.summary import Summary
@@ -39,6 +39,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "generations": Kind(evolution.read, evolution.among, evolution.alone),
     "gene_tree": Kind(lineage.read, lineage.among, lineage.alone),
+    "layers": Kind(layer_choice.read, layer_choice.among, layer_choice.alone),
     "collective": Kind(stream.read, stream.among, stream.alone),
     "paths": Kind(paths.read, paths.among, paths.alone),
 }

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from germline.compare import by_path, plots, records, tables, windows
+from germline.compare import by_path, choices, plots, records, tables, windows
 from germline.compare.claims import tally
 from germline.compare.page import Section, page
 from germline.compare.protocols import PROTOCOLS
@@ -39,7 +39,7 @@ def write_report(out: Path) -> str:
 
 def sections(summary: Summary) -> list[Section]:
     """All of the report, in its order; what the comparison did not ask about is left out."""
-    asked = [_claims(summary), *_answers(summary), *_levels(summary)]
+    asked = [_claims(summary), *_answers(summary), *_levels(summary), *choices.sections(summary)]
     found = [*asked, *records.of_comparison(summary), *_accounts(summary), *_making(summary)]
     return [section for section in found if isinstance(section.body, str) or len(section.body) > 1]
 

@@ -24,6 +24,7 @@ from germline.methods.scratch import Scratch
 from germline.network import WEIGHTS, Network, load_network
 from germline.randomness import derive, generator
 from germline.recipe import Recipe
+from germline.recipe_parts import Described
 from germline.registry import METHODS, model_spec
 from germline.training import Run, TrainSettings
 
@@ -117,8 +118,8 @@ class Workshop:
 
     def _named(self, ancestor: Network) -> Network:
         """An ancestor that knows as many classes as described data have is taken to know these: they have no names."""
-        known = self.recipe.described
-        if not self._stands_for(self.recipe.ancestor.data) or known is None or len(ancestor.classes) != known.classes:
+        known = self._stand_in(self.recipe.ancestor.data)
+        if known is None or len(ancestor.classes) != known.classes:
             return ancestor
         return replace(ancestor, classes=self.data(self.recipe.ancestor.data).classes)
 
@@ -239,15 +240,15 @@ class Workshop:
 
     def data(self, name: str) -> DataSet:
         """A data set, read once a process; for pricing alone, one that is not at hand is as the recipe describes it."""
-        known = self.recipe.described
-        if known is not None and self._stands_for(name):
+        known = self._stand_in(name)
+        if known is not None:
             return _describe_once(name, known.classes, known.images, known.side, known.channels)
         return _read_once(name)
 
-    def _stands_for(self, name: str) -> bool:
-        """Whether a data set is not at hand, and its numbers will do."""
-        known = self.recipe.described
-        return self.pricing and known is not None and known.data == name and not _is_at_hand(name)
+    def _stand_in(self, name: str) -> Described | None:
+        """The numbers of a data set that is not at hand, where they will do and there are any."""
+        found = next((one for one in self.recipe.described if one.data == name), None)
+        return found if self.pricing and found is not None and not _is_at_hand(name) else None
 
     def fingerprint(self, name: str) -> str:
         """What stands for a data set's training pictures in a part's facts."""

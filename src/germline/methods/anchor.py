@@ -60,6 +60,11 @@ class Anchor(nn.Module):
             tensors[name].copy_(value + (tensors[name] - value) / (1 + scale * self.get_buffer(place)))
 
 
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the step that was just made; the loop has one for all weights."""
+    return float(optimizer.param_groups[0]["lr"])
+
+
 class Anchored(Objective):
     """Cross entropy, and an anchor."""
 
@@ -71,9 +76,9 @@ class Anchored(Objective):
         """The mean cross entropy, in nats; the penalty is no part of it."""
         return label_loss(network(batch.pixels), batch)
 
-    def after(self, model: nn.Module, rate: float) -> None:
+    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """The proximal step."""
-        self.anchor.pull(model, rate)
+        self.anchor.pull(model, rate_of(first))
 
 
 class EpochAnchored(Objective):
@@ -109,7 +114,7 @@ class EpochAnchored(Objective):
         self._pictures = len(batch.pixels)
         return label_loss(network(batch.pixels), batch)
 
-    def after(self, model: nn.Module, rate: float) -> None:
+    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """The proximal step, and at the end of an epoch another anchor."""
         parameters = dict(model.named_parameters())
         cast = (self._step + 1) % self._every == 0
@@ -117,7 +122,7 @@ class EpochAnchored(Objective):
             weight = parameters[name]
             value, importance = self.get_buffer(f"value_{index}"), self.get_buffer(f"importance_{index}")
             if self._step >= self._every:
-                scale = min(rate * self._strength, _MOST)
+                scale = min(rate_of(first) * self._strength, _MOST)
                 weight.copy_(value + (weight - value) / (1 + scale * importance))
             if cast:
                 value.copy_(weight)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from germline.anatomy import VGG, Preprocess, VggSpec, draw_widening, group_of, shaken, widen, wider_spec
 from germline.data import Batch, DataSet
-from germline.methods.anchor import Anchor, fisher, normalised
+from germline.methods.anchor import Anchor, fisher, normalised, rate_of
 from germline.methods.criterion import GradientWatch, unit_weights
 from germline.methods.stream import Growth, Heads
 from germline.network import Network, load_strict
@@ -99,11 +99,11 @@ class TaskLoss(Objective):
         """The mean cross entropy, in nats."""
         return label_loss(network(batch.pixels)[:, self.get_buffer("columns")], batch, self._smoothing)
 
-    def after(self, model: nn.Module, rate: float) -> None:
+    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Note the step's gradients, then pull."""
         self.watch.note(model, self._step)
         if self.anchor is not None:
-            self.anchor.pull(model, rate)
+            self.anchor.pull(model, rate_of(first))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def filled(given: Any, presets: Mapping[str, Mapping[str, Any]], default: str) -
     """
     if not isinstance(given, Mapping):
         return given
-    preset = presets.get(str(given.get("preset", default)), {})
+    preset = _steps_or_epochs(presets.get(str(given.get("preset", default)), {}), given)
     trainings = {key: _over(own, given.get(key, {})) for key, own in preset.items() if isinstance(own, Mapping)}
     return {**preset, **given, **trainings}
 
@@ -28,6 +28,9 @@ def _over(preset: Mapping[str, Any], given: Any) -> Any:
         given = given.model_dump(exclude_unset=True)
     if not isinstance(given, Mapping):
         return given
-    # Steps would make the epochs that were asked for mean nothing.
-    left = {key: value for key, value in preset.items() if key != "steps" or "epochs" not in given}
-    return {**left, **given}
+    return {**_steps_or_epochs(preset, given), **given}
+
+
+def _steps_or_epochs(preset: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A preset whose steps would make the epochs that were asked for mean nothing loses them."""
+    return {key: value for key, value in preset.items() if key != "steps" or "epochs" not in given}

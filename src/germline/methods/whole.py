@@ -38,7 +38,7 @@ class WholeAncestor(Method):
             SettingError: There is no ancestor.
             ArtefactError: No anatomy knows it.
         """
-        return self._required(ancestor)[1]
+        return required(self.name, ancestor)[1]
 
     def outline(self, form: Spec) -> Mapping[str, int]:
         """All of the ancestor."""
@@ -52,7 +52,7 @@ class WholeAncestor(Method):
             SettingError: There is no ancestor.
             ArtefactError: No anatomy knows it.
         """
-        network, spec = self._required(ancestor)
+        network, spec = required(self.name, ancestor)
         self.form(ancestor, data)
         return Learngene(
             method=self.name,
@@ -67,12 +67,19 @@ class WholeAncestor(Method):
             ),
         )
 
-    def _required(self, ancestor: Network | None) -> tuple[Network, Spec]:
-        if ancestor is None:
-            raise SettingError(f"{self.name} without an ancestor", fix="pass --ancestor")
-        if ancestor.spec is None:
-            raise ArtefactError("this ancestor cannot be rebuilt", "no anatomy knows it")
-        return ancestor, ancestor.spec
+
+def required(method: str, ancestor: Network | None) -> tuple[Network, Spec]:
+    """An ancestor that a method cannot do without, and its form.
+
+    Raises:
+        SettingError: There is none.
+        ArtefactError: No anatomy knows it.
+    """
+    if ancestor is None:
+        raise SettingError(f"{method} without an ancestor", fix="pass --ancestor")
+    if ancestor.spec is None:
+        raise ArtefactError("this ancestor cannot be rebuilt", "no anatomy knows it")
+    return ancestor, ancestor.spec
 
 
 def choose(how: Choice, own: int, wanted: int) -> tuple[int, ...]:
@@ -114,7 +121,7 @@ def choose_blocks(how: Choice, own: Spec, wanted: Spec) -> tuple[int, ...]:
 
 def stages(spec: Spec) -> tuple[int, ...]:
     """Blocks of each stage; a ViT has one stage."""
-    return _parts(spec).stages
+    return parts_of(spec).stages
 
 
 def take_evenly(tensor: Tensor, shape: Sequence[int]) -> Tensor:
@@ -161,13 +168,13 @@ def plan(own: Spec, wanted: Spec, chosen: Sequence[int]) -> Plan:
     """
     pictures = own.model_dump(include=set(PICTURES))
     spec = wanted.model_copy(update=pictures)
-    elder, parts = _parts(own), _parts(spec)
+    elder, parts = parts_of(own), parts_of(spec)
     sources = {name: name for name in (*parts.stem, *parts.norm, *parts.head)}
     for place, (index, block) in enumerate(zip(chosen, parts.blocks, strict=True)):
         if block.keys() != elder.blocks[index].keys():
             raise _no_fit(f"block {place} as block {index}", "one of them has tensors that the other has not")
         sources |= {full: elder.blocks[index][name] for name, full in block.items()}
-    given, shapes = _shapes(own), _shapes(spec)
+    given, shapes = shapes_of(own), shapes_of(spec)
     for name, source in sources.items():
         have, want = given[source], shapes[name]
         if len(have) != len(want) or any(more > less for more, less in zip(want, have, strict=True)):
@@ -249,13 +256,15 @@ def _no_fit(what: str, why: str) -> SettingError:
 
 
 @lru_cache(maxsize=64)  # a comparison asks for the same few forms again and again
-def _shapes(spec: Spec) -> Mapping[str, torch.Size]:
+def shapes_of(spec: Spec) -> Mapping[str, torch.Size]:
+    """Shapes of all tensors of a network of that form, by name."""
     with hollow():
         return {name: tensor.shape for name, tensor in anatomy_of(spec).build(spec).state_dict().items()}
 
 
 @lru_cache(maxsize=64)
-def _parts(spec: Spec) -> Parts:
+def parts_of(spec: Spec) -> Parts:
+    """Names of the tensors of a network of that form."""
     return anatomy_of(spec).parts(spec)
 
 

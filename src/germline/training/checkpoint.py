@@ -24,7 +24,8 @@ class Checkpoint:
 
     Attributes:
         step: Steps done.
-        tensors: Tensors by group: `model`, `optimizer`, and `objective` and `average` where there are any.
+        tensors: Tensors by group: `model`, `optimizer`, and where there are any `objective`, `second` (that is the
+            objective's optimiser) and `average`.
         facts: What is no tensor: the history so far.
     """
 

@@ -137,9 +137,8 @@ class Fit:
 
     def _step(self, step: int) -> Tensor:
         """One optimiser step; gives the mean loss of this process's share, detached."""
-        rate = self.settings.rate(step, self._total)
         for group in self._raw_optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.settings.rate(step, self._total)
         # Dropped paths draw from the global generator: keyed by the step, a resumed run draws the same.
         torch.manual_seed(derive(self.seed, self.name, "drop", step, self.fabric.global_rank))
         self.objective.begin(self.seed, self.name, step)
@@ -157,13 +156,21 @@ class Fit:
             self.fabric.clip_gradients(self._module, self._optimizer, max_norm=self.settings.clip)
         self._optimizer.step()
         with torch.no_grad():
-            self.objective.after(self.network.model, rate)
+            self.objective.after(self.network.model, self._raw_optimizer)
         self._optimizer.zero_grad()
+        self._second_step()
         if self._average is not None:
             self._average.update(self.network.model, step + 1)
         # Noted on the device and read when the loss is, so that a GPU need not wait every step.
         self._bad = torch.where(torch.isfinite(total) | (self._bad >= 0), self._bad, step + 1)
         return total
+
+    def _second_step(self) -> None:
+        second = self.objective.optimizer
+        if second is not None:
+            self._share_objective()
+            second.step()
+            second.zero_grad()
 
     def _share_objective(self) -> None:
         """Average the gradients of the objective's own parameters over processes; the network's are already."""
@@ -220,6 +227,8 @@ class Fit:
         if self.fabric.is_global_zero:
             tensors = {"model": self.network.model.state_dict(), "optimizer": optimizer_tensors(self._raw_optimizer)}
             tensors["objective"] = self.objective.state_dict()
+            if self.objective.optimizer is not None:
+                tensors["second"] = optimizer_tensors(self.objective.optimizer)
             if self._average is not None:
                 tensors["average"] = self._average.tensors
             facts: dict[str, Any] = {"losses": self.log.losses, "scores": self.log.scores}
@@ -235,6 +244,8 @@ class Fit:
         self.network.model.load_state_dict(found.tensors["model"])
         self.objective.load_state_dict(found.tensors["objective"])
         load_optimizer(self._raw_optimizer, found.tensors["optimizer"])
+        if self.objective.optimizer is not None:
+            load_optimizer(self.objective.optimizer, found.tensors["second"])
         if self._average is not None:
             self._average.tensors = {k: t.to(self.fabric.device) for k, t in found.tensors["average"].items()}
         self._done = found.step

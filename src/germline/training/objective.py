@@ -17,7 +17,15 @@ Forward = Callable[[Tensor], Tensor]
 
 
 class Objective(nn.Module):
-    """The loss of a step. Its parameters, if it has any, are trained and kept with the network's."""
+    """The loss of a step. Its parameters, if it has any, are trained and kept with the network's.
+
+    Attributes:
+        optimizer: A second optimiser, of parameters of the objective that the first leaves alone since they have
+            `requires_grad` off; None for none. It is stepped after each step of the first, with the gradients that
+            `after` leaves, and its state is kept in checkpoints.
+    """
+
+    optimizer: torch.optim.Optimizer | None = None
 
     def begin(self, seed: int, name: str, step: int) -> None:
         """Called before each step; what has to be drawn alike on all processes is drawn here.
@@ -28,12 +36,15 @@ class Objective(nn.Module):
             step: About to be made, counted from 0.
         """
 
-    def after(self, model: nn.Module, rate: float) -> None:
-        """Called after each optimiser step, while its gradients are still there, without recording new ones.
+    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
+        """Called after each step, while its gradients are still there, without recording new ones.
+
+        Where there is a second optimiser, it puts gradients on its parameters.
 
         Args:
             model: What is trained; may be changed in place, alike on all processes.
-            rate: Learning rate of the step.
+            first: The loop's own optimiser, which has just stepped, with the step's rate in its groups; not to be
+                changed.
         """
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
