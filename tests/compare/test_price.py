@@ -190,6 +190,15 @@ def test_the_papers_ratios_come_from_sizes_alone():
     assert "2.00 times gene and descendants" in found.lines()[1]
 
 
+def test_several_data_sets_are_described():
+    found = price(load_recipe("paper/auto-cifar-fs"))
+    # two hundred epochs of 64 classes with 400 pictures each, in batches of 128, for each of three seeds
+    assert found.ancestors.samples == 3 * 200 * 64 * 400
+    # the published choice costs nothing; the search 12,500 steps, three batches of 64 each
+    assert found.genes.samples == 3 * 12_500 * 3 * 64
+    assert found.family.networks == {"depth=11": 9_223_232}
+
+
 def test_buffers_of_a_circuit_are_no_parameters():
     """A fifth of the backbone: five times the gene is one network."""
     form = model_spec("vgg11_x025", image_size=32, channels=1, classes=5)

@@ -46,6 +46,20 @@ def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, t
     assert tasks[0].classes != tasks[1].classes
 
 
+@pytest.mark.parametrize("arm", ["gene", "scratch"])
+def test_the_order_of_tasks_changes_nothing(recipe_file, tmp_path, arm):
+    inherits = "arms={gene: {method: auto, settings: {preset: tiny, layers: [0]}}, scratch: {method: scratch}}"
+    shop = comparison(recipe_file, tmp_path / "out", "tasks={ways: 3, count: 3}", inherits)._workshop({})
+    cell = Cell(arm, "depth=1", 3, 4)
+    gene, tasks = shop.gene(arm, 4, cell.size), list(enumerate(shop.sources(cell)))
+
+    def learnt(order):
+        found = {task: growing._train(shop, cell, gene, source, task) for task, source in order}
+        return {task: (one.test_accuracy, one.result.losses, one.result.scores) for task, one in sorted(found.items())}
+
+    assert learnt(tasks) == learnt(tasks[::-1])
+
+
 def test_pictures_and_tasks_are_those_of_the_seed_for_every_arm(recipe_file, tmp_path):
     shop = comparison(recipe_file, tmp_path, TASKS)._workshop({})
     one, other, third = (

@@ -183,7 +183,7 @@ def heat_maps(choice: Choice, prefix: str = "") -> str:
             )
             panel.set_title(f"step {time.step:,}" if choice.history else "", fontsize=9)
             panel.set_xticks([at + 0.5 for at in range(len(choice.against))], range(len(choice.against)), fontsize=7)
-            panel.invert_yaxis()
+        axes[0].invert_yaxis()  # which all share
         names = [choice.name(layer) for layer in range(len(choice.layers))]
         axes[0].set_yticks([at + 0.5 for at in range(len(names))], names, fontsize=7)
         axes[0].set_ylabel("the ancestor's layers", fontsize=9)
