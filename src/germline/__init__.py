@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from germline.errors import GermlineError
     from germline.learngene import Descendant, Learngene
     from germline.ledger import Ledger
+    from germline.methods.auto import Auto
     from germline.methods.base import Method
     from germline.methods.finetune import Finetune
     from germline.methods.gtl import GTL
+    from germline.methods.openworld import OpenWorld
+    from germline.methods.pool import Pool
     from germline.methods.scratch import Scratch
     from germline.methods.tleg import TLEG
     from germline.network import Network, load_network
@@ -32,9 +35,12 @@ _PLACES = {
     "germline.errors": ("GermlineError",),
     "germline.learngene": ("Descendant", "Learngene"),
     "germline.ledger": ("Ledger",),
+    "germline.methods.auto": ("Auto",),
     "germline.methods.base": ("Method",),
     "germline.methods.finetune": ("Finetune",),
     "germline.methods.gtl": ("GTL",),
+    "germline.methods.openworld": ("OpenWorld",),
+    "germline.methods.pool": ("Pool",),
     "germline.methods.scratch": ("Scratch",),
     "germline.methods.tleg": ("TLEG",),
     "germline.network": ("Network", "load_network"),
@@ -45,6 +51,7 @@ _HOME = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
     "GTL",
     "TLEG",
+    "Auto",
     "CrossEntropy",
     "DataSet",
     "Descendant",
@@ -56,7 +63,9 @@ __all__ = [
     "Method",
     "Network",
     "Objective",
+    "OpenWorld",
     "Pictures",
+    "Pool",
     "Preprocess",
     "Run",
     "Scratch",
