@@ -121,9 +121,10 @@ def validated(model: type[ModelT], raw: Mapping[str, Any], where: str) -> ModelT
         if first["type"] == "missing":
             raise SettingError(f"{where}: key '{place}' is missing", "it has no default", "add it") from error
         reason = first["msg"].removeprefix("Value error, ")
-        given = repr(first.get("input"))
-        short = given if len(given) <= LONGEST_VALUE else f"{given[:LONGEST_VALUE]}..."
-        raise SettingError(f"{where}: {place}={short}", reason, "mend this key") from error
+        # A problem of several settings together has no place: all that were given are named.
+        given = f"{place}={first.get('input')!r}" if place else ", ".join(f"{key}={raw[key]!r}" for key in raw)
+        short = given if len(given) <= LONGEST_VALUE else f"{given[:LONGEST_VALUE]} …"
+        raise SettingError(f"{where}: {short}", reason, f"mend {'this key' if place else 'these keys'}") from error
 
 
 def _unknown_key(model: type[BaseModel], place: str, where: str) -> SettingError:

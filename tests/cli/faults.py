@@ -270,6 +270,49 @@ FAULTS = [
         "gtl-classes", "condense --method gtl --set ways=6 --data digits --out new", ("two parts of 6", "fewer ways")
     ),
     Fault("gtl-model", "condense --method gtl --set model=vit_pico --data digits --out new", ("cannot evolve a vit",)),
+    Fault("auto-alone", "condense --method auto --data digits --out new", ("without an ancestor", "--ancestor")),
+    Fault(
+        "auto-keep",
+        "condense --method auto --ancestor ancestor --set keep=40 --data digits --out new",
+        ("keep=40", "keep fewer"),
+    ),
+    Fault(
+        "auto-layers",
+        "condense --method auto --ancestor ancestor --set layers=[0,77] --data digits --out new",
+        ("layers=(0, 77)", "indices go from 0 to"),
+    ),
+    Fault(
+        "auto-optimizer",
+        "condense --method auto --ancestor ancestor --set optimizer=adamw --data digits --out new",
+        ("optimizer='adamw'", "plain SGD"),
+    ),
+    Fault(
+        "openworld-ancestor",
+        "condense --method openworld --data digits --ancestor ancestor --out new",
+        ("an ancestor is given", "openworld makes its own"),
+    ),
+    Fault("openworld-ways", "condense --method openworld --set ways=60 --data digits --out new", ("at most 10 ways",)),
+    Fault(
+        "openworld-model",
+        "condense --method openworld --set model=vit_pico --data digits --out new",
+        ("cannot grow a vit", "collective_x0125"),
+    ),
+    Fault(
+        "openworld-window",
+        "condense --method openworld --set window=2 --data digits --out new",
+        ("window=2 does not fit", "one of 9, 10, 11"),
+    ),
+    Fault(
+        "openworld-threshold",
+        "condense --method openworld --set criterion=positive --data digits --out new",
+        ("criterion='positive'", "set epsilon"),
+    ),
+    Fault(
+        "openworld-gene",
+        "condense --method openworld --set gene=nowhere --data digits --out new",
+        ("no learngene at 'nowhere'",),
+    ),
+    Fault("train-gene", "train --model ancestor --gene nowhere --data digits --out new", ("nowhere", "condense")),
     Fault("gtl-life", "condense --method gtl --set life.steps=null --data digits --out new", ("counted in steps",)),
     Fault("role-unknown", f"{CONDENSE} --data heldout=digits --out new", ("--data heldout=digits", "held_out=NAME")),
     Fault("ancestor-none", "condense --method tleg --data digits --out new", ("without an ancestor", "--ancestor")),
