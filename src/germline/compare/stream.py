@@ -248,10 +248,9 @@ def _growth(arms: Sequence[str], found: Mapping[str, Growing]) -> str:
             if unit:
                 panel.annotate(str(unit), (task, count / 1e3), (0, 5), textcoords="offset points", fontsize=7)
         _whole_numbers(panel)
-        panel.margins(y=0.1)
         panel.set_xlabel("task")
         panel.set_ylabel("parameters, thousands")
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.15e-3 * max(max(one.parameters) for one in found.values()))
         panel.grid(alpha=0.3)
         legend(figure, 1)
 
