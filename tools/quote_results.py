@@ -4,8 +4,9 @@ A page asks for a table by a comment and gets it right below, in place of the li
 
     <!-- results: tleg-samples claims_table scratch|layers -->
 
-names a file of `benchmarks/results`, a function of `germline.compare.tables` or `germline.compare.records`, and a
-pattern that rows must match (all rows where it is left out).
+names a file of `benchmarks/results`, a function of `germline.compare.tables` or `germline.compare.records` (of another
+module of `germline.compare` with its name before it, `choices.table`), and a pattern that rows must match (all rows
+where it is left out).
 
     python tools/quote_results.py            # write them
     python tools/quote_results.py --check    # say which pages would change
@@ -14,16 +15,18 @@ pattern that rows must match (all rows where it is left out).
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from germline.compare import records, tables
 from germline.compare.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-ASKED = re.compile(r"(<!-- results: (\S+) (\w+)(?: (.+?))? -->\n)((?:\|.*\n)*)")
+ASKED = re.compile(r"(<!-- results: (\S+) ([\w.]+)(?: (.+?))? -->\n)((?:\|.*\n)*)")
 
 
 def quoted(page: str) -> str:
@@ -34,7 +37,7 @@ def quoted(page: str) -> str:
 def table(name: str, function: str, pattern: str) -> str:
     """One table of one kept comparison as Markdown."""
     kept = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    head, *rows = getattr(tables, function, getattr(records, function, None))(Summary(kept))
+    head, *rows = _found(function)(Summary(kept))
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(
         [
@@ -44,6 +47,13 @@ def table(name: str, function: str, pattern: str) -> str:
             "",
         ]
     )
+
+
+def _found(function: str) -> Any:
+    module, _, name = function.rpartition(".")
+    if module:
+        return getattr(importlib.import_module(f"germline.compare.{module}"), name)
+    return getattr(tables, name, getattr(records, name, None))
 
 
 def main() -> int:
