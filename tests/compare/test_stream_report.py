@@ -92,6 +92,7 @@ def test_a_gene_has_a_report_of_its_own(pico, tmp_path):
 
 def test_the_choice_is_ranked_among_all_windows():
     settings = {"gene": {}, "window-1": {"window": 1}, "window-2": {"window": 2}, "scratch": {}}
+    settings["joint"] = {"window": 2, "stream": "joint"}  # another gene, no other window of this one
     arms = {
         arm: {"method": "scratch" if arm == "scratch" else "openworld", "settings": own}
         for arm, own in settings.items()
@@ -117,3 +118,5 @@ def test_the_choice_is_ranked_among_all_windows():
     assert row[5] == "from unit 1"
     assert row[6].startswith("+6.7")
     assert windows.table(Summary(by_hand(three_seeds()))) == [windows.HEADER]
+    del arms["window-2"]
+    assert windows.windows(Summary(by_hand(three_seeds(), arms=arms))) == {}

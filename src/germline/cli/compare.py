@@ -85,11 +85,7 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="Of a gene: file to write; GENE.html by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that --out names.")] = False,
 ) -> None:
-    """Write the report of a comparison again, from its kept results; or that of one gene, from its record.
-
-    Raises:
-        SettingError: --out with a comparison, whose report lies beside its results.
-    """
+    """Write the report of a comparison again, from its kept results; or that of one gene, from its record."""
     from germline.learngene import MANIFEST
 
     if (folder / MANIFEST).exists():

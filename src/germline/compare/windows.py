@@ -14,12 +14,17 @@ HEADER += ["best window on average", "behind that, points"]
 
 
 def windows(summary: Summary) -> dict[str, int]:
-    """Arms of the first arm's method that name a window, with the number of its first unit."""
+    """Arms that differ from the first one in naming a window, with the number of its first unit; there are several."""
     arms = summary.recipe["arms"]
-    if "window" in arms[summary.subject]["settings"]:
-        return {}
-    same = {arm: one["settings"] for arm, one in arms.items() if one["method"] == arms[summary.subject]["method"]}
-    return {arm: settings["window"] for arm, settings in same.items() if isinstance(settings.get("window"), int)}
+    ours = arms[summary.subject]
+    named = {
+        arm: one["settings"]["window"]
+        for arm, one in arms.items()
+        if one["method"] == ours["method"]
+        and isinstance(one["settings"].get("window"), int)
+        and {key: value for key, value in one["settings"].items() if key != "window"} == ours["settings"]
+    }
+    return named if len(named) > 1 else {}
 
 
 def table(summary: Summary) -> Rows:
