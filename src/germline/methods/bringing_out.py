@@ -11,8 +11,10 @@ from germline.learngene import Learngene, Provenance
 from germline.methods.collective import Collective, State
 from germline.methods.criterion import choose_window, dead_units
 from germline.methods.detection import confidence, detect
+from germline.methods.provenance import provenance
 from germline.methods.stream import forgetting
 from germline.methods.windows import all_units, starts, window
+from germline.training import FitResult
 
 
 def meet(
@@ -82,8 +84,6 @@ def bring_out(collective: Collective, state: State, data: DataSet, met: dict[str
 
 def _provenance(collective: Collective, state: State, data: DataSet, told: dict[str, Any]) -> Provenance:
     steps, samples, seconds = state.results
-    facts = collective.run.facts()
-    versions = facts.pop("versions")
     ends, met = state.accuracies[-1], told["detection"]
     metrics = {
         "accuracy on all tasks in the end": sum(ends) / len(ends),
@@ -91,14 +91,11 @@ def _provenance(collective: Collective, state: State, data: DataSet, told: dict[
     }
     if met is not None:
         metrics |= {"unknown pictures found": met["detection"], "false alarms": met["false_alarms"]}
-    return Provenance(
-        ancestor=f"none: a collective network grown over {len(collective.tasks)} tasks",
-        ancestor_licence=data.licence,
-        data=data.name,
-        data_fingerprint=data.fingerprint(),
-        data_licence=data.licence,
-        training={**facts, "steps": steps, "samples": samples, "seconds": seconds},
-        metrics=metrics,
-        versions=versions,
-        record={"collective": told},
+    return provenance(
+        f"none: a collective network grown over {len(collective.tasks)} tasks",
+        data,
+        collective.run,
+        [FitResult(int(steps), int(samples), seconds, [], [])],
+        metrics,
+        {"collective": told},
     )

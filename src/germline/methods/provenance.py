@@ -12,7 +12,7 @@ from germline.training import FitResult, Run
 
 
 def provenance(
-    ancestor: Network | None,
+    ancestor: Network | str | None,
     data: DataSet,
     run: Run,
     results: Sequence[FitResult],
@@ -22,18 +22,23 @@ def provenance(
     """Ancestor, data, and the sum of all trainings.
 
     Args:
-        ancestor: What the gene was condensed from; None where there was none.
+        ancestor: What the gene was condensed from; None where there was none, or in words what stands in its place,
+            which has the licence of the data.
         data: On which.
         run: Gives seed, device and versions.
         results: One a training.
         metrics: What was measured, by name.
         record: What the method tells of how the gene came to be, by kind.
     """
+    if isinstance(ancestor, Network):
+        source, licence = ancestor.source, ancestor.licence
+    else:
+        source, licence = ("none", "unknown") if ancestor is None else (ancestor, data.licence)
     facts = run.facts()
     versions = facts.pop("versions")
     return Provenance(
-        ancestor="none" if ancestor is None else ancestor.source,
-        ancestor_licence="unknown" if ancestor is None else ancestor.licence,
+        ancestor=source,
+        ancestor_licence=licence,
         data=data.name,
         data_fingerprint=data.fingerprint(),
         data_licence=data.licence,
