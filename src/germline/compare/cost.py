@@ -93,7 +93,7 @@ def condensing_cost(method: Method, form: Spec | None, pictures: int, teacher: i
 
 def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:
     """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
-    inner = method.inner() or method
+    inner = method.root()
     teacher = teacher_flops(shop, size if inner.own_size else None) if inner.distils and inner.ancestor != "none" else 0
     pictures = len(shop.data(shop.recipe.ancestor.data).train)
     return condensing_cost(inner, shop.gene_form(inner, size), pictures, teacher)

@@ -64,8 +64,7 @@ def cell_place(shop: Workshop, cell: Cell) -> Path:
         "tuning": cell.tuning,
     }
     if not isinstance(method, Scratch):
-        inner = method.inner() or method
-        facts["gene"] = shop.gene_place(inner, shop.gene_seed(cell.seed), cell.size).name
+        facts["gene"] = shop.gene_place(method.root(), shop.gene_seed(cell.seed), cell.size).name
     return shop.place("cell", facts).with_suffix(".json")
 
 

@@ -140,8 +140,7 @@ def _family(shop: Workshop) -> Family | None:
 
 def _stored(shop: Workshop, arm: str) -> int | None:
     """Elements of the gene that an arm's sizes share, without a head; None where there is none or it is not known."""
-    method = shop.method(arm)
-    method = method.inner() or method
+    method = shop.method(arm).root()
     if isinstance(method, Scratch) or (method.own_size and arm != next(iter(shop.recipe.arms))):
         return None
     form = shop.gene_form(method, shop.recipe.sizes_of(arm)[0])
@@ -174,8 +173,7 @@ def _genes(shop: Workshop) -> Cost:
 def _grown(shop: Workshop) -> Iterator[tuple[Method, int, str]]:
     """Whose gene grows which size on which seed; a redrawn gene is that which it is redrawn from."""
     for arm in shop.recipe.arms:
-        method = shop.method(arm)
-        method = method.inner() or method
+        method = shop.method(arm).root()
         if not isinstance(method, Scratch):
             for seed, sizes in shop.gene_sizes(arm).items():
                 yield from ((method, seed, size) for size in sizes)

@@ -72,8 +72,7 @@ class Workshop:
         """Methods of the arms that have a gene, each once; a redrawn gene is that which it is redrawn from."""
         found: dict[str, Method] = {}
         for arm in self.recipe.arms:
-            method = self.method(arm)
-            method = method.inner() or method
+            method = self.method(arm).root()
             if not isinstance(method, Scratch):
                 found.setdefault(repr((method.name, method)), method)
         return list(found.values())
@@ -141,7 +140,7 @@ class Workshop:
         Raises:
             GermlineError: Ancestor, data and settings do not fit.
         """
-        inner, own = method.inner() or method, size if method.own_size else None
+        inner, own = method.root(), size if method.own_size else None
         asked = repr((inner.name, inner, own))
         if asked not in self._forms:
             begun = None if inner.ancestor == "none" else self.begin_ancestor(0, own)
@@ -201,8 +200,7 @@ class Workshop:
 
     def has_gene(self, arm: str, seed: int, size: str) -> bool:
         """Whether the gene that an arm needs is there; an arm without one needs none."""
-        method = self.method(arm)
-        method = method.inner() or method
+        method = self.method(arm).root()
         return isinstance(method, Scratch) or self.gene_place(method, seed, size).exists()
 
     def gene_place(self, method: Method, seed: int, size: str) -> Path:

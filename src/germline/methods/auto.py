@@ -8,13 +8,11 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
-from torch import Tensor
 
-from germline.anatomy import Size, Spec, Target, TransformerSpec, hollow
+from germline.anatomy import Size, Spec, Target, TransformerSpec
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
-from germline.ledger import Origin
 from germline.methods.auto_presets import PRESETS
 from germline.methods.base import DataRole, Method
 from germline.methods.choosing import (
@@ -28,16 +26,16 @@ from germline.methods.choosing import (
     layers_of,
     random_layers,
 )
-from germline.methods.inheriting import descend
+from germline.methods.inheriting import descend_fresh
 from germline.methods.leaning import lean
 from germline.methods.matching import Elder, MetaForm, Side
 from germline.methods.presets import filled
 from germline.methods.provenance import provenance
 from germline.methods.pseudo import BilevelSettings
 from germline.methods.stacking import Place, placed, sources, stacked
-from germline.methods.whole import check_alike, parts_of, required, stages
+from germline.methods.whole import check_alike, parts_of, required, shapes_of, stages
 from germline.network import Network
-from germline.randomness import generator, seeded
+from germline.randomness import generator
 from germline.registry import anatomy_of
 from germline.training import Run, TrainSettings
 
@@ -194,9 +192,8 @@ class Auto(Method, TrainSettings):
         """The blocks and the frame, where they are known beforehand."""
         if self.layers is None:
             return None
-        with hollow():
-            sizes = {name: one.numel() for name, one in anatomy_of(form).build(form).state_dict().items()}
-        return {name: sizes[name] for name in self._names(form, self.layers)}
+        shapes = shapes_of(form)
+        return {name: shapes[name].numel() for name in self._names(form, self.layers)}
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Score the layers, choose, and keep the chosen ones as they are in the ancestor.
@@ -233,16 +230,9 @@ class Auto(Method, TrainSettings):
         """A fresh network with the gene's layers in it."""
         wanted = target.spec
         names = sources(gene.spec, wanted, placed(gene.spec, wanted, self._kept(gene), self.place))
-        with seeded(generator):
-            drawn = anatomy_of(wanted).build(wanted.model_copy(update={"classes": 0})).state_dict()
-        own = stacked(gene.tensors, gene.spec, wanted, names, generator)
         parts = parts_of(gene.spec)
         frame = {name: gene.tensors[name] for name in (*parts.stem, *parts.norm) if name in gene.tensors}
-        blocks: dict[str, tuple[Tensor, Origin]] = {
-            name: own.get(name, (tensor, "fresh")) for name, tensor in drawn.items() if name not in frame
-        }
-        fresh = blocks.keys() - own.keys()
-        return descend(gene, target, frame=frame, blocks=dict(blocks), generator=generator, fresh=fresh)
+        return descend_fresh(gene, target, stacked(gene.tensors, gene.spec, wanted, names, generator), generator, frame)
 
     def sizes(self, gene: Learngene) -> str:
         """Depths, and for CNNs the widths of other layers."""

@@ -99,6 +99,11 @@ class Method(BaseModel):
         """
         raise NotImplementedError
 
+    def root(self) -> Method:
+        """The method that condenses what this one alters, however often it was altered; itself for one of its own."""
+        inner = self.inner()
+        return self if inner is None else inner.root()
+
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Make a gene from an ancestor and data; every training goes through `run.fit`."""
         raise NotImplementedError

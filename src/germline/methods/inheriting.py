@@ -70,15 +70,20 @@ def descend(
 
 
 def descend_fresh(
-    gene: Learngene, target: Target, kept: Mapping[str, Tensor], generator: torch.Generator
+    gene: Learngene,
+    target: Target,
+    kept: Mapping[str, tuple[Tensor, Origin]],
+    generator: torch.Generator,
+    frame: Mapping[str, Tensor] | None = None,
 ) -> Descendant:
     """A fresh network with some tensors in their places; the head is fresh too.
 
     Args:
         gene: Where they come from.
         target: What to grow.
-        kept: By full name; copied, or adapted to the target's channels where they read the picture.
+        kept: By full name, with what the ledger says of them; adapted besides where they read the picture.
         generator: Draws all else.
+        frame: Tensors round the blocks that are kept, too.
 
     Raises:
         LedgerError: An element is not accounted for.
@@ -86,11 +91,17 @@ def descend_fresh(
     anatomy: Anatomy[Any] = anatomy_of(target.spec)
     with seeded(generator):
         drawn = anatomy.build(target.spec.model_copy(update={"classes": 0})).state_dict()
+    outside = frame or {}
     blocks: dict[str, tuple[Tensor, Origin | Mapping[Origin, int]]] = {
-        name: (kept[name].clone(), "copied") if name in kept else (tensor, "fresh") for name, tensor in drawn.items()
+        name: kept.get(name, (tensor, "fresh")) for name, tensor in drawn.items() if name not in outside
     }
-    fresh = drawn.keys() - kept.keys()
-    return descend(gene, target, frame={}, blocks=blocks, generator=generator, fresh=fresh)
+    fresh = blocks.keys() - kept.keys()
+    return descend(gene, target, frame=outside, blocks=blocks, generator=generator, fresh=fresh)
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Origin]]:
+    """Tensors as they are, for a descendant of its own."""
+    return {name: (tensor.clone(), "copied") for name, tensor in tensors.items()}
 
 
 def _fresh_frame(anatomy: Anatomy[Any], target: Target, generator: torch.Generator) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from germline.anatomy import Spec, Target, hollow
 from germline.data import DataSet
 from germline.learngene import Descendant, Learngene
-from germline.methods.inheriting import descend_fresh
+from germline.methods.inheriting import copied, descend_fresh
 from germline.methods.whole import WholeAncestor, check_alike
 from germline.network import Network
 from germline.registry import anatomy_of
@@ -52,7 +52,7 @@ class LastLayers(WholeAncestor):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """A fresh network with the ancestor's last blocks in it."""
-        return descend_fresh(gene, target, gene.tensors, generator)
+        return descend_fresh(gene, target, copied(gene.tensors), generator)
 
     def sizes(self, gene: Learngene) -> str:
         """Its own."""

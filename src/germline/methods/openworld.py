@@ -24,9 +24,10 @@ from germline.methods.begun import check_begun
 from germline.methods.bringing_out import bring_out, meet
 from germline.methods.collective import Collective
 from germline.methods.criterion import Rule
-from germline.methods.inheriting import descend_fresh
+from germline.methods.inheriting import copied, descend_fresh
 from germline.methods.presets import filled
 from germline.methods.stream import Growth, Head, Heads, forms, published_growth
+from germline.methods.whole import parts_of, shapes_of
 from germline.methods.windows import IMPORTANCE, UNIT, inherited, starts, window
 from germline.network import Network
 from germline.randomness import derive
@@ -313,7 +314,7 @@ class OpenWorld(Method):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """A fresh network with the gene's units in it."""
-        return descend_fresh(gene, target, inherited(gene.tensors), generator)
+        return descend_fresh(gene, target, copied(inherited(gene.tensors)), generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
         """Cross entropy, and the anchor to the weights that the descendant has now."""
@@ -338,9 +339,8 @@ class OpenWorld(Method):
         Raises:
             SettingError: Says which tensor.
         """
-        with hollow():
-            shapes = {name: tuple(value.shape) for name, value in anatomy_of(spec).build(spec).state_dict().items()}
-        pictures = anatomy_of(spec).parts(spec).pictures
+        shapes = {name: tuple(shape) for name, shape in shapes_of(spec).items()}
+        pictures = parts_of(spec).pictures
         for name, tensor in inherited(gene.tensors).items():
             found = shapes.get(name)
             expected = tuple(tensor.shape)
