@@ -75,6 +75,50 @@ def test_a_seed_alone_has_no_regret():
     assert choices.table(summary(leave=alone))[1][3] == ""
 
 
+WINDOWS = {"gene": {}, "window-1": {"window": 1}, "window-2": {"window": 2}, "window-3": {"window": 3}}
+
+
+def streamed(arms):
+    """Arms of openworld; the first chose the windows from unit 1, 3 and 2, of two units."""
+    accuracies = {
+        "gene": (0.5, 0.6, 0.7),
+        "window-1": (0.5, 0.8, 0.7),
+        "window-2": (0.4, 0.6, 0.7),
+        "window-3": (0.3, 0.6, 0.9),
+        "joint": (1.0, 1.0, 1.0),
+    }
+    genes = [
+        {"arm": "gene", "seed": seed, "record": {"collective": {"window": [start, 2]}}}
+        for seed, start in enumerate((0, 2, 1))
+    ]
+    cells = [
+        {"asked": {"arm": arm, "size": "", "images": 20, "seed": seed, "steps": None}, "test_accuracy": accuracy}
+        for arm in arms
+        for seed, accuracy in enumerate(accuracies[arm])
+    ]
+    settings = {arm: {"method": "openworld", "settings": own} for arm, own in arms.items()}
+    recipe = {"arms": settings, "sizes": [""], "images_per_class": [20]}
+    return Summary({"recipe": recipe, "genes": genes, "cells": cells})
+
+
+def test_a_window_is_ranked_among_all_windows_of_the_same_collectives():
+    # another stream makes another collective, whose window does not compete
+    found = streamed({**WINDOWS, "joint": {"window": 1, "stream": "joint"}})
+    ((arm, standing),) = choices.standings(found, AT).items()
+    assert arm == "gene"
+    assert standing.chosen == {0: (1, 2), 1: (3, 4), 2: (2, 3)}
+    # seed 0 is `window-1`: of `window-2` (0.6, 0.7) and `window-3` (0.6, 0.9) the latter: 0.3 against 0.5
+    # seed 1 is `window-3`: of `window-1` (0.5, 0.7) and `window-2` (0.4, 0.7) the former: 0.8 against 0.6
+    # seed 2 is `window-2`: of `window-1` (0.5, 0.8) and `window-3` (0.3, 0.6) the former: 0.7 against 0.7
+    assert standing.regrets == pytest.approx([-0.2, 0.2, 0.0])
+    assert standing.ranks == [1, 2.5, 2.5]
+    assert standing.among == 3
+
+
+def test_one_window_beside_the_chosen_one_is_no_field():
+    assert choices.standings(streamed({arm: WINDOWS[arm] for arm in ("gene", "window-1")}), AT) == {}
+
+
 def test_without_choices_there_is_no_section():
     bare = Summary({**summary().results, "genes": []})
     assert choices.sections(bare) == []

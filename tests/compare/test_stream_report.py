@@ -1,14 +1,11 @@
 """What a collective tells of itself, in reports of genes and of comparisons; and whether the chosen window was good."""
 
-import copy
 import re
 
 import pytest
-from comparing import by_hand, three_seeds
 
-from germline.compare import stream, windows
+from germline.compare import stream
 from germline.compare.records import KINDS, write_gene_report
-from germline.compare.summary import Summary
 from germline.methods.openworld import OpenWorld
 from germline.training import Run
 
@@ -88,35 +85,3 @@ def test_a_gene_has_a_report_of_its_own(pico, tmp_path):
     text = (tmp_path / "r.html").read_text()
     assert len(re.findall("<svg", text)) == 3
     assert "Forgetting over the stream" in text
-
-
-def test_the_choice_is_ranked_among_all_windows():
-    settings = {"gene": {}, "window-1": {"window": 1}, "window-2": {"window": 2}, "scratch": {}}
-    settings["joint"] = {"window": 2, "stream": "joint"}  # another gene, no other window of this one
-    arms = {
-        arm: {"method": "scratch" if arm == "scratch" else "openworld", "settings": own}
-        for arm, own in settings.items()
-    }
-    results = by_hand(three_seeds(), arms=arms)
-    summary = Summary(results)
-    template = results["cells"][0]
-    at = summary.conditions[0]
-    values = {"gene": (0.5, 0.6, 0.7), "window-1": (0.5, 0.8, 0.7), "window-2": (0.4, 0.6, 0.9)}
-    cells = []
-    for arm, own in values.items():
-        for seed, value in enumerate(own):
-            cell = copy.deepcopy(template)
-            cell["asked"] |= {"arm": arm, "size": at.size, "images": at.images, "seed": seed, "steps": None}
-            cells.append({**cell, "test_accuracy": value})
-    found = Summary({**results, "cells": cells})
-    assert windows.windows(found) == {"window-1": 1, "window-2": 2}
-    row = windows.table(found)[1]
-    assert row[1] == "2"
-    assert row[2].startswith("1.7")  # 1, 2 and 2
-    assert row[3].startswith("13.3")  # 0, 0.2 and 0.2
-    assert row[4].startswith("-5.0")  # 0.05, -0.1 and -0.1
-    assert row[5] == "from unit 1"
-    assert row[6].startswith("+6.7")
-    assert windows.table(Summary(by_hand(three_seeds()))) == [windows.HEADER]
-    del arms["window-2"]
-    assert windows.windows(Summary(by_hand(three_seeds(), arms=arms))) == {}

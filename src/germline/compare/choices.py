@@ -1,4 +1,4 @@
-"""Was a choice of layers a good one? Its regret and its rank among all given choices of as many layers."""
+"""Was a choice of layers or of a window a good one? Its regret and its rank among all given choices of that size."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from germline.compare.tables import Rows
 
 GIVEN = "given"
 Blocks = tuple[int, ...]
+Chosen = dict[str, dict[int, Blocks]]  # by arm and seed
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,15 @@ class Standing:
 
 
 def standings(summary: Summary, at: Condition) -> dict[str, Standing]:
-    """The standing of every arm that chooses, among the arms whose layers are given; only as many layers compete."""
-    kept, given = _kept(summary), _given(summary)
-    fixed = {arm: blocks for arm, blocks in given.items() if summary.cells(arm, at)}
+    """The standing of every arm that chooses, among the arms whose choice is given; only choices as large compete."""
     found = {}
-    for arm, chosen in kept.items():
-        sizes = {len(blocks) for blocks in chosen.values()}
-        rivals = {other: blocks for other, blocks in fixed.items() if {len(blocks)} == sizes}
-        if arm not in given and len(rivals) > 1 and summary.cells(arm, at):
-            found[arm] = _standing(summary, at, arm, chosen, rivals)
+    for kept, given in (_layers(summary), _windows(summary)):
+        fixed = {arm: blocks for arm, blocks in given.items() if summary.cells(arm, at)}
+        for arm, chosen in kept.items():
+            sizes = {len(blocks) for blocks in chosen.values()}
+            rivals = {other: blocks for other, blocks in fixed.items() if {len(blocks)} == sizes}
+            if len(rivals) > 1 and summary.cells(arm, at):
+                found[arm] = _standing(summary, at, arm, chosen, rivals)
     return found
 
 
@@ -70,21 +71,44 @@ def _standing(
     return Standing(chosen, regrets, ranks, among)
 
 
-def _kept(summary: Summary) -> dict[str, dict[int, Blocks]]:
-    """The blocks that each arm's genes hold, by seed, of arms that tell of it."""
-    found: dict[str, dict[int, Blocks]] = {}
+def _layers(summary: Summary) -> tuple[Chosen, dict[str, Blocks]]:
+    """The blocks of genes, counted from 0: those that were chosen, by arm and seed, and those that were given."""
+    chosen: Chosen = {}
+    given: dict[str, Blocks] = {}
     for gene in summary.results["genes"]:
         if told := gene.get("record", {}).get("layers"):
-            found.setdefault(gene["arm"], {})[gene["seed"]] = tuple(told["kept"])
-    return found
+            if told["select"] == GIVEN:
+                given[gene["arm"]] = tuple(told["kept"])
+            else:
+                chosen.setdefault(gene["arm"], {})[gene["seed"]] = tuple(told["kept"])
+    return chosen, given
 
 
-def _given(summary: Summary) -> dict[str, Blocks]:
-    """Arms whose layers nothing has chosen."""
-    records: list[tuple[str, Any]] = [
-        (gene["arm"], gene.get("record", {}).get("layers")) for gene in summary.results["genes"]
+def _windows(summary: Summary) -> tuple[Chosen, dict[str, Blocks]]:
+    """The units of the first arm's windows, counted from 1, and those of arms that differ from it in naming one."""
+    arms: dict[str, Any] = summary.recipe["arms"]
+    told: list[tuple[int, Any]] = [
+        (gene["seed"], gene.get("record", {}).get("collective"))
+        for gene in summary.results["genes"]
+        if gene["arm"] == summary.subject
     ]
-    return {arm: tuple(told["kept"]) for arm, told in records if told and told["select"] == GIVEN}
+    windows = {seed: record["window"] for seed, record in told if record}
+    ours = arms[summary.subject]
+    if not windows or "window" in ours["settings"]:
+        return {}, {}
+    size = next(iter(windows.values()))[1]
+    given = {
+        arm: _units(one["settings"]["window"], size)
+        for arm, one in arms.items()
+        if one["method"] == ours["method"]
+        and "window" in one["settings"]
+        and {key: value for key, value in one["settings"].items() if key != "window"} == ours["settings"]
+    }
+    return {summary.subject: {seed: _units(start + 1, size) for seed, (start, _) in windows.items()}}, given
+
+
+def _units(first: int, size: int) -> Blocks:
+    return tuple(range(first, first + size))
 
 
 def table(summary: Summary) -> Rows:
@@ -115,8 +139,9 @@ def sections(summary: Summary) -> list[Section]:
     """The table, where some arm chooses among several given ones."""
     rows = table(summary)
     note = (
-        "Blocks are counted from 0; behind each choice the seeds that made it. Regret is the test accuracy of the best "
-        "other given choice of as many layers minus the arm's own: best on the mean of the other seeds, read on this "
+        "Layers are counted from 0, units of a window from 1; behind each choice the seeds that made it. Regret is the "
+        "test accuracy of the best other given choice of that size minus the arm's own: best on the mean of the other "
+        "seeds, read on this "
         "one; above 0, another choice would have been better. Rank 1 is the best of the choices in a seed; a choice "
         "by chance has the middle one. Means with 95 % t intervals over seeds."
     )

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from germline.compare import by_path, choices, plots, records, tables, windows
+from germline.compare import by_path, choices, plots, records, tables
 from germline.compare.claims import tally
 from germline.compare.page import Section, page
 from germline.compare.protocols import PROTOCOLS
@@ -75,10 +75,6 @@ def _answers(summary: Summary) -> list[Section]:
         "the median seed, as a share of scratch's."
     )
     found = [Section("Accuracy", note, tables.main_table(summary))]
-    chosen = windows.table(summary)
-    if len(chosen) > 1:
-        note = "Rank 1 is the best. Regret is behind the best of the same seed and test pictures, so never below 0."
-        found.append(Section("Was the chosen window a good one?", note, chosen))
     if protocol == "samples":
         found.append(Section("Accuracy over samples", "Bars are 95 % intervals.", plots.samples(summary)))
     if protocol == "sizes":
