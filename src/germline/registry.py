@@ -72,6 +72,7 @@ METHODS: Registry[type[Method]] = Registry(
         "weight-selection": "germline.methods.weight_selection:WeightSelection",
         "layers": "germline.methods.layers:Layers",
         "random-gene": "germline.methods.random_gene:RandomGene",
+        "stored": "germline.methods.stored:Stored",
         "distil": "germline.methods.distil:Distil",
         "snnet": "germline.methods.snnet:SNNet",
         "circuit": "germline.methods.cut:CutCircuit",

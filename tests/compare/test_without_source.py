@@ -22,9 +22,9 @@ minutes: 1
 data: folder:{novel}
 ancestor: {{data: "folder:{novel}", model: vgg11_x025}}
 arms:
-  gene: {{method: openworld, settings: {{gene: {gene}}}}}
+  gene: {{method: stored, settings: {{gene: {gene}}}}}
   scratch: {{method: scratch}}
-  free: {{method: openworld, settings: {{gene: {gene}, anchor: none}}}}
+  free: {{method: stored, settings: {{gene: {gene}, settings: {{anchor: none}}}}}}
 sizes: [width=4]
 images_per_class: [3]
 seeds: [0, 1]

@@ -12,7 +12,9 @@ from germline.network import load_network
 from germline.registry import ANATOMIES, METHODS, anatomy_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
-MATRIX = [(method, anatomy) for method in METHODS for anatomy in ANATOMIES if anatomy in METHODS[method].anatomies]
+# `stored` has no gene of its own: test_stored.py takes those of others.
+OWN = [name for name in METHODS if name != "stored"]
+MATRIX = [(method, anatomy) for method in OWN for anatomy in ANATOMIES if anatomy in METHODS[method].anatomies]
 SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 40, "preset": "tiny"}
 # What a method that makes its own ancestor is told of the form, by anatomy.
 MODELS = {"vit": "vit_pico", "vgg": "vgg11_x025", "resnet12": "resnet12_x025"}
@@ -65,7 +67,7 @@ def grow(method, own, ancestor, size, classes):
 
 
 def test_the_matrix_is_not_empty():
-    assert {method for method, _ in MATRIX} == set(METHODS)
+    assert {method for method, _ in MATRIX} == set(OWN)
 
 
 @pytest.mark.parametrize(("name", "anatomy"), MATRIX)

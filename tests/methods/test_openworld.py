@@ -1,6 +1,5 @@
 """From a stream of tasks to an individual network, on tiny real ones."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,6 @@ from germline.anatomy import VGG, Size
 from germline.api import condense
 from germline.data import data, split_classes
 from germline.errors import DataError, SettingError
-from germline.learngene import Learngene
 from germline.methods.collective import Collective, TaskLoss
 from germline.methods.openworld import OpenWorld
 from germline.methods.windows import IMPORTANCE, inherited
@@ -237,16 +235,3 @@ def test_the_individual_is_held_to_what_it_inherited(grown, pico):
     assert 0 < distances[1] < 0.5 * distances[0]
     epochs = trained(grown, pico, anchor="epoch", anchor_every=2, strength=1e8)
     assert not torch.equal(epochs[name], free[name])
-
-
-def test_a_gene_at_hand_needs_no_source_data(grown, pico, tmp_path):
-    grown.save(tmp_path / "gene")
-    method = OpenWorld(gene=str(tmp_path / "gene"))
-    same(condense(method, data=pico), grown)
-    assert method.condensing_samples(100) == method.condensing_flops(grown.spec, 100, 0) == 0
-    assert method.form(None, pico) == grown.spec
-    assert method.gene_sha256
-    with pytest.raises(ValidationError, match="there is no learngene at"):
-        OpenWorld(gene=str(tmp_path / "nowhere"))
-    assert Learngene.load(tmp_path / "gene").bound_method() == OpenWorld(**TINY, whole=True)
-    assert math.isfinite(method.strength)

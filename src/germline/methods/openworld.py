@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -16,8 +15,7 @@ from torch import Tensor
 from germline.anatomy import VGG, Preprocess, Size, Spec, Target, VggSpec, hollow
 from germline.data import DataSet, disjoint_tasks, draw_task, of_classes, task_list
 from germline.errors import SettingError
-from germline.files import read_json
-from germline.learngene import MANIFEST, Descendant, Learngene
+from germline.learngene import Descendant, Learngene
 from germline.methods.anchor import Anchor, Anchored, EpochAnchored, normalised
 from germline.methods.base import DataRole, Method
 from germline.methods.begun import check_begun
@@ -25,6 +23,7 @@ from germline.methods.bringing_out import bring_out, meet
 from germline.methods.collective import Collective
 from germline.methods.criterion import Rule
 from germline.methods.inheriting import copied, descend_fresh
+from germline.methods.openworld_presets import PRESETS
 from germline.methods.presets import filled
 from germline.methods.stream import Growth, Head, Heads, forms, published_growth
 from germline.methods.whole import parts_of, shapes_of
@@ -34,32 +33,6 @@ from germline.randomness import derive
 from germline.registry import ANATOMIES, anatomy_of, model_spec
 from germline.training import Objective, Run, TrainSettings
 
-_SGD: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.0}
-PRESETS: dict[str, dict[str, Any]] = {
-    "full": {
-        "model": "collective",
-        "individual": "individual",
-        "tasks": 21,
-        "dropout": 0.5,
-        # 100 epochs of 2,000 pictures.
-        "training": {**_SGD, "lr": 1e-3, "schedule": "constant", "steps": 3125, "batch_size": 64},
-    },
-    "lab": {
-        "model": "collective_x0125",
-        "individual": "individual_x0125",
-        "tasks": 21,
-        "training": {**_SGD, "lr": 0.02, "steps": 60, "batch_size": 32},
-    },
-    "tiny": {
-        "model": "vgg11_x025",
-        "size": "width=4",
-        "individual": "own",
-        "tasks": 3,
-        "growth": ((2, 4), (8, 2)),
-        "fisher_samples": 4,
-        "training": {**_SGD, "lr": 0.02, "steps": 2, "batch_size": 8},
-    },
-}
 # What says how a descendant is grown from a collective, and not how that came to be.
 _GROWING = ("window", "anchor", "strength", "anchor_every")
 
@@ -105,8 +78,6 @@ class OpenWorld(Method):
         anchor: Of the individual: to what was `inherited`, cast anew every `epoch` (as the public code does), `none`.
         strength: Of the anchor; its importance has mean 1, except for `epoch`. `inf` freezes the gene.
         anchor_every: Steps of an epoch for `anchor=epoch`.
-        gene: Folder of a gene made before, taken as it is: nothing is trained, and no source data are read.
-        gene_sha256: Of its manifest; found by itself.
     """
 
     name: ClassVar[str] = "openworld"
@@ -142,18 +113,11 @@ class OpenWorld(Method):
     anchor: Literal["inherited", "epoch", "none"] = "inherited"
     strength: Annotated[float, Field(ge=0)] | Literal["inf"] = 1.0
     anchor_every: int = Field(default=10, ge=1)
-    gene: str = ""
-    gene_sha256: str = ""
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
-        """Put what is given over the preset; a gene at hand is known by its manifest."""
-        if isinstance(given, Mapping) and given.get("gene"):
-            manifest = Path(given["gene"]) / MANIFEST
-            if not manifest.is_file():
-                raise ValueError(f"there is no learngene at '{given['gene']}'")
-            given = {**given, "gene_sha256": read_json(manifest).get("sha256", "")}
+        """Put what is given over the preset."""
         return filled(given, PRESETS, "lab")
 
     @model_validator(mode="after")
@@ -173,7 +137,7 @@ class OpenWorld(Method):
         """The same collective with all else as it comes, where this one differs in how individuals grow from it."""
         fields = type(self).model_fields
         plain: dict[str, Any] = {key: fields[key].default for key in _GROWING}
-        if self.gene or all(getattr(self, key) == value for key, value in plain.items()):
+        if all(getattr(self, key) == value for key, value in plain.items()):
             return None
         return self.model_copy(update={**plain, "whole": self.whole or self.window != "auto"})
 
@@ -184,14 +148,21 @@ class OpenWorld(Method):
             SettingError: That window cannot be taken.
         """
         settings = self.dump()
-        if self.window == "auto":
+        if self.window == gene.settings["window"]:
             return replace(gene, settings=settings)
-        told, start = gene.provenance.record["collective"], self.window - 1
+        told = gene.provenance.record["collective"]
+        start = told["window"][0] if self.window == "auto" else self.window - 1
         if start not in told["fitting"]:
             raise SettingError(
                 f"window={self.window}",
                 "units of these widths, or alive, are not there",
                 f"take one of {', '.join(str(at + 1) for at in told['fitting'])}",
+            )
+        if not any(name.startswith(UNIT) for name in gene.tensors):
+            raise SettingError(
+                f"window={self.window}",
+                "the gene keeps no units but its own window's",
+                "take a gene that was condensed with whole=true",
             )
         assert isinstance(gene.spec, VggSpec)  # noqa: S101 - it grows nothing else
         tensors = window(gene.tensors, gene.spec, start, self.units, own=self.individual == "own")
@@ -206,10 +177,6 @@ class OpenWorld(Method):
             SettingError: It is no `vgg`, the growth does not fit, or no window fits into the individual.
             DataError: Too few classes, or no labels.
         """
-        if self.gene:
-            found = Learngene.load(self.gene).spec
-            assert isinstance(found, VggSpec)  # noqa: S101 - a gene of this method
-            return found
         self._check_tasks(data)
         channels, side = data.train.channels, data.train.side
         last = self._forms(channels, side, self.ways)[-1]
@@ -227,7 +194,7 @@ class OpenWorld(Method):
 
     def outline(self, form: Spec) -> Mapping[str, int] | None:
         """The units of the window and their importance; not known for a window in a place of its own, or all units."""
-        if self.gene or self.whole or (self.individual == "own" and self.window == "auto"):
+        if self.whole or (self.individual == "own" and self.window == "auto"):
             return None
         assert isinstance(form, VggSpec)  # noqa: S101 - it grows nothing else
         with hollow():
@@ -245,12 +212,10 @@ class OpenWorld(Method):
         Args:
             pictures: Ignored: tasks are counted in steps.
         """
-        return 0 if self.gene else (self.tasks + self.open_tasks) * self.training.total_samples(0)
+        return (self.tasks + self.open_tasks) * self.training.total_samples(0)
 
     def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
         """Operations of all tasks, each in the network as it then is."""
-        if self.gene:
-            return 0
         found = self._forms(form.channels, form.image_size, self.ways)
         found = found[-1:] * self.tasks if self.stream == "joint" else found + found[-1:] * self.open_tasks
         return sum(3 * VGG.flops(one) for one in found) * self.training.total_samples(0)
@@ -262,8 +227,6 @@ class OpenWorld(Method):
             SettingError: Settings that do not fit, work that was begun with others, or no window that can be taken.
             DataError: Too few classes, or no labels.
         """
-        if self.gene:
-            return Learngene.load(self.gene)
         inner = self.inner()
         if inner is not None:
             self.form(None, data)

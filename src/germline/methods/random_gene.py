@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from germline.anatomy import Size, Spec, Target
+from germline.anatomy import Spec
 from germline.data import DataSet
 from germline.errors import SettingError
-from germline.learngene import Descendant, Learngene
+from germline.learngene import Learngene
 from germline.methods.base import DataRole, Method
+from germline.methods.wrapping import Wrapping, of_wrapped, with_settings
 from germline.network import Network
 from germline.randomness import generator
-from germline.registry import METHODS
-from germline.training import Objective, Run
+from germline.training import Run
 
 
-class _OfInner:
-    """A declaration that an instance takes from its inner method, and the class from `default`."""
-
-    def __init__(self, read: Callable[[Method], Any], default: Any) -> None:
-        self._read, self._default = read, default
-
-    def __get__(self, instance: RandomGene | None, owner: type[RandomGene]) -> Any:
-        return self._default if instance is None else self._read(instance.inner())
-
-
-def _of_inner(read: Callable[[Method], Any], default: Any) -> Any:
-    return _OfInner(read, default)
-
-
-class RandomGene(Method):
+class RandomGene(Wrapping):
     """Another method's gene with the elements of each tensor shuffled among themselves.
 
     The control that tells structure from knowledge: form, sizes and every tensor's distribution are the gene's own, to
@@ -48,12 +33,9 @@ class RandomGene(Method):
 
     name: ClassVar[str] = "random-gene"
     paper: ClassVar[str] = "a control"
-    ancestor: ClassVar[Literal["required", "optional", "none"]] = _of_inner(lambda inner: inner.ancestor, "optional")
-    roles: ClassVar[tuple[DataRole, ...]] = _of_inner(lambda inner: inner.roles, ("train", "val"))
-    anatomies: ClassVar[tuple[str, ...]] = _of_inner(lambda inner: inner.anatomies, ("vit",))
-    own_size: ClassVar[bool] = _of_inner(lambda inner: inner.own_size, False)
-    crosses: ClassVar[bool] = _of_inner(lambda inner: inner.crosses, False)
-    inherits_head: ClassVar[bool] = _of_inner(lambda inner: inner.inherits_head, True)
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = of_wrapped(lambda method: method.ancestor, "optional")
+    roles: ClassVar[tuple[DataRole, ...]] = of_wrapped(lambda method: method.roles, ("train", "val"))
+    own_size: ClassVar[bool] = of_wrapped(lambda method: method.own_size, False)
 
     method: str = "tleg"
     settings: dict[str, Any] = Field(default={}, validate_default=True)
@@ -72,6 +54,10 @@ class RandomGene(Method):
             SettingError: It is this one, or a setting of it is not allowed.
         """
         return _inner(self.method, self.settings)
+
+    def wrapped(self) -> Method:
+        """The inner method."""
+        return self.inner()
 
     def redraw(self, gene: Learngene, generator: torch.Generator) -> Learngene:
         """A gene of the inner method, shuffled.
@@ -100,41 +86,11 @@ class RandomGene(Method):
         gene = self.inner().condense(ancestor, data, run)
         return self.redraw(gene, generator(run.seed, self.name))
 
-    def every_size(self, form: Spec) -> tuple[str, ...]:
-        """The inner method's."""
-        return self.inner().every_size(form)
-
-    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """As the inner method's descendants do."""
-        return self.inner().inherit(gene, target, generator)
-
-    def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
-        """The inner method's."""
-        return self.inner().objective(gene, descendant)
-
-    def sizes(self, gene: Learngene) -> str:
-        """The inner method's."""
-        return self.inner().sizes(gene)
-
-    def shape(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
-        """The inner method's."""
-        return self.inner().shape(form, size, gene)
-
-    def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Refuse what the inner method refuses."""
-        self.inner().check_size(gene, spec)
-
 
 def _inner(name: str, settings: dict[str, Any]) -> Method:
     if name == RandomGene.name:
         raise SettingError(f"method={name}", "a random gene is that of another method", "name that one, such as tleg")
-    try:
-        return METHODS[name].model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, ("settings", *first["loc"])))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise SettingError(f"{place} is no setting of {name}, or has a wrong value", reason, "mend this key") from error
+    return with_settings(name, settings)
 
 
 def _shuffled(tensor: Tensor, generator: torch.Generator) -> Tensor:
