@@ -308,8 +308,8 @@ FAULTS = [
         ("criterion='positive'", "set epsilon"),
     ),
     Fault(
-        "openworld-gene",
-        "condense --method openworld --set gene=nowhere --data digits --out new",
+        "stored-gene",
+        "condense --method stored --set gene=nowhere --data digits --out new",
         ("no learngene at 'nowhere'",),
     ),
     Fault("train-gene", "train --model ancestor --gene nowhere --data digits --out new", ("nowhere", "condense")),
