@@ -102,8 +102,9 @@ def test_every_protocol_has_a_recipe_and_its_quick_twin(protocol):
     assert samples[1] < samples[0] / 5
 
 
-def test_the_pools_recipe_gives_anchors_what_it_says():
-    recipe = load_recipe("lab/pool-family")
+@pytest.mark.parametrize("name", ["lab/pool-family", "lab/pool-family-long"])
+def test_the_pools_recipe_gives_anchors_what_it_says(name):
+    recipe = load_recipe(name)
     assert (recipe.protocol, recipe.kind, recipe.sizes) == ("paths", "full", ("*",))
     assert [arm for arm in recipe.arms if recipe.trains(arm)] == ["scratch"]
     steps = recipe.ancestor.train.steps
@@ -117,7 +118,7 @@ def test_the_pools_recipe_gives_anchors_what_it_says():
     quick = load_recipe("lab/pool-family-quick")
     assert quick.minutes <= 10
     assert list(quick.arms) == list(recipe.arms)
-    assert priced("lab/pool-family-quick").genes.samples < priced("lab/pool-family").genes.samples / 5
+    assert priced("lab/pool-family-quick").genes.samples < priced(name).genes.samples / 5
 
 
 @pytest.mark.parametrize("name", ["instances", "losses", "positions"])
