@@ -1,4 +1,4 @@
-"""Kill a training run and a condensation by SIGKILL at random steps, resume them each time, and compare the weights.
+"""Kill a training run and condensations by SIGKILL at random steps, resume them each time, and compare the weights.
 
 Each job runs once alone, and once more as a chain of processes of which all but the last are killed: some as a step
 begins, some in the middle of writing a checkpoint. The chain is right if every process but the first went on from a
@@ -29,6 +29,7 @@ from germline.anatomy import VIT, Preprocess, VitSpec
 from germline.data import Loader, data
 from germline.files import tensor_hash, write_json
 from germline.learngene import library_versions
+from germline.methods.auto import Auto
 from germline.methods.tleg import TLEG
 from germline.network import Network
 from germline.randomness import generator, seeded
@@ -76,7 +77,18 @@ def condense(folder: Path, seed: int, steps: int) -> Mapping[str, Tensor]:
     return method.condense(network(seed + 1), pictures(), Run(folder, seed=seed, device="cpu", quiet=True)).tensors
 
 
-JOBS: dict[str, Callable[[Path, int, int], Mapping[str, Tensor]]] = {"train": train, "condense": condense}
+def choose(folder: Path, seed: int, steps: int) -> Mapping[str, Tensor]:
+    """A condensation by Auto-Learngene: two optimisers, and virtual steps within each step."""
+    method = Auto(preset="tiny", select="meta", pseudo="depth=1", steps=steps, **{**COMMON, "lr": 1e-2})  # type: ignore[arg-type]
+    gene = method.condense(network(seed + 1), pictures(), Run(folder, seed=seed, device="cpu", quiet=True))
+    return {**gene.tensors, "scores": torch.tensor(gene.provenance.record["layers"]["scores"])}
+
+
+JOBS: dict[str, Callable[[Path, int, int], Mapping[str, Tensor]]] = {
+    "train": train,
+    "condense": condense,
+    "choose": choose,
+}
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -160,7 +172,7 @@ def chain(job: str, place: Path, seed: int, steps: int, kills: int) -> dict[str,
 
 
 def main() -> int:
-    """Run both jobs and keep the outcome."""
+    """Run all jobs and keep the outcome."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=120)
