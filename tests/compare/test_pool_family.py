@@ -6,6 +6,9 @@ from comparing import comparison, results
 from germline.anatomy import Size
 from germline.compare import write_report
 from germline.compare.accounts import parameters
+from germline.compare.cells import Cell
+from germline.compare.check import check
+from germline.compare.growing import cell_place
 from germline.compare.price import price
 from germline.learngene import Learngene
 from germline.methods.pool import Pool
@@ -70,6 +73,17 @@ def test_a_stitched_path_holds_a_stitch_and_nothing_fresh(stood):
         assert cells[arm, "width=8"].keys() == {"copied"}
         # from 8 to 16, with bias
         assert cells[arm, SIZES[2]]["stitched"] == (8 + 1) * 16
+
+
+def test_paths_of_equal_form_are_cells_of_their_own(tmp_path):
+    three = POOLS.replace("preset: tiny", "preset: tiny, widths: [8, 16, 24], heads: [1, 2, 3], segments: 3, depth: 3")
+    (tmp_path / "three.yaml").write_text(three)
+    shop = check(comparison(tmp_path / "three.yaml", tmp_path / "out").recipe)
+    shift = "front=8,middle=16,end=24,j=1,k={},l={},m=3"
+    one, other = (shift.format(block, block) for block in (1, 2))
+    assert shop.form(one) == shop.form(other)
+    assert cell_place(shop, Cell("pool", one, 3, 0)) != cell_place(shop, Cell("pool", other, 3, 0))
+    assert cell_place(shop, Cell("pool", one, 3, 0)) == cell_place(shop, Cell("pool", one, 3, 0))
 
 
 def test_it_is_priced_as_it_ran(stood):

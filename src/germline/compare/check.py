@@ -42,7 +42,9 @@ def check(recipe: Recipe, *, pricing: bool = False) -> Workshop:
         draw_task(source, recipe.tasks.ways, None, recipe.seeds[0], 0)
     if recipe.ancestor.path is None:
         _check_labels(shop.data(recipe.ancestor.data).train, recipe.ancestor.data)
-    _check_forms({size: shop.form(size) for size in recipe.sizes})
+    forms = {size: shop.form(size) for size in recipe.sizes}
+    # Sizes that are named are parts of a gene, which differ where their forms do not.
+    _check_forms({size: form for size, form in forms.items() if size not in shop.subject.every_size(form)})
     if recipe.tune is not None:
         shop.form(recipe.tune.size)
     for arm in recipe.arms:

@@ -49,11 +49,11 @@ def make_cell(shop: Workshop, cell: Cell) -> dict[str, Any]:
 
 def cell_place(shop: Workshop, cell: Cell) -> Path:
     """Where a cell's result is kept."""
-    method, recipe = shop.method(cell.arm), shop.recipe
+    method, recipe, form = shop.method(cell.arm), shop.recipe, shop.form(cell.size)
     facts: dict[str, Any] = {
         "method": method.name,
         "settings": method.dump(),
-        "form": repr(shop.form(cell.size)),
+        "form": repr(form),
         "data": shop.fingerprint(recipe.data),
         "final": shop.source_name(cell) != recipe.data,
         "images": cell.images,
@@ -63,6 +63,9 @@ def cell_place(shop: Workshop, cell: Cell) -> Path:
         "train": shop.settings(cell).model_dump(mode="json"),
         "tuning": cell.tuning,
     }
+    if cell.size in method.every_size(form):
+        # Sizes that are named say which parts of the gene are meant; paths of equal form are not the same network.
+        facts["size"] = cell.size
     if not isinstance(method, Scratch):
         facts["gene"] = shop.gene_place(method.root(), shop.gene_seed(cell.seed), cell.size).name
     return shop.place("cell", facts).with_suffix(".json")
