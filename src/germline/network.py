@@ -137,7 +137,9 @@ def _from_folder(folder: Path) -> Network:
     config = read_json(folder / CONFIG)
     try:
         arguments, data = config.get("model_args", {}), config["pretrained_cfg"]
-        built = _build(config["architecture"], num_classes=config["num_classes"], **arguments)
+        # Where timm takes pictures of any size, its configuration alone tells which are meant.
+        pictures = {"pretrained_cfg_overlay": {"input_size": tuple(data["input_size"])}}
+        built = _build(config["architecture"], num_classes=config["num_classes"], **pictures, **arguments)
         preprocess = _preprocess(data)
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(

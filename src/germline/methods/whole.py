@@ -29,7 +29,7 @@ PICTURES = frozenset({"image_size", "channels", "classes"})
 class WholeAncestor(Method):
     """What methods share that condense nothing: the gene is the ancestor."""
 
-    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12")
+    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
