@@ -75,7 +75,7 @@ def sources(own: Spec, wanted: Spec, where: Mapping[int, int]) -> dict[str, str]
             raise SettingError(
                 f"this gene cannot grow its block {index} as block {at}",
                 "one of them has tensors that the other has not",
-                "ask for the ancestor's own depths",
+                "ask for the ancestor's own depths and widths",
             )
         found |= {full: elder.blocks[index][name] for name, full in block.items()}
     _check_shapes(own, wanted, found)

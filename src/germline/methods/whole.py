@@ -172,7 +172,11 @@ def plan(own: Spec, wanted: Spec, chosen: Sequence[int]) -> Plan:
     sources = {name: name for name in (*parts.stem, *parts.norm, *parts.head)}
     for place, (index, block) in enumerate(zip(chosen, parts.blocks, strict=True)):
         if block.keys() != elder.blocks[index].keys():
-            raise _no_fit(f"block {place} as block {index}", "one of them has tensors that the other has not")
+            raise SettingError(
+                f"this gene cannot grow block {place} as block {index}",
+                "one of them has tensors that the other has not",
+                "ask for the ancestor's own depths and widths",
+            )
         sources |= {full: elder.blocks[index][name] for name, full in block.items()}
     given, shapes = shapes_of(own), shapes_of(spec)
     for name, source in sources.items():
