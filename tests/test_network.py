@@ -179,6 +179,9 @@ def test_timm_s_resnet_is_known_by_name_and_by_file(tmp_path):
     again = load_network(tmp_path / "net")
     assert (again.spec.depths, again.spec.widths, again.spec.image_size) == ((1, 1, 1, 1), (4, 4, 4, 4), 224)
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in again.model.state_dict().items())
+    del model.pretrained_cfg
+    small = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert as_network(model, small, ("a", "b", "c")).spec.image_size == 32
 
 
 def test_a_malicious_pth_is_refused_and_not_run(tmp_path):
