@@ -14,8 +14,9 @@ from germline.anatomy.channels import Group, Member, select
 from germline.anatomy.convolutional import Convolutional, ConvUnit, StageUnits
 from germline.anatomy.hollow import hollow
 from germline.anatomy.preprocess import Preprocess
-from germline.anatomy.resnet import ResNetAnatomy, ResNetSpec
+from germline.anatomy.resnet import ResNetAnatomy
 from germline.anatomy.resnet12 import ResNet12Anatomy, ResNet12Spec
+from germline.anatomy.resnet_spec import ResNetSpec
 from germline.anatomy.size import Size
 from germline.anatomy.stages import StagedSpec
 from germline.anatomy.stitched import Stitched, StitchedSpec

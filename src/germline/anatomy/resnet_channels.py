@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from germline.anatomy.base import Parts
 from germline.anatomy.channels import Group, Member, read, written
-
-if TYPE_CHECKING:
-    from germline.anatomy.resnet import ResNetSpec
+from germline.anatomy.resnet_spec import ResNetSpec
 
 _READERS = ("conv1.weight", "downsample.0.weight")
 # Within the stem: what makes channels that nothing but the next convolution reads, and what makes those of the stream.
