@@ -57,7 +57,7 @@ def ancestor(pico, make_network):
 def ancestors(pico, ancestor, make_network):
     """A trained ancestor of each anatomy, by its name; all but the plain ViT are narrow and barely trained."""
     settings, made = TrainSettings(steps=2, batch_size=40), {"vit": ancestor}
-    convolutional = (("vgg", "vgg11"), ("resnet12", "resnet12"))
+    convolutional = (("vgg", "vgg11"), ("resnet12", "resnet12"), ("resnet", "resnet18_x025"))
     fresh = {name: start_network(model, pico, settings, seed=0, size=Size(width=4)) for name, model in convolutional}
     fresh["stitched"] = make_network(depths=(1, 2), widths=(8, 16), heads=(2, 4), class_token=True)
     for name, network in fresh.items():

@@ -13,7 +13,8 @@ from torch import nn
 from germline.anatomy import Preprocess, Size
 from germline.errors import ArtefactError, OutputError, SettingError, UnknownNameError
 from germline.files import write_tensors
-from germline.network import CONFIG, WEIGHTS, Network, load_network, load_strict
+from germline.network import CONFIG, WEIGHTS, Network, as_network, load_network, load_strict
+from germline.registry import model_spec
 
 ALONE = """
 import sys
@@ -168,6 +169,19 @@ def test_files_of_weights_need_the_name_of_their_network(resnet, tmp_path, pixel
             assert torch.equal(found.logits(pixels), resnet(found.preprocess(pixels)))
         refused(tmp_path / name, "its architecture is unknown", "--model", kind=SettingError)
         refused(tmp_path / name, name, "does not fit the network", model="resnet18")
+
+
+def test_timm_s_resnet_is_known_by_name_and_by_file(tmp_path):
+    named = load_network("timm:resnet18", weights=False)
+    assert named.spec == model_spec("resnet18", image_size=224, channels=3, classes=1000)
+    model = timm.create_model("resnet18", num_classes=3, layers=(1, 1, 1, 1), channels=(4, 4, 4, 4))
+    as_network(model, named.preprocess, ("a", "b", "c")).save(tmp_path / "net")
+    again = load_network(tmp_path / "net")
+    assert (again.spec.depths, again.spec.widths, again.spec.image_size) == ((1, 1, 1, 1), (4, 4, 4, 4), 224)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in again.model.state_dict().items())
+    del model.pretrained_cfg
+    small = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert as_network(model, small, ("a", "b", "c")).spec.image_size == 32
 
 
 def test_a_malicious_pth_is_refused_and_not_run(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import timm
 
 from germline import registry
-from germline.anatomy import Spec, VggSpec
+from germline.anatomy import RESNET, Spec, VggSpec, hollow
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.methods.base import Method
 from germline.registry import ANATOMIES, DATA, METHODS, MODELS, Registry, anatomy_of, model_spec
@@ -69,6 +69,15 @@ def test_a_preset_goes_before_a_timm_model_of_its_name():
     assert isinstance(model_spec("vgg11", image_size=32, channels=1, classes=7), VggSpec)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+def test_presets_of_timm_s_resnets_are_timm_s_form(name):
+    with hollow():
+        assert RESNET.describe(timm.create_model(name)) == model_spec(name, image_size=224, channels=3, classes=1000)
+    assert model_spec(f"{name}.a1_in1k", image_size=64, channels=1, classes=5) == model_spec(
+        name, image_size=64, channels=1, classes=5
+    )
+
+
 def test_a_timm_name_gives_its_own_form():
     spec = model_spec("deit_tiny_patch16_224", image_size=64, channels=1, classes=5)
     assert (spec.depth, spec.width, spec.heads, spec.patch_size, spec.class_token) == (12, 192, 3, 16, True)
@@ -78,5 +87,7 @@ def test_a_timm_name_gives_its_own_form():
 def test_unknown_and_foreign_models_are_refused():
     with pytest.raises(UnknownNameError, match="vit_pico"):
         model_spec("vit_pica", image_size=32, channels=1, classes=5)
-    with pytest.raises(ArtefactError, match="a ResNet is not a plain timm VisionTransformer"):
-        model_spec("resnet18", image_size=32, channels=1, classes=5)
+    with pytest.raises(ArtefactError, match="a MobileNetV3 is not a plain timm VisionTransformer"):
+        model_spec("mobilenetv3_small_050", image_size=32, channels=1, classes=5)
+    with pytest.raises(ArtefactError, match=r"the resnet anatomy does not rebuild\. blocks of Bottleneck"):
+        model_spec("resnet14t", image_size=32, channels=1, classes=5)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from germline.anatomy import Anatomy, Preprocess, Spec
+from germline.anatomy import Anatomy, Preprocess, ResNetSpec, Spec
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.files import atomic_folder, check_output, read_json, read_tensors, write_json, write_tensors
 from germline.registry import ANATOMIES, anatomy_of
@@ -130,7 +130,7 @@ def as_network(model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...
     """A bare module with what it needs; its own timm configuration, where it has one, goes before `preprocess`."""
     config = getattr(model, "pretrained_cfg", None)
     own = _preprocess(config) if config and config.get("mean") else preprocess
-    return Network(model, own, classes, spec=_describe(model), source=f"a {type(model).__name__} given in Python")
+    return Network(model, own, classes, spec=_describe(model, own), source=f"a {type(model).__name__} given in Python")
 
 
 def _from_folder(folder: Path) -> Network:
@@ -150,7 +150,7 @@ def _from_folder(folder: Path) -> Network:
         model=built,
         preprocess=preprocess,
         classes=tuple(labels) if labels else _numbered(config["num_classes"]),
-        spec=_describe(built),
+        spec=_describe(built, preprocess),
         licence=data.get("license", "unknown"),
         source=extra.get("source", str(folder)),
     )
@@ -164,11 +164,12 @@ def _from_timm(name: str, weights: bool) -> Network:
     if built.num_classes == 1000:
         info = ImageNetInfo()
         labels = tuple(info.index_to_label_name(index) for index in range(1000))
+    preprocess = _preprocess(built.pretrained_cfg)
     return Network(
         model=built,
-        preprocess=_preprocess(built.pretrained_cfg),
+        preprocess=preprocess,
         classes=labels,
-        spec=_describe(built),
+        spec=_describe(built, preprocess),
         licence=built.pretrained_cfg.get("license") or "unknown",
         source=f"timm {name}",
     )
@@ -183,11 +184,12 @@ def _from_file(path: Path, model: str | None) -> Network:
     heads = [tensors[key].shape[0] for key in HEADS if key in tensors]
     built = _build(model, **({"num_classes": heads[0]} if heads else {}))
     load_strict(built, tensors, path)
+    preprocess = _preprocess(built.pretrained_cfg)
     return Network(
         model=built,
-        preprocess=_preprocess(built.pretrained_cfg),
+        preprocess=preprocess,
         classes=_numbered(built.num_classes),
-        spec=_describe(built),
+        spec=_describe(built, preprocess),
         source=str(path),
     )
 
@@ -228,14 +230,16 @@ def _preprocess(config: dict[str, Any]) -> Preprocess:
     return Preprocess(channels=channels, image_size=height, mean=tuple(config["mean"]), std=tuple(config["std"]))
 
 
-def _describe(model: nn.Module) -> Spec | None:
+def _describe(model: nn.Module, preprocess: Preprocess) -> Spec | None:
     for name in ANATOMIES:
         anatomy: Anatomy[Any] = ANATOMIES[name]
         try:
             spec: Spec = anatomy.describe(model)
         except ArtefactError:
             continue
-        return spec
+        # timm's ResNet takes pictures of any size and holds none.
+        side = {"image_size": preprocess.image_size} if isinstance(spec, ResNetSpec) else {}
+        return spec.model_copy(update=side)
     return None
 
 

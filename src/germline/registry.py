@@ -87,6 +87,7 @@ ANATOMIES: Registry[Any] = Registry(
         "stitched": "germline.anatomy:STITCHED",
         "vgg": "germline.anatomy:VGG",
         "resnet12": "germline.anatomy:RESNET12",
+        "resnet": "germline.anatomy:RESNET",
     },
     group="germline.anatomies",
 )
@@ -127,6 +128,11 @@ def _resnet12(*widths: int) -> Preset:
     return Preset("resnet12", {"depths": (1, 1, 1, 1), "widths": widths})
 
 
+def _resnet(*depths: int, width: int = 64, **stem: Any) -> Preset:
+    widths = tuple(width * factor for factor in (1, 2, 4, 8))
+    return Preset("resnet", {"depths": depths, "widths": widths, **stem})
+
+
 def _open_world(width: int, *stages: tuple[int, ...]) -> Preset:
     """A network with the two hidden layers of Open-World Learngene; widths in multiples of the first one's."""
     widths = tuple(tuple(width * factor for factor in stage) for stage in stages)
@@ -148,7 +154,7 @@ def _individual(width: int = 64, *, large: bool = False) -> Preset:
 
 # Small networks for pictures of 28 to 84 pixels; the ViTs' patch keeps 16 tokens at 32; x025: a quarter of the width.
 # The three with patch 16 are TLEG's for 224 pixels: mean of the tokens, no class token.
-# These names go before timm's: vgg11 is ours, timm:vgg11 is timm's.
+# These names go before timm's: vgg11 is ours, timm:vgg11 is timm's; resnet18 and resnet34 are timm's own form.
 MODELS: dict[str, Preset] = {
     "vit_pico": Preset("vit", {"depth": 6, "width": 64, "heads": 2, "patch_size": 8}),
     "vit_mini": Preset("vit", {"depth": 12, "width": 96, "heads": 4, "patch_size": 8}),
@@ -176,6 +182,9 @@ MODELS: dict[str, Preset] = {
     "resnet12": _resnet12(64, 128, 256, 512),
     "resnet12_wide": _resnet12(64, 160, 320, 640),
     "resnet12_x025": _resnet12(16, 32, 64, 128),
+    "resnet18": _resnet(2, 2, 2, 2),
+    "resnet34": _resnet(3, 4, 6, 3),
+    "resnet18_x025": _resnet(2, 2, 2, 2, width=16, stem_type="deep", stem_width=8),
 }
 
 
@@ -189,7 +198,7 @@ def anatomy_of(spec: Spec) -> Anatomy[Any]:
 
 
 def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Spec:
-    """The spec of a preset or of a timm ViT, for given pictures and labels.
+    """The spec of a preset or of a timm ViT or ResNet, for given pictures and labels.
 
     A preset goes before a timm model of the same name.
 
@@ -208,12 +217,13 @@ def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Sp
 
 @cache
 def _timm_form(name: str) -> Spec:
-    """The spec of a timm ViT as timm builds it; it is built for that once a process."""
+    """The spec of a timm ViT or ResNet as timm builds it; it is built for that once a process."""
     import timm
 
-    from germline.anatomy import VIT, hollow
+    from germline.anatomy import RESNET, VIT, hollow
 
     if not timm.is_model(name):
         raise UnknownNameError.of("model", name, [*MODELS, *timm.list_models("vit_*"), *timm.list_models("deit_*")])
     with hollow():
-        return VIT.describe(timm.create_model(name))
+        model = timm.create_model(name)
+        return (RESNET if isinstance(model, timm.models.ResNet) else VIT).describe(model)

@@ -12,7 +12,7 @@ def awake(anatomy, spec, seed=0):
     model = anatomy.build(spec).eval()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
-            if name.startswith("head."):
+            if name.startswith(("head.", "fc.")):
                 tensor.uniform_(-1, 1)
             elif tensor.ndim == 1:
                 # Running variances are positive.
@@ -39,7 +39,8 @@ def parts_name_every_tensor_once(anatomy, spec):
         own = anatomy.block(spec, index).state_dict()
         assert {name: value.shape for name, value in own.items()} == {n: state[f].shape for n, f in block.items()}
     frame = anatomy.frame(spec).state_dict()
-    assert {name: value.shape for name, value in frame.items()} == {name: state[name].shape for name in parts.head}
+    outside = (*parts.stem, *parts.norm, *parts.head)
+    assert {name: value.shape for name, value in frame.items()} == {name: state[name].shape for name in outside}
 
 
 def groups_cover_every_channel_once(anatomy, spec):
@@ -81,8 +82,9 @@ def taps_are_the_features(anatomy, spec, shapes):
         logits, found = tapped(model, anatomy.taps(spec), images)
         assert torch.equal(logits, model(images))
         assert [tuple(value.shape[1:]) for value in found.values()] == shapes
-        last = model.stages[-1].pool(found[anatomy.taps(spec)[-1]])
-        assert torch.allclose(model.forward_head(last), logits)
+        last = found[anatomy.taps(spec)[-1]]
+        pooled = model.stages[-1].pool(last) if hasattr(model, "stages") else last
+        assert torch.allclose(model.forward_head(pooled), logits)
     assert not any(module._forward_hooks for module in model.modules())
 
 

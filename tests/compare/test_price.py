@@ -38,7 +38,7 @@ def strangers():
     yield as_network(model.train(), seen, CLASSES)
 
 
-@pytest.mark.parametrize("anatomy", ["vit", "stitched", "vgg", "resnet12"])
+@pytest.mark.parametrize("anatomy", ["vit", "stitched", "vgg", "resnet12", "resnet"])
 def test_a_known_network_costs_what_its_anatomy_says(ancestors, anatomy):
     network = ancestors[anatomy]
     assert forward_flops(network) == spec_flops(network.spec) == anatomy_of(network.spec).flops(network.spec)

@@ -61,7 +61,7 @@ def test_a_feature_without_spread_does_no_harm(network):
     assert linear_probe(network, train, train) == 1.0
 
 
-@pytest.mark.parametrize("anatomy", ["vit", "stitched", "vgg", "resnet12"])
+@pytest.mark.parametrize("anatomy", ["vit", "stitched", "vgg", "resnet12", "resnet"])
 def test_a_network_is_left_as_it_is_and_probed_the_same_again(ancestors, pico, anatomy):
     network = ancestors[anatomy]
     before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}

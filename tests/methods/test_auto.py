@@ -230,6 +230,7 @@ class TestPresets:
         [
             ("vgg9", "vgg16_x025", "depth1=1,depth2=1,depth3=2"),
             ("resnet12", "resnet12_x025", ""),
+            ("resnet18", "resnet18_x025", "depth1=1,depth2=1,depth3=1"),
             ("vit6", "vit_mini", "depth=6"),
             ("deit-first6", "vit_mini", ""),
         ],
@@ -307,6 +308,39 @@ class TestInheriting:
         child = gene.inherit(Size(width2=6), classes=3)
         adapted = {name for name, kinds in child.ledger.entries.items() if "adapted" in kinds}
         assert adapted == {"stages.2.blocks.0.units.0.conv.weight", "stages.2.blocks.0.shortcut.conv.weight"}
+
+    def test_stages_of_a_timm_resnet_go_into_one_of_other_depths_and_widths(self, ancestors, pico):
+        ancestor = ancestors["resnet"]
+        gene = condensed(ancestor, pico, taps="stages", pseudo="depth1=1,width=2", keep=2, rule="contiguous")
+        told = gene.provenance.record["layers"]
+        assert told["layers"] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+        assert (len(told["matrix"]), len(told["against"])) == (4, 4)
+        own = anatomy_of(gene.spec).parts(gene.spec)
+        assert gene.tensors.keys() == {*own.stem, *(n for at in told["kept"] for n in own.blocks[at].values())}
+        widths = {f"width{stage}": 9 for stage in range(1, 5) if 2 * stage - 2 not in told["kept"]}
+        child = gene.inherit(Size(depth2=3, depth3=3, **widths), classes=3, channels=3)
+        there = placed(gene.spec, child.network.spec, told["kept"], "relative")
+        parts = anatomy_of(child.network.spec).parts(child.network.spec)
+        sizes = {name: one.numel() for name, one in state(child).items()}
+        assert {name: count.total() for name, count in child.ledger.entries.items()} == sizes
+        inherited = {full for at in there.values() for full in parts.blocks[at].values()} | set(parts.stem)
+        for name, counts in child.ledger.entries.items():
+            assert ("fresh" in counts) == (name not in inherited), name
+        assert child.ledger.entries["conv1.0.weight"].keys() == {"adapted"}
+        for index, at in there.items():
+            name = "bn2.running_var"
+            assert torch.equal(state(child)[parts.blocks[at][name]], gene.tensors[own.blocks[index][name]])
+
+    def test_a_timm_resnet_s_stem_has_to_fit_where_it_is_kept(self, ancestors, pico):
+        kept, left = (condensed(ancestors["resnet"], pico, layers=(7,), frame=frame) for frame in ("stem", "none"))
+        with pytest.raises(SettingError, match=r"cannot grow 'conv1\.0\.weight'.*keep the widths"):
+            kept.inherit(Size(width=2, width4=32), classes=3)
+        child = left.inherit(Size(width=2, width4=32), classes=3)
+        assert state(child)["conv1.0.weight"].shape[0] == 1
+        assert child.ledger.entries["conv1.0.weight"].keys() == {"fresh"}
+        first = condensed(ancestors["resnet"], pico, layers=(0,))
+        with pytest.raises(SettingError, match=r"block 0 as block 0.*own depths and widths"):
+            first.inherit(Size(width1=6), classes=3)
 
     def test_the_picture_s_channels_are_adapted_as_everywhere(self, vgg, pico):
         gene = condensed(vgg, pico, layers=(0,))

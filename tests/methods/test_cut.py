@@ -136,6 +136,8 @@ def test_other_families_and_names_are_refused(vgg, pico):
     gene = condense(vgg, pico)
     with pytest.raises(SettingError, match=r"circuit cannot grow a vit\..*ask for a vgg or a resnet12"):
         gene.inherit(classes=2, model="vit_pico")
+    with pytest.raises(SettingError, match=r"circuit cannot grow a resnet\..*ask for a vgg or a resnet12"):
+        gene.inherit(classes=2, model="resnet18_x025")
     with pytest.raises(UnknownNameError, match="resnet12_x025"):
         gene.inherit(classes=2, model="resnet12_x25")
     with pytest.raises(SettingError, match=r"no classes given. this gene holds no head"):

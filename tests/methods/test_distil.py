@@ -182,7 +182,7 @@ def test_bad_settings_are_refused(bad):
         Distil(**bad)
 
 
-@pytest.mark.parametrize("family", ["vgg", "resnet12"])
+@pytest.mark.parametrize("family", ["vgg", "resnet12", "resnet"])
 def test_convolutional_teachers_and_students(ancestors, halves, pico, pixels, family):
     elder = ancestors[family]
     gene = Distil().condense(elder, pico, RUN)

@@ -17,12 +17,13 @@ OWN = [name for name in METHODS if name != "stored"]
 MATRIX = [(method, anatomy) for method in OWN for anatomy in ANATOMIES if anatomy in METHODS[method].anatomies]
 SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 40, "preset": "tiny"}
 # What a method that makes its own ancestor is told of the form, by anatomy.
-MODELS = {"vit": "vit_pico", "vgg": "vgg11_x025", "resnet12": "resnet12_x025"}
+MODELS = {"vit": "vit_pico", "vgg": "vgg11_x025", "resnet12": "resnet12_x025", "resnet": "resnet18_x025"}
 # Sizes to try, by anatomy; a gene that refuses one must do so by a clear error. A new anatomy adds its row.
 SIZES = {
     "vit": (Size(), Size(depth=1), Size(depth=3), Size(depth=6)),
     "vgg": (Size(), Size(depth=13), Size(width=2), Size(depth3=3, width5=6)),
     "resnet12": (Size(), Size(depth2=2), Size(width=2), Size(depth4=2, width1=6)),
+    "resnet": (Size(), Size(depth2=3), Size(width=2), Size(depth4=1), Size(depth1=1, width3=6)),
 }
 
 

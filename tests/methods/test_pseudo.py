@@ -94,7 +94,7 @@ def test_where_the_ancestor_has_other_sizes_its_maps_are_resized(ancestors, make
     assert torch.allclose(bounded.mean(dim=(2, 3)), look.pooled, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vit", "vgg", "resnet12"])
+@pytest.mark.parametrize("name", ["vit", "vgg", "resnet12", "resnet"])
 def test_virtual_steps_leave_no_trace(name, ancestors, pico):
     ancestor = ancestors[name]
     spec = ancestor.spec

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.anatomy import VIT, ResNet12Spec, Size, VggSpec, tensor_sizes
+from germline.anatomy import VIT, ResNet12Spec, ResNetSpec, Size, VggSpec, tensor_sizes
 from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.weight_selection import WeightSelection
@@ -183,6 +183,19 @@ def test_residual_stages_lose_depth_and_width(make_convolutional, pico):
     assert torch.equal(shortcut.conv.weight, own.blocks[0].shortcut.conv.weight[index][:, ::2])
     assert torch.equal(shortcut.norm.running_var, own.blocks[0].shortcut.norm.running_var[index])
     assert child.network.spec.widths == (2, 4)
+
+
+def test_a_timm_resnet_is_cut_where_its_stem_can_be(make_convolutional, pico):
+    widths = {"depths": (2, 1, 1, 1), "widths": (64, 4, 4, 4)}
+    plain = condense(make_convolutional(ResNetSpec, **widths), pico)
+    with pytest.raises(SettingError, match=r"block 0 as block 0.*own depths and widths"):
+        plain.inherit(size=Size(width=32))
+    assert plain.inherit(size=Size(depth1=1, width2=2)).network.spec.widths == (64, 2, 4, 4)
+    network = make_convolutional(ResNetSpec, **widths, stem_type="deep", stem_width=32)
+    child = condense(network, pico).inherit(size=Size(width=32))
+    own, kept = network.model.conv1[6].weight, child.model.conv1[6].weight
+    assert torch.equal(kept, own[::2, ::2])
+    assert torch.equal(child.model.bn1.running_mean, network.model.bn1.running_mean[::2])
 
 
 def test_channels_that_nobody_else_reads_can_go(make_convolutional, pico, pixels):

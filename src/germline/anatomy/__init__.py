@@ -11,11 +11,14 @@ from germline.anatomy.base import (
     to_channels,
 )
 from germline.anatomy.channels import Group, Member, select
-from germline.anatomy.convolutional import Convolutional, ConvUnit, StagedSpec, StageUnits
+from germline.anatomy.convolutional import Convolutional, ConvUnit, StageUnits
 from germline.anatomy.hollow import hollow
 from germline.anatomy.preprocess import Preprocess
+from germline.anatomy.resnet import ResNetAnatomy
 from germline.anatomy.resnet12 import ResNet12Anatomy, ResNet12Spec
+from germline.anatomy.resnet_spec import ResNetSpec
 from germline.anatomy.size import Size
+from germline.anatomy.stages import StagedSpec
 from germline.anatomy.stitched import Stitched, StitchedSpec
 from germline.anatomy.taps import tapped
 from germline.anatomy.transformer import Transformer
@@ -27,9 +30,11 @@ from germline.anatomy.widening import Widening, deepen, draw_widening, group_of,
 VIT = Vit()
 VGG = Vgg()
 RESNET12 = ResNet12Anatomy()
+RESNET = ResNetAnatomy()
 STITCHED = Stitched()
 
 __all__ = [
+    "RESNET",
     "RESNET12",
     "STITCHED",
     "VGG",
@@ -43,6 +48,8 @@ __all__ = [
     "Preprocess",
     "ResNet12Anatomy",
     "ResNet12Spec",
+    "ResNetAnatomy",
+    "ResNetSpec",
     "Size",
     "Spec",
     "StageUnits",

@@ -10,47 +10,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from germline.anatomy.base import Parts, Spec, TimmForm, to_channels
+from germline.anatomy.base import Parts, TimmForm
 from germline.anatomy.channels import Group
 from germline.anatomy.hollow import hollow
 from germline.anatomy.size import Size
-from germline.errors import ArtefactError, SettingError
+from germline.anatomy.stages import StagedSpec, adapted_to, rebuilt
+from germline.errors import ArtefactError
 from germline.ledger import Ledger
 from germline.timm import Staged, make_head
-
-MAX_STAGE_DEPTH = 1000
-
-
-class StagedSpec(Spec, ABC):
-    """A network of stages."""
-
-    @property
-    @abstractmethod
-    def stages(self) -> tuple[int, ...]:
-        """Blocks of each stage."""
-
-    @property
-    @abstractmethod
-    def features(self) -> int:
-        """Channels of the last stage, which the head reads."""
-
-    def check(self) -> None:
-        """Refuse what cannot be built.
-
-        Raises:
-            SettingError: A stage without blocks or with too many, or a picture that the pools shrink to nothing.
-        """
-        if not self.stages or not all(1 <= depth <= MAX_STAGE_DEPTH for depth in self.stages):
-            depths = ", ".join(map(str, self.stages))
-            raise SettingError(f"stages of {depths} blocks", f"a stage has between 1 and {MAX_STAGE_DEPTH} blocks")
-        least = 2 ** len(self.stages)
-        if self.image_size < least:
-            raise SettingError(
-                f"image_size={self.image_size} with {len(self.stages)} stages",
-                "each stage halves the picture, and nothing would be left of it",
-                f"the least size is {least}",
-            )
-
 
 StagedT = TypeVar("StagedT", bound=StagedSpec)
 
@@ -140,21 +107,8 @@ class Convolutional(ABC, Generic[StagedT]):
                 f"a {type(model).__name__} is not germline's {self.module.__name__}",
                 fix=f"see germline list models for those of the {self.name} anatomy",
             )
-        try:
-            spec = self.read(model)
-            with hollow():
-                own, found = _leaves(self.build(spec)), _leaves(model)
-        except (AttributeError, IndexError, TypeError) as error:
-            raise self._cannot_rebuild(str(error)) from error
-        odd = sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
-        if odd:
-            raise self._cannot_rebuild(", ".join(odd[:4]))
+        spec: StagedT = rebuilt(self, model)
         return spec
-
-    def _cannot_rebuild(self, odd: str) -> ArtefactError:
-        return ArtefactError(
-            f"this {self.module.__name__} has parts that the {self.name} anatomy does not rebuild", odd
-        )
 
     def parts(self, spec: StagedT) -> Parts:
         """Names of the tensors; there is no stem, the first block takes the pictures."""
@@ -214,12 +168,7 @@ class Convolutional(ABC, Generic[StagedT]):
         self, tensors: Mapping[str, Tensor], source: StagedT, target: StagedT, ledger: Ledger
     ) -> dict[str, Tensor]:
         """Convolutions that read the picture brought to the target's channels; all others as they are."""
-        readers, adapted = {f"{name}.weight" for name in self.readers}, {}
-        for name, tensor in tensors.items():
-            changed = name in readers and tensor.shape[1] != target.channels
-            adapted[name] = (to_channels(tensor, target.channels) if changed else tensor).clone()
-            ledger.add(name, "adapted" if changed else "copied", adapted[name].numel())
-        return adapted
+        return adapted_to(target.channels, tensors, [f"{name}.weight" for name in self.readers], ledger)
 
     def flops(self, spec: StagedT) -> int:
         """Operations of one picture's forward pass in the convolutions and the head."""
@@ -232,25 +181,3 @@ class Convolutional(ABC, Generic[StagedT]):
         first = self.readers[0] if len(self.readers) == 1 else list(self.readers)
         facts = {"first_conv": first, "classifier": "head.fc", "fixed_input_size": False}
         return TimmForm(self.architecture, arguments, facts)
-
-
-def _leaves(model: nn.Module) -> dict[str, str]:
-    """All that a network computes with, by name; dropout is a training setting, not the network's."""
-    parts = model.named_modules()
-    return {name: repr(part) for name, part in parts if not isinstance(part, nn.Dropout) and not [*part.children()]}
-
-
-def check_depth(key: str, depth: int) -> int:
-    """A stage's depth, refused before a network of it is thought of.
-
-    Raises:
-        SettingError: It is more than can be built.
-    """
-    if depth > MAX_STAGE_DEPTH:
-        raise SettingError(f"{key}={depth}", f"a stage has at most {MAX_STAGE_DEPTH} blocks", f"use {key}=2 or so")
-    return depth
-
-
-def in_proportion(width: int, wanted: int, first: int) -> int:
-    """A width of a network whose first width becomes `wanted`; at least 1."""
-    return max(1, round(width * wanted / first))

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from germline.anatomy.channels import Group, Member, read, written
-from germline.anatomy.convolutional import Convolutional, StagedSpec, check_depth, in_proportion
-from germline.anatomy.size import Size, check_keys
+from germline.anatomy.convolutional import Convolutional
+from germline.anatomy.size import Size
+from germline.anatomy.stages import StagedSpec, residual_blocks, sized
 from germline.errors import SettingError
 from germline.timm import Block, ResNet12
 
@@ -44,12 +45,7 @@ class ResNet12Spec(StagedSpec):
     @property
     def blocks(self) -> tuple[tuple[int, int, int], ...]:
         """For each block its stage, the channels that it reads, and those that it writes."""
-        inputs = (self.channels, *self.widths)
-        return tuple(
-            (stage, inputs[stage + (index > 0)], self.widths[stage])
-            for stage, depth in enumerate(self.depths)
-            for index in range(depth)
-        )
+        return residual_blocks(self.channels, self.depths, self.widths)
 
 
 class ResNet12Anatomy(Convolutional[ResNet12Spec]):
@@ -86,14 +82,8 @@ class ResNet12Anatomy(Convolutional[ResNet12Spec]):
         Raises:
             SettingError: A key that a ResNet12 has not, or a size that cannot be built.
         """
-        count, first = len(spec.widths), spec.widths[0]
-        depth_keys, width_keys = ([f"{key}{n}" for n in range(1, count + 1)] for key in ("depth", "width"))
-        text = f"depth1 to depth{count}, width, or width1 to width{count}"
-        check_keys(self.name, size, ["width", *depth_keys, *width_keys], text)
-        scaled = [in_proportion(width, size.get("width", first), first) for width in spec.widths]
-        depths = [check_depth(key, size.get(key, own)) for key, own in zip(depth_keys, spec.depths, strict=True)]
-        widths = [size.get(key, own) for key, own in zip(width_keys, scaled, strict=True)]
-        return ResNet12Spec(**{**spec.model_dump(), "depths": tuple(depths), "widths": tuple(widths)})
+        depths, widths = sized(self.name, size, spec.depths, spec.widths)
+        return ResNet12Spec(**{**spec.model_dump(), "depths": depths, "widths": widths})
 
     def block(self, spec: ResNet12Spec, index: int = 0) -> nn.Module:
         """One freshly initialised residual block, with a shortcut where the one at `index` has one."""

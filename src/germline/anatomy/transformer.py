@@ -73,7 +73,7 @@ class Transformer(ABC, Generic[SpecT]):
         if type(model) is not self.module:
             raise ArtefactError(
                 f"a {type(model).__name__} is not a {self.noun}",
-                fix="choose a `vit_*` or `deit_*` name; as a teacher any classifier will do",
+                fix="choose a `vit_*` or `deit_*` name, `resnet18` or `resnet34`; as a teacher any classifier will do",
             )
         odd = _odd_parts(model, self.blocks)
         if odd:

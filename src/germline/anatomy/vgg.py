@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from germline.anatomy.channels import Group, read, written
-from germline.anatomy.convolutional import Convolutional, StagedSpec, check_depth, in_proportion
+from germline.anatomy.convolutional import Convolutional
 from germline.anatomy.size import Size, check_keys
+from germline.anatomy.stages import StagedSpec, check_depth, in_proportion
 from germline.errors import SettingError
 from germline.timm import VGG, Unit, make_head
 

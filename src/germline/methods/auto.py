@@ -32,7 +32,7 @@ from germline.methods.matching import Elder, MetaForm, Side
 from germline.methods.presets import filled
 from germline.methods.provenance import provenance
 from germline.methods.pseudo import BilevelSettings
-from germline.methods.stacking import Place, placed, sources, stacked
+from germline.methods.stacking import Place, check_stem, placed, sources, stacked
 from germline.methods.whole import check_alike, parts_of, required, shapes_of, stages
 from germline.network import Network
 from germline.randomness import generator
@@ -51,7 +51,7 @@ class Auto(Method, TrainSettings):
 
     Attributes:
         preset: Fills what is not given: for small CNNs (`lab`) and ViTs (`lab-vit`), the paper's search (`cnn`, `vit`),
-            its fixed choices (`vgg9`, `resnet12`, `vit6`, `deit-first6`, `deit-last3`), or tests.
+            its fixed choices (`vgg9`, `resnet12`, `resnet18`, `vit6`, `deit-first6`, `deit-last3`), or tests.
         select: By the meta-network (`meta`); by the similarity of features with the labels, without training (`cka`);
             or at `random`, the control.
         layers: Indices of the blocks to keep, rising; given, nothing is selected.
@@ -69,19 +69,19 @@ class Auto(Method, TrainSettings):
         batches: New meta batches and held-out pictures (`separate`), or the literal form (`fixed`).
         held: Share of the task's training pictures that is held out for the outer loss.
         grid: Height and width to which larger maps are averaged before they are matched; None matches all places.
-        frame: What a gene of a ViT holds besides its layers: nothing, the `stem`, or the last norm too.
+        frame: What a gene of a ViT or `resnet` holds besides its layers: nothing, the `stem`, or the last norm too.
         place: Where layers go in stages of another depth: relatively, or at the same indices.
     """
 
     name: ClassVar[str] = "auto"
     paper: ClassVar[str] = "arXiv 2305.02279"
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "held_out")
-    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12")
+    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
     inherits_head: ClassVar[bool] = False
 
-    preset: Literal["lab", "lab-vit", "cnn", "vit", "vgg9", "resnet12", "vit6", "deit-first6", "deit-last3", "tiny"] = (
-        "lab"
-    )
+    preset: Literal[
+        "lab", "lab-vit", "cnn", "vit", "vgg9", "resnet12", "resnet18", "vit6", "deit-first6", "deit-last3", "tiny"
+    ] = "lab"
     select: Literal["meta", "cka", "random"] = "meta"
     layers: tuple[int, ...] | None = None
     rule: Rule = "top"
@@ -166,7 +166,7 @@ class Auto(Method, TrainSettings):
             raise SettingError(
                 f"auto cannot take layers of a {family}",
                 "its blocks are not of one network",
-                "give it a plain ViT, a VGG or a ResNet12",
+                "give it a plain ViT, a VGG, a ResNet12 or a ResNet18",
             )
         if self.layers is not None:
             if self.layers[-1] >= count:
@@ -247,6 +247,8 @@ class Auto(Method, TrainSettings):
         """Refuse sizes in which the layers do not fit; before any is chosen, those in which one of them may not."""
         if isinstance(gene.spec, TransformerSpec):
             check_alike(self.name, gene.spec, spec, spare=frozenset({"depth"}))
+        elif self.frame != "none":
+            check_stem(gene.spec, spec)
         kept = self._kept(gene)
         several = [kept] if kept else [layer.blocks for layer in layers_of(stages(gene.spec), self.taps)]
         for blocks in several:

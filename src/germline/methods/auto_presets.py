@@ -22,9 +22,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cnn": {**_PUBLISHED, "taps": "stages"},
     "vit": {**_PUBLISHED, "taps": "pairs", "inner_steps": 2, "gamma": 0.1},
     # What the public code has fixed: of a VGG16 for a VGG9, of a 12-block ViT for one of 6, of four stages for a
-    # ResNet12; and of a DeiT the first six blocks, or the last three.
+    # ResNet12, of a ResNet18 the second blocks of its first and last stage; and of a DeiT the first six blocks, or the
+    # last three.
     "vgg9": {**_PUBLISHED, "layers": (0, 2, 4, 5, 11, 12)},
     "resnet12": {**_PUBLISHED, "layers": (0, 3)},
+    "resnet18": {**_PUBLISHED, "layers": (1, 7), "frame": "none"},
     "vit6": {**_PUBLISHED, "layers": (0, 1, 8, 9, 10, 11)},
     "deit-first6": {**_PUBLISHED, "layers": (0, 1, 2, 3, 4, 5), "frame": "whole"},
     "deit-last3": {**_PUBLISHED, "layers": (9, 10, 11), "frame": "whole"},

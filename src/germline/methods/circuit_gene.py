@@ -64,7 +64,7 @@ class CircuitGene(Method):
         if name not in self.anatomies:
             raise SettingError(
                 f"{self.name} cannot grow a {name}",
-                "its gene is a circuit of channels of convolutions",
+                "its gene follows channels through germline's own convolutions",
                 f"ask for a {' or a '.join(self.anatomies)}",
             )
         own, wanted = _stages(gene.spec), _stages(spec)

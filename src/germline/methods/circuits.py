@@ -79,7 +79,7 @@ def convolutional(spec: Spec) -> Convolutional[Any]:
     if not isinstance(anatomy, Convolutional):
         raise SettingError(
             f"a circuit cannot grow in a {anatomy.name}",
-            "it is made of channels of convolutions",
+            "it follows channels through germline's own convolutions",
             "use a vgg or a resnet12",
         )
     return anatomy

@@ -24,7 +24,7 @@ class Scratch(Method):
     name: ClassVar[str] = "scratch"
     paper: ClassVar[str] = "a control"
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
-    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12")
+    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
     inherits_head: ClassVar[bool] = False
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:

@@ -75,18 +75,34 @@ def sources(own: Spec, wanted: Spec, where: Mapping[int, int]) -> dict[str, str]
             raise SettingError(
                 f"this gene cannot grow its block {index} as block {at}",
                 "one of them has tensors that the other has not",
-                "ask for the ancestor's own depths",
+                "ask for the ancestor's own depths and widths",
             )
         found |= {full: elder.blocks[index][name] for name, full in block.items()}
+    _check_shapes(own, wanted, found)
+    return found
+
+
+def check_stem(own: Spec, wanted: Spec) -> None:
+    """Refuse a descendant that the ancestor's stem does not fit.
+
+    Raises:
+        SettingError: Names the tensor.
+    """
+    stem = parts_of(own).stem
+    if set(stem) != set(parts_of(wanted).stem):
+        raise SettingError("this gene cannot grow another stem", "it holds the ancestor's", "condense with frame=none")
+    _check_shapes(own, wanted, {name: name for name in stem})
+
+
+def _check_shapes(own: Spec, wanted: Spec, names: Mapping[str, str]) -> None:
     given, shapes = shapes_of(own), shapes_of(wanted)
-    for name, source in found.items():
+    for name, source in names.items():
         if not _fits(given[source], shapes[name]):
             raise SettingError(
                 f"this gene cannot grow '{name}' of shape {tuple(shapes[name])}",
                 f"the ancestor's '{source}' has shape {tuple(given[source])}",
                 "keep the widths of inherited layers",
             )
-    return found
 
 
 def _fits(have: torch.Size, want: torch.Size) -> bool:

@@ -29,7 +29,7 @@ PICTURES = frozenset({"image_size", "channels", "classes"})
 class WholeAncestor(Method):
     """What methods share that condense nothing: the gene is the ancestor."""
 
-    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12")
+    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
@@ -172,7 +172,11 @@ def plan(own: Spec, wanted: Spec, chosen: Sequence[int]) -> Plan:
     sources = {name: name for name in (*parts.stem, *parts.norm, *parts.head)}
     for place, (index, block) in enumerate(zip(chosen, parts.blocks, strict=True)):
         if block.keys() != elder.blocks[index].keys():
-            raise _no_fit(f"block {place} as block {index}", "one of them has tensors that the other has not")
+            raise SettingError(
+                f"this gene cannot grow block {place} as block {index}",
+                "one of them has tensors that the other has not",
+                "ask for the ancestor's own depths and widths",
+            )
         sources |= {full: elder.blocks[index][name] for name, full in block.items()}
     given, shapes = shapes_of(own), shapes_of(spec)
     for name, source in sources.items():
