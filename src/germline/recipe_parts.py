@@ -27,10 +27,13 @@ class AncestorRecipe(Part):
         data: Data set that an ancestor is trained on, and genes are condensed on.
         model: Preset or timm name of an ancestor to train, one a seed.
         train: How it is trained.
+        like: Preset or timm name of the form that the network at `path` has, so that the recipe can be priced where it
+            is not at hand.
     """
 
     data: str
     path: str | None = None
+    like: str | None = None
     model: str = "vit_pico"
     train: TrainSettings = TrainSettings()
 

@@ -162,6 +162,8 @@ MODELS: dict[str, Preset] = {
     "vit_micro": Preset("vit", {"depth": 12, "width": 192, "heads": 3, "patch_size": 4}),
     "vit_tiny16": Preset("vit", {"depth": 12, "width": 192, "heads": 3, "patch_size": 16}),
     "vit_small16": Preset("vit", {"depth": 12, "width": 384, "heads": 6, "patch_size": 16}),
+    # DINOv2's: a scale of its own on every layer's output.
+    "vit_small14": Preset("vit", {"depth": 12, "width": 384, "heads": 6, "patch_size": 14, "init_values": 1e-5}),
     "vit_base16": Preset("vit", {"depth": 12, "width": 768, "heads": 12, "patch_size": 16}),
     "vgg11": _vgg(1, 1, 2, 2, 2),
     "vgg13": _vgg(2, 2, 2, 2, 2),

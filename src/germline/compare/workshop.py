@@ -109,6 +109,8 @@ class Workshop:
     def begin_ancestor(self, seed: int, size: str | None = None) -> Network:
         """The ancestor of a seed before it is trained; one that is at hand as it is."""
         wanted = self.recipe.ancestor
+        if wanted.path is not None and self.pricing and wanted.like is not None and not Path(wanted.path).exists():
+            return start_network(wanted.like, self.data(wanted.data), wanted.train, 0)
         if wanted.path is not None:
             found = load_network(PACKAGED if wanted.path == "packaged" else wanted.path, weights=not self.pricing)
             return self._named(found)

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from germline.data.joined import joined
 from germline.data.pictures import Augmentation, DataSet, Pictures, Role, Split
+from germline.data.resized import resized
 from germline.errors import DataError
 from germline.randomness import generator
 from germline.registry import DATA
 
 VALIDATION_SHARE = 0.1
+SIZED = ("folder", "mini-imagenet")  # whose readers take the size behind an @ themselves
 
 
 def known_data() -> dict[str, str]:
@@ -38,10 +40,10 @@ def data(
 
     Args:
         source: A name (`glyphs/base`, `fashion-mnist`, `cifar10:/data`, `cifar-fs/base:/data`, `folder:/photos`), which
-            may be several joined (`glyphs/base+fashion-mnist`) and go on with sets for further roles
-            (`glyphs/base,held_out=glyphs/open`), a `DataSet`, or training
-            pictures: a pair of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or None), a map-style
-            Dataset of (picture, label) or of pictures, or a DataLoader round one.
+            may have a size behind it (`glyphs/base@112`), be several joined (`glyphs/base+fashion-mnist`), and go on
+            with sets for further roles (`glyphs/base,held_out=glyphs/open`); a `DataSet`; or training pictures: a pair
+            of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or None), a map-style Dataset of (picture,
+            label) or of pictures, or a DataLoader round one.
         val: Validation pictures in the same forms; a tenth of the training pictures is set apart where it is left out.
         test: Test pictures in the same forms.
         classes: Ordered class names of such pictures; numbers where they are left out.
@@ -78,9 +80,18 @@ def _named(source: str) -> DataSet:
 
 def _one_or_several(source: str) -> DataSet:
     """One set, or several joined by `+`, as in `glyphs/base+fashion-mnist`; a `+` in a folder's name joins nothing."""
-    names = re.split(rf"\+(?=(?:{'|'.join(map(re.escape, DATA))})(?:[/:+]|$))", source)
-    parts = [cast("Callable[[str | None], DataSet]", DATA[name])(place) for name, place in map(_split_name, names)]
+    names = re.split(rf"\+(?=(?:{'|'.join(map(re.escape, DATA))})(?:[/:+@]|$))", source)
+    parts = [_one(name) for name in names]
     return parts[0] if len(parts) == 1 else joined(source, parts)
+
+
+def _one(source: str) -> DataSet:
+    """One set by its name; a set in memory is resized where a size stands behind it, as in `digits@64`."""
+    name, place = _split_name(source)
+    sized = re.fullmatch(r"(.+)@([0-9]+)", source, re.DOTALL)
+    if sized and name not in SIZED:
+        return resized(_one(sized[1]), int(sized[2]))
+    return cast("Callable[[str | None], DataSet]", DATA[name])(place)
 
 
 def _split_name(source: str) -> tuple[str, str | None]:
