@@ -38,7 +38,7 @@ def _read(source: DataSet, side: int, split: Split) -> AnyPictures:
         raise DataError(f"'{source.name}' cannot be resized", "its pictures are in files")
     chunks = [
         interpolate(chunk.float(), size=(side, side), mode="bicubic", antialias=True).round().clamp(0, 255).byte()
-        for chunk in own.images.split(CHUNK)
+        for chunk in torch.split(own.images, CHUNK)
     ]
     images = torch.cat(chunks) if chunks else own.images.new_empty(0, own.channels, side, side)
     return Pictures(images, own.labels, own.classes)
