@@ -113,7 +113,7 @@ class Evolution:
         fathers = [self._father(state, number, index) for index in members]
         tasks = [int(torch.randint(rules.tasks, (1,), generator=self._keyed("task", number, i))) for i in members]
         born = [None if father is None else state.carried[father] for father in fathers]
-        done = self.steps(state.samples)
+        done = rules.steps_of(state.samples)
         networks, lives = self.world.live(number, tasks, born, watched=rules.fitness == "life", done=done)
         own = [gene or self.world.draw(number, index) for index, gene in enumerate(born)]
         mutation = Mutation(rules.mutation if number else 0.0, rules.mutation_rate, rules.noise)
@@ -123,7 +123,7 @@ class Evolution:
         ]
         groups = tournaments(rules.population, rules.tournament, self._keyed("tournaments", number))
         lived = state.samples + sum(life.samples for life in lives)
-        judged = self._judged(number, groups, left, lives, tasks, self.steps(lived))
+        judged = self._judged(number, groups, left, lives, tasks, self.rules.steps_of(lived))
         won = {self._winner(group, judged.fitness, number) for group in groups}
         drift, first = rules.selection == "drift", len(state.genes)
         scores = [1.0] * len(members) if drift else normalised(judged.fitness, judged.tasks)
@@ -154,15 +154,11 @@ class Evolution:
         pairs = [(id_, turn) for id_ in ids for turn in range(rules.final_runs)]
         genes, turns = [state.carried[id_] for id_, _ in pairs], [turn for _, turn in pairs]
         tasks, draws = [turn % rules.critic_tasks for turn in turns], [f"final/{turn}" for turn in turns]
-        results = self.world.judge(genes, tasks, draws, done=self.steps(state.samples))
+        results = self.world.judge(genes, tasks, draws, done=self.rules.steps_of(state.samples))
         judged = list(zip(pairs, results, strict=True))
         means = {id_: fmean(result.accuracy for (own, _), result in judged if own == id_) for id_ in ids}
         best = max(ids, key=lambda id_: means[id_])
         return Final(best, state.carried[best], means[best], sum(result.samples for result in results))
-
-    def steps(self, samples: int) -> int:
-        """Steps of all networks in which so many pictures are seen."""
-        return samples // self.rules.life.batch_size
 
     def _father(self, state: State, number: int, index: int) -> int | None:
         return roulette(state.scores, self._keyed("father", number, index)) if state.pool else None

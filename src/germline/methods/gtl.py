@@ -198,7 +198,7 @@ class GTL(CircuitGene):
         """
         check_begun(self, data, run)
         first, state = self._taken_up(run)
-        whole, done = (samples // self.life.batch_size for samples in (self.condensing_samples(0), state.samples))
+        whole, done = (self.steps_of(samples) for samples in (self.condensing_samples(0), state.samples))
         with Progress("evolution", whole, done, quiet=run.quiet) as progress:
             evolution = Evolution(self, self.world(data, run, progress))
             for number in range(first, self.generations + 1):
@@ -208,6 +208,10 @@ class GTL(CircuitGene):
                 if number > 1:  # the last but one stays, for where the last is damaged
                     run.forget(_name(number - 2))
             return self._gene(evolution.world, data, run, state, evolution.final(state))
+
+    def steps_of(self, samples: int) -> int:
+        """Steps of all networks in which so many pictures are seen."""
+        return samples // self.life.batch_size
 
     def _taken_up(self, run: Run) -> tuple[int, State]:
         """The generation to begin with, and the state after the one before."""
@@ -258,7 +262,7 @@ class GTL(CircuitGene):
 
     def _gene(self, world: World, data: DataSet, run: Run, state: State, final: Final) -> Learngene:
         samples = state.samples + final.samples
-        training = {**run.facts(), "samples": samples, "steps": samples // self.life.batch_size}
+        training = {**run.facts(), "samples": samples, "steps": self.steps_of(samples)}
         tree = [{**asdict(gene), "pool": gene.id in state.pool, "final": gene.id == final.id} for gene in state.genes]
         return Learngene(
             method=self.name,
