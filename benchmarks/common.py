@@ -46,17 +46,18 @@ def in_turn(
     *,
     warmup: int = 2,
     budget_s: float = 40.0,
+    least: int = LEAST_ROUNDS,
     before: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Seconds of each side in each round.
 
     The sides take turns, and the one that starts changes every round. On a busy machine it stops once the budget is
-    spent, but not before a few rounds. `before` is called ahead of each side, untimed.
+    spent, but not before the `least` rounds. `before` is called ahead of each side, untimed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     end = time.perf_counter() + budget_s
     for index in range(-warmup, rounds):
-        if index >= LEAST_ROUNDS and time.perf_counter() > end:
+        if index >= least and time.perf_counter() > end:
             break
         for name in list(sides) if index % 2 else reversed(sides):
             before()
