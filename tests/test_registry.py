@@ -57,10 +57,10 @@ def test_a_spec_of_no_anatomy_is_refused():
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_preset_takes_pictures_and_labels(name):
-    spec = model_spec(name, image_size=32, channels=1, classes=7)
+    spec = model_spec(name, image_size=112, channels=1, classes=7)
     anatomy, fields = MODELS[name]
     assert {**spec.model_dump(), **fields} == spec.model_dump()
-    assert (spec.image_size, spec.channels, spec.classes) == (32, 1, 7)
+    assert (spec.image_size, spec.channels, spec.classes) == (112, 1, 7)
     assert anatomy_of(spec) is ANATOMIES[anatomy]
 
 

@@ -19,7 +19,7 @@ from germline.network import load_strict
 from germline.randomness import generator
 from germline.registry import MODELS, anatomy_of, model_spec
 
-PRESETS = sorted(name for name in MODELS if MODELS[name].anatomy != "vit" and not name.endswith("x025"))
+PRESETS = sorted(n for n in MODELS if MODELS[n].anatomy in ("vgg", "resnet12") and not n.endswith("x025"))
 PICTURES = {"image_size": 32, "channels": 3, "classes": 5}
 VGG = VggSpec(widths=((8, 8), (12, 12)), **PICTURES)
 RESNET = ResNet12Spec(depths=(2, 1), widths=(8, 12), **PICTURES)

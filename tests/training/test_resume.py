@@ -19,14 +19,14 @@ def test_killed_by_sigkill_and_resumed(tmp_path):
     done = subprocess.run([*command, "--out", str(tmp_path / "out.json")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads((tmp_path / "out.json").read_text())
-    assert [job["job"] for job in outcome["jobs"]] == ["train", "condense"]
+    assert [job["job"] for job in outcome["jobs"]] == ["train", "condense", "choose"]
     for job in outcome["jobs"]:
         assert [kill["signal"] for kill in job["kills"]] == [9, 9, 9]
         assert job["begun_at"][0] == 0
         assert len(job["begun_at"]) == 4
         assert all(0 < begun <= kill["step"] for begun, kill in zip(job["begun_at"][1:], job["kills"], strict=True))
         assert job["sha256"]["alone"] == job["sha256"]["killed"]
-    assert len({job["sha256"]["alone"] for job in outcome["jobs"]}) == 2
+    assert len({job["sha256"]["alone"] for job in outcome["jobs"]}) == 3
 
 
 class Breaks(CrossEntropy):

@@ -121,7 +121,7 @@ class PseudoDescendant(Objective):
         elder, matched = self._networks
         if self._loaders is None:
             self._loaders = self._make_loaders()
-            self._sizes = matched.sizes(self._loaders[0].batch(0).pixels)
+            self._sizes = matched.sizes(self._loaders[0].batch(step).pixels)
         self._step = step
         fixed = self._settings.batches == "fixed"
         if not (fixed and hasattr(self, "_meta_batch")):
