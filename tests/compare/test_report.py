@@ -10,6 +10,7 @@ from comparing import BY_HAND, by_hand, three_seeds
 
 from germline.compare import write_report
 from germline.compare.claims import judge
+from germline.compare.plots import COLOURS
 from germline.compare.protocols import PROTOCOLS
 from germline.compare.summary import Summary
 from germline.errors import ArtefactError
@@ -122,6 +123,16 @@ def test_a_report_of_every_protocol(tmp_path, protocol):
     assert all(one.claim.text in told for one in claims[: len(whole)])
     assert f"report: {tmp_path / 'report.html'}" in told
     assert tmp_path.joinpath("report.csv").read_text().count("\n") == 1 + len(results["cells"])
+
+
+def test_with_one_number_of_pictures_each_arm_has_a_line_of_its_own(written):
+    _, page, _ = written()
+    assert re.findall("<h2>(.*?)</h2>", page)[1:4] == ["Accuracy", "Accuracy by arm", "Learning curves"]
+    picture = page.partition("Accuracy by arm")[2].partition("</svg>")[0]
+    # Two arms, their intervals of the same colour, and the axis in points.
+    assert all(COLOURS[index].lower() in picture for index in (0, 1))
+    assert COLOURS[2].lower() not in picture
+    assert page.count("<svg") == 3
 
 
 def test_the_main_table_by_hand(written):

@@ -110,6 +110,25 @@ def samples(summary: Summary) -> str:
     return _accuracies(summary, panels, lambda at: (str(at.images), ""), "images a class")
 
 
+def arms(summary: Summary) -> str:
+    """Last accuracy on test, a line an arm and one panel a condition; bars are 95 % intervals over seeds."""
+    conditions, names = summary.conditions, summary.arms
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
+        for panel, at in zip(axes, conditions, strict=True):
+            for index, arm in enumerate(names):
+                if (point := summary.accuracy(arm, at)) is not None:
+                    half = 100 * point.half if point.count > 1 else 0
+                    panel.errorbar(100 * point.mean, -index, xerr=half, ms=5, capsize=3, **style(index))
+            panel.set_title(f"{_spoken(at.size)}, {images_text(at.images)}", fontsize=9)
+            panel.set_xlabel("test accuracy, %")
+            panel.grid(alpha=0.3, axis="x")
+        axes[0].set_yticks([-index for index in range(len(names))], names, fontsize=8)
+
+    return svg(draw, width=max(5.5, 3.2 * len(conditions) + 1), height=1.1 + 0.27 * len(names))
+
+
 def _images(summary: Summary) -> list[int | str]:
     return sorted(summary.recipe["images_per_class"], key=lambda images: (isinstance(images, str), images))
 

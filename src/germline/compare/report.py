@@ -75,7 +75,9 @@ def _answers(summary: Summary) -> list[Section]:
         "the median seed, as a share of scratch's."
     )
     found = [Section("Accuracy", note, tables.main_table(summary))]
-    if protocol == "samples":
+    if protocol == "samples" and len(summary.recipe["images_per_class"]) == 1:
+        found.append(Section("Accuracy by arm", "Bars are 95 % intervals.", plots.arms(summary)))
+    elif protocol == "samples":
         found.append(Section("Accuracy over samples", "Bars are 95 % intervals.", plots.samples(summary)))
     if protocol == "sizes":
         note = "Bars are 95 % intervals; a point is one size."
