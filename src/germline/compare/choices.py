@@ -141,8 +141,7 @@ def sections(summary: Summary) -> list[Section]:
     note = (
         "Layers are counted from 0, units of a window from 1; behind each choice the seeds that made it. Regret is the "
         "test accuracy of the best other given choice of that size minus the arm's own: best on the mean of the other "
-        "seeds, read on this "
-        "one; above 0, another choice would have been better. Rank 1 is the best of the choices in a seed; a choice "
-        "by chance has the middle one. Means with 95 % t intervals over seeds."
+        "seeds, read on this one; above 0, another choice would have been better. Rank 1 is the best of the choices in "
+        "a seed; a choice by chance has the middle one. Means with 95 % t intervals over seeds."
     )
     return [Section("Was the choice a good one?", note, rows)] if len(rows) > 1 else []

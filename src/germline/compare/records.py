@@ -72,6 +72,11 @@ def generations_table(summary: Summary) -> Rows:
     return [head, *([arm, *(means[n].text() if n in means else "" for n in numbers)] for arm, means in found.items())]
 
 
+def collectives_table(summary: Summary) -> Rows:
+    """What the collectives of the arms know in the end, forgot and detected."""
+    return stream.table(_by_arm(summary, "collective"))
+
+
 def write_gene_report(gene: Learngene, facts: Mapping[str, str], name: str, out: Path) -> None:
     """Write one page of a gene: what it is, and what it tells of how it came to be.
 

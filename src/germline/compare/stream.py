@@ -98,7 +98,7 @@ def read(value: object) -> Growing:
 
 def among(arms: Sequence[str], found: Mapping[str, Seeds]) -> list[Section]:
     """Every arm's collectives, and the first seed's drawn."""
-    sections = [_table(found), _heat_of_arms(found)]
+    sections = [_collectives(found), _heat_of_arms(found)]
     note = "Mean accuracy over all tasks met so far, on validation pictures; a line an arm, means over seeds."
     sections.append(Section("Forgetting over the stream", note, _curves(arms, found)))
     first = {arm: next(iter(seeds.values())) for arm, seeds in found.items()}
@@ -113,7 +113,7 @@ def alone(found: Growing) -> list[Section]:
     """One collective: which gradients it met, what it forgot, how it grew, what it detected."""
     one = {"this collective": found}
     sections = [
-        _table({"this collective": {0: found}}),
+        _collectives({"this collective": {0: found}}),
         Section("Gradients by unit and task", _HEAT, _heat(found)),
         Section("Forgetting over the stream", _FORGETTING, _tasks(found)),
         Section("Growth over the stream", "Numbers are the units that grew.", _growth(list(one), one)),
@@ -136,7 +136,8 @@ _DETECTION = (
 )
 
 
-def _table(found: Mapping[str, Seeds]) -> Section:
+def table(found: Mapping[str, Seeds]) -> list[list[str]]:
+    """Arm by arm: the gene's units, what the collective knows in the end, what it forgot and what it detected."""
     rows = [["arm", "units of the gene", "dead units", "all tasks in the end, %", "forgetting, points"]]
     rows[0] += ["unknown found, %", "false alarms, %", "met classes"]
     for arm, seeds in found.items():
@@ -151,11 +152,15 @@ def _table(found: Mapping[str, Seeds]) -> Section:
                 estimate([forgetting(one.accuracies) for one in all_]).text(),
                 estimate([one.detection for one in met]).text() if met else "",
                 estimate([one.false_alarms for one in met]).text() if met else "",
-                f"{fmean(len(one.flagged) for one in met):g}" if met else "",
+                f"{fmean(len(one.flagged) for one in met):.3g}" if met else "",
             ]
         )
+    return rows
+
+
+def _collectives(found: Mapping[str, Seeds]) -> Section:
     note = "Means with 95 % t intervals over seeds, of collectives that arms do not share."
-    return Section("The collectives", note, rows)
+    return Section("The collectives", note, table(found))
 
 
 def _heat_of_arms(found: Mapping[str, Seeds]) -> Section:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -52,16 +53,16 @@ class Stored(Wrapping):
 
     def wrapped(self) -> Method:
         """The gene's method, with its settings and those that are changed."""
-        gene = Learngene.load(self.gene)
+        gene = _read(self.gene, self.sha256)
         return with_settings(gene.method, {**gene.settings, **self.settings})
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The gene's."""
-        return Learngene.load(self.gene).spec
+        return _read(self.gene, self.sha256).spec
 
     def outline(self, form: Spec) -> Mapping[str, int]:
         """What the gene holds."""
-        return {name: tensor.numel() for name, tensor in Learngene.load(self.gene).tensors.items()}
+        return {name: tensor.numel() for name, tensor in _read(self.gene, self.sha256).tensors.items()}
 
     def condensing_samples(self, pictures: int) -> int:
         """None: the gene is at hand."""
@@ -74,7 +75,7 @@ class Stored(Wrapping):
             ArtefactError: The gene's files are not whole.
             SettingError: A changed setting is one of those that the gene was made with.
         """
-        gene, method = Learngene.load(self.gene), self.wrapped()
+        gene, method = _read(self.gene, self.sha256), self.wrapped()
         if method == gene.bound_method():
             return gene
         if method.root() != gene.bound_method().root():
@@ -84,3 +85,9 @@ class Stored(Wrapping):
                 "condense it anew, or change only how descendants grow",
             )
         return replace(method.redraw(gene, torch.Generator()), settings=method.dump())
+
+
+@lru_cache(maxsize=4)
+def _read(folder: str, sha256: str) -> Learngene:
+    """The gene of a folder; asked for by its checksum too, so that one that was written anew is read anew."""
+    return Learngene.load(folder)
