@@ -165,7 +165,7 @@ def summary():
 
 
 def test_path_by_path_by_hand(summary):
-    head, *rows = by_path.path_table(summary, 10)
+    head, *rows = by_path.path_table(summary)
     assert head == ["size", "parameters", "MFLOP", "gene, %", "rival, %", "scratch, %", "gene - rival, points"]
     # means 62, 70 and 69 against 55 1/3, 65 and 65; half an interval is 4.303 * 0.02 / sqrt(3) = 0.0497
     assert [[row[at] for at in (0, 1, 2)] for row in rows] == [

@@ -83,8 +83,14 @@ def over_table(summary: Summary) -> Rows:
     return rows
 
 
-def path_table(summary: Summary, images: int | str) -> Rows:
-    """Size by size, the smallest first: its cost, every arm's accuracy, the subject's difference to one control."""
+def path_table(summary: Summary, images: int | str | None = None) -> Rows:
+    """Size by size, the smallest first: its cost, every arm's accuracy, the subject's difference to one control.
+
+    Args:
+        summary: The comparison.
+        images: Pictures a class; None is the first number of the recipe.
+    """
+    images = summary.recipe["images_per_class"][0] if images is None else images
     counts, control = summary.results["costs"]["parameters"], compared(summary)
     beside = [f"{summary.subject} - {control}, points"] if control else []
     best = {arm: {one.size for one in frontier(points(summary, arm, images), "parameters")} for arm in summary.arms}
