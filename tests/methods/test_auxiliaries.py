@@ -136,27 +136,32 @@ def test_matrices_are_trained_without_decay(ancestor, pico, batch):
     assert not [name for name, parameter in objective.named_parameters() if torch.equal(parameter, before[name])]
 
 
-def test_pool_asks_for_matrices_without_decay(ancestor, pico, monkeypatch):
-    asked, real = {}, Fit._set_up
+def test_pool_asks_for_matrices_without_decay_and_rates_of_its_own(ancestor, pico, monkeypatch):
+    asked, factors, real = {}, {}, Fit._set_up
 
     def see(fit):
         real(fit)
         named = {id(parameter): name for name, parameter in fit.objective.named_parameters()}
+        if fit.name == "auxiliaries":
+            names = {id(parameter): name for name, parameter in fit.network.model.named_parameters()} | named
+            factors.update({names[id(p)]: g["factor"] for g in fit._raw_optimizer.param_groups for p in g["params"]})
         for group in fit._raw_optimizer.param_groups:
             asked.update({named[id(p)]: group["weight_decay"] for p in group["params"] if id(p) in named})
 
     monkeypatch.setattr(Fit, "_set_up", see)
-    Pool(preset="tiny").condense(ancestor, pico, Run(device="cpu", quiet=True))
+    Pool(preset="tiny", rates=(1.0, 0.1)).condense(ancestor, pico, Run(device="cpu", quiet=True))
+    assert {name.split(".")[1] for name, factor in factors.items() if factor == 0.1} == {"16"}
+    assert {name.split(".")[1] for name, factor in factors.items() if factor == 1} == {"8"}
     assert set(asked.values()) == {0.0}
     # hidden maps and attention outputs, weight and bias, at two positions of the small one and one of the large one
     assert len(asked) == 2 * 2 * (2 + 1)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_together_is_one_after_the_other(ancestor, pico, accumulate):
+@pytest.mark.parametrize(("accumulate", "factor"), [(1, 1.0), (2, 1.0), (1, 0.1)])
+def test_together_is_one_after_the_other(ancestor, pico, accumulate, factor):
     settings = TrainSettings(steps=6, batch_size=24, lr=3e-3, mixup=0.5, label_smoothing=0.1, accumulate=accumulate)
 
-    def train(widths):
+    def train(widths, settings=settings, rates=None):
         students, objective = setting(ancestor, widths, label_smoothing=0.1)
         network = Network(students, ancestor.preprocess, pico.classes)
         Run(device="cpu", quiet=True).fit(
@@ -167,10 +172,12 @@ def test_together_is_one_after_the_other(ancestor, pico, accumulate):
             settings,
             augmentation=pico.augmentation,
             decays={"matrices.": 0.0},
+            rates=rates,
         )
         return {**students.state_dict(), **objective.state_dict()}
 
-    together, small, large = train((8, 16)), train((8,)), train((16,))
+    together = train((8, 16), rates={"students.16.": factor, "matrices.16.": factor})
+    small, large = train((8,)), train((16,), settings.model_copy(update={"lr": 3e-3 * factor}))
     start, _ = setting(ancestor)
     assert together.keys() == small.keys() | large.keys()
     for name, value in {**small, **large}.items():

@@ -382,6 +382,7 @@ def test_presets_are_the_published_settings():
     assert (len(six.layout.paths), len(nine.layout.paths)) == (18, 27)
     assert (six.distil.epochs, six.distil.batch_size, six.finetune.epochs) == (100, 256, 50)
     assert six.distil.lr == six.finetune.lr == pytest.approx(5e-4 * 256 / 512)
+    assert (six.rates, nine.rates) == (None, (1.0, 0.1))
     assert nine.finetune.lr == pytest.approx(5e-4 * 128 / 512)
     for training in (six.distil, six.finetune, nine.finetune):
         assert training.lr * training.min_lr == pytest.approx(1e-5)
@@ -409,6 +410,8 @@ def test_what_is_given_goes_before_the_preset():
         {"heads": [1]},
         {"positions": ["end"]},
         {"positions": ["end", "front"]},
+        {"rates": [1.0]},
+        {"rates": [1.0, 0.0]},
         {"depth": 0},
         {"segments": 4},
         {"pairs": "some"},

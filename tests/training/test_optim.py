@@ -41,6 +41,12 @@ def test_decay_by_prefix_and_an_objective_s_own_parameters():
     assert decay_of(optimizer, objective.scale) == [0.05]
 
 
+def test_rate_by_prefix():
+    optimizer = make_optimizer(Model(), CrossEntropy(), TrainSettings(), {}, {"slope": 0.1})
+    factors = {(group["factor"], len(group["params"])) for group in optimizer.param_groups}
+    assert factors == {(0.1, 1), (1.0, 1)}  # weight and bias of the slope, apart for their decay; the position table
+
+
 @pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.0}], ids=str)
 def test_state_goes_through_tensors_to_the_bit(settings):
     def steps(model, optimizer, count):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -57,6 +57,8 @@ INSTANCES: dict[str, dict[str, Any]] = {
     "lab": {"steps": 1500, "batch_size": 64, "lr": 2e-3},
     "tiny": {"steps": 4, "batch_size": 40, "lr": 3e-3},
 }
+# There the widest model is distilled at a tenth of the others' rate.
+_RATES: dict[str, dict[str, Any]] = {"paper9": {"rates": (1.0, 0.1)}}
 
 
 class Pool(Pooled):
@@ -68,7 +70,7 @@ class Pool(Pooled):
 
     Source: "Learngene Pool", AAAI 2024, arXiv 2312.05743. We depart from its public code in this: the matrices are
     trained, which the PyTorch code forgets; the final norm is applied on every path; stitches begin with bias 0;
-    losses are divided by the batch (`reduction`); one pass and so one rate for all auxiliary models.
+    losses are divided by the batch (`reduction`); all auxiliary models are trained in one pass.
 
     Attributes:
         preset: Fills what is not given: the paper's setting with 6 or 9 blocks (`paper6`, `paper9`), one for small
@@ -81,13 +83,15 @@ class Pool(Pooled):
             None takes `end` for the widest and `front,mid,end` for others.
         alpha: Weight of the labels against the ancestor in distillation. The paper has 0.1 with `all` and 0.5 with the
             other two; it is not changed behind one's back.
+        rates: For each auxiliary model its learning rate in distillation, as a multiple of `distil.lr`; None is 1 for
+            all.
         distil: How the auxiliary models are trained. No evaluation is made on the way.
     """
 
     name: ClassVar[str] = "pool"
     paper: ClassVar[str] = "arXiv 2312.05743"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        name: {**preset, "distil": INSTANCES[name]} for name, preset in FINETUNES.items()
+        name: {**preset, **_RATES.get(name, {}), "distil": INSTANCES[name]} for name, preset in FINETUNES.items()
     }
 
     preset: Literal["paper6", "paper9", "lab", "tiny"] = "lab"
@@ -96,12 +100,14 @@ class Pool(Pooled):
     losses: Losses = "all"
     positions: tuple[Positions, ...] | None = None
     alpha: float = Field(default=0.1, ge=0, le=1)
+    rates: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     distil: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
-    def _has_matrices(self) -> Self:
-        if self.positions is not None and len(self.positions) != len(self.widths):
-            raise ValueError(f"positions={list(self.positions)}: give as many as widths")
+    def _fit_together(self) -> Self:
+        for name, given in (("positions", self.positions), ("rates", self.rates)):
+            if given is not None and len(given) != len(self.widths):
+                raise ValueError(f"{name}={list(given)}: give as many as widths")
         if self.init in ("transpose", "pinv") and (self.instances == "scratch" or self.losses == "logits"):
             odd = "instances=scratch" if self.instances == "scratch" else "losses=logits"
             raise ValueError(f"init={self.init} with {odd}: no matrices are trained, set init=least-squares or random")
@@ -145,6 +151,7 @@ class Pool(Pooled):
             self.distil,
             augmentation=data.augmentation,
             decays={"matrices.": 0.0},
+            rates=self._factors(),
         )
         matrices: Any = objective.matrices if isinstance(objective, AuxiliaryDistillation) else {}
         return Instances(
@@ -156,6 +163,11 @@ class Pool(Pooled):
             },
             {width: [affine(layer) for layer in matrices[str(width)]["hidden"]] for width in follows},
         )
+
+    def _factors(self) -> dict[str, float]:
+        """By prefix of a name the factor of the rate: a model's matrices go with it."""
+        given = dict(zip(self.widths, self.rates or (), strict=self.rates is not None))
+        return {f"{kind}.{width}.": rate for width, rate in given.items() for kind in ("students", "matrices")}
 
     def _follows(self, forms: Forms, ancestor: Network) -> dict[int, Follows]:
         where, elder = self.positions or (*(_DENSE for _ in self.widths[1:]), _SPARSE), ancestor.spec

@@ -61,6 +61,7 @@ class Fit:
         val: Pictures to evaluate on; None for no evaluation.
         augmentation: What the data allow.
         decays: Weight decay by prefix of a parameter's name, where it differs.
+        rates: Factor of the rate by prefix of a parameter's name, where it is not 1.
         checkpoints: Where to keep checkpoints; None for none.
         log_path: Where to keep the log; None for nowhere.
         quiet: Whether progress is left out.
@@ -77,6 +78,7 @@ class Fit:
     val: AnyPictures | None = None
     augmentation: tuple[Augmentation, ...] = ()
     decays: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
     checkpoints: CheckpointFolder | None = None
     log_path: Path | None = None
     quiet: bool = False
@@ -114,7 +116,7 @@ class Fit:
         self.objective.to(fabric.device)
         if settings.compile:
             model.compile()
-        self._raw_optimizer = make_optimizer(model, self.objective, settings, self.decays)
+        self._raw_optimizer = make_optimizer(model, self.objective, settings, self.decays, self.rates)
         self._module, self._optimizer = fabric.setup(model, self._raw_optimizer)
         self._loader = Loader(
             self.pictures,
@@ -138,7 +140,7 @@ class Fit:
     def _step(self, step: int) -> Tensor:
         """One optimiser step; gives the mean loss of this process's share, detached."""
         for group in self._raw_optimizer.param_groups:
-            group["lr"] = self.settings.rate(step, self._total)
+            group["lr"] = group["factor"] * self.settings.rate(step, self._total)
         # Dropped paths draw from the global generator: keyed by the step, a resumed run draws the same.
         torch.manual_seed(derive(self.seed, self.name, "drop", step, self.fabric.global_rank))
         self.objective.begin(self.seed, self.name, step)

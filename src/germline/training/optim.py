@@ -16,6 +16,7 @@ def make_optimizer(
     objective: nn.Module,
     settings: TrainSettings,
     decays: Mapping[str, float],
+    rates: Mapping[str, float] | None = None,
     instead: Mapping[str, nn.Parameter] | None = None,
 ) -> torch.optim.Optimizer:
     """AdamW or SGD over the parameters of the network and of the objective.
@@ -25,21 +26,30 @@ def make_optimizer(
         objective: Its parameters, if any, are trained along.
         settings: Kind, rate and decay.
         decays: Weight decay by prefix of a parameter's name, where it differs from the settings'.
+        rates: Factor of the settings' rate by prefix of a parameter's name, where it is not 1; a group's is its
+            `factor`.
         instead: By name, what is trained in place of the network's own parameters, grouped as they are: their stacks.
     """
     standing = instead or {}
     spared: set[str] = getattr(model, "no_weight_decay", set)()
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in [*model.named_parameters(), *objective.named_parameters()]:
         if not parameter.requires_grad:
             continue
-        own = next((value for prefix, value in decays.items() if name.startswith(prefix)), settings.weight_decay)
+        own = _by_prefix(decays, name, settings.weight_decay)
         decay = 0.0 if parameter.ndim <= 1 or name in spared else own
-        groups.setdefault(decay, []).append(standing.get(name, parameter))
-    listed = [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()]
+        groups.setdefault((decay, _by_prefix(rates or {}, name, 1.0)), []).append(standing.get(name, parameter))
+    listed = [
+        {"params": parameters, "weight_decay": decay, "factor": factor}
+        for (decay, factor), parameters in groups.items()
+    ]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(listed, lr=settings.lr, fused=True)
     return torch.optim.SGD(listed, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+
+
+def _by_prefix(values: Mapping[str, float], name: str, otherwise: float) -> float:
+    return next((value for prefix, value in values.items() if name.startswith(prefix)), otherwise)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

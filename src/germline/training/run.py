@@ -75,6 +75,7 @@ class Run:
         val: AnyPictures | None = None,
         augmentation: Sequence[Augmentation] = (),
         decays: Mapping[str, float] | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> FitResult:
         """Train `network.model` in place, and what the objective owns.
 
@@ -87,6 +88,7 @@ class Run:
             val: Pictures to evaluate on.
             augmentation: What the data allow.
             decays: Weight decay by prefix of a parameter's name, where it differs from the settings'.
+            rates: Factor of the settings' rate by prefix of a parameter's name, where it is not 1.
 
         Raises:
             TrainingError: The loss stopped being a number.
@@ -106,6 +108,7 @@ class Run:
             val=val,
             augmentation=tuple(augmentation),
             decays=decays or {},
+            rates=rates or {},
             checkpoints=CheckpointFolder(place / "checkpoints", settings.keep_checkpoints) if place else None,
             log_path=place / "log.jsonl" if place else None,
             quiet=self.quiet,

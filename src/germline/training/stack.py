@@ -112,7 +112,7 @@ class Stack:
         models = [member.network.model.to(device).train() for member in members]
         self._model = models[0]
         self._parameters, self._buffers = stack_module_state(models)
-        self._optimizer = make_optimizer(self._model, self._objective, self._settings, {}, self._parameters)
+        self._optimizer = make_optimizer(self._model, self._objective, self._settings, {}, instead=self._parameters)
         self._loaders = [self._loader(member) for member in members]
         preprocess = [member.network.preprocess for member in members]
         self._mean, self._std = (
