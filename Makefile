@@ -6,5 +6,5 @@ style:  ## lint, format and types
 test:  ## all tests, on two processes
 	python3 -m pytest -n 2
 
-bench:  ## every benchmark, threads waiting as under the command line; results go to benchmarks/results
+bench:  ## the short benchmarks, threads waiting as under the command line; results go to benchmarks/results
 	export OMP_WAIT_POLICY=PASSIVE; for script in auxiliary_step gradient_cost inherit_save startup loader kills; do python3 benchmarks/$$script.py || exit 1; done

@@ -1,7 +1,9 @@
 """Settings: YAML as people write it, one mapping over another, dotted overrides, the nearest key."""
 
+from typing import Annotated, Literal
+
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from germline.config import merged, overridden, parse_yaml, validated
 from germline.errors import SettingError
@@ -89,6 +91,25 @@ def test_bad_overrides_are_named(text):
 def test_an_unknown_key_comes_with_the_nearest(given, near):
     with pytest.raises(SettingError, match=f"unknown key '{given}'. Did you mean .*{near}"):
         validated(TrainSettings, {given: 3}, "--set")
+
+
+def test_a_key_of_a_group_is_named_whole():
+    class Outer(BaseModel, extra="forbid"):
+        first: TrainSettings = TrainSettings()
+        second: TrainSettings = TrainSettings()
+
+    with pytest.raises(SettingError, match=r"Did you mean first\.lr or second\.lr\?"):
+        validated(Outer, {"lr": 3}, "--set")
+    with pytest.raises(SettingError, match=r"Did you mean second\.steps\?"):
+        validated(Outer, {"second": {"step": 3}}, "--set")
+
+
+def test_a_wrong_value_is_named_by_what_was_given_alone():
+    class Model(BaseModel):
+        counts: list[Annotated[int, Field(ge=1)] | Literal["all"]]
+
+    with pytest.raises(SettingError, match=r"here: counts\.1=0"):
+        validated(Model, {"counts": [3, 0]}, "here")
 
 
 def test_an_unknown_key_without_a_near_one_comes_with_all():

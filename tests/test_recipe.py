@@ -218,7 +218,7 @@ def test_a_recipe_says_the_same_after_json(name):
 
 def test_overrides_of_a_recipe_are_checked():
     assert load_recipe(DEMO, ["train.lr=1e-2", "seeds=[5]"]).train.lr == 0.01
-    with pytest.raises(SettingError, match=r"demo: unknown key 'train.step'. Did you mean steps"):
+    with pytest.raises(SettingError, match=r"demo: unknown key 'train.step'. Did you mean train.steps"):
         load_recipe(DEMO, ["train.step=3"])
     with pytest.raises(SettingError, match=r"demo: arms.gene.settings: depth=0"):
         load_recipe(DEMO, ["arms.gene.settings.depth=0"])

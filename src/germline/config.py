@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import yaml
@@ -120,6 +120,7 @@ def validated(model: type[ModelT], raw: Mapping[str, Any], where: str) -> ModelT
             raise _unknown_key(model, place, where) from error
         if first["type"] == "missing":
             raise SettingError(f"{where}: key '{place}' is missing", "it has no default", "add it") from error
+        place = _given(raw, first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         # A problem of several settings together has no place: all that were given are named.
         given = f"{place}={first.get('input')!r}" if place else ", ".join(f"{key}={raw[key]!r}" for key in raw)
@@ -127,11 +128,34 @@ def validated(model: type[ModelT], raw: Mapping[str, Any], where: str) -> ModelT
         raise SettingError(f"{where}: {short}", reason, f"mend {'this key' if place else 'these keys'}") from error
 
 
+def _given(raw: Any, loc: Sequence[str | int]) -> str:
+    """The keys of `loc` that lead through what was given; pydantic also names the type that it tried there."""
+    keys = []
+    for part in loc:
+        known = range(len(raw)) if isinstance(raw, list) else raw if isinstance(raw, Mapping) else ()
+        if part in known:
+            raw = raw[part]
+            keys.append(str(part))
+    return ".".join(keys)
+
+
 def _unknown_key(model: type[BaseModel], place: str, where: str) -> SettingError:
     known = sorted(_keys(model))
-    near = difflib.get_close_matches(place.split(".")[-1], [key.split(".")[-1] for key in known], n=3, cutoff=0.5)
-    fix = f"Did you mean {' or '.join(dict.fromkeys(near))}?" if near else f"Known: {', '.join(known)}"
+    near = _nearest(place, known)
+    fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}"
     return SettingError(f"{where}: unknown key '{place}'", "", fix)
+
+
+def _nearest(place: str, known: list[str]) -> list[str]:
+    """Whole keys whose last part is the nearest to that of `place`; those of its own group, if there are any."""
+    group, _, wanted = place.rpartition(".")
+    for among in ([key for key in known if key.rpartition(".")[0] == group], known):
+        parts = sorted({key.rpartition(".")[2] for key in among})
+        near = difflib.get_close_matches(wanted, parts, n=3, cutoff=0.6)
+        if near:
+            found = [key for part in near for key in among if key.rpartition(".")[2] == part]
+            return [key for key in found if key.rpartition(".")[2] == wanted] or found
+    return []
 
 
 def _keys(model: type[BaseModel]) -> set[str]:

@@ -32,10 +32,13 @@ def recipe_text(name: str) -> str:
 
     Raises:
         UnknownNameError: There is neither.
+        ArtefactError: There is no such file, or it is no text.
     """
     path = Path(name)
     known = packaged_recipes()
     if not path.is_file():
+        if name not in known and path.suffix in (".yaml", ".yml"):
+            raise ArtefactError(f"no recipe at '{name}'", "there is no such file", "germline list recipes has names")
         if name not in known:
             raise UnknownNameError.of("recipe", name, known)
         path = known[name]

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
-from germline.errors import SettingError, UnknownNameError
+from germline.errors import ArtefactError, SettingError, UnknownNameError
 
 if TYPE_CHECKING:
     from germline.anatomy import Anatomy, Spec
@@ -206,7 +206,7 @@ def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Sp
 
     Raises:
         UnknownNameError: No preset and no timm model has that name.
-        ArtefactError: timm's model is not of an anatomy that germline knows.
+        ArtefactError: timm's model is not of an anatomy that germline knows, or a path was meant and leads nowhere.
     """
     pictures = {"image_size": image_size, "channels": channels, "classes": classes}
     if name in MODELS:
@@ -224,6 +224,10 @@ def _timm_form(name: str) -> Spec:
 
     from germline.anatomy import RESNET, VIT, hollow
 
+    if "/" in name:
+        raise ArtefactError(
+            f"no model at '{name}'", "there is no such folder", "give a model folder, or a name of germline list models"
+        )
     if not timm.is_model(name):
         raise UnknownNameError.of("model", name, [*MODELS, *timm.list_models("vit_*"), *timm.list_models("deit_*")])
     with hollow():

@@ -209,6 +209,8 @@ FAULTS = [
     Fault("data-no-part", f"{NEW} --data glyphs --out new", ("part of glyphs", "base", "novel")),
     Fault("data-location", f"{NEW} --data digits:/x --out new", ("digits:/x", "ask for digits")),
     Fault("model-of-ours", f"{TRAIN} --model vgg12 --out new", ("unknown model 'vgg12'", "vgg13")),
+    Fault("model-folder", f"{TRAIN} --model models/none --out new", ("no model at 'models/none'", "list models")),
+    Fault("recipe-file", "check nowhere.yaml", ("no recipe at 'nowhere.yaml'", "list recipes")),
     Fault("recipe", "check dmeo", ("unknown recipe 'dmeo'", "demo")),
     Fault("recipe-to-show", "show dmeo", ("unknown recipe 'dmeo'", "demo")),
     Fault("recipe-to-run", "compare dmeo --out new", ("unknown recipe 'dmeo'", "demo")),
@@ -227,6 +229,7 @@ FAULTS = [
     Fault("size-digits", f"{INHERIT} --size depth={'9' * 5000}", ("depth=6",)),
     Fault("size-no-value", f"{INHERIT} --size depth", ("'depth'", "depth=6")),
     Fault("size-key", f"{INHERIT} --size dept=6", ("'dept'", "use depth, width or heads")),
+    Fault("size-cap", f"{INHERIT} --max-params 10M", ("max_params=10000000", "by a cap", "use depth")),
     Fault("inspect-size", "inspect gene --size width=32", ("width=32", "leave width out")),
     Fault("classes-0", f"{INHERIT} --classes 0", ("classes=0", "at least one")),
     Fault("classes-and-data", f"{INHERIT} --classes 3 --data digits", ("--classes", "--data", "give one")),
@@ -405,6 +408,14 @@ FAULTS = [
     Fault("set-no-key", f"{TRAIN} --model ancestor --out new --set =3", ("--set =3", "key=value")),
     Fault("set-unknown", f"{TRAIN} --model ancestor --out new --set epoch=3", ("'epoch'", "Did you mean epochs")),
     Fault("set-unknown-method", f"{CONDENSE} --out new --set dpeth=3", ("'dpeth'", "Did you mean depth")),
+    Fault(
+        "set-of-a-group",
+        "condense --device cpu --quiet --method pool --data digits --ancestor ancestor --out new --set lr=3",
+        ("'lr'", "Did you mean distil.lr or finetune.lr?"),
+    ),
+    Fault(
+        "set-far", f"{TRAIN} --model ancestor --out new --set learning_rate=3", ("'learning_rate'", "Known: ", " lr,")
+    ),
     Fault("set-through-value", f"{TRAIN} --model ancestor --out new --set lr=1 --set lr.x=3", ("lr.x=3", "'lr'")),
     Fault("set-not-yaml", f"{TRAIN} --model ancestor --out new --set lr=[1", ("--set lr=[1", "not valid YAML")),
     Fault("epochs-negative", f"{TRAIN} --model ancestor --out new --set epochs=-1", ("epochs=-1", "greater than 0")),

@@ -9,6 +9,7 @@ from fractions import Fraction
 from germline.errors import SettingError
 
 _NUMBER = re.compile(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)([KMG]?)")
+CAPS = ("max_params", "max_flops")  # of genes that grow a listed family
 _TIMES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -79,6 +80,10 @@ def check_keys(name: str, size: Size, allowed: Sequence[str], text: str) -> None
         SettingError: Names the key and those there are.
     """
     unknown = sorted(set(size) - set(allowed))
+    if any(key in CAPS for key in unknown):
+        raise SettingError(
+            f"size '{size}'", "only genes that grow a listed family, pool and snnet, choose by a cap", f"use {text}"
+        )
     if unknown:
         raise SettingError(
             f"size key '{', '.join(unknown)}'", f"the {name} anatomy has none of that name", f"use {text}"

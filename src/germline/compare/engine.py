@@ -23,6 +23,7 @@ import torch
 from germline.compare.board import Board, Line
 from germline.compare.workshop import Workshop
 from germline.errors import GermlineError, TrainingError
+from germline.training import best_device
 from germline.training.progress import watch
 
 
@@ -73,7 +74,7 @@ class OneByOne:
 
     def describe(self) -> str:
         """Threads of this process."""
-        return f"cpu, 1 process of {torch.get_num_threads()} threads"
+        return f"{best_device()}, 1 process of {torch.get_num_threads()} threads"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Processes:
 
     def describe(self) -> str:
         """Processes and their threads."""
-        return f"cpu, {self.workers} processes of {self.threads} threads"
+        return f"{best_device()}, {self.workers} processes of {self.threads} threads"
 
 
 def _show(board: Board, name: str, phase: str, step: int, whole: int, left: float) -> None:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from germline.anatomy import Size, Spec, StitchedSpec, VitSpec, hollow, tensor_sizes
+from germline.anatomy.size import CAPS
 from germline.errors import SettingError
 from germline.ledger import Origin
 from germline.methods.paths import Layout, Path
 from germline.registry import anatomy_of
 
-CAPS = ("max_params", "max_flops")
 _SIZES = frozenset({"depth", "width", "heads", "depths", "widths"})
 
 

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 
 from germline.anatomy import VIT, Preprocess, Size, Spec, StitchedSpec, Target, VitSpec, hollow, tensor_sizes
+from germline.anatomy.size import CAPS
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
@@ -20,7 +21,7 @@ from germline.methods.path_training import OnePath
 from germline.methods.paths import Layout, Pairs, Path
 from germline.methods.pool_making import Instances, Stitching, metrics_of, stitched, validated
 from germline.methods.pool_network import PoolNetwork
-from germline.methods.pool_sizes import CAPS, Forms, pieces
+from germline.methods.pool_sizes import Forms, pieces
 from germline.methods.presets import filled
 from germline.methods.provenance import provenance
 from germline.methods.stitches import Init

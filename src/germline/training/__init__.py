@@ -1,6 +1,6 @@
 """The one training loop, and what is plugged into it."""
 
-from germline.training.device import check_device
+from germline.training.device import best_device, check_device
 from germline.training.evaluate import Score, evaluate
 from germline.training.objective import CrossEntropy, Distillation, Objective
 from germline.training.population import Member
@@ -17,6 +17,7 @@ __all__ = [
     "Run",
     "Score",
     "TrainSettings",
+    "best_device",
     "check_device",
     "evaluate",
 ]

@@ -30,13 +30,16 @@ def check_device(device: str, precision: str) -> None:
         raise SettingError(f"device '{device}'", "torch sees no such device here", "use --device cpu")
 
 
+def best_device() -> str:
+    """What `auto` stands for on this machine."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def make_fabric(device: str, precision: str) -> Fabric:
     """Fabric on one device, or on as many processes as the environment tells of."""
     world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // world
-    accelerator = device
-    if device == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    accelerator = best_device() if device == "auto" else device
     # Where a step leaves out parameters, as one path of many does, they are found to be unused and get no gradient.
     strategy = DDPStrategy(find_unused_parameters=True) if world * nodes > 1 else "auto"
     fabric = Fabric(
