@@ -389,6 +389,7 @@ def test_presets_are_the_published_settings():
         assert training.warmup * training.epochs == pytest.approx(5)
     assert (six.init, six.losses, six.alpha, six.teach, six.temperature) == ("transpose", "all", 0.1, 0.5, 1.0)
     assert (lab.widths, lab.depth, lab.distil.steps, lab.finetune.steps) == ((24, 96), 6, 1500, 1500)
+    assert (lab.init, nine.init) == ("least-squares", "transpose")
     assert Pool() == lab
 
 
