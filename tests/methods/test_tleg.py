@@ -169,6 +169,13 @@ def test_ledger_adds_up_to_the_network(gene, depth):
     assert all(p.requires_grad for p in child.model.parameters())
 
 
+@pytest.mark.parametrize(("segments", "depth"), [(None, 2), (None, 6), ((1, 3), 4), ((1, 3), 7)])
+def test_ledger_calls_blocks_without_slopes_copied(ancestor, pico, segments, depth):
+    child = condense(ancestor, pico, depth=4, slopes=False, segments=segments).inherit(size=Size(depth=depth))
+    assert child.ledger.totals() == {"copied": FRAME + depth * BLOCK + 16 * 10 + 10}
+    assert child.ledger.entries["blocks.1.attn.qkv.weight"] == {"copied": 3 * 16 * 16}
+
+
 def test_grey_gene_grows_a_colour_network_with_the_same_function(gene, pixels):
     grey, colour = gene.inherit(), gene.inherit(channels=3)
     assert colour.ledger.entries["patch_embed.proj.weight"] == {"adapted": 3 * 64 * 16}

@@ -137,7 +137,9 @@ class TLEG(Method, TrainSettings):
         places = positions(len(parts.blocks), self._segments(gene.spec), self.grid)
         grown = lines(gene.tensors, parts.blocks, places)
         frame = {name.removeprefix("frame."): tensor for name, tensor in gene.tensors.items()}
-        blocks: dict[str, tuple[Tensor, Origin]] = {name: (tensor, "expanded") for name, tensor in grown.items()}
+        # A block without a slope equals its segment's block to the bit.
+        origin: Origin = "expanded" if self.slopes else "copied"
+        blocks = {name: (tensor, origin) for name, tensor in grown.items()}
         return descend(gene, target, frame=frame, blocks=blocks, generator=generator)
 
     def sizes(self, gene: Learngene) -> str:
