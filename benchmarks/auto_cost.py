@@ -18,10 +18,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from common import in_turn, keep, row, set_up
-from germline.anatomy import Preprocess, Size
+from germline.architectures import Preprocess, Size
 from germline.data import Batch, Pictures
-from germline.methods.matching import Elder, Matched, Side
-from germline.methods.pseudo import BilevelSettings, PseudoDescendant, Task
+from germline.methods.auto.meta_network import Elder, Matched, Side
+from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
 from germline.network import Network
 from germline.registry import anatomy_of, model_spec
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from common import keep
-from germline.anatomy import Preprocess
+from germline.architectures import Preprocess
 from germline.data import Pictures
-from germline.methods.matching import Elder, Matched, Side
-from germline.methods.pseudo import BilevelSettings, PseudoDescendant, Task
+from germline.methods.auto.meta_network import Elder, Matched, Side
+from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
 from germline.network import Network
 from germline.randomness import derive, generator, seeded
 from germline.training import Run, TrainSettings

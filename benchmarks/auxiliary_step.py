@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from common import in_turn, keep, row, set_up
-from germline.anatomy import VIT
-from germline.anatomy.vit import VitSpec
-from germline.methods.expansion import ExpandedNetwork
+from germline.architectures import VIT
+from germline.architectures.vit import VitSpec
+from germline.methods.tleg.expansion import ExpandedNetwork
 from germline.registry import model_spec
 
 TARGET, CLASSES = 1.05, 54

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from common import git
-from germline.compare.claims import Claim, judge
 from germline.files import write_json
 from germline.learngene import library_versions
+from germline.reporting.claims import Claim, judge
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SOURCE, OUT = RESULTS / "tleg-samples-1000-steps.json", RESULTS / "calibration.json"

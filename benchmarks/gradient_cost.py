@@ -8,9 +8,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from common import in_turn, keep, row, set_up
-from germline.anatomy import VGG, VggSpec
-from germline.methods.criterion import GradientWatch, unit_weights
-from germline.methods.stream import forms, published_growth
+from germline.architectures import VGG, VggSpec
+from germline.methods.openworld.gradient_criterion import GradientWatch, unit_weights
+from germline.methods.openworld.task_stream import forms, published_growth
 from germline.registry import model_spec
 
 TARGET, CLASSES = 1.05, 100

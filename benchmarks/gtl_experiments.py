@@ -22,15 +22,15 @@ from typing import Any
 import torch
 
 from common import keep
-from germline.anatomy import Size
 from germline.api import start_network, train
-from germline.compare.statistics import estimate
+from germline.architectures import Size
+from germline.baselines.circuit import CutCircuit
 from germline.data import data, task_list
 from germline.files import read_json, write_json
 from germline.learngene import Learngene
-from germline.methods.cut import CutCircuit
-from germline.methods.gtl import GTL
+from germline.methods.gtl.method import GTL
 from germline.randomness import derive, generator
+from germline.reporting.statistics import estimate
 from germline.training import Member, Run, TrainSettings
 
 SEEDS, EARLY, END, TASKS = (0, 1, 2), (5, 20), 100, 3

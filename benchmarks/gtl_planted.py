@@ -11,8 +11,8 @@ from statistics import fmean
 
 from common import keep, set_up
 from germline.data import data
-from germline.methods.generations import Mutation
-from germline.methods.gtl import GTL
+from germline.methods.gtl.method import GTL
+from germline.methods.gtl.population import Mutation
 from germline.training import Run
 
 SEEDS = range(20)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from common import keep, set_up
 from germline.api import start_network, train
+from germline.compare.recipe.loader import load_recipe
 from germline.data import data
-from germline.recipe_files import load_recipe
 from germline.training import Run
 
 RATES, SEED = (0.02, 0.05, 0.1, 0.2), 1000

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from common import in_turn, keep, row, set_up
-from germline.anatomy import VIT, Preprocess
-from germline.anatomy.vit import VitSpec
+from germline.architectures import VIT, Preprocess
+from germline.architectures.vit import VitSpec
 from germline.learngene import Learngene
-from germline.methods.expansion import ExpandedNetwork
+from germline.methods.tleg.expansion import ExpandedNetwork
 
 TARGET, ROUNDS, BUDGET_S = 3.0, 25, 70.0
 BASE = VitSpec(image_size=224, channels=3, classes=1000, depth=12, width=768, heads=12, patch_size=16)

@@ -25,12 +25,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from germline.anatomy import VIT, Preprocess, VitSpec
+from germline.architectures import VIT, Preprocess, VitSpec
 from germline.data import Loader, data
 from germline.files import tensor_hash, write_json
 from germline.learngene import library_versions
-from germline.methods.auto import Auto
-from germline.methods.tleg import TLEG
+from germline.methods.auto.method import Auto
+from germline.methods.tleg.method import TLEG
 from germline.network import Network
 from germline.randomness import generator, seeded
 from germline.training import CrossEntropy, Run, TrainSettings, checkpoint

@@ -20,12 +20,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from common import in_turn, keep, row, set_up
-from germline.anatomy import VIT, Preprocess, Size, VitSpec
+from germline.architectures import VIT, Preprocess, Size, VitSpec
 from germline.data import Batch
-from germline.methods.auxiliaries import Auxiliaries, AuxiliaryDistillation, Follows
-from germline.methods.paths import Layout, Path
-from germline.methods.pool_network import PoolNetwork
-from germline.methods.pool_sizes import Forms
+from germline.methods.pool.auxiliary_models import Auxiliaries, AuxiliaryDistillation, Follows
+from germline.methods.pool.paths import Layout, Path
+from germline.methods.pool.sizes import Forms
+from germline.methods.pool.supernet import PoolNetwork
 from germline.network import Network
 from germline.registry import anatomy_of
 

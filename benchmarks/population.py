@@ -24,13 +24,13 @@ from typing import Any
 import torch
 
 from common import DEFAULT_THREADS, in_turn, keep, row
-from germline.anatomy import Preprocess
+from germline.architectures import Preprocess
 from germline.data import Pictures
 from germline.network import Network
 from germline.registry import anatomy_of, model_spec
 from germline.training import CrossEntropy, Member, Run, TrainSettings
 from germline.training.population import Population
-from germline.training.ways import MOST, PLANNED, TIMED, WARM, WAYS, Choices, cost_of_measuring
+from germline.training.population_engine import MOST, PLANNED, TIMED, WARM, WAYS, Choices, cost_of_measuring
 
 AUTO_TARGET, STACK_TARGET = 1.05, 1.0
 SIDE, CLASSES, PICTURES = 32, 5, 250  # a task of five classes with fifty pictures each

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from germline.anatomy import Preprocess, Size, StitchedSpec, VitSpec
 from germline.api import start_network
+from germline.architectures import Preprocess, Size, StitchedSpec, VitSpec
 from germline.data import data
-from germline.methods.tleg import TLEG
+from germline.methods.tleg.method import TLEG
 from germline.network import Network
 from germline.randomness import generator, seeded
 from germline.registry import anatomy_of

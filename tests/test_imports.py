@@ -11,23 +11,22 @@ import germline
 
 SOURCE = Path(germline.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-# Each imports only what stands above it, or beside it in the same row.
+# A package imports only packages of the rows above it.
 ORDER = (
     ("timm",),
     ("errors",),
     ("files", "randomness"),
     ("ledger",),
-    ("anatomy",),
+    ("architectures",),
     ("registry",),
     ("network",),
     ("learngene", "export"),
     ("data",),
     ("training",),
+    ("reporting",),
     ("methods",),
+    ("baselines",),
     ("config", "api"),
-    ("recipe_parts",),
-    ("recipe",),
-    ("recipe_files",),
     ("compare",),
     ("cli",),
 )
@@ -92,6 +91,7 @@ def test_what_is_public_is_documented(path):
     scopes = [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name[0] != "_")]
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     public = [node for scope in scopes for node in scope.body if isinstance(node, kinds) and node.name[0] != "_"]
+    public = [node for node in public if "override" not in map(ast.unparse, node.decorator_list)]
     bare += [node.name for node in public if not ast.get_docstring(node)]
     assert not bare
 

@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 import torch
 
-from germline.anatomy import Size
+from germline.architectures import Size
 from germline.errors import ArtefactError, GermlineError, OutputError, SettingError
 from germline.files import write_tensors
 from germline.learngene import CARD, FORMAT, MANIFEST, TENSORS, Learngene

@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import nn
 
-from germline.anatomy import Preprocess, Size
+from germline.architectures import Preprocess, Size
 from germline.errors import ArtefactError, OutputError, SettingError, UnknownNameError
 from germline.files import write_tensors
 from germline.network import CONFIG, WEIGHTS, Network, as_network, load_network, load_strict

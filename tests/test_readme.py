@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from germline.cli import main
-from germline.compare.workshop import PACKAGED
+from germline.compare.run.store import PACKAGED
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -4,10 +4,11 @@ import pytest
 import timm
 
 from germline import registry
-from germline.anatomy import RESNET, Spec, VggSpec, hollow
+from germline.architectures import RESNET, Spec, VggSpec, hollow
+from germline.architectures.presets import MODELS
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.methods.base import Method
-from germline.registry import ANATOMIES, DATA, METHODS, MODELS, Registry, anatomy_of, model_spec
+from germline.registry import ANATOMIES, DATA, METHODS, Registry, anatomy_of, model_spec
 
 
 def test_every_registered_name_resolves():
@@ -39,7 +40,7 @@ def test_an_entry_point_is_found_and_looked_for_once(monkeypatch):
     asked = []
 
     class Point:
-        name, value = "mine", "germline.methods.tleg:TLEG"
+        name, value = "mine", "germline.methods.tleg.method:TLEG"
 
     monkeypatch.setattr("germline.registry.entry_points", lambda group: asked.append(group) or [Point])
     registry._installed.cache_clear()

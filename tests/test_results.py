@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from germline.compare.statistics import estimate
+from germline.reporting.statistics import estimate
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -9,8 +9,8 @@ import timm
 import torch
 
 import germline.timm  # noqa: F401 - registers them
-from germline.anatomy import Size, tensor_sizes
-from germline.methods.finetune import Finetune
+from germline.architectures import Size, tensor_sizes
+from germline.baselines.finetune import Finetune
 from germline.network import CONFIG, load_network
 from germline.training import CrossEntropy, Run, TrainSettings, evaluate
 

@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from germline.anatomy import VIT, Preprocess
+from germline.architectures import VIT, Preprocess
 from germline.network import Network
 
 DEPTH, PATCH = 12, 14

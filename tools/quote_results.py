@@ -4,9 +4,9 @@ A page asks for a table by a comment and gets it right below, in place of the li
 
     <!-- results: tleg-samples claims_table scratch|layers -->
 
-names a file of `benchmarks/results`, a function of `germline.compare.tables` or `germline.compare.records` (of another
-module of `germline.compare` with its name before it, `choices.table`), and a pattern that rows must match (all rows
-where it is left out).
+names a file of `benchmarks/results`, a function of `germline.compare.report.tables` or
+`germline.compare.report.gene_records` (of another module of `germline.compare` with its name before it,
+`analysis.selection_regret.table`), and a pattern that rows must match (all rows where it is left out).
 
     python tools/quote_results.py            # write them
     python tools/quote_results.py --check    # say which pages would change
@@ -21,8 +21,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from germline.compare import records, tables
-from germline.compare.summary import Summary
+from germline.compare.analysis.results import Summary
+from germline.compare.report import gene_records as records
+from germline.compare.report import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))

@@ -9,40 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from germline.anatomy import Preprocess, Size
     from germline.api import condense, train
+    from germline.architectures import Preprocess, Size
+    from germline.baselines.finetune import Finetune
+    from germline.baselines.scratch import Scratch
     from germline.data import DataSet, Pictures, data
     from germline.errors import GermlineError
     from germline.learngene import Descendant, Learngene
     from germline.ledger import Ledger
-    from germline.methods.auto import Auto
+    from germline.methods.auto.method import Auto
     from germline.methods.base import Method
-    from germline.methods.finetune import Finetune
-    from germline.methods.gtl import GTL
-    from germline.methods.openworld import OpenWorld
-    from germline.methods.pool import Pool
-    from germline.methods.scratch import Scratch
-    from germline.methods.tleg import TLEG
+    from germline.methods.gtl.method import GTL
+    from germline.methods.openworld.method import OpenWorld
+    from germline.methods.pool.method import Pool
+    from germline.methods.tleg.method import TLEG
     from germline.network import Network, load_network
     from germline.training import CrossEntropy, Distillation, Objective, Run, TrainSettings
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "germline.anatomy": ("Preprocess", "Size"),
+    "germline.architectures": ("Preprocess", "Size"),
     "germline.api": ("condense", "train"),
     "germline.data": ("DataSet", "Pictures"),
     "germline.errors": ("GermlineError",),
     "germline.learngene": ("Descendant", "Learngene"),
     "germline.ledger": ("Ledger",),
-    "germline.methods.auto": ("Auto",),
+    "germline.methods.auto.method": ("Auto",),
     "germline.methods.base": ("Method",),
-    "germline.methods.finetune": ("Finetune",),
-    "germline.methods.gtl": ("GTL",),
-    "germline.methods.openworld": ("OpenWorld",),
-    "germline.methods.pool": ("Pool",),
-    "germline.methods.scratch": ("Scratch",),
-    "germline.methods.tleg": ("TLEG",),
+    "germline.baselines.finetune": ("Finetune",),
+    "germline.methods.gtl.method": ("GTL",),
+    "germline.methods.openworld.method": ("OpenWorld",),
+    "germline.methods.pool.method": ("Pool",),
+    "germline.baselines.scratch": ("Scratch",),
+    "germline.methods.tleg.method": ("TLEG",),
     "germline.network": ("Network", "load_network"),
     "germline.training": ("CrossEntropy", "Distillation", "Objective", "Run", "TrainSettings"),
 }

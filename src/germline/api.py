@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from germline.anatomy import Preprocess, Size
+from germline.architectures import Preprocess, Size
 from germline.data import DataSet
 from germline.data import data as find_data
 from germline.errors import DataError, SettingError

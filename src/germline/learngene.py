@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from germline.anatomy import Preprocess, Size, Spec, Target
+from germline.architectures import Preprocess, Size, Spec, Target
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.files import (
     atomic_folder,
@@ -50,7 +50,7 @@ class Provenance(BaseModel):
         metrics: What was measured, by name; accuracies as shares of 1.
         versions: Versions of the libraries that made it.
         record: What the method tells of how it came to be, by kind: each kind has a drawing in the report, see
-            `germline.compare.records`.
+            `germline.compare.report.gene_records`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from germline.anatomy import Anatomy, Preprocess, ResNetSpec, Spec
+from germline.architectures import Anatomy, Preprocess, ResNetSpec, Spec
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.files import atomic_folder, check_output, read_json, read_tensors, write_json, write_tensors
 from germline.registry import ANATOMIES, anatomy_of

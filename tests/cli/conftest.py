@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from germline.anatomy import Size
+from germline.architectures import Size
 from germline.cli import main
 
 

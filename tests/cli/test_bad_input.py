@@ -4,7 +4,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from faults import FAULTS, snapshot
+
+from helpers.bad_input import FAULTS, snapshot
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.id for fault in FAULTS])

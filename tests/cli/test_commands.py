@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from faults import snapshot
 from safetensors.torch import load_file
 
-from germline.anatomy import Size
+from germline.architectures import Size
 from germline.cli import main
 from germline.learngene import Learngene
 from germline.network import load_network
+from helpers.bad_input import snapshot
 
 SMALL = ("--device", "cpu", "--quiet", "--data", "digits", "--set", "batch_size=20")
 TRAIN = ("train", "--model", "vit_pico", *SMALL, "--set", "steps=6", "--set", "log_every=2", "--set", "eval_at=[0, 3]")
@@ -153,7 +153,7 @@ def test_list(run, kind, names):
 
 
 def test_show_prints_a_recipe_that_can_be_copied(run, tmp_path, monkeypatch):
-    from germline.recipe_files import load_recipe
+    from germline.compare.recipe.loader import load_recipe
 
     done = run("show", "demo")
     (tmp_path / "mine.yaml").write_text(done.out)

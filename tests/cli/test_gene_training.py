@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from germline.files import read_tensors
-from germline.methods.windows import inherited
+from germline.methods.openworld.windows import inherited
 
 TINY = ("--set", "preset=tiny", "--set", "tasks=2", "--set", "strength=inf")
 TRAIN = ("--set", "steps=2", "--set", "batch_size=8", "--set", "optimizer=sgd", "--device", "cpu", "--quiet")

@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from faults import RECIPE, snapshot
 from safetensors.torch import load_file
 
 import germline.files
 import germline.training.checkpoint
 from germline.errors import OutputError
 from germline.files import check_output
-from germline.training.loop import Fit
+from germline.training.trainer import Fit
+from helpers.bad_input import RECIPE, snapshot
 
 WORK = ("train", "--model", "ancestor", "--data", "digits", "--device", "cpu", "--quiet", "--set", "batch_size=20")
 SHORT = (*WORK, "--set", "steps=12", "--set", "checkpoint_every=3")

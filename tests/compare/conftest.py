@@ -1,9 +1,9 @@
 """A comparison that takes seconds, as a file, and as it has run."""
 
 import pytest
-from comparing import RECIPE, comparison, results
 
 from germline.registry import METHODS
+from helpers.comparison import RECIPE, comparison, results
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from germline.data import data
-from germline.data.cifar import read_cifar10, read_cifar100
-from germline.data.digits import read_digits
-from germline.data.fashion_mnist import read_fashion_mnist, read_idx
-from germline.data.folder import read_folder
+from germline.data.sets.cifar import read_cifar10, read_cifar100
+from germline.data.sets.digits import read_digits
+from germline.data.sets.fashion_mnist import read_fashion_mnist, read_idx
+from germline.data.sets.folder import read_folder
 from germline.errors import DataError, UnknownNameError
 
 RANDOM = np.random.default_rng(0)

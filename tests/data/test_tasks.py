@@ -4,18 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import (
-    DataSet,
-    Pictures,
-    data,
-    disjoint_tasks,
-    draw_task,
-    glyphs,
-    of_classes,
-    split_classes,
-    task_list,
-)
-from germline.data.joined import joined
+from germline.data import DataSet, Pictures, data, disjoint_tasks, draw_task, of_classes, split_classes, task_list
+from germline.data.concat import joined
+from germline.data.sets import glyphs
 from germline.errors import DataError, SettingError
 
 SPLITS = ("train", "val", "test")

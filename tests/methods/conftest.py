@@ -2,7 +2,7 @@
 
 import pytest
 
-from germline.anatomy import Preprocess
+from germline.architectures import Preprocess
 from germline.network import Network
 from germline.randomness import generator, seeded
 from germline.registry import anatomy_of

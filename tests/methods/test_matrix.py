@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from germline.anatomy import Size, tensor_sizes
+from germline.architectures import Size, tensor_sizes
 from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.base import Method

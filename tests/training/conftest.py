@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from populations import AUGMENTATION, CLASSES, SPECS
 
-from germline.anatomy import Preprocess
+from germline.architectures import Preprocess
 from germline.data import Pictures
 from germline.network import Network
 from germline.randomness import generator, seeded
 from germline.registry import anatomy_of
 from germline.training import Member
+from helpers.populations import AUGMENTATION, CLASSES, SPECS
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 
 from germline.files import read_tensors
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "two_processes.py"
 
 
 def launched(folder, *launcher):

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from populations import CLASSES, SPECS, difference, states, train
 
 from germline.data import PictureFiles, Pictures
 from germline.errors import SettingError, TrainingError, UnknownNameError
 from germline.training import CrossEntropy, Distillation, Run, TrainSettings
 from germline.training import progress as progress_module
+from helpers.populations import CLASSES, SPECS, difference, states, train
 
 OPTIMIZERS = {"sgd": {"optimizer": "sgd", "lr": 0.05, "weight_decay": 0.01}, "adamw": {"optimizer": "adamw"}}
 

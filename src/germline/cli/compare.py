@@ -53,9 +53,9 @@ def run_recipe(
     Raises:
         TrainingError: Some cells failed; the report of the others is written.
     """
+    from germline.compare.recipe.loader import load_recipe
     from germline.errors import TrainingError
     from germline.files import check_output
-    from germline.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, changes or ())
     check_output(out, resume=resume, overwrite=overwrite)

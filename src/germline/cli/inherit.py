@@ -36,7 +36,7 @@ def inherit(
     overwrite: Overwrite = False,
 ) -> None:
     """Grow a descendant from a learngene."""
-    from germline.anatomy import Size
+    from germline.architectures import Size
     from germline.errors import SettingError
     from germline.files import check_output
     from germline.learngene import Learngene

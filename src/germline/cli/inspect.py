@@ -68,7 +68,7 @@ def _told(gene: Learngene) -> list[list[str]] | None:
     """Rows of the paths that a gene tells of; where it tells of none, comparisons are not imported: that takes long."""
     if "paths" not in gene.provenance.record:
         return None
-    from germline.compare.records import paths_table
+    from germline.compare.report.gene_records import paths_table
 
     return paths_table(gene)
 
@@ -97,7 +97,7 @@ def _default_sizes(gene: Learngene) -> list[str]:
 
 
 def _grows(gene: Learngene, size: str) -> bool:
-    from germline.anatomy import Size
+    from germline.architectures import Size
     from germline.errors import SettingError
 
     try:
@@ -110,7 +110,7 @@ def _grows(gene: Learngene, size: str) -> bool:
 def _sizes(gene: Learngene, sizes: list[str], classes: int | None) -> Table:
     from rich.table import Table
 
-    from germline.anatomy import Size
+    from germline.architectures import Size
     from germline.registry import anatomy_of
 
     table = Table("size", "parameters", "MFLOP a picture", "bytes", "share by origin")

@@ -31,11 +31,11 @@ def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
 
 def _entries(kind: str) -> dict[str, str]:
     if kind == "recipes":
-        from germline.recipe_files import load_recipe, packaged_recipes
+        from germline.compare.recipe.loader import load_recipe, packaged_recipes
 
         return {name: load_recipe(name).title for name in packaged_recipes()}
     if kind == "models":
-        from germline.registry import MODELS
+        from germline.architectures.presets import MODELS
 
         presets = {name: f"{anatomy}: {_plain(fields)}" for name, (anatomy, fields) in MODELS.items()}
         return {**presets, "vit_*, deit_*": "any plain ViT of timm"}
@@ -61,14 +61,14 @@ def _stages(values: tuple[Any, ...]) -> str:
 
 def show(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file.")]) -> None:
     """Print a recipe, to read or to copy."""
-    from germline.recipe_files import recipe_text
+    from germline.compare.recipe.loader import recipe_text
 
     print(recipe_text(recipe), end="")
 
 
 def check(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file.")], set_: Set = None) -> None:
     """Check a recipe and price it; nothing is trained."""
-    from germline.compare.price import price
-    from germline.recipe_files import load_recipe
+    from germline.compare.cost.estimate import price
+    from germline.compare.recipe.loader import load_recipe
 
     print(price(load_recipe(recipe, set_ or ())).text())

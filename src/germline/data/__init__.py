@@ -5,11 +5,11 @@ from types import ModuleType
 from typing import Any
 
 from germline.data.augment import Augment
-from germline.data.described import describe
-from germline.data.glyphs import read_final
+from germline.data.dataset import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Role, Split
 from germline.data.loader import Batch, Loader, in_order
-from germline.data.pictures import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Role, Split
-from germline.data.sources import data, known_data
+from germline.data.lookup import data, known_data
+from germline.data.placeholder import describe
+from germline.data.sets.glyphs import read_final
 from germline.data.tasks import disjoint_tasks, draw_task, of_classes, split_classes, task_list
 
 __all__ = [

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from germline.data.pictures import Augmentation
+from germline.data.dataset import Augmentation
 
 SHIFT = 1 / 8  # of the side, as RandomCrop(32, padding=4)
 SCALE = 0.1

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from germline.data.augment import Augment
-from germline.data.large import FileStream, decoded
-from germline.data.pictures import AnyPictures, PictureFiles, Pictures
+from germline.data.dataset import AnyPictures, PictureFiles, Pictures
+from germline.data.image_files import FileStream, decoded
 from germline.errors import SettingError
 from germline.randomness import derive, generator
 

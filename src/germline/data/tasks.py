@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from germline.data.pictures import AnyPictures, DataSet, Split
+from germline.data.dataset import AnyPictures, DataSet, Split
 from germline.errors import DataError, SettingError
 from germline.randomness import generator
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from germline.anatomy import Size, Spec, Target
+from germline.architectures import Size, Spec, Target
 from germline.learngene import Descendant, Learngene
 from germline.network import Network
 from germline.registry import anatomy_of

@@ -2,10 +2,9 @@
 
 from germline.training.device import best_device, check_device
 from germline.training.evaluate import Score, evaluate
-from germline.training.objective import CrossEntropy, Distillation, Objective
+from germline.training.objectives import CrossEntropy, Distillation, Objective
 from germline.training.population import Member
-from germline.training.result import FitResult
-from germline.training.run import Run
+from germline.training.run import FitResult, Run
 from germline.training.settings import TrainSettings
 
 __all__ = [

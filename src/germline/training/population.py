@@ -11,10 +11,10 @@ from lightning_fabric import Fabric
 from germline.data import AnyPictures, Augmentation
 from germline.errors import SettingError
 from germline.network import Network
-from germline.training.loop import Log
-from germline.training.objective import Objective
+from germline.training.objectives import Objective
 from germline.training.progress import Stretch
 from germline.training.settings import TrainSettings
+from germline.training.trainer import Log
 
 
 @dataclass(frozen=True)

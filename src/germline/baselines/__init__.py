@@ -1,0 +1,1 @@
+"""Controls and baselines that methods are compared with."""

@@ -1,0 +1,76 @@
+"""Last layers: as many of an ancestor's last blocks as a circuit has parameters, kept where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import accumulate
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from germline.architectures import Spec, Target, hollow
+from germline.baselines.whole_ancestor import WholeAncestor
+from germline.data import DataSet
+from germline.learngene import Descendant, Learngene
+from germline.methods.assembly import copied, descend_fresh
+from germline.methods.slicing import check_alike
+from germline.network import Network
+from germline.registry import anatomy_of
+from germline.training import Run
+
+
+class LastLayers(WholeAncestor):
+    """The last blocks of an ancestor, at least one, whose parameters come nearest to a share of its backbone's.
+
+    A control without a paper of its own. All else of a descendant is drawn: stem, earlier blocks, norm and head.
+
+    Attributes:
+        share: Of the parameters of the ancestor without its head.
+    """
+
+    name: ClassVar[str] = "last-layers"
+    paper: ClassVar[str] = "a control"
+    inherits_head: ClassVar[bool] = False
+
+    share: float = Field(default=0.2, gt=0, le=1)
+
+    def outline(self, form: Spec) -> Mapping[str, int]:
+        """The blocks that are kept."""
+        sizes = super().outline(form)
+        return {name: sizes[name] for name in self._kept(form)}
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Keep the last blocks; nothing is trained.
+
+        Raises:
+            SettingError: There is no ancestor.
+            ArtefactError: No anatomy knows it.
+        """
+        whole = super().condense(ancestor, data, run)
+        return replace(whole, tensors={name: whole.tensors[name] for name in self._kept(whole.spec)}, classes=None)
+
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
+        """A fresh network with the ancestor's last blocks in it."""
+        return descend_fresh(gene, target, copied(gene.tensors), generator)
+
+    def sizes(self, gene: Learngene) -> str:
+        """Its own."""
+        return "the ancestor's own size"
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Refuse every other size."""
+        check_alike(self.name, gene.spec, spec)
+
+    def _kept(self, form: Spec) -> list[str]:
+        """Names of the tensors of the last blocks, buffers included."""
+        anatomy = anatomy_of(form)
+        parts = anatomy.parts(form)
+        with hollow():
+            sizes = {name: value.numel() for name, value in anatomy.build(form).named_parameters()}
+        backbone = sum(size for name, size in sizes.items() if name not in parts.head)
+        behind = accumulate(sum(sizes.get(name, 0) for name in block.values()) for block in reversed(parts.blocks))
+        distances = [abs(total - self.share * backbone) for total in behind]
+        first = len(parts.blocks) - 1 - distances.index(min(distances))
+        return [name for block in parts.blocks[first:] for name in block.values()]

@@ -1,0 +1,100 @@
+"""The random gene: the shape of another method's gene, without what it knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor
+
+from germline.architectures import Spec
+from germline.baselines.wrapper import Wrapping, of_wrapped, with_settings
+from germline.data import DataSet
+from germline.errors import SettingError
+from germline.learngene import Learngene
+from germline.methods.base import DataRole, Method
+from germline.network import Network
+from germline.randomness import generator
+from germline.training import Run
+
+
+class RandomGene(Wrapping):
+    """Another method's gene with the elements of each tensor shuffled among themselves.
+
+    The control that tells structure from knowledge: form, sizes and every tensor's distribution are the gene's own, to
+    the element; where each element stands is drawn. Tensors of whole numbers stay as they are.
+
+    Attributes:
+        method: The inner method, whose gene is shuffled.
+        settings: Its settings; those left out take its defaults.
+    """
+
+    name: ClassVar[str] = "random-gene"
+    paper: ClassVar[str] = "a control"
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = of_wrapped(lambda method: method.ancestor, "optional")
+    roles: ClassVar[tuple[DataRole, ...]] = of_wrapped(lambda method: method.roles, ("train", "val"))
+    own_size: ClassVar[bool] = of_wrapped(lambda method: method.own_size, False)
+
+    method: str = "tleg"
+    settings: dict[str, Any] = Field(default={}, validate_default=True)
+
+    @field_validator("settings")
+    @classmethod
+    def _whole(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        # Written out in full, so that a gene tells its settings and equal ones compare equal.
+        return _inner(info.data["method"], value).dump() if "method" in info.data else value
+
+    def inner(self) -> Method:
+        """The method whose gene is shuffled, with its settings.
+
+        Raises:
+            UnknownNameError: Nobody registered a method of that name.
+            SettingError: It is this one, or a setting of it is not allowed.
+        """
+        return _inner(self.method, self.settings)
+
+    def wrapped(self) -> Method:
+        """The inner method."""
+        return self.inner()
+
+    def redraw(self, gene: Learngene, generator: torch.Generator) -> Learngene:
+        """A gene of the inner method, shuffled.
+
+        Args:
+            gene: What the inner method condensed; stays as it is.
+            generator: Draws the order of each tensor's elements, tensor by tensor in the order of their names.
+
+        Returns:
+            A gene of this method; it keeps no metrics and no record, which were the other's.
+        """
+        return replace(
+            gene,
+            method=self.name,
+            settings=RandomGene(method=gene.method, settings=dict(gene.settings)).dump(),
+            tensors={name: _shuffled(tensor, generator) for name, tensor in sorted(gene.tensors.items())},
+            provenance=gene.provenance.model_copy(update={"metrics": {}, "record": {}}),
+        )
+
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec | None:
+        """The inner gene's."""
+        return self.inner().form(ancestor, data)
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Condense by the inner method, then shuffle by a draw of the run's seed."""
+        gene = self.inner().condense(ancestor, data, run)
+        return self.redraw(gene, generator(run.seed, self.name))
+
+
+def _inner(name: str, settings: dict[str, Any]) -> Method:
+    if name == RandomGene.name:
+        raise SettingError(f"method={name}", "a random gene is that of another method", "name that one, such as tleg")
+    return with_settings(name, settings)
+
+
+def _shuffled(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor.clone()
+    order = torch.randperm(tensor.numel(), generator=generator)
+    return tensor.flatten()[order].view(tensor.shape)

@@ -1,0 +1,87 @@
+"""Scratch: the control that inherits nothing but the form."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from germline.architectures import Spec, Target, tensor_sizes
+from germline.data import DataSet
+from germline.errors import SettingError
+from germline.learngene import Descendant, Learngene
+from germline.ledger import Ledger
+from germline.methods.base import Method
+from germline.network import Network
+from germline.randomness import seeded
+from germline.registry import anatomy_of
+from germline.training import Run
+
+
+class Scratch(Method):
+    """A network of the target's form with the anatomy's own initial weights."""
+
+    name: ClassVar[str] = "scratch"
+    paper: ClassVar[str] = "a control"
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
+    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
+    inherits_head: ClassVar[bool] = False
+
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """There is none.
+
+        Raises:
+            SettingError: Always.
+        """
+        raise SettingError(f"{self.name} has no gene", "it is a control that inherits nothing", "use it in `compare`")
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Nothing to condense.
+
+        Raises:
+            SettingError: Always.
+        """
+        raise SettingError(f"{self.name} has no gene", "it is a control that inherits nothing", "use it in `compare`")
+
+    def inherit(self, gene: Learngene | None, target: Target, generator: torch.Generator) -> Descendant:
+        """Freshly initialised, all of it entered as fresh."""
+        with seeded(generator):
+            model = anatomy_of(target.spec).build(target.spec)
+        ledger, sizes = Ledger(), tensor_sizes(model)
+        for name, count in sizes.items():
+            ledger.add(name, "fresh", count)
+        ledger.check(sizes, fresh_allowed=sizes)
+        network = Network(model.eval(), target.preprocess, target.classes, spec=target.spec, source="random weights")
+        return Descendant(network, ledger)
+
+    def sizes(self, gene: Learngene) -> str:
+        """Any."""
+        return "any size"
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Every size will do."""
+
+
+class Xavier(Scratch):
+    """A network of the target's form whose blocks' matrices are drawn by Glorot and Bengio's uniform rule.
+
+    timm draws the linear layers of a ViT with a deviation of 0.02 whatever their width, which is small for narrow
+    networks; this control says how much of a gain over `scratch` goes away with a draw that fits the width. Kernels of
+    convolutions, biases, norms, stem and head are as in `scratch`.
+
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+    """
+
+    name: ClassVar[str] = "xavier"
+
+    def inherit(self, gene: Learngene | None, target: Target, generator: torch.Generator) -> Descendant:
+        """Freshly initialised, all of it entered as fresh."""
+        child = super().inherit(gene, target, generator)
+        parameters = dict(child.model.named_parameters())
+        with seeded(generator):
+            for block in anatomy_of(target.spec).parts(target.spec).blocks:
+                for name in block.values():
+                    if name in parameters and parameters[name].ndim == 2:
+                        nn.init.xavier_uniform_(parameters[name])
+        return child

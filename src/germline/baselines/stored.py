@@ -1,0 +1,93 @@
+"""A gene that is at hand, as an arm of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from germline.architectures import Spec
+from germline.baselines.wrapper import Wrapping, with_settings
+from germline.data import DataSet
+from germline.errors import SettingError
+from germline.files import read_json
+from germline.learngene import MANIFEST, Learngene
+from germline.methods.base import DataRole, Method
+from germline.network import Network
+from germline.training import Run
+
+
+class Stored(Wrapping):
+    """A gene from a folder, made by any method: nothing is trained, and no source data are read.
+
+    Attributes:
+        gene: Its folder.
+        settings: Of its method, where descendants are to grow otherwise than the gene says: another window of an
+            open-world gene, or no anchor. What decides how the gene was made cannot be changed any more.
+        sha256: Of its manifest; found by itself.
+    """
+
+    name: ClassVar[str] = "stored"
+    paper: ClassVar[str] = "a gene at hand"
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
+    roles: ClassVar[tuple[DataRole, ...]] = ()
+
+    gene: str
+    settings: dict[str, Any] = Field(default={})
+    sha256: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_by_its_manifest(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not isinstance(given.get("gene"), str):
+            return given
+        manifest = Path(given["gene"]) / MANIFEST
+        if not manifest.is_file():
+            raise ValueError(f"there is no learngene at '{given['gene']}'")
+        return {**given, "sha256": read_json(manifest).get("sha256", "")}
+
+    def wrapped(self) -> Method:
+        """The gene's method, with its settings and those that are changed."""
+        gene = _read(self.gene, self.sha256)
+        return with_settings(gene.method, {**gene.settings, **self.settings})
+
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """The gene's."""
+        return _read(self.gene, self.sha256).spec
+
+    def outline(self, form: Spec) -> Mapping[str, int]:
+        """What the gene holds."""
+        return {name: tensor.numel() for name, tensor in _read(self.gene, self.sha256).tensors.items()}
+
+    def condensing_samples(self, pictures: int) -> int:
+        """None: the gene is at hand."""
+        return 0
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Read the gene, and take from it what the changed settings say.
+
+        Raises:
+            ArtefactError: The gene's files are not whole.
+            SettingError: A changed setting is one of those that the gene was made with.
+        """
+        gene, method = _read(self.gene, self.sha256), self.wrapped()
+        if method == gene.bound_method():
+            return gene
+        if method.root() != gene.bound_method().root():
+            raise SettingError(
+                f"settings={self.settings}",
+                f"the {gene.method} gene at '{self.gene}' was made with others",
+                "condense it anew, or change only how descendants grow",
+            )
+        return replace(method.redraw(gene, torch.Generator()), settings=method.dump())
+
+
+@lru_cache(maxsize=4)
+def _read(folder: str, sha256: str) -> Learngene:
+    """The gene of a folder; asked for by its checksum too, so that one that was written anew is read anew."""
+    return Learngene.load(folder)

@@ -1,0 +1,1 @@
+"""What a comparison's cells add up to."""

@@ -1,0 +1,118 @@
+"""What training costs, in pictures seen and in operations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from germline.architectures import Spec
+from germline.compare.run.cells import Cell, drawn_images
+from germline.compare.run.store import Workshop
+from germline.methods.base import Method
+from germline.network import Network
+from germline.registry import anatomy_of
+from germline.training import TrainSettings
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Work done.
+
+    Attributes:
+        count: Pieces of it.
+        samples: Pictures seen in training, repeats counted.
+        flops: Operations, forward and backward, a teacher's forward passes included; a multiply-add counts as two.
+    """
+
+    count: int = 0
+    samples: int = 0
+    flops: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.count + other.count, self.samples + other.samples, self.flops + other.flops)
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum of costs."""
+    return sum(costs, Cost())
+
+
+def forward_flops(network: Network) -> int:
+    """Operations of one picture's forward pass; counted on an empty picture where no anatomy knows the network."""
+    if network.spec is not None:
+        return spec_flops(network.spec)
+    seen = network.preprocess
+    model = copy.deepcopy(network.model).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, seen.channels, seen.image_size, seen.image_size, device="meta"))
+    return int(counter.get_total_flops())
+
+
+def teacher_flops(shop: Workshop, size: str | None = None) -> int:
+    """Operations of one picture's forward pass through the ancestor."""
+    spec = shop.ancestor_form(size)
+    return forward_flops(shop.begin_ancestor(0, size)) if spec is None else spec_flops(spec)
+
+
+@lru_cache(maxsize=64)
+def spec_flops(spec: Spec) -> int:
+    """Operations of one picture's forward pass through a network of that spec."""
+    return anatomy_of(spec).flops(spec)
+
+
+def training_cost(spec: Spec, settings: TrainSettings, pictures: int, teacher: int = 0) -> Cost:
+    """One training; a backward pass counts as two forward ones.
+
+    Args:
+        spec: What is trained.
+        settings: How.
+        pictures: In the training set.
+        teacher: Operations of a teacher's forward pass, of one picture.
+    """
+    samples = settings.total_samples(pictures)
+    return Cost(1, samples, samples * (3 * spec_flops(spec) + teacher))
+
+
+def condensing_cost(method: Method, form: Spec | None, pictures: int, teacher: int = 0) -> Cost:
+    """Condensing one gene; nothing for a method that trains nothing.
+
+    Args:
+        method: That makes it.
+        form: Of the network that it is condensed in; where that is not known, operations are not counted.
+        pictures: In the training set.
+        teacher: Operations of a teacher's forward pass, of one picture.
+    """
+    flops = method.condensing_flops(form, pictures, teacher) if form is not None else 0
+    return Cost(1, method.condensing_samples(pictures), flops)
+
+
+def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:
+    """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
+    inner = method.root()
+    teacher = teacher_flops(shop, size if inner.own_size else None) if inner.distils and inner.ancestor != "none" else 0
+    pictures = len(shop.data(shop.recipe.ancestor.data).train)
+    return condensing_cost(inner, shop.gene_form(inner, size), pictures, teacher)
+
+
+def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:
+    """Training one ancestor; nothing for one that is at hand."""
+    spec = shop.ancestor_form(size)
+    if shop.recipe.ancestor.path is not None or spec is None:
+        return Cost()
+    return training_cost(spec, shop.recipe.ancestor.train, len(shop.data(shop.recipe.ancestor.data).train))
+
+
+def cell_cost(shop: Workshop, cell: Cell) -> Cost:
+    """One descendant's training."""
+    train, tasks = shop.data(shop.recipe.data).train, shop.recipe.tasks
+    pictures = drawn_images(shop.recipe, cell.images, len(train), len(train.classes))
+    method = shop.method(cell.arm)
+    teacher = teacher_flops(shop) if method.teaches else 0
+    one = training_cost(shop.form(cell.size), shop.settings(cell), pictures, teacher)
+    count = tasks.count if tasks else 1
+    return Cost(1, one.samples * count, one.flops * count)

@@ -1,0 +1,179 @@
+"""What a recipe would cost, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from germline.baselines.scratch import Scratch
+from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, total
+from germline.compare.cost.storage import headless_elements, parameters, stored_ratio
+from germline.compare.recipe.schema import CONTROL, Recipe
+from germline.compare.run.cells import main_cells, tuning_cells
+from germline.compare.run.store import Workshop
+from germline.compare.run.validate import check
+from germline.methods.base import Method
+
+MOST = 10  # sizes whose ratios are all told
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a recipe's first arm stores and trains for all sizes, from sizes and settings alone.
+
+    Attributes:
+        gene: Elements of its gene, without a head.
+        networks: Parameters of each size, without heads.
+        alone: Samples in which scratch trains all sizes.
+        gene_samples: Samples in which the gene is condensed.
+        together: Samples in which the gene is condensed and all sizes are trained from it; the ancestor is at hand.
+        others: Elements of the genes of other arms that serve all their sizes, without heads.
+    """
+
+    gene: int
+    networks: dict[str, int]
+    alone: int
+    gene_samples: int
+    together: int
+    others: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """For people to read."""
+        counts = list(self.networks.values())
+        found = [
+            f"stored without heads: gene {self.gene:,}; all {len(counts)} networks {sum(counts):,}, "
+            f"{stored_ratio(self.gene, counts):.2f} times the gene (one: {self._each()})"
+        ]
+        if self.gene_samples and self.alone:
+            found.append(
+                f"trained: scratch for each {self.alone / self.gene_samples:.2f} times the gene, "
+                f"{self.alone / self.together:.2f} times gene and descendants (samples of one seed)"
+            )
+        ratios = (f"{arm} {stored_ratio(self.gene, [count]):.2f}" for arm, count in self.others.items())
+        return [*found, f"genes of other arms, as many times this one: {', '.join(ratios)}"] if self.others else found
+
+    def _each(self) -> str:
+        """How many times the gene one network is: each, or of too many the least and the most."""
+        ratios = {size: count / self.gene for size, count in self.networks.items()}
+        if len(ratios) > MOST:
+            return f"{min(ratios.values()):.2f} to {max(ratios.values()):.2f}"
+        return ", ".join(f"{size or 'own size'} {ratio:.2f}" for size, ratio in ratios.items())
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a recipe would cost.
+
+    Attributes:
+        title: The recipe's.
+        minutes: What it says that it takes on two cores.
+        seeds: Of the comparison.
+        cells: Descendants to be grown and trained.
+        tuning: Descendants of the grid.
+        ancestors: Ancestors to be trained.
+        genes: Genes to be condensed.
+        family: What the first arm stores and trains; None where its gene is not known beforehand.
+    """
+
+    title: str
+    minutes: float
+    seeds: int
+    cells: Cost
+    tuning: Cost
+    ancestors: Cost
+    genes: Cost
+    family: Family | None
+
+    def text(self) -> str:
+        """For people to read."""
+        each = f" ({self.cells.count // self.seeds} x {self.seeds} seeds)"
+        parts = {"cells": self.cells, "tuning cells": self.tuning, "ancestors": self.ancestors, "genes": self.genes}
+        lines = [
+            f"{cost.count} {name}{each if name == 'cells' else ''}: {cost.samples:,} samples, "
+            f"{cost.flops / 1e12:,.1f} TFLOP"
+            for name, cost in parts.items()
+        ]
+        whole = total(parts.values())
+        lines.append(f"in all {whole.samples:,} samples, {whole.flops / 1e12:,.1f} TFLOP")
+        lines += self.family.lines() if self.family is not None else []
+        return "\n".join([self.title, *lines, f"expected time on two cores: about {self.minutes:g} minutes"])
+
+
+def price(recipe: Recipe) -> Price:
+    """Check a recipe against what it names, and say what it would cost; further steps of scratch are not counted.
+
+    Raises:
+        GermlineError: It cannot be run.
+    """
+    shop = check(recipe, pricing=True)
+    recipe = shop.recipe
+    return Price(
+        title=recipe.title,
+        minutes=recipe.minutes,
+        seeds=len(recipe.seeds),
+        cells=total(cell_cost(shop, cell) for cell in main_cells(recipe)),
+        tuning=total(cell_cost(shop, cell) for cell in tuning_cells(recipe)),
+        ancestors=_ancestors(shop),
+        genes=_genes(shop),
+        family=_family(shop),
+    )
+
+
+def _family(shop: Workshop) -> Family | None:
+    recipe = shop.recipe
+    subject = next(iter(recipe.arms))
+    sizes, gene = recipe.sizes_of(subject), _stored(shop, subject)
+    if gene is None:
+        return None
+    # Where scratch is left out at a size, its samples are not those of the family.
+    control = CONTROL if CONTROL in recipe.arms and set(sizes) <= set(recipe.sizes_of(CONTROL)) else None
+    one_seed = [cell for cell in main_cells(recipe) if cell.seed == recipe.seeds[0] and cell.size in sizes]
+    ours, alone = (
+        total(cell_cost(shop, cell) for cell in one_seed if cell.arm == arm).samples for arm in (subject, control)
+    )
+    made = gene_cost(shop, shop.subject, sizes[0]).samples
+    networks = {size: parameters(shop.form(size))[1] for size in sizes}
+    others = {arm: _stored(shop, arm) for arm in recipe.arms if arm != subject and shop.method(arm).inner() is None}
+    known = {arm: count for arm, count in others.items() if count is not None}
+    return Family(gene, networks, alone, made, made + ours, known)
+
+
+def _stored(shop: Workshop, arm: str) -> int | None:
+    """Elements of the gene that an arm's sizes share, without a head; None where there is none or it is not known."""
+    method = shop.method(arm).root()
+    if isinstance(method, Scratch) or (method.own_size and arm != next(iter(shop.recipe.arms))):
+        return None
+    form = shop.gene_form(method, shop.recipe.sizes_of(arm)[0])
+    outline = None if form is None else method.outline(form)
+    return None if form is None or outline is None else headless_elements(form, outline)
+
+
+def _ancestors(shop: Workshop) -> Cost:
+    """One a seed, and one of each further size that a method needs of its own."""
+    asked: dict[tuple[int, str], str | None] = {}
+    for method, seed, size in _grown(shop):
+        if method.ancestor != "none":
+            own = size if method.own_size else None
+            asked[seed, repr(shop.ancestor_form(own))] = own
+    return total(ancestor_cost(shop, own) for own in asked.values())
+
+
+def _genes(shop: Workshop) -> Cost:
+    """A gene that several sizes share counts once."""
+    costs: dict[tuple[str, str | None], Cost] = {}
+    asked: set[tuple[int, tuple[str, str | None]]] = set()
+    for method, seed, size in _grown(shop):
+        gene = (repr((method.name, method)), size if method.own_size else None)
+        asked.add((seed, gene))
+        if gene not in costs:
+            costs[gene] = gene_cost(shop, method, size)
+    return total(costs[gene] for _, gene in asked)
+
+
+def _grown(shop: Workshop) -> Iterator[tuple[Method, int, str]]:
+    """Whose gene grows which size on which seed; a redrawn gene is that which it is redrawn from."""
+    for arm in shop.recipe.arms:
+        method = shop.method(arm).root()
+        if not isinstance(method, Scratch):
+            for seed, sizes in shop.gene_sizes(arm).items():
+                yield from ((method, seed, size) for size in sizes)

@@ -1,0 +1,92 @@
+"""What is stored and what it cost: the accounts of a family of descendants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+from germline.architectures import Spec, hollow
+from germline.baselines.scratch import Scratch
+from germline.compare.cost.cost import ancestor_cost, gene_cost, spec_flops, total
+from germline.compare.run.store import Workshop
+from germline.learngene import Learngene
+from germline.registry import anatomy_of
+
+
+def stored(gene: Learngene) -> dict[str, int]:
+    """Bytes and elements of a gene, with its head and, as the papers count, without."""
+    sizes = {name: tensor.numel() for name, tensor in gene.tensors.items()}
+    return {
+        "bytes": gene.bytes(),
+        "elements": sum(sizes.values()),
+        "headless_elements": headless_elements(gene.spec, sizes),
+    }
+
+
+def headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
+    """Elements of a gene condensed in a network of that form, as the papers count: heads and buffers are left out.
+
+    A gene may hold several networks or their frame, each under a name of its own: `24.head.weight` is a head too.
+    """
+    anatomy = anatomy_of(form)
+    with hollow():
+        buffers = [name for name, _ in anatomy.build(form).named_buffers()]
+    left_out = {*anatomy.parts(form).head, *buffers}
+    return sum(count for name, count in sizes.items() if not {name, name.partition(".")[2]} & left_out)
+
+
+@lru_cache(maxsize=128)
+def parameters(spec: Spec) -> tuple[int, int]:
+    """Parameters of a network of that spec, with its head and without; counted without making room for them."""
+    anatomy = anatomy_of(spec)
+    head = anatomy.parts(spec).head
+    with hollow():
+        sizes = {name: parameter.numel() for name, parameter in anatomy.build(spec).named_parameters()}
+    return sum(sizes.values()), sum(count for name, count in sizes.items() if name not in head)
+
+
+def costs(shop: Workshop) -> dict[str, Any]:
+    """Samples and operations of one ancestor and one gene an arm, and parameters and a forward pass of each size.
+
+    The ancestor is None where the first arm's gene needs none; `families` are all ancestors and genes of one seed.
+    """
+    recipe, genes = shop.recipe, {}
+    for arm in recipe.arms:
+        method, size = shop.method(arm), recipe.sizes_of(arm)[0]
+        genes[arm] = None if isinstance(method, Scratch) else asdict(gene_cost(shop, method, size))
+    ancestor = asdict(ancestor_cost(shop)) if shop.subject.ancestor != "none" else None
+    return {
+        "ancestor": ancestor,
+        "genes": genes,
+        "families": {arm: _made(shop, arm) for arm in recipe.arms},
+        "parameters": {size: _counts(shop.form(size)) for size in recipe.sizes},
+    }
+
+
+def _counts(form: Spec) -> dict[str, int]:
+    full, headless = parameters(form)
+    return {"full": full, "headless": headless, "flops": spec_flops(form)}
+
+
+def _made(shop: Workshop, arm: str) -> dict[str, Any]:
+    """What all ancestors and genes of one seed that an arm's sizes need cost, and whether its sizes share one gene."""
+    method, sizes = shop.method(arm), shop.recipe.sizes_of(arm)
+    wanted = sizes if method.own_size else sizes[:1]
+    made = () if isinstance(method, Scratch) else wanted
+    grown_from = made if method.ancestor != "none" else ()
+    # A method without sizes of its own takes the one ancestor that is trained at no size in particular.
+    ancestors = total(ancestor_cost(shop, size if method.own_size else None) for size in grown_from)
+    genes = total(gene_cost(shop, method, size) for size in made)
+    return {"ancestors": asdict(ancestors), "genes": asdict(genes), "shared": bool(made) and not method.own_size}
+
+
+def stored_ratio(gene: int, descendants: Sequence[int]) -> float:
+    """How many times more parameters are stored where each descendant is pretrained and kept, than in one gene.
+
+    Args:
+        gene: Head-less elements of the gene.
+        descendants: Head-less parameters of each descendant.
+    """
+    return sum(descendants) / gene

@@ -1,0 +1,164 @@
+"""A cell: one descendant grown, trained and scored, kept under a hash of all that it depends on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from germline.architectures import Preprocess, Size, Target
+from germline.baselines.scratch import Scratch
+from germline.compare.cost.cost import forward_flops, teacher_flops
+from germline.compare.cost.storage import parameters
+from germline.compare.run.cells import Cell
+from germline.compare.run.linear_probe import linear_probe
+from germline.compare.run.store import Workshop
+from germline.data import AnyPictures, DataSet
+from germline.errors import SettingError
+from germline.files import locked, read_json, write_json
+from germline.learngene import Descendant, Learngene
+from germline.randomness import derive, generator
+from germline.registry import anatomy_of
+from germline.training import CrossEntropy, FitResult, Run, evaluate
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What one training of one descendant came to."""
+
+    child: Descendant
+    result: FitResult
+    test_accuracy: float | None
+    probe: float | None
+    taught_flops: int
+
+
+def make_cell(shop: Workshop, cell: Cell) -> dict[str, Any]:
+    """Grow, train and score one descendant (one a task, where there are tasks), or give the kept result."""
+    place = cell_place(shop, cell)
+    with locked(place.with_suffix(".lock")):
+        if not place.exists():
+            gene = shop.gene(cell.arm, shop.gene_seed(cell.seed), cell.size)
+            trained = [_train(shop, cell, gene, source, task) for task, source in enumerate(shop.sources(cell))]
+            write_json(place, _facts(shop, cell, trained))
+        return {"asked": asdict(cell), **read_json(place)}
+
+
+def cell_place(shop: Workshop, cell: Cell) -> Path:
+    """Where a cell's result is kept."""
+    method, recipe, form = shop.method(cell.arm), shop.recipe, shop.form(cell.size)
+    facts: dict[str, Any] = {
+        "method": method.name,
+        "settings": method.dump(),
+        "form": repr(form),
+        "data": shop.fingerprint(recipe.data),
+        "final": shop.source_name(cell) != recipe.data,
+        "images": cell.images,
+        "tasks": recipe.tasks and recipe.tasks.model_dump(),
+        "seed": cell.seed,
+        "draw": recipe.arms[cell.arm].draw,
+        "train": shop.settings(cell).model_dump(mode="json"),
+        "tuning": cell.tuning,
+    }
+    if cell.size in method.every_size(form):
+        # Sizes that are named say which parts of the gene are meant; paths of equal form are not the same network.
+        facts["size"] = cell.size
+    if not isinstance(method, Scratch):
+        facts["gene"] = shop.gene_place(method.root(), shop.gene_seed(cell.seed), cell.size).name
+    return shop.place("cell", facts).with_suffix(".json")
+
+
+def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, task: int) -> _Trained:
+    seed = cell.seed if shop.recipe.tasks is None else derive(cell.seed, "task", task)
+    drawn = _drawn(source.train, cell.images, seed)
+    child, settings = _descendant(shop, cell, gene, drawn), shop.settings(cell)
+    network, method = child.network, shop.method(cell.arm)
+    if settings.steps == 0:
+        return _as_grown(cell, child, source)
+    probed = None if cell.tuning else linear_probe(network, drawn, source.val)
+    objective = method.objective(gene, child) if gene is not None else None
+    result = Run(None, seed=seed, quiet=shop.quiet).fit(
+        "descendant",
+        network,
+        objective or CrossEntropy(settings.label_smoothing),
+        drawn,
+        settings,
+        val=source.val,
+        augmentation=source.augmentation,
+    )
+    tested = None if cell.tuning else evaluate(network.model, network.logits, source.test).accuracy
+    teacher = teacher_flops(shop) if method.teaches else 0
+    return _Trained(child, result, tested, probed, teacher * result.samples)
+
+
+def _as_grown(cell: Cell, child: Descendant, source: DataSet) -> _Trained:
+    """Look at a descendant that is not to be trained: on validation as at step 0, and on test.
+
+    Raises:
+        SettingError: Its head is fresh.
+    """
+    network = child.network
+    assert network.spec is not None  # noqa: S101 - a grown network always has one
+    head = anatomy_of(network.spec).parts(network.spec).head
+    if any(child.ledger.entries[name]["fresh"] for name in head):
+        raise SettingError(
+            f"arm '{cell.arm}' has steps=0 and a fresh head",
+            f"its gene knows other classes than the {len(network.classes)} of '{source.name}', or none",
+            "give the arm a step or more",
+        )
+    seen, last = (evaluate(network.model, network.logits, part) for part in (source.val, source.test))
+    scores = [{"step": 0, "accuracy": seen.accuracy, "loss": seen.loss}]
+    return _Trained(child, FitResult(0, 0, 0.0, [], scores), last.accuracy, None, 0)
+
+
+def _drawn(train: AnyPictures, images: int | str, seed: int) -> AnyPictures:
+    return train if isinstance(images, str) else train.per_class(images, generator(seed, "draw", images))
+
+
+def _descendant(shop: Workshop, cell: Cell, gene: Learngene | None, drawn: AnyPictures) -> Descendant:
+    draw = derive(cell.seed, "initial", cell.size, *([again] if (again := shop.recipe.arms[cell.arm].draw) else []))
+    if gene is not None:
+        size = Size() if shop.method(cell.arm).own_size else Size.parse(cell.size)
+        return gene.inherit(size, drawn.classes, drawn.channels, drawn.side, seed=draw)
+    form = shop.form(cell.size, drawn)
+    target = Target(anatomy_of(form).name, form, drawn.classes, Preprocess.of(drawn.sample()))
+    method = shop.method(cell.arm)
+    assert isinstance(method, Scratch)  # noqa: S101 - all others have a gene
+    return method.inherit(None, target, torch.Generator().manual_seed(draw))
+
+
+def _facts(shop: Workshop, cell: Cell, trained: list[_Trained]) -> dict[str, Any]:
+    first, results, settings = trained[0], [one.result for one in trained], shop.settings(cell)
+    network = first.child.network
+    assert network.spec is not None  # noqa: S101 - a grown network always has one
+    whole, headless = parameters(network.spec)
+    samples = sum(result.samples for result in results)
+    return {
+        "lr": settings.lr,
+        "weight_decay": settings.weight_decay,
+        "curve": [
+            {"step": int(score["step"]), **{key: fmean(r.scores[at][key] for r in results) for key in _SCORED}}
+            for at, score in enumerate(results[0].scores)
+        ],
+        "test_accuracy": _mean([one.test_accuracy for one in trained]),
+        "task_accuracies": [one.test_accuracy for one in trained] if shop.recipe.tasks else None,
+        "probe_accuracy": _mean([one.probe for one in trained]),
+        "steps": results[0].steps,
+        "samples": samples,
+        "seconds": round(sum(result.seconds for result in results), 3),
+        "parameters": whole,
+        "headless_parameters": headless,
+        "flops": 3 * forward_flops(network) * samples + sum(one.taught_flops for one in trained),
+        "origins": first.child.ledger.totals(),
+    }
+
+
+_SCORED = ("accuracy", "loss")
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

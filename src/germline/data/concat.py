@@ -1,0 +1,53 @@
+"""Several data sets as one: the classes of all of them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from germline.data.dataset import AnyPictures, DataSet, Pictures, Split
+from germline.errors import DataError
+
+
+def joined(name: str, parts: Sequence[DataSet]) -> DataSet:
+    """The pictures of all parts, classes named `PART:CLASS`; what all of them allow may be done to a picture.
+
+    Args:
+        name: Of the whole.
+        parts: Of pictures in memory, of one size and number of channels.
+
+    Raises:
+        DataError: A name stands twice, or when a split is first read: pictures differ in form, or have no labels.
+    """
+    names = [part.name for part in parts]
+    if len(set(names)) != len(names):
+        raise DataError(f"'{name}' names a set twice", "its classes would be there twice", "name it once")
+    return DataSet(
+        name=name,
+        read=partial(_read, tuple(parts)),
+        augmentation=tuple(kind for kind in parts[0].augmentation if all(kind in part.augmentation for part in parts)),
+        licence="; ".join(dict.fromkeys(part.licence for part in parts)),
+        source="; ".join(dict.fromkeys(part.source for part in parts)),
+    )
+
+
+def _read(parts: Sequence[DataSet], split: Split) -> AnyPictures:
+    images: list[Tensor] = []
+    labels: list[Tensor] = []
+    classes: list[str] = []
+    for part in parts:
+        own = part.split(split)
+        if not isinstance(own, Pictures) or own.labels is None:
+            raise DataError(
+                f"'{part.name}' cannot be joined with others", "its pictures are in files, or without labels"
+            )
+        if images and own.images.shape[1:] != images[0].shape[1:]:
+            shapes = " and ".join(str(tuple(one.shape[1:])) for one in (images[0], own.images))
+            raise DataError(f"pictures of {shapes} cannot be joined", f"'{part.name}' differs from '{parts[0].name}'")
+        images.append(own.images)
+        labels.append(own.labels + len(classes))
+        classes += [f"{part.name}:{one}" for one in own.classes]
+    return Pictures(torch.cat(images), torch.cat(labels), tuple(classes))

@@ -1,0 +1,44 @@
+"""A data set in memory with its pictures brought to another size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch.nn.functional import interpolate
+
+from germline.data.dataset import AnyPictures, DataSet, Pictures, Split
+from germline.errors import DataError
+
+LARGEST = 1024
+CHUNK = 1024  # pictures that are floats at once
+
+
+def resized(source: DataSet, side: int) -> DataSet:
+    """The same pictures at another height and width, bicubic with antialiasing; named `SET@SIDE`.
+
+    Nothing is added by enlarging: it lets networks look that were made for larger pictures.
+
+    Args:
+        source: Of pictures in memory.
+        side: In pixels.
+
+    Raises:
+        DataError: No such size, or when a split is first read: its pictures lie in files.
+    """
+    if not 1 <= side <= LARGEST:
+        raise DataError(f"{source.name}@{side}", f"pictures have between 1 and {LARGEST} pixels a side")
+    return replace(source, name=f"{source.name}@{side}", read=partial(_read, source, side), _cache={})
+
+
+def _read(source: DataSet, side: int, split: Split) -> AnyPictures:
+    own = source.split(split)
+    if not isinstance(own, Pictures):
+        raise DataError(f"'{source.name}' cannot be resized", "its pictures are in files")
+    chunks = [
+        interpolate(chunk.float(), size=(side, side), mode="bicubic", antialias=True).round().clamp(0, 255).byte()
+        for chunk in torch.split(own.images, CHUNK)
+    ]
+    images = torch.cat(chunks) if chunks else own.images.new_empty(0, own.channels, side, side)
+    return Pictures(images, own.labels, own.classes)

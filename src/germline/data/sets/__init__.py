@@ -1,0 +1,1 @@
+"""The data sets that germline knows by name."""

@@ -1,0 +1,65 @@
+"""CIFAR-FS: the classes of CIFAR-100 in three parts, from a folder that holds CIFAR-100."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from germline.data.dataset import DataSet, Pictures, Split
+from germline.data.sets.cifar import check_cifar100, every_cifar100_picture
+from germline.data.sets.few_shot_splits import check_classes, part_and_folder, share
+
+NAME = "cifar-fs"
+_NAMES = {
+    "base": (
+        "apple aquarium_fish bear bee bottle bowl boy bridge bus can castle caterpillar chair clock cloud cockroach "
+        "couch cup dinosaur dolphin elephant forest girl hamster house kangaroo keyboard lawn_mower lion lizard "
+        "lobster mountain mouse mushroom oak_tree orange orchid palm_tree pear pine_tree plate porcupine possum "
+        "rabbit raccoon ray road seal shrew skunk skyscraper snake spider squirrel streetcar sunflower tank tiger "
+        "train trout tulip turtle willow_tree wolf"
+    ),
+    "open": (
+        "beaver beetle butterfly camel cattle crab crocodile flatfish lamp maple_tree motorcycle otter sea shark "
+        "television tractor"
+    ),
+    "novel": (
+        "baby bed bicycle chimpanzee fox leopard man pickup_truck plain poppy rocket rose snail sweet_pepper table "
+        "telephone wardrobe whale woman worm"
+    ),
+}
+CLASSES = {part: tuple(names.split()) for part, names in _NAMES.items()}
+
+
+def _read(root: Path, part: str, split: Split) -> Pictures:
+    every = every_cifar100_picture(root)
+    check_classes(f"CIFAR-100 in {root}", every.classes, [name for names in CLASSES.values() for name in names])
+    pictures = every.of_classes(CLASSES[part])
+    assert pictures.labels is not None  # noqa: S101 - CIFAR has labels
+    keys = (image.tobytes() for image in pictures.images.numpy())
+    return pictures.subset(share(pictures.labels, pictures.classes, keys, split))
+
+
+def read_cifar_fs(location: str | None = None) -> DataSet:
+    """CIFAR-FS from a folder with CIFAR-100: cifar-fs/base:/folder, and open and novel.
+
+    The parts hold the 64 training, 16 validation and 20 test classes of Bertinetto et al., with all pictures that
+    CIFAR-100 has of them, whether for training or for test. In every class a sixth of the pictures (100 of 600) is for
+    validation and a sixth for test, chosen by sha256 of their pixels.
+
+    Args:
+        location: base, open or novel, a colon, and the unpacked folder of CIFAR-100 or the one above it.
+
+    Raises:
+        UnknownNameError: There is no such part.
+        DataError: The part or the folder is left out, or CIFAR-100 is not in it.
+    """
+    part, folder = part_and_folder(NAME, location)
+    root = Path(folder).expanduser()
+    check_cifar100(root, f"{NAME}/{part}")
+    return DataSet(
+        name=f"{NAME}/{part}",
+        read=partial(_read, root, part),
+        augmentation=("shift", "mirror"),
+        source="classes by L. Bertinetto et al., Meta-learning with differentiable closed-form solvers, ICLR 2019; "
+        "pictures by A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+    )

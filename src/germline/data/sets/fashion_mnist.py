@@ -1,0 +1,96 @@
+"""Fashion-MNIST from its own idx files, plain or gzipped, padded from 28x28 to 32x32."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from germline.data.dataset import DataSet, Pictures, Split
+from germline.errors import DataError
+
+SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+_LAYOUTS = ("", "raw", "FashionMNIST/raw")
+_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+_HELD_BACK = 10_000
+_PAD = 2
+_FETCH = (
+    "install the Debian package dataset-fashion-mnist, or ask for fashion-mnist:/folder with the four idx files, "
+    "which torchvision.datasets.FashionMNIST(folder, download=True) can fetch"
+)
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """The array of unsigned bytes in an idx file, gzipped if the name ends in .gz.
+
+    Raises:
+        DataError: The file is unreadable, truncated, too long, or not idx of bytes.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read", str(error), "fetch the file again") from error
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise DataError(f"{path} is not an idx file of bytes", "it does not begin with 00 00 08")
+    start = 4 + 4 * content[3]
+    shape = tuple(int(size) for size in np.frombuffer(content[4:start][: (len(content) - 4) // 4 * 4], ">u4"))
+    expected = start + int(np.prod(shape, dtype=np.int64))
+    if len(shape) != content[3] or len(content) != expected:
+        raise DataError(
+            f"{path} is damaged", f"{expected} bytes announced, {len(content)} there", "fetch the file again"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+
+
+def _find(folder: Path, name: str) -> Path:
+    for layout in _LAYOUTS:
+        for candidate in (folder / layout / name, folder / layout / f"{name}.gz"):
+            if candidate.is_file():
+                return candidate
+    raise DataError(f"no fashion-mnist in {folder}", f"{name}[.gz] is not there", _FETCH)
+
+
+def _read(folder: Path, split: Split) -> Pictures:
+    stem = "t10k" if split == "test" else "train"
+    image_file, label_file = _find(folder, f"{stem}-images-idx3-ubyte"), _find(folder, f"{stem}-labels-idx1-ubyte")
+    images, labels = torch.from_numpy(read_idx(image_file)), torch.from_numpy(read_idx(label_file)).long()
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{image_file} holds {tuple(images.shape)} and {label_file.name} {tuple(labels.shape)}",
+            "pictures are [N, height, width], labels [N]",
+        )
+    padded = torch.nn.functional.pad(images[:, None], (_PAD,) * 4)
+    pictures = Pictures(padded, labels, _CLASSES)
+    if split == "test":
+        return pictures
+    # a copy with fewer pictures keeps the same share back
+    edge = len(pictures) - min(_HELD_BACK, len(pictures) // 6)
+    return pictures.subset(torch.arange(edge) if split == "train" else torch.arange(edge, len(pictures)))
+
+
+def read_fashion_mnist(location: str | None = None) -> DataSet:
+    """Fashion-MNIST; the last 10,000 training pictures are the validation split.
+
+    Args:
+        location: Folder of the idx files, or one where torchvision put them; None for Debian's place.
+
+    Raises:
+        DataError: The files are not there.
+    """
+    folder = Path(location).expanduser() if location else SYSTEM_FOLDER
+    for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"):
+        _find(folder, name)
+    return DataSet(
+        name="fashion-mnist",
+        read=partial(_read, folder),
+        augmentation=("shift", "mirror"),
+        licence="MIT",
+        source="Zalando Research, Fashion-MNIST, padded to 32x32",
+    )

@@ -1,0 +1,156 @@
+"""A folder of pictures: one sub-folder a class, or none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from germline.data.dataset import AnyPictures, DataSet, PictureFiles, Pictures, Split
+from germline.data.image_files import open_picture
+from germline.errors import DataError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+LARGEST = 64
+DEFAULT_SIDE = 224
+_GREY_MODES = {"1", "L", "LA"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The picture files of one split, before any is opened.
+
+    Attributes:
+        paths: In order of class, then name.
+        labels: One a path; None when the folder has no class folders.
+        classes: Names of the class folders, sorted.
+    """
+
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...] | None
+    classes: tuple[str, ...]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _files(folder: Path) -> list[Path]:
+    found = []
+    for parent, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+
+
+def list_folder(folder: Path) -> Listing:
+    """Everything under a folder that holds either class folders or pictures."""
+    groups = [(inner.name, files) for inner in _folders(folder) if (files := _files(inner))]
+    if not groups:
+        return Listing(tuple(_files(folder)), None, ())
+    paths = tuple(path for _, files in groups for path in files)
+    labels = tuple(label for label, (_, files) in enumerate(groups) for _ in files)
+    return Listing(paths, labels, tuple(name for name, _ in groups))
+
+
+def _share(path: Path, root: Path) -> Split:
+    """The split a picture falls in by its place in the folder alone, so that new pictures move no old one."""
+    digest = hashlib.sha256(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")).digest()
+    tenth = int.from_bytes(digest[:8], "big") % 10
+    return "train" if tenth < 8 else "val" if tenth == 8 else "test"
+
+
+def _with_classes(listing: Listing, classes: tuple[str, ...], folder: Path) -> Listing:
+    """The same files, their labels counted in the training classes, which may be more."""
+    if listing.labels is None:
+        if classes and listing.paths:
+            raise DataError(f"{folder} has no class folders", f"training has, such as '{classes[0]}'")
+        return listing
+    if unknown := sorted(set(listing.classes) - set(classes)):
+        raise DataError(f"{folder} has a class '{unknown[0]}'", "training has no such class folder")
+    return Listing(listing.paths, tuple(classes.index(listing.classes[label]) for label in listing.labels), classes)
+
+
+def list_split(root: Path, split: Split) -> Listing:
+    """The files of one split.
+
+    Raises:
+        DataError: The folder lacks that split, or has a class there that training does not have.
+    """
+    if (root / "train").is_dir():
+        if not (root / split).is_dir():
+            raise DataError(f"{root} has no folder '{split}'", fix=f"add {root / split}")
+        listing = _with_classes(list_folder(root / split), list_folder(root / "train").classes, root / split)
+    else:
+        every = list_folder(root)
+        keep = [index for index, path in enumerate(every.paths) if _share(path, root) == split]
+        labels = None if every.labels is None else tuple(every.labels[index] for index in keep)
+        listing = Listing(tuple(every.paths[index] for index in keep), labels, every.classes)
+    if not listing.paths:
+        raise DataError(f"no pictures for '{split}' in {root}", f"looked for {' '.join(sorted(SUFFIXES))}")
+    return listing
+
+
+def _check_small(path: Path, size: tuple[int, int]) -> None:
+    if max(size) > LARGEST:
+        raise DataError(
+            f"{path} is {size[0]}x{size[1]} px, the first picture at most {LARGEST}",
+            "small pictures are held in memory, and are of one size",
+            "name a size to bring all to, as in folder:PATH@224",
+        )
+
+
+def _load(listing: Listing) -> Pictures:
+    images = [open_picture(path, _check_small) for path in listing.paths]
+    width, height = images[0].size
+    for path, image in zip(listing.paths, images, strict=True):
+        if image.size != (width, height):
+            raise DataError(
+                f"{path} is {image.size[0]}x{image.size[1]} px and {listing.paths[0]} {width}x{height}",
+                "small pictures are held in memory, and are of one size",
+                "name a size to bring all to, as in folder:PATH@224",
+            )
+    mode = "L" if all(image.mode in _GREY_MODES for image in images) else "RGB"
+    pixels = [np.asarray(image.convert(mode)) for image in images]
+    stacked = torch.from_numpy(np.stack(pixels).reshape(len(pixels), height, width, -1)).permute(0, 3, 1, 2)
+    labels = None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
+    return Pictures(stacked.contiguous(), labels, listing.classes)
+
+
+def _read(root: Path, side: int | None, split: Split) -> AnyPictures:
+    listing = list_split(root, split)
+    if side is None and max(open_picture(listing.paths[0]).size) <= LARGEST:
+        return _load(listing)
+    labels = None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
+    return PictureFiles(labels, listing.classes, listing.paths, side or DEFAULT_SIDE)
+
+
+def split_side(location: str) -> tuple[str, int | None]:
+    """`/photos@160` names a place and the side of its pictures in pixels; the side may be left out."""
+    found = re.fullmatch(r"(.*)@([0-9]+)", location, re.DOTALL)
+    return (found[1], int(found[2])) if found else (location, None)
+
+
+def read_folder(location: str | None = None) -> DataSet:
+    """A folder with train, val and perhaps test inside, or one that is split 80/10/10 by the names of its files.
+
+    Small pictures, of one size of at most 64 px, are held in memory; others are decoded as they are needed.
+
+    Args:
+        location: The folder, with @SIDE behind it for a size other than 224. Each sub-folder is a class; a folder of
+            plain pictures has no labels.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    place, side = split_side(location or "")
+    if not place or not (root := Path(place).expanduser()).is_dir():
+        raise DataError(f"folder:{location or ''} is not a folder", fix="ask for folder:/path/to/pictures")
+    read = partial(_read, root, side)
+    return DataSet(name=f"folder:{location}", read=read, augmentation=("shift", "mirror"), source=str(root))

@@ -1,0 +1,108 @@
+"""The embedded `glyphs` set: printable characters drawn by some hundreds of fonts, 32x32 grey."""
+
+from __future__ import annotations
+
+import lzma
+import zipfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from germline.data.dataset import DataSet, Pictures, Split
+from germline.errors import DataError, UnknownNameError
+from germline.files import append_json
+
+PARTS = ("base", "open", "novel", "final")
+_SIDE = 32
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """The whole pack; row i of `pictures` is character `character[i]` in the font split `split[i]`."""
+
+    pictures: NDArray[np.uint8]
+    character: NDArray[np.uint8]
+    split: NDArray[np.str_]
+    characters: tuple[str, ...]
+    parts: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def _pack() -> _Pack:
+    try:
+        with (files("germline.data") / "packs" / "glyphs.npz").open("rb") as file:
+            arrays = dict(np.load(file, allow_pickle=False))
+        packed = np.frombuffer(lzma.decompress(arrays["pixels"].tobytes()), np.uint8)
+        pictures = np.stack((packed >> 4, packed & 15), axis=-1).reshape(len(arrays["font"]), 1, _SIDE, _SIDE)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, lzma.LZMAError) as error:
+        raise DataError("the embedded glyphs pack cannot be read", str(error), "install germline again") from error
+    return _Pack(
+        pictures * np.uint8(17),  # 16 greys spread over 0..255
+        arrays["character"],
+        arrays["splits"][arrays["font"]],
+        tuple(str(name) for name in arrays["characters"]),
+        tuple(str(name) for name in arrays["parts"]),
+    )
+
+
+def _read(part: str, split: Split) -> Pictures:
+    pack = _pack()
+    members = [index for index, own in enumerate(pack.parts) if own == part]
+    label = np.full(len(pack.characters), -1, np.int64)
+    label[members] = np.arange(len(members))
+    fonts = "final" if part == "final" and split == "test" else split
+    rows = np.flatnonzero((label[pack.character] >= 0) & (pack.split == fonts))
+    classes = tuple(pack.characters[index] for index in members)
+    return Pictures(torch.from_numpy(pack.pictures[rows]), torch.from_numpy(label[pack.character[rows]]), classes)
+
+
+def read_glyphs(part: str | None = None) -> DataSet:
+    """Characters drawn by hundreds of fonts: glyphs/base, glyphs/open, glyphs/novel, glyphs/final.
+
+    Classes appear in one part alone, and splits share no font family.
+
+    The test split of `final` is drawn by fonts that no other part ever shows.
+
+    Args:
+        part: base, open, novel or final.
+
+    Raises:
+        UnknownNameError: There is no such part.
+        DataError: It is `final`, which is kept for headline numbers.
+    """
+    if part not in PARTS:
+        raise UnknownNameError.of("part of glyphs", part or "", PARTS)
+    if part == "final":
+        raise DataError(
+            "'glyphs/final' is kept for headline numbers",
+            "what is looked at while one works is no test any more",
+            "use glyphs/novel, and germline compare RECIPE --final for the last word",
+        )
+    return _named(part)
+
+
+def read_final(log: Path, why: str) -> DataSet:
+    """The part that is kept for headline numbers; the reading is noted first.
+
+    Args:
+        log: Where every reading is noted, a line of JSON each.
+        why: What it is read for.
+    """
+    append_json(log, {"time": datetime.now(UTC).isoformat(timespec="seconds"), "why": why})
+    return _named("final")
+
+
+def _named(part: str) -> DataSet:
+    return DataSet(
+        name=f"glyphs/{part}",
+        read=partial(_read, part),
+        augmentation=("scale", "rotate"),
+        licence="free to use, change and share with changes noted and Brian Kent attributed",
+        source="fonts by Brian Kent (aenigmafonts.com), drawn as 32x32 pictures",
+    )

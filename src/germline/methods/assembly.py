@@ -1,0 +1,109 @@
+"""Putting a descendant together: what all methods that inherit tensors share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from germline.architectures import Anatomy, Target, hollow, tensor_sizes, to_channels
+from germline.learngene import Descendant, Learngene
+from germline.ledger import Ledger, Origin
+from germline.network import Network, load_strict
+from germline.randomness import seeded
+from germline.registry import anatomy_of
+
+
+def descend(
+    gene: Learngene,
+    target: Target,
+    *,
+    frame: Mapping[str, Tensor],
+    blocks: Mapping[str, tuple[Tensor, Origin | Mapping[Origin, int]]],
+    generator: torch.Generator,
+    fresh: Iterable[str] = (),
+) -> Descendant:
+    """Build the target from a frame and blocks.
+
+    Args:
+        gene: Where they come from.
+        target: What to grow.
+        frame: Stem, norm and head under the names that they have in a whole network; adapted to the target's channels
+            and picture size; the head is kept where the class names are equal and fresh otherwise. What it lacks of
+            stem and norm is looked for among the blocks.
+        blocks: Block tensors by full name, buffers included, each with its origin, or with its elements by origin; they
+            become the descendant's own. One that reads pictures of other channels than the target's is adapted to them.
+        generator: Draws a fresh head.
+        fresh: Names of the tensors outside the head that may hold fresh elements.
+
+    Raises:
+        LedgerError: An element is not accounted for.
+    """
+    anatomy: Anatomy[Any] = anatomy_of(target.spec)
+    ledger, parts = Ledger(), anatomy.parts(target.spec)
+    kept = {name: frame[name] for name in (*parts.stem, *parts.norm) if name not in blocks}
+    tensors = anatomy.adapt(kept, gene.spec, target.spec, ledger)
+    for name, (tensor, origin) in blocks.items():
+        adapted = name in parts.pictures and tensor.shape[1] != target.spec.channels
+        tensors[name] = to_channels(tensor, target.spec.channels) if adapted else tensor
+        if isinstance(origin, str):
+            ledger.add(name, "adapted" if adapted else origin, tensors[name].numel())
+        else:
+            for one, elements in origin.items():
+                ledger.add(name, one, elements)
+    same_labels = gene.classes == target.classes
+    head = frame if same_labels else _fresh_frame(anatomy, target, generator)
+    for name in parts.head:
+        tensors[name] = head[name].clone()
+        ledger.add(name, "copied" if same_labels else "fresh", tensors[name].numel())
+    with hollow():
+        model = anatomy.build(target.spec)
+    load_strict(model, tensors, "the gene", assign=True)
+    ledger.check(tensor_sizes(model), fresh_allowed=(*parts.head, *fresh))
+    origin_of_gene = gene.provenance
+    source = f"grown by {gene.method} from {origin_of_gene.ancestor}, condensed on {origin_of_gene.data}"
+    licence = origin_of_gene.ancestor_licence
+    network = Network(model.eval(), target.preprocess, target.classes, spec=target.spec, licence=licence, source=source)
+    return Descendant(network, ledger)
+
+
+def descend_fresh(
+    gene: Learngene,
+    target: Target,
+    kept: Mapping[str, tuple[Tensor, Origin]],
+    generator: torch.Generator,
+    frame: Mapping[str, Tensor] | None = None,
+) -> Descendant:
+    """A fresh network with some tensors in their places; the head is fresh too.
+
+    Args:
+        gene: Where they come from.
+        target: What to grow.
+        kept: By full name, with what the ledger says of them; adapted besides where they read the picture.
+        generator: Draws all else.
+        frame: Tensors round the blocks that are kept, too.
+
+    Raises:
+        LedgerError: An element is not accounted for.
+    """
+    anatomy: Anatomy[Any] = anatomy_of(target.spec)
+    with seeded(generator):
+        drawn = anatomy.build(target.spec.model_copy(update={"classes": 0})).state_dict()
+    outside = frame or {}
+    blocks: dict[str, tuple[Tensor, Origin | Mapping[Origin, int]]] = {
+        name: kept.get(name, (tensor, "fresh")) for name, tensor in drawn.items() if name not in outside
+    }
+    fresh = blocks.keys() - kept.keys()
+    return descend(gene, target, frame=outside, blocks=blocks, generator=generator, fresh=fresh)
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Origin]]:
+    """Tensors as they are, for a descendant of its own."""
+    return {name: (tensor.clone(), "copied") for name, tensor in tensors.items()}
+
+
+def _fresh_frame(anatomy: Anatomy[Any], target: Target, generator: torch.Generator) -> dict[str, Tensor]:
+    with seeded(generator):
+        return dict(anatomy.frame(target.spec).state_dict())

@@ -1,0 +1,78 @@
+"""What methods share whose gene is a closed circuit of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from germline.architectures import Anatomy, Spec, StagedSpec, Target, hollow, tensor_sizes
+from germline.errors import SettingError
+from germline.learngene import Descendant, Learngene
+from germline.methods.assembly import descend
+from germline.methods.base import Method
+from germline.methods.gtl.circuits import circuit_spec, convolutional, headless
+from germline.methods.gtl.transplant import plant
+from germline.randomness import seeded
+from germline.registry import anatomy_of
+
+
+class CircuitGene(Method):
+    """A gene that is a closed circuit of channels through all convolutions, of a share of the backbone's parameters.
+
+    The gene's form is its host's; its tensors are those of the narrow network that the circuit is alone, headless. In a
+    descendant it stands on the first channels of every group, see `planting.plant`; all else is drawn, the head always.
+
+    Attributes:
+        share: Of the host's backbone, convolutions and norms.
+    """
+
+    anatomies: ClassVar[tuple[str, ...]] = ("vgg", "resnet12")
+    crosses: ClassVar[bool] = True
+    inherits_head: ClassVar[bool] = False
+
+    share: float = Field(default=0.2, gt=0, le=1)
+
+    def outline(self, form: Spec) -> Mapping[str, int]:
+        """The tensors of the narrow network."""
+        narrow = circuit_spec(form, self.share)
+        with hollow():
+            return tensor_sizes(convolutional(narrow).build(narrow))
+
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
+        """Plant the circuit in a fresh network."""
+        anatomy: Anatomy[Any] = anatomy_of(target.spec)
+        with seeded(generator):
+            fresh = anatomy.build(headless(target.spec)).state_dict()
+        tensors, counts = plant(fresh, gene.tensors, circuit_spec(gene.spec, self.share), target.spec)
+        blocks = {name: (tensor, counts[name]) for name, tensor in tensors.items()}
+        return descend(gene, target, frame={}, blocks=blocks, generator=generator, fresh=tensors)
+
+    def sizes(self, gene: Learngene) -> str:
+        """All of both families."""
+        return f"any width and depth of a {' or a '.join(self.anatomies)}"
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Refuse other families, and in its own family another number of stages.
+
+        Raises:
+            SettingError: Says which.
+        """
+        name = anatomy_of(spec).name
+        if name not in self.anatomies:
+            raise SettingError(
+                f"{self.name} cannot grow a {name}",
+                "its gene follows channels through germline's own convolutions",
+                f"ask for a {' or a '.join(self.anatomies)}",
+            )
+        own, wanted = _stages(gene.spec), _stages(spec)
+        if name == gene.anatomy and own != wanted:
+            raise SettingError(
+                f"{self.name} cannot grow {wanted} stages", f"the gene has {own}", "leave their number as it is"
+            )
+
+
+def _stages(spec: Spec) -> int:
+    return len(spec.stages) if isinstance(spec, StagedSpec) else 1

@@ -1,0 +1,258 @@
+"""Closed circuits of channels from the picture to the last maps of a network of stages: how large, which, how alike.
+
+Within a stage every channel group keeps equally many channels, so that a circuit alone is a network of the same anatomy
+with narrower stages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from germline.architectures import Convolutional, Group, Size, Spec, StageUnits, hollow, select
+from germline.errors import SettingError
+from germline.registry import anatomy_of
+
+Circuit: TypeAlias = Mapping[str, Tensor]  # rising channel indices of a host, int64 [kept], by group name
+By = Literal["norm", "scale"]
+# Shares that differ by less count as equal, and the circuit nearest to the uniform ratio is taken.
+NEAR = 1e-4
+AROUND = 1  # how far beyond the two whole numbers next to the uniform ratio a stage's width is looked for
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is asked of a network's form again and again.
+
+    Attributes:
+        groups: Its channel groups.
+        units: Its conv units, stage by stage.
+        tensors: Names of its backbone's tensors, buffers included.
+        parameters: Shapes of the parameters of its backbone, by name; the head is none of them.
+        narrowest: For each stage, the fewest channels of its groups.
+    """
+
+    groups: tuple[Group, ...]
+    units: tuple[StageUnits, ...]
+    tensors: tuple[str, ...]
+    parameters: Mapping[str, torch.Size]
+    narrowest: tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def form_of(spec: Spec) -> Form:
+    """The form of a network of stages, built without making room for it.
+
+    Raises:
+        SettingError: It has no stages of convolutions.
+    """
+    anatomy = convolutional(spec)
+    groups = anatomy.groups(spec)
+    with hollow():
+        model = anatomy.build(headless(spec))
+    widths: dict[int, list[int]] = {}
+    for group in groups:
+        widths.setdefault(group.stage, []).append(group.width)
+    return Form(
+        groups=groups,
+        units=anatomy.units(spec),
+        tensors=tuple(model.state_dict()),
+        parameters={name: tensor.shape for name, tensor in model.named_parameters()},
+        narrowest=tuple(min(widths[stage]) for stage in sorted(widths)),
+    )
+
+
+def convolutional(spec: Spec) -> Convolutional[Any]:
+    """The anatomy of a network of stages.
+
+    Raises:
+        SettingError: It has no stages of convolutions.
+    """
+    anatomy = anatomy_of(spec)
+    if not isinstance(anatomy, Convolutional):
+        raise SettingError(
+            f"a circuit cannot grow in a {anatomy.name}",
+            "it follows channels through germline's own convolutions",
+            "use a vgg or a resnet12",
+        )
+    return anatomy
+
+
+def headless(spec: Spec) -> Spec:
+    """The same network without its head."""
+    return spec.model_copy(update={"classes": 0})
+
+
+def narrowed(spec: Spec, widths: tuple[int, ...]) -> Spec:
+    """The headless network with every group of a stage made equally wide."""
+    size = Size(**{f"width{stage}": width for stage, width in enumerate(widths, 1)})
+    narrow: Spec = headless(convolutional(spec).resize(spec, size))
+    return narrow
+
+
+@lru_cache(maxsize=64)
+def circuit_spec(spec: Spec, share: float = 0.2) -> Spec:
+    """The form of a circuit that has a given share of a host's parameters, convolutions and norms of its backbone.
+
+    Each stage keeps about sqrt(share) of its channels; whole numbers round that are tried out, all stages together, and
+    counted without building anything.
+
+    Args:
+        spec: The host's form.
+        share: Of the host's backbone, above 0 and at most 1.
+
+    Returns:
+        The spec of the circuit alone, headless.
+
+    Raises:
+        SettingError: The host has no stages of convolutions.
+    """
+    form, ratio = form_of(spec), math.sqrt(share)
+    wide = torch.tensor(_mean_widths(form.groups))
+    choices = [
+        torch.tensor([kept for kept in _whole_numbers(ratio * float(mean)) if kept <= least] or [least])
+        for mean, least in zip(wide, form.narrowest, strict=True)
+    ]
+    tried = torch.cartesian_prod(*choices).view(-1, len(choices))
+    host = sum(shape.numel() for shape in form.parameters.values())
+    error = (_count(form, tried).double() / host - share).abs()
+    odd = ((tried / wide - ratio) ** 2).sum(dim=1)
+    near = (error <= error.min() + NEAR).nonzero().flatten()
+    best = near[odd[near].argmin()]
+    return narrowed(spec, tuple(tried[best].tolist()))
+
+
+def _whole_numbers(width: float) -> range:
+    return range(max(1, math.floor(width) - AROUND), max(1, math.ceil(width) + AROUND) + 1)
+
+
+def _mean_widths(groups: tuple[Group, ...]) -> list[float]:
+    stages = sorted({group.stage for group in groups})
+    widths = [[group.width for group in groups if group.stage == stage] for stage in stages]
+    return [sum(found) / len(found) for found in widths]
+
+
+def _count(form: Form, kept: Tensor) -> Tensor:
+    """Parameters of circuits that keep `kept` [candidates, stages] channels of each stage, int64 [candidates]."""
+    stages: dict[str, list[int]] = {name: [] for name in form.parameters}
+    outside = {name: shape.numel() for name, shape in form.parameters.items()}
+    for group in form.groups:
+        for member in group.members:
+            if member.tensor in outside:
+                stages[member.tensor].append(group.stage)
+                outside[member.tensor] //= group.width
+    # The count is a polynomial in the kept channels: a kernel is of second degree, a norm of first.
+    terms: Counter[tuple[int, ...]] = Counter()
+    for name, found in stages.items():
+        terms[tuple(sorted(found))] += outside[name]
+    total = torch.zeros(len(kept), dtype=torch.int64)
+    for term, factor in terms.items():
+        total += factor * kept[:, list(term)].prod(dim=1)
+    return total
+
+
+def draw_circuit(spec: Spec, narrow: Spec, generator: torch.Generator) -> dict[str, Tensor]:
+    """A circuit of a host at random, each group's channels equally likely.
+
+    Args:
+        spec: The host's form.
+        narrow: The circuit's, see `circuit_spec`.
+        generator: Draws it.
+    """
+    kept = form_of(narrow).narrowest
+    return {
+        group.name: torch.randperm(group.width, generator=generator)[: kept[group.stage]].sort().values
+        for group in form_of(spec).groups
+    }
+
+
+def scaled_circuit(tensors: Mapping[str, Tensor], spec: Spec, narrow: Spec, by: By = "norm") -> dict[str, Tensor]:
+    """The circuit of a host's strongest channels; equal ones go by their place.
+
+    Args:
+        tensors: The host's, by full name.
+        spec: Its form.
+        narrow: The circuit's.
+        by: What makes a channel strong: the size of its BatchNorm's factor (`scale`), or that times the norm of its
+            kernel (`norm`); summed over all units that write the channel.
+    """
+    kept, strengths = form_of(narrow).narrowest, _strengths(tensors, spec, by)
+    return {
+        group.name: strengths[group.name].argsort(descending=True, stable=True)[: kept[group.stage]].sort().values
+        for group in form_of(spec).groups
+    }
+
+
+def _strengths(tensors: Mapping[str, Tensor], spec: Spec, by: By) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for stage in form_of(spec).units:
+        for unit in (*stage.chain, *stage.shortcuts):
+            strength = tensors[f"{unit.name}.norm.weight"].detach().abs()
+            if by == "norm":
+                strength = strength * tensors[f"{unit.name}.conv.weight"].detach().flatten(1).norm(dim=1)
+            found[unit.writes] = found[unit.writes] + strength if unit.writes in found else strength
+    return found
+
+
+def extract(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit) -> dict[str, Tensor]:
+    """A circuit's own tensors, buffers included, under the names that they have in the host; copies, without the head.
+
+    Args:
+        tensors: The host's.
+        spec: Its form.
+        circuit: Which of its channels.
+    """
+    form = form_of(spec)
+    own = {name: tensors[name] for name in form.tensors}
+    return {name: tensor.detach().clone() for name, tensor in select(own, form.groups, circuit).items()}
+
+
+def mutate(circuit: Circuit, spec: Spec, generator: torch.Generator, chance: float = 0.05) -> dict[str, Tensor]:
+    """Swap a few channels of each group for others of the host; sizes stay.
+
+    The operator is our own, since the paper's is not known to us: m ~ Binomial(kept, chance) members leave, and m
+    others, each equally likely, take their places. A group mutates once, so what is added together keeps the same
+    channels.
+
+    Args:
+        circuit: Stays as it is.
+        spec: The host's form.
+        generator: Draws who leaves and who comes.
+        chance: That a member leaves.
+    """
+    mutated = {}
+    for group in form_of(spec).groups:
+        members = circuit[group.name]
+        inside = torch.zeros(group.width, dtype=torch.bool)
+        inside[members] = True
+        others = (~inside).nonzero().flatten()
+        leaving = members[torch.rand(len(members), generator=generator) < chance]
+        # Where fewer stand outside than want to leave, those who stay are drawn too.
+        leaving = leaving[torch.randperm(len(leaving), generator=generator)[: len(others)]]
+        coming = others[torch.randperm(len(others), generator=generator)[: len(leaving)]]
+        inside[leaving], inside[coming] = False, True
+        mutated[group.name] = inside.nonzero().flatten()
+    return mutated
+
+
+def similarity(one: Circuit, other: Circuit, spec: Spec) -> float:
+    """How much two circuits of a host have in common, between 0 and 1.
+
+    It is sum_g w_g |A_g and B_g| / sum_g w_g |A_g or B_g|, where w_g is the number of parameters that write one channel
+    of group g in the host: kernel and norm, of all units that are added together.
+    """
+    form, shared, whole = form_of(spec), 0, 0
+    for group in form.groups:
+        written = [member.tensor for member in group.members if member.role == "written"]
+        weight = sum(form.parameters[name].numel() for name in written if name in form.parameters) // group.width
+        mine, theirs = set(one[group.name].tolist()), set(other[group.name].tolist())
+        shared += weight * len(mine & theirs)
+        whole += weight * len(mine | theirs)
+    return shared / whole

@@ -1,0 +1,289 @@
+"""GTL: a learngene evolved in a population of networks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from germline.architectures import Preprocess, Size, Spec
+from germline.data import DataSet, draw_task, split_classes, task_list
+from germline.errors import SettingError
+from germline.learngene import Learngene, Provenance
+from germline.methods.base import DataRole
+from germline.methods.checks import check_begun
+from germline.methods.gtl.circuit_method import CircuitGene
+from germline.methods.gtl.circuits import circuit_spec
+from germline.methods.gtl.evolution import Evolution, Final, State
+from germline.methods.gtl.population import World
+from germline.methods.gtl.selection import Credit
+from germline.methods.presets import filled
+from germline.network import Network
+from germline.randomness import derive
+from germline.registry import anatomy_of, model_spec
+from germline.training import Run, TrainSettings
+from germline.training.progress import Progress
+
+LIFE_LOOKS = 4
+HELD_OUT = 0.2  # of the classes, where no other data set is given for the critics
+_LIFE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.0}
+PRESETS: dict[str, dict[str, Any]] = {
+    "full": {
+        "model": "vgg11",
+        "population": 50,
+        "generations": 100,
+        "pool": 16,
+        "tasks": 20,
+        "critic_tasks": 8,
+        "life": {**_LIFE, "steps": 300, "batch_size": 64},
+        "critic_steps": 100,
+        "patience": 15,
+    },
+    "lab": {
+        "model": "vgg11_x025",
+        "population": 9,
+        "generations": 6,
+        "pool": 5,
+        "tasks": 8,
+        "critic_tasks": 3,  # as many as tournaments, so that every generation meets all of them
+        "life": {**_LIFE, "lr": 0.02, "steps": 60, "batch_size": 16},
+        "critic_steps": 20,
+        "patience": 6,
+    },
+    "tiny": {
+        "model": "vgg11_x025",
+        "size": "width=4",
+        "population": 4,
+        "generations": 2,
+        "tournament": 2,
+        "pool": 3,
+        "tasks": 2,
+        "critic_tasks": 2,
+        "life": {**_LIFE, "steps": 3, "batch_size": 8},
+        "critic_steps": 2,
+        "patience": 2,
+        "finalists": 2,
+        "final_runs": 2,
+    },
+}
+
+
+class GTL(CircuitGene):
+    """Genetic Transfer Learning: a circuit of channels, evolved in a population of CNNs.
+
+    Every network is born fresh with a gene of the pool planted in it, lives (is trained, all weights free) on a small
+    task of its own, and hands on the gene at its circuit, with the weights that life has given it and perhaps mutated.
+    Genes are judged on tasks of held-out classes in fresh critic networks; winners of tournaments go into the pool,
+    their forefathers are credited along the gene tree. The highest genes of the pool are judged once more; the best is
+    the learngene.
+
+    Source: Feng et al., arXiv 2401.08139; scores, tournaments, pool and credit after the same group's arXiv 2306.10225.
+    What the sources leave open is decided in docs/gtl.md: closed circuits, the critic as judge, mutation that exchanges
+    channels for others of the trained network, one flat pool.
+
+    Attributes:
+        preset: Fills what is not given: for the paper's networks (`full`), a quarter of their width (`lab`), or tests.
+        model: Preset of a `vgg` or `resnet12`.
+        size: In the size language, where it differs from the model's own.
+        population: Networks of a generation.
+        generations: After the first, which is born without genes.
+        tournament: Networks of a tournament.
+        pool: Genes kept at most.
+        replaced: Largest share of the pool that a generation replaces.
+        decay: What the pool's scores are multiplied by each generation.
+        credit: Share of a winner's score that goes to its father, and again at each step further up.
+        credit_depth: Forefathers that are reached.
+        credit_rule: By distance and similarity (`tree`), or as the public code does it (`grl`).
+        ways: Classes of a task.
+        tasks: Tasks to live on.
+        critic_tasks: Tasks of held-out classes.
+        life: How a network is trained.
+        critic_steps: Steps for which a critic is trained; else as in a life.
+        fitness: A critic's last accuracy (`critic`), or the mean accuracy over a life (`life`).
+        selection: Winners by `fitness`, or at random (`drift`, the control).
+        mutation: Chance that a gene mutates.
+        mutation_rate: Chance of each of its channels to be exchanged.
+        noise: Added to a mutated gene's weights, in standard deviations of each tensor.
+        patience: Generations without a better mean of the winners, after which it stops.
+        finalists: Genes that are judged once more.
+        final_runs: Critics of each of them.
+        engine: Way in which a population is trained.
+    """
+
+    name: ClassVar[str] = "gtl"
+    paper: ClassVar[str] = "arXiv 2401.08139"
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
+    roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "held_out")
+
+    preset: Literal["full", "lab", "tiny"] = "lab"
+    model: str = ""
+    size: str = ""
+    population: int = Field(default=50, ge=2)
+    generations: int = Field(default=100, ge=0)
+    tournament: int = Field(default=3, ge=1)
+    pool: int = Field(default=16, ge=1)
+    replaced: float = Field(default=0.3, gt=0, le=1)
+    decay: float = Field(default=0.6, ge=0, le=1)
+    credit: float = Field(default=1 / math.e, ge=0, lt=1)
+    credit_depth: int = Field(default=5, ge=0)
+    credit_rule: Credit = "tree"
+    ways: int = Field(default=5, ge=2)
+    tasks: int = Field(default=20, ge=1)
+    critic_tasks: int = Field(default=8, ge=1)
+    life: TrainSettings = TrainSettings()
+    critic_steps: int = Field(default=100, ge=1)
+    fitness: Literal["critic", "life"] = "critic"
+    selection: Literal["fitness", "drift"] = "fitness"
+    mutation: float = Field(default=0.5, ge=0, le=1)
+    mutation_rate: float = Field(default=0.05, ge=0, le=1)
+    noise: float = Field(default=0.0, ge=0)
+    patience: int = Field(default=15, ge=1)
+    finalists: int = Field(default=3, ge=1)
+    final_runs: int = Field(default=5, ge=1)
+    engine: Literal["auto", "loop", "vmap"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        """Put what is given over the preset."""
+        return filled(given, PRESETS, "lab")
+
+    @field_validator("life")
+    @classmethod
+    def _counted_in_steps(cls, value: TrainSettings) -> TrainSettings:
+        if value.steps is None:
+            raise ValueError("a life is counted in steps, give life.steps")
+        return value
+
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """The form of the population's networks.
+
+        Raises:
+            UnknownNameError: There is no such model.
+            SettingError: It is of an anatomy that has no circuits.
+            DataError: Too few classes, or no labels.
+        """
+        for part in self._parts(data, 0):
+            draw_task(part, self.ways, None, 0, 0)
+        pictures = data.train
+        spec = model_spec(self.model, image_size=pictures.side, channels=pictures.channels, classes=self.ways)
+        family = anatomy_of(spec)
+        if family.name not in self.anatomies:
+            raise SettingError(
+                f"gtl cannot evolve a {family.name}", "its genes are circuits of convolutions", "set model=vgg11_x025"
+            )
+        form: Spec = family.resize(spec, Size.parse(self.size))
+        return form
+
+    def condensing_samples(self, pictures: int) -> int:
+        """Pictures that lives, critics and the last judging see, where no patience ends it before.
+
+        Args:
+            pictures: Ignored: lives are counted in steps.
+        """
+        critics = 0 if self.fitness == "life" else self.critic_steps
+        births = self.population * (self.generations + 1)
+        last = self.finalists * self.final_runs * self.critic_steps
+        return self.life.batch_size * (births * (self.life.total_steps(pictures) + critics) + last)
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Evolve a gene; every generation is kept, so that a killed evolution goes on where it was.
+
+        Raises:
+            SettingError: A model without circuits, or work that was begun with other settings.
+            DataError: Too few classes, or no labels.
+        """
+        check_begun(self, data, run)
+        first, state = self._taken_up(run)
+        whole, done = (self.steps_of(samples) for samples in (self.condensing_samples(0), state.samples))
+        with Progress("evolution", whole, done, quiet=run.quiet) as progress:
+            evolution = Evolution(self, self.world(data, run, progress))
+            for number in range(first, self.generations + 1):
+                if state.stale >= self.patience:
+                    break
+                state = State.read(*run.keep(_name(number), partial(evolution.kept, number, state)))
+                if number > 1:  # the last but one stays, for where the last is damaged
+                    run.forget(_name(number - 2))
+            return self._gene(evolution.world, data, run, state, evolution.final(state))
+
+    def steps_of(self, samples: int) -> int:
+        """Steps of all networks in which so many pictures are seen."""
+        return samples // self.life.batch_size
+
+    def _taken_up(self, run: Run) -> tuple[int, State]:
+        """The generation to begin with, and the state after the one before."""
+        for number in reversed(range(self.generations + 1)):
+            found = run.kept(_name(number))
+            if found is not None:
+                return number + 1, State.read(*found)
+        return 0, State()
+
+    def world(self, data: DataSet, run: Run, progress: Progress | None = None) -> World:
+        """Where the population lives: form of its networks, tasks, critics.
+
+        Args:
+            data: Whose classes are lived on, and held out where no further set is given for that.
+            run: Where it computes, and the seed of every draw.
+            progress: Where steps are told.
+
+        Raises:
+            SettingError: A model without circuits.
+            DataError: Too few classes, or no labels.
+        """
+        spec, seed = self.form(None, data), derive(run.seed, "gtl")
+        lived, judged = self._parts(data, seed)
+        return World(
+            run=run,
+            spec=spec,
+            narrow=circuit_spec(spec, self.share),
+            preprocess=Preprocess.of(lived.train.sample()),
+            tasks=task_list(lived, self.ways, None, self.tasks, derive(seed, "tasks")),
+            critic_tasks=task_list(judged, self.ways, None, self.critic_tasks, derive(seed, "critic tasks")),
+            life=self._life(),
+            critic=self.life.model_copy(update={"steps": self.critic_steps, "eval_at": (), "eval_every": None}),
+            way=self.engine,
+            progress=progress,
+        )
+
+    def _parts(self, data: DataSet, seed: int) -> tuple[DataSet, DataSet]:
+        """Classes to live on, and classes of the critics."""
+        judged = data.roles.get("held_out")
+        return (data, judged) if judged is not None else split_classes(data, HELD_OUT, self.ways, seed)
+
+    def _life(self) -> TrainSettings:
+        """The settings of a life; where its accuracies are the fitness, they are taken at least four times."""
+        life = self.life
+        if self.fitness == "critic" or life.eval_every is not None or life.eval_at or life.steps is None:
+            return life
+        return life.model_copy(update={"eval_every": max(1, life.steps // LIFE_LOOKS)})
+
+    def _gene(self, world: World, data: DataSet, run: Run, state: State, final: Final) -> Learngene:
+        samples = state.samples + final.samples
+        training = {**run.facts(), "samples": samples, "steps": self.steps_of(samples)}
+        tree = [{**asdict(gene), "pool": gene.id in state.pool, "final": gene.id == final.id} for gene in state.genes]
+        return Learngene(
+            method=self.name,
+            settings=self.dump(),
+            anatomy=anatomy_of(world.spec).name,
+            spec=world.spec,
+            tensors=final.carried.tensors,
+            preprocess=world.preprocess,
+            provenance=Provenance(
+                ancestor=f"none: a population of {self.population} evolved over {len(state.generations)} generations",
+                ancestor_licence=data.licence,
+                data=data.name,
+                data_fingerprint=data.fingerprint(),
+                data_licence=data.licence,
+                training=training,
+                metrics={"fitness on held-out tasks": final.fitness},
+                versions=training.pop("versions"),
+                record={"gene_tree": tree, "generations": state.generations},
+            ),
+        )
+
+
+def _name(number: int) -> str:
+    return f"generation-{number:03d}"

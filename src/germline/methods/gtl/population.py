@@ -1,0 +1,178 @@
+"""One generation of an evolution: networks are born with a gene, live, hand on a gene, and it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from germline.architectures import Preprocess, Spec
+from germline.data import DataSet
+from germline.methods.gtl.circuits import Circuit, draw_circuit, extract, mutate
+from germline.methods.gtl.transplant import plant
+from germline.network import Network, load_strict
+from germline.randomness import generator, seeded
+from germline.registry import anatomy_of
+from germline.training import FitResult, Member, Run, TrainSettings
+from germline.training.progress import Progress, Stretch
+
+_CIRCUIT = "circuit/"
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a gene is made of.
+
+    Attributes:
+        circuit: Channels of the network that it was taken from, by group.
+        tensors: Of the circuit alone.
+    """
+
+    circuit: Circuit
+    tensors: Mapping[str, Tensor]
+
+    def flat(self, prefix: str) -> dict[str, Tensor]:
+        """All of it as tensors, to be kept."""
+        named = {f"{prefix}{_CIRCUIT}{group}": channels for group, channels in self.circuit.items()}
+        return named | {f"{prefix}{name}": tensor for name, tensor in self.tensors.items()}
+
+    @classmethod
+    def of_flat(cls, tensors: Mapping[str, Tensor], prefix: str) -> Carried:
+        """What `flat` gave."""
+        own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        circuit = {name.removeprefix(_CIRCUIT): own[name] for name in own if name.startswith(_CIRCUIT)}
+        return cls(circuit, {name: tensor for name, tensor in own.items() if not name.startswith(_CIRCUIT)})
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """How genes change between two lives.
+
+    Attributes:
+        chance: That a gene changes at all.
+        rate: Chance of each channel to be exchanged for another of the trained network.
+        noise: Added to all its weights, in standard deviations of each tensor.
+    """
+
+    chance: float
+    rate: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class World:
+    """What all generations have in common.
+
+    Attributes:
+        run: Where it computes, and the seed of every draw.
+        spec: Form of all networks.
+        narrow: Form of the circuit alone.
+        preprocess: How they see pictures.
+        tasks: On which networks live.
+        critic_tasks: Of classes that no network lives on.
+        life: How a network is trained.
+        critic: How a gene is tried out.
+        way: Of the population engine.
+        progress: Where steps of all networks are told.
+    """
+
+    run: Run
+    spec: Spec
+    narrow: Spec
+    preprocess: Preprocess
+    tasks: Sequence[DataSet]
+    critic_tasks: Sequence[DataSet]
+    life: TrainSettings
+    critic: TrainSettings
+    way: str
+    progress: Progress | None = None
+
+    def live(
+        self, generation: int, tasks: Sequence[int], fathers: Sequence[Carried | None], *, watched: bool, done: int = 0
+    ) -> tuple[list[Network], list[FitResult]]:
+        """Networks born with their fathers' genes, trained on their tasks, all weights free.
+
+        Args:
+            generation: Its number.
+            tasks: Index of each network's task.
+            fathers: Each network's gene; None begins with nothing.
+            watched: Whether they are evaluated on validation pictures on the way.
+            done: Steps of all networks before these.
+        """
+        members = []
+        for index, (task, father) in enumerate(zip(tasks, fathers, strict=True)):
+            data = self.tasks[task]
+            network = self._born(father, data, "host", generation, index)
+            members.append(self._member(f"life/{generation}/{index}", network, data, data.val if watched else None))
+        return [member.network for member in members], self._fit(members, self.life, done)
+
+    def judge(
+        self, genes: Sequence[Carried], tasks: Sequence[int], draws: Sequence[str], *, done: int = 0
+    ) -> list[FitResult]:
+        """Genes put into fresh critic networks, each trained for a while on a task of held-out classes.
+
+        Args:
+            genes: To be judged.
+            tasks: Index of the critic task of each.
+            draws: Names of the draw of each critic's initial weights and order of pictures; genes of one name and task
+                meet the same critic, so that they compare as pairs.
+            done: Steps of all networks before these.
+        """
+        members = []
+        for gene, task, draw in zip(genes, tasks, draws, strict=True):
+            data = self.critic_tasks[task]
+            network = self._born(gene, data, "critic", draw)
+            members.append(self._member(f"critic/{draw}", network, data, data.val))
+        return self._fit(members, self.critic, done)
+
+    def draw(self, *keys: str | int) -> Carried:
+        """A gene whose channels are drawn and that has no tensors yet."""
+        return Carried(draw_circuit(self.spec, self.narrow, self._keyed("circuit", *keys)), {})
+
+    def hand_on(self, network: Network, circuit: Circuit, mutation: Mutation, *keys: str | int) -> Carried:
+        """The gene that a network leaves: at its circuit, perhaps mutated, with the weights that life has given it.
+
+        A mutated channel brings the trained network's own weights, so that mutation tries trained channels, not noise.
+        """
+        keyed = self._keyed("mutation", *keys)
+        mutates = float(torch.rand(1, generator=keyed)) < mutation.chance
+        kept = mutate(circuit, self.spec, keyed, mutation.rate) if mutates else circuit
+        tensors = extract(network.model.state_dict(), self.spec, kept)
+        if mutates and mutation.noise:
+            tensors = {name: _shaken(tensor, mutation.noise, keyed) for name, tensor in tensors.items()}
+        return Carried(kept, {name: tensor.detach().clone() for name, tensor in tensors.items()})
+
+    def _fit(self, members: Sequence[Member], settings: TrainSettings, done: int) -> list[FitResult]:
+        stretch = Stretch(self.progress, done)
+        return self.run.fit_population("population", members, settings, way=self.way, stretch=stretch)
+
+    def _born(self, gene: Carried | None, data: DataSet, *keys: str | int) -> Network:
+        """A fresh network, with a gene planted at its own channels."""
+        with seeded(self._keyed(*keys)):
+            model = anatomy_of(self.spec).build(self.spec)
+        if gene is not None:
+            tensors, _ = plant(model.state_dict(), gene.tensors, self.narrow, self.spec, gene.circuit)
+            load_strict(model, tensors, "the gene")
+        return Network(model, self.preprocess, data.classes, spec=self.spec)
+
+    def _member(self, name: str, network: Network, data: DataSet, val: Any) -> Member:
+        augmentation = tuple(data.augmentation)
+        return Member(name, network, data.train, self.run.seed, val=val, augmentation=augmentation)
+
+    def _keyed(self, *keys: str | int) -> torch.Generator:
+        return generator(self.run.seed, "gtl", *keys)
+
+
+def over_life(result: FitResult) -> float:
+    """Mean validation accuracy over a life, which rewards those that learn fast."""
+    return fmean(score["accuracy"] for score in result.scores)
+
+
+def _shaken(tensor: Tensor, noise: float, keyed: torch.Generator) -> Tensor:
+    if not tensor.is_floating_point() or tensor.ndim < 2:  # norms and their statistics stay what they are
+        return tensor
+    return tensor + noise * tensor.std() * torch.randn(tensor.shape, generator=keyed)

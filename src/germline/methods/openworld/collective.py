@@ -1,0 +1,259 @@
+"""The collective network: trained on one task after another, and grown between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from germline.architectures import VGG, Preprocess, VggSpec
+from germline.data import Batch, DataSet
+from germline.methods.openworld.ewc import Anchor, fisher, normalised, rate_of
+from germline.methods.openworld.gradient_criterion import GradientWatch, unit_weights
+from germline.methods.openworld.net2wider import draw_widening, group_of, shaken, widen, wider_spec
+from germline.methods.openworld.task_stream import Growth, Heads
+from germline.network import Network, load_strict
+from germline.randomness import generator, seeded
+from germline.training import FitResult, Objective, Run, evaluate
+from germline.training.objectives import Forward, label_loss
+
+if TYPE_CHECKING:
+    from germline.methods.openworld.method import OpenWorld
+
+_IMPORTANCE = "importance/"
+_DIGITS = 6  # of what is told of gradients
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the collective stands after a task.
+
+    Attributes:
+        spec: Its form.
+        tensors: Its weights and statistics.
+        importance: Of its parameters to all tasks so far; empty without consolidation.
+        epsilon: Threshold of the criterion; None before the first task.
+        heat: q by task, epoch and unit.
+        accuracies: After each task those on validation pictures of it and all before it, as shares.
+        parameters: At each task.
+        grown: Unit, counted from 1, that grew before each task; 0 for none.
+        results: Steps, samples and seconds so far.
+    """
+
+    spec: VggSpec
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    importance: Mapping[str, Tensor] = field(default_factory=dict)
+    epsilon: float | None = None
+    heat: tuple[Any, ...] = ()
+    accuracies: tuple[tuple[float, ...], ...] = ()
+    parameters: tuple[int, ...] = ()
+    grown: tuple[int, ...] = ()
+    results: tuple[float, float, float] = (0, 0, 0)
+
+    def flat(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """As it is kept: tensors, and facts as JSON."""
+        own = {
+            name: getattr(self, name) for name in ("epsilon", "heat", "accuracies", "parameters", "grown", "results")
+        }
+        importance = {f"{_IMPORTANCE}{name}": value for name, value in self.importance.items()}
+        return {**self.tensors, **importance}, {**own, "spec": self.spec.model_dump(mode="json")}
+
+    @classmethod
+    def read(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> State:
+        """What `flat` gave."""
+        importance = {n.removeprefix(_IMPORTANCE): t for n, t in tensors.items() if n.startswith(_IMPORTANCE)}
+        return cls(
+            spec=VggSpec.model_validate(facts["spec"]),
+            tensors={name: value for name, value in tensors.items() if not name.startswith(_IMPORTANCE)},
+            importance=importance,
+            epsilon=facts["epsilon"],
+            heat=tuple(facts["heat"]),
+            accuracies=tuple(tuple(row) for row in facts["accuracies"]),
+            parameters=tuple(facts["parameters"]),
+            grown=tuple(facts["grown"]),
+            results=tuple(facts["results"]),
+        )
+
+
+class TaskLoss(Objective):
+    """Cross entropy over the outputs that answer a task; after each step gradients are noted and weights held.
+
+    Attributes:
+        watch: Of the gradients, which are those of the cross entropy alone.
+        anchor: To the weights after earlier tasks; None for none.
+    """
+
+    def __init__(self, columns: Tensor, watch: GradientWatch, anchor: Anchor | None, label_smoothing: float) -> None:
+        super().__init__()
+        self.watch, self.anchor, self._smoothing, self._step = watch, anchor, label_smoothing, 0
+        self.register_buffer("columns", columns, persistent=False)
+
+    def begin(self, seed: int, name: str, step: int) -> None:
+        """Which step it is says which epoch it is."""
+        self._step = step
+
+    def forward(self, network: Forward, batch: Batch) -> Tensor:
+        """The mean cross entropy, in nats."""
+        return label_loss(network(batch.pixels)[:, self.get_buffer("columns")], batch, self._smoothing)
+
+    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
+        """Note the step's gradients, then pull."""
+        self.watch.note(model, self._step)
+        if self.anchor is not None:
+            self.anchor.pull(model, rate_of(first))
+
+
+@dataclass(frozen=True)
+class Collective:
+    """A growing network by the rules of some settings.
+
+    Attributes:
+        rules: The method's settings.
+        run: Where it computes, and the seed of every draw.
+        spec: Form that it begins with.
+        growth: Steps of growth, one before each task but the first.
+        preprocess: How it sees pictures.
+        heads: Which outputs answer which task.
+        tasks: In their order.
+    """
+
+    rules: OpenWorld
+    run: Run
+    spec: VggSpec
+    growth: Growth
+    preprocess: Preprocess
+    heads: Heads
+    tasks: Sequence[DataSet]
+
+    def walk(self, state: State | None = None) -> State:
+        """Train on all tasks, from the last one that was kept on.
+
+        Args:
+            state: After the tasks before these; None begins.
+        """
+        first, found = self._taken_up()
+        now = found or state or State(self.spec)
+        for number in range(max(first, len(now.accuracies)), len(self.tasks)):
+            now = State.read(*self.run.keep(_name(number), partial(self.kept, number, now)))
+            if number > 1:  # the last but one stays, for where the last is damaged
+                self.run.forget(_name(number - 2))
+        return now
+
+    def _taken_up(self) -> tuple[int, State | None]:
+        for number in reversed(range(len(self.tasks))):
+            found = self.run.kept(_name(number))
+            if found is not None:
+                return number + 1, State.read(*found)
+        return 0, None
+
+    def kept(self, number: int, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The state after the next task, as it is kept."""
+        return self.next(number, state).flat()
+
+    def next(self, number: int, state: State) -> State:
+        """Grow, where that is due, and train on a task.
+
+        Args:
+            number: Of the task.
+            state: After the one before.
+        """
+        state, unit = self.grown(number, state)
+        network = self.network(state)
+        watch, result = self._train(number, network, state)
+        state = replace(state, tensors=dict(network.model.state_dict()))
+        network.model.to(self.run.fabric.device)
+        rates = [[round(value, _DIGITS) for value in epoch] for epoch in watch.rates()]
+        done = replace(
+            state,
+            importance=self._importance(number, network, state),
+            epsilon=float(watch.epsilon),
+            heat=(*state.heat, rates),
+            accuracies=(*state.accuracies, tuple(self.accuracy(network, at, number + 1) for at in range(number + 1))),
+            parameters=(*state.parameters, sum(value.numel() for value in network.model.parameters())),
+            grown=(*state.grown, unit),
+            results=(
+                state.results[0] + result.steps,
+                state.results[1] + result.samples,
+                round(state.results[2] + result.seconds, 3),
+            ),
+        )
+        network.model.to("cpu")
+        return done
+
+    def grown(self, number: int, state: State) -> tuple[State, int]:
+        """The state with a unit made wider, where one is due before that task, and which; 0 for none."""
+        if not 0 < number <= len(self.growth):
+            return state, 0
+        unit, added = self.growth[number - 1]
+        source = generator(self.run.seed, "openworld", "growth", number)
+        step = draw_widening(group_of(VGG, state.spec, unit - 1), added, source)
+        tensors = shaken(widen(state.tensors, step), step, self.rules.noise, source)
+        importance = widen(state.importance, step, "squares")
+        return replace(
+            state, spec=wider_spec(state.spec, unit - 1, added), tensors=tensors, importance=importance
+        ), unit
+
+    def network(self, state: State) -> Network:
+        """The network of a state; freshly drawn before the first task."""
+        with seeded(generator(self.run.seed, "openworld", "initial weights")):
+            model = VGG.build(state.spec)
+        if state.tensors:
+            load_strict(model, dict(state.tensors), "the collective")
+        for part in model.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = self.rules.dropout
+        names = tuple(f"output-{index}" for index in range(self.heads.outputs))
+        return Network(model, self.preprocess, names, spec=state.spec)
+
+    def accuracy(self, network: Network, task: int, seen: int) -> float:
+        """On a task's validation pictures, as a share."""
+        device = self.run.fabric.device
+        columns = self.heads.columns(task, seen).to(device)
+
+        def logits(pixels: Tensor) -> Tensor:
+            answers: Tensor = network.model(network.preprocess(pixels))[:, columns]
+            return answers
+
+        return evaluate(network.model, logits, self.tasks[task].val, device).accuracy
+
+    def fisher(self, number: int, network: Network) -> dict[str, Tensor]:
+        """The importance of each parameter to a task, normalised."""
+        columns = self.heads.columns(number, number + 1).to(self.run.fabric.device)
+        source = generator(self.run.seed, "openworld", "fisher", number)
+        found = fisher(network, columns, self.tasks[number].train, self.rules.fisher_samples, source)
+        return {name: value.cpu() for name, value in normalised(found).items()}
+
+    def _train(self, number: int, network: Network, state: State) -> tuple[GradientWatch, FitResult]:
+        rules, task = self.rules, self.tasks[number]
+        settings = rules.training
+        watch = GradientWatch(
+            unit_weights(state.spec),
+            steps=settings.total_steps(len(task.train)),
+            epoch=max(1, -(-len(task.train) // settings.batch_size)),
+            epsilon=rules.epsilon if state.epsilon is None else state.epsilon,
+            rule=rules.criterion,
+        )
+        anchor = None
+        if state.importance:
+            held = {name: state.tensors[name] for name in state.importance}
+            anchor = Anchor(held, state.importance, rules.consolidation)
+        loss = TaskLoss(self.heads.columns(number, number + 1), watch, anchor, settings.label_smoothing)
+        augmentation = tuple(task.augmentation)
+        name = f"{_name(number)}/training"
+        result = self.run.fit(name, network, loss, task.train, settings, augmentation=augmentation)
+        return watch.to("cpu"), result
+
+    def _importance(self, number: int, network: Network, state: State) -> dict[str, Tensor]:
+        """To all tasks so far: every task adds as much; nothing where nothing is consolidated."""
+        if not self.rules.consolidation:
+            return {}
+        now = self.fisher(number, network)
+        return {name: value + state.importance.get(name, torch.zeros(())) for name, value in now.items()}
+
+
+def _name(number: int) -> str:
+    return f"task-{number:03d}"

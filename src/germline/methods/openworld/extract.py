@@ -1,0 +1,101 @@
+"""What a trained collective network comes to: unknown classes that it meets, and the gene."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from germline.data import DataSet, of_classes
+from germline.learngene import Learngene, Provenance
+from germline.methods.openworld.collective import Collective, State
+from germline.methods.openworld.gradient_criterion import choose_window, dead_units
+from germline.methods.openworld.novelty import confidence, detect
+from germline.methods.openworld.task_stream import forgetting
+from germline.methods.openworld.windows import all_units, starts, window
+from germline.methods.provenance import provenance
+from germline.training import FitResult
+
+
+def meet(
+    collective: Collective, state: State | None, data: DataSet, unknown: DataSet
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What becomes of unknown pictures after the last base task, as it is kept.
+
+    Args:
+        collective: With its tasks.
+        state: After the last of them.
+        data: Base classes.
+        unknown: Classes that were in no task; their labels only tell how well they are detected.
+    """
+    assert state is not None  # noqa: S101 - it is only asked once the tasks are done
+    network, seen = collective.network(state), len(collective.tasks)
+    learnt = tuple(dict.fromkeys(name for task in collective.tasks for name in task.classes))
+    ours = confidence(network, collective.heads, seen, of_classes(data, learnt).val)
+    theirs, labels = confidence(network, collective.heads, seen, unknown.val), unknown.val.labels
+    assert labels is not None  # noqa: S101 - a stream is labelled, or no task could be drawn of it
+    rules = collective.rules
+    return {}, detect(ours, theirs, labels, unknown.classes, percentile=rules.percentile, share=rules.met)
+
+
+def bring_out(collective: Collective, state: State, data: DataSet, met: dict[str, Any] | None) -> Learngene:
+    """The window of units that the criterion chooses, with the importance of each weight to the last task.
+
+    Args:
+        collective: With all its tasks.
+        state: After the last of them.
+        data: Base classes.
+        met: What `meet` told; None where nothing unknown came.
+
+    Raises:
+        SettingError: No window can be taken.
+    """
+    rules, network, last = collective.rules, collective.network(state), len(collective.tasks) - 1
+    form, own = rules.form(None, data), rules.individual == "own"
+    dead = dead_units(network, collective.tasks[last].val)
+    fitting = [
+        at for at in starts(state.spec, form, rules.units, own=own) if not {*range(at, at + rules.units)} & {*dead}
+    ]
+    choice = choose_window(state.heat, rules.units, dead=dead, fitting=fitting)
+    network.model.to(collective.run.fabric.device)
+    units = all_units(state.spec, state.tensors, collective.fisher(last, network))
+    told = {
+        "heat": state.heat,
+        "scores": choice.scores,
+        "windows": choice.windows,
+        "window": [choice.start, rules.units],
+        "fitting": fitting,
+        "dead": dead,
+        "accuracies": state.accuracies,
+        "parameters": state.parameters,
+        "grown": state.grown,
+        "detection": met,
+    }
+    return Learngene(
+        method=rules.name,
+        settings=rules.dump(),
+        anatomy="vgg",
+        spec=form,
+        tensors={**window(units, form, choice.start, rules.units, own=own), **(units if rules.whole else {})},
+        preprocess=collective.preprocess,
+        provenance=_provenance(collective, state, data, told),
+    )
+
+
+def _provenance(collective: Collective, state: State, data: DataSet, told: dict[str, Any]) -> Provenance:
+    steps, samples, seconds = state.results
+    ends, met = state.accuracies[-1], told["detection"]
+    metrics = {
+        "accuracy on all tasks in the end": sum(ends) / len(ends),
+        "forgetting": forgetting(state.accuracies),
+    }
+    if met is not None:
+        metrics |= {"unknown pictures found": met["detection"], "false alarms": met["false_alarms"]}
+    return provenance(
+        f"none: a collective network grown over {len(collective.tasks)} tasks",
+        data,
+        collective.run,
+        [FitResult(int(steps), int(samples), seconds, [], [])],
+        metrics,
+        {"collective": told},
+    )

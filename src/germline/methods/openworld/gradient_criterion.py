@@ -1,0 +1,185 @@
+"""Which units of a network hold what is common to all its tasks: gradients watched, and a window of units chosen.
+
+Works on any anatomy's blocks: conv units of a VGG, blocks of a ViT.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from germline.architectures import Spec, hollow, tapped
+from germline.data import AnyPictures, in_order
+from germline.errors import SettingError
+from germline.network import Network
+from germline.registry import anatomy_of
+
+Rule = Literal["scale-free", "positive"]
+Heat = Sequence[Sequence[Sequence[float]]]  # by task, epoch and unit
+SAMPLED = 16_384  # elements from which a median is taken
+LOOKED_AT = 64  # pictures on which outputs are held to be constant
+
+
+def unit_weights(spec: Spec) -> tuple[tuple[str, ...], ...]:
+    """For each unit the full names of its matrices and kernels; vectors are left out, as in the paper."""
+    anatomy = anatomy_of(spec)
+    with hollow():
+        shapes = {name: value.ndim for name, value in anatomy.build(spec).named_parameters()}
+    blocks = anatomy.parts(spec).blocks
+    return tuple(tuple(name for name in block.values() if shapes.get(name, 0) > 1) for block in blocks)
+
+
+class GradientWatch(nn.Module):
+    """Counts, step by step, which share of each unit's weights has a gradient above a threshold.
+
+    q(unit, epoch) = mean over steps of the share of |gradient| > epsilon. Source: arXiv 2106.06788, whose code counts
+    positive gradients alone, above a number set by hand (`positive`). Here the sizes of gradients count, and epsilon is
+    the median over all units in the first task, so that no scale of the loss matters (`scale-free`).
+
+    Attributes:
+        epsilon: The threshold, a mean over the steps so far where it is being found.
+        counted: Sums of shares [epochs, units].
+        steps: Steps by epoch [epochs].
+    """
+
+    def __init__(
+        self,
+        units: Sequence[Sequence[str]],
+        *,
+        steps: int,
+        epoch: int,
+        epsilon: float | None,
+        rule: Rule = "scale-free",
+    ) -> None:
+        """Set up for one task.
+
+        Args:
+            units: Names of each unit's weights.
+            steps: Of the task.
+            epoch: Steps of an epoch.
+            epsilon: The threshold; None finds it on the way, as the running mean of the steps' medians.
+            rule: Of counting.
+
+        Raises:
+            SettingError: `positive` without a threshold.
+        """
+        super().__init__()
+        if rule == "positive" and epsilon is None:
+            raise SettingError("criterion=positive without epsilon", "it counts against a number", "set epsilon=5e-10")
+        self._units, self._epoch, self._finds = units, epoch, epsilon is None
+        self._sign = rule == "positive"
+        epochs = max(1, math.ceil(steps / epoch))
+        self.epsilon: Tensor
+        self.counted: Tensor
+        self.steps: Tensor
+        self.register_buffer("epsilon", torch.tensor(epsilon or 0.0))
+        self.register_buffer("counted", torch.zeros(epochs, len(units)))
+        self.register_buffer("steps", torch.zeros(epochs, dtype=torch.int64))
+
+    @torch.no_grad()
+    def note(self, model: nn.Module, step: int) -> None:
+        """Take in the gradients of a step, counted from 0; a parameter without one counts as one of zeros."""
+        parameters = dict(model.named_parameters())
+        gradients = [[(parameters[name].grad, parameters[name].numel()) for name in unit] for unit in self._units]
+        if self._finds:
+            self._find([own for unit in gradients for own, _ in unit if own is not None], step)
+        shares = [self._share(unit) for unit in gradients]
+        epoch = step // self._epoch
+        self.counted[epoch] += torch.stack(shares)
+        self.steps[epoch] += 1
+
+    def rates(self) -> list[list[float]]:
+        """q by epoch and unit."""
+        found: list[list[float]] = (self.counted / self.steps.clamp_min(1)[:, None]).tolist()
+        return found
+
+    def _find(self, gradients: Sequence[Tensor], step: int) -> None:
+        if not gradients:
+            return
+        stride = max(1, sum(own.numel() for own in gradients) // SAMPLED)
+        sample = torch.cat([own.flatten()[::stride] for own in gradients]).abs()
+        self.epsilon += (sample.float().median() - self.epsilon) / (step + 1)
+
+    def _share(self, unit: Sequence[tuple[Tensor | None, int]]) -> Tensor:
+        above = torch.zeros((), device=self.epsilon.device)
+        for own, _ in unit:
+            if own is not None:
+                above += torch.count_nonzero((own if self._sign else own.abs()) > self.epsilon)
+        return above / sum(count for _, count in unit)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the criterion says.
+
+    Attributes:
+        start: First unit of the window, counted from 0.
+        scores: By unit, mean + standard deviation of q over the last half of the tasks.
+        windows: Sum of the scores by first unit; None for a window that cannot be taken.
+    """
+
+    start: int
+    scores: tuple[float, ...]
+    windows: tuple[float | None, ...]
+
+
+def choose_window(
+    heat: Heat, size: int, *, dead: Collection[int] = (), fitting: Collection[int] | None = None
+) -> Choice:
+    """The contiguous window of units whose gradients are least and steadiest over the last half of the tasks.
+
+    Args:
+        heat: q by task, epoch and unit.
+        size: Units in the window.
+        dead: Units whose outputs are constant: a window with one is refused, however small its gradients.
+        fitting: First units of windows that may be taken; None for all.
+
+    Raises:
+        SettingError: No window is left.
+    """
+    by_task = [[fmean(column) for column in zip(*epochs, strict=True)] for epochs in heat]
+    late = by_task[len(by_task) // 2 :]
+    scores = tuple(fmean(own) + pstdev(own) for own in zip(*late, strict=True))
+    starts = range(len(scores) - size + 1)
+    windows = tuple(
+        None
+        if (fitting is not None and start not in fitting) or set(range(start, start + size)) & set(dead)
+        else sum(scores[start : start + size])
+        for start in starts
+    )
+    known = {start: value for start, value in enumerate(windows) if value is not None}
+    if not known:
+        dead_text = ", ".join(str(unit + 1) for unit in sorted(dead)) or "none"
+        raise SettingError(
+            f"no window of {size} units can be taken",
+            f"of {len(scores)} units these are dead, with constant outputs: {dead_text}",
+            "train the collective at a lower rate, or take a smaller window",
+        )
+    return Choice(min(known, key=lambda start: known[start]), scores, windows)
+
+
+@torch.no_grad()
+def dead_units(network: Network, pictures: AnyPictures) -> tuple[int, ...]:
+    """Units that give the same for every picture, in evaluation; counted from 0.
+
+    Raises:
+        SettingError: No anatomy knows the network.
+    """
+    if network.spec is None:
+        raise SettingError("units of a network that no anatomy knows", "they have no names")
+    taps = anatomy_of(network.spec).taps(network.spec)
+    few = pictures.subset(torch.linspace(0, len(pictures) - 1, min(LOOKED_AT, len(pictures))).round().long())
+    was_training = network.model.training
+    network.model.eval()
+    batch = next(iter(in_order(few, LOOKED_AT)))
+    _, found = tapped(network.model, taps, network.preprocess(batch.pixels))
+    network.model.train(was_training)
+    return tuple(
+        index for index, tap in enumerate(taps) if torch.equal(found[tap], found[tap][:1].expand_as(found[tap]))
+    )

@@ -1,0 +1,362 @@
+"""Open-World Learngene: layers that a growing network keeps steady over a stream of tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor
+
+from germline.architectures import VGG, Preprocess, Size, Spec, Target, VggSpec, hollow
+from germline.data import DataSet, disjoint_tasks, draw_task, of_classes, task_list
+from germline.errors import SettingError
+from germline.learngene import Descendant, Learngene
+from germline.methods.assembly import copied, descend_fresh
+from germline.methods.base import DataRole, Method
+from germline.methods.checks import check_begun
+from germline.methods.openworld.collective import Collective
+from germline.methods.openworld.ewc import Anchor, Anchored, EpochAnchored, normalised
+from germline.methods.openworld.extract import bring_out, meet
+from germline.methods.openworld.gradient_criterion import Rule
+from germline.methods.openworld.presets import PRESETS
+from germline.methods.openworld.task_stream import Growth, Head, Heads, forms, published_growth
+from germline.methods.openworld.windows import IMPORTANCE, UNIT, inherited, starts, window
+from germline.methods.presets import filled
+from germline.methods.slicing import parts_of, shapes_of
+from germline.network import Network
+from germline.randomness import derive
+from germline.registry import ANATOMIES, anatomy_of, model_spec
+from germline.training import Objective, Run, TrainSettings
+
+# What says how a descendant is grown from a collective, and not how that came to be.
+_GROWING = ("window", "anchor", "strength", "anchor_every")
+
+
+class OpenWorld(Method):
+    """Open-World Learngene: a collective CNN grows over a stream of tasks; its steadiest layers are the gene.
+
+    A network is trained on one task of a few classes after another and made wider between them. The gradients that it
+    meets on the way tell which layers change least as tasks go by; a window of these is the learngene. An individual
+    network for few pictures of a novel task is built round it: fresh units before it, a fresh head behind it, and the
+    gene's weights held near what they were.
+
+    Source: Wang et al., AAAI 2022, arXiv 2106.06788, and its public code. Where we depart from both is said in
+    docs/openworld.md: widening that keeps BatchNorm whole, heads of their own for tasks, a criterion without scale, and
+    an anchor to what was inherited.
+
+    Attributes:
+        preset: Fills what is not given: for the published networks (`full`), an eighth of their width (`lab`), tests.
+        model: Preset of a `vgg`: what the collective begins as.
+        size: In the size language, where it differs from the model's own.
+        individual: Preset of the individual's network, whose last units the gene becomes; `own` for the collective's
+            last form, in which the gene keeps its place.
+        stream: One task after another (`tasks`), or the control: the last form trained at once on all classes, for as
+            many steps (`joint`).
+        tasks: Of base classes.
+        ways: Classes of a task.
+        overlap: Whether tasks may share classes.
+        head: Which outputs answer a task: see `stream.Heads`.
+        growth: Steps of [conv unit from 1, channels], one before each task but the first; `published`, or `none`.
+        noise: Added to copied kernels, in standard deviations.
+        training: Of one task.
+        dropout: Between the head's hidden layers, while the collective is trained.
+        consolidation: Strength of elastic weight consolidation; 0 is off.
+        fisher_samples: Pictures from which an importance is estimated.
+        open_tasks: Tasks of unknown classes that may follow, where the data have a `stream`.
+        percentile: Of the confidence on known pictures; what is below is taken for unknown.
+        met: Share of a class's pictures that has to be taken for unknown, for the class to be met.
+        criterion: How gradients are counted.
+        epsilon: Threshold of the criterion; None finds it in the first task.
+        units: Of the gene.
+        window: First unit of the gene, counted from 1; `auto` is the criterion's choice.
+        whole: Whether the gene file keeps all units, so that other windows can be taken from it.
+        anchor: Of the individual: to what was `inherited`, cast anew every `epoch` (as the public code does), `none`.
+        strength: Of the anchor; its importance has mean 1, except for `epoch`. `inf` freezes the gene.
+        anchor_every: Steps of an epoch for `anchor=epoch`.
+    """
+
+    name: ClassVar[str] = "openworld"
+    paper: ClassVar[str] = "arXiv 2106.06788"
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
+    roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "stream")
+    anatomies: ClassVar[tuple[str, ...]] = ("vgg",)
+    inherits_head: ClassVar[bool] = False
+
+    preset: Literal["full", "lab", "tiny"] = "lab"
+    model: str = ""
+    size: str = ""
+    individual: str = ""
+    stream: Literal["tasks", "joint"] = "tasks"
+    tasks: int = Field(default=21, ge=1)
+    ways: int = Field(default=5, ge=2)
+    overlap: bool = True
+    head: Head = "per-task"
+    growth: Literal["published", "none"] | Growth = "published"
+    noise: float = Field(default=0.0, ge=0)
+    training: TrainSettings = TrainSettings()
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    consolidation: float = Field(default=0.0, ge=0)
+    fisher_samples: int = Field(default=128, ge=1)
+    open_tasks: int = Field(default=0, ge=0)
+    percentile: float = Field(default=5.0, gt=0, lt=100)
+    met: float = Field(default=0.15, ge=0, le=1)
+    criterion: Rule = "scale-free"
+    epsilon: float | None = Field(default=None, gt=0)
+    units: int = Field(default=3, ge=1)
+    window: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    whole: bool = False
+    anchor: Literal["inherited", "epoch", "none"] = "inherited"
+    strength: Annotated[float, Field(ge=0)] | Literal["inf"] = 1.0
+    anchor_every: int = Field(default=10, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        """Put what is given over the preset."""
+        return filled(given, PRESETS, "lab")
+
+    @model_validator(mode="after")
+    def _whole_settings(self) -> OpenWorld:
+        if self.criterion == "positive" and self.epsilon is None:
+            raise ValueError("criterion=positive counts against a number, set epsilon=5e-10 or another")
+        return self
+
+    @field_validator("training")
+    @classmethod
+    def _counted_in_steps(cls, value: TrainSettings) -> TrainSettings:
+        if not value.steps:
+            raise ValueError("a task is counted in steps, give training.steps")
+        return value
+
+    def inner(self) -> OpenWorld | None:
+        """The same collective with all else as it comes, where this one differs in how individuals grow from it."""
+        fields = type(self).model_fields
+        plain: dict[str, Any] = {key: fields[key].default for key in _GROWING}
+        if all(getattr(self, key) == value for key, value in plain.items()):
+            return None
+        return self.model_copy(update={**plain, "whole": self.whole or self.window != "auto"})
+
+    def redraw(self, gene: Learngene, generator: torch.Generator) -> Learngene:
+        """A gene of another window or anchor, from one of the same collective.
+
+        Raises:
+            SettingError: That window cannot be taken.
+        """
+        settings = self.dump()
+        if self.window == gene.settings["window"]:
+            return replace(gene, settings=settings)
+        told = gene.provenance.record["collective"]
+        start = told["window"][0] if self.window == "auto" else self.window - 1
+        if start not in told["fitting"]:
+            raise SettingError(
+                f"window={self.window}",
+                "units of these widths, or alive, are not there",
+                f"take one of {', '.join(str(at + 1) for at in told['fitting'])}",
+            )
+        if not any(name.startswith(UNIT) for name in gene.tensors):
+            raise SettingError(
+                f"window={self.window}",
+                "the gene keeps no units but its own window's",
+                "take a gene that was condensed with whole=true",
+            )
+        assert isinstance(gene.spec, VggSpec)  # noqa: S101 - it grows nothing else
+        tensors = window(gene.tensors, gene.spec, start, self.units, own=self.individual == "own")
+        kept = {name: value for name, value in gene.tensors.items() if name.startswith(UNIT) and self.whole}
+        return replace(gene, settings=settings, tensors={**tensors, **kept})
+
+    def form(self, ancestor: Network | None, data: DataSet) -> VggSpec:
+        """The form of the individual.
+
+        Raises:
+            UnknownNameError: There is no such model.
+            SettingError: It is no `vgg`, the growth does not fit, or no window fits into the individual.
+            DataError: Too few classes, or no labels.
+        """
+        self._check_tasks(data)
+        channels, side = data.train.channels, data.train.side
+        last = self._forms(channels, side, self.ways)[-1]
+        spec = last if self.individual == "own" else self._vgg(self.individual, channels, side, self.ways)
+        fitting = starts(last, spec, self.units, own=self.individual == "own")
+        if not fitting or (self.window != "auto" and self.window - 1 not in fitting):
+            raise SettingError(
+                f"no window of {self.units} units fits into '{self.individual}'"
+                if not fitting
+                else f"window={self.window} does not fit into '{self.individual}'",
+                "the collective's units have other widths than the individual's last ones",
+                f"take one of {', '.join(str(at + 1) for at in fitting)}" if fitting else "use individual=own",
+            )
+        return spec
+
+    def outline(self, form: Spec) -> Mapping[str, int] | None:
+        """The units of the window and their importance; not known for a window in a place of its own, or all units."""
+        if self.whole or (self.individual == "own" and self.window == "auto"):
+            return None
+        assert isinstance(form, VggSpec)  # noqa: S101 - it grows nothing else
+        with hollow():
+            model = VGG.build(form)
+        blocks = VGG.parts(form).blocks
+        first = self.window - 1 if self.individual == "own" and self.window != "auto" else len(blocks) - self.units
+        sizes = {name: value.numel() for name, value in model.state_dict().items()}
+        trained = dict(model.named_parameters())
+        names = [full for block in blocks[first : first + self.units] for full in block.values()]
+        return {n: sizes[n] for n in names} | {f"{IMPORTANCE}{n}": sizes[n] for n in names if n in trained}
+
+    def condensing_samples(self, pictures: int) -> int:
+        """Pictures that all tasks see, those of unknown classes included if they may follow.
+
+        Args:
+            pictures: Ignored: tasks are counted in steps.
+        """
+        return (self.tasks + self.open_tasks) * self.training.total_samples(0)
+
+    def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
+        """Operations of all tasks, each in the network as it then is."""
+        found = self._forms(form.channels, form.image_size, self.ways)
+        found = found[-1:] * self.tasks if self.stream == "joint" else found + found[-1:] * self.open_tasks
+        return sum(3 * VGG.flops(one) for one in found) * self.training.total_samples(0)
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Train the collective and bring the gene out; every task is kept, so that a killed one goes on where it was.
+
+        Raises:
+            SettingError: Settings that do not fit, work that was begun with others, or no window that can be taken.
+            DataError: Too few classes, or no labels.
+        """
+        inner = self.inner()
+        if inner is not None:
+            self.form(None, data)
+            return self.redraw(inner.condense(None, data, run), torch.Generator())
+        check_begun(self, data, run)
+        collective = self.collective(data, run)
+        unknown = data.roles.get("stream")
+        known = run.kept("met") if unknown is not None else None
+        state = None if known else collective.walk()
+        if unknown is None:
+            assert state is not None  # noqa: S101 - nothing was met before
+            return bring_out(collective, state, data, None)
+        met = known or run.keep("met", partial(meet, collective, state, data, unknown))
+        further = self._further(unknown, met[1]["flagged"], run)
+        longer = self.collective(data, run, further)
+        return bring_out(longer, longer.walk(state), data, met[1])
+
+    def collective(self, data: DataSet, run: Run, further: tuple[DataSet, ...] = ()) -> Collective:
+        """The network that is to be trained, with its tasks.
+
+        Args:
+            data: Base classes.
+            run: Where it computes, and the seed of every draw.
+            further: Tasks of unknown classes that follow.
+        """
+        self.form(None, data)
+        joint, unknown = self.stream == "joint", data.roles.get("stream")
+        tasks = (data,) if joint else (*self._tasks(data, derive(run.seed, "openworld", "tasks")), *further)
+        heads = Heads(
+            kind="class-incremental" if joint else self.head,
+            tasks=tuple(task.classes for task in tasks),
+            classes=(*data.classes, *(unknown.classes if unknown is not None and self.open_tasks else ())),
+            ways=self.ways,
+            most=self.tasks + (self.open_tasks if unknown is not None else 0),
+        )
+        train = data.train
+        begun = self._forms(train.channels, train.side, heads.outputs)
+        rules = self.model_copy(update={"training": self._joint_training()}) if joint else self
+        return Collective(
+            rules=rules,
+            run=run,
+            spec=begun[-1] if joint else begun[0],
+            growth=() if joint else self._growth(begun[0]),
+            preprocess=Preprocess.of(train.sample()),
+            heads=heads,
+            tasks=tasks,
+        )
+
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
+        """A fresh network with the gene's units in it."""
+        return descend_fresh(gene, target, copied(inherited(gene.tensors)), generator)
+
+    def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
+        """Cross entropy, and the anchor to the weights that the descendant has now."""
+        if self.anchor == "none" or self.strength == 0:
+            return None
+        state, parameters = descendant.model.state_dict(), dict(descendant.model.named_parameters())
+        values = {name: state[name] for name in inherited(gene.tensors)}
+        strength = math.inf if self.strength == "inf" else float(self.strength)
+        if self.anchor == "epoch":
+            names = [name for name in values if name in parameters]
+            return EpochAnchored(descendant.model, names, strength, self.anchor_every)
+        weighs = {name: self._weight(gene, name, values[name]) for name in values if name in parameters}
+        return Anchored(Anchor(values, normalised(weighs), strength))
+
+    def sizes(self, gene: Learngene) -> str:
+        """What stays and what may change."""
+        return f"any width and depth of the units round its {self.units}, which keep their widths and places"
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Refuse networks in which the gene's units have no place.
+
+        Raises:
+            SettingError: Says which tensor.
+        """
+        shapes = {name: tuple(shape) for name, shape in shapes_of(spec).items()}
+        pictures = parts_of(spec).pictures
+        for name, tensor in inherited(gene.tensors).items():
+            found = shapes.get(name)
+            expected = tuple(tensor.shape)
+            if name in pictures and found is not None:
+                found, expected = (found[0], *found[2:]), (expected[0], *expected[2:])
+            if found != expected:
+                raise SettingError(
+                    f"{self.name} cannot grow '{name}' of shape {shapes.get(name)}",
+                    f"the gene's has {tuple(tensor.shape)}",
+                    "leave the gene's units as they are",
+                )
+
+    def _weight(self, gene: Learngene, name: str, value: Tensor) -> Tensor:
+        """Importance of a tensor; all alike where it was adapted to other pictures."""
+        known = gene.tensors.get(f"{IMPORTANCE}{name}")
+        return torch.ones_like(value) if known is None or known.shape != value.shape else known
+
+    def _vgg(self, model: str, channels: int, side: int, classes: int) -> VggSpec:
+        spec = model_spec(model, image_size=side, channels=channels, classes=classes)
+        if not isinstance(spec, VggSpec):
+            raise SettingError(
+                f"openworld cannot grow a {anatomy_of(spec).name}",
+                "its units are a VGG's",
+                "set model=collective_x0125",
+            )
+        return spec
+
+    def _forms(self, channels: int, side: int, outputs: int) -> list[VggSpec]:
+        """The collective's form at each task."""
+        spec: VggSpec = ANATOMIES["vgg"].resize(self._vgg(self.model, channels, side, outputs), Size.parse(self.size))
+        return forms(spec, self._growth(spec), self.tasks)
+
+    def _growth(self, spec: VggSpec) -> Growth:
+        if isinstance(self.growth, str):
+            return published_growth(spec) if self.growth == "published" else ()
+        return self.growth
+
+    def _joint_training(self) -> TrainSettings:
+        return self.training.model_copy(update={"steps": self.tasks * (self.training.steps or 0)})
+
+    def _check_tasks(self, data: DataSet) -> None:
+        if self.overlap:
+            draw_task(data, self.ways, None, 0, 0)
+        else:
+            disjoint_tasks(data, self.ways, self.tasks, 0)
+
+    def _tasks(self, data: DataSet, seed: int) -> tuple[DataSet, ...]:
+        drawn = task_list(data, self.ways, None, self.tasks, seed) if self.overlap else None
+        return drawn or disjoint_tasks(data, self.ways, self.tasks, seed)
+
+    def _further(self, unknown: DataSet, flagged: list[str], run: Run) -> tuple[DataSet, ...]:
+        """Tasks of the unknown classes that were met; none where they are too few."""
+        if self.stream == "joint" or not self.open_tasks or len(flagged) < self.ways:
+            return ()
+        seed = derive(run.seed, "openworld", "open tasks")
+        return task_list(of_classes(unknown, tuple(flagged)), self.ways, None, self.open_tasks, seed)

@@ -1,0 +1,268 @@
+"""What `pool` and `snnet` share: auxiliary models, stitches between them, and the paths that descendants are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+
+from germline.architectures import VIT, Preprocess, Size, Spec, StitchedSpec, Target, VitSpec, hollow, tensor_sizes
+from germline.architectures.size import CAPS
+from germline.data import DataSet
+from germline.errors import DataError, SettingError
+from germline.learngene import Descendant, Learngene
+from germline.methods.assembly import descend
+from germline.methods.base import Method
+from germline.methods.pool.build import Instances, Stitching, metrics_of, stitched, validated
+from germline.methods.pool.path_sampling import OnePath
+from germline.methods.pool.paths import Layout, Pairs, Path
+from germline.methods.pool.sizes import Forms, pieces
+from germline.methods.pool.stitching import Init
+from germline.methods.pool.supernet import PoolNetwork
+from germline.methods.presets import filled
+from germline.methods.provenance import provenance
+from germline.network import Network
+from germline.registry import anatomy_of
+from germline.training import Distillation, Run, TrainSettings
+
+
+class Pooled(Method):
+    """A pool of auxiliary models with stitches between them; every path through it is a descendant.
+
+    Attributes:
+        widths: Of the auxiliary models, rising.
+        heads: Attention heads of each.
+        depth: Blocks of each.
+        pairs: Stitches between neighbouring widths (`nearest`), or between all.
+        segments: Most models on a path.
+        init: How stitches begin.
+        init_images: Training pictures for least squares.
+        ridge: Of least squares, as a share of the mean square of the tokens.
+        finetune: How the pool is trained, one path a step. No evaluation is made on the way.
+        teach: Weight of the ancestor against the labels in that; 0 goes without.
+        teaching: Follow the ancestor's distribution (`soft`) or its first choice (`hard`).
+        temperature: Of the soft form.
+        reduction: `batchmean`, or `legacy_numel` as in the public code, which divides by batch x classes.
+        sandwich: Whether each step takes the smallest and the largest path too.
+    """
+
+    anatomies: ClassVar[tuple[str, ...]] = ("vit",)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    preset: str
+    widths: tuple[int, ...] = (24, 96)
+    heads: tuple[int, ...] = (1, 4)
+    depth: int = Field(default=6, ge=1)
+    pairs: Pairs = "nearest"
+    segments: Literal[2, 3] = 2
+    init: Init
+    init_images: int = Field(default=100, ge=1)
+    ridge: float = Field(default=1e-9, gt=0)
+    finetune: TrainSettings = TrainSettings()
+    teach: float = Field(default=0.5, ge=0, le=1)
+    teaching: Literal["soft", "hard"] = "soft"
+    temperature: float = Field(default=1.0, gt=0)
+    reduction: Literal["batchmean", "legacy_numel"] = "batchmean"
+    sandwich: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        """Put what is given over the preset."""
+        return filled(given, cls.presets, "lab")
+
+    @model_validator(mode="after")
+    def _matched(self) -> Self:
+        if len(self.widths) < 2 or sorted(set(self.widths)) != list(self.widths) or self.widths[0] < 1:
+            raise ValueError(f"widths={list(self.widths)}: give two or more, rising, each once")
+        if len(self.heads) != len(self.widths):
+            raise ValueError(f"heads={list(self.heads)} for widths={list(self.widths)}: give as many heads as widths")
+        return self
+
+    @property
+    def layout(self) -> Layout:
+        """Which paths there are."""
+        return _layout(self.widths, self.depth, self.pairs, self.segments)
+
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """The form of the widest auxiliary model."""
+        raise NotImplementedError
+
+    def _widest(self, own: VitSpec, data: DataSet) -> VitSpec:
+        more = {"classes": len(data.classes), "drop_path": self.finetune.drop_path}
+        return self.forms(own.model_copy(update=more)).models[self.widths[-1]]
+
+    def _check_labels(self, data: DataSet) -> None:
+        if data.train.labels is None or data.val.labels is None:
+            raise DataError(f"'{data.name}' has no labels", "paths are validated with them", "use labelled pictures")
+
+    def _no_vit(self, spec: Spec | None, fix: str) -> SettingError:
+        what = "network of unknown form" if spec is None else anatomy_of(spec).name
+        return SettingError(f"{self.name} cannot condense in a {what}", "its paths are plain or stitched ViTs", fix)
+
+    def forms(self, form: Spec) -> Forms:
+        """The forms of all models and paths that follow from one ViT.
+
+        Raises:
+            SettingError: It is no ViT, or a width is not divisible by its heads.
+        """
+        if not isinstance(form, VitSpec | StitchedSpec):
+            raise self._no_vit(form, "start from a plain timm ViT")
+        return Forms.of(self.layout, form, self.heads)
+
+    def shape(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
+        """The form of a path; of the widest auxiliary model where no size is asked for.
+
+        Raises:
+            SettingError: There is no such path, or none under the cap, or no gene yet to choose by.
+        """
+        forms = self.forms(form)
+        return forms.spec(self._path(forms, size, gene))
+
+    def _path(self, forms: Forms, size: Size, gene: Learngene | None) -> Path:
+        if not size:
+            return self.layout.widest
+        if not set(size) <= set(CAPS):
+            return self.layout.path(size)
+        record = {} if gene is None else gene.provenance.record
+        if "paths" not in record:
+            raise SettingError(
+                f"this gene cannot grow {size}",
+                "under a cap the path of the best validated accuracy is chosen, and here no path was validated",
+                f"name a path, such as {self.layout.paths[-1]}",
+            )
+        return forms.under(size, record["paths"]["paths"])
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Refuse what is no path's form.
+
+        Raises:
+            SettingError: Says what can be grown.
+        """
+        self._path_of(spec)
+
+    def _path_of(self, spec: Spec) -> Path:
+        """The first path of that form; with three models there may be several."""
+        forms, paths = self.forms(spec), self.layout.paths
+        for path in paths:
+            if forms.spec(path) == spec:
+                return path
+        raise SettingError(
+            f"this gene cannot grow {spec!r}",
+            "no path of its pool has that form",
+            f"ask for one of its {len(paths)} paths, such as {paths[-1]}",
+        )
+
+    def sizes(self, gene: Learngene) -> str:
+        """Its paths, by the keys that name them."""
+        paths = self.layout.paths
+        whole = ", ".join(f"width={width}" for width in self.widths)
+        return f"{len(paths)} paths: {whole}, and stitched ones such as {paths[-1]}; or the best under a cap"
+
+    def every_size(self, form: Spec) -> tuple[str, ...]:
+        """Its paths, whole models first."""
+        return tuple(str(path) for path in self.layout.paths)
+
+    def outline(self, form: Spec) -> Mapping[str, int]:
+        """All auxiliary models and stitches."""
+        forms = self.forms(form)
+        with hollow():
+            models = {width: VIT.build(spec) for width, spec in forms.models.items()}
+            return tensor_sizes(PoolNetwork(models, self.layout))
+
+    def condensing_samples(self, pictures: int) -> int:
+        """Those of the auxiliary models, and those of the pool."""
+        return self._instance_samples(pictures) + self.finetune.total_samples(pictures)
+
+    def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
+        """As the auxiliary models and, on the mean of its draws, the pool are trained; validation is not counted."""
+        forms = self.forms(form)
+        always = self._always(forms)
+        flops = {path: forms.count(path).flops for path in self.layout.paths}
+        drawn = [flops[path] for path in flops if path not in always]
+        each = 3 * (sum(flops[path] for path in always) + sum(drawn) / max(len(drawn), 1))
+        tuning = self.finetune.total_samples(pictures) * (each + (teacher if self.teach else 0))
+        return self._instance_flops(forms, pictures, teacher) + round(tuning)
+
+    def _always(self, forms: Forms) -> tuple[Path, ...]:
+        """The paths of every step."""
+        if not self.sandwich:
+            return ()
+        order = sorted(self.layout.paths, key=forms.count)
+        return order[0], order[-1]
+
+    def _instance_samples(self, pictures: int) -> int:
+        raise NotImplementedError
+
+    def _instance_flops(self, forms: Forms, pictures: int, teacher: int) -> int:
+        raise NotImplementedError
+
+    def _instances(
+        self, ancestor: Network | None, data: DataSet, run: Run, forms: Forms, preprocess: Preprocess
+    ) -> Instances:
+        """Train the auxiliary models."""
+        raise NotImplementedError
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Train auxiliary models, stitch them, train the pool and validate every path.
+
+        Raises:
+            SettingError: Ancestor and settings do not fit.
+            DataError: There are no labels, or other classes than the ancestor's.
+        """
+        spec = self.form(ancestor, data)
+        forms = self.forms(spec)
+        preprocess = Preprocess.of(data.train.sample()).adapted(spec.channels, spec.image_size)
+        instances = self._instances(ancestor, data, run, forms, preprocess)
+        how = Stitching(self.init, self.init_images, self.ridge)
+        pool = stitched(instances, forms, how, data.train, preprocess, run)
+        network = Network(pool, preprocess, data.classes)
+        objective = OnePath(pool, self._taught_by(ancestor), self.finetune.label_smoothing, self._always(forms))
+        last = run.fit("pool", network, objective, data.train, self.finetune, augmentation=data.augmentation)
+        paths = validated(network, forms, data.val, run)
+        return Learngene(
+            method=self.name,
+            settings=self.dump(),
+            anatomy=VIT.name,
+            spec=spec,
+            tensors={name: tensor.detach().cpu().clone() for name, tensor in pool.state_dict().items()},
+            preprocess=preprocess,
+            classes=data.classes,
+            provenance=provenance(
+                ancestor,
+                data,
+                run,
+                [*instances.results, last],
+                {**instances.metrics, **metrics_of(paths)},
+                {"paths": {"data": data.name, "split": "val", "paths": paths}},
+            ),
+        )
+
+    def _taught_by(self, ancestor: Network | None) -> Distillation | None:
+        if ancestor is None or not self.teach:
+            return None
+        return Distillation(
+            ancestor,
+            kind=self.teaching,
+            alpha=self.teach,
+            temperature=self.temperature,
+            reduction=self.reduction,
+            label_smoothing=self.finetune.label_smoothing,
+        )
+
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
+        """The blocks and stitches of a path; stem of its first model, norm and head of its last."""
+        size, own = target.size, self.forms(gene.spec)
+        path = self._path(self.forms(target.spec), size, gene) if size else self._path_of(target.spec)
+        frame, blocks = pieces(own, path, gene.tensors)
+        # To the rest of the house a path is a gene of the descendant's own form.
+        return descend(replace(gene, spec=own.spec(path)), target, frame=frame, blocks=blocks, generator=generator)
+
+
+@lru_cache(maxsize=16)
+def _layout(widths: tuple[int, ...], depth: int, pairs: Pairs, segments: Literal[2, 3]) -> Layout:
+    return Layout(widths, depth, pairs, segments)

@@ -1,0 +1,128 @@
+"""SN-Net: anchors that are trained by themselves, stitched into a family of sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from germline.architectures import Preprocess, Spec, VitSpec
+from germline.data import DataSet
+from germline.errors import SettingError
+from germline.methods.checks import label_mismatch
+from germline.methods.pool.base import Pooled
+from germline.methods.pool.build import Instances, fresh
+from germline.methods.pool.method import FINETUNES, INSTANCES
+from germline.methods.pool.sizes import Forms
+from germline.network import Network
+from germline.registry import model_spec
+from germline.training import CrossEntropy, Run, TrainSettings
+
+# Anchors as DeiT trains them; the rate of fine-tuning is 5e-5 x batch / 512.
+_ACTIVE: dict[str, Any] = {"batch_size": 1024, "label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0, "drop_path": 0.1}
+_THREE: dict[str, Any] = {
+    "widths": (192, 384, 768),
+    "heads": (3, 6, 12),
+    "depth": 12,
+    "teaching": "hard",
+    "anchor": {**_ACTIVE, "epochs": 300, "lr": 1e-3, "min_lr": 0.01, "warmup": 5 / 300},
+    "finetune": {**_ACTIVE, "epochs": 50, "lr": 1e-4, "min_lr": 0.01, "warmup": 0.1},
+}
+# For the like-for-like comparison Learngene Pool's authors train anchors of their sizes for 150 epochs.
+_EPOCHS: dict[str, dict[str, Any]] = {"paper6": {"epochs": 150}, "paper9": {"epochs": 150}}
+
+
+class SNNet(Pooled):
+    """SN-Net: independently trained anchors with least-squares stitches between neighbouring widths.
+
+    Each anchor is trained from labels, by itself; stitches begin by least squares on a few pictures, and the pool is
+    trained one path a step. An ancestor is only asked for its form, where no `model` is given, and as teacher of
+    that last training.
+
+    Source: Pan, Cai and Zhuang, "Stitchable Neural Networks", CVPR 2023, arXiv 2302.06586. We depart in this: the final
+    norm is applied on every path, which the public code leaves out on stitched ones; the same window rule, path
+    sampling, stitches with bias and least squares as in `pool`, so that the two differ in their instances alone.
+
+    Attributes:
+        preset: Fills what is not given: SN-Net's own three models of 12 blocks (`paper`, 71 paths), or what goes with
+            the presets of `pool`.
+        model: Preset or timm name of a ViT that gives the anchors' form besides their size; None takes the ancestor's.
+        init: How stitches begin.
+        anchor: How each anchor is trained.
+    """
+
+    name: ClassVar[str] = "snnet"
+    paper: ClassVar[str] = "arXiv 2302.06586"
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = "optional"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": _THREE,
+        **{
+            name: {**preset, "anchor": {**INSTANCES[name], **_EPOCHS.get(name, {})}}
+            for name, preset in FINETUNES.items()
+        },
+    }
+
+    preset: Literal["paper", "paper6", "paper9", "lab", "tiny"] = "lab"
+    model: str | None = None
+    init: Literal["least-squares", "random"] = "least-squares"
+    anchor: TrainSettings = TrainSettings()
+
+    @property
+    def distils(self) -> bool:
+        """Whether the ancestor teaches in fine-tuning."""
+        return self.teach > 0
+
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """That of the widest anchor.
+
+        Raises:
+            SettingError: A teacher or a form is missing, or it is no plain ViT; or a width does not go with its heads.
+            DataError: There are no labels, or the teacher has other classes.
+        """
+        self._check_labels(data)
+        if self.teach:
+            self._check_teacher(ancestor, data)
+        if self.model is not None:
+            pictures = data.train
+            size = {"image_size": pictures.side, "channels": pictures.channels, "classes": len(data.classes)}
+            spec: Spec | None = model_spec(self.model, **size)
+        else:
+            spec = None if ancestor is None else ancestor.spec
+        if not isinstance(spec, VitSpec):
+            raise self._no_vit(spec, "set model, for example --set model=vit_pico")
+        return self._widest(spec, data)
+
+    def _check_teacher(self, ancestor: Network | None, data: DataSet) -> None:
+        if ancestor is None:
+            raise SettingError(
+                f"teach={self.teach} without an ancestor",
+                "there is nobody to learn from in fine-tuning",
+                "pass --ancestor, or set teach=0 to learn from labels",
+            )
+        if ancestor.classes != data.classes:
+            raise label_mismatch(ancestor, data)
+
+    def _instances(
+        self, ancestor: Network | None, data: DataSet, run: Run, forms: Forms, preprocess: Preprocess
+    ) -> Instances:
+        models, results = fresh(self.name, forms, self.anchor, run.seed), []
+        for width, model in models.items():
+            results.append(
+                run.fit(
+                    f"anchor-{width}",
+                    Network(model, preprocess, data.classes),
+                    CrossEntropy(self.anchor.label_smoothing),
+                    data.train,
+                    self.anchor,
+                    val=data.val,
+                    augmentation=data.augmentation,
+                )
+            )
+        metrics = {f"anchor {width} (val)": one.accuracy for width, one in zip(models, results, strict=True)}
+        return Instances(models, results, metrics, {})
+
+    def _instance_samples(self, pictures: int) -> int:
+        """Those of every anchor."""
+        return len(self.widths) * self.anchor.total_samples(pictures)
+
+    def _instance_flops(self, forms: Forms, pictures: int, teacher: int) -> int:
+        return self.anchor.total_samples(pictures) * 3 * sum(forms.model_flops().values())

@@ -1,0 +1,230 @@
+"""TLEG: a Transformer of any depth as the linear expansion of two blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from germline.architectures import Preprocess, Size, Spec, Target, hollow, tensor_sizes
+from germline.data import DataSet
+from germline.errors import DataError, SettingError
+from germline.learngene import Descendant, Learngene
+from germline.ledger import Origin
+from germline.methods.assembly import descend
+from germline.methods.base import Method
+from germline.methods.checks import label_mismatch
+from germline.methods.provenance import provenance
+from germline.methods.tleg.expansion import ExpandedNetwork, Grid, lines, positions
+from germline.network import Network
+from germline.randomness import generator, seeded
+from germline.registry import anatomy_of, model_spec
+from germline.training import CrossEntropy, Distillation, Objective, Run, TrainSettings
+
+
+class TLEG(Method, TrainSettings):
+    """Linear expansion of learngene: block l of L is offset + (l/L) x slope.
+
+    An auxiliary network, all of whose blocks lie on that line, is distilled from the ancestor; its two blocks, stem,
+    positions, norm and head are the gene. A descendant of any depth evaluates the line at its own blocks and is then
+    trained without the constraint.
+
+    Source: Xia et al., "Transformer as Linear Expansion of Learngene", AAAI 2024, arXiv 2312.05614. We depart from its
+    public code in this: the loss is divided by the batch, not by batch x classes (`reduction`); the final norm stands
+    before pooling in auxiliary and descendant alike, so that a descendant of the auxiliary depth computes the same
+    function; all norms have eps 1e-6. `segments` and `slopes` give the stage-wise sharing of arXiv 2404.16897.
+
+    Attributes:
+        model: Preset or timm name that gives the auxiliary network's form; None takes the ancestor's own.
+        depth: Blocks of the auxiliary network; None takes the model's.
+        width: Token length; None takes the model's.
+        heads: Attention heads; None takes the model's.
+        grid: Coefficient of block l of L: l/L (`zero`, the public code), (l+1)/L (`one`), l/(L-1) (`closed`).
+        segments: Blocks of each straight piece, adding up to the depth; None is one piece, the paper's form.
+        slopes: Whether there are slopes; without them the blocks of a segment are shared.
+        distillation: Follow the ancestor's distribution (`soft`), its first choice (`hard`), or labels alone (`none`).
+        alpha: Weight of the ancestor against the labels; 1 needs no labels.
+        temperature: Of the soft form.
+        reduction: `batchmean`, or `legacy_numel` as in the public code.
+        slope_weight_decay: Weight decay of the slopes; None is the same as elsewhere.
+    """
+
+    name: ClassVar[str] = "tleg"
+    paper: ClassVar[str] = "arXiv 2312.05614"
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = "optional"
+
+    model: str | None = None
+    depth: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1)
+    grid: Grid = "zero"
+    segments: tuple[int, ...] | None = None
+    slopes: bool = True
+    distillation: Literal["soft", "hard", "none"] = "soft"
+    alpha: float = Field(default=1.0, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    reduction: Literal["batchmean", "legacy_numel"] = "batchmean"
+    slope_weight_decay: float | None = Field(default=None, ge=0)
+
+    def outline(self, form: Spec) -> Mapping[str, int]:
+        """Two blocks a segment, one without slopes, and the frame."""
+        with hollow():
+            auxiliary = ExpandedNetwork(anatomy_of(form), form, self._segments(form), self.grid, slopes=self.slopes)
+        return tensor_sizes(auxiliary)
+
+    @property
+    def distils(self) -> bool:
+        """Whether the ancestor has a say."""
+        return self.distillation != "none" and self.alpha > 0
+
+    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """The form of the auxiliary network.
+
+        Raises:
+            SettingError: Distillation without an ancestor, or a model that cannot be built.
+            DataError: The ancestor's label space is not the data's, or labels are needed and missing.
+        """
+        teacher = self._check_ancestor(ancestor, data)
+        spec = self._auxiliary_spec(ancestor, data, data.classes if teacher is None else teacher.classes)
+        self._segments(spec)
+        return spec
+
+    def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
+        """Train the auxiliary network and keep its two blocks and frame.
+
+        Raises:
+            SettingError: Distillation without an ancestor, or a model that cannot be built.
+            DataError: The ancestor's label space is not the data's, or labels are needed and missing.
+        """
+        spec = self.form(ancestor, data)
+        teacher = self._check_ancestor(ancestor, data)
+        classes = teacher.classes if teacher is not None else data.classes
+        anatomy = anatomy_of(spec)
+        segments = self._segments(spec)
+        with seeded(generator(run.seed, "tleg", "auxiliary")):
+            auxiliary = ExpandedNetwork(anatomy, spec, segments, self.grid, slopes=self.slopes)
+        preprocess = Preprocess.of(data.train.sample()).adapted(spec.channels, spec.image_size)
+        network = Network(auxiliary, preprocess, classes)
+        result = run.fit(
+            "auxiliary",
+            network,
+            self._objective(teacher),
+            data.train,
+            self,
+            # Pictures of other classes can be distilled; their labels mean nothing to this head.
+            val=data.val if data.train.labels is not None and data.classes == classes else None,
+            augmentation=data.augmentation,
+            decays={} if self.slope_weight_decay is None else {"slope": self.slope_weight_decay},
+        )
+        return Learngene(
+            method=self.name,
+            settings=self.dump(),
+            anatomy=anatomy.name,
+            spec=spec,
+            tensors=_gene_tensors(auxiliary),
+            preprocess=network.preprocess,
+            classes=classes,
+            provenance=provenance(
+                ancestor, data, run, [result], {"auxiliary accuracy (val)": result.accuracy} if result.scores else {}
+            ),
+        )
+
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
+        """Evaluate the lines at the target's blocks; the frame is kept, resized or adapted, the head kept or fresh."""
+        parts = anatomy_of(target.spec).parts(target.spec)
+        places = positions(len(parts.blocks), self._segments(gene.spec), self.grid)
+        grown = lines(gene.tensors, parts.blocks, places)
+        frame = {name.removeprefix("frame."): tensor for name, tensor in gene.tensors.items()}
+        # A block without a slope equals its segment's block to the bit.
+        origin: Origin = "expanded" if self.slopes else "copied"
+        blocks = {name: (tensor, origin) for name, tensor in grown.items()}
+        return descend(gene, target, frame=frame, blocks=blocks, generator=generator)
+
+    def sizes(self, gene: Learngene) -> str:
+        """Any depth from the number of segments on."""
+        spec: Any = gene.spec
+        return f"depth={len(self._segments(spec))} or more, at width={spec.width},heads={spec.heads}"
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Width and heads are the gene's; every segment has a block."""
+        own, wanted = gene.spec.model_dump(), spec.model_dump()
+        for key in ("width", "heads"):
+            if own[key] != wanted[key]:
+                raise SettingError(
+                    f"this gene cannot grow {key}={wanted[key]}",
+                    f"linear expansion changes the depth alone, its {key} is {own[key]}",
+                    f"leave {key} out of the size",
+                )
+        least = len(self._segments(gene.spec))
+        if wanted["depth"] < least:
+            raise SettingError(
+                f"this gene cannot grow depth={wanted['depth']}",
+                f"it has {least} segments, each with at least one block",
+                f"ask for depth={least} or more",
+            )
+
+    def _check_ancestor(self, ancestor: Network | None, data: DataSet) -> Network | None:
+        if data.train.labels is None and (self.distillation == "none" or self.alpha < 1):
+            raise DataError(f"'{data.name}' has no labels", "there is nothing to learn from", "distil with alpha=1")
+        if not self.distils:
+            return None
+        if ancestor is None:
+            raise SettingError(
+                f"distillation={self.distillation} without an ancestor",
+                "there is nobody to learn from",
+                "pass --ancestor, or set distillation=none to learn from labels",
+            )
+        if data.train.labels is not None and ancestor.classes != data.classes and self.alpha < 1:
+            raise label_mismatch(ancestor, data)
+        return ancestor
+
+    def _auxiliary_spec(self, ancestor: Network | None, data: DataSet, classes: tuple[str, ...]) -> Spec:
+        channels, side = data.train.channels, data.train.side
+        if self.model is not None:
+            spec = model_spec(self.model, image_size=side, channels=channels, classes=len(classes))
+        elif ancestor is None or ancestor.spec is None:
+            raise SettingError(
+                "the auxiliary network's form is unknown",
+                "there is no ancestor of a known anatomy to take it from",
+                "set model, for example --set model=vit_pico",
+            )
+        else:
+            spec = ancestor.spec
+        family = anatomy_of(spec).name
+        if family not in self.anatomies:
+            raise SettingError(
+                f"tleg cannot condense in a {family}",
+                "linear expansion needs blocks of one shape",
+                "set model, for example --set model=vit_pico; any classifier can be the ancestor then",
+            )
+        sizes = {"depth": self.depth, "width": self.width, "heads": self.heads}
+        spec = anatomy_of(spec).resize(spec, Size(**{key: size for key, size in sizes.items() if size is not None}))
+        form: Spec = spec.model_copy(update={"classes": len(classes), "drop_path": self.drop_path})
+        return form
+
+    def _segments(self, spec: Spec) -> tuple[int, ...]:
+        depth = spec.model_dump()["depth"]
+        segments = self.segments or (depth,)
+        if sum(segments) != depth or min(segments) < 1:
+            reason = f"their blocks add up to {sum(segments)}, not to depth={depth}"
+            raise SettingError(f"segments={segments}", reason, "give the blocks of each segment, at least one")
+        return segments
+
+    def _objective(self, teacher: Network | None) -> Objective:
+        if teacher is None or self.distillation == "none":
+            return CrossEntropy(self.label_smoothing)
+        return Distillation(
+            teacher,
+            kind=self.distillation,
+            alpha=self.alpha,
+            temperature=self.temperature,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+def _gene_tensors(auxiliary: ExpandedNetwork) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in auxiliary.state_dict().items()}

@@ -1,0 +1,1 @@
+"""HTML pages, plots and statistics that reports are made of."""

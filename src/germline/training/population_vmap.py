@@ -1,0 +1,225 @@
+"""The `vmap` way: members of one shape as one stack, with one forward, one backward and one optimiser."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from germline.architectures import Preprocess
+from germline.data import Augment, Batch, Loader, PictureFiles
+from germline.network import Network
+from germline.randomness import derive
+from germline.training.evaluate import evaluate
+from germline.training.objectives import Objective
+from germline.training.optimizer import make_optimizer
+from germline.training.population import Member, Population
+from germline.training.progress import Stretch
+from germline.training.trainer import Log, not_finite
+
+
+class Vmap:
+    """Forward and backward under `torch.func.vmap`, over parameters and buffers that are stacked."""
+
+    name: ClassVar[str] = "vmap"
+
+    def why_not(self, population: Population) -> str | None:
+        """What it leaves to the loop: settings, objectives and members that are no plain stack."""
+        return _of_the_settings(population) or _of_the_members(population.members)
+
+    def width(self, population: Population) -> int:
+        """As many as are asked for."""
+        return min(population.together or len(population.members), len(population.members))
+
+    def train(self, population: Population, stretch: Stretch) -> list[tuple[Log, float]]:
+        """Train the members stack by stack; those of a stack have equally many steps."""
+        found: list[tuple[Log, float]] = [(Log(), 0.0)] * len(population.members)
+        width = self.width(population)
+        steps = [population.steps(member) for member in population.members]
+        for total in sorted(set(steps)):
+            places = [place for place, own in enumerate(steps) if own == total]
+            for start in range(0, len(places), width):
+                chosen = places[start : start + width]
+                began = time.monotonic()
+                logs = Stack(population, [population.members[place] for place in chosen], total).run(stretch)
+                seconds = (time.monotonic() - began) / len(chosen)
+                for place, log in zip(chosen, logs, strict=True):
+                    found[place] = (log, seconds)
+                stretch = stretch.further(total * len(chosen))
+        return found
+
+
+def _of_the_settings(population: Population) -> str | None:
+    settings = population.settings
+    refused = {
+        "several processes share the batches": population.fabric.world_size > 1,
+        "a precision below float32 is asked for": population.precision != "32-true",
+        "the objective has parameters or buffers of its own": bool(population.objective.state_dict())
+        or any(True for _ in population.objective.parameters()),
+        "the objective draws for every step": type(population.objective).begin is not Objective.begin,
+        "the objective has work to do after every step": type(population.objective).after is not Objective.after,
+        "mixup or cutmix is on": bool(settings.mixup or settings.cutmix),
+        f"accumulate={settings.accumulate} parts a batch": settings.accumulate > 1,
+        "an average of the weights (ema) is kept": settings.ema is not None,
+        "torch.compile is asked for": settings.compile,
+    }
+    return next((reason for reason, holds in refused.items() if holds), None)
+
+
+def _of_the_members(members: tuple[Member, ...]) -> str | None:
+    networks, pictures = [member.network for member in members], [member.pictures for member in members]
+    if any(network.spec is None for network in networks) or len({_form(network) for network in networks}) > 1:
+        return "the members are not of one shape that an anatomy knows"
+    if any(isinstance(each, PictureFiles) for each in pictures):
+        return "pictures are decoded from files"
+    if any(each.labels is None for each in pictures):
+        return "there are pictures without labels"
+    if len({(each.channels, each.side) for each in pictures}) > 1:
+        return "the members' pictures are of several sizes"
+    if any(_drops(module) for network in networks for module in network.model.modules()):
+        return "a network drops units or paths at random"
+    return None
+
+
+def _form(network: Network) -> tuple[object, ...]:
+    """What members of one stack have in common; statistics of the pictures may differ."""
+    seen = (network.preprocess.channels, network.preprocess.image_size)
+    tensors = [(name, tuple(tensor.shape)) for name, tensor in network.model.state_dict().items()]
+    trained = [name for name, parameter in network.model.named_parameters() if parameter.requires_grad]
+    return type(network.model), str(network.spec), seen, tuple(tensors), tuple(trained)
+
+
+def _drops(module: nn.Module) -> bool:
+    share: Any = module.p if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "drop_prob", 0)
+    return bool(share)
+
+
+class Stack:
+    """Members of equally many steps, trained as one. Each has the batches, rates, groups and looks of its own `Fit`."""
+
+    def __init__(self, population: Population, members: list[Member], total: int) -> None:
+        """Stack their tensors [members, ...]; the networks get theirs back when they are looked at, and at the end."""
+        self._settings, self._objective, self._members, self._total = (
+            population.settings,
+            population.objective.to(population.fabric.device),
+            members,
+            total,
+        )
+        device = self._device = population.fabric.device
+        models = [member.network.model.to(device).train() for member in members]
+        self._model = models[0]
+        self._parameters, self._buffers = stack_module_state(models)
+        self._optimizer = make_optimizer(self._model, self._objective, self._settings, {}, instead=self._parameters)
+        self._loaders = [self._loader(member) for member in members]
+        preprocess = [member.network.preprocess for member in members]
+        self._mean, self._std = (
+            torch.tensor(numbers, device=device)[:, None, :, None, None]
+            for numbers in ([each.mean for each in preprocess], [each.std for each in preprocess])
+        )
+        self._sized = _without_statistics(preprocess[0])
+        self._logs = [Log() for _ in members]
+        self._bad = torch.full((len(members),), -1, device=device)
+
+    def run(self, stretch: Stretch) -> list[Log]:
+        """Train to the last step.
+
+        Raises:
+            TrainingError: A member's loss stopped being a number.
+        """
+        self._look(0)
+        for step in range(self._total):
+            losses = self._step(step)
+            self._record(step + 1, losses, stretch)
+        self._give_back()
+        for member in self._members:
+            member.network.model.eval()
+        return self._logs
+
+    def _loader(self, member: Member) -> Loader:
+        augment = Augment(member.augmentation) if self._settings.augment and member.augmentation else None
+        seed = derive(member.seed, member.name)
+        return Loader(member.pictures, self._settings.batch_size, seed, augment=augment, device=self._device)
+
+    def _loss(self, parameters: Any, buffers: Any, mean: Tensor, std: Tensor, pixels: Tensor, labels: Tensor) -> Tensor:
+        """The loss of one member, as `vmap` sees it: a scalar."""
+
+        def logits(pictures: Tensor) -> Tensor:
+            normalised = (self._sized(pictures) - mean) / std
+            found: Tensor = functional_call(self._model, (parameters, buffers), (normalised,))
+            return found
+
+        return self._objective(logits, Batch(pixels, labels))  # type: ignore[no-any-return]
+
+    def _step(self, step: int) -> Tensor:
+        """One step of every member; gives their losses [members], detached."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._settings.rate(step, self._total)
+        batches = [loader.batch(step) for loader in self._loaders]
+        pixels = torch.stack([batch.pixels for batch in batches])
+        labels = torch.stack([batch.labels for batch in batches if batch.labels is not None])
+        losses: Tensor = vmap(self._loss)(self._parameters, self._buffers, self._mean, self._std, pixels, labels)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        if self._settings.clip is not None:
+            self._clip(self._settings.clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        losses = losses.detach()
+        self._bad = torch.where(torch.isfinite(losses) | (self._bad >= 0), self._bad, step + 1)
+        return losses
+
+    def _clip(self, most: float) -> None:
+        """Bound each member's gradient by its own norm, as `torch.nn.utils.clip_grad_norm_` does for one network."""
+        gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        shares = (most / (norms + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(shares.view(-1, *[1] * (gradient.ndim - 1)))
+
+    def _record(self, step: int, losses: Tensor, stretch: Stretch) -> None:
+        settings, last = self._settings, step == self._total
+        regular = last or step % settings.checkpoint_every == 0
+        if regular or step % settings.log_every == 0:
+            if regular:
+                self._look_over_weights(step)
+            self._stop_if_bad()
+            for log, value in zip(self._logs, losses.tolist(), strict=True):
+                log.losses.append((step, value))
+            stretch.update(step * len(self._members), float(losses.mean()))
+        if step > 0:
+            self._look(step)
+
+    def _look_over_weights(self, step: int) -> None:
+        tensors = [t for t in (*self._parameters.values(), *self._buffers.values()) if t.is_floating_point()]
+        whole = torch.stack([tensor.detach().flatten(1).isfinite().all(dim=1) for tensor in tensors]).all(dim=0)
+        self._bad = torch.where(whole | (self._bad >= 0), self._bad, step)
+
+    def _stop_if_bad(self) -> None:
+        for member, step in zip(self._members, self._bad.tolist(), strict=True):
+            if step >= 0:
+                raise not_finite(member.name, step, None)
+
+    def _look(self, step: int) -> None:
+        if not self._settings.evaluates(step, self._total):
+            return
+        self._give_back()
+        for member, log in zip(self._members, self._logs, strict=True):
+            if member.val is not None:
+                score = evaluate(member.network.model, member.network.logits, member.val, self._device)
+                log.scores.append({"step": step, "accuracy": score.accuracy, "loss": score.loss})
+
+    @torch.no_grad()
+    def _give_back(self) -> None:
+        for place, member in enumerate(self._members):
+            model = member.network.model
+            for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+                stacked = self._parameters[name] if name in self._parameters else self._buffers[name]
+                tensor.copy_(stacked[place])
+
+
+def _without_statistics(preprocess: Preprocess) -> Preprocess:
+    """Channels and size alone: what is left of a preprocessing whose mean and deviation are stacked."""
+    none, one = (0.0,) * preprocess.channels, (1.0,) * preprocess.channels
+    return preprocess.model_copy(update={"mean": none, "std": one})

@@ -1,0 +1,272 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from germline.data import AnyPictures, Augment, Augmentation, Batch, Loader
+from germline.errors import TrainingError
+from germline.files import write_text
+from germline.network import Network
+from germline.randomness import derive
+from germline.training.checkpoint import Checkpoint, CheckpointFolder
+from germline.training.evaluate import evaluate
+from germline.training.objectives import Objective
+from germline.training.optimizer import Average, load_optimizer, make_optimizer, optimizer_tensors
+from germline.training.progress import Progress, Stretch
+from germline.training.settings import TrainSettings
+
+
+@dataclass
+class Log:
+    """What happened, as it is kept: losses by step, and evaluations.
+
+    Attributes:
+        losses: (step, loss) where a step was logged; the loss is the global batch's.
+        scores: One entry an evaluation: step, accuracy, loss.
+    """
+
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    scores: list[dict[str, float]] = field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        """Write all of it as JSON lines, in the order of the steps."""
+        lines = [{"step": step, "loss": loss} for step, loss in self.losses]
+        lines += [{"step": int(s["step"]), "val_accuracy": s["accuracy"], "val_loss": s["loss"]} for s in self.scores]
+        lines.sort(key=lambda line: line["step"])
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+@dataclass
+class Fit:
+    """One phase of training, from its first step or its last checkpoint to its end.
+
+    Attributes:
+        name: Of the phase; part of the key of every random draw.
+        fabric: Device, precision and processes.
+        network: What is trained, in place.
+        objective: What is made small.
+        pictures: To train on.
+        settings: How.
+        seed: Of every random draw.
+        val: Pictures to evaluate on; None for no evaluation.
+        augmentation: What the data allow.
+        decays: Weight decay by prefix of a parameter's name, where it differs.
+        rates: Factor of the rate by prefix of a parameter's name, where it is not 1.
+        checkpoints: Where to keep checkpoints; None for none.
+        log_path: Where to keep the log; None for nowhere.
+        quiet: Whether progress is left out.
+        stretch: Where progress is told instead, for a phase that is a part of longer work.
+    """
+
+    name: str
+    fabric: Fabric
+    network: Network
+    objective: Objective
+    pictures: AnyPictures
+    settings: TrainSettings
+    seed: int
+    val: AnyPictures | None = None
+    augmentation: tuple[Augmentation, ...] = ()
+    decays: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    checkpoints: CheckpointFolder | None = None
+    log_path: Path | None = None
+    quiet: bool = False
+    stretch: Stretch | None = None
+
+    def run(self) -> tuple[Log, float]:
+        """Train to the last step.
+
+        Returns:
+            The log, and the seconds that this call took.
+
+        Raises:
+            TrainingError: The loss stopped being a number.
+        """
+        began = time.monotonic()
+        with torch.random.fork_rng():
+            self._set_up()
+            self._go_on()
+            step = self._done
+            quiet = self.quiet or self.fabric.global_rank > 0
+            with self.stretch or Progress(self.name, self._total, step, quiet=quiet) as progress:
+                if step == 0:
+                    self._look(0)
+                while step < self._total:
+                    loss = self._step(step)
+                    step += 1
+                    self._record(step, loss, progress)
+            self._finish()
+        return self.log, time.monotonic() - began
+
+    def _set_up(self) -> None:
+        settings, fabric = self.settings, self.fabric
+        model = self.network.model.train()
+        self._total = settings.total_steps(len(self.pictures))
+        self.objective.to(fabric.device)
+        if settings.compile:
+            model.compile()
+        self._raw_optimizer = make_optimizer(model, self.objective, settings, self.decays, self.rates)
+        self._module, self._optimizer = fabric.setup(model, self._raw_optimizer)
+        self._loader = Loader(
+            self.pictures,
+            settings.batch_size,
+            derive(self.seed, self.name),
+            augment=Augment(self.augmentation) if settings.augment and self.augmentation else None,
+            mixup=settings.mixup,
+            cutmix=settings.cutmix,
+            device=fabric.device,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+        )
+        self._average = Average(model, settings.ema) if settings.ema else None
+        self._bad = torch.full((), -1, device=fabric.device)
+        self._done, self.log = 0, Log()
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self._module(self.network.preprocess(pixels))
+        return logits
+
+    def _step(self, step: int) -> Tensor:
+        """One optimiser step; gives the mean loss of this process's share, detached."""
+        for group in self._raw_optimizer.param_groups:
+            group["lr"] = group["factor"] * self.settings.rate(step, self._total)
+        # Dropped paths draw from the global generator: keyed by the step, a resumed run draws the same.
+        torch.manual_seed(derive(self.seed, self.name, "drop", step, self.fabric.global_rank))
+        self.objective.begin(self.seed, self.name, step)
+        parts = _split(self._loader.batch(step), self.settings.accumulate)
+        whole = sum(len(part.pixels) for part in parts)
+        total = torch.zeros((), device=self.fabric.device)
+        for index, part in enumerate(parts):
+            last = index == len(parts) - 1
+            with self.fabric.no_backward_sync(self._module, enabled=not last):
+                loss = self.objective(self._logits, part) * (len(part.pixels) / whole)
+                self.fabric.backward(loss)
+            total += loss.detach()
+        self._share_objective()
+        if self.settings.clip is not None:
+            self.fabric.clip_gradients(self._module, self._optimizer, max_norm=self.settings.clip)
+        self._optimizer.step()
+        with torch.no_grad():
+            self.objective.after(self.network.model, self._raw_optimizer)
+        self._optimizer.zero_grad()
+        self._second_step()
+        if self._average is not None:
+            self._average.update(self.network.model, step + 1)
+        # Noted on the device and read when the loss is, so that a GPU need not wait every step.
+        self._bad = torch.where(torch.isfinite(total) | (self._bad >= 0), self._bad, step + 1)
+        return total
+
+    def _second_step(self) -> None:
+        second = self.objective.optimizer
+        if second is not None:
+            self._share_objective()
+            second.step()
+            second.zero_grad()
+
+    def _share_objective(self) -> None:
+        """Average the gradients of the objective's own parameters over processes; the network's are already."""
+        if self.fabric.world_size > 1:
+            for parameter in self.objective.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
+
+    def _record(self, step: int, loss: Tensor, progress: Progress | Stretch) -> None:
+        last = step == self._total
+        if last or step % self.settings.log_every == 0 or step % self.settings.checkpoint_every == 0:
+            if last or step % self.settings.checkpoint_every == 0:
+                self._look_over_weights(step)
+            self._stop_if_bad()
+            value = float(self.fabric.all_reduce(loss, reduce_op="mean"))
+            self.log.losses.append((step, value))
+            progress.update(step, value)
+        if self.settings.evaluates(step, self._total) and not (last and self._average is not None):
+            self._look(step)
+        if step % self.settings.checkpoint_every == 0 and not last:
+            self._save(step)
+
+    def _look_over_weights(self, step: int) -> None:
+        # A step can break the weights though its loss was finite: such weights are no checkpoint and no result.
+        weights = [tensor for tensor in self.network.model.state_dict().values() if tensor.is_floating_point()]
+        if int(self._bad) < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in weights):
+            self._bad.fill_(step)
+
+    def _stop_if_bad(self) -> None:
+        step = int(self.fabric.all_reduce(self._bad.float(), reduce_op="max"))
+        if step < 0:
+            return
+        raise not_finite(self.name, step, self.checkpoints.latest_path() if self.checkpoints else None)
+
+    def _look(self, step: int) -> None:
+        if self.val is not None and (step > 0 or self.settings.evaluates(0, self._total)):
+            score = evaluate(self.network.model, self._logits, self.val, self.fabric.device)
+            self.log.scores.append({"step": step, "accuracy": score.accuracy, "loss": score.loss})
+
+    def _finish(self) -> None:
+        if self._average is not None:
+            self.network.model.load_state_dict(self._average.tensors)
+            self._look(self._total)
+        self.network.model.eval()
+        self._write_log()
+
+    def _write_log(self) -> None:
+        if self.log_path is not None and self.fabric.is_global_zero:
+            self.log.write(self.log_path)
+
+    def _save(self, step: int) -> None:
+        if self.checkpoints is None:
+            return
+        if self.fabric.is_global_zero:
+            tensors = {"model": self.network.model.state_dict(), "optimizer": optimizer_tensors(self._raw_optimizer)}
+            tensors["objective"] = self.objective.state_dict()
+            if self.objective.optimizer is not None:
+                tensors["second"] = optimizer_tensors(self.objective.optimizer)
+            if self._average is not None:
+                tensors["average"] = self._average.tensors
+            facts: dict[str, Any] = {"losses": self.log.losses, "scores": self.log.scores}
+            self.checkpoints.save(Checkpoint(step, tensors, facts))
+        self._write_log()
+        self.fabric.barrier()
+
+    def _go_on(self) -> None:
+        """Take up the last checkpoint, if there is one."""
+        found = self.checkpoints.latest() if self.checkpoints else None
+        if found is None:
+            return
+        self.network.model.load_state_dict(found.tensors["model"])
+        self.objective.load_state_dict(found.tensors["objective"])
+        load_optimizer(self._raw_optimizer, found.tensors["optimizer"])
+        if self.objective.optimizer is not None:
+            load_optimizer(self.objective.optimizer, found.tensors["second"])
+        if self._average is not None:
+            self._average.tensors = {k: t.to(self.fabric.device) for k, t in found.tensors["average"].items()}
+        self._done = found.step
+        self.log = Log([(int(s), float(v)) for s, v in found.facts["losses"]], list(found.facts["scores"]))
+
+
+def not_finite(name: str, step: int, checkpoint: Path | None) -> TrainingError:
+    """What is raised where the phase `name` broke at `step`; `checkpoint` is the last good one."""
+    return TrainingError(
+        f"'{name}' came to a loss or weights that are not finite numbers at step {step}",
+        f"the last good checkpoint is '{checkpoint}'" if checkpoint else "there is no checkpoint before it",
+        "lower lr, set clip=1.0, or use a higher precision",
+    )
+
+
+def _split(batch: Batch, parts: int) -> list[Batch]:
+    if parts == 1:
+        return [batch]
+    chunks = batch.pixels.chunk(parts)
+    labels = [None] * len(chunks) if batch.labels is None else batch.labels.chunk(parts)
+    partners = [None] * len(chunks) if batch.partner_labels is None else batch.partner_labels.chunk(parts)
+    return [Batch(*part, batch.share) for part in zip(chunks, labels, partners, strict=True)]

@@ -1,0 +1,136 @@
+"""The resnet12 anatomy: counts, names, channel groups, sizes, and what is refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from germline.architectures import RESNET12, ResNet12Spec, Size, count_parameters
+from germline.errors import SettingError
+from germline.ledger import Ledger
+from germline.registry import model_spec
+from helpers import architecture_cases as hold
+
+
+def spec(**changes):
+    fields = {"image_size": 32, "channels": 1, "classes": 5, "depths": (2, 1, 3), "widths": (4, 6, 5)}
+    return ResNet12Spec(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(("name", "convolutions"), [("resnet12", 7_989_120), ("resnet12_wide", 12_414_848)])
+def test_parameters_of_the_known_forms(name, convolutions):
+    form = model_spec(name, image_size=84, channels=3, classes=5)
+    with torch.device("meta"):
+        found = sum(value.numel() for value in RESNET12.build(form).parameters() if value.ndim == 4)
+    assert found == convolutions
+    last = form.widths[-1]
+    assert count_parameters(RESNET12, form) == convolutions + 8 * sum(form.widths) + last * 5 + 5
+
+
+@pytest.mark.parametrize("changes", [{}, {"channels": 3}, {"classes": 0}, {"depths": (1,), "widths": (2,)}])
+def test_describe_gives_back_the_spec(changes):
+    assert RESNET12.describe(RESNET12.build(spec(**changes))) == spec(**changes)
+
+
+@pytest.mark.parametrize("side", [28, 32, 84])
+def test_pictures_of_many_sizes_give_finite_logits(side):
+    form = spec(image_size=side, depths=(1, 1, 1, 1), widths=(4, 4, 4, 4))
+    with torch.no_grad():
+        logits = RESNET12.build(form).eval()(hold.pictures(form))
+    assert logits.shape == (3, 5)
+    assert bool(torch.isfinite(logits).all())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": 7}, "image_size=7 with 3 stages.*the least size is 8"),
+        ({"depths": (1, 0, 1)}, "stages of 1, 0, 1 blocks"),
+        ({"widths": (4, 6)}, "there are 3 stages"),
+        ({"widths": (4, 6, 0)}, "at least one channel"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(changes, message):
+    with pytest.raises(SettingError, match=message):
+        spec(**changes)
+
+
+def test_a_block_is_what_the_paper_draws():
+    form = spec(depths=(2,), widths=(3,), image_size=4)
+    model = hold.awake(RESNET12, form)
+    first, second = model.stages[0].blocks
+    images = hold.pictures(form)
+    act = nn.LeakyReLU(0.1)
+    with torch.no_grad():
+        maps = images
+        for block in (first, second):
+            inner = act(block.units[1](act(block.units[0](maps))))
+            shortcut = block.shortcut.norm(block.shortcut.conv(maps)) if block is first else maps
+            maps = act(block.units[2](inner) + shortcut)
+        pooled = nn.functional.max_pool2d(maps, 2).mean(dim=(2, 3))
+        assert torch.allclose(model(images), model.head.fc(pooled), atol=1e-6)
+
+
+def test_parts_are_the_residual_blocks():
+    hold.parts_name_every_tensor_once(RESNET12, spec())
+    assert len(RESNET12.parts(spec()).pictures) == 2
+
+
+def test_groups_tie_what_is_added():
+    groups = {group.name: group for group in RESNET12.groups(spec())}
+    assert [groups[f"stages.{index}"].width for index in range(3)] == [4, 6, 5]
+    made = {m.tensor for m in groups["stages.0"].members if m.role == "written" and m.tensor.endswith("conv.weight")}
+    stem = "stages.0.blocks"
+    assert made == {f"{stem}.0.units.2.conv.weight", f"{stem}.0.shortcut.conv.weight", f"{stem}.1.units.2.conv.weight"}
+    taken = {member.tensor for member in groups["stages.0"].members if member.role == "read"}
+    later = {f"stages.1.blocks.0.{place}.conv.weight" for place in ("units.0", "shortcut")}
+    assert taken == {f"{stem}.1.units.0.conv.weight", *later}
+    assert len(groups) == 3 + 2 * 6
+    hold.groups_cover_every_channel_once(RESNET12, spec())
+    hold.reordered_groups_compute_the_same(RESNET12, spec())
+
+
+def test_taps_stand_after_each_block():
+    shapes = [(4, 32, 32)] * 2 + [(6, 16, 16)] + [(5, 8, 8)] * 3
+    hold.taps_are_the_features(RESNET12, spec(), shapes)
+
+
+@pytest.mark.parametrize("side", [32, 84])
+def test_flops(side):
+    hold.flops_are_what_is_multiplied(RESNET12, spec(image_size=side))
+
+
+@pytest.mark.parametrize(
+    ("size", "depths", "widths"),
+    [
+        (Size(), (2, 1, 3), (4, 6, 5)),
+        (Size(depth2=4), (2, 4, 3), (4, 6, 5)),
+        (Size(width=8), (2, 1, 3), (8, 12, 10)),
+        (Size(width=8, width3=7, depth1=1), (1, 1, 3), (8, 12, 7)),
+    ],
+)
+def test_sizes(size, depths, widths):
+    assert RESNET12.resize(spec(), size) == spec(depths=depths, widths=widths)
+
+
+@pytest.mark.parametrize("size", [Size(depth=12), Size(width4=2), Size(depth1=2000)])
+def test_sizes_that_are_refused(size):
+    with pytest.raises(SettingError, match="use depth1"):
+        RESNET12.resize(spec(), size)
+
+
+def test_both_readers_of_the_picture_are_adapted():
+    tensors, ledger = RESNET12.build(spec()).state_dict(), Ledger()
+    adapted = RESNET12.adapt(tensors, spec(), spec(channels=3), ledger)
+    changed = {name for name, counts in ledger.entries.items() if counts["adapted"]}
+    assert changed == set(RESNET12.parts(spec()).pictures)
+    assert all(adapted[name].shape[1] == 3 for name in changed)
+    assert all(torch.equal(adapted[name], tensors[name]) for name in tensors.keys() - changed)
+    back = RESNET12.adapt(adapted, spec(channels=3), spec(), Ledger())
+    assert all(torch.allclose(back[name], tensors[name], atol=1e-7) for name in tensors)
+
+
+def test_other_networks_and_altered_ones_are_refused():
+    hold.other_form_is_refused(RESNET12, nn.Linear(2, 2), "a Linear is not germline's ResNet12")
+    model = RESNET12.build(spec())
+    model.set_submodule("stages.0.blocks.0.shortcut", nn.Identity())
+    hold.other_form_is_refused(RESNET12, model, "does not rebuild. stages.0.blocks.0.shortcut")

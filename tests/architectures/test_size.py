@@ -1,0 +1,49 @@
+"""The size language."""
+
+import pytest
+
+from germline.architectures import Size
+from germline.errors import SettingError
+
+
+def test_text_and_keywords_say_the_same():
+    size = Size.parse("depth=6, width=96")
+    assert size == Size(depth=6, width=96)
+    assert dict(size) == {"depth": 6, "width": 96}
+    assert str(size) == "depth=6,width=96"
+    assert hash(size) == hash(Size(depth=6, width=96))
+    assert len(Size.parse("")) == 0
+
+
+@pytest.mark.parametrize("text", ["depth", "depth=", "depth=x", "depth=1.5", "6"])
+def test_what_is_not_key_and_number_is_refused(text):
+    with pytest.raises(SettingError, match="is not key=number"):
+        Size.parse(text)
+
+
+def test_a_key_that_stands_twice_is_refused():
+    with pytest.raises(SettingError, match="'depth' stands twice"):
+        Size.parse("depth=3, depth=4")
+
+
+@pytest.mark.parametrize("text", ["depth=0", "depth=-2"])
+def test_less_than_one_is_refused(text):
+    with pytest.raises(SettingError, match="at least 1"):
+        Size.parse(text)
+
+
+@pytest.mark.parametrize("value", [1.5, True, "6"])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(SettingError, match="whole numbers"):
+        Size(depth=value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("12M", 12_000_000), ("1.5K", 1500), ("2G", 2_000_000_000), ("0.0000025M", None), ("2k", None)]
+)
+def test_thousands_millions_and_billions(text, number):
+    if number is None:
+        with pytest.raises(SettingError, match="not key=number"):
+            Size.parse(f"max_params={text}")
+    else:
+        assert Size.parse(f"max_params={text}") == Size(max_params=number)

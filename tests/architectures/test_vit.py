@@ -1,0 +1,194 @@
+"""The vit anatomy: numbers of parameters, names of parts, and what it refuses to rebuild."""
+
+from functools import partial
+
+import pytest
+import timm
+import torch
+from timm.models import vision_transformer
+from torch import nn
+
+from germline.architectures import VIT, Size, VitSpec, count_parameters, tapped, tensor_sizes
+from germline.errors import ArtefactError, SettingError
+from germline.ledger import Ledger
+from helpers import architecture_cases as hold
+
+FAMILY = {"Ti": (192, 3), "S": (384, 6), "B": (768, 12)}
+# Millions of parameters at 224 pixels, patch 16, 1000 classes, no class token, mean pooling.
+COUNTS = {
+    "Ti": {3: 1.71, 6: 3.05, 9: 4.38, 12: 5.72},
+    "S": dict(zip(range(3, 13), (6.08, 7.85, 9.63, 11.40, 13.18, 14.95, 16.73, 18.50, 20.28, 22.05), strict=True)),
+    "B": dict(zip(range(3, 13), (22.78, 29.86, 36.95, 44.04, 51.13, 58.21, 65.30, 72.39, 79.48, 86.57), strict=True)),
+}
+EVERYTHING = {
+    "plain": {},
+    "class token": {"class_token": True, "global_pool": "token"},
+    "registers": {"class_token": True, "reg_tokens": 4, "no_embed_class": True},
+    "registers alone": {"reg_tokens": 2},
+    "LayerScale": {"init_values": 1e-5},
+    "no qkv bias": {"qkv_bias": False},
+    "qk norm": {"qk_norm": True},
+    "pool first": {"norm_first": False},
+    "wide mlp": {"mlp_ratio": 3.0},
+    "colour": {"channels": 3},
+}
+
+
+def spec(**changes):
+    fields = {"image_size": 32, "channels": 1, "classes": 5, "depth": 3, "width": 16, "heads": 2, "patch_size": 8}
+    return VitSpec(**{**fields, **changes})
+
+
+def family(name, depth):
+    width, heads = FAMILY[name]
+    return spec(image_size=224, channels=3, classes=1000, depth=depth, width=width, heads=heads, patch_size=16)
+
+
+@pytest.mark.parametrize(("name", "depth"), [(name, depth) for name, row in COUNTS.items() for depth in row])
+def test_parameter_counts_of_the_families(name, depth):
+    width, patches = FAMILY[name][0], 196
+    block, frame = 12 * width**2 + 13 * width, (768 + 1 + patches + 2 + 1000) * width + 1000
+    found = count_parameters(VIT, family(name, depth))
+    assert found == depth * block + frame
+    assert round(found / 1e6, 2) == COUNTS[name][depth]
+
+
+@pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING)
+def test_describe_gives_back_the_spec(changes):
+    wanted = spec(**changes)
+    assert VIT.describe(VIT.build(wanted)) == wanted
+
+
+@pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING)
+def test_parts_name_every_tensor_once(changes):
+    parts = VIT.parts(spec(**changes))
+    names = [*parts.stem, *parts.norm, *parts.head, *(full for block in parts.blocks for full in block.values())]
+    assert sorted(names) == sorted(tensor_sizes(VIT.build(spec(**changes))))
+    assert len(parts.blocks) == 3
+    assert parts.head == ("head.weight", "head.bias")
+    assert (parts.stages, parts.pictures) == ((3,), ("patch_embed.proj.weight",))
+
+
+def test_frame_and_block_are_the_whole_network():
+    whole, frame = VIT.build(spec()).state_dict(), VIT.frame(spec()).state_dict()
+    block = VIT.block(spec()).state_dict()
+    assert {f"blocks.2.{name}": value.shape for name, value in block.items()}.items() <= {
+        name: value.shape for name, value in whole.items()
+    }.items()
+    assert set(frame) == {name for name in whole if not name.startswith("blocks.")}
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_small_patch16_224"])
+def test_timm_names_are_rebuilt_exactly(name):
+    torch.manual_seed(0)
+    model = timm.create_model(name, img_size=32, num_classes=3).eval()
+    rebuilt = VIT.build(VIT.describe(model)).eval()
+    rebuilt.load_state_dict(model.state_dict())
+    pictures = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(rebuilt(pictures), model(pictures))
+
+
+ODD = {
+    "another norm": {"norm_layer": timm.layers.RmsNorm},
+    "norm eps": {"norm_layer": partial(timm.layers.LayerNorm, eps=1e-5)},
+    "pre-norm": {"pre_norm": True},
+    "another activation": {"act_layer": nn.ReLU},
+    "parallel blocks": {"block_fn": vision_transformer.ParallelThingsBlock},
+    "residual norm": {"block_fn": vision_transformer.ResPostBlock},
+    "attention pooling": {"global_pool": "map"},
+    "max pooling": {"global_pool": "max"},
+    "no positions": {"pos_embed": "none"},
+    "gated mlp": {"mlp_layer": timm.layers.SwiGLU},
+    "scaled attention norm": {"scale_attn_norm": True},
+    "no final norm": {"final_norm": False},
+}
+
+
+@pytest.mark.parametrize("changes", ODD.values(), ids=ODD)
+def test_a_vit_with_odd_parts_is_refused(changes):
+    fields = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 3}
+    model = vision_transformer.VisionTransformer(**fields, **changes)
+    with pytest.raises(ArtefactError, match="as a teacher any classifier will do"):
+        VIT.describe(model)
+
+
+def test_other_architectures_are_refused():
+    with pytest.raises(ArtefactError, match="a Linear is not a plain timm VisionTransformer"):
+        VIT.describe(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": 0}, "depth=0. a depth is between 1 and 1000"),
+        ({"depth": 1001}, "depth=1001"),
+        ({"width": 50, "heads": 3}, "not divisible by the heads. use for example width=51"),
+        ({"image_size": 28}, "whole number of patches. the least size is 8, the next 4 patches"),
+        ({"image_size": 4}, "whole number of patches"),
+        ({"global_pool": "token"}, "global_pool=token without a class token"),
+        ({"heads": 0}, "both are at least 1"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(changes, message):
+    with pytest.raises(SettingError, match=message):
+        spec(**changes)
+
+
+def test_resize_changes_what_is_asked_and_checks_it():
+    assert VIT.resize(spec(), Size(depth=7)) == spec(depth=7)
+    with pytest.raises(SettingError, match="size key 'stages'"):
+        VIT.resize(spec(), Size(stages=3))
+    with pytest.raises(SettingError, match="not divisible"):
+        VIT.resize(spec(), Size(width=17))
+
+
+def test_adapt_keeps_changes_and_books_them():
+    source, target = spec(), spec(channels=3, image_size=64)
+    frame = {name: value.detach() for name, value in VIT.frame(source).named_parameters()}
+    ledger = Ledger()
+    adapted = VIT.adapt({name: frame[name] for name in VIT.parts(source).stem}, source, target, ledger)
+    kernel = frame["patch_embed.proj.weight"]
+    assert torch.equal(adapted["patch_embed.proj.weight"], kernel.repeat(1, 3, 1, 1) / 3)
+    assert adapted["pos_embed"].shape == (1, 64, 16)
+    assert ledger.entries == {
+        "pos_embed": {"resized": 64 * 16},
+        "patch_embed.proj.weight": {"adapted": 16 * 3 * 64},
+        "patch_embed.proj.bias": {"copied": 16},
+    }
+    back = VIT.adapt({"patch_embed.proj.weight": adapted["patch_embed.proj.weight"]}, target, source, Ledger())
+    assert torch.allclose(back["patch_embed.proj.weight"], kernel, atol=1e-7)
+
+
+@pytest.mark.parametrize("changes", [{}, {"class_token": True}, {"class_token": True, "reg_tokens": 2}])
+def test_a_flat_position_table_stays_flat_and_prefix_tokens_stay_themselves(changes):
+    source, target = spec(**changes), spec(image_size=48, **changes)
+    prefix = source.tokens - 16
+    table = torch.full((1, 16 + prefix, 16), 0.5)
+    table[:, :prefix] = torch.rand(1, prefix, 16)
+    resized = VIT.adapt({"pos_embed": table}, source, target, Ledger())["pos_embed"]
+    assert resized.shape == (1, 36 + prefix, 16)
+    assert torch.equal(resized[:, :prefix], table[:, :prefix])
+    assert torch.allclose(resized[:, prefix:], torch.tensor(0.5), atol=1e-6)
+
+
+def test_flops_of_the_known_network():
+    # DeiT-B at 224 is quoted as 17.6 G multiply-adds with a class token; 196 tokens without it.
+    assert VIT.flops(family("B", 12)) == 2 * (
+        12 * (196 * 12 * 768**2 + 2 * 196**2 * 768) + 196 * 768 * 768 + 768 * 1000
+    )
+    assert VIT.flops(family("B", 12)) / 2e9 == pytest.approx(17.5, abs=0.1)
+
+
+@pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING)
+def test_reordered_channel_groups_compute_the_same(changes):
+    form = spec(**changes)
+    hold.reordered_groups_compute_the_same(VIT, form)
+
+
+def test_taps_are_the_blocks():
+    model, images = VIT.build(spec()).eval(), torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        logits, found = tapped(model, VIT.taps(spec()), images)
+        assert torch.equal(logits, model(images))
+    assert [tuple(value.shape) for value in found.values()] == [(2, 16, 16)] * 3

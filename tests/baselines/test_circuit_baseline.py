@@ -1,0 +1,187 @@
+"""Cut circuits: which channels, where they stand in descendants of either family, and what is refused."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from germline.architectures import ResNet12Spec, Size, VggSpec, tensor_sizes
+from germline.baselines.circuit import CutCircuit
+from germline.baselines.random_gene import RandomGene
+from germline.errors import SettingError, UnknownNameError
+from germline.learngene import Learngene
+from germline.methods.gtl.circuits import circuit_spec, draw_circuit, extract, form_of, scaled_circuit
+from germline.randomness import generator
+from germline.registry import anatomy_of
+from germline.training import CrossEntropy, Run, TrainSettings
+
+RUN = Run(device="cpu", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def vgg(make_convolutional):
+    return make_convolutional(VggSpec, widths=((6,), (8, 8)))
+
+
+@pytest.fixture(scope="module")
+def resnet(make_convolutional):
+    return make_convolutional(ResNet12Spec, depths=(1, 1), widths=(6, 8))
+
+
+def condense(ancestor, pictures, seed=0, **settings):
+    return CutCircuit(**settings).condense(ancestor, pictures, Run(device="cpu", quiet=True, seed=seed))
+
+
+@pytest.mark.parametrize("family", ["vgg", "resnet"])
+def test_the_gene_is_the_circuit_and_nothing_else(request, family, pico):
+    ancestor = request.getfixturevalue(family)
+    own = ancestor.model.state_dict()
+    narrow = circuit_spec(ancestor.spec)
+    drawn = draw_circuit(ancestor.spec, narrow, generator(3, "circuit", "channels"))
+    strongest = scaled_circuit(own, ancestor.spec, narrow, "scale")
+    for gene, circuit in (
+        (condense(ancestor, pico, seed=3), drawn),
+        (condense(ancestor, pico, choose="scale"), strongest),
+    ):
+        wanted = extract(own, ancestor.spec, circuit)
+        assert gene.tensors.keys() == wanted.keys()
+        assert all(torch.equal(tensor, wanted[name]) for name, tensor in gene.tensors.items())
+        assert gene.classes is None
+        assert gene.spec == ancestor.spec
+        assert gene.provenance.ancestor == ancestor.source
+        outline = gene.bound_method().outline(gene.spec)
+        assert outline == {name: tensor.numel() for name, tensor in gene.tensors.items()}
+    other = condense(ancestor, pico, seed=4).tensors
+    assert not all(torch.equal(tensor, other[name]) for name, tensor in condense(ancestor, pico).tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("family", "size", "origins"),
+    [
+        ("vgg", {}, ["copied", "zero-filled", "fresh"]),
+        ("vgg", {"width": 12}, ["copied", "zero-filled", "fresh"]),
+        # One channel is all that a group has, so that none is left outside the circuit.
+        ("vgg", {"width": 1, "depth2": 4}, ["copied", "identity", "fresh"]),
+        ("resnet", {}, ["copied", "zero-filled", "fresh"]),
+        ("resnet", {"depth1": 2, "width2": 3}, ["copied", "zero-filled", "fresh"]),
+    ],
+    ids=str,
+)
+def test_any_size_is_grown_and_all_is_accounted_for(request, family, size, origins, pico):
+    gene = condense(request.getfixturevalue(family), pico)
+    child = gene.inherit(Size(**size), classes=4, seed=1)
+    sizes = tensor_sizes(child.model)
+    assert {name: count.total() for name, count in child.ledger.entries.items()} == sizes
+    assert child.ledger.totals().keys() == set(origins)
+    assert child.ledger.entries["head.fc.weight"] == {"fresh": 4 * child.network.spec.features}
+    again, other = gene.inherit(Size(**size), classes=4, seed=1), gene.inherit(Size(**size), classes=4, seed=2)
+    for name, tensor in child.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name])
+        if child.ledger.entries[name]["fresh"] and tensor.ndim > 1:
+            assert not torch.equal(tensor, other.model.state_dict()[name])
+
+
+def test_what_is_fresh_is_what_the_initialiser_draws(vgg, pico):
+    """At a share so small that one channel a group is planted, the rest has the deviation of a fresh network."""
+    gene = condense(vgg, pico, share=1e-9)
+    child = gene.inherit(Size(width=64), classes=4)
+    kernel = child.model.stages[1].blocks[1].conv.weight.detach()
+    assert float(kernel[1:].std()) == pytest.approx((2 / (9 * len(kernel))) ** 0.5, rel=0.05)
+    assert not kernel[0, 1:].any()
+
+
+def test_colour_and_other_pictures(resnet, pico):
+    child = condense(resnet, pico).inherit(classes=3, channels=3, image_size=64)
+    assert (child.network.spec.channels, child.network.spec.image_size) == (3, 64)
+    first = "stages.0.blocks.0.units.0.conv.weight"
+    assert child.ledger.entries[first].keys() == {"adapted", "fresh"}
+    assert not child.ledger.totals().get("sliced")
+
+
+@pytest.mark.parametrize(("family", "model"), [("vgg", "resnet12_x025"), ("resnet", "vgg11_x025")])
+def test_the_other_family_is_grown_loads_and_trains(request, family, model, pico, tmp_path):
+    condense(request.getfixturevalue(family), pico).save(tmp_path / "gene")
+    gene = Learngene.load(tmp_path / "gene")
+    child = gene.inherit(Size(width=8), pico.classes, model=model)
+    assert anatomy_of(child.network.spec).name != gene.anatomy
+    assert child.network.spec.stages == ((1, 1, 1, 1) if family == "vgg" else (1, 1, 2, 2, 2))
+    assert {name: count.total() for name, count in child.ledger.entries.items()} == tensor_sizes(child.model)
+    planted = {name for name, count in child.ledger.entries.items() if count["copied"]}
+    assert planted
+    assert all(name.startswith(("stages.0.", "stages.1.")) for name in planted)
+    before = {name: tensor.clone() for name, tensor in child.model.state_dict().items()}
+    settings = TrainSettings(steps=2, batch_size=40)
+    result = RUN.fit("child", child.network, CrossEntropy(), pico.train, settings, val=pico.val)
+    assert result.losses[-1][1] > 0
+    after = child.model.state_dict()
+    assert not [name for name, tensor in before.items() if torch.equal(tensor, after[name])]
+    # What was filled with zeros is trained like all else.
+    rows = len(gene.tensors["stages.1.blocks.0" + (".conv.weight" if family == "vgg" else ".units.0.conv.weight")])
+    name = "stages.1.blocks.0" + (".units.0.conv.weight" if family == "vgg" else ".conv.weight")
+    closed = before[name][:rows] == 0
+    assert closed.any()
+    assert after[name][:rows][closed].abs().min() > 0
+
+
+def test_a_preset_of_its_own_family_gives_its_form(vgg, pico, make_convolutional):
+    widths = ((4,), (4,), (4,), (4,), (4,))
+    gene = condense(make_convolutional(VggSpec, widths=widths), pico)
+    child = gene.inherit(classes=2, model="vgg16_x025", image_size=64)
+    assert child.network.spec.stages == (2, 2, 3, 3, 3)
+    assert (child.network.spec.image_size, child.network.spec.widths[0]) == (64, (16, 16))
+    with pytest.raises(SettingError, match=r"circuit cannot grow 5 stages. the gene has 2"):
+        condense(vgg, pico).inherit(classes=2, model="vgg16_x025")
+
+
+def test_other_families_and_names_are_refused(vgg, pico):
+    gene = condense(vgg, pico)
+    with pytest.raises(SettingError, match=r"circuit cannot grow a vit\..*ask for a vgg or a resnet12"):
+        gene.inherit(classes=2, model="vit_pico")
+    with pytest.raises(SettingError, match=r"circuit cannot grow a resnet\..*ask for a vgg or a resnet12"):
+        gene.inherit(classes=2, model="resnet18_x025")
+    with pytest.raises(UnknownNameError, match="resnet12_x025"):
+        gene.inherit(classes=2, model="resnet12_x25")
+    with pytest.raises(SettingError, match=r"no classes given. this gene holds no head"):
+        gene.inherit()
+
+
+def test_other_methods_refuse_a_model(gene):
+    with pytest.raises(
+        SettingError, match=r"tleg cannot grow model=vit_nano. it grows sizes of its gene's own form alone. leave the"
+    ):
+        gene.inherit(model="vit_nano")
+
+
+def test_a_circuit_shuffled_is_a_random_gene_of_it(vgg, pico):
+    gene = condense(vgg, pico)
+    shuffled = RandomGene(method="circuit").redraw(gene, generator(0))
+    child = shuffled.inherit(classes=3, model="resnet12_x025")
+    assert child.network.spec.widths == (16, 32, 64, 128)
+    name = "stages.1.blocks.0.conv.weight"
+    mine = child.model.state_dict()["stages.1.blocks.0.units.0.conv.weight"]
+    rows, columns = gene.tensors[name].shape[:2]
+    assert not torch.equal(mine[:rows, :columns], gene.tensors[name])
+    assert mine[:rows, :columns].flatten().sort().values.equal(gene.tensors[name].flatten().sort().values)
+
+
+def test_a_share_of_all_is_the_ancestor_itself(resnet, pico):
+    gene = condense(resnet, pico, share=1.0)
+    child = gene.inherit(classes=resnet.classes)
+    own = resnet.model.state_dict()
+    assert all(torch.equal(t, own[name]) for name, t in child.model.state_dict().items() if "head" not in name)
+    assert form_of(circuit_spec(resnet.spec, 1.0)).narrowest == (6, 8)
+    assert set(child.ledger.totals()) == {"copied", "fresh"}
+
+
+def test_bad_settings_no_ancestor_and_a_vit_are_refused(pico, make_network):
+    for settings in ({"share": 0}, {"share": 1.1}, {"choose": "norm"}):
+        with pytest.raises(ValidationError):
+            CutCircuit(**settings)
+    with pytest.raises(SettingError, match="circuit without an ancestor"):
+        CutCircuit().form(None, pico)
+    with pytest.raises(SettingError, match="a circuit cannot grow in a vit"):
+        CutCircuit().form(make_network(), pico)
+
+
+def test_sizes_are_said(vgg, pico):
+    gene = condense(vgg, pico)
+    assert gene.bound_method().sizes(gene) == "any width and depth of a vgg or a resnet12"

@@ -1,0 +1,190 @@
+"""Layers: which blocks of the ancestor stand where in a descendant."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from germline.architectures import ResNet12Spec, Size, VggSpec, tensor_sizes
+from germline.baselines.finetune import Finetune
+from germline.baselines.layers import Layers
+from germline.errors import SettingError
+from germline.learngene import Learngene
+from germline.registry import anatomy_of
+from germline.training import Run
+
+RUN = Run(device="cpu", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def deep(make_network):
+    return make_network(depth=6)
+
+
+def condense(ancestor, pictures, **settings):
+    return Layers(**settings).condense(ancestor, pictures, RUN)
+
+
+@pytest.mark.parametrize(
+    ("choose", "taken"),
+    [
+        ("first", (0, 1, 2)),
+        ("last", (3, 4, 5)),
+        ("even", (0, 2, 4)),
+        ((1, 2, 5), (1, 2, 5)),
+        ([0, 3, 4], (0, 3, 4)),
+    ],
+    ids=str,
+)
+def test_the_chosen_blocks_stem_norm_and_head_are_copied(deep, pico, tmp_path, choose, taken):
+    gene = condense(deep, pico, choose=choose)
+    gene.save(tmp_path / "gene")
+    child = Learngene.load(tmp_path / "gene").inherit(size=Size(depth=3))
+    for block, index in zip(child.model.blocks, taken, strict=True):
+        own = deep.model.blocks[index].state_dict()
+        assert all(torch.equal(value, own[name]) for name, value in block.state_dict().items())
+    own = deep.model.state_dict()
+    for name, value in child.model.state_dict().items():
+        assert name.startswith("blocks.") or torch.equal(value, own[name])
+    assert child.ledger.totals() == {"copied": sum(value.numel() for value in child.model.parameters())}
+
+
+def test_last_one_computes_what_the_last_block_does(deep, pico, pixels):
+    child = condense(deep, pico, choose="last").inherit(size=Size(depth=1)).network
+    model, pictures = deep.model, deep.preprocess(pixels)
+    with torch.no_grad():
+        tokens = model.blocks[5](model.norm_pre(model.patch_embed(pictures) + model.pos_embed))
+        assert torch.allclose(child.logits(pixels), model.head(model.norm(tokens).mean(dim=1)), atol=1e-6)
+
+
+def test_all_blocks_are_fine_tuning(deep, pico):
+    gene, whole = condense(deep, pico), Finetune().condense(deep, pico, RUN)
+    mine, theirs = gene.inherit(classes=3, channels=3, seed=5), whole.inherit(classes=3, channels=3, seed=5)
+    own = theirs.model.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in mine.model.state_dict().items())
+    assert mine.ledger.entries == theirs.ledger.entries
+    assert mine.ledger.totals()["fresh"] == 16 * 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("choose", "size", "words"),
+    [
+        ("first", {"depth": 7}, "cannot grow 7 blocks.*which has 6. ask for 6 or fewer"),
+        ("even", {"width": 8}, "layers cannot grow width=8.*which is 16"),
+        ("first", {"heads": 1}, "layers cannot grow heads=1.*which is 2"),
+        ((0, 5), {"depth": 3}, r"cannot grow 3 blocks.*choose=\(0, 5\) names 2"),
+    ],
+)
+def test_what_it_cannot_grow_is_refused(deep, pico, choose, size, words):
+    with pytest.raises(SettingError, match=words):
+        condense(deep, pico, choose=choose).inherit(size=Size(**size))
+
+
+def test_a_block_that_is_not_there_is_refused_before_anything_is_written(deep, pico):
+    with pytest.raises(SettingError, match=r"choose=\(0, 6\). the ancestor has 6 blocks. indices go from 0 to 5"):
+        Layers(choose=(0, 6)).form(deep, pico)
+    with pytest.raises(SettingError, match="the ancestor has 6 blocks"):
+        condense(deep, pico, choose=(0, 6))
+
+
+@pytest.mark.parametrize("choose", ["middle", (), (2, 1), (1, 1), (-1, 2)], ids=str)
+def test_bad_choices_are_refused(choose):
+    with pytest.raises(ValidationError):
+        Layers(choose=choose)
+
+
+def test_sizes_are_said(deep, pico):
+    for choose, words in (("last", "at most 6 blocks"), ((0, 5), "the 2 blocks chosen")):
+        gene = condense(deep, pico, choose=choose)
+        assert gene.bound_method().sizes(gene) == f"{words}, at the ancestor's width"
+
+
+@pytest.fixture(scope="module")
+def vgg(make_convolutional):
+    return make_convolutional(VggSpec, widths=((4,) * 3, (6,) * 4))
+
+
+@pytest.fixture(scope="module")
+def resnet(make_convolutional):
+    return make_convolutional(ResNet12Spec, depths=(3, 4), widths=(4, 6))
+
+
+def places(child, ancestor):
+    """For each block of a descendant, the ancestor's block that it equals in every tensor, buffers included."""
+    blocks, own = (
+        [
+            {name: network.model.state_dict()[full] for name, full in block.items()}
+            for block in anatomy_of(network.spec).parts(network.spec).blocks
+        ]
+        for network in (child.network, ancestor)
+    )
+    return [
+        [
+            index
+            for index, other in enumerate(own)
+            if block.keys() == other.keys()
+            and all(torch.equal(value, other[name]) for name, value in block.items() if name in other)
+        ]
+        for block in blocks
+    ]
+
+
+@pytest.mark.parametrize("family", ["vgg", "resnet"])
+@pytest.mark.parametrize(
+    ("choose", "taken"),
+    [
+        ("first", [0, 1, 3, 4, 5]),
+        # The first of a stage is always the ancestor's first: it alone reads the maps of the stage before.
+        ("last", [0, 2, 3, 5, 6]),
+        ("even", [0, 1, 3, 4, 5]),
+        ((0, 2, 3, 4, 6), [0, 2, 3, 4, 6]),
+    ],
+    ids=str,
+)
+def test_stages_are_chosen_from_one_by_one(request, family, pico, choose, taken):
+    network = request.getfixturevalue(family)
+    child = condense(network, pico, choose=choose).inherit(size=Size(depth1=2, depth2=3))
+    assert places(child, network) == [[index] for index in taken]
+    assert child.ledger.totals() == {"copied": sum(tensor_sizes(child.model).values())}
+
+
+def test_one_block_a_stage_of_the_last_is_the_first(vgg, pico, pixels):
+    child = condense(vgg, pico, choose="last").inherit(size=Size(depth1=1, depth2=1))
+    assert places(child, vgg) == [[0], [3]]
+    pictures, (first, second) = vgg.preprocess(pixels), vgg.model.stages
+    with torch.no_grad():
+        maps = second.pool(second.blocks[0](first.pool(first.blocks[0](pictures))))
+        assert torch.allclose(child.network.logits(pixels), vgg.model.head(maps), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "choose", "size", "words"),
+    [
+        ("vgg", "first", {"depth2": 5}, "cannot grow 5 blocks in a stage.*which has 4"),
+        ("resnet", "even", {"width": 2}, "layers cannot grow 'head.fc.weight'.* is wider"),
+        ("vgg", "first", {"width2": 8}, r"cannot grow 'head.fc.weight' of shape \(10, 8\).*has shape \(10, 6\)"),
+        ("resnet", (0, 3, 4), {}, r"cannot grow 3 \+ 4 blocks.*names 1 \+ 2"),
+        (
+            "resnet",
+            (1, 3),
+            {"depth1": 1, "depth2": 1},
+            "cannot grow block 0 as block 1.*tensors that the other has not",
+        ),
+        (
+            "vgg",
+            (1, 3),
+            {"depth1": 1, "depth2": 1},
+            r"shape \(4, 1, 3, 3\). .*blocks.1.conv.weight' is wider",
+        ),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(request, pico, family, choose, size, words):
+    with pytest.raises(SettingError, match=words):
+        condense(request.getfixturevalue(family), pico, choose=choose).inherit(size=Size(**size))
+
+
+def test_units_of_other_widths_are_refused_where_they_do_not_meet(make_convolutional, pico):
+    uneven = make_convolutional(VggSpec, widths=((4, 6), (8,)))
+    with pytest.raises(
+        SettingError, match=r"layers cannot grow 'stages.1.blocks.0.conv.weight' of shape \(8, 4, 3, 3\)"
+    ):
+        condense(uneven, pico).inherit(size=Size(depth1=1))

@@ -1,0 +1,129 @@
+"""The questions asked of kept results, answered by hand."""
+
+import json
+
+import pytest
+
+from germline.compare.analysis.results import Condition, Summary, accuracy_at, mean_accuracy
+from germline.compare.analysis.results import tested as last
+from germline.errors import ArtefactError
+from helpers.comparison import BY_HAND, by_hand, cell, three_seeds
+
+HERE = Condition("depth=2", 10)
+
+
+@pytest.fixture
+def summary():
+    return Summary(by_hand(three_seeds()))
+
+
+def test_differences_are_paired_by_seed(summary):
+    assert summary.differences("gene", "scratch", HERE, last) == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_only_seeds_that_both_have_count():
+    cells = [c for c in three_seeds() if (c["asked"]["arm"], c["asked"]["seed"]) != ("scratch", 2)]
+    assert Summary(by_hand(cells)).differences("gene", "scratch", HERE, last) == pytest.approx([0.1, 0.2])
+
+
+def test_the_order_of_the_cells_does_not_matter(summary):
+    turned = Summary(by_hand(three_seeds()[::-1]))
+    assert turned.differences("gene", "scratch", HERE, last) == summary.differences("gene", "scratch", HERE, last)
+
+
+def test_differences_at_a_step_are_read_from_the_curves(summary):
+    assert summary.differences("gene", "scratch", HERE, accuracy_at(0)) == pytest.approx([0.2, 0.2, 0.0])
+    assert summary.differences("gene", "scratch", HERE, accuracy_at(50)) == pytest.approx([0.2, 0.1, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("at", "accuracies", "mean"),
+    [
+        ((0, 50, 100), (0.1, 0.2, 0.4), 0.225),
+        # (10 * 0.3 + 90 * 0.5) / 100
+        ((0, 10, 100), (0.2, 0.4, 0.6), 0.48),
+        # over the steps that were looked at
+        ((50, 100), (0.2, 0.4), 0.3),
+        ((100,), (0.4,), 0.4),
+    ],
+)
+def test_the_mean_over_training_is_the_trapezium_rule(at, accuracies, mean):
+    assert mean_accuracy(cell("gene", 0, accuracies, 0.5, at=at)) == pytest.approx(mean)
+
+
+def test_share_of_steps_to_scratchs_last_accuracy(summary):
+    # scratch ends at 0.40 after 100 steps: seed 0 holds it at 50, seed 1 at 100, seed 2 never
+    assert summary.share_of_steps("gene", HERE) == [0.5, 1.0, None]
+    assert summary.share_of_steps("scratch", HERE) == [1.0, 1.0, 1.0]
+
+
+def test_accuracy_is_that_of_the_test_pictures(summary):
+    assert summary.accuracy("gene", HERE).mean == pytest.approx(0.6)
+    assert summary.accuracy("scratch", HERE).half == pytest.approx(0, abs=1e-12)
+    assert summary.accuracy("gene", Condition("depth=9", 10)) is None
+
+
+def test_curve_has_a_point_a_step(summary):
+    found = [(step, round(point.mean, 4)) for step, point in summary.curve("gene", HERE)]
+    assert found == [(0, 0.2333), (50, 0.3), (100, 0.4167)]
+    assert summary.curve("gene", Condition("depth=9", 10)) == []
+
+
+def test_subject_controls_and_conditions():
+    arms = {name: {"method": name} for name in ("finetune", "tleg", "scratch")}
+    found = Summary(by_hand([], arms=arms, sizes=["depth=2", ""], images_per_class=[10, 20]))
+    assert (found.subject, found.controls) == ("finetune", ["scratch", "tleg"])
+    assert [str(at) for at in found.conditions] == [
+        "depth=2, 10 a class",
+        "own size, 10 a class",
+        "depth=2, 20 a class",
+        "own size, 20 a class",
+    ]
+
+
+def test_longer_scratch_is_told_from_the_recipes_own():
+    found = Summary(BY_HAND["convergence"]())
+    assert found.accuracy("scratch", HERE).mean == pytest.approx(0.40)
+    assert found.accuracy("scratch", HERE, 200).mean == pytest.approx(0.45)
+    assert found.differences("gene", "scratch", HERE, last, control_steps=200) == pytest.approx([0.05, 0.15, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("values", "tolerance", "expected"),
+    [
+        # scratch itself ends at 0.40 on validation
+        ([0.41], 0.02, (200, True)),
+        ([0.43], 0.02, (200, False)),
+        ([0.43, 0.44], 0.02, (400, True)),
+        ([0.43, 0.47], 0.02, (400, False)),
+        ([0.43, None], 0.02, None),
+        ([], 0.02, None),
+    ],
+)
+def test_whether_scratch_has_levelled_off(values, tolerance, expected):
+    levels = [
+        {"size": "depth=2", "images": 10, "multiple": 2**n, "steps": 100 * 2**n, "val": value}
+        for n, value in enumerate(values, start=1)
+    ]
+    other = {"size": "depth=2", "images": 20, "multiple": 2, "steps": 999, "val": 0.9}
+    wanted = {"tolerance": tolerance, "most": 4}
+    results = by_hand(three_seeds(), levels=[other, *levels], levelling=wanted, images_per_class=[10, 20])
+    assert Summary(results).levelled(HERE) == expected
+
+
+def test_shares_by_origin(summary):
+    assert summary.origins("gene", "depth=2") == {"expanded": 0.75, "fresh": 0.25}
+    assert summary.origins("gene", "depth=9") == {}
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"cells": []}', "{", None])
+def test_what_holds_no_results_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ArtefactError, match="result"):
+        Summary.read(tmp_path)
+
+
+def test_kept_results_are_read(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(by_hand(three_seeds())))
+    assert Summary.read(tmp_path).arms == ["gene", "scratch"]

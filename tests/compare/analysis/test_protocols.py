@@ -1,0 +1,249 @@
+"""What each protocol claims, with the differences worked out by hand; and what it refuses."""
+
+import pytest
+
+from germline.compare.analysis.protocols import PROTOCOLS, grid_means, instinct_steps
+from germline.compare.analysis.results import Condition, Summary
+from germline.compare.recipe.loader import load_recipe
+from germline.errors import SettingError
+from germline.reporting.claims import judge
+from helpers.comparison import BY_HAND, by_hand, cell, three_seeds
+
+HERE = Condition("depth=2", 10)
+
+
+def claims(results):
+    """Claims as (text, where) to differences."""
+    found = PROTOCOLS[results["recipe"]["protocol"]].claims(Summary(results))
+    return {(claim.text, claim.where): claim.differences for claim in found}
+
+
+def same(found, expected):
+    assert list(found) == list(expected)
+    for key, differences in expected.items():
+        assert found[key] == pytest.approx(differences), key
+
+
+def test_there_is_a_hand_made_result_of_every_protocol():
+    assert BY_HAND.keys() == PROTOCOLS.keys()
+
+
+def test_convergence():
+    at = "depth=2, 10 a class"
+    same(
+        claims(BY_HAND["convergence"]()),
+        {
+            # the gene holds scratch's last 0.40 after 50 of 100 steps, after 100, and never
+            ("gene is faster to scratch's last accuracy", at): (1, 0, 0),
+            # areas under the curves: 0.4, 0.3375 and 0.2 against 0.225
+            ("gene is higher over the whole training than scratch", at): (0.175, 0.1125, -0.025),
+            ("gene ends above scratch", at): (0.1, 0.2, 0.3),
+            ("gene ends above scratch with 200 steps (levelled off)", at): (0.05, 0.15, 0.25),
+        },
+    )
+
+
+def test_speed_is_counted_in_doublings():
+    found = next(iter(PROTOCOLS["convergence"].claims(Summary(BY_HAND["convergence"]()))))
+    assert (found.unit, found.scale) == ("doublings", 1)
+
+
+def test_scratch_that_still_rises_is_called_so():
+    results = BY_HAND["convergence"]()
+    results["recipe"]["levelling"]["tolerance"] = 0.09
+    assert "gene ends above scratch with 200 steps (still rising)" in [text for text, _ in claims(results)]
+
+
+@pytest.mark.parametrize(
+    ("at", "gene", "doublings"),
+    [
+        # at scratch's last accuracy before the first step: as fast as the first look after it can tell
+        ((0, 25, 100), (0.4, 0.4, 0.4), 2),
+        ((0, 25, 100), (0.1, 0.4, 0.4), 2),
+        ((0, 25, 100), (0.1, 0.1, 0.4), 0),
+        ((0, 25, 100), (0.1, 0.1, 0.3), 0),
+        # without a look at step 0, the first look is the first after it
+        ((25, 50, 100), (0.4, 0.4, 0.4), 2),
+        ((25, 50, 100), (0.1, 0.4, 0.4), 1),
+    ],
+)
+def test_speed_by_hand(at, gene, doublings):
+    cells = [cell("scratch", 0, (0.1, 0.2, 0.4), 0.4, at=at), cell("gene", 0, gene, 0.5, at=at)]
+    found = claims(by_hand(cells, protocol="convergence", seeds=[0]))
+    assert next(iter(found.values())) == (doublings,)
+
+
+def test_samples():
+    found = claims(BY_HAND["samples"]())
+    first, second = (("gene ends above scratch", f"depth=2, {images} a class") for images in (10, 20))
+    same(found, {first: (0.1, 0.2, 0.3), second: (0, 0, 0)})
+
+
+def test_sensitivity():
+    # two points: the spread is their distance by the root of 2
+    less = (0.20 - 0.04) / 2**0.5
+    at = "depth=2, 10 a class"
+    same(
+        claims(BY_HAND["sensitivity"]()),
+        {
+            ("gene spreads less over the grid than scratch", at): (less, less, less),
+            ("the worst of the grid is higher for gene than for scratch", at): (0.20, 0.21, 0.22),
+        },
+    )
+
+
+def test_a_seed_with_a_failed_point_is_left_out_of_sensitivity():
+    results = BY_HAND["sensitivity"]()
+    results["cells"] = [
+        c for c in results["cells"] if (c["asked"]["arm"], c["asked"]["seed"], c["lr"]) != ("scratch", 1, 1e-2)
+    ]
+    assert [len(differences) for differences in claims(results).values()] == [2, 2]
+
+
+def test_grid_means():
+    summary = Summary(BY_HAND["sensitivity"]())
+    assert grid_means(summary, "gene", HERE) == pytest.approx({(1e-3, 0.05): 0.51, (1e-2, 0.05): 0.55})
+
+
+def test_sizes():
+    at = "depth=2, 10 a class"
+    same(
+        claims(BY_HAND["sizes"]()),
+        {
+            ("gene ends above scratch", at): (0.1, 0.2, 0.3),
+            ("gene ends above scratch", "depth=3, 10 a class"): (0, 0, 0),
+            ("gene ends above scratch given the same total, 5 descendants, ancestor and gene paid for", at): (
+                -0.05,
+                0.05,
+                0.15,
+            ),
+            ("gene ends above scratch given the same total, 5 descendants, gene paid for", at): (),
+        },
+    )
+
+
+def test_paths():
+    both, last = "3 sizes, 10 a class", "depth=3, 10 a class"
+    found = claims(BY_HAND["paths"]())
+    above = "gene is above rival"
+    same(
+        found,
+        {
+            # differences by size: 0.10, -0.05, 0.05; 0.00, 0.10, 0.09; 0.10, 0.10, -0.02
+            (f"{above} in the mean over sizes", both): (0.1 / 3, 0.19 / 3, 0.18 / 3),
+            # two of three each time: one that is the same is not above
+            (f"{above} at more than half of the sizes", both): (1 / 6, 1 / 6, 1 / 6),
+            ("gene ends above rival", "depth=1, 10 a class"): (0.10, 0.00, 0.10),
+            ("gene ends above rival", "depth=2, 10 a class"): (-0.05, 0.10, 0.10),
+            # scratch stands at the last size alone, which is no family
+            ("gene ends above scratch", last): (-0.15, -0.12, -0.09),
+            ("gene ends above rival", last): (0.05, 0.09, -0.02),
+        },
+    )
+
+
+def test_shares_of_sizes_are_shown_in_percent():
+    share = PROTOCOLS["paths"].claims(Summary(BY_HAND["paths"]()))[1]
+    assert (share.unit, share.scale) == ("% of sizes", 100)
+    (judged,) = judge([share])
+    # three seeds agree to the last digit: 2 to the power of -2, and no word of what would have been shown
+    assert judged.row()[2:] == ["+16.7 ± 0.0 % of sizes", "0.250", "no difference shown", ""]
+
+
+def test_a_seed_of_which_a_size_failed_is_no_mean_over_sizes():
+    results = BY_HAND["paths"]()
+    results["cells"] = [c for c in results["cells"] if list(c["asked"].values())[:4] != ["rival", "depth=2", 10, 1]]
+    found = claims(results)
+    assert found["gene is above rival in the mean over sizes", "3 sizes, 10 a class"] == pytest.approx((0.1 / 3, 0.06))
+    assert found["gene ends above rival", "depth=1, 10 a class"] == pytest.approx((0.10, 0.00, 0.10))
+
+
+@pytest.mark.parametrize("protocol", ["convergence", "samples", "sensitivity", "sizes", "instincts"])
+def test_no_claim_is_made_where_an_arm_does_not_stand(protocol):
+    results = BY_HAND[protocol]()
+    results["recipe"]["sizes"] = [*results["recipe"]["sizes"], "depth=9"]
+    everywhere = claims(results)
+    results["recipe"]["arms"]["scratch"]["sizes"] = results["recipe"]["sizes"][:-1]
+    here = claims(results)
+    assert {where for _, where in everywhere} - {where for _, where in here} >= {"depth=9, 10 a class"}
+    assert everywhere | here == everywhere
+    results["recipe"]["arms"]["gene"]["sizes"] = ["depth=9"]
+    # what is left is said of scratch alone
+    assert all("same total" in text for text, _ in claims(results))
+
+
+def test_instincts():
+    at = "depth=2, 10 a class"
+    rises = {1: 0.0, 5: 0.1, 10: 0.2, 50: 0.2, 100: 0.0}
+    expected = {
+        (f"gene after {step} step{'s' if step > 1 else ''} is above scratch", at): (gain, gain + 0.01, gain + 0.02)
+        for step, gain in rises.items()
+    }
+    probe = ("gene has better features at step 0 (linear probe) than scratch", at)
+    same(claims(BY_HAND["instincts"]()), {**expected, probe: (0.20, 0.21, 0.22)})
+
+
+def test_every_control_is_claimed_against_scratch_first():
+    arms = {name: {"method": method} for name, method in (("gene", "tleg"), ("even", "layers"), ("scratch", "scratch"))}
+    found = claims(by_hand([*three_seeds(), cell("even", 1, (0.1, 0.2, 0.4), 0.55)], arms=arms))
+    at = "depth=2, 10 a class"
+    same(found, {("gene ends above scratch", at): (0.1, 0.2, 0.3), ("gene ends above even", at): (0.05,)})
+
+
+@pytest.mark.parametrize("protocol", list(BY_HAND))
+def test_holm_counts_all_claims_of_the_report(protocol):
+    found = PROTOCOLS[protocol].claims(Summary(BY_HAND[protocol]()))
+    judged = judge(found)
+    assert len(judged) == len([claim for claim in found if claim.differences])
+    least = min(judged, key=lambda one: one.p)
+    alone = judge([least.claim])[0].p
+    assert least.p == pytest.approx(min(1, alone * len(judged)))
+
+
+@pytest.mark.parametrize("protocol", list(BY_HAND))
+def test_a_comparison_of_which_all_failed_has_claims_without_differences(protocol):
+    results = {**BY_HAND[protocol](), "cells": [], "levels": []}
+    assert set(claims(results).values()) == {()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["protocol=convergence", "train.eval_at=[0]"], "hardly a point"),
+        (["protocol=convergence", "train.eval_at=[10, 20]"], "hardly a point"),
+        (["protocol=convergence", "train.eval_at=[]", "train.eval_every=100"], "hardly a point"),
+        (["protocol=convergence", "arms.gene.train.eval_at=[]"], "hardly a point"),
+        (["protocol=sizes"], "two sizes or more"),
+        (["protocol=instincts"], r"after 0, 1, 5, 10, 50, 100 steps"),
+        (["protocol=instincts", "train.steps=100", "train.eval_at=[0, 1, 5, 10]"], "train.eval_at"),
+        (["protocol=instincts", "train.steps=99", "train.eval_at=[0, 1, 5, 10, 50]"], "train.steps=100"),
+    ],
+)
+def test_what_cannot_answer_is_refused(recipe_file, changes, says):
+    recipe = load_recipe(str(recipe_file), changes)
+    with pytest.raises(SettingError, match=says):
+        PROTOCOLS[recipe.protocol].check(recipe)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["protocol=convergence", "train.eval_at=[0, 2]"],
+        ["protocol=convergence", "train.eval_at=[]", "train.eval_every=2"],
+        ["protocol=convergence", "train.steps=null", "train.eval_at=[]", "train.eval_every=2"],
+        ["protocol=sizes", "sizes=[depth=1, depth=2]"],
+        ["protocol=instincts", "train.steps=100", "train.eval_at=[0, 1, 5, 10, 50]"],
+        ["protocol=instincts", "train.steps=200", "train.eval_at=[0, 1, 5, 10, 50, 100]"],
+    ],
+)
+def test_what_can_answer_is_taken(recipe_file, changes):
+    recipe = load_recipe(str(recipe_file), changes)
+    assert PROTOCOLS[recipe.protocol].check(recipe) is None
+
+
+def test_instincts_looks_after_further_steps_of_a_recipe():
+    assert instinct_steps() == (0, 1, 5, 10, 50, 100)
+    assert instinct_steps([20, 5]) == (0, 1, 5, 10, 20, 50, 100)
+    load_recipe("lab/gtl-instincts")
+    with pytest.raises(SettingError, match="looks after 0, 1, 5, 10, 30, 50, 100 steps"):
+        PROTOCOLS["instincts"].check(load_recipe("lab/gtl-instincts", ["instinct_steps=[30]"]))

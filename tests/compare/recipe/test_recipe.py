@@ -1,0 +1,302 @@
+"""Recipes: one put over another, overrides, what is refused, and every packaged recipe."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from germline.compare.cost.estimate import price
+from germline.compare.recipe.loader import load_recipe, packaged_recipes, recipe_text
+from germline.compare.recipe.schema import Recipe
+from germline.compare.run.cells import main_cells, tuning_cells
+from germline.errors import ArtefactError, SettingError, UnknownNameError
+from germline.registry import METHODS
+
+DEMO = "demo"
+# Recipes that tune nothing themselves, and the kept result whose tuned settings they use.
+TUNED_BY = dict.fromkeys(("lab/tleg-scratch-long", "lab/tleg-scratch-longer"), "tleg-samples-1000-steps")
+RECIPE = {
+    "title": "By hand",
+    "protocol": "samples",
+    "kind": "quick",
+    "minutes": 1,
+    "data": "digits",
+    "ancestor": {"data": "digits"},
+    "arms": {"gene": {"method": "tleg", "settings": {"steps": 3, "lr": 1e-3}}, "scratch": {"method": "scratch"}},
+    "sizes": ["depth=2", "depth=4"],
+    "images_per_class": [3],
+    "seeds": [0, 1, 2],
+    "train": {"steps": 5},
+}
+GRID = "grid={lr: [1e-3, 1e-2], weight_decay: [0.05]}"
+TUNE = "tune={lr: [1e-3, 1e-2], weight_decay: [0.05], size: depth=2, images_per_class: 3}"
+
+
+@pytest.fixture
+def load(tmp_path):
+    """The recipe with changes, as it would be loaded from a file."""
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
+    return lambda *changes: load_recipe(str(tmp_path / "r.yaml"), changes)
+
+
+@cache
+def priced(name):
+    return price(load_recipe(name))
+
+
+# What comes with germline
+
+
+@pytest.mark.parametrize("name", list(packaged_recipes()))
+def test_packaged_recipes_are_sound(name):
+    recipe = load_recipe(name)
+    assert recipe.title
+    assert "scratch" in recipe.arms
+    if recipe.kind == "full":
+        assert len(recipe.seeds) >= 3
+        # settings are tuned here, or all of a grid is shown, or they are another recipe's or the paper's
+        assert recipe.tune or recipe.grid or name in TUNED_BY or name.startswith("paper/")
+    if recipe.tune:
+        assert len(recipe.tune.lr) * len(recipe.tune.weight_decay) >= 2
+
+
+@pytest.mark.parametrize("name", list(TUNED_BY))
+def test_a_recipe_without_a_grid_takes_what_another_found_best(name):
+    recipe = load_recipe(name)
+    kept = Path(__file__).parents[3] / "benchmarks" / "results" / f"{TUNED_BY[name]}.json"
+    tuned = json.loads(kept.read_text(encoding="utf-8"))["tuned"]
+    for arm in recipe.arms:
+        settings = recipe.train_settings(arm)
+        assert (settings.lr, settings.weight_decay) == (tuned[arm]["lr"], tuned[arm]["weight_decay"])
+
+
+@pytest.mark.parametrize("name", list(packaged_recipes()))
+def test_packaged_recipes_can_be_priced(name):
+    recipe, found = load_recipe(name), priced(name)
+    if recipe.is_open:
+        first = next(iter(recipe.arms.values()))
+        recipe = recipe.model_copy(update={"sizes": METHODS[first.method](**first.settings).every_size(None)})
+    grid = len(recipe.grid.lr) * len(recipe.grid.weight_decay) if recipe.grid else 1
+    descendants = sum(len(recipe.sizes_of(arm)) for arm in recipe.arms)
+    count = descendants * len(recipe.images_per_class) * len(recipe.seeds) * grid
+    assert found.cells.count == count == len(main_cells(recipe))
+    assert found.tuning.count == len(tuning_cells(recipe))
+    assert found.cells.samples > 0
+    assert found.cells.flops > 0
+    assert f"{count} cells" in found.text()
+
+
+@pytest.mark.parametrize("protocol", ["convergence", "samples", "sensitivity", "sizes", "instincts"])
+def test_every_protocol_has_a_recipe_and_its_quick_twin(protocol):
+    full, quick = (load_recipe(f"lab/tleg-{protocol}{twin}") for twin in ("", "-quick"))
+    assert (full.protocol, full.kind) == (protocol, "full")
+    assert (quick.protocol, quick.kind) == (protocol, "quick")
+    assert quick.minutes <= 10
+    assert list(quick.arms) == list(full.arms)
+    assert quick.data == full.data
+    assert quick.ancestor.data == full.ancestor.data
+    whole, part = priced(f"lab/tleg-{protocol}"), priced(f"lab/tleg-{protocol}-quick")
+    samples = [sum(cost.samples for cost in (p.cells, p.tuning, p.ancestors, p.genes)) for p in (whole, part)]
+    assert samples[1] < samples[0] / 5
+
+
+@pytest.mark.parametrize("name", ["lab/pool-family", "lab/pool-family-long"])
+def test_the_pools_recipe_gives_anchors_what_it_says(name):
+    recipe = load_recipe(name)
+    assert (recipe.protocol, recipe.kind, recipe.sizes) == ("paths", "full", ("*",))
+    assert [arm for arm in recipe.arms if recipe.trains(arm)] == ["scratch"]
+    steps = recipe.ancestor.train.steps
+    pool, same, whole = (recipe.arms[arm].settings for arm in ("pool", "snnet-same", "snnet-total"))
+    assert same["anchor"] == pool["distil"]
+    assert whole["anchor"] == {**pool["distil"], "steps": steps + pool["distil"]["steps"]}
+    assert pool["finetune"] == same["finetune"] == whole["finetune"]
+    # scratch is given as many as all of the pool's trainings together
+    assert recipe.train.steps == steps + pool["distil"]["steps"] + pool["finetune"]["steps"]
+    assert recipe.ancestor.train.batch_size == recipe.train.batch_size == pool["distil"]["batch_size"]
+    quick = load_recipe("lab/pool-family-quick")
+    assert quick.minutes <= 10
+    assert list(quick.arms) == list(recipe.arms)
+    assert priced("lab/pool-family-quick").genes.samples < priced(name).genes.samples / 5
+
+
+@pytest.mark.parametrize("name", ["instances", "losses", "positions"])
+def test_the_pools_ablations_differ_in_what_they_are_about_alone(name):
+    base, recipe = load_recipe("lab/pool-family"), load_recipe(f"lab/pool-{name}")
+    about = {"instances": {"instances", "init"}, "losses": {"losses", "alpha"}, "positions": {"positions"}}[name]
+    assert (recipe.data, recipe.ancestor, recipe.train, recipe.tune) == (
+        base.data,
+        base.ancestor,
+        base.train,
+        base.tune,
+    )
+    pools = [arm.settings for arm in recipe.arms.values() if arm.method == "pool"]
+    rest = [{key: value for key, value in settings.items() if key not in about} for settings in pools]
+    assert len(pools) >= 3
+    assert all(one == rest[0] for one in rest)
+    trainings = [base.arms["pool"].settings[key] for key in ("distil", "finetune")]
+    assert [rest[0][key] for key in ("distil", "finetune")] == trainings
+
+
+def test_recipes_that_extend_one_share_what_they_do_not_change():
+    base, other = load_recipe("lab/tleg-samples"), load_recipe("lab/tleg-sizes")
+    same = ("data", "ancestor", "seeds", "train", "tune", "one_gene")
+    assert [getattr(other, key) for key in same] == [getattr(base, key) for key in same]
+    assert list(other.arms) == ["gene", "scratch"]
+    assert other.arms["gene"] == base.arms["gene"]
+
+
+def test_the_sample_recipe_costs_what_it_says():
+    recipe, found = load_recipe("lab/tleg-samples"), priced("lab/tleg-samples")
+    makers = len(recipe.seeds) + 1
+    # the fine-tuned arm wants an ancestor of four blocks beside the one of six
+    assert found.ancestors.count == 2 * makers
+    assert found.ancestors.samples == 2 * makers * recipe.ancestor.train.steps * recipe.ancestor.train.batch_size
+
+
+# One recipe over another
+
+
+def extending(place, **changes):
+    (place / "base.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
+    (place / "own.yaml").write_text(yaml.safe_dump({"extends": str(place / "base.yaml"), **changes}))
+    return load_recipe(str(place / "own.yaml"))
+
+
+def test_extending_changes_what_is_said_and_keeps_the_rest(tmp_path):
+    found = extending(tmp_path, title="Mine", train={"lr": 0.5}, arms={"gene": {"settings": {"lr": 0.25}}})
+    assert (found.title, found.train.lr, found.train.steps) == ("Mine", 0.5, 5)
+    assert found.arms["gene"].settings == {"steps": 3, "lr": 0.25}
+    assert list(found.arms) == ["gene", "scratch"]
+    assert found.seeds == (0, 1, 2)
+
+
+def test_null_takes_away(tmp_path):
+    found = extending(tmp_path, arms={"gene": None}, train={"steps": None}, sizes=["depth=1"])
+    assert list(found.arms) == ["scratch"]
+    assert found.train.steps is None
+    assert found.sizes == ("depth=1",)
+    with pytest.raises(SettingError, match="'title' is missing"):
+        extending(tmp_path, title=None)
+
+
+def test_extending_goes_over_several_recipes(tmp_path):
+    extending(tmp_path, title="Middle", seeds=[5])
+    (tmp_path / "last.yaml").write_text(f"extends: {tmp_path / 'own.yaml'}\nseeds: [6]\n")
+    found = load_recipe(str(tmp_path / "last.yaml"), ["minutes=9"])
+    assert (found.title, found.seeds, found.minutes) == ("Middle", (6,), 9)
+
+
+def test_a_recipe_does_not_extend_itself(tmp_path):
+    for one, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{one}.yaml").write_text(f"extends: {tmp_path / other}.yaml\n")
+    with pytest.raises(SettingError, match=r"a.yaml' extends itself. .*a.yaml -> .*b.yaml -> .*a.yaml"):
+        load_recipe(str(tmp_path / "a.yaml"))
+    with pytest.raises(UnknownNameError, match="lab/tleg-samples"):
+        extending(tmp_path, extends="lab/tleg-sample")
+
+
+def test_a_recipe_is_found_by_name_or_path(tmp_path):
+    (tmp_path / "mine.yaml").write_text(recipe_text(DEMO))
+    assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe(DEMO)
+    with pytest.raises(UnknownNameError, match=r"unknown recipe 'dmeo'. Did you mean demo"):
+        load_recipe("dmeo")
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(ArtefactError, match="UTF-8"):
+        load_recipe(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("name", ["lab/tleg-samples", "lab/tleg-sensitivity", "lab/tleg-sizes"])
+def test_a_recipe_says_the_same_after_json(name):
+    recipe = load_recipe(name)
+    assert Recipe.model_validate(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe
+
+
+# Settings, and what is refused
+
+
+def test_overrides_of_a_recipe_are_checked():
+    assert load_recipe(DEMO, ["train.lr=1e-2", "seeds=[5]"]).train.lr == 0.01
+    with pytest.raises(SettingError, match=r"demo: unknown key 'train.step'. Did you mean train.steps"):
+        load_recipe(DEMO, ["train.step=3"])
+    with pytest.raises(SettingError, match=r"demo: arms.gene.settings: depth=0"):
+        load_recipe(DEMO, ["arms.gene.settings.depth=0"])
+    with pytest.raises(SettingError, match=r"demo: arms.gene.train: lr=-1"):
+        load_recipe(DEMO, ["arms.gene.train.lr=-1"])
+
+
+def test_settings_of_an_arm_go_before_the_recipes_and_tuned_ones_before_all():
+    recipe = load_recipe(DEMO, ["train.lr=1", "arms.gene.train={lr: 2}"])
+    assert recipe.train_settings("scratch").lr == 1
+    assert recipe.train_settings("gene").lr == 2
+    assert recipe.train_settings("gene", lr=3).lr == 3
+
+
+FAMILY = "family={counts: [1], size: depth=2, images_per_class: 3}"
+SENSITIVE = ("protocol=sensitivity", GRID)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["protocol=speed"], "protocol='speed'"),
+        (["protocol=sensitivity"], "protocol=sensitivity without a grid"),
+        ([GRID], "protocol=samples with a grid"),
+        (["protocol=sensitivity", "grid={lr: [], weight_decay: [0.05]}"], "grid.lr"),
+        (["protocol=sensitivity", "grid={lr: [1e-3], weight_decay: [0.05]}"], "grid.lr"),
+        (["tune={lr: [], weight_decay: [0], size: depth=2, images_per_class: 3}"], "tune.lr"),
+        (["train.steps=0"], "steps=0. a budget of zero"),
+        (["arms.gene.train={steps: 0}"], "arm 'gene' has steps=0"),
+        (["sizes=[depth=4, depth=04]"], "sizes 'depth=4' and 'depth=04'. they are one and the same"),
+        (["sizes=['depth=4,width=64', 'width=64,depth=4']"], "one and the same"),
+        (["sizes=[depth=4, depth=4]"], "a value stands twice"),
+        (["sizes=[]"], "sizes"),
+        (["arms={}"], "arms"),
+        (["arms.again={method: scratch}"], "arms 'scratch' and 'again'. they differ in nothing"),
+        (["arms.again={method: tleg, settings: {lr: 1e-3, steps: 3}}"], "'gene' and 'again'"),
+        # a default that is said, or settings that the recipe has anyway
+        (["arms.again={method: tleg, settings: {lr: 1e-3, steps: 3, alpha: 1.0}}"], "'gene' and 'again'"),
+        (["arms.again={method: scratch, train: {steps: 5}}"], "'scratch' and 'again'"),
+        # tuned as another, where nothing is tuned or that other is the same
+        (["arms.again={method: scratch, tuned_as: gene}"], "'scratch' and 'again'"),
+        (["arms.again={method: scratch, tuned_as: scratch}", TUNE], "'scratch' and 'again'"),
+        ([FAMILY.replace("size: depth=2", "size: depth=3")], "family.size=depth=3"),
+        ([FAMILY.replace("class: 3", "class: 4")], "family.images_per_class=4"),
+        ([FAMILY.replace("[1]", "[0]")], "family.counts"),
+        ([FAMILY, "arms.scratch=null", "arms={gene: {method: tleg}}"], "family without an arm 'scratch'"),
+        (["levelling={}", "arms={gene: {method: tleg}}"], "levelling without an arm 'scratch'"),
+        ([FAMILY, "arms={scratch: {method: scratch}}"], "family with 'scratch' as the first arm"),
+        ([*SENSITIVE, "levelling={}"], "levelling with a grid"),
+        ([*SENSITIVE, FAMILY], "family with a grid"),
+        (["final=true"], "final with data=digits. only glyphs"),
+        (["tasks={ways: 1, count: 3}"], "tasks.ways=1"),
+        (["tasks={ways: 2, count: 0}"], "tasks.count=0"),
+        (["arms.gene.draw=-1"], "draw=-1"),
+        (["seeds=[]"], "seeds"),
+        ([f"{TUNE[:-1]}, seed: 1}}"], "tune.seed=1"),
+        ([f"{TUNE[:-1]}, scaling: depth}}"], "tune.scaling"),
+    ],
+)
+def test_what_is_refused(load, changes, says):
+    with pytest.raises(SettingError) as caught:
+        load(*changes)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        SENSITIVE,
+        (FAMILY, "levelling={}"),
+        ("arms.again={method: scratch, draw: 1}",),
+        ("arms.again={method: scratch, train: {steps: 9}}",),
+        ("arms.again={method: tleg, settings: {lr: 1e-3, steps: 4}}",),
+        # scratch at its own settings, and at those found for the gene
+        ("arms.again={method: scratch, tuned_as: gene}", TUNE),
+        ("data=glyphs/novel", "final=true"),
+    ],
+)
+def test_what_is_taken(load, changes):
+    assert isinstance(load(*changes), Recipe)

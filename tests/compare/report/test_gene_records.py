@@ -1,0 +1,104 @@
+"""What a gene tells of how it came to be: kept with it, and in the comparison's results."""
+
+import json
+import re
+
+import pytest
+
+from germline.baselines.random_gene import RandomGene
+from germline.compare import write_report
+from germline.compare.analysis.results import Summary
+from germline.compare.report import gene_records as records
+from germline.data import data
+from germline.errors import ArtefactError
+from germline.learngene import MANIFEST, Learngene
+from germline.randomness import generator
+from germline.training import Run
+from helpers.comparison import Bred, by_hand, comparison, generations, record, results, three_seeds
+
+BRED = "arms.gene={method: bred, settings: {steps: 1, batch_size: 8, lives: 2}}"
+VGG = ("ancestor.model=vgg11", "sizes=[width=2]", BRED)
+
+
+def test_a_record_is_kept_with_the_gene_and_not_with_a_shuffled_one(tmp_path, bred):
+    gene = Bred(steps=1, batch_size=4).condense(None, data("digits"), Run(device="cpu", quiet=True))
+    gene.save(tmp_path / "gene")
+    assert json.loads((tmp_path / "gene" / MANIFEST).read_text())["provenance"]["record"] == record()
+    loaded = Learngene.load(tmp_path / "gene")
+    assert loaded.provenance.record == record()
+    shuffled = RandomGene(method="bred").redraw(loaded, generator(0, "shuffled"))
+    assert shuffled.provenance.record == {}
+    assert loaded.provenance.record == record()
+
+
+def test_a_comparison_keeps_the_record_of_every_gene(recipe_file, tmp_path, bred):
+    comparison(recipe_file, tmp_path / "out", *VGG, "train.steps=1").run()
+    found = results(tmp_path / "out")["genes"]
+    assert [(gene["arm"], gene["seed"], gene["record"]) for gene in found] == [
+        ("gene", seed, record()) for seed in (0, 1)
+    ]
+
+
+# Sections of the report
+
+ARMS = {"gene": {"method": "tleg"}, "drawn": {"method": "layers"}, "scratch": {"method": "scratch"}}
+
+
+def told(kept):
+    """Results by hand, whose genes carry these records, by arm and seed."""
+    facts = {"bytes": 8, "elements": 2, "headless_elements": 2}
+    genes = [{"arm": arm, "seed": seed, **facts, "record": found} for (arm, seed), found in kept.items()]
+    return {**by_hand(three_seeds(), arms=ARMS), "genes": genes}
+
+
+def headings(results):
+    return [section.heading for section in records.of_comparison(Summary(results))]
+
+
+def test_records_have_their_sections_in_the_report(tmp_path):
+    tree = [{**gene, "score": 0.5} for gene in record()["gene_tree"]]
+    other = {"gene_tree": tree, "generations": generations(0.2, 0.2, 0.2)}
+    kept = {("gene", 0): record(), ("gene", 1): record(), ("drawn", 0): other, ("drawn", 1): other}
+    found = told(kept)
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    write_report(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    asked = ["Fitness over generations", "Does evolution choose?", "The gene tree of gene", "The gene tree of drawn"]
+    every = re.findall("<h2>(.*?)</h2>", page)
+    assert every[every.index("Learning curves") + 1 : every.index("What one descendant cost")] == asked
+    assert 'id="gene-gene-4"' in page
+    assert 'id="drawn-gene-4"' in page
+    assert (
+        "| gene ends with a fitter population than drawn | generation 2 | +30.0 ± 0.0 points |"
+        in (tmp_path / "report.md").read_text()
+    )
+
+
+def test_an_arm_of_another_ones_genes_is_not_held_against_it():
+    kept = {("gene", 0): record(), ("drawn", 0): record()}
+    assert headings(told(kept)) == ["Fitness over generations", "The gene tree of gene"]
+
+
+def test_without_records_there_are_no_sections():
+    assert headings(by_hand(three_seeds())) == []
+    assert headings(told({("gene", 0): {}, ("drawn", 0): {"of another kind": 3}})) == []
+    tree = {"gene_tree": record()["gene_tree"]}
+    assert headings(told({("gene", 0): {}, ("drawn", 0): tree})) == ["The gene tree of drawn"]
+
+
+def test_a_damaged_record_is_named():
+    with pytest.raises(ArtefactError, match="'gene_tree' of the gene of drawn, seed 1"):
+        headings(told({("gene", 0): record(), ("drawn", 1): {"gene_tree": [{"id": "x"}]}}))
+
+
+def test_tables_for_pages():
+    other = {"gene_tree": record()["gene_tree"], "generations": generations(0.2, 0.2, 0.2)}
+    kept = {("gene", seed): record() for seed in (0, 1)} | {("drawn", seed): other for seed in (0, 1)}
+    found = Summary(told(kept))
+    head, *rows = records.generations_table(found)
+    assert head == ["arm", "generation 0, %", "generation 1, %", "generation 2, %"]
+    assert rows[1] == ["drawn", "20.0 ± 0.0", "20.0 ± 0.0", "20.0 ± 0.0"]
+    assert rows[0][3] == "50.0 ± 0.0"
+    _, last, all_along = records.choice_table(found)
+    assert last[:3] == ["gene ends with a fitter population than drawn", "generation 2", "+30.0 ± 0.0 points"]
+    assert all_along[1] == "generations 1 to 2"

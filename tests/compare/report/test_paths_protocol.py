@@ -1,0 +1,267 @@
+"""Every path of a family: its frontier by hand, what a gene tells of its paths, and what a report shows of them."""
+
+import json
+import re
+
+import pytest
+
+from germline.compare import write_report
+from germline.compare.analysis.results import Summary
+from germline.compare.report import gene_records as records
+from germline.compare.report import paths_protocol as by_path
+from germline.errors import ArtefactError
+from germline.methods.pool import report as paths
+from germline.reporting.pareto import Point, drawing, frontier
+from germline.reporting.statistics import estimate
+from helpers.comparison import BY_HAND, by_hand, cell
+
+RECORD = {
+    "data": "digits",
+    "split": "val",
+    "paths": [
+        {"size": "width=8", "parameters": 100, "headless_parameters": 90, "flops": 5 * 10**6, "accuracy": 0.5},
+        {"size": "width=16", "parameters": 300, "headless_parameters": 280, "flops": 9 * 10**6, "accuracy": 0.7},
+        {
+            "size": "front=8,end=16,j=1,k=2",
+            "parameters": 200,
+            "headless_parameters": 180,
+            "flops": 10**7,
+            "accuracy": 0.7,
+        },
+        {
+            "size": "front=8,end=16,j=2,k=2",
+            "parameters": 150,
+            "headless_parameters": 130,
+            "flops": 10**6,
+            "accuracy": 0.4,
+        },
+    ],
+}
+
+
+def point(size, parameters, flops, accuracy):
+    return Point(size, parameters, flops, estimate([accuracy]))
+
+
+def changed(**changes):
+    return {**RECORD, **changes}
+
+
+# The frontier
+
+
+def test_the_frontier_by_hand():
+    family = [
+        point("a", 10, 5, 0.50),
+        point("b", 20, 4, 0.50),  # dearer than a and no better, but nobody as cheap is more accurate
+        point("c", 20, 3, 0.60),  # so it beats b at its own price
+        point("d", 30, 2, 0.55),
+        point("e", 40, 9, 0.60),  # as good as c, dearer: nobody is more accurate
+        point("f", 40, 1, 0.40),
+    ]
+    assert [one.size for one in frontier(family, "parameters")] == ["a", "c", "e"]
+    assert [one.size for one in frontier(family, "flops")] == ["f", "d", "c", "e"]
+    assert [one.size for one in frontier(family[::-1], "flops")] == ["f", "d", "c", "e"]
+    assert frontier([], "flops") == []
+
+
+def test_equal_points_do_not_dominate_each_other():
+    twins = [point("a", 10, 1, 0.5), point("b", 10, 1, 0.5), point("c", 10, 1, 0.4)]
+    assert {one.size for one in frontier(twins, "parameters")} == {"a", "b"}
+
+
+def marks(svg, gid):
+    """How many marks stand in an element."""
+    return svg.split(f'id="{gid}"')[1].split("</g>\n")[0].count("<use ") if f'id="{gid}"' in svg else None
+
+
+def test_the_drawing_marks_each_arms_frontier_on_both_axes():
+    first = [point("a", 1, 4, 0.5), point("b", 2, 3, 0.6), point("c", 3, 2, 0.4)]
+    found = drawing(["none", "one", "two"], {"one": first, "two": first[:1]}, "test accuracy")
+    assert [marks(found, f"frontier-one-{axis}") for axis in ("parameters", "flops")] == [2, 2]
+    assert [marks(found, f"others-one-{axis}") for axis in ("parameters", "flops")] == [1, 1]
+    assert [marks(found, f"frontier-two-{axis}") for axis in ("parameters", "flops")] == [1, 1]
+    assert "frontier-none" not in found
+    assert all(text in found for text in ("parameters, millions", "FLOPs, millions", "test accuracy, %"))
+
+
+# What a gene tells
+
+
+def test_a_record_is_read_as_it_is_told():
+    found = paths.read(json.loads(json.dumps(RECORD)))
+    assert (found.data, found.split, len(found.paths)) == ("digits", "val", 4)
+    assert found.paths[3].flops == 10**6
+    assert paths.read({**RECORD, "more": 1}) == found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {},
+        changed(paths=[]),
+        changed(paths=[RECORD["paths"][0]] * 2),
+        changed(paths=[{**RECORD["paths"][0], "accuracy": 1.01}]),
+        changed(paths=[{**RECORD["paths"][0], "accuracy": float("nan")}]),
+        changed(paths=[{**RECORD["paths"][0], "parameters": 0}]),
+        changed(paths=[{"size": "width=8"}]),
+    ],
+)
+def test_a_wrong_record_is_refused(value):
+    with pytest.raises(ValueError):  # noqa: PT011 - the kind's contract; which key is pydantic's to say
+        paths.read(value)
+
+
+def test_the_table_of_a_gene_by_hand():
+    assert paths.table(paths.read(RECORD)) == [
+        ["size", "parameters", "without head", "MFLOP a picture", "accuracy, %", "frontier"],
+        ["width=8", "100", "90", "5.0", "50.0", "both"],
+        ["front=8,end=16,j=2,k=2", "150", "130", "1.0", "40.0", "FLOPs"],
+        ["front=8,end=16,j=1,k=2", "200", "180", "10.0", "70.0", "both"],
+        ["width=16", "300", "280", "9.0", "70.0", "both"],
+    ]
+    worse = changed(paths=[*RECORD["paths"][:3], {**RECORD["paths"][3], "flops": 6 * 10**6}])
+    assert [row[5] for row in paths.table(paths.read(worse))[1:]] == ["both", "", "both", "both"]
+    cheap = changed(paths=[*RECORD["paths"][:1], {**RECORD["paths"][1], "parameters": 90, "accuracy": 0.6}])
+    assert [row[5] for row in paths.table(paths.read(cheap))[1:]] == ["both", "FLOPs"]
+
+
+def test_the_report_of_a_gene_draws_and_lists_them():
+    picture, listed = paths.alone(paths.read(RECORD))
+    assert picture.heading == "The paths of the gene"
+    assert "4 networks that the gene grows, measured on val of digits" in picture.note
+    assert marks(picture.body, "frontier-gene-parameters") == 3
+    assert marks(picture.body, "others-gene-parameters") == 1
+    assert listed.body == paths.table(paths.read(RECORD))
+
+
+ARMS = {"gene": {"method": "tleg"}, "drawn": {"method": "layers"}, "scratch": {"method": "scratch"}}
+
+
+def test_a_comparison_shows_them_as_means_over_seeds():
+    better = changed(paths=[{**path, "accuracy": path["accuracy"] + 0.2} for path in RECORD["paths"][:3]])
+    facts = {"bytes": 8, "elements": 2, "headless_elements": 2}
+    kept = [("gene", 0, RECORD), ("gene", 1, better), ("drawn", 0, changed(data="glyphs/base"))]
+    genes = [{"arm": arm, "seed": seed, **facts, "record": {"paths": told}} for arm, seed, told in kept]
+    (section,) = records.of_comparison(Summary({**by_hand([], arms=ARMS), "genes": genes}))
+    assert section.heading == "The paths of the genes"
+    assert "val of digits or val of glyphs/base" in section.note
+    # the path that the second seed lacks is left out; three of the others are on the frontier
+    assert marks(section.body, "frontier-gene-parameters") == 3
+    assert marks(section.body, "others-gene-parameters") is None
+    assert marks(section.body, "frontier-drawn-parameters") == 3
+    found = {one.size: one.accuracy for one in paths._means([paths.read(RECORD), paths.read(better)])}
+    assert list(found) == ["width=8", "width=16", "front=8,end=16,j=1,k=2"]
+    assert found["width=8"].mean == pytest.approx(0.6)
+    genes[0]["record"]["paths"] = {"paths": 3}
+    with pytest.raises(ArtefactError, match="'paths' of the gene of gene, seed 0"):
+        records.of_comparison(Summary({**by_hand([], arms=ARMS), "genes": genes}))
+
+
+# The report of the protocol
+
+
+@pytest.fixture
+def summary():
+    return Summary(BY_HAND["paths"]())
+
+
+def test_path_by_path_by_hand(summary):
+    head, *rows = by_path.path_table(summary)
+    assert head == ["size", "parameters", "MFLOP", "gene, %", "rival, %", "scratch, %", "gene - rival, points"]
+    # means 62, 70 and 69 against 55 1/3, 65 and 65; half an interval is 4.303 * 0.02 / sqrt(3) = 0.0497
+    assert [[row[at] for at in (0, 1, 2)] for row in rows] == [
+        ["depth=1", "1,000", "1.0"],
+        ["depth=2", "2,000", "2.0"],
+        ["depth=3", "3,000", "3.0"],
+    ]
+    assert [row[3] for row in rows] == ["62.0 ± 5.0 *", "70.0 ± 0.0 *", "69.0 ± 9.9"]
+    assert [row[4] for row in rows] == ["55.3 ± 15.2 *", "65.0 ± 21.5 *", "65.0 ± 21.5 *"]
+    assert [row[5] for row in rows] == ["", "", "81.0 ± 2.5 *"]
+    assert [row[6].split(" ")[0] for row in rows] == ["+6.7", "+5.0", "+4.0"]
+
+
+def test_over_all_sizes_by_hand(summary):
+    head, *rows = by_path.over_table(summary)
+    assert head[2:] == ["sizes of both", "mean difference, points", "share of sizes above it, %"]
+    assert rows == [
+        ["10 a class", "scratch", "1", "-12.0 ± 7.5", "0.0 ± 0.0"],
+        ["10 a class", "rival", "3", "+5.2 ± 4.1", "66.7 ± 0.0"],
+    ]
+
+
+def test_a_cell_that_failed_is_told(summary):
+    cells = [c for c in summary.results["cells"] if (c["asked"]["arm"], c["asked"]["size"]) != ("rival", "depth=2")]
+    found = Summary({**summary.results, "cells": cells})
+    row = by_path.path_table(found, 10)[2]
+    assert (row[4], row[6]) == ("failed", "")
+    assert by_path.over_table(found)[2] == ["10 a class", "rival", "3", "failed", ""]
+    assert [one.size for one in by_path.points(found, "rival", 10)] == ["depth=1", "depth=3"]
+
+
+def test_differences_are_to_the_first_control_that_stands_everywhere():
+    results = BY_HAND["paths"]()
+    assert by_path.compared(Summary(results)) == "rival"
+    results["recipe"]["arms"]["rival"]["sizes"] = ["depth=1", "depth=2"]
+    assert by_path.compared(Summary(results)) == "scratch"
+    results["recipe"]["arms"] = {"gene": results["recipe"]["arms"]["gene"]}
+    found = Summary(results)
+    assert by_path.compared(found) is None
+    assert by_path.path_table(found, 10)[0] == ["size", "parameters", "MFLOP", "gene, %"]
+
+
+def test_what_families_cost_and_store_by_hand():
+    results = BY_HAND["paths"]()
+    for c in results["cells"]:
+        c["flops"] = 10**12 * (c["asked"]["arm"] == "scratch")
+    results["costs"]["families"]["rival"]["shared"] = False
+    found = Summary(results)
+    assert by_path.family_table(found)[1:] == [
+        ["gene", "3", "800", "400", "0", "0.01", "0.004"],
+        ["rival", "3", "800", "400", "0", "0.01", "0.004"],
+        ["scratch", "1", "0", "0", "6,400", "1", "1"],
+    ]
+    # the gene's 600 elements; a network of each size: 900, 1,800 and 2,700
+    assert by_path.stored_table(found)[1:] == [
+        ["gene", "one gene", "600", "650", "1.00"],
+        ["rival", "3 networks", "5,400", "6,000", "9.00"],
+        ["scratch", "1 network", "2,700", "3,000", "4.50"],
+    ]
+
+
+def many():
+    """71 paths of two families, scratch at two of them."""
+    sizes = [f"depth={nth}" for nth in range(1, 72)]
+    arms = {
+        "gene": {"method": "tleg", "train": {"steps": 0}},
+        "rival": {"method": "layers", "train": {"steps": 0}},
+        "scratch": {"method": "scratch", "sizes": sizes[:2]},
+    }
+    cells = [
+        cell(arm, seed, (0.5,), 0.5 + 0.001 * nth + 0.01 * seed * (arm == "gene"), at=(0,), size=size)
+        for arm, how in arms.items()
+        for seed in range(3)
+        for nth, size in enumerate(how.get("sizes", sizes))
+    ]
+    return by_hand(cells, protocol="paths", sizes=sizes, arms=arms)
+
+
+def test_a_report_of_71_paths_can_be_read(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(many()))
+    write_report(tmp_path)
+    page, text = ((tmp_path / f"report.{kind}").read_text() for kind in ("html", "md"))
+    listed = text.split("## Path by path")[1].split("\n## ")[0]
+    assert listed.count("| depth=") == 71
+    assert page.count("<svg") == 2
+    heights = [float(height) for height in re.findall(r'<svg [^>]*height="([\d.]+)pt"', page)]
+    assert max(heights) < 500
+    # origins of so many are means over an arm's sizes
+    assert all(f"{arm}, mean of {count} sizes" in page for arm, count in (("gene", 71), ("scratch", 2)))
+    # what is said of all sizes stands above what is said of each
+    parts = [text.split(f"## {heading}")[1].split("\n## ")[0].split("\n") for heading in ("Is every", "Claims size")]
+    whole, each = ([line for line in part if line.startswith("| gene ")] for part in parts)
+    assert (len(whole), len(each)) == (2 * 2, 71 + 2)
+    assert all("sizes, 10 a class" in line for line in whole)
+    assert "claims: " in parts[0][2]
+    assert marks(page, "frontier-gene-parameters") == 71

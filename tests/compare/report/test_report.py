@@ -1,0 +1,297 @@
+"""The report needs nothing but itself, and says what the results say."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from germline.compare import write_report
+from germline.compare.analysis.protocols import PROTOCOLS
+from germline.compare.analysis.results import Summary
+from germline.errors import ArtefactError
+from germline.reporting.claims import judge
+from germline.reporting.plotting import COLOURS
+from helpers.comparison import BY_HAND, by_hand, three_seeds
+
+COSTS = {
+    "What one descendant cost": ["gene", "6,400", "0.001", "100", "0.001", "0.05"],
+    "What is stored": ["gene of gene (for all sizes)", "600", "650", "1.00"],
+    "How each arm was tuned": ["gene", "0.001", "0.05", "61.0 *"],
+}
+TUNED = {
+    "gene": {
+        "lr": 0.001,
+        "weight_decay": 0.05,
+        "accuracy": 0.61,
+        "grid": [
+            {"lr": 0.001, "weight_decay": 0.05, "accuracy": 0.61, "samples": 6400, "flops": 10**12},
+            {"lr": 0.01, "weight_decay": 0.05, "accuracy": 0.43, "samples": 6400, "flops": 10**12},
+            {"lr": 0.1, "weight_decay": 0.05, "accuracy": None, "samples": 0, "flops": 0},
+        ],
+    }
+}
+TUNE = {"lr": [1e-3, 1e-2, 1e-1], "weight_decay": [0.05], "size": "depth=2", "images_per_class": 10}
+HEADINGS = {
+    "convergence": ["Accuracy", "Learning curves", "Has scratch levelled off?"],
+    "samples": ["Accuracy", "Accuracy over samples", "Learning curves"],
+    "sensitivity": ["Over the grid", "Accuracy over the rate"],
+    "sizes": ["Accuracy", "Accuracy over size", "Learning curves"],
+    "instincts": ["The first steps", "The first steps, drawn"],
+    "paths": ["Over all sizes", "Accuracy over size and cost", "Path by path", "Claims size by size"],
+}
+COMMON = ["What one descendant cost", "What the whole family costs", "What is stored", "Where the elements came from"]
+
+
+def write(place, results):
+    (place / "results.json").write_text(json.dumps(results))
+    text = write_report(place)
+    return text, (place / "report.html").read_text(), (place / "report.md").read_text()
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes the report of three seeds by hand: the text told, the page, the Markdown."""
+
+    def call(cells=None, **changes):
+        cells = three_seeds() if cells is None else cells
+        return write(tmp_path, by_hand(cells, tuned=TUNED, tune=TUNE, **changes))
+
+    return call
+
+
+def tables(text):
+    """The tables of the Markdown, by heading, as rows of cells."""
+    found = {}
+    for part in text.split("\n## ")[1:]:
+        heading, _, body = part.partition("\n")
+        rows = [line.strip()[1:-1].split("|") for line in body.splitlines() if line.startswith("| ")]
+        found[heading] = [[cell.strip() for cell in row] for row in rows]
+    return found
+
+
+class Page(HTMLParser):
+    """What a page asks for from elsewhere, and the text of its cells."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.fetched, self.cells, self.open = [], [], False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.open = tag in ("td", "th")
+        self.cells += [""] if self.open else []
+        for key, value in attributes:
+            if tag in ("script", "link", "img", "iframe", "object") or key in ("src", "href", "xlink:href"):
+                self.fetched += [value] if value and not value.startswith("#") else []
+
+    def handle_endtag(self, tag):
+        self.open = False
+
+    def handle_data(self, text):
+        if self.open:
+            self.cells[-1] += text
+
+
+def check_that_nothing_is_fetched(page):
+    assert Page(page).fetched == []
+    assert "<script" not in page
+    assert "@import" not in page
+    assert all(place.startswith("#") for place in re.findall(r"url\(([^)]*)\)", page))
+    # What is left of addresses are names of XML vocabularies, which nobody fetches.
+    assert not re.findall(r"https?://(?!www\.w3\.org/|purl\.org/|creativecommons\.org/|matplotlib\.org/)", page)
+
+
+@pytest.mark.parametrize("protocol", list(BY_HAND))
+def test_a_report_of_every_protocol(tmp_path, protocol):
+    results = BY_HAND[protocol]()
+    told, page, text = write(tmp_path, results)
+    asks = PROTOCOLS[protocol].asks
+    expected = [asks, *HEADINGS[protocol], *COMMON, "How to repeat it"]
+    assert re.findall("<h2>(.*?)</h2>", page) == expected
+    pictures = page.count("<svg")
+    assert pictures == page.count("</svg>") == {"samples": 3, "sizes": 3}.get(protocol, 2)
+    check_that_nothing_is_fetched(page)
+    # the Markdown holds what the page holds, pictures left out; every cell of its tables is one of the page's
+    found, cells = tables(text), Page(page).cells
+    assert len(found) == len(expected) - 1 - pictures
+    assert {cell for rows in found.values() for row in rows for cell in row} <= {*cells, ""}
+    claims = judge(PROTOCOLS[protocol].claims(Summary(results)))
+    whole = found[asks][1:]
+    assert whole + found.get("Claims size by size", [])[1:] == [one.row() for one in claims]
+    assert all(one.claim.text in told for one in claims[: len(whole)])
+    assert f"report: {tmp_path / 'report.html'}" in told
+    assert tmp_path.joinpath("report.csv").read_text().count("\n") == 1 + len(results["cells"])
+
+
+def test_with_one_number_of_pictures_each_arm_has_a_line_of_its_own(written):
+    _, page, _ = written()
+    assert re.findall("<h2>(.*?)</h2>", page)[1:4] == ["Accuracy", "Accuracy by arm", "Learning curves"]
+    picture = page.partition("Accuracy by arm")[2].partition("</svg>")[0]
+    # Two arms, their intervals of the same colour, and the axis in points.
+    assert all(COLOURS[index].lower() in picture for index in (0, 1))
+    assert COLOURS[2].lower() not in picture
+    assert page.count("<svg") == 3
+
+
+def test_the_main_table_by_hand(written):
+    told, page, text = written()
+    main = tables(text)["Accuracy"]
+    at = "depth=2, 10 a class"
+    assert main[1] == [at, "gene", "60.0 ± 24.8", "+20.0 ± 24.8", "100% of them, not by 1 of 3 seeds"]
+    assert main[2][:3] == [at, "scratch", "40.0 ± 0.0"]
+    assert "60.0 ± 24.8" in told
+    assert {"60.0 ± 24.8", "+20.0 ± 24.8"} <= set(Page(page).cells)
+
+
+def test_costs_by_hand(written):
+    found = tables(written()[2])
+    for heading, row in COSTS.items():
+        assert row in found[heading], heading
+    assert ["gene", "0.1", "0.05", "failed"] in found["How each arm was tuned"]
+
+
+def test_the_family_by_hand(tmp_path):
+    found = tables(write(tmp_path, BY_HAND["sizes"]())[2])["What the whole family costs"]
+    # operations: ancestor 6, gene 4, a descendant 1 and scratch 1, in thousands of millions
+    ratios = {(row[0], row[1]): row[3] for row in found[1:]}
+    whole, gene = "ancestor, gene, descendants", "gene, descendants"
+    assert ratios == {
+        ("1", whole): "11.00",
+        ("1", gene): "5.00",
+        ("5", whole): "3.00",
+        ("5", gene): "1.80",
+        ("10", whole): "2.00",
+        ("10", gene): "1.40",
+    }
+    # 0.50, 0.60 and 0.70 against 0.55 with 500 steps; the budget of 700 steps has no cells
+    assert ["5", whole, "0.015", "3.00", "55.0 ± 0.0 (500 steps)", "+5.0 ± 24.8"] in found
+    assert [row[4] for row in found if row[:2] == ["5", gene]] == ["not run"]
+
+
+def test_sizes_store_one_gene_or_all_networks(tmp_path):
+    found = tables(write(tmp_path, BY_HAND["sizes"]())[2])["What is stored"]
+    assert found[1:] == [
+        ["gene of gene (for all sizes)", "600", "650", "1.00"],
+        ["one network, depth=2", "900", "1,000", "1.50"],
+        ["one network, depth=3", "1,800", "2,000", "3.00"],
+        ["all 2 networks", "2,700", "3,000", "4.50"],
+    ]
+
+
+def test_levels_by_hand(tmp_path):
+    found = tables(write(tmp_path, BY_HAND["convergence"]())[2])
+    at = "depth=2, 10 a class"
+    assert found["Has scratch levelled off?"][1:] == [
+        [at, "100", "40.0 ± 0.0", "40.0 ± 0.0"],
+        [at, "200", "50.0 ± 0.0", "45.0 ± 0.0"],
+    ]
+    assert [at, "scratch, 200 steps (levelled off)", "45.0 ± 0.0", "+5.0 ± 0.0"] in [r[:4] for r in found["Accuracy"]]
+
+
+def test_the_grid_by_hand(tmp_path):
+    found = tables(write(tmp_path, BY_HAND["sensitivity"]())[2])["Over the grid"]
+    rows = {row[1]: row[2:] for row in found[1:]}
+    # the gene's means are 0.52, 0.53, 0.54; half of their interval is 4.303 * 0.01 / sqrt(3) = 0.0248
+    assert rows["gene"] == ["53.0 ± 2.5", "2.8 ± 0.0", "55.0 ± 2.5", "51.0 ± 2.5", "rate 0.01, decay 0.05"]
+    assert rows["scratch"] == ["40.0 ± 0.0", "14.1 ± 0.0", "50.0 ± 0.0", "30.0 ± 0.0", "rate 0.01, decay 0.05"]
+
+
+def test_instincts_by_hand(tmp_path):
+    found = tables(write(tmp_path, BY_HAND["instincts"]())[2])["The first steps"]
+    rows = {row[1]: row[2:] for row in found[1:]}
+    middle = [f"{value}.0 ± 2.5" for value in (71, 11, 11, 21, 31, 41, 41)]
+    assert rows["gene"] == middle
+    assert rows["scratch"] == [f"{value}.0 ± 0.0" for value in (50, 10, 10, 10, 10, 20, 40)]
+
+
+def test_the_csv_has_a_row_a_cell(written, tmp_path):
+    written()
+    head, *rows = csv.reader((tmp_path / "report.csv").read_text().splitlines())
+    found = [dict(zip(head, row, strict=True)) for row in rows]
+    assert [(row["arm"], row["seed"], row["test_accuracy"]) for row in found] == [
+        (c["asked"]["arm"], str(c["asked"]["seed"]), str(c["test_accuracy"])) for c in three_seeds()
+    ]
+    wanted = {"size": "depth=2", "images_per_class": "10", "lr": "0.001", "samples": "6400", "probe_accuracy": "0.5"}
+    assert wanted.items() <= found[0].items()
+
+
+def test_a_title_is_text_and_no_markup(written):
+    _, page, _ = written()
+    assert "<b>" not in page
+    assert page.count("&lt;b&gt;&amp; kept") == 2
+
+
+def test_a_quick_run_says_that_it_is_no_evidence(written):
+    _, page, text = written(kind="quick")
+    assert "<p class=quick>A quick run" in page
+    assert "no evidence" in text
+    _, page, text = written(kind="full")
+    assert "no evidence" not in page
+    assert "no evidence" not in text
+
+
+def test_what_failed_is_told(written):
+    cells = [c for c in three_seeds() if (c["asked"]["arm"], c["asked"]["seed"]) != ("gene", 2)]
+    why = "the loss is nan & no number"
+    _, page, text = written(cells, failed={"gene depth=2 10 a class seed=2": why})
+    assert "<p class=failed>1 parts failed" in page
+    assert "1 parts failed" in text
+    assert tables(text)["What failed"][1:] == [["gene depth=2 10 a class seed=2", why]]
+    assert "the loss is nan &amp; no number" in page
+    assert tables(text)["Accuracy"][1][2] == "55.0 ± 63.5"
+    assert "What failed" not in written()[1]
+
+
+@pytest.mark.parametrize("protocol", list(BY_HAND))
+def test_a_comparison_of_which_all_failed_still_has_a_report(tmp_path, protocol):
+    results = {
+        **BY_HAND[protocol](),
+        "cells": [],
+        "levels": [],
+        "genes": [],
+        "ancestors": [],
+        "failed": {"all": "no room"},
+    }
+    _, page, text = write(tmp_path, results)
+    assert tables(text)["What failed"] == [["what", "why"], ["all", "no room"]]
+    assert "no room" in page
+
+
+def test_one_gene_is_called_so(written):
+    assert "one ancestor and one gene serve all seeds" in written(one_gene=True)[2]
+    assert "each makes its own" in written(one_gene=False)[2]
+
+
+def test_the_final_part_is_named(written):
+    assert "trained on glyphs/final, genes" in written(data="glyphs/novel", final=True)[2]
+    assert "trained on glyphs/novel, genes" in written(data="glyphs/novel")[2]
+
+
+def test_how_to_repeat_it_is_told(written):
+    _, page, text = written()
+    assert "ancestors: 85.0 ± 63.5 % on validation pictures of digits" in text
+    for fact in ("germline compare by-hand.yaml", "0123456789ab", "seeds 0, 1, 2", "12 s"):
+        assert fact in page
+        assert fact in text
+
+
+def test_the_same_results_give_the_same_page(written):
+    assert written()[1] == written()[1]
+
+
+def test_one_seed_is_called_so(written):
+    assert "one seed shows nothing" in written(three_seeds()[:2], seeds=[0])[0]
+
+
+def test_without_scratch_there_is_no_gain(written):
+    cells = [cell for cell in three_seeds() if cell["asked"]["arm"] == "gene"]
+    _, _, text = written(cells, arms={"gene": {"method": "tleg"}})
+    assert tables(text)["Accuracy"][1][:3] == ["depth=2, 10 a class", "gene", "60.0 ± 24.8"]
+    assert "+" not in text
+
+
+def test_an_unfinished_comparison_has_no_report(tmp_path):
+    with pytest.raises(ArtefactError, match="no results"):
+        write_report(tmp_path)

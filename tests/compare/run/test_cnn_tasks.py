@@ -1,0 +1,38 @@
+"""The protocols on tasks of a few classes, with a network of convolutions."""
+
+import pytest
+
+from germline.compare import write_report
+from germline.compare.cost.estimate import price
+from helpers.comparison import comparison, results
+
+ARMS = "arms={finetune: {method: finetune}, scratch: {method: scratch}}"
+VGG = ("ancestor.model=vgg11", ARMS, "tasks={ways: 3, count: 1}", "seeds=[0]", "sizes=[width=2]", "train.steps=3")
+ASKED = {
+    "samples": ("images_per_class=[2]", "tasks.count=2"),
+    "sizes": ("sizes=['width=2', 'width=2,depth=13']",),
+    "convergence": ("levelling={tolerance: 0.99, most: 2}", "train.eval_at=[0, 1, 2]"),
+    "instincts": ("train.steps=100", "train.eval_at=[0, 1, 5, 10, 50, 100]", "train.batch_size=2"),
+}
+
+
+@pytest.mark.parametrize("protocol", list(ASKED))
+def test_a_cnn_on_tasks(recipe_file, tmp_path, protocol):
+    out = tmp_path / "out"
+    work = comparison(recipe_file, out, *VGG, f"protocol={protocol}", *ASKED[protocol])
+    told = price(work.recipe)
+    work.run()
+    assert work.failed == {}
+    found = results(out)
+    cells = [cell for cell in found["cells"] if cell["asked"]["steps"] is None]
+    assert len(cells) == told.cells.count
+    assert sum(cell["samples"] for cell in cells) == told.cells.samples
+    tasks = work.recipe.tasks.count
+    for cell in cells:
+        assert len(cell["task_accuracies"]) == tasks
+        assert 0 <= cell["probe_accuracy"] <= 1
+        # a head of three classes on the last stage's 16 channels
+        assert cell["parameters"] - cell["headless_parameters"] == 3 * 16 + 3
+        assert set(cell["origins"]) == ({"fresh"} if cell["asked"]["arm"] == "scratch" else {"copied", "fresh"})
+    write_report(out)
+    assert "finetune" in (out / "report.md").read_text()

@@ -1,0 +1,134 @@
+"""Engines: what does the tasks changes nothing of what they make; and what people see of them."""
+
+import threading
+import time
+
+import pytest
+
+from germline.compare.run import progress as boards
+from germline.compare.run.executor import Ended, OneByOne, Processes
+from germline.compare.run.progress import Board, Line
+from germline.training import progress
+from germline.training.progress import Progress, watch
+from helpers.comparison import comparison, results
+
+
+class Threads:
+    """An engine of one's own: each task in a thread, one after the other."""
+
+    def __init__(self):
+        self.done = []
+
+    def run(self, tasks, shop, board):
+        for task in tasks:
+            thread = threading.Thread(target=task, args=(shop,))
+            thread.start()
+            thread.join()
+            self.done.append(task.name)
+            yield Ended(task)
+
+    def describe(self):
+        return "threads of a test"
+
+
+def test_an_engine_of_ones_own(recipe_file, tmp_path, whole_results):
+    engine = Threads()
+    work = comparison(recipe_file, tmp_path / "out", engine=engine)
+    work.run()
+    assert results(tmp_path / "out") == whole_results
+    assert '"device": "threads of a test"' in (tmp_path / "out" / "results.json").read_text()
+    assert engine.done[:2] == ["ancestor and genes of seed 0", "ancestor and genes of seed 1"]
+    assert sorted(engine.done[2:]) == [
+        f"{arm} depth=1 3 a class seed={seed}" for arm in ("gene", "scratch") for seed in (0, 1)
+    ]
+
+
+def test_processes_give_what_one_process_gives(recipe_file, tmp_path, whole_results):
+    comparison(recipe_file, tmp_path / "out", workers=2).run()
+    assert results(tmp_path / "out") == whole_results
+
+
+def test_engines_by_number_of_workers(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    one, two, all_ = (comparison(recipe_file, tmp_path, workers=count)._engine() for count in (1, 2, 0))
+    assert (type(one), two, all_) == (OneByOne, Processes(2), Processes(6))
+    assert two.describe() == "cpu, 2 processes of 3 threads"
+    assert Processes(7).threads == 1
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands until it is moved."""
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_a_finished_task_with_the_time_left(clock, capsys):
+    with Board("cells", 4) as board:
+        clock[0] += 10
+        board.end("gene seed=0", None)
+        clock[0] += 20
+        board.end("gene seed=1", "the loss is nan")
+        board.end("gene seed=2", None)
+    assert capsys.readouterr().err.splitlines() == [
+        "cells 1/4: gene seed=0; about 30 s left for these",
+        "cells 2/4: gene seed=1 FAILED: the loss is nan",
+        "cells 3/4: gene seed=2; about 10 s left for these",
+    ]
+
+
+def test_running_tasks_have_a_line_now_and_then(clock, capsys):
+    with Board("cells", 2) as board:
+        for second in range(0, 70, 10):
+            clock[0] += 10
+            board.show(Line("one", "descendant", second, 70, 70 - second))
+    assert capsys.readouterr().err.splitlines() == [
+        "  one: descendant, step 30/70, 40 s left",
+        "  one: descendant, step 60/70, 10 s left",
+    ]
+
+
+def test_a_quiet_board_says_nothing(clock, capsys):
+    with Board("cells", 2, quiet=True) as board:
+        board.show(Line("one", "descendant", 1, 70, 70))
+        clock[0] += 100
+        board.show(Line("one", "descendant", 2, 70, 70))
+        board.end("one", None)
+        board.end("two", "why")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_comparison_tells_its_stages(recipe_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(boards, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "WATCH_SECONDS", 0.0)
+    comparison(recipe_file, tmp_path / "out", "seeds=[0]", quiet=False).run()
+    lines = capsys.readouterr().err.splitlines()
+    ended = [line.split(";")[0] for line in lines if not line.startswith("  ")]
+    assert ended == [
+        "seeds 1/1: ancestor and genes of seed 0",
+        "cells 1/2: gene depth=1 3 a class seed=0",
+        "cells 2/2: scratch depth=1 3 a class seed=0",
+    ]
+    running = [line.split(",")[0].strip() for line in lines if line.startswith("  ")]
+    assert {"ancestor and genes of seed 0: ancestor", "gene depth=1 3 a class seed=0: descendant"} <= set(running)
+
+
+def test_watching_training(clock):
+    seen = []
+    with Progress("fit", 100, quiet=True) as bar:
+        with watch(lambda *told: seen.append(told)):
+            for step in range(1, 6):
+                clock[0] += 0.3
+                bar.update(step, 1.0)
+        clock[0] += 10
+        bar.update(6, 1.0)
+    # every half second at most: steps 2 and 4, at 3.33 steps a second
+    assert [told[:3] for told in seen] == [("fit", 2, 100), ("fit", 4, 100)]
+    assert [told[3] for told in seen] == pytest.approx([98 * 0.3, 96 * 0.3])
+
+
+def test_a_watcher_is_let_go_after_an_error():
+    with pytest.raises(RuntimeError), watch(print):
+        raise RuntimeError
+    assert progress._WATCHERS == []

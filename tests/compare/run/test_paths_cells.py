@@ -1,0 +1,252 @@
+"""Descendants that are evaluated as they were grown, and arms that stand at some sizes alone."""
+
+import pytest
+
+from germline.architectures import Size
+from germline.baselines.distillation import Distil
+from germline.baselines.layers import Layers
+from germline.compare import write_report
+from germline.compare.cost.estimate import price
+from germline.compare.recipe.loader import load_recipe
+from germline.compare.run.cells import main_cells, tuning_cells
+from germline.data import data
+from germline.errors import SettingError
+from germline.learngene import Learngene
+from germline.methods.tleg.method import TLEG
+from germline.network import load_network
+from germline.training import evaluate
+from helpers.comparison import comparison, kept, results
+
+# Two families that stand as they are, and scratch at the smallest size alone.
+PATHS = """\
+title: Depths as they are grown
+protocol: paths
+kind: quick
+minutes: 1
+data: digits
+ancestor:
+  data: digits
+  model: vit_pico
+  train: {steps: 3, batch_size: 16}
+arms:
+  gene: {method: tleg, settings: {steps: 3, batch_size: 16}, train: {steps: 0}}
+  even: {method: layers, settings: {choose: even}, train: {steps: 0}}
+  scratch: {method: scratch, sizes: [depth=1]}
+sizes: [depth=1, depth=2, depth=4]
+images_per_class: [3]
+seeds: [0, 1]
+train: {steps: 2, batch_size: 16, lr: 1e-3}
+"""
+TUNE = "tune={lr: [1e-3, 1e-2], weight_decay: [0], size: depth=1, images_per_class: 2, seed: 7}"
+FINETUNE = "arms.tuned={method: finetune, train: {steps: 0}, sizes: [depth=2, depth=4]}"
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    (tmp_path / "paths.yaml").write_text(PATHS)
+    return tmp_path / "paths.yaml"
+
+
+@pytest.fixture(scope="module")
+def stood(tmp_path_factory):
+    """The folder of the comparison, tuned and with an ancestor of each size for one more arm, and its price."""
+    place = tmp_path_factory.mktemp("standing")
+    (place / "paths.yaml").write_text(PATHS)
+    work = comparison(place / "paths.yaml", place / "out", TUNE, FINETUNE)
+    told = price(work.recipe)
+    work.run()
+    assert work.failed == {}
+    return place / "out", told
+
+
+def found(out, **asked):
+    return [c for c in results(out)["cells"] if all(c["asked"][key] == value for key, value in asked.items())]
+
+
+def test_the_cells_are_those_of_the_sizes_at_which_arms_stand(stood):
+    counts = {arm: len(found(stood[0], arm=arm)) for arm in ("gene", "even", "scratch", "tuned")}
+    assert counts == {"gene": 2 * 3, "even": 2 * 3, "scratch": 2 * 1, "tuned": 2 * 2}
+    assert {cell["asked"]["size"] for cell in found(stood[0], arm="tuned")} == {"depth=2", "depth=4"}
+
+
+def test_a_cell_of_no_steps_is_what_inherit_gives(stood, tmp_path):
+    out, digits = stood[0], data("digits")
+    genes = [Learngene.load(path) for path in (out / "store").glob("gene-*/") if (path / "learngene.json").exists()]
+    for method in ("tleg", "layers"):
+        by_seed = [gene for gene in genes if gene.method == method]
+        assert len(by_seed) == 2
+        expected = []
+        for at, gene in enumerate(by_seed):
+            for size in ("depth=1", "depth=2", "depth=4"):
+                gene.inherit(Size.parse(size)).save(tmp_path / f"{method}-{at}-{size}")
+                network = load_network(tmp_path / f"{method}-{at}-{size}")
+                scores = [evaluate(network.model, network.logits, part) for part in (digits.val, digits.test)]
+                expected.append((size, scores[0].accuracy, scores[0].loss, scores[1].accuracy))
+        cells = found(out, arm={"tleg": "gene", "layers": "even"}[method])
+        told = [
+            (c["asked"]["size"], c["curve"][0]["accuracy"], c["curve"][0]["loss"], c["test_accuracy"]) for c in cells
+        ]
+        assert sorted(told) == sorted(expected)
+
+
+def test_a_cell_of_no_steps_costs_nothing_and_is_not_probed(stood):
+    for arm in ("gene", "even", "tuned"):
+        for cell in found(stood[0], arm=arm):
+            assert [point["step"] for point in cell["curve"]] == [0]
+            assert (cell["steps"], cell["samples"], cell["flops"], cell["probe_accuracy"]) == (0, 0, 0, None)
+            assert "fresh" not in cell["origins"]
+    assert {cell["steps"] for cell in found(stood[0], arm="scratch")} == {2}
+    assert all(cell["probe_accuracy"] is not None for cell in found(stood[0], arm="scratch"))
+
+
+def test_only_what_is_trained_is_tuned(stood, recipe_file):
+    recipe = load_recipe(str(recipe_file), [TUNE])
+    assert {cell.arm for cell in tuning_cells(recipe)} == {"scratch"}
+    assert list(results(stood[0])["tuned"]) == ["scratch"]
+    # on the tuning seed no gene and no ancestor is made
+    assert len(kept(stood[0] / "store", "gene")) == 2 * (1 + 1 + 2)
+
+
+def test_the_price_is_what_the_run_made(stood):
+    out, told = stood
+    cells, store = results(out)["cells"], out / "store"
+    assert (told.cells.count, told.cells.samples) == (len(cells), sum(cell["samples"] for cell in cells))
+    assert told.cells.samples == 2 * 2 * 16  # scratch at one size, two seeds
+    assert told.cells.flops == sum(cell["flops"] for cell in cells)
+    assert told.genes.count == len(kept(store, "gene"))
+    # one of six blocks for the two families, and one of each size that is fine-tuned
+    assert told.ancestors.count == len(kept(store, "ancestor")) == 2 * (1 + 2)
+    assert told.tuning.count == 2
+
+
+def test_what_arms_store_is_priced(stood, recipe_file):
+    stored = {gene["arm"]: gene["headless_elements"] for gene in results(stood[0])["genes"]}
+    family = stood[1].family
+    assert (family.gene, family.others) == (stored["gene"], {"even": stored["even"]})
+    assert family.alone == 0  # scratch does not stand at all of the sizes
+    text = stood[1].text()
+    assert f"genes of other arms, as many times this one: even {stored['even'] / stored['gene']:.2f}" in text
+    assert "trained: scratch" not in text
+    whole = price(load_recipe(str(recipe_file), ["arms.scratch.sizes=null"])).family
+    assert (whole.alone, whole.together) == (3 * 2 * 16, 3 * 16)
+    # of many sizes only the least and the most are told
+    depths = ", ".join(f"depth={depth}" for depth in range(1, 13))
+    arms = "arms={gene: {method: tleg, settings: {steps: 3, batch_size: 16}, train: {steps: 0}}}"
+    many = price(load_recipe(str(recipe_file), [f"sizes=[{depths}]", arms]))
+    ratios = [count / many.family.gene for count in many.family.networks.values()]
+    assert f"(one: {min(ratios):.2f} to {max(ratios):.2f})" in many.text()
+
+
+def test_the_report_of_a_run(stood):
+    out = stood[0]
+    told = write_report(out)
+    page = (out / "report.md").read_text()
+    assert "gene is above even in the mean over sizes" in told
+    genes = {gene["arm"]: gene for gene in results(out)["genes"]}
+    counts = results(out)["costs"]["parameters"]
+    for arm, what, headless in (
+        ("gene", "one gene", genes["gene"]["headless_elements"]),
+        ("even", "one gene", genes["even"]["headless_elements"]),
+        ("tuned", "2 networks", counts["depth=2"]["headless"] + counts["depth=4"]["headless"]),
+        ("scratch", "1 network", counts["depth=1"]["headless"]),
+    ):
+        assert f"| {arm} | {what} | {headless:,} |" in page
+    # three steps of 16 pictures each: an ancestor and a gene; two ancestors of their own sizes; two steps of scratch
+    assert "| gene | 3 | 48 | 48 | 0 |" in page
+    assert "| even | 3 | 48 | 0 | 0 |" in page
+    assert "| tuned | 2 | 96 | 0 | 0 |" in page
+    assert "| scratch | 1 | 0 | 0 | 32 |" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["protocol=sizes"], "a budget of zero trains nothing. give it a step or more"),
+        (["train.steps=0"], "arm 'scratch' has steps=0. 'scratch' hands no head on"),
+        (["arms.even={method: distil, train: {steps: 0}}"], "'distil' hands no head on"),
+        (["arms.even={method: last-layers, train: {steps: 0}}"], "'last-layers' hands no head on"),
+        (["arms.even.tuned_as=scratch"], "arm 'even' has steps=0. what trains nothing is not tuned. take tuned_as out"),
+        (["arms.scratch.tuned_as=even"], "arms.scratch.tuned_as=even. that arm is not tuned itself"),
+        (["data=glyphs/novel"], "for the classes of digits, and a fresh one only guesses. evaluate it on digits"),
+        (["data=glyphs/base", "ancestor.data=glyphs/base", "final=true"], "for the classes of glyphs/base"),
+        (["tasks={ways: 3, count: 2}"], "a task has classes of its own"),
+        (["one_gene=true"], "every seed is the same evaluation once more. take one_gene out, leave a single seed"),
+        (
+            ["ancestor={path: packaged, data: digits}"],
+            "'layers' has the same gene for every seed of ancestor.path=pack",
+        ),
+        (["arms.even.sizes=[depth=5]"], "arms.even.sizes: 'depth=5'. it is none of the recipe's sizes"),
+        (["arms.even.sizes=[]"], "arms.even.sizes"),
+        (["arms.gene.sizes=[depth=1]", "arms.even.sizes=[depth=4]"], "sizes: 'depth=2'. no arm"),
+        (["sizes=['*', depth=1]"], "'*' is every size there is. leave the others out"),
+        (["family={size: depth=2, images_per_class: 3}"], "at which 'gene' and 'scratch' stand"),
+    ],
+)
+def test_what_is_refused(recipe_file, changes, says):
+    with pytest.raises(SettingError) as caught:
+        load_recipe(str(recipe_file), changes)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["one_gene=true", "seeds=[3]"],
+        ["arms.random={method: random-gene, settings: {method: layers}, train: {steps: 0}}"],
+        ["family={size: depth=1, images_per_class: 3}"],
+    ],
+)
+def test_what_is_taken(recipe_file, changes):
+    assert load_recipe(str(recipe_file), changes).protocol == "paths"
+
+
+def test_a_family_has_two_sizes(recipe_file, tmp_path):
+    with pytest.raises(SettingError, match=r"sizes=\['depth=1'\].*two sizes or more"):
+        comparison(recipe_file, tmp_path / "out", "arms.gene.sizes=[depth=1]").check()
+
+
+def test_an_ancestor_at_hand_must_know_the_classes(recipe_file, tmp_path):
+    at_hand = "ancestor={path: packaged, data: digits}"
+    packaged = (at_hand, "arms.gene={method: layers, train: {steps: 0}}", "seeds=[0]")
+    with pytest.raises(SettingError, match=r"steps=0 with ancestor.path=packaged. that network knows \d+ classes"):
+        comparison(recipe_file, tmp_path / "out", *packaged).check()
+    comparison(recipe_file, tmp_path / "out", *packaged, "data=glyphs/base", "ancestor.data=glyphs/base").check()
+
+
+def test_a_head_that_turns_out_fresh_is_told_of(recipe_file, tmp_path, monkeypatch):
+    # a method that says that it hands a head on, and does not
+    monkeypatch.setattr(Distil, "inherits_head", True)
+    arms = "arms={gene: {method: distil, train: {steps: 0}}, scratch: {method: scratch}}"
+    work = comparison(recipe_file, tmp_path / "out", arms, "sizes=[depth=1, depth=2]", "seeds=[0]")
+    work.run()
+    assert list(work.failed) == ["gene depth=1 3 a class seed=0", "gene depth=2 3 a class seed=0"]
+    assert "arm 'gene' has steps=0 and a fresh head. its gene knows other classes" in next(iter(work.failed.values()))
+
+
+def test_every_size_of_the_first_arms_method(recipe_file, tmp_path, monkeypatch):
+    every = lambda method, form: tuple(f"depth={depth}" for depth in range(1, form.depth + 1, 2))  # noqa: E731
+    monkeypatch.setattr(Layers, "every_size", every)
+    changes = (
+        "sizes=['*']",
+        "arms={gene: {method: layers, train: {steps: 0}}, scratch: {method: scratch, sizes: [depth=3]}}",
+    )
+    work = comparison(recipe_file, tmp_path / "out", *changes)
+    assert work.recipe.sizes == ("*",)
+    work.check()
+    assert work.recipe.sizes == ("depth=1", "depth=3", "depth=5")
+    assert [(c.arm, c.size) for c in main_cells(work.recipe) if c.seed == 0] == [
+        ("gene", "depth=1"),
+        ("gene", "depth=3"),
+        ("scratch", "depth=3"),
+        ("gene", "depth=5"),
+    ]
+    assert price(load_recipe(str(recipe_file), changes)).cells.count == 2 * 4
+    with pytest.raises(SettingError, match=r"arms.scratch.sizes: 'depth=2'"):
+        comparison(recipe_file, tmp_path / "out", *changes, "arms.scratch.sizes=[depth=2]").check()
+
+
+def test_a_method_without_a_list_of_sizes_has_no_star(recipe_file, tmp_path):
+    with pytest.raises(SettingError, match=r"sizes=\['\*'\]. 'tleg' of the first arm has no list .* name the sizes"):
+        comparison(recipe_file, tmp_path / "out", "sizes=['*']", "arms.scratch.sizes=null").check()
+    assert TLEG().every_size(None) == ()

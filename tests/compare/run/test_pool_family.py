@@ -1,0 +1,119 @@
+"""Learngene Pool and SN-Net in a comparison: every path of a tiny pool, as it stands."""
+
+import pytest
+
+from germline.architectures import Size
+from germline.compare import write_report
+from germline.compare.cost.estimate import price
+from germline.compare.cost.storage import parameters
+from germline.compare.run.cells import Cell
+from germline.compare.run.train_cell import cell_place
+from germline.compare.run.validate import check
+from germline.learngene import Learngene
+from germline.methods.pool.method import Pool
+from helpers.comparison import comparison, results
+
+POOLS = """\
+title: A tiny pool
+protocol: paths
+kind: quick
+minutes: 1
+data: digits
+ancestor:
+  data: digits
+  model: vit_pico
+  train: {steps: 2, batch_size: 16}
+arms:
+  pool: {method: pool, settings: {preset: tiny}, train: {steps: 0}}
+  snnet: {method: snnet, settings: {preset: tiny}, train: {steps: 0}}
+  scratch: {method: scratch, sizes: ["width=8", "width=16"]}
+sizes: ["*"]
+images_per_class: [3]
+seeds: [0]
+train: {steps: 2, batch_size: 16}
+tune: {lr: [1.0e-3, 3.0e-3], weight_decay: [0.05], size: "width=16", images_per_class: 3}
+"""
+# Two whole models of two blocks, and the four stitches between them.
+SIZES = ["width=8", "width=16", *(f"front=8,end=16,j={j},k={k}" for j, k in ((1, 1), (1, 2), (2, 1), (2, 2)))]
+
+
+@pytest.fixture(scope="module")
+def stood(tmp_path_factory):
+    """The folder of the comparison, and its price."""
+    place = tmp_path_factory.mktemp("pools")
+    (place / "pools.yaml").write_text(POOLS)
+    work = comparison(place / "pools.yaml", place / "out")
+    told = price(work.recipe)
+    work.run()
+    assert work.failed == {}
+    return place / "out", told
+
+
+def test_every_path_stands_as_it_was_validated(stood):
+    found = results(stood[0])
+    assert found["recipe"]["sizes"] == SIZES
+    records = {gene["arm"]: gene["record"]["paths"] for gene in found["genes"]}
+    for arm in ("pool", "snnet"):
+        cells = [cell for cell in found["cells"] if cell["asked"]["arm"] == arm]
+        told = [
+            (path["size"], path["accuracy"], path["parameters"], path["headless_parameters"])
+            for path in records[arm]["paths"]
+        ]
+        keys = ("parameters", "headless_parameters")
+        assert told == [(c["asked"]["size"], c["curve"][0]["accuracy"], *(c[key] for key in keys)) for c in cells]
+        flops = [found["costs"]["parameters"][size]["flops"] for size in SIZES]
+        assert [path["flops"] for path in records[arm]["paths"]] == flops
+        assert {cell["samples"] for cell in cells} == {0}
+    assert [c["asked"]["size"] for c in found["cells"] if c["asked"]["arm"] == "scratch"] == ["width=8", "width=16"]
+
+
+def test_a_stitched_path_holds_a_stitch_and_nothing_fresh(stood):
+    cells = {(c["asked"]["arm"], c["asked"]["size"]): c["origins"] for c in results(stood[0])["cells"]}
+    for arm in ("pool", "snnet"):
+        assert cells[arm, "width=8"].keys() == {"copied"}
+        # from 8 to 16, with bias
+        assert cells[arm, SIZES[2]]["stitched"] == (8 + 1) * 16
+
+
+def test_paths_of_equal_form_are_cells_of_their_own(tmp_path):
+    three = POOLS.replace("preset: tiny", "preset: tiny, widths: [8, 16, 24], heads: [1, 2, 3], segments: 3, depth: 3")
+    (tmp_path / "three.yaml").write_text(three)
+    shop = check(comparison(tmp_path / "three.yaml", tmp_path / "out").recipe)
+    shift = "front=8,middle=16,end=24,j=1,k={},l={},m=2"
+    one, other = (shift.format(block, block) for block in (1, 2))
+    assert shop.form(one) == shop.form(other)
+    assert cell_place(shop, Cell("pool", one, 3, 0)) != cell_place(shop, Cell("pool", other, 3, 0))
+    assert cell_place(shop, Cell("pool", one, 3, 0)) == cell_place(shop, Cell("pool", one, 3, 0))
+
+
+def test_it_is_priced_as_it_ran(stood):
+    out, told = stood
+    found = results(out)
+    assert (told.cells.count, told.cells.samples) == (6 + 6 + 2, 2 * 2 * 16)
+    assert (told.ancestors.count, told.genes.count, told.tuning.count) == (1, 2, 2)
+    assert told.genes.samples == sum(gene["training"]["samples"] for gene in found["genes"])
+    stored = {gene["arm"]: gene["headless_elements"] for gene in found["genes"]}
+    assert (told.family.gene, told.family.others) == (stored["pool"], {"snnet": stored["snnet"]})
+    # both keep two whole models and the one stitch that all paths share
+    whole = sum(found["costs"]["parameters"][size]["headless"] for size in SIZES[:2])
+    assert stored["pool"] == stored["snnet"] == whole + (8 + 1) * 16
+
+
+def test_the_report_shows_every_path(stood):
+    write_report(stood[0])
+    text = (stood[0] / "report.md").read_text()
+    listed = text.split("## Path by path")[1].split("\n## ")[0]
+    assert [size for size in SIZES if f"| {size} |" in listed] == SIZES
+    assert "pool - snnet, points" in listed
+    page = (stood[0] / "report.html").read_text()
+    assert "<h2>The paths of the genes</h2>" in page
+
+
+def test_every_size_is_a_path_that_a_gene_grows(stood):
+    made = [Learngene.load(place.parent) for place in (stood[0] / "store").glob("gene-*/learngene.json")]
+    (gene,) = [gene for gene in made if gene.method == "pool"]
+    assert list(Pool(preset="tiny").every_size(gene.spec)) == SIZES
+    assert [path["size"] for path in gene.provenance.record["paths"]["paths"]] == SIZES
+    counts = results(stood[0])["costs"]["parameters"]
+    for size in SIZES:
+        assert parameters(gene.inherit(size=Size.parse(size)).network.spec)[0] == counts[size]["full"]

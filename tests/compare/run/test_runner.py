@@ -1,0 +1,234 @@
+"""A comparison of seconds: killed and gone on with, refused where it must be, and what fails in it."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from germline.compare.run import train_cell as growing
+from germline.compare.run.runner import GeneTask
+from germline.compare.run.store import Workshop
+from germline.errors import DataError, SettingError
+from helpers.comparison import comparison, kept, results
+
+# Rates so large that the first steps leave the numbers.
+BURST = "arms.burst={method: scratch, train: {lr: 1e30}}"
+
+
+def begin(recipe_file, out, *more):
+    command = [sys.executable, "-m", "germline.cli", "compare", str(recipe_file), "--out", str(out), "--quiet", *more]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, env=env, start_new_session=True, stdout=-1, stderr=-1, text=True, preexec_fn=_hear_ctrl_c
+    )
+
+
+def _hear_ctrl_c():
+    # What is started in the background of a shell inherits that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def wait_for(found, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not found() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert found(), process.communicate()
+
+
+@pytest.mark.parametrize("nth", [0, 1, 2])
+def test_killed_at_any_moment_and_resumed_gives_what_an_unbroken_run_gives(recipe_file, whole, tmp_path, nth):
+    broken = tmp_path / "broken"
+    # begun is the store's folder; what is to be in it when the blow falls is another each time
+    wanted = ("ancestor-*", "gene-*/learngene.json", "cell-*.json")[nth]
+    with begin(recipe_file, broken, "--workers", "1") as process:
+        wait_for(lambda: list((broken / "store").glob(wanted)), process)
+        time.sleep(random.Random(nth).random() * 0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (broken / "results.json").exists()
+    cells, parts = kept(broken / "store", "cell"), kept(broken / "store", "gene")
+    assert len(cells) < 4
+    assert bool(cells) == (nth == 2)
+    comparison(recipe_file, broken).run()
+    assert results(broken) == results(whole)
+    after = kept(broken / "store")
+    assert {name: after[name] for name in (*cells, *parts)} == {**cells, **parts}
+    assert after.keys() == kept(whole / "store").keys()
+
+
+def test_what_a_run_keeps(whole_results):
+    assert [(cell["asked"]["arm"], cell["asked"]["seed"]) for cell in whole_results["cells"]] == [
+        ("gene", 0),
+        ("scratch", 0),
+        ("gene", 1),
+        ("scratch", 1),
+    ]
+    for cell in whole_results["cells"]:
+        assert [point["step"] for point in cell["curve"]] == [0, 2, 5]
+        assert (cell["samples"], cell["lr"], cell["steps"]) == (80, 1e-3, 5)
+        assert 0 <= cell["test_accuracy"] <= 1
+        assert 0 <= cell["probe_accuracy"] <= 1
+        assert sum(cell["origins"].values()) == cell["parameters"] > cell["headless_parameters"]
+    assert [gene["seed"] for gene in whole_results["genes"]] == [0, 1]
+    assert whole_results["failed"] == {}
+
+
+def test_a_finished_comparison_trains_nothing_again(whole, recipe_file, monkeypatch):
+    monkeypatch.setattr(growing.Run, "fit", None)
+    before, said = kept(whole / "store"), results(whole)
+    comparison(recipe_file, whole).run()
+    assert (kept(whole / "store"), results(whole)) == (before, said)
+
+
+def test_another_recipe_in_the_same_folder_is_refused(recipe_file, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "recipe.json").write_text(json.dumps({"title": "another"}))
+    with pytest.raises(SettingError, match=r"another recipe.*--overwrite"):
+        comparison(recipe_file, out).run()
+    assert [path.name for path in out.iterdir()] == ["recipe.json"]
+
+
+def test_a_folder_that_holds_no_comparison_is_not_resumed(recipe_file, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").write_text("x")
+    with pytest.raises(SettingError, match="no comparison to resume"):
+        comparison(recipe_file, tmp_path / "out").run()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_what_cannot_be_run_writes_nothing(recipe_file, tmp_path):
+    for change, kind in (
+        ("sizes=[width=7]", SettingError),
+        ("sizes=['', depth=6]", SettingError),
+        ("images_per_class=[999]", DataError),
+        ("tasks={ways: 11, count: 1}", DataError),
+        ("protocol=sizes", SettingError),
+    ):
+        with pytest.raises(kind):
+            comparison(recipe_file, tmp_path / "out", change).run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_arm_may_not_grow_another_network_than_scratch(recipe_file, tmp_path):
+    # the gene's own size is that of its own setting, not the ancestor's
+    with pytest.raises(SettingError, match=r"arm 'gene' at own size grows depth=2, scratch depth=6"):
+        comparison(recipe_file, tmp_path / "out", "arms.gene.settings.depth=2", "sizes=['']").check()
+    with pytest.raises(SettingError, match=r"arm 'gene' at depth=1 grows width=32, scratch width=64"):
+        comparison(recipe_file, tmp_path / "out", "arms.gene.settings.width=32").check()
+
+
+def test_a_failed_cell_is_told_and_the_others_go_on(recipe_file, tmp_path, whole_results):
+    work = comparison(recipe_file, tmp_path / "out", BURST)
+    work.run()
+    found = results(tmp_path / "out")
+    names = [f"burst depth=1 3 a class seed={seed}" for seed in (0, 1)]
+    assert list(found["failed"]) == names
+    assert all("at step" in reason for reason in found["failed"].values())
+    assert work.failed == found["failed"]
+    assert found["cells"] == whole_results["cells"]
+
+
+def test_a_worker_tells_the_same_of_a_failed_cell(recipe_file, tmp_path):
+    one, two = (comparison(recipe_file, tmp_path / str(n), BURST, "seeds=[0]", workers=n) for n in (1, 2))
+    one.run()
+    two.run()
+    assert one.failed == two.failed != {}
+    assert results(tmp_path / "1") == results(tmp_path / "2")
+    deadline = time.monotonic() + 10
+    while left := multiprocessing.active_children():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def test_without_its_ancestor_an_arm_fails_untrained_and_scratch_goes_on(recipe_file, tmp_path, whole_results):
+    work = comparison(recipe_file, tmp_path / "out", "ancestor.train.lr=1e30")
+    work.run()
+    found = results(tmp_path / "out")
+    reason = found["failed"][GeneTask(0).name]
+    assert "at step" in reason
+    assert found["failed"]["gene depth=1 3 a class seed=0"] == reason
+    assert len(found["failed"]) == 4
+    assert found["genes"] == []
+    scratch = [cell for cell in whole_results["cells"] if cell["asked"]["arm"] == "scratch"]
+    assert found["cells"] == scratch
+    assert len(kept(tmp_path / "out" / "store", "cell")) == 2
+
+
+def test_what_failed_is_tried_again(recipe_file, tmp_path, monkeypatch, whole_results):
+    out = tmp_path / "out"
+    gene = Workshop._gene
+
+    def no_room(self, *asked):
+        raise RuntimeError("out of memory\nand more")
+
+    monkeypatch.setattr(Workshop, "_gene", no_room)
+    comparison(recipe_file, out).run()
+    assert results(out)["failed"][GeneTask(0).name] == "RuntimeError: out of memory"
+    monkeypatch.setattr(Workshop, "_gene", gene)
+    again = comparison(recipe_file, out)
+    again.run()
+    assert again.failed == {}
+    assert results(out) == whole_results
+
+
+def test_a_fault_of_our_own_is_no_failed_cell(recipe_file, tmp_path, monkeypatch):
+    def wrong(self, *asked):
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(Workshop, "gene", wrong)
+    with pytest.raises(KeyError, match="a fault"):
+        comparison(recipe_file, tmp_path / "out").run()
+
+
+def test_a_worker_that_dies_is_a_failed_training(recipe_file, tmp_path):
+    out = tmp_path / "out"
+    with begin(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
+        wait_for(lambda: len(list(out.glob("store/ancestor-*/ancestor/settings.json"))) == 2, process)
+        children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        os.kill(workers[-1], signal.SIGKILL)
+        try:
+            _, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 3
+    assert err.startswith("germline: a worker process was killed. mostly for want of memory.")
+    assert "--workers" in err
+
+
+def test_ctrl_c_with_workers_stops_at_once_and_quietly(recipe_file, tmp_path):
+    out = tmp_path / "out"
+    with begin(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
+        wait_for(lambda: len(list(out.glob("store/ancestor-*/ancestor/settings.json"))) == 2, process)
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            _, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 130
+    assert err == "germline: interrupted; the same command with --resume goes on\n"
+    deadline = time.monotonic() + 10
+    while left := group(process.pid):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def group(leader):
+    """Processes of a group that are still there, the dead that nobody has asked after left out."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, pgrp = stat.read_text().rpartition(") ")[2].split()[:3]
+            found += [stat.parent.name] if int(pgrp) == leader and state != "Z" else []
+    return found

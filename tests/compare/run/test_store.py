@@ -1,0 +1,243 @@
+"""The store: a part is made once and found again; the same facts give the same place, changed ones another."""
+
+import json
+import multiprocessing
+import pickle
+import time
+from dataclasses import replace
+
+import pytest
+
+from germline.compare.cost.cost import cell_cost
+from germline.compare.recipe.loader import load_recipe
+from germline.compare.run import store as workshop
+from germline.compare.run.cells import Cell, main_cells
+from germline.compare.run.train_cell import cell_place
+from germline.files import append_json, locked, read_json
+from germline.learngene import Learngene
+from germline.methods.tleg.method import TLEG
+from germline.randomness import generator
+from helpers.comparison import TUNE, comparison, kept, results
+
+SAME_GENE = "arms.like={method: tleg, settings: {steps: 3, batch_size: 16}, draw: 1}"
+RANDOM = "arms.random={method: random-gene, settings: {method: tleg, settings: {steps: 3, batch_size: 16}}}"
+
+
+@pytest.fixture
+def shop(recipe_file, tmp_path):
+    """The workshop of the recipe with changes; nothing is made."""
+    return lambda *changes: comparison(recipe_file, tmp_path / "out", *changes)._workshop({})
+
+
+CELL = Cell("gene", "depth=1", 3, 0)
+
+
+def test_a_finished_comparison_does_nothing_again(whole, recipe_file, tmp_path):
+    before = kept(whole / "store")
+    assert len(before) == 2 + 2 + 4
+    again = comparison(recipe_file, tmp_path / "again", store=whole / "store")
+    again.run()
+    assert kept(whole / "store") == before
+    assert results(tmp_path / "again") == results(whole)
+    assert not (tmp_path / "again" / "store").exists()
+
+
+def test_two_comparisons_with_one_store_make_nothing_twice(recipe_file, tmp_path, monkeypatch):
+    condensed, condense = [], TLEG.condense
+    monkeypatch.setattr(TLEG, "condense", lambda *given: condensed.append(1) or condense(*given))
+    changes, store = ("seeds=[0]",), tmp_path / "store"
+    comparison(recipe_file, tmp_path / "one", *changes, store=store).run()
+    first = kept(store)
+    assert (len(condensed), len(first)) == (1, 1 + 1 + 2)
+    # another question, another size and a further arm of the same gene
+    more = ("protocol=sizes", "sizes=[depth=1, depth=2]", "title=Another", SAME_GENE, RANDOM)
+    comparison(recipe_file, tmp_path / "other", *changes, *more, store=store).run()
+    both = kept(store)
+    assert len(condensed) == 1
+    assert {name: both[name] for name in first} == first
+    # one ancestor and one gene still; cells: two of before, two of depth=2, and of two arms more two sizes each
+    assert [len(kept(store, kind)) for kind in ("ancestor", "gene", "cell")] == [1, 1, 8]
+    shared = {cell["asked"]["arm"]: cell["curve"] for cell in results(tmp_path / "one")["cells"]}
+    for cell in results(tmp_path / "other")["cells"]:
+        if cell["asked"]["size"] == "depth=1" and cell["asked"]["arm"] in shared:
+            assert cell["curve"] == shared[cell["asked"]["arm"]]
+
+
+def test_a_random_gene_is_the_stored_gene_redrawn(shop):
+    found = shop(SAME_GENE, RANDOM)
+    own, like, random = (found.gene(arm, 0, "depth=1") for arm in ("gene", "like", "random"))
+    (place,) = kept(found.store, "gene")
+    assert Learngene.load(found.store / place).tensors.keys() == own.tensors.keys() == like.tensors.keys()
+    assert all((own.tensors[name] == like.tensors[name]).all() for name in own.tensors)
+    again = found.method("random").redraw(own, generator(0, "random-gene"))
+    assert random.method == "random-gene"
+    assert all((random.tensors[name] == again.tensors[name]).all() for name in own.tensors)
+    assert any((random.tensors[name] != own.tensors[name]).any() for name in own.tensors)
+    ordered = [[gene.tensors[name].flatten().sort().values for name in own.tensors] for gene in (own, random)]
+    assert all(one.equal(other) for one, other in zip(*ordered, strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("title=Other", "kind=full", "minutes=9"),
+        ("seeds=[0, 5]", "sizes=[depth=1, depth=2]", "images_per_class=[3, 4]"),
+        ("protocol=convergence", "levelling={}"),
+        ("arms.like={method: scratch, draw: 1}",),
+        ("arms.scratch.train.lr=1",),
+        ("arms.gene.settings.alpha=1.0",),
+        ("arms.gene.train.lr=1e-3",),
+    ],
+)
+def test_what_a_part_does_not_depend_on_leaves_its_place(shop, changes):
+    assert cell_place(shop(*changes), CELL) == cell_place(shop(), CELL)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("ancestor.train.steps=4",),
+        ("ancestor.train.lr=2e-3",),
+        ("ancestor.model=vit_nano",),
+        ("ancestor.data=glyphs/novel",),
+        ("arms.gene.settings.steps=4",),
+        ("arms.gene.method=layers", "arms.gene.settings={}"),
+        ("arms.gene.train.lr=2e-3",),
+        ("arms.gene.draw=1",),
+        ("train.steps=6",),
+        ("train.eval_at=[0, 3]",),
+        ("tasks={ways: 2, count: 1}",),
+    ],
+)
+def test_every_changed_fact_gives_another_place(shop, changes):
+    assert cell_place(shop(*changes), CELL) != cell_place(shop(), CELL)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"seed": 1},
+        {"images": 4},
+        {"size": "depth=2"},
+        {"arm": "scratch"},
+        {"lr": 0.5, "weight_decay": 0.0},
+        {"steps": 7},
+        {"tuning": True},
+    ],
+)
+def test_every_cell_has_a_place_of_its_own(shop, asked):
+    assert cell_place(shop(), replace(CELL, **asked)) != cell_place(shop(), CELL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        ((), ("b46e7f69b75e78c8e7c8", "8ad6e9ad9ea5f0a0eea9", "7745cd7a2d738a9f2072")),
+        # an ancestor of each descendant's own size
+        (
+            ("arms.gene={method: finetune}", "sizes=[depth=2]"),
+            ("068120d7dcd4b37d8d5e", "0ef981189a86e39d3f55", "5988cfb2e40037bbf0ab"),
+        ),
+        (
+            ("ancestor={path: packaged, data: glyphs/base}",),
+            ("795ba706fb2e1905da79", "4c9b3a69ff517de48c80", "b0c32220fae601462fcd"),
+        ),
+    ],
+)
+def test_places_stay_what_they_are(shop, monkeypatch, changes, places):
+    # A change here makes every store that people have be made again; a new setting of a training is one.
+    monkeypatch.setattr(workshop, "version", lambda name: "0")
+    monkeypatch.setattr(workshop, "_fingerprint_once", lambda name: "pictures")
+    found = shop(*changes)
+    method, size = found.method("gene"), found.recipe.sizes[0]
+    ancestor = found.ancestor_place(1, size if method.own_size else None)
+    parts = (ancestor, found.gene_place(method, 1, size), cell_place(found, Cell("gene", size, 3, 1)))
+    assert [part.stem for part in parts] == [
+        f"{kind}-{place}" for kind, place in zip(("ancestor", "gene", "cell"), places, strict=True)
+    ]
+
+
+def test_an_ancestor_is_not_built_for_every_place(shop, monkeypatch):
+    built, begin = [], workshop.Workshop.begin_ancestor
+    monkeypatch.setattr(
+        workshop.Workshop, "begin_ancestor", lambda self, *given: built.append(given) or begin(self, *given)
+    )
+    found = shop("arms.finetune.method=finetune", "arms.pupil.method=distil", "sizes=[depth=1, depth=2]")
+    for cell in main_cells(found.recipe):
+        cell_place(found, cell)
+        cell_cost(found, cell)
+    # one of the ancestor's own size, and one of each size that fine-tuning needs
+    assert sorted(built, key=str) == [(0, "depth=1"), (0, "depth=2"), (0, None)]
+    built.clear()
+    # what is known goes with the workshop to another process
+    other = pickle.loads(pickle.dumps(found))
+    places = [cell_place(other, cell) for cell in main_cells(found.recipe)]
+    assert (built, len(set(places))) == ([], 2 * 2 * 4)
+
+
+def test_other_data_of_the_same_name_is_another_part(shop, monkeypatch):
+    before = cell_place(shop(), CELL)
+    monkeypatch.setattr(workshop, "_fingerprint_once", lambda name: "other pictures")
+    assert cell_place(shop(), CELL) != before
+
+
+def test_tuned_settings_are_facts_and_the_seeds_gene_is_one(recipe_file, tmp_path):
+    work = comparison(recipe_file, tmp_path / "out", "one_gene=true")
+    one, other = (work._workshop({"gene": {"lr": lr, "weight_decay": 0.0, "grid": []}}) for lr in (0.1, 0.2))
+    assert cell_place(one, CELL) != cell_place(other, CELL)
+    assert cell_place(one, Cell("scratch", "depth=1", 3, 0)) == cell_place(other, Cell("scratch", "depth=1", 3, 0))
+    assert [one.gene_seed(seed) for seed in (0, 1, 7)] == [0, 0, 0]
+
+
+def test_genes_are_made_for_the_seeds_and_sizes_that_need_them(shop):
+    assert shop().gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",)}
+    assert shop(TUNE).gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",), 7: ("depth=3",)}
+    assert shop(TUNE, "one_gene=true").gene_sizes("gene") == {0: ("depth=1", "depth=3")}
+    # an arm that is tuned as another one, or stands at some sizes alone
+    like = "arms.like={method: layers, tuned_as: gene, sizes: [depth=2]}"
+    found = shop(TUNE, "sizes=[depth=1, depth=2]", like)
+    assert found.gene_sizes("like") == {0: ("depth=2",), 1: ("depth=2",)}
+    assert found.gene_sizes("gene")[7] == ("depth=3",)
+
+
+def _hold(lock, log, name):
+    with locked(lock):
+        append_json(log, [name, "in"])
+        time.sleep(0.2)
+        append_json(log, [name, "out"])
+
+
+def test_a_lock_is_held_by_one_process_at_a_time(tmp_path):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_hold, args=(tmp_path / "a.lock", tmp_path / "log", n)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=30)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [what for _, what in lines] == ["in", "out"] * 3
+    assert [lines[at][0] == lines[at + 1][0] for at in (0, 2, 4)] == [True] * 3
+
+
+def _run(recipe_file, out, store):
+    recipe = load_recipe(str(recipe_file), ["seeds=[0]"])
+    assert recipe.seeds == (0,)
+    comparison(recipe_file, out, "seeds=[0]", store=store).run()
+
+
+def test_two_processes_that_share_a_store_make_each_part_once(recipe_file, tmp_path):
+    # Fits inside the store are kept as logs; a part made twice would have its log written twice.
+    context = multiprocessing.get_context("spawn")
+    outs, store = [tmp_path / name for name in ("one", "two")], tmp_path / "store"
+    workers = [context.Process(target=_run, args=(recipe_file, out, store)) for out in outs]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert [len(kept(store, kind)) for kind in ("ancestor", "gene", "cell")] == [1, 1, 2]
+    one, two = (results(out) for out in outs)
+    assert one == two
+    # what was made by one is what the other read: seconds of a cell are those of its one making
+    seconds = [[cell["seconds"] for cell in read_json(out / "results.json")["cells"]] for out in outs]
+    assert seconds[0] == seconds[1]

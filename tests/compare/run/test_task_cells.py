@@ -1,0 +1,216 @@
+"""Cells of several tasks, tuned settings, a null arm, and the part that is kept for headline numbers."""
+
+import json
+import math
+from statistics import fmean
+
+import pytest
+import torch
+
+from germline.compare import write_report
+from germline.compare.run import train_cell as growing
+from germline.compare.run.cells import Cell
+from germline.data import data, task_list
+from germline.data.sets import glyphs as packed
+from germline.randomness import derive
+from helpers.comparison import TUNE, comparison, results
+
+TASKS = "tasks={ways: 3, count: 2}"
+ALONE = "arms={scratch: {method: scratch}}"
+
+
+def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, tmp_path, monkeypatch):
+    begun, fit = [], growing.Run.fit
+
+    def watched(self, name, network, objective, pictures, *given, **more):
+        weights = {key: tensor.clone() for key, tensor in network.model.state_dict().items()}
+        result = fit(self, name, network, objective, pictures, *given, **more)
+        if name == "descendant":
+            begun.append((pictures.classes, len(pictures), weights, result.scores))
+        return result
+
+    monkeypatch.setattr(growing.Run, "fit", watched)
+    comparison(recipe_file, tmp_path / "out", TASKS, "seeds=[4]").run()
+    cells = results(tmp_path / "out")["cells"]
+    tasks = task_list(data("digits"), 3, None, 2, derive(4, "tasks"))
+    for cell, part in zip(cells, (begun[:2], begun[2:]), strict=True):
+        # the tasks' classes, three pictures of each; the same for every arm
+        assert [(classes, count) for classes, count, _, _ in part] == [(task.classes, 9) for task in tasks]
+        first, second = (weights for _, _, weights, _ in part)
+        assert all(first[key].equal(second[key]) for key in first)
+        assert len(cell["task_accuracies"]) == 2
+        assert cell["test_accuracy"] == pytest.approx(fmean(cell["task_accuracies"]))
+        for at, point in enumerate(cell["curve"]):
+            assert point["accuracy"] == pytest.approx(fmean(scores[at]["accuracy"] for *_, scores in part))
+        assert cell["samples"] == 2 * 5 * 16
+        assert cell["parameters"] < 10 * cell["headless_parameters"]
+    assert tasks[0].classes != tasks[1].classes
+
+
+@pytest.mark.parametrize("arm", ["gene", "scratch"])
+def test_the_order_of_tasks_changes_nothing(recipe_file, tmp_path, arm):
+    inherits = "arms={gene: {method: auto, settings: {preset: tiny, layers: [0]}}, scratch: {method: scratch}}"
+    shop = comparison(recipe_file, tmp_path / "out", "tasks={ways: 3, count: 3}", inherits)._workshop({})
+    cell = Cell(arm, "depth=1", 3, 4)
+    gene, tasks = shop.gene(arm, 4, cell.size), list(enumerate(shop.sources(cell)))
+
+    def learnt(order):
+        found = {task: growing._train(shop, cell, gene, source, task) for task, source in order}
+        return {task: (one.test_accuracy, one.result.losses, one.result.scores) for task, one in sorted(found.items())}
+
+    assert learnt(tasks) == learnt(tasks[::-1])
+
+
+def test_pictures_and_tasks_are_those_of_the_seed_for_every_arm(recipe_file, tmp_path):
+    shop = comparison(recipe_file, tmp_path, TASKS)._workshop({})
+    one, other, third = (
+        [source.classes for source in shop.sources(Cell(arm, "depth=1", 3, seed))]
+        for arm, seed in (("gene", 0), ("scratch", 0), ("gene", 1))
+    )
+    assert one == other != third
+
+
+# Tuned settings
+
+
+def tuned(recipe_file, out, *changes):
+    shop = comparison(recipe_file, out, *changes)._workshop({})
+    return shop, comparison(recipe_file, out, *changes)._workshop(
+        {"gene": {"lr": 0.5, "weight_decay": 0.25}, "scratch": {"lr": 0.125, "weight_decay": 0.0}}
+    )
+
+
+def rates(shop, *cells):
+    return [(settings.lr, settings.weight_decay) for settings in map(shop.settings, cells)]
+
+
+def test_tuned_settings_are_used_but_in_tuning_and_on_a_grid(recipe_file, tmp_path):
+    before, after = tuned(recipe_file, tmp_path, TUNE)
+    gene, scratch = (Cell(arm, "depth=1", 3, 0) for arm in ("gene", "scratch"))
+    tried = Cell("gene", "depth=3", 2, 7, 1e-2, 0.0, tuning=True)
+    assert rates(before, gene, scratch) == [(1e-3, 0.05), (1e-3, 0.05)]
+    assert rates(after, gene, scratch, tried) == [(0.5, 0.25), (0.125, 0.0), (1e-2, 0.0)]
+    assert after.settings(Cell("scratch", "depth=1", 3, 0, steps=9)).steps == 9
+
+
+def test_an_arm_tuned_as_another_takes_its_settings(recipe_file, tmp_path):
+    _, after = tuned(recipe_file, tmp_path, TUNE, "arms.again={method: scratch, draw: 1, tuned_as: gene}")
+    assert rates(after, Cell("again", "depth=1", 3, 0)) == [(0.5, 0.25)]
+
+
+def test_rates_scale_with_the_width(recipe_file, tmp_path):
+    scaled = f"{TUNE[:-1]}, scaling: width}}"
+    sizes = "sizes=['width=32', 'width=128', depth=2]"
+    _, after = tuned(recipe_file, tmp_path, ALONE, scaled, sizes)
+    _, plain = tuned(recipe_file, tmp_path, ALONE, TUNE, sizes)
+    cells = [Cell("scratch", size, 3, 0) for size in ("width=32", "width=128", "depth=2")]
+    # tuned at the ancestor's width of 64; twice as wide, half the rate
+    assert [lr for lr, _ in rates(after, *cells)] == [0.25, 0.0625, 0.125]
+    assert [lr for lr, _ in rates(plain, *cells)] == [0.125] * 3
+    assert {decay for _, decay in rates(after, *cells)} == {0.0}
+
+
+@pytest.mark.parametrize("model", ["vgg11", "resnet12"])
+def test_rates_scale_with_the_width_of_a_cnn(recipe_file, tmp_path, model):
+    grid = "tune={lr: [1e-3], weight_decay: [0], size: width=4, images_per_class: 2, seed: 7, scaling: width}"
+    sizes = "sizes=['width=2', 'width=8']"
+    _, after = tuned(recipe_file, tmp_path, ALONE, grid, sizes, f"ancestor.model={model}")
+    assert [lr for lr, _ in rates(after, *(Cell("scratch", f"width={n}", 3, 0) for n in (2, 4, 8)))] == [
+        0.25,
+        0.125,
+        0.0625,
+    ]
+
+
+def test_the_best_of_the_grid_is_chosen_and_kept(recipe_file, tmp_path):
+    grid = "tune={lr: [1e-3, 1e-2, 1e30], weight_decay: [0], size: depth=1, images_per_class: 2, seed: 7}"
+    work = comparison(recipe_file, tmp_path / "out", ALONE, grid, "seeds=[0]")
+    work.run()
+    found = results(tmp_path / "out")
+    entry = found["tuned"]["scratch"]
+    known = [tried["accuracy"] for tried in entry["grid"]]
+    assert known[2] is None
+    assert entry["accuracy"] == max(known[:2])
+    assert entry["lr"] == (1e-3, 1e-2)[known.index(entry["accuracy"])]
+    assert [cell["lr"] for cell in found["cells"]] == [entry["lr"]]
+    assert len(work.failed) == 1
+
+
+def test_tuning_leaves_the_test_pictures_alone(recipe_file, tmp_path, monkeypatch):
+    looked, evaluate = [], growing.evaluate
+    monkeypatch.setattr(growing, "evaluate", lambda *given: looked.append(1) or evaluate(*given))
+    shop = comparison(recipe_file, tmp_path / "out", ALONE, TUNE)._workshop({})
+    made = growing.make_cell(shop, Cell("scratch", "depth=3", 2, 7, 1e-2, 0.0, tuning=True))
+    assert (looked, made["test_accuracy"], made["probe_accuracy"]) == ([], None, None)
+    assert [point["step"] for point in made["curve"]] == [5]
+    growing.make_cell(shop, Cell("scratch", "depth=3", 2, 7))
+    assert looked == [1]
+
+
+# A null
+
+
+def test_scratch_beside_itself_differs_in_its_draw_alone_and_no_difference_is_claimed(recipe_file, tmp_path):
+    arms = "arms={scratch: {method: scratch}, again: {method: scratch, draw: 1, tuned_as: scratch}}"
+    work = comparison(recipe_file, tmp_path / "out", arms, "seeds=[0, 1, 2, 3, 4]", "train.steps=20")
+    shop = work._workshop({})
+    drawn = data("digits").train
+    one, other = (
+        growing._descendant(shop, Cell(arm, "depth=1", 3, 0), None, drawn).model.state_dict()
+        for arm in ("scratch", "again")
+    )
+    assert any(not one[name].equal(other[name]) for name in one if name.endswith("weight"))
+    work.run()
+    cells = results(tmp_path / "out")["cells"]
+    curves = {(c["asked"]["arm"], c["asked"]["seed"]): c["curve"] for c in cells}
+    assert all(curves["scratch", seed] != curves["again", seed] for seed in range(5))
+    told = write_report(tmp_path / "out")
+    assert "no difference shown" in told
+    assert "holds" not in told
+    assert math.isfinite(float(told.split("no difference shown")[1].split()[0]))
+
+
+# Headline numbers
+
+
+@pytest.fixture
+def small_glyphs(monkeypatch):
+    """Every part of the glyphs, with few test pictures, so that scoring takes no time."""
+    read = packed._read
+
+    def few(part, split):
+        found = read(part, split)
+        return found if split == "train" else found.per_class(3, torch.Generator().manual_seed(0))
+
+    monkeypatch.setattr(packed, "_read", few)
+
+
+def test_final_reads_the_last_part_notes_it_and_tunes_elsewhere(recipe_file, tmp_path, small_glyphs, monkeypatch):
+    used, train = [], growing._train
+
+    def watched(shop, cell, gene, source, task):
+        used.append((source.name, cell.tuning))
+        return train(shop, cell, gene, source, task)
+
+    monkeypatch.setattr(growing, "_train", watched)
+    glyphs = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE, "seeds=[0, 1]", "final=true")
+    out = tmp_path / "out"
+    comparison(recipe_file, out, *glyphs, TUNE).run()
+    assert used == [("glyphs/novel", True)] * 2 + [("glyphs/final", False)] * 2
+    notes = [json.loads(line) for line in (out / "final-readings.jsonl").read_text().splitlines()]
+    assert [note["why"] for note in notes] == [
+        f"Two arms on digits: scratch depth=1 3 a class seed={seed}" for seed in (0, 1)
+    ]
+    # what is kept is not read again
+    comparison(recipe_file, out, *glyphs, TUNE).run()
+    assert len((out / "final-readings.jsonl").read_text().splitlines()) == 2
+    write_report(out)
+    assert "trained on glyphs/final" in (out / "report.md").read_text()
+
+
+def test_headline_cells_are_others_than_those_of_the_work(recipe_file, tmp_path):
+    glyphs = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE)
+    plain, final = (comparison(recipe_file, tmp_path, *glyphs, *more)._workshop({}) for more in ((), ("final=true",)))
+    cell, tried = Cell("scratch", "depth=1", 3, 0), Cell("scratch", "depth=1", 3, 7, 1e-2, 0.0, tuning=True)
+    assert growing.cell_place(plain, cell) != growing.cell_place(final, cell)
+    assert growing.cell_place(plain, tried) == growing.cell_place(final, tried)

@@ -1,0 +1,84 @@
+"""An individual's recipe runs where its gene's source data are gone."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from germline.api import condense, gene_objective, train
+from germline.data import data, split_classes
+from germline.learngene import Learngene
+from germline.methods.openworld.ewc import Anchored
+from germline.methods.openworld.method import OpenWorld
+from germline.training import Run, TrainSettings
+from helpers.comparison import comparison, results
+
+MAKING = {"preset": "tiny", "ways": 3, "growth": "none", "tasks": 2, "open_tasks": 0}
+RECIPE = """\
+title: An individual without source data
+protocol: samples
+kind: quick
+minutes: 1
+data: folder:{novel}
+ancestor: {{data: "folder:{novel}", model: vgg11_x025}}
+arms:
+  gene: {{method: stored, settings: {{gene: {gene}}}}}
+  scratch: {{method: scratch}}
+  free: {{method: stored, settings: {{gene: {gene}, settings: {{anchor: none}}}}}}
+sizes: [width=4]
+images_per_class: [3]
+seeds: [0, 1]
+train: {{optimizer: sgd, steps: 3, batch_size: 8, lr: 0.05, eval_at: [0]}}
+"""
+
+
+def write(pictures, folder):
+    """Class folders of small files, for each split."""
+    for split in ("train", "val", "test"):
+        own = pictures.split("val" if split == "test" else split)
+        for at, (image, label) in enumerate(zip(own.images, own.labels.tolist(), strict=True)):
+            place = folder / split / own.classes[label]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy(), "L").save(place / f"{at}.png")
+
+
+@pytest.fixture
+def left(pico, tmp_path):
+    """A gene whose source folder is gone, and the folder of novel classes."""
+    base, novel = split_classes(pico, 0.3, 3, 0)
+    write(base, tmp_path / "base")
+    write(novel, tmp_path / "novel")
+    made = condense(OpenWorld(**MAKING), data=f"folder:{tmp_path / 'base'}", run=Run(device="cpu", quiet=True))
+    made.save(tmp_path / "gene")
+    shutil.rmtree(tmp_path / "base")
+    return tmp_path
+
+
+def test_a_comparison_runs_on_the_gene_alone(left):
+    (left / "r.yaml").write_text(RECIPE.format(novel=left / "novel", gene=left / "gene"))
+    comparison(left / "r.yaml", left / "out").run()
+    found = results(left / "out")
+    assert found["failed"] == {}
+    cells = {(cell["asked"]["arm"], cell["asked"]["seed"]): cell for cell in found["cells"]}
+    assert len(cells) == 6
+    assert all(cells["gene", seed]["origins"]["copied"] > 0 for seed in (0, 1))
+    # The anchor makes a difference, and nothing was condensed.
+    assert cells["gene", 0]["curve"][0] == cells["free", 0]["curve"][0]
+    assert cells["gene", 0]["curve"][-1]["loss"] != cells["free", 0]["curve"][-1]["loss"]
+    assert found["costs"]["genes"]["gene"]["samples"] == 0
+
+
+def test_so_does_training_by_hand(left):
+    gene = Learngene.load(left / "gene")
+    novel = data(f"folder:{left / 'novel'}")
+    child = gene.inherit(classes=novel.classes)
+    objective = gene_objective(left / "gene", child.network)
+    assert isinstance(objective, Anchored)
+    result = train(
+        child.network,
+        novel,
+        TrainSettings(steps=2, batch_size=8),
+        objective=objective,
+        run=Run(device="cpu", quiet=True),
+    )
+    assert 0 <= result.accuracy <= 1

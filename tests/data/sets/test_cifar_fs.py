@@ -1,0 +1,128 @@
+"""CIFAR-FS on a small CIFAR-100 in the distributed layouts: its classes, its pictures and its refusals."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from germline.data import data, known_data
+from germline.data.sets.cifar import _CIFAR100
+from germline.data.sets.cifar_fs import CLASSES
+from germline.errors import DataError, UnknownNameError
+
+NAMES = _CIFAR100.names
+SPLITS = ("train", "val", "test")
+EACH = {"train": 10, "test": 2}  # pictures a class in the two files of the copy
+
+
+def small_cifar100():
+    """Pixels and labels of the two files; a picture's first byte is its label, the others are its own."""
+    random = np.random.default_rng(0)
+    files = {}
+    for stem, count in EACH.items():
+        labels = random.permutation(np.repeat(np.arange(100), count))
+        pixels = random.integers(0, 256, (len(labels), 3072)).astype(np.uint8)
+        pixels[:, 0] = labels
+        files[stem] = pixels, labels
+    return files
+
+
+def write(root, files, version="binary", names=NAMES):
+    for stem, (pixels, labels) in files.items():
+        if version == "binary":
+            coarse = np.zeros_like(labels)
+            rows = np.concatenate([coarse[:, None], labels[:, None], pixels], axis=1).astype(np.uint8)
+            (root / f"{stem}.bin").write_bytes(rows.tobytes())
+        else:
+            (root / stem).write_bytes(pickle.dumps({b"data": pixels, b"fine_labels": labels.tolist()}, protocol=2))
+    if version == "binary":
+        (root / "fine_label_names.txt").write_text("\n".join(names) + "\n")
+    else:
+        (root / "meta").write_bytes(pickle.dumps({b"fine_label_names": [name.encode() for name in names]}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("cifar"), small_cifar100())
+
+
+def test_the_parts_share_out_the_classes_of_cifar100():
+    assert {part: len(names) for part, names in CLASSES.items()} == {"base": 64, "open": 16, "novel": 20}
+    assert sorted(name for names in CLASSES.values() for name in names) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("part", ["base", "open", "novel"])
+def test_a_part_holds_every_picture_of_its_classes_once(cifar, part):
+    whole = data(f"cifar-fs/{part}:{cifar}")
+    assert whole.classes == CLASSES[part]
+    assert tuple(whole.augmentation) == ("shift", "mirror")
+    seen = set()
+    for split, each in (("train", 8), ("val", 2), ("test", 2)):
+        pictures = whole.split(split)
+        assert pictures.images.shape == (each * len(whole.classes), 3, 32, 32)
+        assert torch.bincount(pictures.labels).tolist() == [each] * len(whole.classes)
+        named = [NAMES[number] for number in pictures.images[:, 0, 0, 0].tolist()]
+        assert [whole.classes[label] for label in pictures.labels.tolist()] == named
+        seen |= {image.tobytes() for image in pictures.images.numpy()}
+    assert len(seen) == 12 * len(whole.classes)
+
+
+def test_splits_draw_on_both_files_of_cifar(cifar):
+    files = small_cifar100()
+    distributed_as_test = {row.tobytes() for row in files["test"][0]}
+    base = data(f"cifar-fs/base:{cifar}")
+    shares = [
+        np.mean([image.tobytes() in distributed_as_test for image in base.split(split).images.numpy()])
+        for split in SPLITS
+    ]
+    assert all(0.05 < share < 0.4 for share in shares), shares
+
+
+def test_neither_version_nor_order_changes_the_splits(cifar, tmp_path):
+    files = {stem: (pixels[::-1], labels[::-1]) for stem, (pixels, labels) in small_cifar100().items()}
+    other = data(f"cifar-fs/open:{write(tmp_path, files, version='python')}")
+    for split in SPLITS:
+        one, two = data(f"cifar-fs/open:{cifar}").split(split), other.split(split)
+        assert {image.tobytes() for image in one.images.numpy()} == {image.tobytes() for image in two.images.numpy()}
+
+
+def test_the_usual_600_pictures_are_split_400_100_100():
+    from germline.data.sets.few_shot_splits import share
+
+    labels = torch.arange(1200) % 2
+    keys = [str(number).encode() for number in range(1200)]
+    places = [share(labels, ("a", "b"), keys, split) for split in SPLITS]
+    assert [torch.bincount(labels[each]).tolist() for each in places] == [[400, 400], [100, 100], [100, 100]]
+    assert torch.equal(torch.cat(places).sort().values, torch.arange(1200))
+
+
+def test_names_that_do_not_fit(cifar):
+    with pytest.raises(UnknownNameError, match=r"part of cifar-fs 'bas'. Did you mean base"):
+        data(f"cifar-fs/bas:{cifar}")
+    for name in ("cifar-fs", f"cifar-fs:{cifar}", "cifar-fs/"):
+        with pytest.raises(DataError, match=r"cifar-fs without a part.*cifar-fs/base:/folder"):
+            data(name)
+    for name in ("cifar-fs/novel", "cifar-fs/novel:"):
+        with pytest.raises(DataError, match=r"cifar-fs/novel needs a folder.*cifar-fs/novel:/folder"):
+            data(name)
+    assert data(f"cifar-fs/open:{cifar}").name == "cifar-fs/open"
+    assert "cifar-fs/base:/folder" in known_data()["cifar-fs"]
+
+
+def test_a_folder_without_cifar100_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"no cifar100 in .*ask for cifar-fs/base:/folder"):
+        data(f"cifar-fs/base:{tmp_path}")
+
+
+def test_classes_of_another_set_are_refused(tmp_path):
+    names = [*NAMES[:-1], "wyrm"]
+    with pytest.raises(DataError, match=r"has a class 'wyrm'.*none of the 100 published"):
+        _ = data(f"cifar-fs/base:{write(tmp_path, small_cifar100(), names=names)}").train
+
+
+def test_a_class_with_too_few_pictures_is_named(tmp_path):
+    files = {stem: (pixels[:20], labels[:20]) for stem, (pixels, labels) in small_cifar100().items()}
+    with pytest.raises(DataError, match=r"class 'apple' has [0-2] pictures"):
+        _ = data(f"cifar-fs/base:{write(tmp_path, files)}").train

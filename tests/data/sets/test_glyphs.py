@@ -1,0 +1,120 @@
+"""The embedded glyphs: what each part and split holds, and that none of it leaks."""
+
+import json
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import torch
+
+from germline.data import data
+from germline.data.sets import glyphs
+from germline.data.sets.glyphs import PARTS, read_final, read_glyphs
+from germline.errors import DataError, UnknownNameError
+
+SPLITS = ("train", "val", "test")
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads any part, the last one as it has to be read."""
+    return lambda part: read_final(tmp_path / "log", "a test") if part == "final" else read_glyphs(part)
+
+
+def test_parts_share_no_class_and_cover_printable_ascii(read):
+    classes = [name for part in PARTS for name in read(part).classes]
+    assert sorted(classes) == [chr(code) for code in range(33, 127)]
+    assert [len(read(part).classes) for part in PARTS] == [54, 14, 14, 12]
+
+
+def test_cases_and_look_alikes_stay_together(read):
+    part_of = {name: part for part in PARTS for name in read(part).classes}
+    for letter in "abcdefghijklmnopqrstuvwxyz":
+        assert part_of[letter] == part_of[letter.upper()]
+    for alike in ("oO0", "lI1|", "sS5", "zZ2", "'`", ".,", "-_~", "([{<"):
+        assert len({part_of[name] for name in alike}) == 1, alike
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_pictures_are_inked_and_every_class_is_there(read, part):
+    for split in SPLITS:
+        pictures = read(part).split(split)
+        assert pictures.images.shape[1:] == (1, 32, 32)
+        assert pictures.images.amax(dim=(1, 2, 3)).min() > 96
+        # white ink on black, with an empty rim
+        assert pictures.images[:, :, 0].max() == 0
+        assert pictures.images[:, :, :, 0].max() == 0
+        assert pictures.images.float().mean() < 100
+        counts = torch.bincount(pictures.labels, minlength=len(pictures.classes))
+        assert counts.min() >= (50 if split == "train" else 10)
+
+
+def test_final_is_tested_on_fonts_that_nothing_else_shows(read):
+    pack = glyphs._pack()
+    shown = sum(len(read(part).split(split)) for part in PARTS for split in SPLITS)
+    hidden = (pack.split == "final").sum() - len(read("final").test)
+    unused = ((pack.split == "test") & np.isin(pack.character, _members(pack, "final"))).sum()
+    assert shown + hidden + unused == len(pack.pictures)
+    final_rows = np.flatnonzero((pack.split == "final") & np.isin(pack.character, _members(pack, "final")))
+    assert np.array_equal(read("final").test.images.numpy(), pack.pictures[final_rows])
+
+
+def _members(pack, part):
+    return [index for index, own in enumerate(pack.parts) if own == part]
+
+
+def test_no_picture_is_in_two_splits():
+    for part in ("base", "novel"):
+        train, test = (
+            {image.tobytes() for image in read_glyphs(part).split(split).images.numpy() if image.sum() > 20_000}
+            for split in ("train", "test")
+        )
+        assert len(train & test) <= 0.002 * len(test)
+
+
+def test_labels_are_right_for_most_fonts():
+    # nearest class mean over training fonts: a shuffled pack would give about 1 in 14
+    data = read_glyphs("novel")
+    train, test = data.train, data.test
+    means = torch.stack([train.images[train.labels == k].float().mean(0).flatten() for k in range(14)])
+    guess = torch.cdist(test.images.float().flatten(1), means).argmin(1)
+    assert (guess == test.labels).float().mean() > 0.45
+
+
+def test_reading_is_stable():
+    glyphs._pack.cache_clear()
+    first = read_glyphs("novel").fingerprint()
+    assert first == read_glyphs("novel").fingerprint()
+
+
+def test_augmentation_never_mirrors():
+    assert tuple(read_glyphs("base").augmentation) == ("scale", "rotate")
+
+
+def test_the_last_part_is_read_only_where_that_is_noted(tmp_path):
+    for asked in (lambda: read_glyphs("final"), lambda: data("glyphs/final")):
+        with pytest.raises(DataError, match=r"kept for headline numbers.*glyphs/novel.*--final"):
+            asked()
+    log = tmp_path / "new" / "final-readings.jsonl"
+    found = [read_final(log, why) for why in ("first look", "second look")]
+    assert [one.name for one in found] == ["glyphs/final"] * 2
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["why"] for line in lines] == ["first look", "second look"]
+    assert all(datetime.fromisoformat(line["time"]).tzinfo == UTC for line in lines)
+
+
+def test_unknown_part_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="novel"):
+        read_glyphs("novle")
+
+
+def test_damaged_pack_is_a_data_error(tmp_path, monkeypatch):
+    (tmp_path / "packs").mkdir()
+    (tmp_path / "packs" / "glyphs.npz").write_bytes(b"PK\3\4 not a pack")
+    monkeypatch.setattr(glyphs, "files", lambda _: tmp_path)
+    glyphs._pack.cache_clear()
+    try:
+        with pytest.raises(DataError, match="glyphs pack"):
+            read_glyphs("base").split("train")
+    finally:
+        glyphs._pack.cache_clear()

@@ -1,0 +1,52 @@
+"""Sets in memory at another size."""
+
+import pytest
+import torch
+from PIL import Image
+
+from germline.data import data
+from germline.data.resize import resized
+from germline.errors import DataError, UnknownNameError
+
+
+def test_pictures_are_enlarged_and_nothing_else_changes():
+    own, large = data("digits"), data("digits@48")
+    assert (large.name, large.licence, large.source) == ("digits@48", own.licence, own.source)
+    for split in ("train", "val", "test"):
+        before, after = own.split(split), large.split(split)
+        assert after.images.shape == (len(before), 1, 48, 48)
+        assert after.images.dtype == torch.uint8
+        assert torch.equal(after.labels, before.labels)
+        assert after.classes == before.classes
+        # Bicubic keeps each picture's mean brightness, to a few steps of 255 at the borders.
+        means = [pixels.float().mean(dim=(1, 2, 3)) for pixels in (before.images, after.images)]
+        assert float((means[0] - means[1]).abs().max()) < 3
+    assert large.fingerprint() != own.fingerprint()
+
+
+def test_a_flat_picture_stays_flat():
+    flat = data((torch.full((20, 1, 8, 8), 200, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64)))
+    assert torch.equal(resized(flat, 13).train.images, torch.full((18, 1, 13, 13), 200, dtype=torch.uint8))
+    assert resized(flat, 4).train.images.shape[-1] == 4
+
+
+def test_sizes_go_with_roles_and_joined_sets():
+    found = data("glyphs/novel@16,held_out=glyphs/open@16")
+    assert found.train.side == found.roles["held_out"].train.side == 16
+    assert found.roles["held_out"].name == "glyphs/open@16"
+    both = data("glyphs/novel@16+digits@16")
+    assert both.train.side == 16
+    assert both.classes[-1] == "digits@16:9"
+
+
+def test_what_cannot_be_resized_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"digits@0.*between 1 and 1024"):
+        data("digits@0")
+    with pytest.raises(UnknownNameError, match="digitz"):
+        data("digitz@64")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for index in range(12):
+            Image.new("L", (90, 90), index).save(tmp_path / name / f"{index}.png")
+    with pytest.raises(DataError, match=r"cannot be resized.*in files"):
+        resized(data(f"folder:{tmp_path}"), 64).train  # noqa: B018 - it is read when asked for

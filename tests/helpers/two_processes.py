@@ -1,0 +1,69 @@
+"""What `torchrun` runs in test_distributed: one training whose global batch is shared by however many processes."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from germline.architectures import VIT, Preprocess, VitSpec
+from germline.data import data
+from germline.files import write_tensors
+from germline.methods.pool.path_sampling import OnePath
+from germline.methods.pool.paths import Layout
+from germline.methods.pool.sizes import Forms
+from germline.methods.pool.supernet import PoolNetwork
+from germline.network import Network
+from germline.randomness import generator, seeded
+from germline.training import CrossEntropy, Run, TrainSettings
+
+
+class Scaled(CrossEntropy):
+    """An objective with a parameter of its own: a factor on every logit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(10))
+
+    def forward(self, network, batch):
+        return super().forward(lambda pixels: network(pixels) * self.factor, batch)
+
+
+ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1, "clip": 0.5, "ema": 0.5}
+
+
+def pool(spec):
+    """A pool of which each step leaves out a part."""
+    forms = Forms.of(Layout((8, 16), 2), spec, (1, 2))
+    return PoolNetwork({width: VIT.build(one) for width, one in forms.models.items()}, forms.layout)
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    digits = data("digits")
+    train, val = (split.per_class(12, generator(0, "two")) for split in (digits.train, digits.val))
+    fields = {"image_size": 32, "channels": 1, "classes": 10, "depth": 2, "width": 16, "heads": 2, "patch_size": 8}
+    facts = {}
+    cases = {"plain": {}, "active": ACTIVE, "parts": {"accumulate": 2}, "owned": {}}
+    for name, settings in {**cases, "paths": {"clip": 0.5, "accumulate": 2}, "sandwich": {}}.items():
+        spec = VitSpec(**fields)
+        with seeded(generator(0, "two")):
+            model = pool(spec) if name in ("paths", "sandwich") else VIT.build(spec)
+        network = Network(model, Preprocess.of(train.images), digits.classes)
+        asked = TrainSettings(steps=8, batch_size=24, lr=5e-3, log_every=1, checkpoint_every=3, **settings)
+        run = Run(folder, device="cpu", quiet=True)
+        objective = Scaled() if name == "owned" else CrossEntropy(asked.label_smoothing)
+        if isinstance(model, PoolNetwork):
+            objective = OnePath(model, None, 0.0, model.layout.paths[:2] if name == "sandwich" else ())
+        seen = val if name != "sandwich" else None
+        result = run.fit(name, network, objective, train, asked, val=seen, augmentation=("shift", "rotate"))
+        accuracy = result.accuracy if result.scores else 0.0
+        facts[name] = {"losses": [loss for _, loss in result.losses], "accuracy": accuracy}
+        facts["processes"] = run.fabric.world_size
+        if run.fabric.is_global_zero:
+            write_tensors(folder / f"{name}.safetensors", {**network.model.state_dict(), **objective.state_dict()})
+            (folder / "facts.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,110 @@
+"""Fitness over generations, and the table that asks whether evolution chooses."""
+
+import math
+import re
+
+import pytest
+
+from germline.methods.gtl import report_fitness as evolution
+from germline.reporting.claims import HEADER
+from helpers.comparison import generations
+
+
+def histories(**arms):
+    return {
+        arm: {seed: evolution.read(generations(*fitness)) for seed, fitness in enumerate(seeds)}
+        for arm, seeds in arms.items()
+    }
+
+
+@pytest.fixture
+def found():
+    """Two arms and three seeds; the last seed of the second arm ended a generation earlier."""
+    return histories(
+        gene=[(0.9, 0.30, 0.50), (0.9, 0.30, 0.60), (0.9, 0.50, 0.60)],
+        drawn=[(0.1, 0.20, 0.30), (0.1, 0.20, 0.30), (0.1, 0.20)],
+    )
+
+
+def test_claims_by_hand(found):
+    ends, all_along = evolution.claims(found)
+    assert ends.text == "gene ends with a fitter population than drawn"
+    assert ends.differences == pytest.approx((0.2, 0.3, 0.3))
+    assert ends.where == "generations that were the last of both"
+    # generation 0, in which they differ most, is left out: (0.1 + 0.2) / 2, (0.1 + 0.3) / 2, and 0.3 alone
+    assert all_along.text == "gene has fitter populations than drawn"
+    assert all_along.differences == pytest.approx((0.15, 0.2, 0.3))
+    assert all_along.where == "generations 1 to the last of both"
+
+
+def test_the_table_by_hand(found):
+    picture, table = evolution.among(["gene", "drawn"], found)
+    assert (picture.heading, table.heading) == ("Fitness over generations", "Does evolution choose?")
+    assert table.body[0] == HEADER
+    # mean 0.26667, deviation 0.05774: t = 8, p = 0.01527, doubled by Holm; half an interval is 4.303 * 0.0333
+    assert table.body[1][2:] == ["+26.7 ± 14.3 points", "0.031", "holds", ""]
+    # mean 0.21667, deviation 0.07638: t = 4.914, p = 0.039, the larger of the two and not doubled
+    assert table.body[2][2:] == ["+21.7 ± 19.0 points", "0.039", "holds", ""]
+    assert table.note.startswith("2 of 2 claims: holds.")
+
+
+def test_generations_are_named_where_they_are_the_same():
+    same = histories(gene=[(0.2, 0.3, 0.4)], drawn=[(0.2, 0.2, 0.2)], other=[(0.1, 0.1)])
+    assert [claim.where for claim in evolution.claims(same)] == [
+        "generation 2",
+        "generations 1 to 2",
+        "generation 1",
+        "generation 1",
+    ]
+    rows = evolution.among(["gene", "drawn", "other"], same)[1].body
+    assert {row[4] for row in rows[1:]} == {"one seed shows nothing"}
+
+
+def test_seeds_and_generations_that_only_one_arm_has_are_left_out():
+    some = histories(gene=[(0.2, 0.3), (0.2, 0.5)], drawn=[(0.1, 0.1)])
+    assert [len(claim.differences) for claim in evolution.claims(some)] == [1, 1]
+    # nothing but generation 0: nothing was chosen
+    barely = histories(gene=[(0.2,)], drawn=[(0.1, 0.2)])
+    ends, all_along = evolution.claims(barely)
+    assert ends.differences == pytest.approx((0.1,))
+    assert all_along.differences == ()
+
+
+def test_means_over_seeds_are_of_generations_that_all_reached(found):
+    points = evolution.means(found["drawn"])
+    assert list(points) == [0, 1]
+    points = evolution.means(found["gene"])
+    assert [point.mean for point in points.values()] == pytest.approx([0.9, 1.1 / 3, 1.7 / 3])
+    assert points[2].half == pytest.approx(4.3027 * math.sqrt(1 / 300) / math.sqrt(3), rel=1e-3)
+
+
+def test_the_picture_has_a_line_an_arm_and_one_a_seed(found):
+    arms = ["gene", "scratch", "drawn"]
+    svg = evolution.among(arms, found)[0].body
+    assert re.findall(r'id="(fitness-[^"]*)"', svg) == [
+        f"fitness-{arm}{end}" for arm in ("gene", "drawn") for end in ("-seed-0", "-seed-1", "-seed-2", "")
+    ]
+    # an arm keeps the colour that it has in every other picture
+    lines = {arm: svg.split(f'id="fitness-{arm}"')[1].split("</g>")[0].lower() for arm in ("gene", "drawn")}
+    assert "#0072b2" in lines["gene"]
+    assert "#009e73" in lines["drawn"]
+
+
+def test_one_arm_is_held_against_nothing(found):
+    (picture,) = evolution.among(["gene"], {"gene": found["gene"]})
+    assert picture.heading == "Fitness over generations"
+
+
+def test_one_evolution_alone():
+    (section,) = evolution.alone(evolution.read(generations(0.2, 0.4)))
+    assert re.findall(r'id="(fitness-[^"]*)"', section.body) == [
+        "fitness-population",
+        "fitness-winners",
+        "fitness-best",
+    ]
+
+
+@pytest.mark.parametrize("kept", [[], generations(0.1, 0.2)[::-1], [{"generation": 0}], "none"])
+def test_what_is_no_history_is_refused(kept):
+    with pytest.raises(ValueError, match=r"generation|fitness|tuple"):
+        evolution.read(kept)

@@ -1,0 +1,125 @@
+"""Growing without forgetting: wider units, deeper stages, and what is carried along."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from germline.architectures import VGG, Size, VggSpec, count_parameters
+from germline.errors import SettingError
+from germline.methods.openworld.net2wider import deepen, draw_widening, group_of, shaken, widen, wider_spec
+from germline.registry import model_spec
+from helpers import architecture_cases as hold
+
+# Unit, counted from 1, and channels added, in multiples of the first width: the published schedule.
+STEPS = [(3, 1), (4, 1)] + [(u, 1) for u in (5, 6, 7) for _ in "ab"] + [(u, 2) for u in range(8, 14) for _ in "ab"]
+UNEVEN = VggSpec(image_size=32, channels=1, classes=3, widths=((4,), (5, 3), (6,)), hidden=(7, 6))
+
+
+def grown(name, factor, tolerance=1e-4):
+    """All twenty steps from randomised statistics; gives the last form."""
+    spec = model_spec(name, image_size=32, channels=3, classes=64)
+    model, source = hold.awake(VGG, spec), torch.Generator().manual_seed(1)
+    images = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        # What the head gives is brought to a size at which 1e-4 means something.
+        before = model(images)
+        model.head.fc.weight /= before.std()
+        model.head.fc.bias /= before.std()
+        before = model(images)
+    tensors = model.state_dict()
+    for number, (unit, times) in enumerate(STEPS):
+        step = draw_widening(group_of(VGG, spec, unit - 1), times * factor, source)
+        tensors, spec = widen(tensors, step), wider_spec(spec, unit - 1, times * factor)
+        wider = VGG.build(spec).eval()
+        wider.load_state_dict(tensors)
+        with torch.no_grad():
+            assert (wider(images) - before).abs().max() < tolerance, number
+    assert before.std() > 0.5
+    return spec
+
+
+@pytest.mark.parametrize(("name", "factor"), [("collective_x0125", 8)])
+def test_outputs_stay_through_the_published_schedule(name, factor):
+    spec = grown(name, factor)
+    vgg16 = model_spec("vgg16", image_size=32, channels=3, classes=64)
+    assert spec.widths == VGG.resize(vgg16, Size(width=factor)).widths
+
+
+def test_outputs_stay_at_full_width():
+    assert grown("collective", 64).widths == model_spec("vgg16", image_size=32, channels=3, classes=64).widths
+
+
+def test_parameters_of_the_published_forms():
+    cifar = {"image_size": 32, "channels": 3}
+    base = model_spec("collective", **cifar, classes=64)
+    final = base
+    for unit, times in STEPS:
+        final = wider_spec(final, unit - 1, 64 * times)
+    assert count_parameters(VGG, base) == 5_107_712
+    assert count_parameters(VGG, final) == 16_359_424
+    assert count_parameters(VGG, model_spec("individual", **cifar, classes=5)) == 11_785_797
+    large = model_spec("individual84", image_size=84, channels=3, classes=5)
+    assert (large.side, count_parameters(VGG, large)) == (2, 11_785_797)
+
+
+@pytest.mark.parametrize("unit", range(4))
+def test_one_step_in_training_mode_too(unit):
+    model, images = hold.awake(VGG, UNEVEN), torch.rand(6, 1, 32, 32)
+    step = draw_widening(group_of(VGG, UNEVEN, unit), 4, torch.Generator().manual_seed(0))
+    wider = VGG.build(wider_spec(UNEVEN, unit, 4))
+    wider.load_state_dict(widen(model.state_dict(), step))
+    with torch.no_grad():
+        assert torch.allclose(wider.train()(images), model.train()(images), atol=1e-4)
+
+
+@pytest.mark.parametrize("unit", range(4))
+@pytest.mark.parametrize("kind", ["gradients", "squares"])
+def test_gradients_are_widened_as_backward_gives_them(unit, kind):
+    model, images, labels = hold.awake(VGG, UNEVEN), torch.rand(6, 1, 32, 32), torch.tensor([0, 1, 2, 0, 1, 2])
+    step = draw_widening(group_of(VGG, UNEVEN, unit), 4, torch.Generator().manual_seed(0))
+    wider = VGG.build(wider_spec(UNEVEN, unit, 4)).eval()
+    wider.load_state_dict(widen(model.state_dict(), step))
+    power = 2 if kind == "squares" else 1
+    found = []
+    for network in (model, wider):
+        cross_entropy(network(images), labels).backward()
+        found.append({name: own.grad**power for name, own in network.named_parameters()})
+    expected = widen(found[0], step, kind)
+    for name, value in found[1].items():
+        assert torch.allclose(value, expected[name], rtol=1e-3, atol=1e-5), name
+
+
+def test_noise_moves_the_copies_alone():
+    model, images = hold.awake(VGG, UNEVEN), torch.rand(4, 1, 32, 32)
+    step = draw_widening(group_of(VGG, UNEVEN, 1), 4, torch.Generator().manual_seed(0))
+    exact = widen(model.state_dict(), step)
+    moved = shaken(exact, step, 1e-2, torch.Generator().manual_seed(0))
+    assert [name for name in exact if not torch.equal(exact[name], moved[name])] == ["stages.1.blocks.0.conv.weight"]
+    name = "stages.1.blocks.0.conv.weight"
+    assert torch.equal(moved[name][:5], exact[name][:5])
+    assert 0 < (moved[name] - exact[name]).abs().max() < 0.1 * exact[name].std()
+    assert shaken(exact, step, 0.0, torch.Generator()).keys() == exact.keys()
+    wider = VGG.build(wider_spec(UNEVEN, 1, 4)).eval()
+    wider.load_state_dict(moved)
+    with torch.no_grad():
+        assert not torch.equal(wider(images), model(images))
+
+
+@pytest.mark.parametrize("unit", range(4))
+def test_a_deeper_network_computes_the_same(unit):
+    model, images = hold.awake(VGG, UNEVEN), torch.rand(4, 1, 32, 32)
+    spec, tensors = deepen(VGG, UNEVEN, model.state_dict(), unit)
+    assert sum(spec.stages) == 5
+    deeper = VGG.build(spec).eval()
+    deeper.load_state_dict(tensors)
+    with torch.no_grad():
+        assert torch.allclose(deeper(images), model(images), rtol=1e-5, atol=1e-4)
+
+
+def test_what_cannot_grow_is_refused():
+    with pytest.raises(SettingError, match=r"conv unit 5. there are 4"):
+        group_of(VGG, UNEVEN, 4)
+    with pytest.raises(SettingError, match="conv unit 0"):
+        deepen(VGG, UNEVEN, {}, -1)
+    with pytest.raises(SettingError, match="widening adds at least one"):
+        draw_widening(group_of(VGG, UNEVEN, 0), 0, torch.Generator())

@@ -1,0 +1,237 @@
+"""From a stream of tasks to an individual network, on tiny real ones."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from germline.api import condense
+from germline.architectures import VGG, Size
+from germline.data import data, split_classes
+from germline.errors import DataError, SettingError
+from germline.methods.openworld.collective import Collective, TaskLoss
+from germline.methods.openworld.method import OpenWorld
+from germline.methods.openworld.windows import IMPORTANCE, inherited
+from germline.registry import model_spec
+from germline.training import CrossEntropy, Run, TrainSettings
+
+TINY = {"preset": "tiny", "ways": 3}
+
+
+def grow(pictures, folder=None, seed=0, **settings):
+    run = Run(folder, seed=seed, device="cpu", quiet=True)
+    return OpenWorld(**{**TINY, **settings}).condense(None, pictures, run)
+
+
+def same(one, other):
+    assert one.tensors.keys() == other.tensors.keys()
+    assert all(torch.equal(value, other.tensors[name]) for name, value in one.tensors.items())
+
+
+@pytest.fixture(scope="module")
+def grown(pico):
+    return grow(pico, whole=True)
+
+
+@pytest.fixture(scope="module")
+def open_world(pico):
+    """Seven known classes, and three that are met later."""
+    known, unknown = split_classes(pico, 0.3, 3, 0)
+    return replace(known, roles={"stream": unknown})
+
+
+def test_presets_are_filled_in_and_kept():
+    lab, full = OpenWorld(), OpenWorld(preset="full", training={"lr": 0.01})
+    assert (lab.model, lab.individual, lab.tasks, lab.head) == ("collective_x0125", "individual_x0125", 21, "per-task")
+    assert (full.training.lr, full.training.steps, full.dropout) == (0.01, 3125, 0.5)
+    assert OpenWorld.model_validate(full.dump()) == full
+    with pytest.raises(ValidationError, match="a task is counted in steps"):
+        OpenWorld(training={"steps": None, "epochs": 2})
+    with pytest.raises(ValidationError, match="criterion=positive counts against a number"):
+        OpenWorld(criterion="positive")
+
+
+def test_what_it_tells_of_itself(grown):
+    told, origin = grown.provenance.record["collective"], grown.provenance
+    assert [len(row) for row in told["accuracies"]] == [1, 2, 3]
+    assert (told["grown"], told["dead"]) == ((0, 2, 8), ())
+    assert [len(epochs[0]) for epochs in told["heat"]] == [8, 8, 8]
+    assert told["parameters"][0] < told["parameters"][1] < told["parameters"][2]
+    assert told["windows"][told["window"][0]] == min(told["windows"])
+    assert origin.training["samples"] == 3 * 2 * 8 == OpenWorld(**TINY).condensing_samples(0)
+    assert origin.metrics["accuracy on all tasks in the end"] == pytest.approx(sum(told["accuracies"][-1]) / 3)
+    assert grown.spec.widths == ((4,), (12,), (16, 16), (32, 32), (32, 34))
+
+
+def test_the_same_seed_gives_the_same_gene_and_another_another(grown, pico):
+    same(grow(pico, whole=True), grown)
+    other = grow(pico, seed=1, whole=True)
+    assert not torch.equal(other.tensors["unit.0.conv.weight"], grown.tensors["unit.0.conv.weight"])
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_killed_stream_goes_on_to_the_same_bits(step, open_world, tmp_path, monkeypatch):
+    settings = {"open_tasks": 2, "met": 0.0, "consolidation": 1.0, "training": {"checkpoint_every": 1}, "noise": 0.01}
+    whole, calls, begin = grow(open_world, **settings), [], TaskLoss.begin
+
+    def killed(self, seed, name, at):
+        calls.append(at)
+        if len(calls) == 2 * step:
+            raise KeyboardInterrupt
+        begin(self, seed, name, at)
+
+    monkeypatch.setattr(TaskLoss, "begin", killed)
+    with pytest.raises(KeyboardInterrupt):
+        grow(open_world, tmp_path, **settings)
+    again = grow(open_world, tmp_path, **settings)
+    same(again, whole)
+    assert len(calls) <= 2 * 5 + 1  # the step that was killed is the only one made twice
+    assert len(whole.provenance.record["collective"]["accuracies"]) == 5
+    told = [dict(gene.provenance.record["collective"]) for gene in (again, whole)]
+    assert torch.tensor(told[0]["heat"]).tolist() == torch.tensor(told[1]["heat"]).tolist()
+    with pytest.raises(SettingError, match=r"was begun with ways=3, now 2"):
+        grow(open_world, tmp_path, **{**settings, "ways": 2})
+
+
+def test_unknown_classes_are_met_and_become_tasks(open_world):
+    met = grow(open_world, open_tasks=1, met=0.0)
+    found = met.provenance.record["collective"]["detection"]
+    assert sorted(found["flagged"]) == sorted(open_world.roles["stream"].classes)
+    assert len(met.provenance.record["collective"]["accuracies"]) == 4
+    assert met.provenance.metrics["unknown pictures found"] == found["detection"]
+    none = grow(open_world, open_tasks=1, met=1.0, percentile=0.001)
+    assert none.provenance.record["collective"]["detection"]["flagged"] == []
+    assert len(none.provenance.record["collective"]["accuracies"]) == 3
+
+
+@pytest.mark.parametrize("head", ["shared", "class-incremental"])
+def test_other_heads_and_disjoint_tasks(head, pico):
+    gene = grow(pico, head=head, overlap=False)
+    assert len(gene.provenance.record["collective"]["accuracies"]) == 3
+    with pytest.raises(DataError, match="4 disjoint 3-way tasks take 12"):
+        grow(pico, overlap=False, tasks=4)
+
+
+def test_a_stream_over_several_data_sets():
+    both = data("digits+glyphs/open")
+    gene = grow(both, tasks=2, ways=8)
+    assert gene.provenance.data == "digits+glyphs/open"
+
+
+def test_the_joint_control_is_one_training_of_the_last_form(pico):
+    gene = grow(pico, stream="joint", whole=True)
+    told = gene.provenance.record["collective"]
+    assert [len(row) for row in told["accuracies"]] == [1]
+    assert gene.spec.widths == ((4,), (12,), (16, 16), (32, 32), (32, 34))
+    assert gene.provenance.training["steps"] == 6
+
+
+def test_consolidation_holds_what_earlier_tasks_need(pico):
+    def first_and_last(**settings):
+        rules = OpenWorld(**TINY, growth="none", **settings)
+        collective = rules.collective(pico, Run(device="cpu", quiet=True))
+        first = collective.next(0, replace_state(collective))
+        return first, collective.next(1, first)
+
+    def replace_state(collective):
+        from germline.methods.openworld.collective import State
+
+        return State(collective.spec)
+
+    name = "stages.4.blocks.1.conv.weight"
+    first, last = first_and_last(consolidation=1e8)
+    assert first.importance[name].shape == first.tensors[name].shape
+    assert sum(float(value.sum()) for value in first.importance.values()) == pytest.approx(
+        sum(value.numel() for value in first.importance.values()), rel=1e-3
+    )
+    moved = (last.tensors[name] - first.tensors[name]).abs()
+    heavy = first.importance[name] > 0.1
+    assert float(moved[heavy].max()) < 1e-6
+    free_first, free_last = first_and_last()
+    assert torch.equal(free_first.tensors[name], first.tensors[name])
+    assert free_first.importance == {}
+    assert float((free_last.tensors[name] - free_first.tensors[name]).abs()[heavy].max()) > 1e-5
+
+
+def test_outputs_of_earlier_tasks_stay_when_the_collective_grows(pico):
+    collective = OpenWorld(**TINY).collective(pico, Run(device="cpu", quiet=True))
+    state = collective.walk()
+    before = Collective.network(collective, state)
+    images = pico.val.images[:8].float() / 255
+    grown = replace(collective, growth=(*collective.growth, (3, 5)))
+    after, unit = grown.grown(3, state)
+    assert unit == 3
+    with torch.no_grad():
+        expected = before.model.eval()(before.preprocess(images))
+        assert torch.allclose(grown.network(after).model.eval()(before.preprocess(images)), expected, atol=1e-5)
+
+
+def test_other_windows_and_anchors_come_from_the_same_collective(grown, pico):
+    manual = OpenWorld(**TINY, window=2, anchor="none")
+    assert manual.inner() == OpenWorld(**TINY, whole=True)
+    assert OpenWorld(**TINY).inner() is None
+    gene = manual.redraw(grown, torch.Generator())
+    assert set(inherited(gene.tensors)) == {
+        name for block in VGG.parts(grown.spec).blocks[1:4] for name in block.values()
+    }
+    first = VGG.parts(grown.spec).blocks[1]["conv.weight"]
+    assert torch.equal(gene.tensors[first], grown.tensors["unit.1.conv.weight"])
+    assert torch.equal(gene.tensors[f"{IMPORTANCE}{first}"], grown.tensors["unit.1.importance.conv.weight"])
+    assert not [name for name in gene.tensors if name.startswith("unit.")]
+    same(grow(pico, window=2, anchor="none"), gene)
+    start = grown.provenance.record["collective"]["window"][0]
+    chosen = OpenWorld(**TINY, window=start + 1).redraw(grown, torch.Generator())
+    same(chosen, replace(grown, tensors={n: t for n, t in grown.tensors.items() if not n.startswith("unit.")}))
+
+
+def test_windows_that_cannot_be_taken_are_refused(grown, pico):
+    with pytest.raises(SettingError, match=r"window=7 does not fit into 'own'.*take one of 1, 2, 3, 4, 5, 6"):
+        OpenWorld(**TINY, window=7).form(None, pico)
+    told = {**grown.provenance.record["collective"], "fitting": [0, 1]}
+    dead = replace(grown, provenance=grown.provenance.model_copy(update={"record": {"collective": told}}))
+    with pytest.raises(SettingError, match=r"window=3.*alive.*take one of 1, 2"):
+        OpenWorld(**TINY, window=3).redraw(dead, torch.Generator())
+    with pytest.raises(SettingError, match=r"no window of 3 units fits into 'individual_x0125'"):
+        OpenWorld(**TINY, individual="individual_x0125").form(None, pico)
+    with pytest.raises(SettingError, match=r"openworld cannot grow a resnet12"):
+        OpenWorld(**TINY, individual="resnet12").form(None, pico)
+
+
+def test_the_published_layout_takes_the_last_units(pico):
+    training, form = {"steps": 1, "batch_size": 4}, {"model": "collective_grown_x0125", "growth": "none", "tasks": 1}
+    settings = {"preset": "lab", "training": training, "fisher_samples": 2, "window": 11, **form}
+    gene = condense(OpenWorld(**settings), data=pico, run=Run(device="cpu", quiet=True))
+    assert gene.spec == model_spec("individual_x0125", image_size=32, channels=1, classes=5)
+    assert gene.provenance.record["collective"]["fitting"] == [8, 9, 10]
+    child = gene.inherit(classes=5)
+    assert {name.rsplit(".", 2)[0] for name in inherited(gene.tensors)} == {f"stages.3.blocks.{at}" for at in (1, 2, 3)}
+    shares = child.ledger.totals()
+    assert shares["copied"] == sum(tensor.numel() for tensor in inherited(gene.tensors).values())
+    assert dict(gene.bound_method().outline(gene.spec)) == {n: t.numel() for n, t in gene.tensors.items()}
+    wider = gene.inherit(Size(width1=5, depth2=2), classes=5, channels=3)
+    assert torch.equal(wider.model.stages[3].blocks[2].conv.weight, child.model.stages[3].blocks[2].conv.weight)
+    with pytest.raises(SettingError, match=r"openworld cannot grow 'stages.3.blocks.1.conv.weight'"):
+        gene.inherit(Size(width4=9), classes=5)
+
+
+def trained(gene, pico, **settings):
+    child = gene.inherit(classes=pico.classes)
+    method = OpenWorld(**{**TINY, **settings})
+    objective = method.objective(gene, child) or CrossEntropy()
+    options = TrainSettings(steps=4, batch_size=20, optimizer="sgd", lr=0.02)
+    Run(device="cpu", quiet=True).fit("child", child.network, objective, pico.train, options)
+    return child.model.state_dict()
+
+
+def test_the_individual_is_held_to_what_it_inherited(grown, pico):
+    held = inherited(grown.tensors)
+    frozen, free = trained(grown, pico, strength="inf"), trained(grown, pico, anchor="none")
+    assert all(torch.equal(frozen[name], value) for name, value in held.items())
+    none = trained(grown, pico, strength=0.0)
+    assert all(torch.equal(value, none[name]) for name, value in free.items())
+    name = next(name for name in held if name.endswith("conv.weight"))
+    distances = [float((tensors[name] - held[name]).norm()) for tensors in (free, trained(grown, pico, strength=1e3))]
+    assert 0 < distances[1] < 0.5 * distances[0]
+    epochs = trained(grown, pico, anchor="epoch", anchor_every=2, strength=1e8)
+    assert not torch.equal(epochs[name], free[name])

@@ -1,0 +1,456 @@
+"""Learngene Pool from condensing to descendants, on tiny real genes."""
+
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from pydantic import ValidationError
+from timm.models.vision_transformer import VisionTransformer
+
+import germline.timm  # noqa: F401 - registers stitched ViTs
+from germline.architectures import VIT, Size, count_parameters, tensor_sizes
+from germline.baselines.random_gene import RandomGene
+from germline.compare.cost.cost import condensing_cost
+from germline.compare.cost.storage import headless_elements
+from germline.data import DataSet, Pictures
+from germline.errors import DataError, SettingError
+from germline.files import read_tensors
+from germline.learngene import Learngene
+from germline.methods.pool.method import Pool
+from germline.methods.pool.paths import Path
+from germline.methods.pool.supernet import PoolNetwork, rebuilt
+from germline.network import load_network, load_strict
+from germline.registry import anatomy_of
+from germline.training import Run, TrainSettings, evaluate
+
+STITCHED = "front=8,end=16,j=1,k=2"
+PATHS = [
+    "width=8",
+    "width=16",
+    "front=8,end=16,j=1,k=1",
+    STITCHED,
+    "front=8,end=16,j=2,k=1",
+    "front=8,end=16,j=2,k=2",
+]
+NONE = {"distil": {"steps": 0}, "finetune": {"steps": 0}}
+
+
+def condense(ancestor, pictures, folder=None, seed=0, **settings):
+    run = Run(folder, seed=seed, device="cpu", quiet=True)
+    return Pool(**{"preset": "tiny", **settings}).condense(ancestor, pictures, run)
+
+
+def pool_of(own):
+    """The pool that a gene is, put together again."""
+    method = own.bound_method()
+    forms = method.forms(own.spec)
+    models = {width: VIT.build(spec) for width, spec in forms.models.items()}
+    pool = PoolNetwork(models, forms.layout)
+    load_strict(pool, dict(own.tensors), "gene")
+    return pool.eval()
+
+
+@pytest.fixture(scope="module")
+def own(ancestor, pico):
+    """A gene of two auxiliary models of two blocks."""
+    return condense(ancestor, pico)
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_the_gene_is_the_pool(own):
+    assert {name.split(".")[0] for name in own.tensors} == {"8", "16", "stitch"}
+    assert own.tensors["stitch.8-16.0.weight"].shape == (16, 8)
+    assert len([name for name in own.tensors if name.startswith("stitch")]) == 2
+    assert (own.spec.width, own.spec.heads, own.spec.depth) == (16, 2, 2)
+    sizes = {name: tensor.numel() for name, tensor in own.tensors.items()}
+    assert own.bound_method().outline(own.spec) == sizes
+    heads = (8 + 1) * 10 + (16 + 1) * 10
+    assert headless_elements(own.spec, sizes) == sum(sizes.values()) - heads
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", PATHS)
+def test_a_standalone_descendant_equals_the_pool_on_its_path(own, pixels, size, tmp_path):
+    pool = pool_of(own)
+    pool.choose(Path.of(Size.parse(size)))
+    expected = pool(own.preprocess(pixels))
+    child = own.inherit(Size.parse(size))
+    assert torch.equal(child.network.logits(pixels), expected)
+    assert {key: count.total() for key, count in child.ledger.entries.items()} == tensor_sizes(child.model)
+    assert set(child.ledger.totals()) == ({"copied"} if size.startswith("width") else {"copied", "stitched"})
+    assert (type(child.model) is VisionTransformer) == size.startswith("width")
+    child.save(tmp_path / "child")
+    assert torch.equal(load_network(tmp_path / "child").logits(pixels), expected)
+    outside = timm.create_model(f"local-dir:{tmp_path / 'child'}", pretrained=True).eval()
+    assert torch.equal(outside(own.preprocess(pixels)), expected)
+
+
+def test_every_path_is_recorded_with_what_its_descendant_does(own, pico):
+    record = own.provenance.record["paths"]
+    assert (record["data"], record["split"]) == (pico.name, "val")
+    assert [row["size"] for row in record["paths"]] == PATHS
+    for row in record["paths"]:
+        network = own.inherit(Size.parse(row["size"])).network
+        anatomy = anatomy_of(network.spec)
+        score = evaluate(network.model, network.logits, pico.val)
+        assert row["accuracy"] == score.accuracy
+        assert row["parameters"] == count_parameters(anatomy, network.spec)
+        assert row["headless_parameters"] == row["parameters"] - 10 * (network.model.embed_dim + 1)
+        assert row["flops"] == anatomy.flops(network.spec)
+    accuracies = [row["accuracy"] for row in record["paths"]]
+    assert own.provenance.metrics["best of all paths (val)"] == max(accuracies)
+    assert 0 <= own.provenance.metrics["auxiliary model 8 (val)"] <= 1
+
+
+def test_a_descendant_is_its_own(own):
+    before = {name: value.clone() for name, value in own.tensors.items()}
+    child = own.inherit(Size.parse(STITCHED), classes=3)
+    with torch.no_grad():
+        for parameter in child.model.parameters():
+            parameter.zero_()
+    assert equal(dict(own.tensors), before)
+
+
+def test_head_is_kept_for_equal_names_alone(own, pico):
+    kept, fresh = own.inherit(Size.parse(STITCHED)), own.inherit(Size.parse(STITCHED), classes=10)
+    assert torch.equal(kept.model.head.weight, own.tensors["16.head.weight"])
+    assert "fresh" not in kept.ledger.totals()
+    assert fresh.ledger.totals()["fresh"] == 17 * 10
+    assert kept.network.classes == pico.classes
+
+
+@pytest.mark.parametrize("size", ["width=8", STITCHED])
+def test_other_pictures_are_adapted(own, pixels, size):
+    child = own.inherit(Size.parse(size), channels=3, image_size=48)
+    assert child.ledger.entries["patch_embed.proj.weight"] == {"adapted": 3 * 64 * 8}
+    assert child.ledger.entries["pos_embed"] == {"resized": 36 * 8}
+    with torch.no_grad():
+        assert child.network.logits(pixels).shape == (8, 10)
+
+
+def test_saved_and_loaded_it_grows_the_same(own, tmp_path, pixels):
+    own.save(tmp_path / "gene")
+    loaded = Learngene.load(tmp_path / "gene")
+    assert loaded.bound_method() == own.bound_method()
+    assert equal(dict(loaded.tensors), dict(own.tensors))
+    assert loaded.provenance.record == own.provenance.record
+    caps = Size(max_params=10**6)
+    assert equal(loaded.inherit(caps).model.state_dict(), own.inherit(caps).model.state_dict())
+    assert "6 paths: width=8, width=16, and stitched ones" in (tmp_path / "gene" / "learngene.json").read_text()
+
+
+def test_a_cap_grows_the_best_path_under_it(own):
+    rows = own.provenance.record["paths"]["paths"]
+    for cap in (row["parameters"] for row in rows):
+        best = max(row["accuracy"] for row in rows if row["parameters"] <= cap)
+        child = own.inherit(Size(max_params=cap))
+        found = sum(parameter.numel() for parameter in child.model.parameters())
+        assert found <= cap
+        assert best == max(row["accuracy"] for row in rows if row["parameters"] == found)
+    least = min(row["flops"] for row in rows)
+    assert own.inherit(Size(max_flops=least)).network.spec.width == 8
+
+
+def test_a_cap_counts_the_descendant_s_own_head(own):
+    smallest = own.provenance.record["paths"]["paths"][0]["parameters"]
+    assert own.inherit(Size(max_params=smallest - 8 * 9), classes=2).network.spec.width == 8
+    with pytest.raises(SettingError, match="its smallest path, width=8, has"):
+        own.inherit(Size(max_params=smallest), classes=100)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ("max_params=100", "cannot grow max_params=100. its smallest path, width=8"),
+        ("max_params=1M,max_flops=7", "cannot grow max_params=1000000,max_flops=7. its smallest"),
+        ("max_params=1M,width=8", "the sizes of a pool are its paths"),
+        ("depth=2", "cannot grow depth=2"),
+        ("width=12", "none has 12"),
+        ("front=8,end=16,j=2,k=3", "have blocks 1 to 2"),
+    ],
+)
+def test_sizes_that_the_pool_has_not_are_refused(own, size, message):
+    with pytest.raises(SettingError, match=message):
+        own.inherit(Size.parse(size))
+
+
+def test_without_a_gene_a_path_has_a_form_and_a_cap_has_none(own, ancestor):
+    method = own.bound_method()
+    spec = method.shape(ancestor.spec, Size.parse(STITCHED))
+    assert spec == own.target(Size.parse(STITCHED)).spec
+    assert spec.widths == (8, 16)
+    assert method.shape(ancestor.spec, Size()) == own.spec
+    with pytest.raises(SettingError, match=r"no path was validated\. name a path, such as front=8"):
+        method.shape(ancestor.spec, Size(max_params=10**6))
+    with pytest.raises(SettingError, match="no path of its pool has that form"):
+        method.check_size(own, spec.model_copy(update={"depths": (2, 3)}))
+
+
+def test_a_random_gene_grows_paths_and_knows_no_caps(own, pixels):
+    shuffled = RandomGene(method="pool", settings=own.settings).redraw(own, torch.Generator().manual_seed(0))
+    child = shuffled.inherit(Size.parse(STITCHED))
+    assert child.network.spec == own.inherit(Size.parse(STITCHED)).network.spec
+    with pytest.raises(SettingError, match="no path was validated"):
+        shuffled.inherit(Size(max_params=10**6))
+
+
+@torch.no_grad()
+def test_three_widths(ancestor, pico, pixels):
+    own = condense(ancestor, pico, widths=[8, 16, 24], heads=[1, 2, 3], segments=3, pairs="all", **NONE)
+    rows = own.provenance.record["paths"]["paths"]
+    assert len(rows) == 3 + 3 * 4 + 12
+    pool = pool_of(own)
+    # two paths of one form and of other blocks
+    for size in ("front=8,middle=16,end=24,j=1,k=1,l=1,m=1", "front=8,middle=16,end=24,j=1,k=2,l=2,m=1"):
+        pool.choose(Path.of(Size.parse(size)))
+        child = own.inherit(Size.parse(size))
+        assert child.network.spec.depths == (1, 1, 2)
+        assert torch.equal(child.network.logits(pixels), pool(own.preprocess(pixels)))
+
+
+def test_bytes_on_disk_are_those_of_the_path(ancestor, pico, tmp_path):
+    own = condense(ancestor, pico, widths=[32, 64], heads=[1, 2], depth=3, **NONE)
+    for row in own.provenance.record["paths"]["paths"][::4]:
+        child = own.inherit(Size.parse(row["size"]))
+        child.save(tmp_path / "child", overwrite=True)
+        size = (tmp_path / "child" / "model.safetensors").stat().st_size
+        assert size == pytest.approx(4 * row["parameters"], rel=0.05)
+        assert sum(value.numel() for value in child.model.state_dict().values()) == row["parameters"]
+
+
+@pytest.fixture(scope="module")
+def begun(ancestor, pico):
+    """Pools of three blocks with fresh stitches, by how these begin."""
+    settings = {"depth": 3, "distil": {"steps": 2}, "finetune": {"steps": 0}}
+    inits = ("transpose", "pinv", "least-squares", "random")
+    return {init: dict(condense(ancestor, pico, init=init, **settings).tensors) for init in inits}
+
+
+def test_stitches_begin_as_asked(begun, ancestor, pico):
+    weights = {init: [tensors[f"stitch.8-16.{n}.weight"] for n in (0, 1)] for init, tensors in begun.items()}
+    for init, (first, second) in weights.items():
+        assert torch.equal(first, second) == (init in ("transpose", "pinv"))
+        assert begun[init]["stitch.8-16.0.bias"].any() != (init == "transpose")
+        others = [weights[other][0] for other in weights if other != init]
+        assert not [other for other in others if torch.equal(first, other)]
+    again = condense(ancestor, pico, seed=1, init="random", depth=3, distil={"steps": 2}, finetune={"steps": 0})
+    assert not torch.equal(again.tensors["stitch.8-16.0.weight"], weights["random"][0])
+
+
+def test_the_stitch_begins_as_the_transpose_of_what_was_trained(begun, ancestor, pico, tmp_path):
+    own = condense(ancestor, pico, tmp_path, depth=3, distil={"steps": 2}, finetune={"steps": 0})
+    kept = read_tensors(tmp_path / "auxiliaries" / "objective.safetensors")
+    trained = [kept[f"matrices.8.hidden.{place}.weight"] for place in range(3)]
+    assert torch.equal(own.tensors["stitch.8-16.1.weight"], torch.stack(trained).mean(0).T)
+    assert equal(dict(own.tensors), begun["transpose"])
+
+
+def test_blocks_are_the_same_however_stitches_begin(begun):
+    for tensors in begun.values():
+        for name, value in tensors.items():
+            assert name.startswith("stitch.") or torch.equal(value, begun["random"][name])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"losses": "logits", "init": "random"},
+        {"losses": "logits+rep"},
+        {"positions": ["end", "mid,end"]},
+        {"alpha": 0.9},
+        {"instances": "scratch", "init": "least-squares"},
+    ],
+    ids=str,
+)
+def test_each_choice_makes_another_gene(own, ancestor, pico, changes):
+    other = condense(ancestor, pico, **changes)
+    assert not torch.equal(other.tensors["8.blocks.0.attn.qkv.weight"], own.tensors["8.blocks.0.attn.qkv.weight"])
+
+
+@pytest.mark.parametrize("changes", [{"teach": 0}, {"sandwich": True}, {"teaching": "hard"}], ids=str)
+def test_fine_tuning_as_asked_makes_another_gene(own, ancestor, pico, changes):
+    other = condense(ancestor, pico, **changes)
+    metrics = "auxiliary model 8 (val)"
+    assert other.provenance.metrics[metrics] == own.provenance.metrics[metrics]
+    assert not torch.equal(other.tensors["16.head.weight"], own.tensors["16.head.weight"])
+
+
+def test_the_ancestor_is_left_as_it_was(ancestor, pico):
+    before = {name: value.clone() for name, value in ancestor.model.state_dict().items()}
+    condense(ancestor, pico)
+    assert equal(ancestor.model.state_dict(), before)
+
+
+def test_samples_and_operations_are_those_of_all_phases(own, ancestor, pico):
+    method, pictures = own.bound_method(), len(pico.train)
+    assert own.provenance.training["samples"] == method.condensing_samples(pictures) == 4 * 40 + 6 * 40
+    rows = own.provenance.record["paths"]["paths"]
+    students = rows[0]["flops"] + rows[1]["flops"]
+    mean = sum(row["flops"] for row in rows) / len(rows)
+    teacher = VIT.flops(ancestor.spec)
+    expected = 160 * (3 * students + teacher) + 240 * (3 * mean + teacher)
+    found = condensing_cost(method, own.spec, pictures, teacher)
+    assert found.flops == pytest.approx(expected, abs=1)
+    assert found.samples == 400
+    scratch = Pool(preset="tiny", instances="scratch", init="least-squares", teach=0)
+    assert not scratch.distils
+    alone = 160 * 3 * students + 240 * 3 * mean
+    assert scratch.condensing_flops(own.spec, pictures, 0) == pytest.approx(alone, abs=1)
+    ends = rows[0]["flops"] + max(rows, key=lambda row: row["parameters"])["flops"]
+    order = sorted(rows, key=lambda row: row["parameters"])[1:-1]
+    sandwich = Pool(preset="tiny", sandwich=True, teach=0, distil={"steps": 0})
+    each = ends + sum(row["flops"] for row in order) / len(order)
+    assert sandwich.condensing_flops(own.spec, pictures, 0) == pytest.approx(240 * 3 * each, abs=1)
+
+
+class Stops(Run):
+    """Breaks off where it is told: before a phase, or in the midst of one."""
+
+    before, midst = "", ""
+
+    def fit(self, name, network, objective, *rest, **more):
+        if name == self.before:
+            raise KeyboardInterrupt
+        if name == self.midst:
+            real, left = objective.begin, [3]
+
+            def begin(seed, phase, step):
+                if not left[0]:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+                real(seed, phase, step)
+
+            objective.begin = begin
+        return super().fit(name, network, objective, *rest, **more)
+
+    def keep(self, name, work):
+        if name == self.before:
+            raise KeyboardInterrupt
+        return super().keep(name, work)
+
+
+CHECKPOINTS = {key: {"checkpoint_every": 2} for key in ("distil", "finetune")}
+
+
+@pytest.fixture(scope="module")
+def alone(ancestor, pico):
+    """Genes of runs that nobody stopped, by how stitches begin."""
+    return {init: condense(ancestor, pico, init=init, **CHECKPOINTS) for init in ("transpose", "least-squares")}
+
+
+@pytest.mark.parametrize(
+    ("when", "phase", "init"),
+    [
+        ("midst", "auxiliaries", "transpose"),
+        ("before", "pool", "transpose"),  # the matrices come back with their phase
+        ("before", "stitches", "least-squares"),
+        ("midst", "pool", "least-squares"),
+        ("before", "paths", "least-squares"),
+    ],
+)
+def test_stopped_anywhere_and_resumed_it_is_the_same(ancestor, pico, alone, tmp_path, when, phase, init):
+    method, alone = Pool(preset="tiny", init=init, **CHECKPOINTS), alone[init]
+    run = Stops(tmp_path, device="cpu", quiet=True)
+    setattr(run, when, phase)
+    with pytest.raises(KeyboardInterrupt):
+        method.condense(ancestor, pico, run)
+    resumed = method.condense(ancestor, pico, Run(tmp_path, device="cpu", quiet=True))
+    assert equal(dict(resumed.tensors), dict(alone.tensors))
+    assert resumed.provenance.record == alone.provenance.record
+    assert resumed.provenance.metrics == alone.provenance.metrics
+
+
+def test_a_class_token_layer_scale_and_registers_come_from_the_ancestor(make_network, pico, pixels):
+    elder = make_network(class_token=True, reg_tokens=1, init_values=1e-5, global_pool="token", depth=3)
+    own = condense(elder, pico, **NONE)
+    child = own.inherit(Size.parse(STITCHED))
+    assert (child.network.spec.class_token, child.network.spec.reg_tokens) == (True, 1)
+    assert child.model.blocks[0].ls1.gamma.shape == (8,)
+    pool = pool_of(own)
+    pool.choose(Path.of(Size.parse(STITCHED)))
+    with torch.no_grad():
+        assert torch.equal(child.network.logits(pixels), pool(own.preprocess(pixels)))
+
+
+def test_presets_are_the_published_settings():
+    six, nine, lab = (Pool(preset=name) for name in ("paper6", "paper9", "lab"))
+    assert (six.widths, six.heads, six.depth, nine.depth) == ((192, 768), (3, 12), 6, 9)
+    assert (len(six.layout.paths), len(nine.layout.paths)) == (18, 27)
+    assert (six.distil.epochs, six.distil.batch_size, six.finetune.epochs) == (100, 256, 50)
+    assert six.distil.lr == six.finetune.lr == pytest.approx(5e-4 * 256 / 512)
+    assert (six.rates, nine.rates) == (None, (1.0, 0.1))
+    assert nine.finetune.lr == pytest.approx(5e-4 * 128 / 512)
+    for training in (six.distil, six.finetune, nine.finetune):
+        assert training.lr * training.min_lr == pytest.approx(1e-5)
+        assert training.warmup * training.epochs == pytest.approx(5)
+    assert (six.init, six.losses, six.alpha, six.teach, six.temperature) == ("transpose", "all", 0.1, 0.5, 1.0)
+    assert (lab.widths, lab.depth, lab.distil.steps, lab.finetune.steps) == ((24, 96), 6, 1500, 1500)
+    assert (lab.init, nine.init) == ("least-squares", "transpose")
+    assert Pool() == lab
+
+
+def test_what_is_given_goes_before_the_preset():
+    method = Pool(preset="tiny", depth=3, distil={"lr": 0.5}, finetune=TrainSettings(epochs=2))
+    assert (method.depth, method.distil.lr, method.distil.steps) == (3, 0.5, 4)
+    assert (method.finetune.epochs, method.finetune.steps, method.finetune.batch_size) == (2, None, 40)
+    assert Pool.model_validate(method.dump()) == method
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"unknown": 1},
+        {"preset": "none"},
+        {"widths": [8]},
+        {"widths": [16, 8]},
+        {"widths": [8, 8]},
+        {"heads": [1]},
+        {"positions": ["end"]},
+        {"positions": ["end", "front"]},
+        {"rates": [1.0]},
+        {"rates": [1.0, 0.0]},
+        {"depth": 0},
+        {"segments": 4},
+        {"pairs": "some"},
+        {"init": "identity"},
+        {"ridge": 0},
+        {"init_images": 0},
+        {"alpha": 2},
+        {"losses": "rep"},
+        {"losses": "logits"},  # no matrices to transpose
+        {"instances": "scratch"},
+        {"distil": {"unknown": 1}},
+        {"distil": 3},
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused(bad):
+    with pytest.raises(ValidationError):
+        Pool(**{"preset": "tiny", **bad})
+
+
+def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, make_network, pico, tmp_path):
+    unknown = replace(ancestor, spec=None)
+    bare = Pictures(pico.train.images, None, ())
+    unlabelled = DataSet("bare", {"train": bare, "val": bare}.__getitem__)
+    for elder, pictures, settings, error, message in (
+        (None, pico, {}, SettingError, "pool without an ancestor"),
+        (ancestors["vgg"], pico, {}, SettingError, "pool cannot condense in a vgg"),
+        (unknown, pico, {}, SettingError, "network of unknown form. .* give a plain timm ViT"),
+        (make_network(classes="abc"), pico, {}, DataError, "the ancestor knows 3 classes"),
+        (ancestor, unlabelled, {}, DataError, "'bare' has no labels"),
+        (ancestor, pico, {"heads": [3, 2]}, SettingError, "width=8 with heads=3"),
+    ):
+        with pytest.raises(error, match=message):
+            condense(elder, pictures, tmp_path / "run", **settings)
+        assert not [path for path in (tmp_path / "run").iterdir() if path.name != "run.json"]
+
+
+def test_a_gene_s_models_can_be_taken_out(own):
+    tensors = {name[2:]: value for name, value in own.tensors.items() if name.startswith("8.")}
+    spec = own.target(Size(width=8)).spec
+    assert equal(rebuilt(spec, tensors).state_dict(), own.inherit(Size(width=8)).model.state_dict())

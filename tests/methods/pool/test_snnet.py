@@ -1,0 +1,132 @@
+"""SN-Net under the same contract: anchors of their own, least-squares stitches, the same paths."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from germline.architectures import Size
+from germline.compare.cost.cost import condensing_cost
+from germline.errors import DataError, SettingError
+from germline.methods.pool.method import Pool
+from germline.methods.pool.snnet import SNNet
+from germline.registry import model_spec
+from germline.training import CrossEntropy, Run
+
+STITCHED = "front=8,end=16,j=1,k=2"
+ALONE = {"model": "vit_pico", "teach": 0}
+
+
+def condense(ancestor, pictures, folder=None, **settings):
+    return SNNet(**{"preset": "tiny", **settings}).condense(ancestor, pictures, Run(folder, device="cpu", quiet=True))
+
+
+@pytest.fixture(scope="module")
+def own(pico):
+    """A gene of two anchors of two blocks, made without any ancestor."""
+    return condense(None, pico, **ALONE)
+
+
+def test_it_needs_no_ancestor(own, pico):
+    assert own.provenance.ancestor == "none"
+    assert own.classes == pico.classes
+    assert (own.spec.patch_size, own.spec.width, own.spec.depth) == (8, 16, 2)
+    child = own.inherit(Size.parse(STITCHED))
+    assert set(child.ledger.totals()) == {"copied", "stitched"}
+    assert len(own.provenance.record["paths"]["paths"]) == 6
+    assert {"anchor 8 (val)", "anchor 16 (val)"} <= own.provenance.metrics.keys()
+
+
+def test_each_anchor_is_a_training_of_its_own(pico, tmp_path, ancestor):
+    """Its phases are kept apart; an anchor is what it would be alone."""
+    settings = {"finetune": {"steps": 0}, **ALONE}
+    own = condense(None, pico, tmp_path, **settings)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
+        "anchor-8", "anchor-16", "stitches", "pool", "paths"
+    }  # fmt: skip
+    other = condense(None, pico, widths=[8, 24], heads=[1, 3], **settings)
+    name = "8.blocks.1.mlp.fc1.weight"
+    assert torch.equal(own.tensors[name], other.tensors[name])
+    deeper = condense(None, pico, anchor={"steps": 5}, **settings)
+    assert not torch.equal(deeper.tensors[name], own.tensors[name])
+
+
+def test_an_anchor_is_trained_from_labels(pico, monkeypatch):
+    seen, real = {}, Run.fit
+
+    def see(run, name, network, objective, *rest, **more):
+        seen[name] = type(objective)
+        return real(run, name, network, objective, *rest, **more)
+
+    monkeypatch.setattr(Run, "fit", see)
+    condense(None, pico, **ALONE)
+    assert seen["anchor-8"] is seen["anchor-16"] is CrossEntropy
+
+
+def test_the_ancestor_teaches_the_fine_tuning_alone(own, ancestor, pico):
+    taught, untaught = condense(ancestor, pico), condense(ancestor, pico, teach=0)
+    assert taught.provenance.metrics["anchor 8 (val)"] == untaught.provenance.metrics["anchor 8 (val)"]
+    assert not torch.equal(taught.tensors["16.head.weight"], untaught.tensors["16.head.weight"])
+    # the form of the ancestor is that of vit_pico but for the size
+    assert all(torch.equal(value, own.tensors[name]) for name, value in untaught.tensors.items())
+
+
+def test_samples_and_operations(own, pico):
+    method, pictures = own.bound_method(), len(pico.train)
+    rows = own.provenance.record["paths"]["paths"]
+    assert own.provenance.training["samples"] == method.condensing_samples(pictures) == 2 * 160 + 240
+    mean = sum(row["flops"] for row in rows) / len(rows)
+    anchors = 160 * 3 * (rows[0]["flops"] + rows[1]["flops"])
+    assert condensing_cost(method, own.spec, pictures).flops == pytest.approx(anchors + 240 * 3 * mean, abs=1)
+    taught = SNNet(preset="tiny")
+    assert (taught.distils, method.distils) == (True, False)
+    assert taught.condensing_flops(own.spec, pictures, 1000) == pytest.approx(anchors + 240 * (3 * mean + 1000), abs=1)
+
+
+def test_seventy_one_paths_of_three_anchors():
+    method = SNNet(preset="paper")
+    assert len(method.layout.paths) == 71
+    assert [str(path) for path in method.layout.paths[:4]] == [
+        "width=192", "width=384", "width=768", "front=192,end=384,j=1,k=1"
+    ]  # fmt: skip
+    assert not [path for path in method.layout.paths if path.widths == (192, 768)]
+    form = model_spec("deit_base_patch16_224", image_size=224, channels=3, classes=1000)
+    forms = method.forms(form)
+    millions = [forms.count(path).parameters / 1e6 for path in method.layout.paths[:3]]
+    assert millions == pytest.approx([5.72, 22.05, 86.57], abs=0.01)
+
+
+def test_presets_go_with_those_of_pool():
+    for name in ("paper6", "paper9", "lab", "tiny"):
+        ours, theirs = SNNet(preset=name), Pool(preset=name)
+        assert (ours.layout, ours.heads) == (theirs.layout, theirs.heads)
+        assert ours.finetune == theirs.finetune
+        assert ours.init == "least-squares"
+    assert SNNet(preset="paper6").anchor.epochs == 150
+    assert SNNet(preset="lab").anchor == Pool(preset="lab").distil
+    method = SNNet(preset="paper")
+    assert method.teaching == "hard"
+    assert method.finetune.lr == pytest.approx(5e-5 * 1024 / 512)
+
+
+@pytest.mark.parametrize("bad", [{"init": "transpose"}, {"alpha": 0.1}, {"preset": "paper12"}, {"distil": {}}], ids=str)
+def test_bad_settings_are_refused(bad):
+    with pytest.raises(ValidationError):
+        SNNet(**bad)
+
+
+def test_what_does_not_fit_is_refused(ancestor, ancestors, make_network, pico):
+    for elder, settings, error, message in (
+        (None, {}, SettingError, r"teach=0.5 without an ancestor.*or set teach=0"),
+        (None, {"teach": 0}, SettingError, "network of unknown form. .*set model, for example"),
+        (None, {**ALONE, "model": "vgg11"}, SettingError, "snnet cannot condense in a vgg"),
+        (ancestors["vgg"], {}, SettingError, "snnet cannot condense in a vgg"),
+        (make_network(classes="abc"), {}, DataError, "the ancestor knows 3 classes"),
+        (ancestor, {"heads": [3, 4]}, SettingError, "width=8 with heads=3"),
+    ):
+        with pytest.raises(error, match=message):
+            SNNet(**{"preset": "tiny", **settings}).form(elder, pico)
+    # one that only gives its form may have other classes, and any classifier can teach where a model is named
+    assert SNNet(preset="tiny", teach=0).form(make_network(classes="abc"), pico).classes == 10
+    assert SNNet(preset="tiny", model="vit_pico").form(replace(ancestors["vgg"]), pico).width == 16

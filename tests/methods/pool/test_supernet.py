@@ -1,0 +1,289 @@
+"""The pool as a network: its paths against their parts, their sizes against the published ones, and what they cost."""
+
+import statistics
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from germline.architectures import STITCHED, VIT, Size, StitchedSpec, VitSpec, count_parameters
+from germline.errors import SettingError
+from germline.methods.pool.paths import Layout, Path
+from germline.methods.pool.sizes import Forms
+from germline.methods.pool.supernet import PoolNetwork
+from germline.randomness import generator, seeded
+from germline.registry import anatomy_of
+
+FIELDS = {"image_size": 32, "channels": 1, "classes": 10, "patch_size": 8}
+FORM = VitSpec(depth=2, width=16, heads=2, **FIELDS)
+DEIT = VitSpec(
+    image_size=224,
+    channels=3,
+    classes=1000,
+    depth=12,
+    width=768,
+    heads=12,
+    patch_size=16,
+    class_token=True,
+    global_pool="token",
+)
+SIX = """44.08, 36.99, 44.52, 37.43, 30.35, 37.88, 30.79, 23.70, 31.24, 24.15, 17.06, 24.59, 17.50, 10.42, 17.95,
+10.86"""
+NINE = """65.34, 58.25, 65.78, 58.70, 51.61, 59.14, 52.05, 44.97, 52.50, 45.41, 38.32, 45.86, 38.77, 31.68, 39.21,
+32.13, 25.04, 32.57, 25.48, 18.39, 25.93, 18.84, 11.75, 19.28, 12.20"""
+
+
+def make(layout=None, heads=(1, 2, 4), **changes):
+    layout = layout or Layout((8, 16, 24), 3, "all", 3)
+    forms = Forms.of(layout, FORM.model_copy(update=changes), heads[: len(layout.widths)])
+    with seeded(generator(0, "pool")):
+        models = {width: VIT.build(spec) for width, spec in forms.models.items()}
+        pool = PoolNetwork(models, layout)
+    with torch.no_grad():  # fresh biases and tokens are zero, and would hide a mistake
+        for parameter in pool.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    return pool.eval(), forms
+
+
+def standalone(pool, forms, path):
+    """The path's network, filled name by name."""
+    spec, front, end = forms.spec(path), pool.model(path.widths[0]), pool.model(path.widths[-1])
+    model, parts = anatomy_of(spec).build(spec), anatomy_of(spec).parts(spec)
+    tensors = {name: front.state_dict()[name] for name in parts.stem}
+    tensors |= {name: end.state_dict()[name] for name in (*parts.norm, *parts.head)}
+    place = 0
+    for index, (width, run) in enumerate(path.stretches(pool.layout.depth)):
+        for at, block in enumerate(run):
+            tensors |= {f"blocks.{place}.{k}": v for k, v in pool.model(width).blocks[block].state_dict().items()}
+            if index and at == 0:
+                stitch = pool.get_submodule(path.stitches()[index - 1].name)
+                tensors |= {f"blocks.{place}.stitch.{k}": v for k, v in stitch.state_dict().items()}
+            place += 1
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+@pytest.fixture
+def pictures():
+    return torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+FORMS = [{}, {"class_token": True, "global_pool": "token", "init_values": 1e-5}, {"norm_first": False, "reg_tokens": 2}]
+
+
+@pytest.mark.parametrize(("changes", "depth"), [(FORMS[0], 2), (FORMS[1], 1), (FORMS[2], 1)], ids=str)
+@torch.no_grad()
+def test_every_path_equals_its_standalone_network_to_the_bit(pictures, changes, depth):
+    pool, forms = make(Layout((8, 16, 24), depth, "all", 3), **changes)
+    seen = []
+    for path in pool.layout.paths:
+        pool.choose(path)
+        seen.append(pool(pictures))
+        assert torch.equal(seen[-1], standalone(pool, forms, path)(pictures)), path
+    distinct = torch.stack(seen).flatten(1)
+    assert len(distinct.unique(dim=0)) == len(pool.layout.paths)
+
+
+@torch.no_grad()
+def test_a_stitched_forward_is_the_composition_of_its_parts(pictures):
+    pool, _ = make()
+    pool.choose(Path((8, 24), ((2, 3),)))
+    small, large = pool.model(8), pool.model(24)
+    tokens = small.patch_embed(pictures) + small.pos_embed
+    tokens = small.blocks[1](small.blocks[0](tokens))
+    tokens = large.blocks[2](pool.stitch["8-24"][1](tokens))
+    assert torch.equal(pool(pictures), large.head(large.norm(tokens).mean(dim=1)))
+
+
+@torch.no_grad()
+def test_a_pure_path_is_the_auxiliary_model(pictures):
+    pool, _ = make()
+    for width in (8, 16, 24):
+        pool.choose(Path((width,)))
+        assert torch.equal(pool(pictures), pool.model(width)(pictures))
+
+
+@torch.no_grad()
+def test_the_final_norm_is_applied_on_every_path(pictures):
+    pool, _ = make()
+    for path in (Path((24,)), Path((8, 24), ((2, 3),))):
+        pool.choose(path)
+        before = pool(pictures)
+        pool.model(24).norm.weight.mul_(3)
+        assert not torch.allclose(pool(pictures), before)
+
+
+@torch.no_grad()
+def test_several_paths_in_one_call(pictures):
+    pool, _ = make()
+    paths = pool.layout.paths[:3]
+    pool.choose(*paths)
+    together = pool(pictures)
+    assert isinstance(together, tuple)
+    for path, logits in zip(paths, together, strict=True):
+        pool.choose(path)
+        assert torch.equal(pool(pictures), logits)
+
+
+@torch.no_grad()
+def test_tokens_before_and_after_each_block(pictures):
+    pool, _ = make()
+    tokens = pool.tokens(16, pictures)
+    assert [tuple(one.shape) for one in tokens] == [(3, 16, 16)] * 4
+    assert torch.equal(pool.model(16).blocks[1](tokens[1]), tokens[2])
+    assert torch.equal(pool.model(16).forward_features(pictures), pool.model(16).norm(tokens[3]))
+
+
+def test_switching_copies_no_weights_and_takes_no_time(pictures):
+    pool, _ = make(Layout((8, 16), 12), heads=(1, 2))
+    places = {name: parameter.data_ptr() for name, parameter in pool.named_parameters()}
+    seconds = []
+    for path in pool.layout.paths:  # each for the first time
+        began = time.perf_counter()
+        pool.choose(path)
+        seconds.append(time.perf_counter() - began)
+    assert statistics.median(seconds) < 1e-3
+    assert {name: parameter.data_ptr() for name, parameter in pool.named_parameters()} == places
+    own = {id(parameter) for parameter in pool.parameters()}
+    assert {id(p) for step in pool.route(pool.layout.paths[-1]).steps for p in step.parameters()} <= own
+
+
+@pytest.mark.parametrize("pairs", ["nearest", "all"])
+def test_every_stitch_is_reached_and_gets_a_gradient_and_the_rest_none(pictures, pairs):
+    pool, _ = make(Layout((8, 16, 24), 2, pairs, 3))
+    reached = set()
+    for path in pool.layout.paths:
+        pool.zero_grad()
+        pool.choose(path)
+        pool(pictures).square().sum().backward()
+        own = {id(p) for step in pool.route(path).steps for p in step.parameters()}
+        for name, parameter in pool.named_parameters():
+            in_block_or_stitch = ".blocks." in name or name.startswith("stitch.")
+            assert not in_block_or_stitch or (parameter.grad is not None) == (id(parameter) in own), (path, name)
+        for stitch in path.stitches():
+            assert pool.get_submodule(stitch.name).weight.grad.abs().max() > 0
+            reached.add(stitch)
+    assert reached == set(pool.layout.stitches)
+    assert len(reached) == len([name for name in pool.state_dict() if name.startswith("stitch.")]) // 2
+
+
+def test_what_is_not_on_the_path_is_left_alone_by_a_step_with_decay(pictures):
+    pool, _ = make(Layout((8, 16), 3), heads=(1, 2))
+    before = {name: value.clone() for name, value in pool.state_dict().items()}
+    optimizer = torch.optim.AdamW(pool.parameters(), lr=0.1, weight_decay=0.5)
+    pool.choose(Path((8, 16), ((1, 2),)))
+    pool(pictures).square().sum().backward()
+    optimizer.step()
+    moved = {name for name, value in pool.state_dict().items() if not torch.equal(value, before[name])}
+    parts = {".".join(name.split(".")[:3]) for name in moved if ".blocks." in name or "stitch" in name}
+    assert parts == {"8.blocks.0", "stitch.8-16.0", "16.blocks.1", "16.blocks.2"}
+    assert {name.split(".")[0] for name in moved if "head" in name} == {"16"}
+    assert {name.split(".")[0] for name in moved if "pos_embed" in name} == {"8"}
+
+
+def test_an_unknown_path_is_refused(pictures):
+    pool, _ = make()
+    for path in (Path((8, 24), ((1, 3),)), Path((9,)), Path((24, 8), ((1, 1),))):
+        with pytest.raises(SettingError, match=f"no path {path}"):
+            pool.choose(path)
+    assert pool.chosen == (Path((24,)),)
+
+
+def test_what_has_no_decay_in_the_models_has_none_in_the_pool():
+    pool, _ = make(Layout((8, 16), 2), heads=(1, 2), class_token=True)
+    assert pool.no_weight_decay() == {
+        f"{width}.{name}" for width in (8, 16) for name in pool.model(8).no_weight_decay()
+    }
+    assert {"8.pos_embed", "16.cls_token"} <= pool.no_weight_decay()
+
+
+@pytest.mark.parametrize(("depth", "listed"), [(6, SIX), (9, NINE)])
+def test_sizes_of_the_paper_s_paths(depth, listed):
+    """Of every path, to 0.01 million; stitched ones in the published order."""
+    layout = Layout((192, 768), depth)
+    forms = Forms.of(layout, DEIT, (3, 12))
+    found = [forms.count(path).parameters / 1e6 for path in layout.paths]
+    expected = [{6: 3.05, 9: 4.38}[depth], {6: 44.04, 9: 65.30}[depth], *map(float, listed.split(","))]
+    assert len(found) == len(expected) == {6: 18, 9: 27}[depth]
+    assert max(abs(one - other) for one, other in zip(found, expected, strict=True)) < 0.01
+
+
+def test_what_the_paper_s_pools_store():
+    for depth, millions in ((6, 47.83), (9, 70.87)):
+        forms = Forms.of(Layout((192, 768), depth), DEIT, (3, 12))
+        with torch.device("meta"):
+            pool = PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, forms.layout)
+        assert sum(parameter.numel() for parameter in pool.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+@pytest.mark.parametrize("changes", FORMS, ids=str)
+def test_counted_parameters_are_those_of_the_built_networks(changes):
+    layout = Layout((8, 16, 24), 3, "all", 3)
+    forms = Forms.of(layout, FORM.model_copy(update=changes), (1, 2, 4))
+    for path in layout.paths[::9]:
+        spec, count = forms.spec(path), forms.count(path)
+        anatomy = anatomy_of(spec)
+        assert count.parameters == count_parameters(anatomy, spec)
+        assert count.headless == count.parameters - (path.widths[-1] + 1) * 10
+        assert count.flops == anatomy.flops(spec)
+
+
+def test_the_form_of_a_path():
+    forms = Forms.of(Layout((8, 16, 24), 3, "nearest", 3), FORM.model_copy(update={"class_token": True}), (1, 2, 4))
+    assert forms.spec(Path((8,))) == FORM.model_copy(update={"class_token": True, "depth": 3, "width": 8, "heads": 1})
+    stitched = forms.spec(Path((8, 16, 24), ((2, 1), (2, 3))))
+    assert isinstance(stitched, StitchedSpec)
+    assert (stitched.depths, stitched.widths, stitched.heads) == ((2, 2, 1), (8, 16, 24), (1, 2, 4))
+    assert stitched.class_token
+    assert sum(p.numel() for p in STITCHED.build(stitched).parameters()) > 0
+    with pytest.raises(SettingError, match="width=8 with heads=3"):
+        Forms.of(Layout((8, 16), 2), FORM, (3, 2))
+
+
+def record(forms, accuracies):
+    return [
+        {"size": str(path), "accuracy": accuracy} for path, accuracy in zip(forms.layout.paths, accuracies, strict=True)
+    ]
+
+
+def test_the_best_path_under_a_cap():
+    forms = Forms.of(Layout((8, 16), 2), FORM, (1, 2))
+    paths = forms.layout.paths
+    counts = [forms.count(path) for path in paths]
+    rising = record(forms, [0.1 * index for index in range(6)])
+    everything = Size(max_params=10**9)
+    assert forms.under(everything, rising) == paths[5]
+    assert forms.under(Size(max_params=counts[0].parameters), rising) == paths[0]
+    for index in range(6):
+        caps = Size(max_params=counts[index].parameters)
+        fitting = [at for at in range(6) if counts[at].parameters <= counts[index].parameters]
+        assert forms.under(caps, rising) == paths[max(fitting)]
+        by_flops = [at for at in range(6) if counts[at].flops <= counts[index].flops]
+        assert forms.under(Size(max_flops=counts[index].flops), rising) == paths[max(by_flops)]
+        both = Size(max_params=counts[index].parameters, max_flops=counts[0].flops)
+        assert forms.under(both, rising) == paths[0]
+    # of equal accuracy the smaller one
+    assert forms.under(everything, record(forms, [0.5] * 6)) == paths[0]
+
+
+def test_a_cap_that_nothing_fits_names_the_smallest():
+    forms = Forms.of(Layout((8, 16), 2), FORM, (1, 2))
+    least = forms.count(Path((8,)))
+    for caps in (Size(max_params=least.parameters - 1), Size(max_flops=least.flops - 1)):
+        message = f"cannot grow {caps}. its smallest path, width=8, has {least.parameters:,} parameters"
+        with pytest.raises(SettingError, match=message):
+            forms.under(caps, record(forms, [0.5] * 6))
+
+
+def test_the_pool_is_a_module_like_others(pictures):
+    pool, forms = make(Layout((8, 16), 2), heads=(1, 2))
+    with torch.device("meta"):
+        again = PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, forms.layout)
+    again.load_state_dict(pool.state_dict(), assign=True)
+    path = Path((8, 16), ((2, 2),))
+    pool.choose(path)
+    again.eval().choose(path)
+    assert torch.equal(pool(pictures), again(pictures))
+    assert isinstance(again.get_submodule("stitch.8-16.0"), nn.Linear)
+    assert set(pool.state_dict()) >= {"8.pos_embed", "16.blocks.1.attn.qkv.weight", "stitch.8-16.0.bias"}

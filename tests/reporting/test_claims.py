@@ -1,0 +1,98 @@
+"""Claims against numbers worked out by hand: verdicts, the smallest difference, Holm over one report, calibration."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from germline.reporting.claims import Claim, judge, tally
+
+
+def one(*differences, unit="points"):
+    (found,) = judge([Claim("a is above b", "depth=2", differences, unit)])
+    return found
+
+
+def test_a_claim_that_holds():
+    # mean 0.2, standard deviation 0.01: t = 0.2 / (0.01 / sqrt(3)) = 34.64, 2 degrees
+    found = one(0.19, 0.20, 0.21)
+    assert found.p == pytest.approx(float(2 * stats.t.sf(20 * math.sqrt(3), 2)))
+    assert found.verdict == "holds"
+    assert found.row() == ["a is above b", "depth=2", "+20.0 ± 2.5 points", "< 0.001", "holds", ""]
+
+
+def test_the_reverse_holds():
+    found = one(-0.19, -0.20, -0.21)
+    assert found.verdict == "the reverse holds"
+    assert found.row()[2] == "-20.0 ± 2.5 points"
+
+
+def test_no_difference_names_the_smallest_that_would_have_been_shown():
+    # power 0.8 of the paired t test at n = 3 needs 3.26 standard deviations of the differences: 0.1 gives 0.326
+    found = one(0.0, 0.1, 0.2)
+    assert found.p == pytest.approx(stats.ttest_1samp([0.0, 0.1, 0.2], 0).pvalue)
+    assert found.verdict == "no difference shown"
+    assert found.row()[3:] == ["0.225", "no difference shown", "32.6 points"]
+
+
+def test_no_spread_and_no_difference():
+    assert one(0.0, 0.0, 0.0).p == 1
+    assert one(0.0, 0.0).row()[4:] == ["no difference shown", "0.0 points"]
+
+
+def test_one_seed_shows_nothing():
+    found = one(0.4)
+    assert found.verdict == "one seed shows nothing"
+    assert found.row()[2:] == ["+40.0 points", "", "one seed shows nothing", ""]
+
+
+def test_doublings_are_told_as_they_are():
+    assert one(1.0, 2.0, 3.0, unit="doublings").row()[2] == "+2.0 ± 2.5 doublings"
+    assert one(1.0, 2.0, 3.0, unit="doublings").least == "3.3 doublings"
+
+
+def test_the_tally_counts_verdicts():
+    sets = ((0.19, 0.20, 0.21), (-0.19, -0.20, -0.21), (0.20, 0.21, 0.20), (0.1,))
+    assert tally(judge([Claim("a", "", values) for values in sets])) == (
+        "2 of 4 claims: holds; 1 of 4 claims: the reverse holds; 1 of 4 claims: one seed shows nothing."
+    )
+
+
+def test_holm_over_the_claims_of_one_report():
+    # alone: p = 0.0742, 0.0198, 0.0099; times 1, 2 and 3 by rank, never below the one before
+    sets = [(0.1, 0.2, 0.3), (0.2, 0.25, 0.3), (0.31, 0.4, 0.43)]
+    alone = [float(stats.ttest_1samp(values, 0).pvalue) for values in sets]
+    order = sorted(alone)
+    expected = {order[0]: 3 * order[0], order[1]: max(3 * order[0], 2 * order[1])}
+    expected[order[2]] = max(expected[order[1]], order[2])
+    found = judge([Claim(str(index), "here", values) for index, values in enumerate(sets)])
+    assert [judged.p for judged in found] == pytest.approx([expected[p] for p in alone])
+    # each alone would have been shown at 5 % but for the first; together none is
+    assert [p < 0.05 for p in alone] == [False, True, True]
+    assert [judged.verdict == "holds" for judged in found] == [judged.p < 0.05 for judged in found]
+
+
+def test_one_seed_takes_no_part_in_the_correction_and_none_is_left_out():
+    claims = [Claim("a", "", (0.1,)), Claim("b", "", ()), Claim("c", "", (0.1, 0.2, 0.4))]
+    found = judge(claims)
+    assert [judged.claim.text for judged in found] == ["a", "c"]
+    assert found[1].p == pytest.approx(stats.ttest_1samp([0.1, 0.2, 0.4], 0).pvalue)
+    assert judge([]) == []
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_equal_arms_are_seldom_called_different(seeds):
+    draw = np.random.default_rng(seeds)
+    called = 0
+    for _ in range(400):
+        ours, theirs = draw.normal(0.6, 0.02, (2, seeds))
+        called += judge([Claim("a", "", tuple(ours - theirs))])[0].p < 0.05
+    # 5 % of 400 are 20; 3 standard deviations are 13
+    assert 7 <= called <= 33
+
+
+def test_a_difference_of_three_deviations_is_found():
+    draw = np.random.default_rng(0)
+    found = [judge([Claim("a", "", tuple(draw.normal(0.06, 0.02, 5)))])[0].verdict == "holds" for _ in range(400)]
+    assert sum(found) >= 0.9 * 400

@@ -1,0 +1,143 @@
+"""Losses against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from germline.architectures import Preprocess
+from germline.data import Batch
+from germline.errors import DataError, SettingError
+from germline.network import Network
+from germline.training import CrossEntropy, Distillation
+from germline.training.objectives import Objective
+
+THIRD = math.log(3.0)
+
+
+class Fixed(nn.Module):
+    """Says the same of every picture, and counts how often it was asked."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = nn.Parameter(torch.tensor(rows))
+        self.modes = []
+
+    def forward(self, pictures):
+        self.modes.append(self.training)
+        return self.rows * 1
+
+
+def teacher(rows):
+    preprocess = Preprocess(channels=1, image_size=2, mean=(0.0,), std=(1.0,))
+    return Network(Fixed(rows), preprocess, tuple("ab"))
+
+
+def batch(labels, **changes):
+    return Batch(torch.rand(len(labels), 1, 2, 2), torch.tensor(labels), **changes)
+
+
+def student(rows):
+    logits = torch.tensor(rows, requires_grad=True)
+    return logits, lambda pixels: logits
+
+
+# A teacher of (3/4, 1/4) and a student of (1/2, 1/2): the divergence is 3/4 ln(3/2) + 1/4 ln(1/2).
+DIVERGENCE = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+
+
+def test_soft_distillation_is_the_mean_divergence():
+    _, network = student([[0.0, 0.0], [0.0, 0.0]])
+    objective = Distillation(teacher([[THIRD, 0.0], [0.0, THIRD]]))
+    assert objective(network, batch([0, 0])).item() == pytest.approx(DIVERGENCE, abs=1e-6)
+
+
+def test_legacy_reduction_divides_by_the_classes_too():
+    rows, network = student([[0.3, 0.1, 0.0], [0.0, 1.0, 0.0]])
+    word = teacher([[THIRD, 0.0, 0.2], [0.0, THIRD, 0.1]])
+    plain = Distillation(word)(network, batch([0, 0]))
+    legacy = Distillation(word, reduction="legacy_numel")(network, batch([0, 0]))
+    assert legacy.item() == pytest.approx(plain.item() / 3, rel=1e-6)
+    assert rows.grad is None
+
+
+def test_temperature_softens_both_and_is_squared():
+    _, network = student([[0.0, 0.0]])
+    hot = Distillation(teacher([[2 * THIRD, 0.0]]), temperature=2.0)
+    assert hot(network, batch([0])).item() == pytest.approx(4 * DIVERGENCE, abs=1e-6)
+
+
+def test_gradient_of_soft_distillation_is_the_difference_of_the_distributions():
+    logits, network = student([[0.0, 0.0]])
+    Distillation(teacher([[THIRD, 0.0]]))(network, batch([0])).backward()
+    assert torch.allclose(logits.grad, torch.tensor([[0.5 - 0.75, 0.5 - 0.25]]), atol=1e-6)
+
+
+def test_hard_distillation_follows_the_first_choice():
+    _, network = student([[THIRD, 0.0], [THIRD, 0.0]])
+    objective = Distillation(teacher([[1.0, 0.0], [0.0, 1.0]]), kind="hard")
+    assert objective(network, batch([0, 0])).item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2, abs=1e-6)
+
+
+def test_alpha_weighs_teacher_and_labels():
+    _, network = student([[0.0, 0.0]])
+    word = teacher([[THIRD, 0.0]])
+    for alpha in (0.0, 0.3, 1.0):
+        found = float(Distillation(word, alpha=alpha)(network, batch([1])).detach())
+        assert found == pytest.approx(alpha * DIVERGENCE + (1 - alpha) * math.log(2), abs=1e-6)
+
+
+def test_alpha_one_needs_no_labels_and_less_does():
+    _, network = student([[0.0, 0.0]])
+    bare = Batch(torch.rand(1, 1, 2, 2), None)
+    assert float(Distillation(teacher([[THIRD, 0.0]]))(network, bare)) == pytest.approx(DIVERGENCE, abs=1e-6)
+    with pytest.raises(DataError, match="alpha=1"):
+        Distillation(teacher([[THIRD, 0.0]]), alpha=0.5)(network, bare)
+    with pytest.raises(DataError, match="pictures without labels"):
+        CrossEntropy()(network, bare)
+
+
+def test_mixed_labels_count_by_their_share():
+    _, network = student([[THIRD, 0.0]])
+    mixed = batch([0], partner_labels=torch.tensor([1]), share=0.7)
+    assert float(CrossEntropy()(network, mixed)) == pytest.approx(0.7 * math.log(4 / 3) + 0.3 * math.log(4), abs=1e-6)
+
+
+def test_label_smoothing_spreads_mass_over_all_classes():
+    _, network = student([[THIRD, 0.0]])
+    expected = 0.9 * math.log(4 / 3) + 0.1 * (math.log(4 / 3) + math.log(4)) / 2
+    assert float(CrossEntropy(0.1)(network, batch([0]))) == pytest.approx(expected, abs=1e-6)
+    part = Distillation(teacher([[0.0, 0.0]]), alpha=0.0, label_smoothing=0.1)
+    assert float(part(network, batch([0]))) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_teacher_is_neither_trained_nor_saved_nor_frozen():
+    word = teacher([[THIRD, 0.0]])
+    word.model.train()
+    objective = Distillation(word)
+    logits, network = student([[0.0, 0.0]])
+    objective(network, batch([0])).backward()
+    assert word.model.modes == [False]
+    assert word.model.rows.grad is None
+    assert word.model.rows.requires_grad
+    assert not list(objective.parameters())
+    assert not objective.state_dict()
+    assert logits.grad is not None
+
+
+def test_outputs_of_another_number_are_refused():
+    _, network = student([[0.0, 0.0, 0.0]])
+    with pytest.raises(DataError, match="the teacher has 2 outputs, the student 3"):
+        Distillation(teacher([[THIRD, 0.0]]))(network, batch([0]))
+
+
+@pytest.mark.parametrize("bad", [{"alpha": -0.1}, {"alpha": 1.1}, {"temperature": 0.0}])
+def test_bad_weights_are_refused(bad):
+    with pytest.raises(SettingError, match="alpha"):
+        Distillation(teacher([[0.0, 0.0]]), **bad)
+
+
+def test_an_objective_of_one_s_own_must_say_its_loss():
+    with pytest.raises(NotImplementedError):
+        Objective()(lambda pixels: pixels, batch([0]))

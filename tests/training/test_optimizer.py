@@ -1,0 +1,85 @@
+"""Groups of the optimiser, its state as tensors, and the average of weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from germline.training import CrossEntropy, TrainSettings
+from germline.training.optimizer import Average, load_optimizer, make_optimizer, optimizer_tensors
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slope = nn.Linear(3, 2)
+        self.pos = nn.Parameter(torch.ones(1, 4, 2))
+        self.frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
+
+    def no_weight_decay(self):
+        return {"pos"}
+
+
+def decay_of(optimizer, parameter):
+    return [g["weight_decay"] for g in optimizer.param_groups for p in g["params"] if p is parameter]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_vectors_and_position_tables_have_no_decay(kind):
+    model = Model()
+    optimizer = make_optimizer(model, CrossEntropy(), TrainSettings(optimizer=kind, weight_decay=0.1), {})
+    assert decay_of(optimizer, model.slope.weight) == [0.1]
+    assert decay_of(optimizer, model.slope.bias) == decay_of(optimizer, model.pos) == [0.0]
+    assert decay_of(optimizer, model.frozen) == []
+
+
+def test_decay_by_prefix_and_an_objective_s_own_parameters():
+    model, objective = Model(), CrossEntropy()
+    objective.scale = nn.Parameter(torch.ones(2, 2))
+    optimizer = make_optimizer(model, objective, TrainSettings(), {"slope": 0.7})
+    assert decay_of(optimizer, model.slope.weight) == [0.7]
+    assert decay_of(optimizer, model.slope.bias) == [0.0]
+    assert decay_of(optimizer, objective.scale) == [0.05]
+
+
+def test_rate_by_prefix():
+    optimizer = make_optimizer(Model(), CrossEntropy(), TrainSettings(), {}, {"slope": 0.1})
+    factors = {(group["factor"], len(group["params"])) for group in optimizer.param_groups}
+    assert factors == {(0.1, 1), (1.0, 1)}  # weight and bias of the slope, apart for their decay; the position table
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.0}], ids=str)
+def test_state_goes_through_tensors_to_the_bit(settings):
+    def steps(model, optimizer, count):
+        for step in range(count):
+            optimizer.zero_grad()
+            torch.manual_seed(step)
+            model.slope(torch.rand(5, 3)).square().sum().backward()
+            optimizer.step()
+
+    torch.manual_seed(0)
+    model = Model()
+    optimizer = make_optimizer(model, CrossEntropy(), TrainSettings(**settings), {})
+    steps(model, optimizer, 3)
+    twin = Model()
+    twin.load_state_dict(model.state_dict())
+    other = make_optimizer(twin, CrossEntropy(), TrainSettings(**settings), {})
+    load_optimizer(other, {name: value.clone() for name, value in optimizer_tensors(optimizer).items()})
+    steps(model, optimizer, 2)
+    steps(twin, other, 2)
+    assert torch.equal(model.slope.weight, twin.slope.weight)
+
+
+def test_average_in_numbers():
+    model = nn.BatchNorm1d(1)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+    average = Average(model, decay=0.5)
+    for step in (1, 2):
+        with torch.no_grad():
+            model.weight.fill_(float(step))
+        model.num_batches_tracked += 5
+        average.update(model, step)
+    # Decays min(0.5, 2/11) and min(0.5, 3/12).
+    assert float(average.tensors["weight"]) == pytest.approx(0.25 * (9 / 11) + 0.75 * 2)
+    assert int(average.tensors["num_batches_tracked"]) == 10
+    assert average.tensors["weight"] is not model.weight

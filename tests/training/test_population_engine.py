@@ -1,0 +1,145 @@
+"""`auto`: the faster way is found on copies, kept to, and never looked for at a cost that counts."""
+
+import json
+import time
+
+import pytest
+
+from germline.training import CrossEntropy, Run, TrainSettings
+from germline.training import population_engine as ways
+from germline.training.population import Population
+from germline.training.trainer import Log
+from helpers.populations import difference, states, train
+
+
+class Idle:
+    """A third way: it trains nobody, in no time or in as much as it is told."""
+
+    def __init__(self, seconds=0.0, error=None):
+        self.name, self.calls, self._seconds, self._error = "idle", [], seconds, error
+
+    def why_not(self, population):
+        return None
+
+    def width(self, population):
+        return 1
+
+    def train(self, population, stretch):
+        self.calls.append(len(population.members))
+        if self._error:
+            raise self._error
+        time.sleep(self._seconds)
+        return [(Log(), 0.0) for _ in population.members]
+
+
+@pytest.fixture
+def join(monkeypatch):
+    """Lets a third way join, and lets measuring cost what it likes."""
+
+    def make(*given, **told):
+        way = Idle(*given, **told)
+        monkeypatch.setitem(ways.WAYS, "idle", way)
+        monkeypatch.setattr(ways, "PLANNED", 10.0)
+        monkeypatch.setattr(ways, "MOST", 10.0)
+        return way
+
+    return make
+
+
+def engine(folder):
+    (choice,) = json.loads((folder / "engine.json").read_text()).values()
+    return choice
+
+
+def test_auto_measures_on_copies_and_takes_the_fastest(make_members, join, tmp_path):
+    idle, members = join(), make_members(val=True)
+    before, objective = states(members), CrossEntropy()
+    train(members, way="auto", folder=tmp_path, objective=objective)
+    assert idle.calls == [1, 1, 3]  # two trials, then the work
+    assert difference(before, states(members)) == 0  # the loop and the stack were tried, on copies
+    choice = engine(tmp_path)
+    assert (choice["way"], choice["why"]) == ("idle", "measured")
+    assert choice["seconds_a_member_step"].keys() == {"loop", "vmap", "idle"}
+    assert choice["seconds_a_member_step"]["idle"] < choice["seconds_a_member_step"]["loop"]
+    (key,) = json.loads((tmp_path / "engine.json").read_text())
+    for part in ("VGG(image_size=16", "3 members", "all together", "batch 12", "18 member-steps", "cpu"):
+        assert part in key
+
+
+def test_a_second_run_follows_the_first_ones_choice(make_members, join, tmp_path):
+    join()
+    train(make_members(), way="auto", folder=tmp_path)
+    slow = join(0.5)
+    train(make_members(), way="auto", folder=tmp_path)
+    assert slow.calls == [3]  # it was not measured again
+    known = json.loads((tmp_path / "engine.json").read_text())
+    for choice in known.values():
+        choice["way"] = "vmap"
+    (tmp_path / "engine.json").write_text(json.dumps(known))
+    followed, stacked, looped = make_members(), make_members(), make_members()
+    train(followed, way="auto", folder=tmp_path)
+    train(stacked, way="vmap")
+    train(looped, way="loop")
+    assert slow.calls == [3]
+    assert difference(states(followed), states(stacked)) == 0
+    assert difference(states(followed), states(looped)) > 0
+    assert json.loads((tmp_path / "engine.json").read_text()) == known
+
+
+def test_a_choice_that_is_unknown_here_is_made_again(make_members, join, tmp_path, monkeypatch):
+    join()
+    train(make_members(), way="auto", folder=tmp_path)
+    monkeypatch.delitem(ways.WAYS, "idle")
+    train(make_members(), way="auto", folder=tmp_path)
+    assert engine(tmp_path)["way"] in ("loop", "vmap")
+
+
+def test_without_a_folder_the_run_remembers(make_members, join):
+    idle = join()
+    run, asked = Run(device="cpu", quiet=True), TrainSettings(steps=6, batch_size=12)
+    for _ in range(2):
+        run.fit_population("all", make_members(), asked)
+    assert idle.calls == [1, 1, 3, 3]
+    run.fit_population("all", make_members(), asked.model_copy(update={"batch_size": 8}))
+    assert idle.calls == [1, 1, 3, 3, 1, 1, 3]
+
+
+def test_few_steps_are_not_worth_measuring(make_members, tmp_path):
+    one, other = make_members(), make_members()
+    train(one, way="auto", folder=tmp_path)
+    train(other, way="loop")
+    assert difference(states(one), states(other)) == 0
+    choice = engine(tmp_path)
+    assert choice["way"] == "loop"
+    assert choice["why"].startswith("not measured")
+    assert choice["seconds_a_member_step"] == {}
+
+
+def test_a_way_that_fails_on_trial_is_left_out(make_members, join, tmp_path, monkeypatch):
+    broken = join(error=RuntimeError("out of memory\nand more"))
+    monkeypatch.delitem(ways.WAYS, "vmap")
+    train(make_members(), way="auto", folder=tmp_path)
+    assert broken.calls == [1]
+    assert (engine(tmp_path)["way"], engine(tmp_path)["why"]) == (
+        "loop",
+        "measured; idle failed on trial: out of memory",
+    )
+
+
+def test_measuring_stops_where_it_would_cost_too_much(make_members, join, monkeypatch):
+    members = make_members()
+    slow = join(0.2)
+    monkeypatch.delitem(ways.WAYS, "vmap")
+    asked = TrainSettings(steps=6, batch_size=12)
+    population = Population(tuple(members), CrossEntropy(), asked, Run(device="cpu", quiet=True).fabric)
+    monkeypatch.setattr(ways, "MOST", 0.5)
+    seconds, _ = ways.measure(population, ways.WAYS)
+    assert slow.calls == [1]  # one step showed enough
+    assert seconds["idle"] > 0.2
+    assert ways.fastest(seconds) == "loop"
+
+
+def test_a_way_must_be_clearly_faster_than_the_loop():
+    assert ways.fastest({"loop": 1.0, "vmap": 0.97}) == "loop"
+    assert ways.fastest({"loop": 1.0, "vmap": 0.9, "third": 0.8}) == "third"
+    assert ways.fastest({}) == "loop"
