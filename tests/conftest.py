@@ -1,5 +1,7 @@
 """Small real things that many tests share: pictures, a trained ancestor, a gene condensed from it."""
 
+import os
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from germline.registry import anatomy_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
 torch.set_num_threads(1)
+os.environ["GERMLINE_DATA"] = "/nonexistent"  # no test depends on the data sets of the system
 
 
 @pytest.fixture(scope="session")

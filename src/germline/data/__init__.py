@@ -5,11 +5,11 @@ from types import ModuleType
 from typing import Any
 
 from germline.data.augment import Augment
-from germline.data.described import describe
+from germline.data.described import MissingDataError, describe
 from germline.data.glyphs import read_final
 from germline.data.loader import Batch, Loader, in_order
 from germline.data.pictures import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Role, Split
-from germline.data.sources import data, known_data
+from germline.data.sources import data, data_or_numbers, known_data
 from germline.data.tasks import disjoint_tasks, draw_task, of_classes, split_classes, task_list
 
 __all__ = [
@@ -19,11 +19,13 @@ __all__ = [
     "Batch",
     "DataSet",
     "Loader",
+    "MissingDataError",
     "PictureFiles",
     "Pictures",
     "Role",
     "Split",
     "data",
+    "data_or_numbers",
     "describe",
     "disjoint_tasks",
     "draw_task",
