@@ -1,5 +1,7 @@
 """Small real things that many tests share: pictures, a trained ancestor, a gene condensed from it."""
 
+import os
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from germline.registry import anatomy_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
 torch.set_num_threads(1)
+os.environ["GERMLINE_DATA"] = "/nonexistent"  # no test depends on the data sets of the system
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +80,17 @@ def gene(pico, ancestor):
 def pixels(pico):
     """Eight pictures as the loaders give them: float32 in [0, 1]."""
     return pico.val.images[::7][:8].float() / 255
+
+
+@pytest.fixture(scope="session")
+def make_convolutional(pico):
+    """Builds an untrained network of stages, whose running statistics differ from unit to unit."""
+
+    def make(spec_type, **sizes):
+        spec = spec_type(image_size=32, channels=1, classes=10, **sizes)
+        with seeded(generator(0, "convolutional")):
+            model = anatomy_of(spec).build(spec)
+        model.train()(pico.train.images[:32].float() / 255)
+        return Network(model.eval(), Preprocess.of(pico.train.images), pico.classes, spec=spec)
+
+    return make

@@ -30,4 +30,4 @@ def whole_results(whole):
 @pytest.fixture
 def bred(monkeypatch):
     """The method of the tests that makes its own ancestor can be named in recipes."""
-    monkeypatch.setitem(METHODS._places, "bred", "comparing:Bred")
+    monkeypatch.setitem(METHODS._places, "bred", "helpers.comparison:Bred")

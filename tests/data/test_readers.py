@@ -57,6 +57,7 @@ def test_fashion_mnist_missing_says_how_to_get_it(tmp_path):
     with pytest.raises(DataError, match="dataset-fashion-mnist") as caught:
         read_fashion_mnist(str(tmp_path))
     assert "fashion-mnist:/folder" in str(caught.value)
+    assert "GERMLINE_DATA" in str(caught.value)
     assert "torchvision" in str(caught.value)
 
 

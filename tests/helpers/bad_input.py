@@ -356,11 +356,11 @@ FAULTS = [
         unlabelled,
     ),
     Fault("cifar-nowhere", f"{NEW} --data cifar10 --out new", ("cifar10", "cifar10:/folder")),
-    Fault("cifar-no-files", f"{NEW} --data cifar100:kept --out new", ("no cifar100 in kept", "unpack"), KEPT),
+    Fault("cifar-no-files", f"{NEW} --data cifar100:kept --out new", ("No cifar100 in kept", "unpack"), KEPT),
     Fault(
         "fashion-no-files",
         f"{NEW} --data fashion-mnist:kept --out new",
-        ("no fashion-mnist in kept", "torchvision"),
+        ("No fashion-mnist in kept", "torchvision"),
         KEPT,
     ),
     Fault(
@@ -371,7 +371,7 @@ FAULTS = [
     Fault(
         "cifar-fs-no-files",
         f"{NEW} --data cifar-fs/novel:kept --out new",
-        ("no cifar100 in kept", "cifar-fs/novel:/folder"),
+        ("No cifar100 in kept", "cifar-fs/novel:/folder"),
         KEPT,
     ),
     Fault(
@@ -382,7 +382,7 @@ FAULTS = [
     Fault(
         "mini-imagenet-no-files",
         f"{NEW} --data mini-imagenet/base:kept --out new",
-        ("no mini-imagenet/base in kept", "train.csv", "either"),
+        ("No mini-imagenet/base in kept", "train.csv", "either"),
         KEPT,
     ),
     Fault(

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from germline.architectures.channel_groups import Member, read, written
 
 _TABLES = ("cls_token", "reg_token", "pos_embed")
-_STITCH = "stitch.weight"
+_STITCH_WEIGHT = "stitch.weight"
 _STREAM_READERS = ("attn.qkv.weight", "mlp.fc1.weight")
 # Tensors of a block that lie in no stream: biases of what reads it, and norms of one head's length.
 _APART = ("attn.qkv.bias", "mlp.fc1.bias", "attn.q_norm", "attn.k_norm")
@@ -51,8 +51,8 @@ def vit_groups(parts: Parts, sizes: Sequence[tuple[int, int, int, int]]) -> tupl
     places = [place for place, (depth, *_) in enumerate(sizes) for _ in range(depth)]
     for index, (block, place) in enumerate(zip(parts.blocks, places, strict=True)):
         _, width, heads, hidden = sizes[place]
-        if _STITCH in block:
-            streams[place - 1] += read(1, block[_STITCH])
+        if _STITCH_WEIGHT in block:
+            streams[place - 1] += read(1, block[_STITCH_WEIGHT])
         streams[place] += read(1, *(block[name] for name in _STREAM_READERS))
         makers = [full for name, full in block.items() if not name.startswith(_STREAM_READERS + _APART)]
         streams[place] += written(0, *makers)

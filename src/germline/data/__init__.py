@@ -7,8 +7,8 @@ from typing import Any
 from germline.data.augment import Augment
 from germline.data.dataset import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Role, Split
 from germline.data.loader import Batch, Loader, in_order
-from germline.data.lookup import data, known_data
-from germline.data.placeholder import describe
+from germline.data.lookup import data, data_or_numbers, known_data
+from germline.data.placeholder import MissingDataError, describe
 from germline.data.sets.glyphs import read_final
 from germline.data.tasks import disjoint_tasks, draw_task, of_classes, split_classes, task_list
 
@@ -19,11 +19,13 @@ __all__ = [
     "Batch",
     "DataSet",
     "Loader",
+    "MissingDataError",
     "PictureFiles",
     "Pictures",
     "Role",
     "Split",
     "data",
+    "data_or_numbers",
     "describe",
     "disjoint_tasks",
     "draw_task",

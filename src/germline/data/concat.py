@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from germline.data.dataset import AnyPictures, DataSet, Pictures, Split
+from germline.data.placeholder import Unseen
 from germline.errors import DataError
 
 
@@ -35,19 +37,30 @@ def joined(name: str, parts: Sequence[DataSet]) -> DataSet:
 
 
 def _read(parts: Sequence[DataSet], split: Split) -> AnyPictures:
+    every = [part.split(split) for part in parts]
     images: list[Tensor] = []
     labels: list[Tensor] = []
     classes: list[str] = []
-    for part in parts:
-        own = part.split(split)
-        if not isinstance(own, Pictures) or own.labels is None:
+    first = _shape(every[0])
+    for part, own in zip(parts, every, strict=True):
+        if not isinstance(own, Pictures | Unseen) or own.labels is None:
             raise DataError(
                 f"'{part.name}' cannot be joined with others", "its pictures are in files, or without labels"
             )
-        if images and own.images.shape[1:] != images[0].shape[1:]:
-            shapes = " and ".join(str(tuple(one.shape[1:])) for one in (images[0], own.images))
+        if _shape(own) != first:
+            shapes = f"{first} and {_shape(own)}"
             raise DataError(f"pictures of {shapes} cannot be joined", f"'{part.name}' differs from '{parts[0].name}'")
-        images.append(own.images)
+        if isinstance(own, Pictures):
+            images.append(own.images)
         labels.append(own.labels + len(classes))
         classes += [f"{part.name}:{one}" for one in own.classes]
+    if len(images) < len(parts):
+        counts = torch.cat(labels)
+        return Unseen(counts, tuple(classes), (Path("nowhere"),) * len(counts), every[0].side, every[0].channels)
     return Pictures(torch.cat(images), torch.cat(labels), tuple(classes))
+
+
+def _shape(pictures: AnyPictures) -> tuple[int, ...]:
+    if isinstance(pictures, Pictures):
+        return tuple(pictures.images.shape[1:])
+    return pictures.channels, pictures.side, pictures.side

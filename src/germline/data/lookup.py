@@ -14,6 +14,7 @@ from torch import Tensor
 
 from germline.data.concat import joined
 from germline.data.dataset import Augmentation, DataSet, Pictures, Role, Split
+from germline.data.placeholder import MissingDataError
 from germline.data.resize import resized
 from germline.errors import DataError
 from germline.randomness import generator
@@ -68,30 +69,51 @@ def data(
     return DataSet(name="given in Python", read=_reader(splits), augmentation=tuple(augmentation))
 
 
-def _named(source: str) -> DataSet:
-    """The set of a name, with those of its further roles."""
+def data_or_numbers(source: str) -> tuple[DataSet, tuple[MissingDataError, ...]]:
+    """Find a data set by name; a set that is not on this machine is known by its published numbers alone.
+
+    Returns:
+        The data set, and one error for each set that is missing.
+
+    Raises:
+        UnknownNameError: No data set has that name.
+        DataError: It cannot be read, or is missing and its numbers are not known.
+    """
+    missing: list[MissingDataError] = []
+    return _named(source, missing), tuple(missing)
+
+
+def _named(source: str, missing: list[MissingDataError] | None = None) -> DataSet:
+    """The set of a name, with those of its further roles; with a list, missing sets are described and noted there."""
     first, *others = re.split(rf",({'|'.join(get_args(Role))})=", source)
-    found = _one_or_several(first)
+    found = _one_or_several(first, missing)
     if not others:
         return found
-    roles = dict(zip(cast("list[Role]", others[::2]), map(_named, others[1::2]), strict=True))
+    further = [_named(other, missing) for other in others[1::2]]
+    roles = dict(zip(cast("list[Role]", others[::2]), further, strict=True))
     return replace(found, name=source, roles=roles, _cache={})
 
 
-def _one_or_several(source: str) -> DataSet:
+def _one_or_several(source: str, missing: list[MissingDataError] | None) -> DataSet:
     """One set, or several joined by `+`, as in `glyphs/base+fashion-mnist`; a `+` in a folder's name joins nothing."""
     names = re.split(rf"\+(?=(?:{'|'.join(map(re.escape, DATA))})(?:[/:+@]|$))", source)
-    parts = [_one(name) for name in names]
+    parts = [_one(name, missing) for name in names]
     return parts[0] if len(parts) == 1 else joined(source, parts)
 
 
-def _one(source: str) -> DataSet:
+def _one(source: str, missing: list[MissingDataError] | None) -> DataSet:
     """One set by its name; a set in memory is resized where a size stands behind it, as in `digits@64`."""
     name, place = _split_name(source)
     sized = re.fullmatch(r"(.+)@([0-9]+)", source, re.DOTALL)
     if sized and name not in SIZED:
-        return resized(_one(sized[1]), int(sized[2]))
-    return cast("Callable[[str | None], DataSet]", DATA[name])(place)
+        return resized(_one(sized[1], missing), int(sized[2]))
+    try:
+        return cast("Callable[[str | None], DataSet]", DATA[name])(place)
+    except MissingDataError as error:
+        if missing is None or error.described is None:
+            raise
+        missing.append(error)
+        return error.described
 
 
 def _split_name(source: str) -> tuple[str, str | None]:

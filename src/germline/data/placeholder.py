@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,23 @@ import torch
 from torch import Tensor
 
 from germline.data.dataset import DataSet, PictureFiles, Split
+from germline.errors import DataError
+
+
+class MissingDataError(DataError):
+    """A data set that is not on this machine.
+
+    Attributes:
+        described: The set by its published numbers, for pricing; None where they are not known.
+    """
+
+    def __init__(self, what: str, why: str = "", fix: str = "", described: DataSet | None = None) -> None:
+        super().__init__(what, why, fix)
+        self.described = described
 
 
 @dataclass(frozen=True)
-class _Unseen(PictureFiles):
+class Unseen(PictureFiles):
     """Pictures that nobody can open."""
 
     def sample(self) -> Tensor:
@@ -25,19 +39,19 @@ class _Unseen(PictureFiles):
         return f"described: {len(self)} pictures of {len(self.classes)} classes"
 
 
-def describe(name: str, classes: int, images: int, side: int, channels: int = 3) -> DataSet:
+def describe(name: str, classes: int | Sequence[str], images: int, side: int, channels: int = 3) -> DataSet:
     """A data set by its numbers, the same for every split, its classes of equal size.
 
     Args:
         name: What it stands for.
-        classes: Classes.
+        classes: Number of classes, or their names.
         images: Training pictures.
         side: Height and width in pixels.
         channels: 1 for grey, 3 for colour.
     """
-    return DataSet(name=name, read=partial(_read, classes, images, side, channels))
+    names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+    return DataSet(name=name, read=partial(_read, names, images, side, channels))
 
 
-def _read(classes: int, images: int, side: int, channels: int, split: Split) -> PictureFiles:
-    names = tuple(str(index) for index in range(classes))
-    return _Unseen(torch.arange(images) % classes, names, (Path("nowhere"),) * images, side, channels)
+def _read(classes: tuple[str, ...], images: int, side: int, channels: int, split: Split) -> PictureFiles:
+    return Unseen(torch.arange(images) % len(classes), classes, (Path("nowhere"),) * images, side, channels)

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from germline.data.dataset import AnyPictures, DataSet, Pictures, Split
+from germline.data.placeholder import Unseen
 from germline.errors import DataError
 
 LARGEST = 1024
@@ -34,6 +35,8 @@ def resized(source: DataSet, side: int) -> DataSet:
 
 def _read(source: DataSet, side: int, split: Split) -> AnyPictures:
     own = source.split(split)
+    if isinstance(own, Unseen):
+        return replace(own, side=side)
     if not isinstance(own, Pictures):
         raise DataError(f"'{source.name}' cannot be resized", "its pictures are in files")
     chunks = [

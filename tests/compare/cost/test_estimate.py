@@ -11,6 +11,7 @@ from germline.compare.cost.cost import Cost, forward_flops, spec_flops, total, t
 from germline.compare.cost.estimate import price
 from germline.compare.cost.storage import headless_elements, parameters, stored_ratio
 from germline.compare.recipe.loader import load_recipe
+from germline.data import MissingDataError
 from germline.methods.gtl.method import GTL
 from germline.network import Network, as_network
 from germline.registry import anatomy_of, model_spec
@@ -247,6 +248,29 @@ def test_several_data_sets_are_described():
     # the published choice costs nothing; the search 12,500 steps, three batches of 64 each
     assert found.genes.samples == 3 * 12_500 * 3 * 64
     assert found.family.networks == {"depth=11": 9_223_232}
+
+
+def test_missing_data_are_priced_with_a_note_and_refused_in_a_run(priced, recipe_file, tmp_path):
+    missing = ("data=fashion-mnist", "ancestor.data=fashion-mnist")
+    found = priced(*missing)
+    # 10 classes as in the digits, images of the same shape
+    assert found.cells == priced().cells
+    assert found.ancestors == priced().ancestors
+    (note,) = [line for line in found.text().splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: Data are missing. The price uses their known numbers, and a run is refused. ")
+    assert "dataset-fashion-mnist" in note
+    assert "GERMLINE_DATA" in note
+    assert priced().missing == ()
+    assert "note" not in priced().text()
+    with pytest.raises(MissingDataError, match="fashion-mnist needs a folder"):
+        comparison(recipe_file, tmp_path / "out", *missing).check()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_notes_name_every_missing_set_that_a_recipe_describes():
+    found = price(load_recipe("paper/gtl-cifar-fs"))
+    assert len(found.missing) == 2
+    assert all("No cifar100 in /data" in note for note in found.missing)
 
 
 def test_buffers_of_a_circuit_are_no_parameters():

@@ -112,7 +112,7 @@ def test_names_that_do_not_fit(cifar):
 
 
 def test_a_folder_without_cifar100_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"no cifar100 in .*ask for cifar-fs/base:/folder"):
+    with pytest.raises(DataError, match=r"No cifar100 in .*Use cifar-fs/base:/folder"):
         data(f"cifar-fs/base:{tmp_path}")
 
 

@@ -124,7 +124,7 @@ def test_names_that_do_not_fit(folders):
 
 
 def test_a_part_that_is_not_there(folders, lists, tmp_path):
-    with pytest.raises(DataError, match=r"no mini-imagenet/novel in .*folder test .*nor test\.csv"):
+    with pytest.raises(DataError, match=r"No mini-imagenet/novel in .*folder test .*nor test\.csv"):
         data(f"mini-imagenet/novel:{tmp_path}")
     (tmp_path / "test.csv").write_text("filename,label\n")
     (tmp_path / "images").rename(tmp_path / "pictures")

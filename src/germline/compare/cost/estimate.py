@@ -73,6 +73,7 @@ class Price:
         ancestors: Ancestors to be trained.
         genes: Genes to be condensed.
         family: What the first arm stores and trains; None where its gene is not known beforehand.
+        missing: Messages about data sets that are not on this machine, which a run would refuse.
     """
 
     title: str
@@ -83,6 +84,7 @@ class Price:
     ancestors: Cost
     genes: Cost
     family: Family | None
+    missing: tuple[str, ...] = ()
 
     def text(self) -> str:
         """For people to read."""
@@ -96,7 +98,12 @@ class Price:
         whole = total(parts.values())
         lines.append(f"in all {whole.samples:,} samples, {whole.flops / 1e12:,.1f} TFLOP")
         lines += self.family.lines() if self.family is not None else []
-        return "\n".join([self.title, *lines, f"expected time on two cores: about {self.minutes:g} minutes"])
+        lines.append(f"expected time on two cores: about {self.minutes:g} minutes")
+        lines += [
+            f"note: Data are missing. The price uses their known numbers, and a run is refused. {message}"
+            for message in self.missing
+        ]
+        return "\n".join([self.title, *lines])
 
 
 def price(recipe: Recipe) -> Price:
@@ -116,6 +123,9 @@ def price(recipe: Recipe) -> Price:
         ancestors=_ancestors(shop),
         genes=_genes(shop),
         family=_family(shop),
+        missing=tuple(
+            dict.fromkeys(message for name in (recipe.data, recipe.ancestor.data) for message in shop.missing(name))
+        ),
     )
 
 

@@ -18,7 +18,7 @@ from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.sections import Described
 from germline.compare.run.cells import Cell
 from germline.config import validated
-from germline.data import AnyPictures, DataSet, data, describe, read_final, task_list
+from germline.data import AnyPictures, DataSet, MissingDataError, data, data_or_numbers, describe, read_final, task_list
 from germline.errors import DataError
 from germline.files import locked, read_json, read_tensors, tensor_hash
 from germline.learngene import Learngene
@@ -28,7 +28,7 @@ from germline.randomness import derive, generator
 from germline.registry import METHODS, model_spec
 from germline.training import Run, TrainSettings
 
-PACKAGED = Path(__file__).parent.parent / "data" / "packs" / "ancestor"
+PACKAGED = Path(__file__).parents[2] / "data" / "packs" / "ancestor"
 FINAL = "glyphs/final"
 TUNED = ("lr", "weight_decay")
 
@@ -243,12 +243,16 @@ class Workshop:
         known = self._stand_in(name)
         if known is not None:
             return _describe_once(name, known.classes, known.images, known.side, known.channels)
-        return _read_once(name)
+        return _read_or_describe_once(name)[0] if self.pricing else _read_once(name)
+
+    def missing(self, name: str) -> tuple[str, ...]:
+        """Messages about the data sets of a name that are not on this machine and are known by their numbers alone."""
+        return (_absence(name),) if self._stand_in(name) is not None else _read_or_describe_once(name)[1]
 
     def _stand_in(self, name: str) -> Described | None:
         """The numbers of a data set that is not at hand, where they will do and there are any."""
         found = next((one for one in self.recipe.described if one.data == name), None)
-        return found if self.pricing and found is not None and not _is_at_hand(name) else None
+        return found if self.pricing and found is not None and _absence(name) else None
 
     def fingerprint(self, name: str) -> str:
         """What stands for a data set's training pictures in a part's facts."""
@@ -270,16 +274,27 @@ def _read_once(name: str) -> DataSet:
 
 
 @lru_cache(maxsize=4)
+def _read_or_describe_once(name: str) -> tuple[DataSet, tuple[str, ...]]:
+    """A data set, described where it is missing, with a message for each missing one."""
+    try:
+        return _read_once(name), ()
+    except MissingDataError:
+        found, missing = data_or_numbers(name)
+        return found, tuple(dict.fromkeys(map(str, missing)))
+
+
+@lru_cache(maxsize=4)
 def _describe_once(*numbers: Any) -> DataSet:
     return describe(*numbers)
 
 
 @lru_cache(maxsize=16)
-def _is_at_hand(name: str) -> bool:
+def _absence(name: str) -> str:
+    """Why a data set cannot be read here; empty where it can."""
     try:
-        return len(_read_once(name).train) > 0
-    except DataError:
-        return False
+        return "" if len(_read_once(name).train) else f"'{name}' has no training images."
+    except DataError as error:
+        return str(error)
 
 
 @lru_cache(maxsize=16)

@@ -12,11 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from germline.data.dataset import DataSet, Pictures, Split
+from germline.data.placeholder import MissingDataError, describe
+from germline.data.search_path import set_folder
 from germline.data.sets.safe_pickle import read_plain_pickle
 from germline.errors import DataError
 
 Version = Literal["binary", "python"]
 _PIXELS = 3 * 32 * 32
+_TRAINING = 50_000
 _HELD_BACK = 5_000
 _NAMES10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _NAMES100 = (
@@ -58,16 +61,21 @@ _CIFAR100 = _Layout(
 )  # fmt: skip
 
 
-def _find(layout: _Layout, root: Path, asked: str = "") -> tuple[Path, Version]:
+def _described(layout: _Layout) -> DataSet:
+    return describe(layout.name, layout.names, _TRAINING - _HELD_BACK, side=32)
+
+
+def _find(layout: _Layout, root: Path, asked: str = "", described: DataSet | None = None) -> tuple[Path, Version]:
     versions: tuple[tuple[Version, str], ...] = (("binary", layout.suffix), ("python", ""))
     for version, suffix in versions:
         for folder in (root, root / layout.folders[version]):
             if (folder / f"{layout.test}{suffix}").is_file():
                 return folder, version
-    raise DataError(
-        f"no {layout.name} in {root}",
-        f"neither {layout.test}{layout.suffix} nor {layout.test} is there or in {' or '.join(layout.folders.values())}",
-        f"unpack the archive and ask for {asked or layout.name}:/folder",
+    raise MissingDataError(
+        f"No {layout.name} in {root}",
+        f"Neither {layout.test}{layout.suffix} nor {layout.test} is there or in {' or '.join(layout.folders.values())}",
+        f"Use {asked or layout.name}:/folder with the unpacked archive",
+        described or _described(layout),
     )
 
 
@@ -136,9 +144,7 @@ def _read(layout: _Layout, root: Path, split: Split) -> Pictures:
 
 
 def _data_set(layout: _Layout, location: str | None) -> DataSet:
-    if not location:
-        raise DataError(f"{layout.name} needs a folder", "germline does not fetch it", f"ask for {layout.name}:/folder")
-    root = Path(location).expanduser()
+    root = set_folder(layout.name, location, (layout.name,), _described(layout))
     _find(layout, root)
     return DataSet(
         name=layout.name,
@@ -148,17 +154,18 @@ def _data_set(layout: _Layout, location: str | None) -> DataSet:
     )
 
 
-def check_cifar100(root: Path, asked: str) -> None:
+def check_cifar100(root: Path, asked: str, described: DataSet) -> None:
     """See that CIFAR-100 lies in a folder.
 
     Args:
         root: The unpacked folder, or the one above it.
         asked: The name of the set that is made of it, for the message.
+        described: That set by its published numbers.
 
     Raises:
-        DataError: It does not.
+        MissingDataError: It does not.
     """
-    _find(_CIFAR100, root, asked)
+    _find(_CIFAR100, root, asked, described)
 
 
 def every_cifar100_picture(root: Path) -> Pictures:
@@ -174,10 +181,10 @@ def read_cifar10(location: str | None = None) -> DataSet:
     """CIFAR-10; the last 5,000 training pictures are the validation split.
 
     Args:
-        location: The unpacked folder, or the one above it.
+        location: The unpacked folder, or the one above it; None for the one in GERMLINE_DATA.
 
     Raises:
-        DataError: No folder is given or the set is not in it.
+        MissingDataError: There is no such folder, or the set is not in it.
     """
     return _data_set(_CIFAR10, location)
 
@@ -186,9 +193,9 @@ def read_cifar100(location: str | None = None) -> DataSet:
     """CIFAR-100 with its 100 fine labels; the last 5,000 training pictures are the validation split.
 
     Args:
-        location: The unpacked folder, or the one above it.
+        location: The unpacked folder, or the one above it; None for the one in GERMLINE_DATA.
 
     Raises:
-        DataError: No folder is given or the set is not in it.
+        MissingDataError: There is no such folder, or the set is not in it.
     """
     return _data_set(_CIFAR100, location)

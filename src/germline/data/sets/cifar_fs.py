@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from germline.data.dataset import DataSet, Pictures, Split
+from germline.data.placeholder import describe
+from germline.data.search_path import set_folder
 from germline.data.sets.cifar import check_cifar100, every_cifar100_picture
-from germline.data.sets.few_shot_splits import check_classes, part_and_folder, share
+from germline.data.sets.few_shot_splits import TRAINING, check_classes, part_and_folder, share
 
 NAME = "cifar-fs"
 _NAMES = {
@@ -47,17 +49,21 @@ def read_cifar_fs(location: str | None = None) -> DataSet:
     validation and a sixth for test, chosen by sha256 of their pixels.
 
     Args:
-        location: base, open or novel, a colon, and the unpacked folder of CIFAR-100 or the one above it.
+        location: base, open or novel, a colon, and the unpacked folder of CIFAR-100 or the one above it. Without colon
+            and folder, `cifar-fs` or `cifar100` in GERMLINE_DATA.
 
     Raises:
         UnknownNameError: There is no such part.
-        DataError: The part or the folder is left out, or CIFAR-100 is not in it.
+        DataError: The part is left out.
+        MissingDataError: There is no such folder, or CIFAR-100 is not in it.
     """
     part, folder = part_and_folder(NAME, location)
-    root = Path(folder).expanduser()
-    check_cifar100(root, f"{NAME}/{part}")
+    name = f"{NAME}/{part}"
+    described = describe(name, CLASSES[part], TRAINING * len(CLASSES[part]), side=32)
+    root = set_folder(name, folder, (NAME, "cifar100"), described)
+    check_cifar100(root, name, described)
     return DataSet(
-        name=f"{NAME}/{part}",
+        name=name,
         read=partial(_read, root, part),
         augmentation=("shift", "mirror"),
         source="classes by L. Bertinetto et al., Meta-learning with differentiable closed-form solvers, ICLR 2019; "

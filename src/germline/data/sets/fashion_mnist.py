@@ -12,17 +12,22 @@ import torch
 from numpy.typing import NDArray
 
 from germline.data.dataset import DataSet, Pictures, Split
+from germline.data.placeholder import MissingDataError, describe
+from germline.data.search_path import set_folder
 from germline.errors import DataError
 
-SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+_NAME = "fashion-mnist"
 _LAYOUTS = ("", "raw", "FashionMNIST/raw")
 _CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+_TRAINING = 60_000
 _HELD_BACK = 10_000
 _PAD = 2
+_DESCRIBED = describe(_NAME, _CLASSES, _TRAINING - _HELD_BACK, side=32, channels=1)
 _FETCH = (
-    "install the Debian package dataset-fashion-mnist, or ask for fashion-mnist:/folder with the four idx files, "
+    "Install the Debian package dataset-fashion-mnist, set GERMLINE_DATA to a folder that holds 'fashion-mnist', "
+    "or use fashion-mnist:/folder with the four idx files, "
     "which torchvision.datasets.FashionMNIST(folder, download=True) can fetch"
 )
 
@@ -54,7 +59,7 @@ def _find(folder: Path, name: str) -> Path:
         for candidate in (folder / layout / name, folder / layout / f"{name}.gz"):
             if candidate.is_file():
                 return candidate
-    raise DataError(f"no fashion-mnist in {folder}", f"{name}[.gz] is not there", _FETCH)
+    raise MissingDataError(f"No {_NAME} in {folder}", f"{name}[.gz] is not there", _FETCH, _DESCRIBED)
 
 
 def _read(folder: Path, split: Split) -> Pictures:
@@ -79,16 +84,16 @@ def read_fashion_mnist(location: str | None = None) -> DataSet:
     """Fashion-MNIST; the last 10,000 training pictures are the validation split.
 
     Args:
-        location: Folder of the idx files, or one where torchvision put them; None for Debian's place.
+        location: Folder of the idx files, or one where torchvision put them; None for the one in GERMLINE_DATA.
 
     Raises:
-        DataError: The files are not there.
+        MissingDataError: The files are not there.
     """
-    folder = Path(location).expanduser() if location else SYSTEM_FOLDER
+    folder = set_folder(_NAME, location, (_NAME,), _DESCRIBED, _FETCH)
     for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"):
         _find(folder, name)
     return DataSet(
-        name="fashion-mnist",
+        name=_NAME,
         read=partial(_read, folder),
         augmentation=("shift", "mirror"),
         licence="MIT",

@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 
 from germline.data.dataset import DataSet, PictureFiles, Split
-from germline.data.sets.few_shot_splits import check_classes, part_and_folder, share
+from germline.data.placeholder import MissingDataError, describe
+from germline.data.search_path import set_folder
+from germline.data.sets.few_shot_splits import TRAINING, check_classes, part_and_folder, share
 from germline.data.sets.folder import Listing, list_folder, split_side
 from germline.errors import DataError
 
@@ -38,15 +40,16 @@ _NAMES = {
 CLASSES = {part: tuple(names.split()) for part, names in _NAMES.items()}
 
 
-def _check_layout(root: Path, part: str) -> None:
+def _check_layout(root: Path, part: str, described: DataSet) -> None:
     stem = STEMS[part]
     if (root / stem).is_dir():
         return
     if not (root / f"{stem}.csv").is_file():
-        raise DataError(
-            f"no {NAME}/{part} in {root}",
-            f"neither a folder {stem} with a folder a class is there, nor {stem}.csv",
-            f"ask for {NAME}/{part}:/folder with either in it",
+        raise MissingDataError(
+            f"No {NAME}/{part} in {root}",
+            f"Neither a folder {stem} with one folder per class is there, nor {stem}.csv",
+            f"Use {NAME}/{part}:/folder with either in it",
+            described,
         )
     if not (root / "images").is_dir():
         raise DataError(f"{root} has no folder 'images'", f"the pictures of {stem}.csv lie there", "unpack them there")
@@ -100,18 +103,22 @@ def read_mini_imagenet(location: str | None = None) -> DataSet:
     Args:
         location: base, open or novel, a colon, and a folder, with @SIDE behind it for a size other than 84. The folder
             has train, val and test inside with a folder a class, or train.csv, val.csv and test.csv with the columns
-            filename and label beside a folder of pictures, images.
+            filename and label beside a folder of pictures, images. Without colon and folder, `mini-imagenet` in
+            GERMLINE_DATA.
 
     Raises:
         UnknownNameError: There is no such part.
-        DataError: The part or the folder is left out, or neither layout is found.
+        DataError: The part is left out.
+        MissingDataError: There is no such folder, or neither layout is found.
     """
     part, place = part_and_folder(NAME, location)
     folder, side = split_side(place)
-    root = Path(folder).expanduser()
-    _check_layout(root, part)
+    name = f"{NAME}/{part}" + (f"@{side}" if side else "")
+    described = describe(name, CLASSES[part], TRAINING * len(CLASSES[part]), side or SIDE)
+    root = set_folder(f"{NAME}/{part}", folder, (NAME,), described)
+    _check_layout(root, part, described)
     return DataSet(
-        name=f"{NAME}/{part}" + (f"@{side}" if side else ""),
+        name=name,
         read=partial(_read, root, part, side or SIDE),
         augmentation=("shift", "mirror"),
         source="S. Ravi and H. Larochelle, Optimization as a Model for Few-Shot Learning, ICLR 2017; "

@@ -1,0 +1,56 @@
+"""Folders where germline looks for data sets by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from germline.data.dataset import DataSet
+from germline.data.placeholder import MissingDataError
+
+VARIABLE = "GERMLINE_DATA"
+DEFAULT = "/usr/share/datasets"
+
+
+def data_folders() -> tuple[Path, ...]:
+    """Folders of the environment variable GERMLINE_DATA, in its order; the system's folder where it is not set."""
+    folders = (os.environ.get(VARIABLE) or DEFAULT).split(os.pathsep)
+    return tuple(Path(folder).expanduser() for folder in folders if folder)
+
+
+def find_set(*names: str) -> Path | None:
+    """Find the first folder that has one of these names in a folder of GERMLINE_DATA.
+
+    Args:
+        names: Names of the set's own folder, the preferred one first.
+
+    Returns:
+        The folder; None where there is none.
+    """
+    folders = (folder / name for folder in data_folders() for name in names)
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def set_folder(asked: str, location: str | None, names: tuple[str, ...], described: DataSet, fix: str = "") -> Path:
+    """Return the folder that a user gives, or else the one that GERMLINE_DATA has.
+
+    Args:
+        asked: Name of the set, as in `cifar-fs/base`.
+        location: Folder that the user gives; None or empty where there is none.
+        names: Names of the set's own folder, the preferred one first.
+        described: The set by its published numbers.
+        fix: What the user can do; empty for the general advice.
+
+    Raises:
+        MissingDataError: No folder is given, and none is found.
+    """
+    folder = Path(location).expanduser() if location else find_set(*names)
+    if folder is None:
+        wanted, places = "' or '".join(names), os.pathsep.join(map(str, data_folders()))
+        raise MissingDataError(
+            f"{asked} needs a folder",
+            f"No folder '{wanted}' is in {VARIABLE} ({places}), and germline downloads nothing",
+            fix or f"Use {asked}:/folder, or set {VARIABLE} to a folder that holds '{names[0]}'",
+            described,
+        )
+    return folder
