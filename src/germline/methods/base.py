@@ -35,6 +35,7 @@ class Method(BaseModel):
         teaches: Whether the ancestor looks at every picture that a descendant is trained on.
         crosses: Whether it grows other forms than sizes of its gene's own, down to other families.
         inherits_head: Whether a descendant inherits a head for the gene's own classes, and so can answer untrained.
+        reports: Path of the report module of each kind of record that genes of this method hold.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -48,6 +49,7 @@ class Method(BaseModel):
     teaches: ClassVar[bool] = False
     crosses: ClassVar[bool] = False
     inherits_head: ClassVar[bool] = True
+    reports: ClassVar[Mapping[str, str]] = {}
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec | None:
         """The form of the network that a gene is condensed in, before anything is trained or written.
