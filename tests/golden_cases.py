@@ -202,6 +202,13 @@ def weights_of(folder):
     return facts_of(load_file(Path(folder) / "model.safetensors"))
 
 
+def store_weights(folder):
+    """A summary of the tensors in each file of a comparison's store, by the file's path."""
+    files = [path for path in names_in(folder) if path.endswith(".safetensors")]
+    tensors = {path: load_file(Path(folder) / path) for path in files}
+    return {path: summary_of(facts_of(tensors[path])) for path in files}
+
+
 def model_folders():
     """All model folders, relative to the golden folder."""
     return [*(f"models/{name}" for name in ARCHITECTURES), *(f"descendants/{name}" for name in DESCENDANTS)]

@@ -218,9 +218,13 @@ def test_one_missing_part_of_a_store_is_made_again(golden, same_bits):
         assert new["curve"][-1]["loss"] == pytest.approx(old["curve"][-1]["loss"], rel=TOLERANCE)
 
 
-def test_a_comparison_that_trains_its_ancestor_names_its_parts_alike(golden):
+def test_a_comparison_that_trains_its_ancestor_is_done_alike(golden, same_bits):
     assert cases.command(*cases.BRED) == 0
     assert cases.names_in("bred/store") == STORED["bred"]
+    weights = cases.store_weights("bred/store")
+    assert weights.keys() == STORED["bred_weights"].keys()
+    for name, stored in STORED["bred_weights"].items():
+        assert_alike(weights[name], stored, same_bits)
 
 
 def test_nothing_golden_is_ignored_by_git_or_holds_a_path_of_a_computer():

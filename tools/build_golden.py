@@ -110,17 +110,17 @@ def build_unfinished():
 
 
 def build_comparisons():
-    """A comparison's folder without its reports, and the names of the parts of one that trains its ancestor."""
+    """A comparison's folder without its reports, and names and weights of the parts of one that trains its ancestor."""
     Path("recipe.yaml").write_text(RECIPE, encoding="utf-8")
     assert cases.command(*cases.COMPARE) == 0
     for report in Path("comparison").glob("report.*"):
         report.unlink()
     assert cases.command(*cases.BRED) == 0
-    names = cases.names_in("bred/store")
+    names, weights = cases.names_in("bred/store"), cases.store_weights("bred/store")
     shutil.rmtree("bred")
     for lock in Path("comparison").rglob("*.lock"):
         lock.unlink()
-    return names
+    return names, weights
 
 
 def main():
@@ -141,7 +141,7 @@ def main():
     stored["fresh"] = cases.summary_of(cases.weights_of("fresh"))
     shutil.rmtree("fresh")
     shutil.rmtree("fresh.run")
-    stored["bred"] = build_comparisons()
+    stored["bred"], stored["bred_weights"] = build_comparisons()
     for folder in cases.model_folders():
         stored["logits"][folder] = cases.rounded_logits(gl.load_network(folder))
     Path("hashes.json").write_text(json.dumps(stored, indent=0, sort_keys=True) + "\n", encoding="utf-8")
