@@ -23,7 +23,7 @@ from germline.data import Batch, Pictures
 from germline.methods.auto.meta_network import Elder, Matched, Side
 from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
 from germline.network import Network
-from germline.registry import anatomy_of, model_spec
+from germline.registry import architecture_of, model_spec
 
 CLASSES, BATCH, ROUNDS, BUDGET_S = 14, 16, 40, 60.0
 NAMES = tuple(map(str, range(CLASSES)))
@@ -39,9 +39,9 @@ CASES = (
 def network(model: str, size: str) -> Network:
     """A fresh network for grey pictures of 32 pixels."""
     spec = model_spec(model, image_size=32, channels=1, classes=CLASSES)
-    spec = anatomy_of(spec).resize(spec, Size.parse(size))
+    spec = architecture_of(spec).resize(spec, Size.parse(size))
     seen = Preprocess(channels=1, image_size=32, mean=(0.5,), std=(0.25,))
-    return Network(anatomy_of(spec).build(spec), seen, NAMES, spec=spec)
+    return Network(architecture_of(spec).build(spec), seen, NAMES, spec=spec)
 
 
 def sides_of(model: str, size: str, grid: int | None, lr: float, inner: int) -> dict[str, Callable[[], None]]:
@@ -50,7 +50,7 @@ def sides_of(model: str, size: str, grid: int | None, lr: float, inner: int) -> 
     for name in ("ours", "peer"):
         elder, student = network(model, ""), network(model, size)
         elder.model.eval()
-        taps: list[Any] = [anatomy_of(one.spec).taps(one.spec) for one in (elder, student)]  # type: ignore[arg-type]
+        taps: list[Any] = [architecture_of(one.spec).feature_names(one.spec) for one in (elder, student)]  # type: ignore[arg-type]
         sides = [
             Side.of(one.model, one.spec, own, one.preprocess)  # type: ignore[arg-type]
             for one, own in zip((elder, student), taps, strict=True)

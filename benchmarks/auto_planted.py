@@ -21,7 +21,7 @@ from germline.data import Pictures
 from germline.methods.auto.meta_network import Elder, Matched, Side
 from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
 from germline.network import Network
-from germline.randomness import derive, generator, seeded
+from germline.randomness import derive, generator, use_generator
 from germline.training import Run, TrainSettings
 
 TAPS, CLASSES, CHANNELS, SIDE, HIDDEN = 6, 4, 8, 8, 8
@@ -70,7 +70,7 @@ def planted(seed: int, which: int, steps: int = STEPS) -> tuple[list[float], flo
     """The scores of the six taps where the label is a function of one of them, and the pseudo descendant's accuracy."""
     stub = Network(Stub(seed).eval(), GREY, NAMES)
     train, held, val = pictures(stub, which, seed)
-    with seeded(generator(seed, "planted", which, "pseudo descendant")):
+    with use_generator(generator(seed, "planted", which, "pseudo descendant")):
         model = pseudo_descendant()
         network = Network(model, GREY, NAMES)
         elder = Elder(stub, Side(tuple(f"taps.{at}" for at in range(TAPS)), (CHANNELS,) * TAPS))

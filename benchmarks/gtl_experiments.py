@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from common import keep
-from germline.api import start_network, train
+from germline.api import build_start_network, train
 from germline.architectures import Size
 from germline.baselines.circuit import CutCircuit
 from germline.data import data, task_list
@@ -82,7 +82,7 @@ def cut(variant: str, seed: int, work: Path, samples: int) -> Learngene:
     """A circuit, by BatchNorm scale, of a network pretrained on as many pictures."""
     source, settings = data("glyphs/base"), rules(variant)
     how = TrainSettings(optimizer="sgd", lr=0.1, weight_decay=5e-4, steps=samples // 64, batch_size=64)
-    network = start_network(settings.model, source, how, seed, Size.parse(settings.size))
+    network = build_start_network(settings.model, source, how, seed, Size.parse(settings.size))
     run = Run(work / f"pretrained-{samples}-{seed}", seed=seed, device="cpu", quiet=True)
     train(network, source, how, run=run)
     return CutCircuit(choose="scale").condense(network, source, run)

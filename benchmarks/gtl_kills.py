@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from common import keep
-from germline.files import tensor_hash
+from germline.files import hash_tensor
 from germline.learngene import Learngene
 
 SETTINGS = {"preset": "tiny", "ways": 3, "population": 6, "generations": 12, "patience": 20, "life.steps": 10}
@@ -41,7 +41,7 @@ def last(out: Path) -> int:
 
 def hashes(out: Path) -> dict[str, str]:
     """Of every tensor of a gene."""
-    return {name: tensor_hash(tensor) for name, tensor in Learngene.load(out).tensors.items()}
+    return {name: hash_tensor(tensor) for name, tensor in Learngene.load(out).tensors.items()}
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common import keep, set_up
-from germline.api import start_network, train
+from germline.api import build_start_network, train
 from germline.compare.recipe.loader import load_recipe
 from germline.data import data
 from germline.training import Run
@@ -18,7 +18,7 @@ def main() -> None:
     source = data(wanted.data)
     for rate in RATES:
         settings = wanted.train.model_copy(update={"lr": rate})
-        network = start_network(wanted.model, source, settings, SEED)
+        network = build_start_network(wanted.model, source, settings, SEED)
         result = train(network, source, settings, run=Run(None, seed=SEED, device="cpu"))
         found[str(rate)] = result.accuracy
         print(f"{rate:g}: {result.accuracy:.4f} of the validation pictures")

@@ -27,12 +27,12 @@ from torch import Tensor
 
 from germline.architectures import VIT, Preprocess, VitSpec
 from germline.data import Loader, data
-from germline.files import tensor_hash, write_json
+from germline.files import hash_tensor, write_json
 from germline.learngene import library_versions
 from germline.methods.auto.method import Auto
 from germline.methods.tleg.method import TLEG
 from germline.network import Network
-from germline.randomness import generator, seeded
+from germline.randomness import generator, use_generator
 from germline.training import CrossEntropy, Run, TrainSettings, checkpoint
 
 RESULT = Path(__file__).resolve().parent / "results" / "kills.json"
@@ -54,9 +54,9 @@ def network(seed: int, drop_path: float = 0.0) -> Network:
     """A fresh ViT of two blocks."""
     fields: dict[str, Any] = {"image_size": 32, "channels": 1, "classes": 10, "patch_size": 8}
     spec = VitSpec(**fields, depth=2, width=16, heads=2, drop_path=drop_path)
-    with seeded(generator(seed, "kills", "network")):
+    with use_generator(generator(seed, "kills", "network")):
         model = VIT.build(spec)
-    return Network(model, Preprocess.of(pictures().train.images), pictures().classes, spec=spec)
+    return Network(model, Preprocess.from_images(pictures().train.images), pictures().classes, spec=spec)
 
 
 def train(folder: Path, seed: int, steps: int) -> Mapping[str, Tensor]:
@@ -93,7 +93,7 @@ JOBS: dict[str, Callable[[Path, int, int], Mapping[str, Tensor]]] = {
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
     """One hash over all tensors and their names."""
-    text = "".join(f"{name} {tensor_hash(tensor)}\n" for name, tensor in sorted(tensors.items()))
+    text = "".join(f"{name} {hash_tensor(tensor)}\n" for name, tensor in sorted(tensors.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -27,7 +27,7 @@ from germline.methods.pool.paths import Layout, Path
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.supernet import PoolNetwork
 from germline.network import Network
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 
 CLASSES, SHARE, STEP_TARGET, SWITCH_TARGET_S = 54, 0.9, 1.05, 1e-3
 ROUNDS, BUDGET_S, SWITCHES = 400, 40.0, 20
@@ -135,7 +135,7 @@ def stepping(name: str, forms: Forms, path: Path, size: int, budget_s: float) ->
     """A training step of a path in the pool against one of the same network by itself."""
     pool, spec, first = pool_of(forms), forms.spec(path), forms.models[path.widths[0]]
     pool.choose(path)
-    plain = anatomy_of(spec).build(spec)
+    plain = architecture_of(spec).build(spec)
     sides = {"ours": step_of(pool, first, size), "peer": step_of(plain, first, size)}
     seconds = in_turn(sides, ROUNDS, budget_s=budget_s)
     return row(f"step: {name} {path}, batch {size}", seconds["ours"], seconds["peer"], STEP_TARGET)

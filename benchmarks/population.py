@@ -27,7 +27,7 @@ from common import DEFAULT_THREADS, in_turn, keep, row
 from germline.architectures import Preprocess
 from germline.data import Pictures
 from germline.network import Network
-from germline.registry import anatomy_of, model_spec
+from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, Member, Run, TrainSettings
 from germline.training.population import Population
 from germline.training.population_engine import MOST, PLANNED, TIMED, WARM, WAYS, Choices, cost_of_measuring
@@ -77,7 +77,7 @@ def population(case: Case, run: Run) -> Population:
     for index in range(case.members):
         images = torch.randint(256, (PICTURES, 3, SIDE, SIDE), dtype=torch.uint8, generator=draw)
         labels = torch.randint(CLASSES, (PICTURES,), generator=draw)
-        network = Network(anatomy_of(spec).build(spec), Preprocess.of(images), names, spec=spec)
+        network = Network(architecture_of(spec).build(spec), Preprocess.from_images(images), names, spec=spec)
         members.append(Member(f"member {index}", network, Pictures(images, labels, names), index, None, ("shift",)))
     settings = TrainSettings(steps=case.steps, batch_size=case.batch, optimizer="sgd", lr=1e-2)
     return Population(tuple(members), CrossEntropy(), settings, run.fabric)

@@ -5,13 +5,13 @@ import os
 import pytest
 import torch
 
-from germline.api import start_network
+from germline.api import build_start_network
 from germline.architectures import Preprocess, Size, StitchedSpec, VitSpec
 from germline.data import data
 from germline.methods.tleg.method import TLEG
 from germline.network import Network
-from germline.randomness import generator, seeded
-from germline.registry import anatomy_of
+from germline.randomness import generator, use_generator
+from germline.registry import architecture_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
 torch.set_num_threads(1)
@@ -39,9 +39,9 @@ def make_network(pico):
         size = {} if several else {"depth": 2, "width": 16, "heads": 2}
         fields = {"image_size": 32, "channels": 1, "patch_size": 8, **size, **changes}
         spec = (StitchedSpec if several else VitSpec)(classes=len(names), **fields)
-        with seeded(generator(seed, "network")):
-            model = anatomy_of(spec).build(spec)
-        preprocess = Preprocess.of(pico.train.images).adapted(spec.channels, spec.image_size)
+        with use_generator(generator(seed, "network")):
+            model = architecture_of(spec).build(spec)
+        preprocess = Preprocess.from_images(pico.train.images).adapt(spec.channels, spec.image_size)
         return Network(model.eval(), preprocess, names, spec=spec, licence="mit", source="a test")
 
     return make
@@ -58,10 +58,12 @@ def ancestor(pico, make_network):
 
 @pytest.fixture(scope="session")
 def ancestors(pico, ancestor, make_network):
-    """A trained ancestor of each anatomy, by its name; all but the plain ViT are narrow and barely trained."""
+    """A trained ancestor of each architecture, by its name; all but the plain ViT are narrow and barely trained."""
     settings, made = TrainSettings(steps=2, batch_size=40), {"vit": ancestor}
     convolutional = (("vgg", "vgg11"), ("resnet12", "resnet12"), ("resnet", "resnet18_x025"))
-    fresh = {name: start_network(model, pico, settings, seed=0, size=Size(width=4)) for name, model in convolutional}
+    fresh = {
+        name: build_start_network(model, pico, settings, seed=0, size=Size(width=4)) for name, model in convolutional
+    }
     fresh["stitched"] = make_network(depths=(1, 2), widths=(8, 16), heads=(2, 4), class_token=True)
     for name, network in fresh.items():
         Run(device="cpu", quiet=True).fit(name, network, CrossEntropy(), pico.train, settings)
@@ -88,9 +90,9 @@ def make_convolutional(pico):
 
     def make(spec_type, **sizes):
         spec = spec_type(image_size=32, channels=1, classes=10, **sizes)
-        with seeded(generator(0, "convolutional")):
-            model = anatomy_of(spec).build(spec)
+        with use_generator(generator(0, "convolutional")):
+            model = architecture_of(spec).build(spec)
         model.train()(pico.train.images[:32].float() / 255)
-        return Network(model.eval(), Preprocess.of(pico.train.images), pico.classes, spec=spec)
+        return Network(model.eval(), Preprocess.from_images(pico.train.images), pico.classes, spec=spec)
 
     return make

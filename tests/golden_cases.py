@@ -18,7 +18,7 @@ import germline as gl
 import germline.timm  # registers the architectures that timm itself does not have
 from germline.cli import main
 from germline.errors import SettingError
-from germline.registry import ANATOMIES, METHODS
+from germline.registry import ARCHITECTURES, METHODS
 
 GOLDEN = Path(__file__).parent / "golden"
 DATA = "digits"
@@ -280,4 +280,4 @@ def _probe():
 
 
 assert set(WHOLE) == set(METHODS), "a new method needs a row in WHOLE, and golden files of its own"
-ARCHITECTURES = tuple(ANATOMIES)
+ARCHITECTURES = tuple(ARCHITECTURES)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from germline.config import merged, overridden, parse_yaml, validated
+from germline.config import apply_overrides, merge_settings, parse_yaml, validate_settings
 from germline.errors import SettingError
 from germline.training import TrainSettings
 
@@ -32,12 +32,12 @@ from germline.training import TrainSettings
 def test_values_are_read_as_meant(written, meant):
     found = parse_yaml(f"key: {written}", "test")["key"]
     assert (found, type(found)) == (meant, type(meant))
-    assert overridden({}, [f"key={written}"])["key"] == meant
+    assert apply_overrides({}, [f"key={written}"])["key"] == meant
 
 
 def test_overrides_reach_into_groups_and_make_them():
     raw = {"train": {"steps": 3, "lr": 1.0}, "seeds": [0]}
-    found = overridden(raw, ["train.steps=5", "ancestor.train.lr=1e-2", "seeds=[1, 2]", "title=a=b"])
+    found = apply_overrides(raw, ["train.steps=5", "ancestor.train.lr=1e-2", "seeds=[1, 2]", "title=a=b"])
     assert found == {
         "train": {"steps": 5, "lr": 1.0},
         "seeds": [1, 2],
@@ -64,7 +64,7 @@ def test_overrides_reach_into_groups_and_make_them():
 )
 def test_one_mapping_over_another(below, above, expected):
     kept = {key: dict(value) if isinstance(value, dict) else value for key, value in below.items()}
-    found = merged(below, above)
+    found = merge_settings(below, above)
     assert found == expected
     assert list(found) == list(expected)
     assert below == kept
@@ -75,13 +75,13 @@ def test_one_mapping_over_another(below, above, expected):
 
 
 def test_later_overrides_go_before_earlier_ones():
-    assert overridden({}, ["lr=1", "lr=2"]) == {"lr": 2}
+    assert apply_overrides({}, ["lr=1", "lr=2"]) == {"lr": 2}
 
 
 @pytest.mark.parametrize("text", ["steps", "=3", "", "a.b", "train.steps.x=3"])
 def test_bad_overrides_are_named(text):
     with pytest.raises(SettingError, match=r"--set"):
-        overridden({"train": {"steps": 3}}, [text])
+        apply_overrides({"train": {"steps": 3}}, [text])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_bad_overrides_are_named(text):
 )
 def test_an_unknown_key_comes_with_the_nearest(given, near):
     with pytest.raises(SettingError, match=f"unknown key '{given}'. Did you mean .*{near}"):
-        validated(TrainSettings, {given: 3}, "--set")
+        validate_settings(TrainSettings, {given: 3}, "--set")
 
 
 def test_a_key_of_a_group_is_named_whole():
@@ -99,9 +99,9 @@ def test_a_key_of_a_group_is_named_whole():
         second: TrainSettings = TrainSettings()
 
     with pytest.raises(SettingError, match=r"Did you mean first\.lr or second\.lr\?"):
-        validated(Outer, {"lr": 3}, "--set")
+        validate_settings(Outer, {"lr": 3}, "--set")
     with pytest.raises(SettingError, match=r"Did you mean second\.steps\?"):
-        validated(Outer, {"second": {"step": 3}}, "--set")
+        validate_settings(Outer, {"second": {"step": 3}}, "--set")
 
 
 def test_a_wrong_value_is_named_by_what_was_given_alone():
@@ -109,12 +109,12 @@ def test_a_wrong_value_is_named_by_what_was_given_alone():
         counts: list[Annotated[int, Field(ge=1)] | Literal["all"]]
 
     with pytest.raises(SettingError, match=r"here: counts\.1=0"):
-        validated(Model, {"counts": [3, 0]}, "here")
+        validate_settings(Model, {"counts": [3, 0]}, "here")
 
 
 def test_an_unknown_key_without_a_near_one_comes_with_all():
     with pytest.raises(SettingError, match=r"Known: .*batch_size.*epochs"):
-        validated(TrainSettings, {"zzzz": 3}, "--set")
+        validate_settings(TrainSettings, {"zzzz": 3}, "--set")
 
 
 def test_an_unknown_key_goes_before_a_missing_one():
@@ -123,14 +123,14 @@ def test_an_unknown_key_goes_before_a_missing_one():
         second: int
 
     with pytest.raises(SettingError, match=r"unknown key 'secnd'. Did you mean second"):
-        validated(Model, {"secnd": 3}, "here")
+        validate_settings(Model, {"secnd": 3}, "here")
     with pytest.raises(SettingError, match=r"here: key 'first' is missing"):
-        validated(Model, {}, "here")
+        validate_settings(Model, {}, "here")
 
 
 def test_a_long_value_is_cut_short():
     with pytest.raises(SettingError) as caught:
-        validated(TrainSettings, {"lr": "x" * 10_000}, "--set")
+        validate_settings(TrainSettings, {"lr": "x" * 10_000}, "--set")
     assert len(str(caught.value)) < 250
 
 
@@ -138,7 +138,7 @@ def test_a_long_value_is_cut_short():
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "abc", None, [1]])
 def test_every_wrong_value_is_one_line(key, value):
     with pytest.raises(SettingError, match=f"^--set: {key}=") as caught:
-        validated(TrainSettings, {key: value}, "--set")
+        validate_settings(TrainSettings, {key: value}, "--set")
     assert "\n" not in str(caught.value)
 
 

@@ -9,8 +9,8 @@ import torch
 
 import germline.export as export_module
 from germline.errors import ArtefactError, OutputError, SettingError
-from germline.export import CLASSES, SUFFIXES, check_export, export
-from germline.registry import ANATOMIES
+from germline.export import CLASSES_FILE, EXPORT_SUFFIXES, check_export, export
+from germline.registry import ARCHITECTURES
 
 
 def read_program(file):
@@ -22,23 +22,23 @@ def read_onnx(file):
     return session, lambda pixels: torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0])
 
 
-@pytest.mark.parametrize("anatomy", ANATOMIES)
-def test_a_program_computes_the_same_for_any_batch(anatomy, ancestors, pixels, tmp_path):
-    network, file = ancestors[anatomy], tmp_path / "net.pt2"
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_program_computes_the_same_for_any_batch(architecture, ancestors, pixels, tmp_path):
+    network, file = ancestors[architecture], tmp_path / "net.pt2"
     assert export(network, file, "torch.export") <= 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
     run = read_program(file)
     with torch.no_grad():
         for batch in (1, 2, 8):
             assert torch.allclose(run(pixels[:batch]), network.logits(pixels[:batch]), atol=1e-5)
-    extra = {CLASSES: ""}
+    extra = {CLASSES_FILE: ""}
     torch.export.load(file, extra_files=extra)
-    assert tuple(json.loads(extra[CLASSES])) == network.classes
+    assert tuple(json.loads(extra[CLASSES_FILE])) == network.classes
 
 
-@pytest.mark.parametrize("anatomy", ANATOMIES)
-def test_onnx_computes_the_same_for_any_batch(anatomy, ancestors, pixels, tmp_path):
-    network, file = ancestors[anatomy], tmp_path / "net.onnx"
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_onnx_computes_the_same_for_any_batch(architecture, ancestors, pixels, tmp_path):
+    network, file = ancestors[architecture], tmp_path / "net.onnx"
     assert export(network, file, "onnx") <= 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
     session, run = read_onnx(file)
@@ -89,7 +89,7 @@ def test_old_files_need_leave(ancestors, tmp_path):
 def test_what_cannot_be_asked_for(tmp_path):
     with pytest.raises(SettingError, match=r"--format onxx. it is unknown. use torch.export or onnx"):
         check_export("onxx", tmp_path / "net.onnx")
-    for kind, suffix in SUFFIXES.items():
+    for kind, suffix in EXPORT_SUFFIXES.items():
         with pytest.raises(SettingError, match=f"{kind} files end in {suffix}"):
             check_export(kind, tmp_path / "net")
     (tmp_path / "net.onnx").mkdir()

@@ -13,11 +13,11 @@ from germline.errors import ArtefactError, OutputError
 from germline.files import (
     atomic_file,
     atomic_folder,
-    check_file,
-    check_output,
+    check_output_file,
+    check_output_folder,
+    hash_tensor,
     read_json,
     read_tensors,
-    tensor_hash,
     write_json,
     write_tensors,
     write_text,
@@ -116,7 +116,7 @@ def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch, no_
 def test_a_place_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):
-        check_output(tmp_path / "file" / "out")
+        check_output_folder(tmp_path / "file" / "out")
     with pytest.raises(OutputError, match="cannot write"):
         fill(tmp_path / "file" / "out", "x")
 
@@ -124,15 +124,15 @@ def test_a_place_below_a_file_is_refused(tmp_path):
 def test_output_folders_are_not_overwritten_unasked(tmp_path):
     fill(tmp_path / "out", "old")
     with pytest.raises(OutputError, match="is not empty"):
-        check_output(tmp_path / "out")
-    check_output(tmp_path / "out", overwrite=True)
-    check_output(tmp_path / "out", resume=True)
+        check_output_folder(tmp_path / "out")
+    check_output_folder(tmp_path / "out", overwrite=True)
+    check_output_folder(tmp_path / "out", resume=True)
     (tmp_path / "empty").mkdir()
-    check_output(tmp_path / "empty")
-    check_output(tmp_path / "not" / "yet" / "there")
+    check_output_folder(tmp_path / "empty")
+    check_output_folder(tmp_path / "not" / "yet" / "there")
     assert not (tmp_path / "not").exists()
     with pytest.raises(OutputError, match="is a file"):
-        check_output(tmp_path / "out" / "file", overwrite=True)
+        check_output_folder(tmp_path / "out" / "file", overwrite=True)
 
 
 def test_the_folder_one_stands_in_is_not_overwritten(tmp_path, monkeypatch):
@@ -140,7 +140,7 @@ def test_the_folder_one_stands_in_is_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "out" / "below")
     for place in (tmp_path / "out" / "below", tmp_path / "out", Path.home()):
         with pytest.raises(OutputError, match="is not overwritten"):
-            check_output(place, overwrite=True)
+            check_output_folder(place, overwrite=True)
     assert (tmp_path / "out" / "below" / "file").read_text() == "old"
 
 
@@ -181,9 +181,9 @@ def test_tensors_round_trip_bitwise_whatever_their_layout(tmp_path):
 
 
 def test_tensor_hash_is_that_of_the_bytes_in_row_order():
-    assert tensor_hash(torch.zeros(4)) == "374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb"
+    assert hash_tensor(torch.zeros(4)) == "374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb"
     square = torch.arange(9.0).reshape(3, 3)
-    assert tensor_hash(square.t()) == tensor_hash(square.t().contiguous()) != tensor_hash(square)
+    assert hash_tensor(square.t()) == hash_tensor(square.t().contiguous()) != hash_tensor(square)
 
 
 def test_a_pickle_is_refused_and_not_run(tmp_path):
@@ -241,13 +241,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_a_file_that_may_not_be_written_is_refused_beforehand(tmp_path):
-    check_file(tmp_path / "new" / "net.bin")
+    check_output_file(tmp_path / "new" / "net.bin")
     assert not (tmp_path / "new").exists()
     (tmp_path / "net.bin").touch()
     with pytest.raises(OutputError, match="there already"):
-        check_file(tmp_path / "net.bin")
-    check_file(tmp_path / "net.bin", overwrite=True)
+        check_output_file(tmp_path / "net.bin")
+    check_output_file(tmp_path / "net.bin", overwrite=True)
     with pytest.raises(OutputError, match="is a folder"):
-        check_file(tmp_path, overwrite=True)
+        check_output_file(tmp_path, overwrite=True)
     with pytest.raises(OutputError, match="cannot write"):
-        check_file(tmp_path / "net.bin" / "under")
+        check_output_file(tmp_path / "net.bin" / "under")

@@ -96,7 +96,7 @@ def test_a_golden_gene_loads_and_inherits(name, golden, same_bits):
     assert {key: fact.split()[0] for key, fact in cases.facts_of(gene.tensors).items()} == {
         key: fact.split()[0] for key, fact in stored["gene"].items()
     }
-    assert (gene.method, gene.anatomy) == (name, architecture)
+    assert (gene.method, gene.architecture) == (name, architecture)
     child = cases.inherit(name, architecture, gene, new=True)
     assert_alike(cases.facts_of(child.model.state_dict()), stored["new"], same_bits)
     own = cases.inherit(name, architecture, gene)

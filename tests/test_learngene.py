@@ -199,7 +199,7 @@ def test_an_unknown_or_wrong_entry_of_a_field_is_refused(folder, field, key):
 
 @pytest.mark.parametrize("field", ["method", "anatomy"])
 @pytest.mark.parametrize("value", ["no_such_thing", 3, None, [1]])
-def test_a_method_or_anatomy_that_is_not_here_is_refused(folder, field, value):
+def test_a_method_or_architecture_that_is_not_here_is_refused(folder, field, value):
     change(folder, **{field: value})
     refused(folder, MANIFEST)
 

@@ -13,7 +13,7 @@ from torch import nn
 from germline.architectures import Preprocess, Size
 from germline.errors import ArtefactError, OutputError, SettingError, UnknownNameError
 from germline.files import write_tensors
-from germline.network import CONFIG, WEIGHTS, Network, as_network, load_network, load_strict
+from germline.network import CONFIG, WEIGHTS, Network, load_network, load_strict, wrap_module
 from germline.registry import model_spec
 
 ALONE = """
@@ -110,10 +110,10 @@ def test_saving_over_needs_leave_and_keeps_the_old_until_then(make_network, fold
     assert (folder / WEIGHTS).read_bytes() == before
 
 
-def test_a_network_of_no_anatomy_teaches_but_is_not_saved(tmp_path):
+def test_a_network_of_no_architecture_teaches_but_is_not_saved(tmp_path):
     network = Network(nn.Flatten(), Preprocess(channels=1, image_size=4, mean=(0.0,), std=(1.0,)), ("a",))
     assert network.logits(torch.rand(2, 1, 4, 4)).shape == (2, 16)
-    with pytest.raises(ArtefactError, match="no anatomy knows how to rebuild it"):
+    with pytest.raises(ArtefactError, match="no architecture knows how to rebuild it"):
         network.save(tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == []
 
@@ -175,13 +175,13 @@ def test_timm_s_resnet_is_known_by_name_and_by_file(tmp_path):
     named = load_network("timm:resnet18", weights=False)
     assert named.spec == model_spec("resnet18", image_size=224, channels=3, classes=1000)
     model = timm.create_model("resnet18", num_classes=3, layers=(1, 1, 1, 1), channels=(4, 4, 4, 4))
-    as_network(model, named.preprocess, ("a", "b", "c")).save(tmp_path / "net")
+    wrap_module(model, named.preprocess, ("a", "b", "c")).save(tmp_path / "net")
     again = load_network(tmp_path / "net")
     assert (again.spec.depths, again.spec.widths, again.spec.image_size) == ((1, 1, 1, 1), (4, 4, 4, 4), 224)
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in again.model.state_dict().items())
     del model.pretrained_cfg
     small = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
-    assert as_network(model, small, ("a", "b", "c")).spec.image_size == 32
+    assert wrap_module(model, small, ("a", "b", "c")).spec.image_size == 32
 
 
 def test_a_malicious_pth_is_refused_and_not_run(tmp_path):

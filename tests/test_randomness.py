@@ -2,7 +2,7 @@
 
 import torch
 
-from germline.randomness import derive, generator, seeded
+from germline.randomness import derive, generator, use_generator
 
 
 def test_seeds_differ_by_every_key_and_repeat():
@@ -17,10 +17,10 @@ def test_seeded_draws_from_its_generator_and_puts_the_global_one_back():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    with seeded(generator(1, "x")):
+    with use_generator(generator(1, "x")):
         first = torch.rand(3)
     after = torch.rand(3)
-    with seeded(generator(1, "x")):
+    with use_generator(generator(1, "x")):
         again = torch.rand(3)
     assert torch.equal(first, again)
     assert torch.equal(after, expected)

@@ -4,16 +4,16 @@ import pytest
 import timm
 
 from germline import registry
-from germline.architectures import RESNET, Spec, VggSpec, hollow
+from germline.architectures import RESNET, Spec, VggSpec, on_meta_device
 from germline.architectures.presets import MODELS
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.methods.base import Method
-from germline.registry import ANATOMIES, DATA, METHODS, Registry, anatomy_of, model_spec
+from germline.registry import ARCHITECTURES, DATA, METHODS, Registry, architecture_of, model_spec
 
 
 def test_every_registered_name_resolves():
     assert all(issubclass(METHODS[name], Method) and METHODS[name].name == name for name in METHODS)
-    assert all(ANATOMIES[name].name == name for name in ANATOMIES)
+    assert all(ARCHITECTURES[name].name == name for name in ARCHITECTURES)
     assert all(callable(DATA[name]) for name in DATA)
 
 
@@ -51,18 +51,18 @@ def test_an_entry_point_is_found_and_looked_for_once(monkeypatch):
         registry._installed.cache_clear()
 
 
-def test_a_spec_of_no_anatomy_is_refused():
-    with pytest.raises(UnknownNameError, match="unknown anatomy 'Spec'"):
-        anatomy_of(Spec(image_size=8, channels=1, classes=2))
+def test_a_spec_of_no_architecture_is_refused():
+    with pytest.raises(UnknownNameError, match="unknown architecture 'Spec'"):
+        architecture_of(Spec(image_size=8, channels=1, classes=2))
 
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_preset_takes_pictures_and_labels(name):
     spec = model_spec(name, image_size=112, channels=1, classes=7)
-    anatomy, fields = MODELS[name]
+    architecture, fields = MODELS[name]
     assert {**spec.model_dump(), **fields} == spec.model_dump()
     assert (spec.image_size, spec.channels, spec.classes) == (112, 1, 7)
-    assert anatomy_of(spec) is ANATOMIES[anatomy]
+    assert architecture_of(spec) is ARCHITECTURES[architecture]
 
 
 def test_a_preset_goes_before_a_timm_model_of_its_name():
@@ -72,7 +72,7 @@ def test_a_preset_goes_before_a_timm_model_of_its_name():
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34"])
 def test_presets_of_timm_s_resnets_are_timm_s_form(name):
-    with hollow():
+    with on_meta_device():
         assert RESNET.describe(timm.create_model(name)) == model_spec(name, image_size=224, channels=3, classes=1000)
     assert model_spec(f"{name}.a1_in1k", image_size=64, channels=1, classes=5) == model_spec(
         name, image_size=64, channels=1, classes=5
@@ -90,5 +90,5 @@ def test_unknown_and_foreign_models_are_refused():
         model_spec("vit_pica", image_size=32, channels=1, classes=5)
     with pytest.raises(ArtefactError, match="a MobileNetV3 is not a plain timm VisionTransformer"):
         model_spec("mobilenetv3_small_050", image_size=32, channels=1, classes=5)
-    with pytest.raises(ArtefactError, match=r"the resnet anatomy does not rebuild\. blocks of Bottleneck"):
+    with pytest.raises(ArtefactError, match=r"the resnet architecture does not rebuild\. blocks of Bottleneck"):
         model_spec("resnet14t", image_size=32, channels=1, classes=5)

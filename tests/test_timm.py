@@ -9,7 +9,7 @@ import timm
 import torch
 
 import germline.timm  # noqa: F401 - registers them
-from germline.architectures import Size, tensor_sizes
+from germline.architectures import Size, count_elements
 from germline.baselines.finetune import Finetune
 from germline.network import CONFIG, load_network
 from germline.training import CrossEntropy, Run, TrainSettings, evaluate
@@ -144,7 +144,7 @@ def test_statistics_are_inherited_trained_and_kept(name, ancestors, pico, pixels
     run = Run(device="cpu", quiet=True)
     gene = Finetune().condense(ancestors[name], pico, run)
     child = gene.inherit(Size(), pico.classes)
-    statistics = [key for key in tensor_sizes(child.model) if "running" in key or "tracked" in key]
+    statistics = [key for key in count_elements(child.model) if "running" in key or "tracked" in key]
     assert statistics
     assert all(torch.equal(child.model.state_dict()[key], gene.tensors[key]) for key in statistics)
     assert all(child.ledger.entries[key] == {"copied": gene.tensors[key].numel()} for key in statistics)

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import germline as gl
 import golden_cases as cases
-from germline.registry import ANATOMIES, MODELS
+from germline.registry import ARCHITECTURES, MODELS
 
 RECIPE = """\
 title: Two arms on digits
@@ -58,12 +58,12 @@ def build_models():
     """A network of each architecture, trained for two steps."""
     digits = gl.data(cases.DATA)
     preprocess = gl.Preprocess(channels=1, image_size=32, mean=(0.2,), std=(0.3,))
-    for name in ANATOMIES:
+    for name in ARCHITECTURES:
         fields, size = FORMS[name]
-        spec = ANATOMIES[name].spec_type(image_size=32, channels=1, classes=len(digits.classes), **fields)
-        spec = ANATOMIES[name].resize(spec, gl.Size.parse(size))
+        spec = ARCHITECTURES[name].spec_type(image_size=32, channels=1, classes=len(digits.classes), **fields)
+        spec = ARCHITECTURES[name].resize(spec, gl.Size.parse(size))
         torch.manual_seed(0)
-        model = ANATOMIES[name].build(spec).eval()
+        model = ARCHITECTURES[name].build(spec).eval()
         source = "two steps on digits from random weights"
         network = gl.Network(model, preprocess, digits.classes, spec=spec, licence="mit", source=source)
         settings = gl.TrainSettings(steps=2, batch_size=40, lr=1e-2)

@@ -14,9 +14,9 @@ from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
 from germline.methods.base import Method
-from germline.network import Network, as_network, load_network
-from germline.randomness import generator, seeded
-from germline.registry import anatomy_of, model_spec
+from germline.network import Network, load_network, wrap_module
+from germline.randomness import generator, use_generator
+from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, FitResult, Objective, Run, TrainSettings
 
 
@@ -40,7 +40,7 @@ def condense(
     """
     source = find_data(data)
     check_inputs(method, source, ancestor=ancestor is not None)
-    return method.condense(to_ancestor(ancestor, source), source, run or Run())
+    return method.condense(load_ancestor(ancestor, source), source, run or Run())
 
 
 def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
@@ -64,7 +64,7 @@ def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
         )
 
 
-def to_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet) -> Network | None:
+def load_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet) -> Network | None:
     """What was given as ancestor, as a network with labels and preprocessing.
 
     A bare module is taken to have been trained on the data's classes, and to see pictures as its own timm configuration
@@ -78,8 +78,8 @@ def to_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet
     if isinstance(ancestor, (str, Path)):
         return load_network(ancestor)
     labels = data.classes
-    preprocess = Preprocess.of(data.train.sample())
-    network = as_network(ancestor, preprocess, labels)
+    preprocess = Preprocess.from_images(data.train.sample())
+    network = wrap_module(ancestor, preprocess, labels)
     outputs = getattr(ancestor, "num_classes", len(labels))
     if labels and outputs != len(labels):
         raise DataError(
@@ -116,7 +116,7 @@ def train(
     )
 
 
-def gene_objective(gene: str | Path | Learngene, network: Network) -> Objective | None:
+def build_gene_objective(gene: str | Path | Learngene, network: Network) -> Objective | None:
     """What a descendant is trained with by its gene's method; None for plain cross entropy.
 
     Args:
@@ -130,7 +130,7 @@ def gene_objective(gene: str | Path | Learngene, network: Network) -> Objective 
     found = gene if isinstance(gene, Learngene) else Learngene.load(gene)
     method = found.bound_method()
     if network.spec is None:
-        raise SettingError("a network that no anatomy knows", "it has grown from no gene", "leave the gene out")
+        raise SettingError("a network that no architecture knows", "it has grown from no gene", "leave the gene out")
     method.check_size(found, network.spec)
     return method.objective(found, Descendant(network, Ledger()))
 
@@ -151,7 +151,9 @@ def check_labels(network: Network, data: DataSet) -> None:
         )
 
 
-def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int, size: Size | None = None) -> Network:
+def build_start_network(
+    model: str, data: DataSet, settings: TrainSettings, seed: int, size: Size | None = None
+) -> Network:
     """The network that `germline train` begins with: a folder as it is, a preset or timm ViT freshly initialised.
 
     Args:
@@ -170,14 +172,14 @@ def start_network(model: str, data: DataSet, settings: TrainSettings, seed: int,
         return load_network(model)
     channels, side = data.train.channels, data.train.side
     spec = model_spec(model, image_size=side, channels=channels, classes=len(data.classes))
-    spec = anatomy_of(spec).resize(spec, size or Size())
+    spec = architecture_of(spec).resize(spec, size or Size())
     if "drop_path" in type(spec).model_fields:
         spec = spec.model_copy(update={"drop_path": settings.drop_path})
     elif settings.drop_path:
-        name = anatomy_of(spec).name
+        name = architecture_of(spec).name
         raise SettingError(f"drop_path={settings.drop_path}", f"a {name} has no paths to drop", "leave drop_path out")
-    with seeded(generator(seed, "train", "initial weights")):
-        built = anatomy_of(spec).build(spec)
+    with use_generator(generator(seed, "train", "initial weights")):
+        built = architecture_of(spec).build(spec)
     source = f"{model}, trained on {data.name} from random weights"
-    preprocess = Preprocess.of(data.train.sample())
+    preprocess = Preprocess.from_images(data.train.sample())
     return Network(built, preprocess, data.classes, spec=spec, licence=data.licence, source=source)

@@ -63,20 +63,20 @@ def _read_yaml(text: str, where: str) -> Any:
         raise SettingError(f"{where} is not valid YAML", reason, "mend that line") from error
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings, one put over the other; null takes away what lies below."""
     result: dict[str, Any] = _copy(below)
     for key, value in above.items():
         if value is None:
             result.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = merged(result[key], value)
+            result[key] = merge_settings(result[key], value)
         else:
             result[key] = _copy(value)
     return result
 
 
-def overridden(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+def apply_overrides(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """A copy of nested mappings with `a.b=value` put in; values are read as YAML.
 
     Raises:
@@ -101,7 +101,7 @@ def _copy(value: Any) -> Any:
     return {key: _copy(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
 
 
-def validated(model: type[ModelT], raw: Mapping[str, Any], where: str) -> ModelT:
+def validate_settings(model: type[ModelT], raw: Mapping[str, Any], where: str) -> ModelT:
     """Check raw settings against a model.
 
     Raises:

@@ -32,7 +32,7 @@ class UnknownNameError(GermlineError):
     """A method, model, data set or recipe that nobody registered."""
 
     @classmethod
-    def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    def with_nearest(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """Build the message for `name`, with the nearest of the `known` names."""
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from germline.errors import ArtefactError, SettingError
-from germline.files import atomic_file, check_file
+from germline.files import atomic_file, check_output_file
 from germline.network import Network
 from germline.randomness import generator
 
-SUFFIXES = {"torch.export": ".pt2", "onnx": ".onnx"}
+EXPORT_SUFFIXES = {"torch.export": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-5
-CLASSES = "classes.json"
+CLASSES_FILE = "classes.json"
 _BIGGEST_ONNX = 2**31 - 1
 _BATCHES = (1, 3)  # looked at; neither is the one that the program is traced with
 
@@ -42,11 +42,13 @@ def check_export(kind: str, file: Path, *, overwrite: bool = False) -> None:
         SettingError: An unknown format, a name that does not end as the format does, or a package that is missing.
         OutputError: The file is there already or cannot be written.
     """
-    if kind not in SUFFIXES:
-        raise SettingError(f"--format {kind}", "it is unknown", f"use {' or '.join(SUFFIXES)}")
-    if file.suffix != SUFFIXES[kind]:
-        raise SettingError(f"--out {file}", f"{kind} files end in {SUFFIXES[kind]}", "change the name or the format")
-    check_file(file, overwrite=overwrite)
+    if kind not in EXPORT_SUFFIXES:
+        raise SettingError(f"--format {kind}", "it is unknown", f"use {' or '.join(EXPORT_SUFFIXES)}")
+    if file.suffix != EXPORT_SUFFIXES[kind]:
+        raise SettingError(
+            f"--out {file}", f"{kind} files end in {EXPORT_SUFFIXES[kind]}", "change the name or the format"
+        )
+    check_output_file(file, overwrite=overwrite)
     missing = [name for name in ("onnx", "onnxscript") if kind == "onnx" and find_spec(name) is None]
     if missing:
         raise SettingError(
@@ -105,7 +107,7 @@ def _shapes() -> dict[str, dict[int, Any]]:
 
 def _write_program(whole: _Whole, network: Network, file: Path) -> None:
     program = torch.export.export(whole, (_pixels(network, 2),), dynamic_shapes=_shapes())
-    torch.export.save(program, file, extra_files={CLASSES: json.dumps(network.classes)})
+    torch.export.save(program, file, extra_files={CLASSES_FILE: json.dumps(network.classes)})
 
 
 def _write_onnx(whole: _Whole, network: Network, file: Path) -> None:

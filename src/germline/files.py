@@ -31,7 +31,7 @@ def _refuse(path: Path, error: OSError) -> OutputError:
     )
 
 
-def check_output(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
+def check_output_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
     """Refuse an output folder that holds something, unless told to overwrite or resume it.
 
     Raises:
@@ -50,7 +50,7 @@ def check_output(folder: Path, *, overwrite: bool = False, resume: bool = False)
     _try_writing(folder, folder)
 
 
-def check_file(path: Path, *, overwrite: bool = False) -> None:
+def check_output_file(path: Path, *, overwrite: bool = False) -> None:
     """Refuse an output file that is there already, unless told to overwrite it.
 
     Raises:
@@ -163,7 +163,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Hold a lock that other processes wait for; it is let go when the process ends, however it ends.
 
     Raises:
@@ -240,7 +240,7 @@ def read_json(path: Path) -> Any:
         raise ArtefactError(f"'{path}' is not valid JSON", str(error), "make it again, or restore a copy") from error
 
 
-def tensor_hash(tensor: Tensor) -> str:
+def hash_tensor(tensor: Tensor) -> str:
     """sha256 of a tensor's bytes in row order."""
     import torch
 

@@ -19,16 +19,16 @@ from germline.architectures import Preprocess, Size, Spec, Target
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.files import (
     atomic_folder,
-    check_output,
+    check_output_folder,
+    hash_tensor,
     read_json,
     read_tensors,
-    tensor_hash,
     write_json,
     write_tensors,
 )
 from germline.ledger import Ledger
 from germline.network import Network
-from germline.registry import ANATOMIES, METHODS, anatomy_of, model_spec
+from germline.registry import ARCHITECTURES, METHODS, architecture_of, model_spec
 
 if TYPE_CHECKING:
     from germline.methods.base import Method
@@ -92,7 +92,7 @@ class Descendant:
             OutputError: The folder is not empty or cannot be written.
         """
         folder = Path(folder)
-        check_output(folder, overwrite=overwrite)
+        check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
             self.network.write(fresh)
             facts = {"source": self.network.source, "gene": dict(self.gene), "origins": self.ledger.totals()}
@@ -106,7 +106,7 @@ class Learngene:
     Attributes:
         method: Name of the method that made it and can grow from it.
         settings: That method's settings.
-        anatomy: Family of the descendants.
+        architecture: Family of the descendants.
         spec: Size and form of the network it was condensed in.
         tensors: What it holds, by name.
         preprocess: How its network saw pictures.
@@ -116,7 +116,7 @@ class Learngene:
 
     method: str
     settings: Mapping[str, Any]
-    anatomy: str
+    architecture: str
     spec: Spec
     tensors: Mapping[str, Tensor]
     preprocess: Preprocess
@@ -159,7 +159,7 @@ class Learngene:
         asked = size or Size()
         spec = method.shape(form, asked, self)
         method.check_size(self, spec)
-        return Target(anatomy_of(spec).name, spec, names, self.preprocess.adapted(**pictures), asked)
+        return Target(architecture_of(spec).name, spec, names, self.preprocess.adapt(**pictures), asked)
 
     def _form_of(self, model: str, image_size: int | None) -> Spec:
         if not self.bound_method().crosses:
@@ -202,7 +202,7 @@ class Learngene:
         """
         target = self.target(size, classes, channels, image_size, model)
         descendant = self.bound_method().inherit(self, target, torch.Generator().manual_seed(seed))
-        facts = {"method": self.method, "anatomy": self.anatomy, "data": self.provenance.data, "seed": seed}
+        facts = {"method": self.method, "anatomy": self.architecture, "data": self.provenance.data, "seed": seed}
         return replace(descendant, gene=facts)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
@@ -212,7 +212,7 @@ class Learngene:
             OutputError: It is not empty or cannot be written.
         """
         folder = Path(folder)
-        check_output(folder, overwrite=overwrite)
+        check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
             write_tensors(fresh / TENSORS, self.tensors)
             write_json(fresh / MANIFEST, self.manifest())
@@ -224,7 +224,7 @@ class Learngene:
             "format": FORMAT,
             "method": self.method,
             "settings": dict(self.settings),
-            "anatomy": self.anatomy,
+            "anatomy": self.architecture,
             "spec": self.spec.model_dump(mode="json"),
             "grows": self.bound_method().sizes(self),
             "classes": list(self.classes) if self.classes is not None else None,
@@ -275,8 +275,8 @@ class Learngene:
         return cls(
             method=manifest["method"],
             settings=manifest["settings"],
-            anatomy=manifest["anatomy"],
-            spec=ANATOMIES[manifest["anatomy"]].spec_type.model_validate(manifest["spec"]),
+            architecture=manifest["anatomy"],
+            spec=ARCHITECTURES[manifest["anatomy"]].spec_type.model_validate(manifest["spec"]),
             tensors=tensors,
             preprocess=Preprocess.model_validate(manifest["preprocess"]),
             classes=None if classes is None else tuple(classes),
@@ -313,7 +313,7 @@ class Learngene:
         metrics = "".join(f"- {name}: {value:.4f}\n" for name, value in origin.metrics.items())
         return (
             f"---\nlicense: {_hub_licence(origin.ancestor_licence)}\nlibrary_name: germline\ntags: [learngene]\n---\n\n"
-            f"# A learngene (`{self.method}`, `{self.anatomy}`)\n\n"
+            f"# A learngene (`{self.method}`, `{self.architecture}`)\n\n"
             f"{sum(t.numel() for t in self.tensors.values()):,} elements, {self.bytes():,} bytes. "
             f"Grows {self.bound_method().sizes(self)}.\n\n"
             f"- ancestor: {origin.ancestor} (licence: {origin.ancestor_licence})\n"
@@ -337,7 +337,7 @@ def _manifest_hash(manifest: Mapping[str, Any]) -> str:
 
 
 def _tensor_facts(tensor: Tensor) -> dict[str, Any]:
-    return {"sha256": tensor_hash(tensor), "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:]}
+    return {"sha256": hash_tensor(tensor), "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:]}
 
 
 def _verify(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: Path) -> None:

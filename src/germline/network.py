@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from germline.architectures import Anatomy, Preprocess, ResNetSpec, Spec
+from germline.architectures import Architecture, Preprocess, ResNetSpec, Spec
 from germline.errors import ArtefactError, SettingError, UnknownNameError
-from germline.files import atomic_folder, check_output, read_json, read_tensors, write_json, write_tensors
-from germline.registry import ANATOMIES, anatomy_of
+from germline.files import atomic_folder, check_output_folder, read_json, read_tensors, write_json, write_tensors
+from germline.registry import ARCHITECTURES, architecture_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 HEADS = ("head.weight", "head.fc.weight", "fc.weight", "classifier.weight")
@@ -28,7 +28,7 @@ class Network:
         model: Maps normalised pictures [B, C, H, W] to logits [B, classes].
         preprocess: How it sees pictures.
         classes: Ordered class names.
-        spec: What the anatomy needs to rebuild it; None where no anatomy knows it (it can still teach).
+        spec: What the architecture needs to rebuild it; None where no architecture knows it (it can still teach).
         licence: Licence of its weights, or "unknown".
         source: Where its weights come from, in one sentence.
     """
@@ -50,10 +50,10 @@ class Network:
 
         Raises:
             OutputError: The folder is not empty or cannot be written.
-            ArtefactError: No anatomy knows how to rebuild the network.
+            ArtefactError: No architecture knows how to rebuild the network.
         """
         folder = Path(folder)
-        check_output(folder, overwrite=overwrite)
+        check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
             self.write(fresh)
 
@@ -66,11 +66,13 @@ class Network:
     def timm_config(self) -> dict[str, Any]:
         """What timm reads: our own size, channels, statistics and labels, and no pretraining tag."""
         if self.spec is None:
-            raise ArtefactError("this network cannot be saved as a timm folder", "no anatomy knows how to rebuild it")
-        form = anatomy_of(self.spec).export_config(self.spec)
+            raise ArtefactError(
+                "this network cannot be saved as a timm folder", "no architecture knows how to rebuild it"
+            )
+        form = architecture_of(self.spec).export_config(self.spec)
         side = self.preprocess.image_size
         return {
-            "architecture": form.architecture,
+            "architecture": form.model_name,
             "num_classes": len(self.classes),
             "global_pool": form.arguments.get("global_pool", "avg"),
             "label_names": list(self.classes),
@@ -86,7 +88,7 @@ class Network:
                 "std": list(self.preprocess.std),
                 "num_classes": len(self.classes),
                 "license": self.licence,
-                **form.facts,
+                **form.pretrained_cfg,
             },
         }
 
@@ -126,7 +128,7 @@ def load_network(name: str | Path, model: str | None = None, *, weights: bool = 
     )
 
 
-def as_network(model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...]) -> Network:
+def wrap_module(model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...]) -> Network:
     """A bare module with what it needs; its own timm configuration, where it has one, goes before `preprocess`."""
     config = getattr(model, "pretrained_cfg", None)
     own = _preprocess(config) if config and config.get("mean") else preprocess
@@ -219,7 +221,7 @@ def _build(name: str, **arguments: Any) -> Any:
     except (RuntimeError, AssertionError, ValueError) as error:
         if "Unknown model" not in str(error):
             raise ArtefactError(f"timm cannot build '{name}'", str(error).splitlines()[0]) from error
-        raise UnknownNameError.of("model", name, timm.list_models()) from error
+        raise UnknownNameError.with_nearest("model", name, timm.list_models()) from error
     except OSError as error:
         raise ArtefactError(f"weights of '{name}' cannot be fetched", str(error).splitlines()[0]) from error
     return model.eval()
@@ -231,10 +233,10 @@ def _preprocess(config: dict[str, Any]) -> Preprocess:
 
 
 def _describe(model: nn.Module, preprocess: Preprocess) -> Spec | None:
-    for name in ANATOMIES:
-        anatomy: Anatomy[Any] = ANATOMIES[name]
+    for name in ARCHITECTURES:
+        architecture: Architecture[Any] = ARCHITECTURES[name]
         try:
-            spec: Spec = anatomy.describe(model)
+            spec: Spec = architecture.describe(model)
         except ArtefactError:
             continue
         # timm's ResNet takes pictures of any size and holds none.

@@ -21,7 +21,7 @@ def generator(seed: int, *keys: str | int) -> torch.Generator:
 
 
 @contextlib.contextmanager
-def seeded(source: torch.Generator) -> Iterator[None]:
+def use_generator(source: torch.Generator) -> Iterator[None]:
     """Draw the global generator's numbers from `source` within the block; it is put back afterwards.
 
     Initialisers of torch and timm draw from the global generator, which nobody else should feel.

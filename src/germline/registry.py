@@ -1,4 +1,4 @@
-"""Names of methods, anatomies, models, data sets and recipes, resolved when they are needed and not before."""
+"""Names of methods, architectures, models, data sets and recipes, resolved when they are needed and not before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 
 if TYPE_CHECKING:
-    from germline.architectures import Anatomy, Spec
+    from germline.architectures import Architecture, Spec
     from germline.methods.base import Method
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         places = self._all()
         if name not in places:
-            raise UnknownNameError.of(self._kind, name, places)
+            raise UnknownNameError.with_nearest(self._kind, name, places)
         module, _, attribute = places[name].partition(":")
         return cast(T, getattr(importlib.import_module(module), attribute))
 
@@ -80,8 +80,8 @@ METHODS: Registry[type[Method]] = Registry(
     },
     group="germline.methods",
 )
-ANATOMIES: Registry[Any] = Registry(
-    "anatomy",
+ARCHITECTURES: Registry[Any] = Registry(
+    "architecture",
     {
         "vit": "germline.architectures:VIT",
         "stitched": "germline.architectures:STITCHED",
@@ -107,13 +107,13 @@ DATA: Registry[Any] = Registry(
 )
 
 
-def anatomy_of(spec: Spec) -> Anatomy[Any]:
-    """The anatomy whose spec this is."""
-    for name in ANATOMIES:
-        anatomy: Anatomy[Any] = ANATOMIES[name]
-        if type(spec) is anatomy.spec_type:
-            return anatomy
-    raise UnknownNameError.of("anatomy", type(spec).__name__, ANATOMIES)
+def architecture_of(spec: Spec) -> Architecture[Any]:
+    """The architecture whose spec this is."""
+    for name in ARCHITECTURES:
+        architecture: Architecture[Any] = ARCHITECTURES[name]
+        if type(spec) is architecture.spec_type:
+            return architecture
+    raise UnknownNameError.with_nearest("architecture", type(spec).__name__, ARCHITECTURES)
 
 
 def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Spec:
@@ -123,14 +123,14 @@ def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Sp
 
     Raises:
         UnknownNameError: No preset and no timm model has that name.
-        ArtefactError: timm's model is not of an anatomy that germline knows, or a path was meant and leads nowhere.
+        ArtefactError: germline does not know the architecture of timm's model, or there is no folder of that name.
     """
     from germline.architectures.presets import MODELS
 
     pictures = {"image_size": image_size, "channels": channels, "classes": classes}
     if name in MODELS:
         preset = MODELS[name]
-        spec: Spec = ANATOMIES[preset.anatomy].spec_type(**preset.fields, **pictures)
+        spec: Spec = ARCHITECTURES[preset.architecture].spec_type(**preset.fields, **pictures)
         return spec
     form = _timm_form(name)
     return type(form).model_validate({**form.model_dump(), **pictures})
@@ -141,7 +141,7 @@ def _timm_form(name: str) -> Spec:
     """The spec of a timm ViT or ResNet as timm builds it; it is built for that once a process."""
     import timm
 
-    from germline.architectures import RESNET, VIT, hollow
+    from germline.architectures import RESNET, VIT, on_meta_device
     from germline.architectures.presets import MODELS
 
     if "/" in name:
@@ -149,7 +149,9 @@ def _timm_form(name: str) -> Spec:
             f"no model at '{name}'", "there is no such folder", "give a model folder, or a name of germline list models"
         )
     if not timm.is_model(name):
-        raise UnknownNameError.of("model", name, [*MODELS, *timm.list_models("vit_*"), *timm.list_models("deit_*")])
-    with hollow():
+        raise UnknownNameError.with_nearest(
+            "model", name, [*MODELS, *timm.list_models("vit_*"), *timm.list_models("deit_*")]
+        )
+    with on_meta_device():
         model = timm.create_model(name)
         return (RESNET if isinstance(model, timm.models.ResNet) else VIT).describe(model)

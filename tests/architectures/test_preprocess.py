@@ -12,7 +12,7 @@ def test_statistics_of_known_pictures():
     images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
     images[2:, 0] = 255
     images[:, 1] = 51
-    found = Preprocess.of(images)
+    found = Preprocess.from_images(images)
     assert (found.channels, found.image_size) == (3, 8)
     assert found.mean == (0.5, 0.2, 0.0)
     assert found.std[0] == pytest.approx(0.500979, abs=1e-6)
@@ -43,11 +43,11 @@ def test_another_size_is_resampled_within_range():
 
 def test_adapted_statistics():
     colour = Preprocess(channels=3, image_size=32, mean=(0.1, 0.2, 0.6), std=(0.2, 0.3, 0.4))
-    grey = colour.adapted(1, 64)
+    grey = colour.adapt(1, 64)
     assert (grey.channels, grey.image_size) == (1, 64)
     assert (grey.mean, grey.std) == ((pytest.approx(0.3),), (pytest.approx(0.3),))
-    assert grey.adapted(3, 64).mean == (pytest.approx(0.3),) * 3
-    assert colour.adapted(3, 32) == colour
+    assert grey.adapt(3, 64).mean == (pytest.approx(0.3),) * 3
+    assert colour.adapt(3, 32) == colour
 
 
 def test_bad_statistics_are_refused():

@@ -1,4 +1,4 @@
-"""The resnet anatomy: timm's own networks to the bit, names, channel groups, sizes, and what is refused."""
+"""The resnet architecture: timm's own networks to the bit, names, channel groups, sizes, and what is refused."""
 
 import pytest
 import timm
@@ -6,12 +6,13 @@ import torch
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from germline.architectures import RESNET, ResNetSpec, Size, count_parameters
+from germline.architectures import RESNET, ResNetSpec, Size
 from germline.errors import SettingError
 from germline.ledger import Ledger
 from germline.network import load_network
 from germline.registry import model_spec
 from helpers import architecture_cases as hold
+from helpers.architecture_cases import count_parameters
 
 
 def spec(**changes):
@@ -83,12 +84,12 @@ def test_parts_are_stem_basic_blocks_and_head(changes):
     hold.parts_name_every_tensor_once(RESNET, spec(**changes))
     parts = RESNET.parts(spec(**changes))
     assert (parts.norm, parts.head) == ((), ("fc.weight", "fc.bias"))
-    assert parts.stem[0] == parts.pictures[0] == ("conv1.0.weight" if changes else "conv1.weight")
+    assert parts.stem[0] == parts.image_kernels[0] == ("conv1.0.weight" if changes else "conv1.weight")
 
 
 def test_a_block_begins_as_in_the_whole_network():
     whole = RESNET.build(spec())
-    for index, tap in enumerate(RESNET.taps(spec())):
+    for index, tap in enumerate(RESNET.feature_names(spec())):
         own, inside = RESNET.block(spec(), index), whole.get_submodule(tap)
         assert not own.bn2.weight.any()
         assert own.conv2.weight.std().item() == pytest.approx(inside.conv2.weight.std().item(), rel=0.3)
@@ -155,7 +156,7 @@ def test_sizes_that_are_refused(size):
 def test_the_reader_of_the_picture_is_adapted(changes):
     tensors, ledger = RESNET.frame(spec(**changes)).state_dict(), Ledger()
     adapted = RESNET.adapt(tensors, spec(**changes), spec(channels=3, **changes), ledger)
-    (name,) = RESNET.parts(spec(**changes)).pictures
+    (name,) = RESNET.parts(spec(**changes)).image_kernels
     assert {key for key, counts in ledger.entries.items() if counts["adapted"]} == {name}
     assert torch.allclose(adapted[name].sum(dim=1, keepdim=True), tensors[name], atol=1e-6)
     assert all(torch.equal(adapted[key], tensors[key]) for key in tensors.keys() - {name})

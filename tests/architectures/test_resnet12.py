@@ -1,14 +1,15 @@
-"""The resnet12 anatomy: counts, names, channel groups, sizes, and what is refused."""
+"""The resnet12 architecture: counts, names, channel groups, sizes, and what is refused."""
 
 import pytest
 import torch
 from torch import nn
 
-from germline.architectures import RESNET12, ResNet12Spec, Size, count_parameters
+from germline.architectures import RESNET12, ResNet12Spec, Size
 from germline.errors import SettingError
 from germline.ledger import Ledger
 from germline.registry import model_spec
 from helpers import architecture_cases as hold
+from helpers.architecture_cases import count_parameters
 
 
 def spec(**changes):
@@ -72,7 +73,7 @@ def test_a_block_is_what_the_paper_draws():
 
 def test_parts_are_the_residual_blocks():
     hold.parts_name_every_tensor_once(RESNET12, spec())
-    assert len(RESNET12.parts(spec()).pictures) == 2
+    assert len(RESNET12.parts(spec()).image_kernels) == 2
 
 
 def test_groups_tie_what_is_added():
@@ -122,7 +123,7 @@ def test_both_readers_of_the_picture_are_adapted():
     tensors, ledger = RESNET12.build(spec()).state_dict(), Ledger()
     adapted = RESNET12.adapt(tensors, spec(), spec(channels=3), ledger)
     changed = {name for name, counts in ledger.entries.items() if counts["adapted"]}
-    assert changed == set(RESNET12.parts(spec()).pictures)
+    assert changed == set(RESNET12.parts(spec()).image_kernels)
     assert all(adapted[name].shape[1] == 3 for name in changed)
     assert all(torch.equal(adapted[name], tensors[name]) for name in tensors.keys() - changed)
     back = RESNET12.adapt(adapted, spec(channels=3), spec(), Ledger())

@@ -1,4 +1,4 @@
-"""The stitched anatomy: its parts are those of two plain ViTs and a linear layer, its sizes those of a pool's paths."""
+"""The stitched architecture: its parts are those of two plain ViTs and a linear layer, its sizes a pool's paths."""
 
 from itertools import pairwise
 
@@ -7,12 +7,21 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from germline.architectures import STITCHED, VIT, Size, StitchedSpec, VitSpec, count_parameters, tapped, tensor_sizes
+from germline.architectures import (
+    STITCHED,
+    VIT,
+    Size,
+    StitchedSpec,
+    VitSpec,
+    count_elements,
+    extract_features,
+)
 from germline.errors import SettingError
 from germline.ledger import Ledger
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.timm import StitchedBlock, StitchedViT
 from helpers import architecture_cases as hold
+from helpers.architecture_cases import count_parameters
 
 EVERYTHING = {
     "plain": {},
@@ -55,7 +64,7 @@ def test_parameters_of_the_paths_through_six_blocks(path, millions):
 def test_describe_gives_back_the_spec(changes):
     wanted = spec(**changes)
     assert STITCHED.describe(STITCHED.build(wanted)) == wanted
-    assert anatomy_of(wanted) is STITCHED
+    assert architecture_of(wanted) is STITCHED
 
 
 @ALL
@@ -63,9 +72,9 @@ def test_parts_name_every_tensor_once(changes):
     form = spec(**changes)
     parts, state = STITCHED.parts(form), STITCHED.build(form).state_dict()
     names = [*parts.stem, *parts.norm, *parts.head, *(full for block in parts.blocks for full in block.values())]
-    assert sorted(names) == sorted(tensor_sizes(STITCHED.build(form)))
+    assert sorted(names) == sorted(count_elements(STITCHED.build(form)))
     assert parts.stages == (len(parts.blocks),) == (sum(form.depths),)
-    assert parts.pictures == ("patch_embed.proj.weight",)
+    assert parts.image_kernels == ("patch_embed.proj.weight",)
     assert [index for index, block in enumerate(parts.blocks) if "stitch.weight" in block] == list(form.starts[1:])
     for index, block in enumerate(parts.blocks):
         own = STITCHED.block(form, index).state_dict()
@@ -134,9 +143,9 @@ def test_flops_are_what_torch_counts(changes):
 def test_taps_are_the_blocks_and_their_attention():
     form = spec(class_token=True)
     model, images = hold.awake(STITCHED, form), hold.pictures(form)
-    blocks, attentions = STITCHED.taps(form), STITCHED.attention_taps(form)
+    blocks, attentions = STITCHED.feature_names(form), STITCHED.attention_names(form)
     with torch.no_grad():
-        logits, found = tapped(model, (*blocks, *attentions), images)
+        logits, found = extract_features(model, (*blocks, *attentions), images)
         assert torch.equal(logits, model(images))
         shapes = [(3, 17, 8)] * 2 + [(3, 17, 12)] * 3
         assert [tuple(found[name].shape) for name in blocks] == shapes
@@ -147,11 +156,11 @@ def test_taps_are_the_blocks_and_their_attention():
             assert torch.equal(added + block.mlp(block.norm2(added)), after)
 
 
-def test_attention_taps_of_a_plain_vit():
+def test_attention_names_of_a_plain_vit():
     form = spec().segment(1)
     model, images = hold.awake(VIT, form), hold.pictures(form)
     with torch.no_grad():
-        _, found = tapped(model, VIT.attention_taps(form), images)
+        _, found = extract_features(model, VIT.attention_names(form), images)
         stem = model._pos_embed(model.patch_embed(images))
         assert torch.equal(found["blocks.0.attn"], model.blocks[0].attn(model.blocks[0].norm1(stem)))
     assert list(found) == ["blocks.0.attn", "blocks.1.attn", "blocks.2.attn"]
@@ -234,7 +243,7 @@ def narrow_stitch(model):
 def test_a_network_changed_by_hand_is_refused(change):
     model = STITCHED.build(spec())
     change(model)
-    hold.other_form_is_refused(STITCHED, model, "parts that the stitched anatomy does not rebuild")
+    hold.other_form_is_refused(STITCHED, model, "parts that the stitched architecture does not rebuild")
 
 
 def test_other_networks_are_refused():

@@ -1,14 +1,15 @@
-"""The vgg anatomy: counts, names, channel groups, sizes, and what is refused."""
+"""The vgg architecture: counts, names, channel groups, sizes, and what is refused."""
 
 import pytest
 import torch
 from torch import nn
 
-from germline.architectures import VGG, Size, VggSpec, count_parameters
+from germline.architectures import VGG, Size, VggSpec
 from germline.errors import SettingError
 from germline.ledger import Ledger
 from germline.registry import model_spec
 from helpers import architecture_cases as hold
+from helpers.architecture_cases import count_parameters
 
 UNEVEN = ((4,), (5, 3), (6,), (7, 8))
 
@@ -104,7 +105,7 @@ def test_published_depths_are_sizes():
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (Size(heads=2), "size key 'heads'. the vgg anatomy has none.*depth1 to depth4"),
+        (Size(heads=2), "size key 'heads'. the vgg architecture has none.*depth1 to depth4"),
         (Size(depth5=2), "size key 'depth5'"),
         (Size(depth=11), "depth=11. a VGG of five stages has 11, 13, 16 or 19"),
         (Size(depth2=100_000_000), "depth2=100000000. a stage has at most 1000"),
@@ -137,7 +138,7 @@ def test_other_networks_and_altered_ones_are_refused():
     for name, part in (("head.fc", nn.Linear(8, 5, bias=False)), ("stages.1.pool", nn.AvgPool2d(2))):
         model = VGG.build(spec())
         model.set_submodule(name, part)
-        hold.other_form_is_refused(VGG, model, f"parts that the vgg anatomy does not rebuild. {name}")
+        hold.other_form_is_refused(VGG, model, f"parts that the vgg architecture does not rebuild. {name}")
     model = VGG.build(spec())
     model.set_submodule("stages.0.blocks.0", nn.Conv2d(1, 4, 3))
     hold.other_form_is_refused(VGG, model, "does not rebuild")

@@ -1,4 +1,4 @@
-"""The vit anatomy: numbers of parameters, names of parts, and what it refuses to rebuild."""
+"""The vit architecture: numbers of parameters, names of parts, and what it refuses to rebuild."""
 
 from functools import partial
 
@@ -8,10 +8,11 @@ import torch
 from timm.models import vision_transformer
 from torch import nn
 
-from germline.architectures import VIT, Size, VitSpec, count_parameters, tapped, tensor_sizes
+from germline.architectures import VIT, Size, VitSpec, count_elements, extract_features
 from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
 from helpers import architecture_cases as hold
+from helpers.architecture_cases import count_parameters
 
 FAMILY = {"Ti": (192, 3), "S": (384, 6), "B": (768, 12)}
 # Millions of parameters at 224 pixels, patch 16, 1000 classes, no class token, mean pooling.
@@ -63,10 +64,10 @@ def test_describe_gives_back_the_spec(changes):
 def test_parts_name_every_tensor_once(changes):
     parts = VIT.parts(spec(**changes))
     names = [*parts.stem, *parts.norm, *parts.head, *(full for block in parts.blocks for full in block.values())]
-    assert sorted(names) == sorted(tensor_sizes(VIT.build(spec(**changes))))
+    assert sorted(names) == sorted(count_elements(VIT.build(spec(**changes))))
     assert len(parts.blocks) == 3
     assert parts.head == ("head.weight", "head.bias")
-    assert (parts.stages, parts.pictures) == ((3,), ("patch_embed.proj.weight",))
+    assert (parts.stages, parts.image_kernels) == ((3,), ("patch_embed.proj.weight",))
 
 
 def test_frame_and_block_are_the_whole_network():
@@ -189,6 +190,6 @@ def test_reordered_channel_groups_compute_the_same(changes):
 def test_taps_are_the_blocks():
     model, images = VIT.build(spec()).eval(), torch.rand(2, 1, 32, 32)
     with torch.no_grad():
-        logits, found = tapped(model, VIT.taps(spec()), images)
+        logits, found = extract_features(model, VIT.feature_names(spec()), images)
         assert torch.equal(logits, model(images))
     assert [tuple(value.shape) for value in found.values()] == [(2, 16, 16)] * 3

@@ -4,14 +4,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.architectures import ResNet12Spec, Size, VggSpec, tensor_sizes
+from germline.architectures import ResNet12Spec, Size, VggSpec, count_elements
 from germline.baselines.circuit import CutCircuit
 from germline.baselines.random_gene import RandomGene
 from germline.errors import SettingError, UnknownNameError
 from germline.learngene import Learngene
 from germline.methods.gtl.circuits import circuit_spec, draw_circuit, extract, form_of, scaled_circuit
 from germline.randomness import generator
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
 RUN = Run(device="cpu", quiet=True)
@@ -69,7 +69,7 @@ def test_the_gene_is_the_circuit_and_nothing_else(request, family, pico):
 def test_any_size_is_grown_and_all_is_accounted_for(request, family, size, origins, pico):
     gene = condense(request.getfixturevalue(family), pico)
     child = gene.inherit(Size(**size), classes=4, seed=1)
-    sizes = tensor_sizes(child.model)
+    sizes = count_elements(child.model)
     assert {name: count.total() for name, count in child.ledger.entries.items()} == sizes
     assert child.ledger.totals().keys() == set(origins)
     assert child.ledger.entries["head.fc.weight"] == {"fresh": 4 * child.network.spec.features}
@@ -102,9 +102,9 @@ def test_the_other_family_is_grown_loads_and_trains(request, family, model, pico
     condense(request.getfixturevalue(family), pico).save(tmp_path / "gene")
     gene = Learngene.load(tmp_path / "gene")
     child = gene.inherit(Size(width=8), pico.classes, model=model)
-    assert anatomy_of(child.network.spec).name != gene.anatomy
+    assert architecture_of(child.network.spec).name != gene.architecture
     assert child.network.spec.stages == ((1, 1, 1, 1) if family == "vgg" else (1, 1, 2, 2, 2))
-    assert {name: count.total() for name, count in child.ledger.entries.items()} == tensor_sizes(child.model)
+    assert {name: count.total() for name, count in child.ledger.entries.items()} == count_elements(child.model)
     planted = {name for name, count in child.ledger.entries.items() if count["copied"]}
     assert planted
     assert all(name.startswith(("stages.0.", "stages.1.")) for name in planted)

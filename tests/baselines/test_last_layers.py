@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.architectures import ResNet12Spec, Size, VggSpec, tensor_sizes
+from germline.architectures import ResNet12Spec, Size, VggSpec, count_elements
 from germline.baselines.last_layers import LastLayers
 from germline.errors import SettingError
 from germline.learngene import Learngene
@@ -47,7 +47,7 @@ def test_the_last_blocks_stay_and_all_else_is_fresh(networks, pico, tmp_path, fa
     assert gene.tensors.keys() == {name for name in own if name.startswith(kept)}
     assert gene.bound_method().outline(gene.spec) == {name: value.numel() for name, value in gene.tensors.items()}
     child, other = gene.inherit(classes=ancestor.classes), gene.inherit(classes=ancestor.classes, seed=1)
-    sizes, another = tensor_sizes(child.model), other.model.state_dict()
+    sizes, another = count_elements(child.model), other.model.state_dict()
     for name, tensor in child.model.state_dict().items():
         if name.startswith(kept):
             assert torch.equal(tensor, own[name])

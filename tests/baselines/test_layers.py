@@ -4,12 +4,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.architectures import ResNet12Spec, Size, VggSpec, tensor_sizes
+from germline.architectures import ResNet12Spec, Size, VggSpec, count_elements
 from germline.baselines.finetune import Finetune
 from germline.baselines.layers import Layers
 from germline.errors import SettingError
 from germline.learngene import Learngene
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training import Run
 
 RUN = Run(device="cpu", quiet=True)
@@ -113,7 +113,7 @@ def places(child, ancestor):
     blocks, own = (
         [
             {name: network.model.state_dict()[full] for name, full in block.items()}
-            for block in anatomy_of(network.spec).parts(network.spec).blocks
+            for block in architecture_of(network.spec).parts(network.spec).blocks
         ]
         for network in (child.network, ancestor)
     )
@@ -144,7 +144,7 @@ def test_stages_are_chosen_from_one_by_one(request, family, pico, choose, taken)
     network = request.getfixturevalue(family)
     child = condense(network, pico, choose=choose).inherit(size=Size(depth1=2, depth2=3))
     assert places(child, network) == [[index] for index in taken]
-    assert child.ledger.totals() == {"copied": sum(tensor_sizes(child.model).values())}
+    assert child.ledger.totals() == {"copied": sum(count_elements(child.model).values())}
 
 
 def test_one_block_a_stage_of_the_last_is_the_first(vgg, pico, pixels):

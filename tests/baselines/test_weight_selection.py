@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.architectures import VIT, ResNet12Spec, ResNetSpec, Size, VggSpec, tensor_sizes
+from germline.architectures import VIT, ResNet12Spec, ResNetSpec, Size, VggSpec, count_elements
 from germline.baselines.weight_selection import WeightSelection
 from germline.errors import SettingError
 from germline.learngene import Learngene
@@ -158,7 +158,7 @@ def test_convolutions_and_their_statistics_are_cut_alike(make_convolutional, pic
             assert torch.equal(getattr(mine.norm, name), getattr(own.norm, name)[outputs])
         assert int(mine.norm.num_batches_tracked) == 1
     assert torch.equal(child.model.head.fc.weight, vgg.model.head.fc.weight[:, wide])
-    whole = sum(tensor_sizes(child.model).values())
+    whole = sum(count_elements(child.model).values())
     assert child.ledger.totals() == {"copied": 4 + 10, "sliced": whole - 4 - 10}
 
 

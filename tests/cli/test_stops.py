@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import germline.files
 import germline.training.checkpoint
 from germline.errors import OutputError
-from germline.files import check_output
+from germline.files import check_output_folder
 from germline.training.trainer import Fit
 from helpers.bad_input import RECIPE, snapshot
 
@@ -246,4 +246,4 @@ def test_a_fault_of_germline_itself_keeps_its_traceback(run, monkeypatch):
 @pytest.mark.parametrize("place", ["/", "~", "."])
 def test_overwriting_spares_the_folders_one_stands_in(place):
     with pytest.raises(OutputError, match="not overwritten"):
-        check_output(Path(place).expanduser(), overwrite=True)
+        check_output_folder(Path(place).expanduser(), overwrite=True)

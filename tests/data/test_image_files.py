@@ -74,9 +74,9 @@ def test_draws_a_class_and_fingerprints(photos):
 def test_a_network_learns_from_files(photos):
     data = gl.data(f"folder:{photos}@32")
     settings = TrainSettings(steps=12, batch_size=8, lr=3e-3)
-    from germline.api import start_network
+    from germline.api import build_start_network
 
-    network = start_network("vit_pico", data, settings, seed=0)
+    network = build_start_network("vit_pico", data, settings, seed=0)
     assert network.preprocess.channels == 3
     result = Run(quiet=True).fit("large", network, CrossEntropy(), data.train, settings, val=data.val)
     assert result.accuracy == 1.0

@@ -1,15 +1,15 @@
-"""What all anatomies are held to; their own test files give the specs."""
+"""What all architectures are held to; their own test files give the specs."""
 
 import pytest
 import torch
 
-from germline.architectures import select, tapped, tensor_sizes
+from germline.architectures import count_elements, extract_features, on_meta_device, select_channels
 
 
-def awake(anatomy, spec, seed=0):
+def awake(architecture, spec, seed=0):
     """A network in eval mode none of whose tensors has the value that it begins with."""
     torch.manual_seed(seed)
-    model = anatomy.build(spec).eval()
+    model = architecture.build(spec).eval()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name.startswith(("head.", "fc.")):
@@ -20,32 +20,37 @@ def awake(anatomy, spec, seed=0):
     return model
 
 
+def count_parameters(architecture, spec):
+    with on_meta_device():
+        return sum(parameter.numel() for parameter in architecture.build(spec).parameters())
+
+
 def pictures(spec, count=3):
     return torch.rand(count, spec.channels, spec.image_size, spec.image_size)
 
 
-def parts_name_every_tensor_once(anatomy, spec):
-    model, parts = anatomy.build(spec), anatomy.parts(spec)
+def parts_name_every_tensor_once(architecture, spec):
+    model, parts = architecture.build(spec), architecture.parts(spec)
     names = [*parts.stem, *parts.norm, *parts.head, *(full for block in parts.blocks for full in block.values())]
-    assert sorted(names) == sorted(tensor_sizes(model))
+    assert sorted(names) == sorted(count_elements(model))
     assert parts.stages == spec.stages
-    assert sum(parts.stages) == len(parts.blocks) == len(anatomy.taps(spec))
+    assert sum(parts.stages) == len(parts.blocks) == len(architecture.feature_names(spec))
     assert any(name.endswith("running_mean") for name in parts.blocks[0])
     state = model.state_dict()
     assert {name for name in state if state[name].ndim == 4 and state[name].shape[1] == spec.channels} == set(
-        parts.pictures
+        parts.image_kernels
     )
     for index, block in enumerate(parts.blocks):
-        own = anatomy.block(spec, index).state_dict()
+        own = architecture.block(spec, index).state_dict()
         assert {name: value.shape for name, value in own.items()} == {n: state[f].shape for n, f in block.items()}
-    frame = anatomy.frame(spec).state_dict()
+    frame = architecture.frame(spec).state_dict()
     outside = (*parts.stem, *parts.norm, *parts.head)
     assert {name: value.shape for name, value in frame.items()} == {name: state[name].shape for name in outside}
 
 
-def groups_cover_every_channel_once(anatomy, spec):
-    state, parts, seen = anatomy.build(spec).state_dict(), anatomy.parts(spec), []
-    for group in anatomy.groups(spec):
+def groups_cover_every_channel_once(architecture, spec):
+    state, parts, seen = architecture.build(spec).state_dict(), architecture.parts(spec), []
+    for group in architecture.groups(spec):
         assert any(member.role == "written" for member in group.members)
         assert any(member.role == "read" for member in group.members)
         for member in group.members:
@@ -53,44 +58,44 @@ def groups_cover_every_channel_once(anatomy, spec):
             assert state[member.tensor].shape[member.dim] == size, (group.name, member)
             seen.append((member.tensor, member.dim))
     wanted = {(name, 0) for name, value in state.items() if value.ndim and name not in parts.head}
-    wanted |= {(n, 1) for n, value in state.items() if value.ndim in (2, 4) and n not in parts.pictures}
+    wanted |= {(n, 1) for n, value in state.items() if value.ndim in (2, 4) and n not in parts.image_kernels}
     assert sorted(seen) == sorted(wanted)
     return len(seen)
 
 
-def reordered_groups_compute_the_same(anatomy, spec):
-    model, groups = awake(anatomy, spec), anatomy.groups(spec)
+def reordered_groups_compute_the_same(architecture, spec):
+    model, groups = awake(architecture, spec), architecture.groups(spec)
     order = {group.name: torch.arange(group.width).flip(0) for group in groups}
-    tensors = select(model.state_dict(), groups, order)
+    tensors = select_channels(model.state_dict(), groups, order)
     moved = [name for name, value in model.state_dict().items() if not torch.equal(value, tensors[name])]
     assert len(moved) > len(tensors) / 2
-    other = anatomy.build(spec).eval()
+    other = architecture.build(spec).eval()
     other.load_state_dict(tensors)
     images = pictures(spec)
     with torch.no_grad():
         assert torch.allclose(other(images), model(images), atol=1e-5)
         # The same with one member of one group left behind.
-        torn = select(model.state_dict(), groups[:1], order)
+        torn = select_channels(model.state_dict(), groups[:1], order)
         last = groups[0].members[-1].tensor
         other.load_state_dict({**torn, last: model.state_dict()[last]})
         assert not torch.allclose(other(images), model(images), atol=1e-3)
 
 
-def taps_are_the_features(anatomy, spec, shapes):
-    model, images = awake(anatomy, spec), pictures(spec)
+def taps_are_the_features(architecture, spec, shapes):
+    model, images = awake(architecture, spec), pictures(spec)
     with torch.no_grad():
-        logits, found = tapped(model, anatomy.taps(spec), images)
+        logits, found = extract_features(model, architecture.feature_names(spec), images)
         assert torch.equal(logits, model(images))
         assert [tuple(value.shape[1:]) for value in found.values()] == shapes
-        last = found[anatomy.taps(spec)[-1]]
+        last = found[architecture.feature_names(spec)[-1]]
         pooled = model.stages[-1].pool(last) if hasattr(model, "stages") else last
         assert torch.allclose(model.forward_head(pooled), logits)
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def flops_are_what_is_multiplied(anatomy, spec):
+def flops_are_what_is_multiplied(architecture, spec):
     """Counted by hand: outputs x weights of every convolution and of the head, twice."""
-    model, total = anatomy.build(spec).eval(), 0
+    model, total = architecture.build(spec).eval(), 0
 
     def count(module, _, output):
         nonlocal total
@@ -101,11 +106,11 @@ def flops_are_what_is_multiplied(anatomy, spec):
             module.register_forward_hook(count)
     with torch.no_grad():
         model(pictures(spec, 1))
-    assert anatomy.flops(spec) == total
+    assert architecture.flops(spec) == total
 
 
-def other_form_is_refused(anatomy, model, match):
+def other_form_is_refused(architecture, model, match):
     from germline.errors import ArtefactError
 
     with pytest.raises(ArtefactError, match=match):
-        anatomy.describe(model)
+        architecture.describe(model)

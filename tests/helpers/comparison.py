@@ -5,14 +5,14 @@ from typing import ClassVar
 
 import torch
 
-from germline.api import start_network
+from germline.api import build_start_network
 from germline.architectures import Size
 from germline.baselines.layers import Layers
 from germline.compare import Comparison
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.recipe.schema import Recipe
 from germline.files import read_json
-from germline.registry import anatomy_of, model_spec
+from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, TrainSettings
 
 RECIPE = """\
@@ -52,14 +52,14 @@ class Bred(Layers, TrainSettings):
     def form(self, ancestor, data):
         pictures = {"image_size": data.train.side, "channels": data.train.channels, "classes": len(data.classes)}
         spec = model_spec(self.model, **pictures)
-        return anatomy_of(spec).resize(spec, Size.parse(self.size))
+        return architecture_of(spec).resize(spec, Size.parse(self.size))
 
     def condensing_samples(self, pictures):
         return self.lives * super().condensing_samples(pictures)
 
     def condense(self, ancestor, data, run):
         assert ancestor is None
-        network = start_network(self.model, data, self, run.seed, Size.parse(self.size))
+        network = build_start_network(self.model, data, self, run.seed, Size.parse(self.size))
         for life in range(self.lives):
             run.fit(f"life {life}", network, CrossEntropy(), data.train, self)
         gene = super().condense(network, data, run)

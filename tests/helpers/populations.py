@@ -1,4 +1,4 @@
-"""Small populations of each anatomy, how they are trained, and how far apart two of them are."""
+"""Small populations of each architecture, how they are trained, and how far apart two of them are."""
 
 import copy
 

@@ -14,7 +14,7 @@ from germline.methods.pool.paths import Layout
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.supernet import PoolNetwork
 from germline.network import Network
-from germline.randomness import generator, seeded
+from germline.randomness import generator, use_generator
 from germline.training import CrossEntropy, Run, TrainSettings
 
 
@@ -47,9 +47,9 @@ def main(folder):
     cases = {"plain": {}, "active": ACTIVE, "parts": {"accumulate": 2}, "owned": {}}
     for name, settings in {**cases, "paths": {"clip": 0.5, "accumulate": 2}, "sandwich": {}}.items():
         spec = VitSpec(**fields)
-        with seeded(generator(0, "two")):
+        with use_generator(generator(0, "two")):
             model = pool(spec) if name in ("paths", "sandwich") else VIT.build(spec)
-        network = Network(model, Preprocess.of(train.images), digits.classes)
+        network = Network(model, Preprocess.from_images(train.images), digits.classes)
         asked = TrainSettings(steps=8, batch_size=24, lr=5e-3, log_every=1, checkpoint_every=3, **settings)
         run = Run(folder, device="cpu", quiet=True)
         objective = Scaled() if name == "owned" else CrossEntropy(asked.label_smoothing)

@@ -1,24 +1,29 @@
-"""Every registered method on every anatomy that it names, from condensing to a trained descendant that timm loads."""
+"""Every registered method on every architecture that it names, from condensing to a descendant that timm loads."""
 
 import pytest
 import timm
 import torch
 
-from germline.architectures import Size, tensor_sizes
+from germline.architectures import Size, count_elements
 from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.base import Method
 from germline.network import load_network
-from germline.registry import ANATOMIES, METHODS, anatomy_of
+from germline.registry import ARCHITECTURES, METHODS, architecture_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
 # `stored` has no gene of its own: test_stored.py takes those of others.
 OWN = [name for name in METHODS if name != "stored"]
-MATRIX = [(method, anatomy) for method in OWN for anatomy in ANATOMIES if anatomy in METHODS[method].anatomies]
+MATRIX = [
+    (method, architecture)
+    for method in OWN
+    for architecture in ARCHITECTURES
+    if architecture in METHODS[method].anatomies
+]
 SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 40, "preset": "tiny"}
-# What a method that makes its own ancestor is told of the form, by anatomy.
+# What a method that makes its own ancestor is told of the form, by architecture.
 MODELS = {"vit": "vit_pico", "vgg": "vgg11_x025", "resnet12": "resnet12_x025", "resnet": "resnet18_x025"}
-# Sizes to try, by anatomy; a gene that refuses one must do so by a clear error. A new anatomy adds its row.
+# Sizes to try, by architecture; a gene that refuses one must do so by a clear error. A new architecture adds its row.
 SIZES = {
     "vit": (Size(), Size(depth=1), Size(depth=3), Size(depth=6)),
     "vgg": (Size(), Size(depth=13), Size(width=2), Size(depth3=3, width5=6)),
@@ -27,20 +32,20 @@ SIZES = {
 }
 
 
-def shortest(method: type[Method], anatomy: str) -> Method:
-    settings = SHORT if method.ancestor == "required" else {**SHORT, "model": MODELS[anatomy]}
+def shortest(method: type[Method], architecture: str) -> Method:
+    settings = SHORT if method.ancestor == "required" else {**SHORT, "model": MODELS[architecture]}
     return method(**{key: value for key, value in settings.items() if key in method.model_fields})
 
 
 @pytest.fixture(scope="module")
 def condensed(ancestors, pico, tmp_path_factory):
-    """The method, and its gene of an anatomy as read back from disk; None for a method without a gene."""
+    """The method, and its gene of an architecture as read back from disk; None for a method without a gene."""
     made = {}
 
-    def get(name, anatomy):
-        if (name, anatomy) not in made:
-            method = shortest(METHODS[name], anatomy)
-            teacher = None if method.ancestor == "none" else ancestors[anatomy]
+    def get(name, architecture):
+        if (name, architecture) not in made:
+            method = shortest(METHODS[name], architecture)
+            teacher = None if method.ancestor == "none" else ancestors[architecture]
             try:
                 fresh = method.condense(teacher, pico, Run(device="cpu", quiet=True))
             except SettingError as error:
@@ -52,8 +57,8 @@ def condensed(ancestors, pico, tmp_path_factory):
                 loaded = Learngene.load(folder)
                 assert all(torch.equal(value, loaded.tensors[key]) for key, value in fresh.tensors.items())
                 fresh = loaded
-            made[name, anatomy] = method, fresh
-        return made[name, anatomy]
+            made[name, architecture] = method, fresh
+        return made[name, architecture]
 
     return get
 
@@ -62,8 +67,8 @@ def grow(method, own, ancestor, size, classes):
     """A descendant; a gene without a head takes the ancestor's classes, a method without a gene its form."""
     if own is not None:
         return own.inherit(size=size, classes=classes or (ancestor.classes if own.classes is None else None))
-    anatomy = anatomy_of(ancestor.spec).name
-    form = Learngene(method.name, method.dump(), anatomy, ancestor.spec, {}, ancestor.preprocess, ancestor.classes)
+    architecture = architecture_of(ancestor.spec).name
+    form = Learngene(method.name, method.dump(), architecture, ancestor.spec, {}, ancestor.preprocess, ancestor.classes)
     return method.inherit(None, form.target(size, classes), torch.Generator().manual_seed(0))
 
 
@@ -71,26 +76,26 @@ def test_the_matrix_is_not_empty():
     assert {method for method, _ in MATRIX} == set(OWN)
 
 
-@pytest.mark.parametrize(("name", "anatomy"), MATRIX)
-def test_a_method_from_condense_to_a_trained_descendant(name, anatomy, condensed, ancestors, pixels, tmp_path):
-    method, own = condensed(name, anatomy)
+@pytest.mark.parametrize(("name", "architecture"), MATRIX)
+def test_a_method_from_condense_to_a_trained_descendant(name, architecture, condensed, ancestors, pixels, tmp_path):
+    method, own = condensed(name, architecture)
     if own is not None:
-        assert (own.method, own.anatomy) == (name, anatomy)
+        assert (own.method, own.architecture) == (name, architecture)
         assert own.bound_method() == method
         assert own.bound_method().sizes(own)
     grown = 0
-    for index, size in enumerate(SIZES[anatomy]):
+    for index, size in enumerate(SIZES[architecture]):
         classes = 3 if index % 2 else None
         try:
-            child = grow(method, own, ancestors[anatomy], size, classes)
+            child = grow(method, own, ancestors[architecture], size, classes)
         except SettingError as error:
             assert "cannot grow" in str(error)  # noqa: PT017 - which sizes are refused is the method's to say
             continue
         grown += 1
-        sizes = tensor_sizes(child.model)
+        sizes = count_elements(child.model)
         assert {key: count.total() for key, count in child.ledger.entries.items()} == sizes
         assert sum(child.ledger.totals().values()) == sum(sizes.values())
-        head = anatomy_of(child.network.spec).parts(child.network.spec).head
+        head = architecture_of(child.network.spec).parts(child.network.spec).head
         fresh = any(child.ledger.entries[key]["fresh"] for key in head)
         assert fresh == (bool(classes) or not method.inherits_head)
         folder = tmp_path / f"child-{index}"
@@ -104,10 +109,10 @@ def test_a_method_from_condense_to_a_trained_descendant(name, anatomy, condensed
     assert grown >= 1
 
 
-@pytest.mark.parametrize(("name", "anatomy"), MATRIX)
-def test_a_descendant_of_it_trains(name, anatomy, condensed, ancestors, pico):
-    method, own = condensed(name, anatomy)
-    child = grow(method, own, ancestors[anatomy], Size(), None)
+@pytest.mark.parametrize(("name", "architecture"), MATRIX)
+def test_a_descendant_of_it_trains(name, architecture, condensed, ancestors, pico):
+    method, own = condensed(name, architecture)
+    child = grow(method, own, ancestors[architecture], Size(), None)
     before = {key: value.clone() for key, value in child.model.state_dict().items()}
     objective = (None if own is None else method.objective(own, child)) or CrossEntropy()
     result = Run(device="cpu", quiet=True).fit(
@@ -117,5 +122,5 @@ def test_a_descendant_of_it_trains(name, anatomy, condensed, ancestors, pico):
     assert 0 <= result.accuracy <= 1
     assert not [key for key, value in child.model.state_dict().items() if torch.equal(value, before[key])]
     if own is not None:  # training a descendant leaves the gene as it was
-        again = grow(method, own, ancestors[anatomy], Size(), None)
+        again = grow(method, own, ancestors[architecture], Size(), None)
         assert all(torch.equal(value, before[key]) for key, value in again.model.state_dict().items())

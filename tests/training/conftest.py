@@ -6,8 +6,8 @@ import torch
 from germline.architectures import Preprocess
 from germline.data import Pictures
 from germline.network import Network
-from germline.randomness import generator, seeded
-from germline.registry import anatomy_of
+from germline.randomness import generator, use_generator
+from germline.registry import architecture_of
 from germline.training import Member
 from helpers.populations import AUGMENTATION, CLASSES, SPECS
 
@@ -32,9 +32,9 @@ def make_members(tasks):
     def make(kind="vgg", count=3, *, val=False, augmentation=AUGMENTATION, dtype=torch.float32):
         found = []
         for index, (train, look) in enumerate(tasks[:count]):
-            with seeded(generator(index, "member")):
-                model = anatomy_of(SPECS[kind]).build(SPECS[kind])
-            network = Network(model.to(dtype).eval(), Preprocess.of(train.images), CLASSES, spec=SPECS[kind])
+            with use_generator(generator(index, "member")):
+                model = architecture_of(SPECS[kind]).build(SPECS[kind])
+            network = Network(model.to(dtype).eval(), Preprocess.from_images(train.images), CLASSES, spec=SPECS[kind])
             found.append(Member(f"member-{index}", network, train, 10 + index, look if val else None, augmentation))
         return found
 

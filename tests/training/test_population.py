@@ -250,7 +250,7 @@ def test_a_mixed_population_is_refused_and_auto_takes_the_loop(make_members, tmp
         return [*make_members("vgg", 2), replace(make_members("resnet12")[2], name="odd")]
 
     members, expected = mixed(), mixed()
-    with pytest.raises(SettingError, match="not of one shape that an anatomy knows"):
+    with pytest.raises(SettingError, match="not of one shape that an architecture knows"):
         train(members, way="vmap")
     train(members, way="auto", folder=tmp_path)
     train(expected, way="loop")

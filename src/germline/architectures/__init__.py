@@ -1,34 +1,33 @@
 """How families of architectures are put together."""
 
 from germline.architectures.base import (
-    Anatomy,
+    Architecture,
     Parts,
     Spec,
     Target,
-    TimmForm,
-    count_parameters,
-    tensor_sizes,
-    to_channels,
+    TimmArguments,
+    adapt_kernel,
+    count_elements,
 )
-from germline.architectures.channel_groups import Group, Member, select
-from germline.architectures.conv_base import Convolutional, ConvUnit, StageUnits
-from germline.architectures.features import tapped
-from germline.architectures.meta_device import hollow
+from germline.architectures.channel_groups import ChannelGroup, GroupMember, select_channels
+from germline.architectures.conv_base import ConvArchitecture, ConvUnit, StageUnits
+from germline.architectures.features import extract_features
+from germline.architectures.meta_device import on_meta_device
 from germline.architectures.preprocess import Preprocess
-from germline.architectures.resnet import ResNetAnatomy, ResNetSpec
-from germline.architectures.resnet12 import ResNet12Anatomy, ResNet12Spec
+from germline.architectures.resnet import ResNetArchitecture, ResNetSpec
+from germline.architectures.resnet12 import ResNet12Architecture, ResNet12Spec
 from germline.architectures.size import Size
 from germline.architectures.staged import StagedSpec
-from germline.architectures.stitched_vit import Stitched, StitchedSpec
-from germline.architectures.transformer import Transformer, TransformerSpec
-from germline.architectures.vgg import Vgg, VggSpec
-from germline.architectures.vit import Vit, VitSpec
+from germline.architectures.stitched_vit import StitchedSpec, StitchedVitArchitecture
+from germline.architectures.transformer import TransformerArchitecture, TransformerSpec
+from germline.architectures.vgg import VggArchitecture, VggSpec
+from germline.architectures.vit import VitArchitecture, VitSpec
 
-VIT = Vit()
-VGG = Vgg()
-RESNET12 = ResNet12Anatomy()
-RESNET = ResNetAnatomy()
-STITCHED = Stitched()
+VIT = VitArchitecture()
+VGG = VggArchitecture()
+RESNET12 = ResNet12Architecture()
+RESNET = ResNetArchitecture()
+STITCHED = StitchedVitArchitecture()
 
 __all__ = [
     "RESNET",
@@ -36,35 +35,34 @@ __all__ = [
     "STITCHED",
     "VGG",
     "VIT",
-    "Anatomy",
+    "Architecture",
+    "ChannelGroup",
+    "ConvArchitecture",
     "ConvUnit",
-    "Convolutional",
-    "Group",
-    "Member",
+    "GroupMember",
     "Parts",
     "Preprocess",
-    "ResNet12Anatomy",
+    "ResNet12Architecture",
     "ResNet12Spec",
-    "ResNetAnatomy",
+    "ResNetArchitecture",
     "ResNetSpec",
     "Size",
     "Spec",
     "StageUnits",
     "StagedSpec",
-    "Stitched",
     "StitchedSpec",
+    "StitchedVitArchitecture",
     "Target",
-    "TimmForm",
-    "Transformer",
+    "TimmArguments",
+    "TransformerArchitecture",
     "TransformerSpec",
-    "Vgg",
+    "VggArchitecture",
     "VggSpec",
-    "Vit",
+    "VitArchitecture",
     "VitSpec",
-    "count_parameters",
-    "hollow",
-    "select",
-    "tapped",
-    "tensor_sizes",
-    "to_channels",
+    "adapt_kernel",
+    "count_elements",
+    "extract_features",
+    "on_meta_device",
+    "select_channels",
 ]

@@ -1,4 +1,4 @@
-"""What an anatomy is: how a family of architectures is put together, and what its parts are called."""
+"""What an architecture is: how a family of architectures is put together, and what its parts are called."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from germline.architectures.channel_groups import Group
-from germline.architectures.meta_device import hollow
+from germline.architectures.channel_groups import ChannelGroup
 from germline.architectures.preprocess import Preprocess
 from germline.architectures.size import Size
 from germline.ledger import Ledger
 
 
 class Spec(BaseModel):
-    """All that is needed to build one network of an anatomy; frozen and JSON-able.
+    """All that is needed to build one network of an architecture; frozen and JSON-able.
 
     Attributes:
         image_size: Height and width of the pictures it takes, in pixels.
@@ -45,7 +44,7 @@ class Parts:
         norm: What stands between the blocks and the head.
         head: The classifier.
         stages: Blocks of each stage, in order; one stage where the resolution never changes.
-        pictures: Of the tensors above, those whose second dimension is the picture's channels.
+        image_kernels: Of the tensors above, those whose second dimension is the picture's channels.
     """
 
     stem: tuple[str, ...]
@@ -53,26 +52,26 @@ class Parts:
     norm: tuple[str, ...]
     head: tuple[str, ...]
     stages: tuple[int, ...]
-    pictures: tuple[str, ...]
+    image_kernels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class TimmForm:
+class TimmArguments:
     """How timm rebuilds a network.
 
     Attributes:
-        architecture: timm's name.
+        model_name: timm's name.
         arguments: What that name is called with.
-        facts: What depends on the anatomy in timm's description of the weights: `first_conv`, `classifier`,
-            `fixed_input_size`.
+        pretrained_cfg: Entries of timm's description of the weights that depend on the architecture: `first_conv`,
+            `classifier`, `fixed_input_size`.
     """
 
-    architecture: str
+    model_name: str
     arguments: dict[str, Any]
-    facts: dict[str, Any]
+    pretrained_cfg: dict[str, Any]
 
 
-class Anatomy(Protocol[SpecT]):
+class Architecture(Protocol[SpecT]):
     """How one family of architectures is put together. No training, no learning; tensors in, tensors out."""
 
     name: ClassVar[str]
@@ -82,7 +81,7 @@ class Anatomy(Protocol[SpecT]):
         """A freshly initialised network; the global generator decides the draw."""
 
     def describe(self, model: nn.Module) -> SpecT:
-        """The spec of a built network; refuses one that the anatomy cannot rebuild."""
+        """The spec of a built network; refuses one that the architecture cannot rebuild."""
 
     def resize(self, spec: SpecT, size: Size) -> SpecT:
         """The spec with its size changed, checked."""
@@ -96,23 +95,23 @@ class Anatomy(Protocol[SpecT]):
     def block(self, spec: SpecT, index: int = 0) -> nn.Module:
         """One freshly initialised block: the one at `index`, where they differ."""
 
-    def groups(self, spec: SpecT) -> tuple[Group, ...]:
+    def groups(self, spec: SpecT) -> tuple[ChannelGroup, ...]:
         """The channel groups: what can be cut or reordered only together; neither the picture's channels nor labels."""
 
-    def taps(self, spec: SpecT) -> tuple[str, ...]:
+    def feature_names(self, spec: SpecT) -> tuple[str, ...]:
         """For each block, the name of the module whose output is the features after it."""
 
     def adapt(self, tensors: Mapping[str, Tensor], source: SpecT, target: SpecT, ledger: Ledger) -> dict[str, Tensor]:
         """Frame tensors of `source` brought to the channels and picture size of `target`; entered in the ledger.
 
-        Block tensors that read the picture (`Parts.pictures`) go through `to_channels` when a descendant is put
+        Block tensors that read the picture (`Parts.pictures`) go through `adapt_kernel` when a descendant is put
         together.
         """
 
     def flops(self, spec: SpecT) -> int:
         """Floating-point operations of one picture's forward pass; a multiply-add counts as two."""
 
-    def export_config(self, spec: SpecT) -> TimmForm:
+    def export_config(self, spec: SpecT) -> TimmArguments:
         """What timm needs to rebuild the network."""
 
 
@@ -121,21 +120,21 @@ class Target:
     """What is to be grown.
 
     Attributes:
-        anatomy: Name of the family.
+        architecture: Name of the family.
         spec: Size, label count, channels and picture size.
         classes: Ordered class names; their count is the head's.
         preprocess: How the network sees pictures.
         size: What was asked for, where that says more than the spec: which parts of a gene are to be taken.
     """
 
-    anatomy: str
+    architecture: str
     spec: Spec
     classes: tuple[str, ...]
     preprocess: Preprocess
     size: Size = field(default_factory=Size)
 
 
-def to_channels(kernel: Tensor, channels: int) -> Tensor:
+def adapt_kernel(kernel: Tensor, channels: int) -> Tensor:
     """A kernel [outputs, inputs, h, w] that reads pictures of other channels.
 
     Grey to colour repeats it and divides by 3, colour to grey sums it; a picture that is grey in colour gives the same.
@@ -145,13 +144,7 @@ def to_channels(kernel: Tensor, channels: int) -> Tensor:
     return kernel.repeat(1, channels, 1, 1) / channels if kernel.shape[1] == 1 else kernel.sum(dim=1, keepdim=True)
 
 
-def tensor_sizes(model: nn.Module) -> dict[str, int]:
+def count_elements(model: nn.Module) -> dict[str, int]:
     """Elements of every parameter and buffer of a network, by name."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return {name: tensor.numel() for name, tensor in tensors}
-
-
-def count_parameters(anatomy: Anatomy[SpecT], spec: SpecT) -> int:
-    """Parameters of a network of that spec, counted without making room for them."""
-    with hollow():
-        return sum(parameter.numel() for parameter in anatomy.build(spec).parameters())

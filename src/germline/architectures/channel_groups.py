@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Member:
+class GroupMember:
     """One dimension of one tensor.
 
     Attributes:
@@ -31,7 +31,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Group:
+class ChannelGroup:
     """Channels that every member has in common; a residual stream is one group.
 
     Attributes:
@@ -43,21 +43,23 @@ class Group:
 
     name: str
     width: int
-    members: tuple[Member, ...]
+    members: tuple[GroupMember, ...]
     stage: int = 0
 
 
-def written(dim: int, *names: str, outer: int = 1, inner: int = 1) -> tuple[Member, ...]:
+def list_writers(dim: int, *names: str, outer: int = 1, inner: int = 1) -> tuple[GroupMember, ...]:
     """Members that make the channels, along the same dimension."""
-    return tuple(Member(name, dim, "written", outer, inner) for name in names)
+    return tuple(GroupMember(name, dim, "written", outer, inner) for name in names)
 
 
-def read(dim: int, *names: str, outer: int = 1, inner: int = 1) -> tuple[Member, ...]:
+def list_readers(dim: int, *names: str, outer: int = 1, inner: int = 1) -> tuple[GroupMember, ...]:
     """Members that take the channels, along the same dimension."""
-    return tuple(Member(name, dim, "read", outer, inner) for name in names)
+    return tuple(GroupMember(name, dim, "read", outer, inner) for name in names)
 
 
-def select(tensors: Mapping[str, Tensor], groups: Iterable[Group], indices: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def select_channels(
+    tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], indices: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Keep the given channels of each group, in the given order, in all tensors that have them.
 
     Args:
@@ -71,12 +73,12 @@ def select(tensors: Mapping[str, Tensor], groups: Iterable[Group], indices: Mapp
             continue
         for member in group.members:
             if member.tensor in kept:
-                at = places(member, group.width, indices[group.name])
+                at = channel_indices(member, group.width, indices[group.name])
                 kept[member.tensor] = kept[member.tensor].index_select(member.dim, at)
     return kept
 
 
-def places(member: Member, width: int, channels: Tensor) -> Tensor:
+def channel_indices(member: GroupMember, width: int, channels: Tensor) -> Tensor:
     """Indices along the member's dimension of the channels named."""
     table = torch.arange(member.outer * width * member.inner).view(member.outer, width, member.inner)
     return table[:, channels].flatten()

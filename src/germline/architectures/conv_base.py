@@ -1,4 +1,4 @@
-"""What the `vgg` and `resnet12` anatomies share: stages of convolutions with BatchNorm, each ending in a 2x2 pool."""
+"""Base class of `vgg` and `resnet12`: stages of convolutions with BatchNorm, each ending in a 2x2 pool."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from germline.architectures.base import Parts, TimmForm
-from germline.architectures.channel_groups import Group
-from germline.architectures.meta_device import hollow
+from germline.architectures.base import Parts, TimmArguments
+from germline.architectures.channel_groups import ChannelGroup
+from germline.architectures.meta_device import on_meta_device
 from germline.architectures.size import Size
-from germline.architectures.staged import StagedSpec, adapted_to, rebuilt
+from germline.architectures.staged import StagedSpec, adapt_tensors, read_checked_spec
 from germline.errors import ArtefactError
 from germline.ledger import Ledger
 from germline.timm import Staged, make_head
@@ -56,11 +56,11 @@ class StageUnits:
     residual: bool
 
 
-class Convolutional(ABC, Generic[StagedT]):
+class ConvArchitecture(ABC, Generic[StagedT]):
     """How a network of stages is put together; what one family does otherwise stands in its own class."""
 
     name: ClassVar[str]
-    architecture: ClassVar[str]
+    timm_name: ClassVar[str]
     module: ClassVar[type[Staged]]
     readers: ClassVar[tuple[str, ...]]  # convolutions that read the picture, by module name
     chain: ClassVar[tuple[str, ...]]  # conv units of a block, one after another, as prefixes of names within it
@@ -73,14 +73,14 @@ class Convolutional(ABC, Generic[StagedT]):
 
     @abstractmethod
     def read(self, model: Any) -> StagedT:
-        """The spec of a network of this anatomy's own class."""
+        """The spec of a network of this architecture's own class."""
 
     @abstractmethod
     def convolutions(self, spec: StagedT) -> Iterator[tuple[int, int]]:
         """For each convolution its weights and the height of its maps, in pixels."""
 
     @abstractmethod
-    def groups(self, spec: StagedT) -> tuple[Group, ...]:
+    def groups(self, spec: StagedT) -> tuple[ChannelGroup, ...]:
         """The channel groups."""
 
     @abstractmethod
@@ -105,26 +105,26 @@ class Convolutional(ABC, Generic[StagedT]):
         if type(model) is not self.module:
             raise ArtefactError(
                 f"a {type(model).__name__} is not germline's {self.module.__name__}",
-                fix=f"see germline list models for those of the {self.name} anatomy",
+                fix=f"see germline list models for those of the {self.name} architecture",
             )
-        spec: StagedT = rebuilt(self, model)
+        spec: StagedT = read_checked_spec(self, model)
         return spec
 
     def parts(self, spec: StagedT) -> Parts:
         """Names of the tensors; there is no stem, the first block takes the pictures."""
-        with hollow():
+        with on_meta_device():
             names = list(self.build(spec).state_dict())
-        taps = self.taps(spec)
+        taps = self.feature_names(spec)
         return Parts(
             stem=(),
             blocks=tuple({n.removeprefix(f"{tap}."): n for n in names if n.startswith(f"{tap}.")} for tap in taps),
             norm=(),
             head=tuple(name for name in names if name.startswith("head.")),
             stages=spec.stages,
-            pictures=tuple(f"{name}.weight" for name in self.readers),
+            image_kernels=tuple(f"{name}.weight" for name in self.readers),
         )
 
-    def taps(self, spec: StagedT) -> tuple[str, ...]:
+    def feature_names(self, spec: StagedT) -> tuple[str, ...]:
         """The blocks: maps [B, C, H, W] before a stage's pool."""
         return tuple(f"stages.{s}.blocks.{b}" for s, depth in enumerate(spec.stages) for b in range(depth))
 
@@ -135,7 +135,7 @@ class Convolutional(ABC, Generic[StagedT]):
         for group in self.groups(spec):
             for member in group.members:
                 (writes if member.role == "written" else reads)[member.tensor] = group.name
-        blocks = list(enumerate(zip(self.taps(spec), self.parts(spec).blocks, strict=True)))
+        blocks = list(enumerate(zip(self.feature_names(spec), self.parts(spec).blocks, strict=True)))
 
         def found(prefixes: Sequence[str], first: int, depth: int) -> tuple[ConvUnit, ...]:
             return tuple(
@@ -168,16 +168,16 @@ class Convolutional(ABC, Generic[StagedT]):
         self, tensors: Mapping[str, Tensor], source: StagedT, target: StagedT, ledger: Ledger
     ) -> dict[str, Tensor]:
         """Convolutions that read the picture brought to the target's channels; all others as they are."""
-        return adapted_to(target.channels, tensors, [f"{name}.weight" for name in self.readers], ledger)
+        return adapt_tensors(target.channels, tensors, [f"{name}.weight" for name in self.readers], ledger)
 
     def flops(self, spec: StagedT) -> int:
         """Operations of one picture's forward pass in the convolutions and the head."""
         maps = sum(weights * side**2 for weights, side in self.convolutions(spec))
         return 2 * (maps + self.head_weights(spec))
 
-    def export_config(self, spec: StagedT) -> TimmForm:
+    def export_config(self, spec: StagedT) -> TimmArguments:
         """timm's name, which `import germline.timm` registers, and its arguments."""
         arguments = {**self.arguments(spec), "in_chans": spec.channels, "img_size": spec.image_size}
         first = self.readers[0] if len(self.readers) == 1 else list(self.readers)
         facts = {"first_conv": first, "classifier": "head.fc", "fixed_input_size": False}
-        return TimmForm(self.architecture, arguments, facts)
+        return TimmArguments(self.timm_name, arguments, facts)

@@ -1,4 +1,4 @@
-"""Features from inside a network, at the modules that its anatomy names."""
+"""Features from inside a network, at the modules that its architecture names."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def tapped(
+def extract_features(
     model: nn.Module, taps: Sequence[str], pictures: Tensor, run: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run a network once and keep what the named modules give.
 
     Args:
         model: Any network.
-        taps: Module names, such as `anatomy.taps(spec)`.
+        taps: Module names, such as `architecture.feature_names(spec)`.
         pictures: Normalised, [B, C, H, W].
         run: What is called with them in the place of the network, and leads to it; it may take pixels.
 

@@ -35,7 +35,7 @@ class _NoFills(TorchFunctionMode):
 
 
 @contextmanager
-def hollow() -> Iterator[None]:
+def on_meta_device() -> Iterator[None]:
     """Within it, modules are built on the meta device, and their initial values are not even worked out."""
     with torch.device("meta"), _NoFills():
         yield

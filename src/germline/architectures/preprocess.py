@@ -45,7 +45,7 @@ class Preprocess(BaseModel):
             )
 
     @classmethod
-    def of(cls, images: Tensor, image_size: int | None = None) -> Preprocess:
+    def from_images(cls, images: Tensor, image_size: int | None = None) -> Preprocess:
         """Statistics of uint8 pictures [N, C, H, W], over at most 10,000 of them."""
         sample = images[:: max(1, len(images) // 10_000)].float() / 255
         std = sample.std(dim=(0, 2, 3)).clamp_min(1e-3)
@@ -69,7 +69,7 @@ class Preprocess(BaseModel):
         std = torch.tensor(self.std, device=pixels.device, dtype=pixels.dtype).view(1, -1, 1, 1)
         return (pixels - mean) / std
 
-    def adapted(self, channels: int, image_size: int) -> Preprocess:
+    def adapt(self, channels: int, image_size: int) -> Preprocess:
         """The same statistics for other channels (grey takes the mean over the channels) and another size."""
         mean, std = self.mean, self.std
         if channels != self.channels:

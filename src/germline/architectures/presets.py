@@ -13,11 +13,11 @@ class Preset(NamedTuple):
     """A form that has a name of its own.
 
     Attributes:
-        anatomy: Its family.
+        architecture: Its family.
         fields: What that family's spec needs besides pictures and labels.
     """
 
-    anatomy: str
+    architecture: str
     fields: Mapping[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""The `resnet` anatomy: timm's own ResNet of basic blocks, so that descendants carry no germline code."""
+"""The `resnet` architecture: timm's own ResNet of basic blocks, so that descendants carry no germline code."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any, ClassVar, Literal
 from timm.models.resnet import BasicBlock, ResNet, downsample_conv
 from torch import Tensor, nn
 
-from germline.architectures.base import Parts, TimmForm
-from germline.architectures.channel_groups import Group, Member, read, written
-from germline.architectures.meta_device import hollow
+from germline.architectures.base import Parts, TimmArguments
+from germline.architectures.channel_groups import ChannelGroup, GroupMember, list_readers, list_writers
+from germline.architectures.meta_device import on_meta_device
 from germline.architectures.size import Size
 from germline.architectures.staged import (
     StagedSpec,
-    adapted_to,
-    cannot_rebuild,
-    in_proportion,
-    rebuilt,
-    residual_blocks,
-    sized,
+    adapt_tensors,
+    list_residual_blocks,
+    read_checked_spec,
+    rebuild_error,
+    resize_stages,
+    scale_width,
 )
 from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
@@ -30,7 +30,7 @@ _CHAINS = {"": (), "deep": ((("conv1.0", "conv1.1"), "conv1.3"), (("conv1.3", "c
 _ENDS = {"": ("conv1", "bn1"), "deep": ("conv1.6", "bn1")}
 
 
-def resnet_groups(spec: ResNetSpec, parts: Parts) -> tuple[Group, ...]:
+def list_resnet_groups(spec: ResNetSpec, parts: Parts) -> tuple[ChannelGroup, ...]:
     """One group within each block, those of the stem, and one a stage for what its blocks are added to.
 
     Args:
@@ -39,19 +39,21 @@ def resnet_groups(spec: ResNetSpec, parts: Parts) -> tuple[Group, ...]:
     """
     first = dict(zip(parts.stem, parts.stem, strict=True))
     # The stem's, then each stage's.
-    streams: list[list[Member]] = [[] for _ in range(len(spec.depths) + 1)]
-    if not spec.projects(0):
+    streams: list[list[GroupMember]] = [[] for _ in range(len(spec.depths) + 1)]
+    if not spec.has_projection(0):
         streams[0] = streams[1]
     inside = [_within(first, made, reader, spec.stem_width, 0) for made, reader in _CHAINS[spec.stem_type]]
-    streams[0] += written(0, *_made(first, *_ENDS[spec.stem_type]))
+    streams[0] += list_writers(0, *_made(first, *_ENDS[spec.stem_type]))
     for index, (block, (stage, _, width)) in enumerate(zip(parts.blocks, spec.blocks, strict=True)):
         inside.append(_within(block, ("conv1", "bn1"), "conv2", width, stage))
-        streams[stage + (index > sum(spec.depths[:stage]))] += read(1, *(block[n] for n in _READERS if n in block))
-        streams[stage + 1] += written(0, *_made(block, "conv2", "bn2", "downsample"))
-    streams[-1] += read(1, "fc.weight")
-    apart = [Group("stem", spec.stem, tuple(streams[0]))] if spec.projects(0) else []
+        streams[stage + (index > sum(spec.depths[:stage]))] += list_readers(
+            1, *(block[n] for n in _READERS if n in block)
+        )
+        streams[stage + 1] += list_writers(0, *_made(block, "conv2", "bn2", "downsample"))
+    streams[-1] += list_readers(1, "fc.weight")
+    apart = [ChannelGroup("stem", spec.stem, tuple(streams[0]))] if spec.has_projection(0) else []
     outer = [
-        Group(f"stages.{stage}", width, tuple(members), stage)
+        ChannelGroup(f"stages.{stage}", width, tuple(members), stage)
         for stage, (width, members) in enumerate(zip(spec.widths, streams[1:], strict=True))
     ]
     return (*outer, *apart, *inside)
@@ -63,11 +65,14 @@ def _made(names: Mapping[str, str], *places: str) -> list[str]:
     return [full for name, full in names.items() if name.startswith(starts) and not name.endswith("tracked")]
 
 
-def _within(names: Mapping[str, str], made: tuple[str, ...], reader: str, width: int, stage: int) -> Group:
+def _within(names: Mapping[str, str], made: tuple[str, ...], reader: str, width: int, stage: int) -> ChannelGroup:
     """Channels that one convolution makes and only the next one reads."""
     makers = _made(names, *made)
-    return Group(
-        makers[0].removesuffix(".weight"), width, (*written(0, *makers), *read(1, names[f"{reader}.weight"])), stage
+    return ChannelGroup(
+        makers[0].removesuffix(".weight"),
+        width,
+        (*list_writers(0, *makers), *list_readers(1, names[f"{reader}.weight"])),
+        stage,
     )
 
 
@@ -132,9 +137,9 @@ class ResNetSpec(StagedSpec):
     @property
     def blocks(self) -> tuple[tuple[int, int, int], ...]:
         """For each block its stage, the channels that it reads, and those that it writes."""
-        return residual_blocks(self.stem, self.depths, self.widths)
+        return list_residual_blocks(self.stem, self.depths, self.widths)
 
-    def projects(self, index: int) -> bool:
+    def has_projection(self, index: int) -> bool:
         """Whether the block at `index` has a convolution on its way past, timm's `downsample`."""
         stage, reads, width = self.blocks[index]
         return reads != width or (stage > 0 and index == sum(self.depths[:stage]))
@@ -143,7 +148,7 @@ class ResNetSpec(StagedSpec):
 IMAGENET_SIDE = 224  # of a network built without timm's configuration, which alone knows the size of pictures
 
 
-class ResNetAnatomy:
+class ResNetArchitecture:
     """How timm's ResNet is put together; its blocks are the basic blocks."""
 
     name: ClassVar[str] = "resnet"
@@ -167,7 +172,7 @@ class ResNetAnatomy:
         """The block at `index`, initialised as inside a whole network."""
         stage, reads, width = spec.blocks[index]
         stride = 2 if stage and index == sum(spec.depths[:stage]) else 1
-        past = downsample_conv(reads, width, 1, stride=stride) if spec.projects(index) else None
+        past = downsample_conv(reads, width, 1, stride=stride) if spec.has_projection(index) else None
         block = BasicBlock(reads, width, stride, past)
         ResNet.init_weights(block)  # which asks no more of a module than its parts
         return block
@@ -176,8 +181,8 @@ class ResNetAnatomy:
         """The spec of a timm ResNet; its picture size is that of timm's configuration, or 224.
 
         Raises:
-            ArtefactError: It is another architecture, or has a part that this anatomy does not rebuild: bottlenecks,
-                other stems, attention, averaging ways past.
+            ArtefactError: The network is of another architecture, or has a part that this one does not rebuild:
+                bottlenecks, other stems, attention, averaging shortcuts.
         """
         if type(model) is not ResNet:
             raise ArtefactError(
@@ -186,8 +191,8 @@ class ResNetAnatomy:
             )
         kinds = {type(block).__name__ for stage in _stages(model) for block in stage if type(block) is not BasicBlock}
         if kinds:
-            raise cannot_rebuild(self.name, model, f"blocks of {', '.join(sorted(kinds))}")
-        spec: ResNetSpec = rebuilt(self, model)
+            raise rebuild_error(self.name, model, f"blocks of {', '.join(sorted(kinds))}")
+        spec: ResNetSpec = read_checked_spec(self, model)
         return spec
 
     def read(self, model: Any) -> ResNetSpec:
@@ -212,34 +217,35 @@ class ResNetAnatomy:
         Raises:
             SettingError: A key that a ResNet has not, or a size that cannot be built.
         """
-        depths, widths = sized(self.name, size, spec.depths, spec.widths)
+        depths, widths = resize_stages(self.name, size, spec.depths, spec.widths)
         first = spec.widths[0]
-        stem = in_proportion(spec.stem_width, size.get("width", first), first) if spec.stem_type else spec.stem_width
+        stem = scale_width(spec.stem_width, size.get("width", first), first) if spec.stem_type else spec.stem_width
         return ResNetSpec(**{**spec.model_dump(), "depths": depths, "widths": widths, "stem_width": stem})
 
     def parts(self, spec: ResNetSpec) -> Parts:
         """Names of the tensors; the stem is the first convolutions with their norms."""
-        with hollow():
+        with on_meta_device():
             names = list(self.build(spec).state_dict())
         return Parts(
             stem=tuple(name for name in names if name.startswith(("conv1.", "bn1."))),
             blocks=tuple(
-                {n.removeprefix(f"{tap}."): n for n in names if n.startswith(f"{tap}.")} for tap in self.taps(spec)
+                {n.removeprefix(f"{tap}."): n for n in names if n.startswith(f"{tap}.")}
+                for tap in self.feature_names(spec)
             ),
             norm=(),
             head=tuple(name for name in names if name.startswith("fc.")),
             stages=spec.stages,
-            pictures=(f"{_first(spec)}.weight",),
+            image_kernels=(f"{_first(spec)}.weight",),
         )
 
-    def groups(self, spec: ResNetSpec) -> tuple[Group, ...]:
+    def groups(self, spec: ResNetSpec) -> tuple[ChannelGroup, ...]:
         """One group within each block, those of the stem, and one a stage for what its blocks are added to.
 
         The stem's last group is the first stage's where the first block adds what it reads as it is.
         """
-        return resnet_groups(spec, self.parts(spec))
+        return list_resnet_groups(spec, self.parts(spec))
 
-    def taps(self, spec: ResNetSpec) -> tuple[str, ...]:
+    def feature_names(self, spec: ResNetSpec) -> tuple[str, ...]:
         """The blocks: maps [B, C, H, W], of which only the first of a stage has halved the ones before."""
         return tuple(f"layer{stage}.{index}" for stage, depth in enumerate(spec.depths, 1) for index in range(depth))
 
@@ -247,17 +253,17 @@ class ResNetAnatomy:
         self, tensors: Mapping[str, Tensor], source: ResNetSpec, target: ResNetSpec, ledger: Ledger
     ) -> dict[str, Tensor]:
         """The stem's first convolution brought to the target's channels; all others as they are."""
-        return adapted_to(target.channels, tensors, (f"{_first(target)}.weight",), ledger)
+        return adapt_tensors(target.channels, tensors, (f"{_first(target)}.weight",), ledger)
 
     def flops(self, spec: ResNetSpec) -> int:
         """Operations of one picture's forward pass in the convolutions and the head."""
         maps = sum(weights * side**2 for weights, side in _convolutions(spec))
         return 2 * (maps + spec.features * spec.classes)
 
-    def export_config(self, spec: ResNetSpec) -> TimmForm:
+    def export_config(self, spec: ResNetSpec) -> TimmArguments:
         """timm's name and arguments; every argument is given, so the name's own defaults do not matter."""
         facts = {"first_conv": _first(spec), "classifier": "fc", "fixed_input_size": False}
-        return TimmForm("resnet18", _arguments(spec), facts)
+        return TimmArguments("resnet18", _arguments(spec), facts)
 
 
 def _arguments(spec: ResNetSpec) -> dict[str, Any]:
@@ -283,5 +289,5 @@ def _convolutions(spec: ResNetSpec) -> Iterator[tuple[int, int]]:
     else:
         yield 49 * spec.channels * width, side
     for index, (stage, reads, writes) in enumerate(spec.blocks):
-        past = reads if spec.projects(index) else 0
+        past = reads if spec.has_projection(index) else 0
         yield (9 * (reads + writes) + past) * writes, -(-side // 2 ** (stage + 1))

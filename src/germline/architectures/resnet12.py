@@ -1,4 +1,4 @@
-"""The `resnet12` anatomy: residual stages of three 3x3 convolutions a block."""
+"""The `resnet12` architecture: residual stages of three 3x3 convolutions a block."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from germline.architectures.channel_groups import Group, Member, read, written
-from germline.architectures.conv_base import Convolutional
+from germline.architectures.channel_groups import ChannelGroup, GroupMember, list_readers, list_writers
+from germline.architectures.conv_base import ConvArchitecture
 from germline.architectures.size import Size
-from germline.architectures.staged import StagedSpec, residual_blocks, sized
+from germline.architectures.staged import StagedSpec, list_residual_blocks, resize_stages
 from germline.errors import SettingError
 from germline.timm import Block, ResNet12
 
@@ -45,14 +45,14 @@ class ResNet12Spec(StagedSpec):
     @property
     def blocks(self) -> tuple[tuple[int, int, int], ...]:
         """For each block its stage, the channels that it reads, and those that it writes."""
-        return residual_blocks(self.channels, self.depths, self.widths)
+        return list_residual_blocks(self.channels, self.depths, self.widths)
 
 
-class ResNet12Anatomy(Convolutional[ResNet12Spec]):
+class ResNet12Architecture(ConvArchitecture[ResNet12Spec]):
     """How a ResNet12 is put together; its blocks are the residual blocks."""
 
     name: ClassVar[str] = "resnet12"
-    architecture: ClassVar[str] = "germline_resnet12"
+    timm_name: ClassVar[str] = "germline_resnet12"
     module = ResNet12
     readers = ("stages.0.blocks.0.units.0.conv", "stages.0.blocks.0.shortcut.conv")
     chain = ("units.0.", "units.1.", "units.2.")
@@ -82,7 +82,7 @@ class ResNet12Anatomy(Convolutional[ResNet12Spec]):
         Raises:
             SettingError: A key that a ResNet12 has not, or a size that cannot be built.
         """
-        depths, widths = sized(self.name, size, spec.depths, spec.widths)
+        depths, widths = resize_stages(self.name, size, spec.depths, spec.widths)
         return ResNet12Spec(**{**spec.model_dump(), "depths": depths, "widths": widths})
 
     def block(self, spec: ResNet12Spec, index: int = 0) -> nn.Module:
@@ -90,23 +90,23 @@ class ResNet12Anatomy(Convolutional[ResNet12Spec]):
         stage, reads, width = spec.blocks[index]
         return Block(reads, width, project=index == sum(spec.depths[:stage]))
 
-    def groups(self, spec: ResNet12Spec) -> tuple[Group, ...]:
+    def groups(self, spec: ResNet12Spec) -> tuple[ChannelGroup, ...]:
         """Two groups within each block, and one a stage for what its blocks are added to."""
-        streams: list[list[Member]] = [[] for _ in spec.depths]
-        inside: list[Group] = []
-        taps, blocks = self.taps(spec), self.parts(spec).blocks
+        streams: list[list[GroupMember]] = [[] for _ in spec.depths]
+        inside: list[ChannelGroup] = []
+        taps, blocks = self.feature_names(spec), self.parts(spec).blocks
         for number, (tap, block, (stage, _, width)) in enumerate(zip(taps, blocks, spec.blocks, strict=True)):
             makers = {place: _made(block, place) for place in ("units.0", "units.1", "units.2", "shortcut")}
             for inner, reader in (("units.0", "units.1"), ("units.1", "units.2")):
-                members = (*written(0, *makers[inner]), *read(1, block[f"{reader}.conv.weight"]))
-                inside.append(Group(f"{tap}.{inner}", width, members, stage))
-            streams[stage] += written(0, *makers["units.2"], *makers["shortcut"])
+                members = (*list_writers(0, *makers[inner]), *list_readers(1, block[f"{reader}.conv.weight"]))
+                inside.append(ChannelGroup(f"{tap}.{inner}", width, members, stage))
+            streams[stage] += list_writers(0, *makers["units.2"], *makers["shortcut"])
             first = number == sum(spec.depths[:stage])
             if number:
-                streams[stage - first] += read(1, *(block[n] for n in _READERS if n in block))
-        streams[-1] += read(1, "head.fc.weight")
+                streams[stage - first] += list_readers(1, *(block[n] for n in _READERS if n in block))
+        streams[-1] += list_readers(1, "head.fc.weight")
         outer = [
-            Group(f"stages.{index}", width, tuple(members), index)
+            ChannelGroup(f"stages.{index}", width, tuple(members), index)
             for index, (width, members) in enumerate(zip(spec.widths, streams, strict=True))
         ]
         return (*outer, *inside)

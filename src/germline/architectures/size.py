@@ -16,7 +16,7 @@ _TIMES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 class Size(Mapping[str, int]):
     """What is asked for of a descendant's size; what is left out stays as it is in the gene.
 
-    Which keys mean something is the anatomy's or the method's to say: depth, width and heads for `vit`.
+    Which keys mean something is the architecture's or the method's to say: depth, width and heads for `vit`.
 
     Raises:
         SettingError: A value is not a whole number of at least 1.
@@ -73,8 +73,8 @@ class Size(Mapping[str, int]):
         return isinstance(other, Size) and self._fields == other._fields
 
 
-def check_keys(name: str, size: Size, allowed: Sequence[str], text: str) -> None:
-    """Refuse a size key that an anatomy has not.
+def check_size_keys(name: str, size: Size, allowed: Sequence[str], text: str) -> None:
+    """Refuse a size key that an architecture has not.
 
     Raises:
         SettingError: Names the key and those there are.
@@ -86,7 +86,7 @@ def check_keys(name: str, size: Size, allowed: Sequence[str], text: str) -> None
         )
     if unknown:
         raise SettingError(
-            f"size key '{', '.join(unknown)}'", f"the {name} anatomy has none of that name", f"use {text}"
+            f"size key '{', '.join(unknown)}'", f"the {name} architecture has none of that name", f"use {text}"
         )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from germline.architectures.base import Spec, to_channels
-from germline.architectures.meta_device import hollow
-from germline.architectures.size import Size, check_keys
+from germline.architectures.base import Spec, adapt_kernel
+from germline.architectures.meta_device import on_meta_device
+from germline.architectures.size import Size, check_size_keys
 from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
 
@@ -54,27 +54,27 @@ class StagedSpec(Spec, ABC):
             )
 
 
-def rebuilt(anatomy: Any, model: nn.Module) -> Any:
-    """The spec that an anatomy's `read` finds in a network, once what is built of it has the network's own parts.
+def read_checked_spec(architecture: Any, model: nn.Module) -> Any:
+    """The spec that an architecture's `read` finds in a network, once what is built of it has the network's own parts.
 
     Raises:
         ArtefactError: It has others.
     """
     try:
-        spec = anatomy.read(model)
-        with hollow():
-            own, found = _leaves(anatomy.build(spec)), _leaves(model)
+        spec = architecture.read(model)
+        with on_meta_device():
+            own, found = _leaves(architecture.build(spec)), _leaves(model)
     except (AttributeError, IndexError, TypeError) as error:
-        raise cannot_rebuild(anatomy.name, model, str(error)) from error
+        raise rebuild_error(architecture.name, model, str(error)) from error
     odd = sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
     if odd:
-        raise cannot_rebuild(anatomy.name, model, ", ".join(odd[:4]))
+        raise rebuild_error(architecture.name, model, ", ".join(odd[:4]))
     return spec
 
 
-def cannot_rebuild(anatomy: str, model: nn.Module, odd: str) -> ArtefactError:
-    """What is said of a network of an anatomy's own class that was altered."""
-    what = f"this {type(model).__name__} has parts that the {anatomy} anatomy does not rebuild"
+def rebuild_error(architecture: str, model: nn.Module, odd: str) -> ArtefactError:
+    """What is said of a network of an architecture's own class that was altered."""
+    what = f"this {type(model).__name__} has parts that the {architecture} architecture does not rebuild"
     return ArtefactError(what, odd, "as a teacher any classifier will do")
 
 
@@ -85,20 +85,20 @@ def _leaves(model: nn.Module) -> dict[str, str]:
     return {name: repr(part) for name, part in parts if not isinstance(part, dropped) and not [*part.children()]}
 
 
-def adapted_to(
+def adapt_tensors(
     channels: int, tensors: Mapping[str, Tensor], readers: Sequence[str], ledger: Ledger
 ) -> dict[str, Tensor]:
     """Tensors of which those that read the picture are brought to its channels; entered in the ledger."""
     adapted = {}
     for name, tensor in tensors.items():
         changed = name in readers and tensor.shape[1] != channels
-        adapted[name] = (to_channels(tensor, channels) if changed else tensor).clone()
+        adapted[name] = (adapt_kernel(tensor, channels) if changed else tensor).clone()
         ledger.add(name, "adapted" if changed else "copied", adapted[name].numel())
     return adapted
 
 
-def sized(
-    anatomy: str, size: Size, depths: Sequence[int], widths: Sequence[int]
+def resize_stages(
+    architecture: str, size: Size, depths: Sequence[int], widths: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Depths and widths of stages of one width each, as a size changes them.
 
@@ -111,15 +111,15 @@ def sized(
     first, count = widths[0], len(depths)
     depth_keys, width_keys = ([f"{key}{n}" for n in range(1, count + 1)] for key in ("depth", "width"))
     text = f"depth1 to depth{count}, width, or width1 to width{count}"
-    check_keys(anatomy, size, ["width", *depth_keys, *width_keys], text)
-    scaled = [in_proportion(width, size.get("width", first), first) for width in widths]
+    check_size_keys(architecture, size, ["width", *depth_keys, *width_keys], text)
+    scaled = [scale_width(width, size.get("width", first), first) for width in widths]
     return (
-        tuple(check_depth(key, size.get(key, own)) for key, own in zip(depth_keys, depths, strict=True)),
+        tuple(check_stage_depth(key, size.get(key, own)) for key, own in zip(depth_keys, depths, strict=True)),
         tuple(size.get(key, own) for key, own in zip(width_keys, scaled, strict=True)),
     )
 
 
-def residual_blocks(reads: int, depths: Sequence[int], widths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+def list_residual_blocks(reads: int, depths: Sequence[int], widths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
     """For each residual block its stage, the channels that it reads, and those that it writes.
 
     Args:
@@ -135,7 +135,7 @@ def residual_blocks(reads: int, depths: Sequence[int], widths: Sequence[int]) ->
     )
 
 
-def check_depth(key: str, depth: int) -> int:
+def check_stage_depth(key: str, depth: int) -> int:
     """A stage's depth, refused before a network of it is thought of.
 
     Raises:
@@ -146,6 +146,6 @@ def check_depth(key: str, depth: int) -> int:
     return depth
 
 
-def in_proportion(width: int, wanted: int, first: int) -> int:
+def scale_width(width: int, wanted: int, first: int) -> int:
     """A width of a network whose first width becomes `wanted`; at least 1."""
     return max(1, round(width * wanted / first))

@@ -1,4 +1,4 @@
-"""The `stitched` anatomy: a ViT that goes on as a wider one, its segments joined by linear layers."""
+"""The `stitched` architecture: a ViT that goes on as a wider one, its segments joined by linear layers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from germline.architectures.size import Size, check_keys
-from germline.architectures.transformer import Transformer, TransformerSpec, read_fields
-from germline.architectures.vit import Vit, VitSpec
+from germline.architectures.size import Size, check_size_keys
+from germline.architectures.transformer import TransformerArchitecture, TransformerSpec, read_spec_fields
+from germline.architectures.vit import VitArchitecture, VitSpec
 from germline.errors import SettingError
 from germline.timm import StitchedBlock, StitchedViT
 
 _KEYS = ("depth", "width", "heads")
-_VIT = Vit()
+_VIT = VitArchitecture()
 
 
 class StitchedSpec(TransformerSpec):
@@ -58,11 +58,11 @@ class StitchedSpec(TransformerSpec):
         return VitSpec(depth=depth, width=width, heads=heads, **shared)
 
 
-class Stitched(Transformer[StitchedSpec]):
+class StitchedVitArchitecture(TransformerArchitecture[StitchedSpec]):
     """How a stitched ViT is put together."""
 
     name: ClassVar[str] = "stitched"
-    architecture: ClassVar[str] = "germline_stitched_vit"
+    timm_name: ClassVar[str] = "germline_stitched_vit"
     noun: ClassVar[str] = "germline StitchedViT"
     module = StitchedViT
     blocks = (Block, StitchedBlock)
@@ -96,7 +96,7 @@ class Stitched(Transformer[StitchedSpec]):
             widths=tuple(block.attn.proj.out_features for block in firsts),
             heads=tuple(block.attn.num_heads for block in firsts),
             mlp_ratio=model.mlp_ratio,
-            **read_fields(model),
+            **read_spec_fields(model),
         )
 
     def resize(self, spec: StitchedSpec, size: Size) -> StitchedSpec:
@@ -107,7 +107,7 @@ class Stitched(Transformer[StitchedSpec]):
         """
         count = len(spec.depths)
         text = ", ".join(f"{key}1 to {key}{count}" for key in _KEYS)
-        check_keys(self.name, size, [f"{key}{n}" for key in _KEYS for n in range(1, count + 1)], text)
+        check_size_keys(self.name, size, [f"{key}{n}" for key in _KEYS for n in range(1, count + 1)], text)
 
         def sized(key: str, own: tuple[int, ...]) -> Iterator[int]:
             return (size.get(f"{key}{number}", value) for number, value in enumerate(own, 1))

@@ -1,4 +1,4 @@
-"""What the `vit` and `stitched` anatomies share: timm's blocks over a stream of tokens, in one segment or several."""
+"""Base class of `vit` and `stitched`: timm's blocks over a stream of tokens, in one segment or several."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from timm.layers.attention import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from germline.architectures.base import Parts, Spec, TimmForm, to_channels
-from germline.architectures.channel_groups import Group
-from germline.architectures.meta_device import hollow
+from germline.architectures.base import Parts, Spec, TimmArguments, adapt_kernel
+from germline.architectures.channel_groups import ChannelGroup
+from germline.architectures.meta_device import on_meta_device
 from germline.architectures.size import Size
 from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from germline.architectures.vit import VitSpec
 from collections.abc import Sequence
 
-from germline.architectures.channel_groups import Member, read, written
+from germline.architectures.channel_groups import GroupMember, list_readers, list_writers
 
 _TABLES = ("cls_token", "reg_token", "pos_embed")
 _STITCH_WEIGHT = "stitch.weight"
@@ -34,7 +34,7 @@ _STREAM_READERS = ("attn.qkv.weight", "mlp.fc1.weight")
 _APART = ("attn.qkv.bias", "mlp.fc1.bias", "attn.q_norm", "attn.k_norm")
 
 
-def vit_groups(parts: Parts, sizes: Sequence[tuple[int, int, int, int]]) -> tuple[Group, ...]:
+def list_vit_groups(parts: Parts, sizes: Sequence[tuple[int, int, int, int]]) -> tuple[ChannelGroup, ...]:
     """One group for each segment's stream of tokens, and for each block one of heads and one of hidden channels.
 
     Args:
@@ -42,39 +42,39 @@ def vit_groups(parts: Parts, sizes: Sequence[tuple[int, int, int, int]]) -> tupl
         sizes: Depth, width, heads and hidden channels of each segment; where there are several, the first block of a
             later one reads the stream before it through its stitch.
     """
-    streams: list[list[Member]] = [[] for _ in sizes]
+    streams: list[list[GroupMember]] = [[] for _ in sizes]
     for name in parts.stem:
         # Tokens and positions are [1, count, width].
-        streams[0] += written(2 if name in _TABLES else 0, name)
-    streams[-1] += written(0, *parts.norm)
-    inside: list[Group] = []
+        streams[0] += list_writers(2 if name in _TABLES else 0, name)
+    streams[-1] += list_writers(0, *parts.norm)
+    inside: list[ChannelGroup] = []
     places = [place for place, (depth, *_) in enumerate(sizes) for _ in range(depth)]
     for index, (block, place) in enumerate(zip(parts.blocks, places, strict=True)):
         _, width, heads, hidden = sizes[place]
         if _STITCH_WEIGHT in block:
-            streams[place - 1] += read(1, block[_STITCH_WEIGHT])
-        streams[place] += read(1, *(block[name] for name in _STREAM_READERS))
+            streams[place - 1] += list_readers(1, block[_STITCH_WEIGHT])
+        streams[place] += list_readers(1, *(block[name] for name in _STREAM_READERS))
         makers = [full for name, full in block.items() if not name.startswith(_STREAM_READERS + _APART)]
-        streams[place] += written(0, *makers)
+        streams[place] += list_writers(0, *makers)
         inside += [
-            Group(f"blocks.{index}.heads", heads, _heads(block, width // heads)),
-            Group(f"blocks.{index}.hidden", hidden, _hidden(block)),
+            ChannelGroup(f"blocks.{index}.heads", heads, _heads(block, width // heads)),
+            ChannelGroup(f"blocks.{index}.hidden", hidden, _hidden(block)),
         ]
-    streams[-1] += read(1, *(name for name in parts.head if name.endswith("weight")))
+    streams[-1] += list_readers(1, *(name for name in parts.head if name.endswith("weight")))
     outer = [
-        Group("stream" if len(sizes) == 1 else f"streams.{place}", size[1], tuple(members))
+        ChannelGroup("stream" if len(sizes) == 1 else f"streams.{place}", size[1], tuple(members))
         for place, (size, members) in enumerate(zip(sizes, streams, strict=True))
     ]
     return (*outer, *inside)
 
 
-def _heads(block: Mapping[str, str], length: int) -> tuple[Member, ...]:
+def _heads(block: Mapping[str, str], length: int) -> tuple[GroupMember, ...]:
     qkv = [block[name] for name in ("attn.qkv.weight", "attn.qkv.bias") if name in block]
-    return (*written(0, *qkv, outer=3, inner=length), *read(1, block["attn.proj.weight"], inner=length))
+    return (*list_writers(0, *qkv, outer=3, inner=length), *list_readers(1, block["attn.proj.weight"], inner=length))
 
 
-def _hidden(block: Mapping[str, str]) -> tuple[Member, ...]:
-    return (*written(0, block["mlp.fc1.weight"], block["mlp.fc1.bias"]), *read(1, block["mlp.fc2.weight"]))
+def _hidden(block: Mapping[str, str]) -> tuple[GroupMember, ...]:
+    return (*list_writers(0, block["mlp.fc1.weight"], block["mlp.fc1.bias"]), *list_readers(1, block["mlp.fc2.weight"]))
 
 
 MAX_DEPTH = 1000
@@ -159,51 +159,51 @@ def _check(good: bool, what: str, why: str = "", fix: str = "") -> None:
 
 _FRAME_NORM = ("norm", "fc_norm")
 _PATCHES = "patch_embed.proj"
-_STITCH = ("stitch.weight", "stitch.bias")
+_STITCH_NAMES = ("stitch.weight", "stitch.bias")
 
 
-SpecT = TypeVar("SpecT", bound=TransformerSpec)
+TransformerT = TypeVar("TransformerT", bound=TransformerSpec)
 
 
-class Transformer(ABC, Generic[SpecT]):
+class TransformerArchitecture(ABC, Generic[TransformerT]):
     """How blocks over tokens are put together; what plain or stitched ViTs do otherwise stands in their own class."""
 
     name: ClassVar[str]
-    architecture: ClassVar[str]
+    timm_name: ClassVar[str]
     noun: ClassVar[str]
     module: ClassVar[type[Any]]
     blocks: ClassVar[tuple[type[Any], ...]]  # classes that a block may have
-    spec_type: type[SpecT]
+    spec_type: type[TransformerT]
 
     @abstractmethod
-    def arguments(self, spec: SpecT, *, blocks: bool = True) -> dict[str, Any]:
+    def arguments(self, spec: TransformerT, *, blocks: bool = True) -> dict[str, Any]:
         """What the module's class is called with for its size, JSON-able; without blocks, for its frame alone."""
 
     @abstractmethod
-    def read(self, model: Any) -> SpecT:
-        """The spec of a network of this anatomy's own class."""
+    def read(self, model: Any) -> TransformerT:
+        """The spec of a network of this architecture's own class."""
 
     @abstractmethod
-    def block(self, spec: SpecT, index: int = 0) -> Any:
+    def block(self, spec: TransformerT, index: int = 0) -> Any:
         """The block at `index`, freshly initialised."""
 
     @abstractmethod
-    def resize(self, spec: SpecT, size: Size) -> SpecT:
+    def resize(self, spec: TransformerT, size: Size) -> TransformerT:
         """The spec with its segments' depths, widths or heads changed."""
 
-    def build(self, spec: SpecT) -> Any:
+    def build(self, spec: TransformerT) -> Any:
         """A freshly initialised network, one of timm's VisionTransformers."""
         return self.module(**_timm_args(spec, self.arguments(spec)))
 
-    def frame(self, spec: SpecT) -> Any:
+    def frame(self, spec: TransformerT) -> Any:
         """The network without its blocks."""
         return self.module(**_timm_args(spec, self.arguments(spec, blocks=False)))
 
-    def describe(self, model: nn.Module) -> SpecT:
-        """The spec of a network of the anatomy's own class.
+    def describe(self, model: nn.Module) -> TransformerT:
+        """The spec of a network of the architecture's own class.
 
         Raises:
-            ArtefactError: It is another architecture, or has a part that this anatomy does not rebuild.
+            ArtefactError: It is another architecture, or has a part that this architecture does not rebuild.
         """
         if type(model) is not self.module:
             raise ArtefactError(
@@ -214,7 +214,7 @@ class Transformer(ABC, Generic[SpecT]):
         if odd:
             raise self._cannot_rebuild(odd)
         spec = self.read(model)
-        with hollow():
+        with on_meta_device():
             rebuilt = _form(self.build(spec))
         found = _form(model)
         odd = sorted(name for name in rebuilt.keys() | found.keys() if rebuilt.get(name) != found.get(name))
@@ -224,48 +224,50 @@ class Transformer(ABC, Generic[SpecT]):
 
     def _cannot_rebuild(self, odd: list[str]) -> ArtefactError:
         return ArtefactError(
-            f"this ViT has parts that the {self.name} anatomy does not rebuild",
+            f"this ViT has parts that the {self.name} architecture does not rebuild",
             ", ".join(odd[:4]),
             "choose a plain `vit_*` or `deit_*` name; as a teacher any classifier will do",
         )
 
-    def parts(self, spec: SpecT) -> Parts:
+    def parts(self, spec: TransformerT) -> Parts:
         """Names of the tensors of such a network; a stitch belongs to the block behind it."""
-        with hollow():
+        with on_meta_device():
             frame = [name for name, _ in self.frame(spec).named_parameters()]
             block = [name for name, _ in self.block(spec).named_parameters()]
         norm = tuple(name for name in frame if name.split(".")[0] in _FRAME_NORM)
         head = tuple(name for name in frame if name.split(".")[0] == "head")
-        taps, stitched = self.taps(spec), spec.starts[1:]
+        taps, stitched = self.feature_names(spec), spec.starts[1:]
         return Parts(
             stem=tuple(name for name in frame if name not in norm + head),
             blocks=tuple(
-                {name: f"{tap}.{name}" for name in (*block, *(_STITCH if index in stitched else ()))}
+                {name: f"{tap}.{name}" for name in (*block, *(_STITCH_NAMES if index in stitched else ()))}
                 for index, tap in enumerate(taps)
             ),
             norm=norm,
             head=head,
             stages=(len(taps),),
-            pictures=(f"{_PATCHES}.weight",),
+            image_kernels=(f"{_PATCHES}.weight",),
         )
 
-    def groups(self, spec: SpecT) -> tuple[Group, ...]:
+    def groups(self, spec: TransformerT) -> tuple[ChannelGroup, ...]:
         """Each segment's stream of tokens, each block's heads and hidden channels; within a head none are told apart.
 
         A stitch reads one segment's stream and writes the next one's.
         """
         sizes = [(one.depth, one.width, one.heads, int(one.width * one.mlp_ratio)) for one in spec.segments]
-        return vit_groups(self.parts(spec), sizes)
+        return list_vit_groups(self.parts(spec), sizes)
 
-    def taps(self, spec: SpecT) -> tuple[str, ...]:
+    def feature_names(self, spec: TransformerT) -> tuple[str, ...]:
         """The blocks: tokens [B, tokens, width], not yet normalised."""
         return tuple(f"blocks.{index}" for index in range(sum(one.depth for one in spec.segments)))
 
-    def attention_taps(self, spec: SpecT) -> tuple[str, ...]:
+    def attention_names(self, spec: TransformerT) -> tuple[str, ...]:
         """For each block its attention: tokens [B, tokens, width] after the projection, before they are added."""
-        return tuple(f"{tap}.attn" for tap in self.taps(spec))
+        return tuple(f"{tap}.attn" for tap in self.feature_names(spec))
 
-    def adapt(self, tensors: Mapping[str, Tensor], source: SpecT, target: SpecT, ledger: Ledger) -> dict[str, Tensor]:
+    def adapt(
+        self, tensors: Mapping[str, Tensor], source: TransformerT, target: TransformerT, ledger: Ledger
+    ) -> dict[str, Tensor]:
         """Stem and norm brought to the target's channels and picture size.
 
         Grey to colour repeats the patch kernel and divides by 3, colour to grey sums over the channels; the position
@@ -275,14 +277,14 @@ class Transformer(ABC, Generic[SpecT]):
         for name, tensor in tensors.items():
             origin, value = "copied", tensor
             if name == f"{_PATCHES}.weight" and source.channels != target.channels:
-                origin, value = "adapted", to_channels(tensor, target.channels)
+                origin, value = "adapted", adapt_kernel(tensor, target.channels)
             elif name == "pos_embed" and source.image_size != target.image_size:
                 origin, value = "resized", _resize_positions(tensor, source, target)
             ledger.add(name, origin, value.numel())  # type: ignore[arg-type]
             adapted[name] = value.clone()
         return adapted
 
-    def flops(self, spec: SpecT) -> int:
+    def flops(self, spec: TransformerT) -> int:
         """Operations of one picture's forward pass in the linear layers, the two attention products and the stem."""
         patches, widths = (spec.image_size // spec.patch_size) ** 2, [one.width for one in spec.segments]
         stem = patches * widths[0] * spec.channels * spec.patch_size**2
@@ -293,13 +295,13 @@ class Transformer(ABC, Generic[SpecT]):
             blocks += one.depth * one.width * (spec.tokens * weights + 2 * spec.tokens**2)
         return 2 * (blocks + stem + stitches + widths[-1] * spec.classes)
 
-    def export_config(self, spec: SpecT) -> TimmForm:
+    def export_config(self, spec: TransformerT) -> TimmArguments:
         """timm's name and arguments; every argument is given, so the name's own defaults do not matter."""
         arguments = _timm_args(spec, self.arguments(spec))
         # The class count stands elsewhere in the folder; dropped paths are a training setting, not the network's.
         del arguments["num_classes"], arguments["drop_path_rate"]
         facts = {"first_conv": _PATCHES, "classifier": "head", "fixed_input_size": True}
-        return TimmForm(self.architecture, arguments, facts)
+        return TimmArguments(self.timm_name, arguments, facts)
 
 
 def _timm_args(spec: TransformerSpec, size: dict[str, Any]) -> dict[str, Any]:
@@ -322,7 +324,7 @@ def _timm_args(spec: TransformerSpec, size: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_fields(model: VisionTransformer) -> dict[str, Any]:
+def read_spec_fields(model: VisionTransformer) -> dict[str, Any]:
     """What a spec holds besides depth, width, heads and the MLP's ratio."""
     block = model.blocks[0]
     return {

@@ -1,4 +1,4 @@
-"""The `vgg` anatomy: stages of 3x3 convolutions with BatchNorm, every conv unit of its own width."""
+"""The `vgg` architecture: stages of 3x3 convolutions with BatchNorm, every conv unit of its own width."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from germline.architectures.channel_groups import Group, read, written
-from germline.architectures.conv_base import Convolutional
-from germline.architectures.size import Size, check_keys
-from germline.architectures.staged import StagedSpec, check_depth, in_proportion
+from germline.architectures.channel_groups import ChannelGroup, list_readers, list_writers
+from germline.architectures.conv_base import ConvArchitecture
+from germline.architectures.size import Size, check_size_keys
+from germline.architectures.staged import StagedSpec, check_stage_depth, scale_width
 from germline.errors import SettingError
 from germline.timm import VGG, Unit, make_head
 
 # The published depths count three dense layers, of which one is left here.
-DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+PUBLISHED_DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
 class VggSpec(StagedSpec):
@@ -62,11 +62,11 @@ class VggSpec(StagedSpec):
         return tuple((stage, reads, width) for (stage, width), reads in zip(flat, inputs, strict=False))
 
 
-class Vgg(Convolutional[VggSpec]):
+class VggArchitecture(ConvArchitecture[VggSpec]):
     """How a VGG is put together; its blocks are the conv units."""
 
     name: ClassVar[str] = "vgg"
-    architecture: ClassVar[str] = "germline_vgg"
+    timm_name: ClassVar[str] = "germline_vgg"
     module = VGG
     readers = ("stages.0.blocks.0.conv",)
     chain = ("",)
@@ -114,22 +114,24 @@ class Vgg(Convolutional[VggSpec]):
         count = len(spec.widths)
         depth_keys, width_keys = ([f"{key}{n}" for n in range(1, count + 1)] for key in ("depth", "width"))
         text = f"depth, depth1 to depth{count}, width, or width1 to width{count}"
-        check_keys(self.name, size, ["depth", "width", *depth_keys, *width_keys], text)
+        check_size_keys(self.name, size, ["depth", "width", *depth_keys, *width_keys], text)
         depths = self._depths(spec, size)
-        depths = tuple(check_depth(key, size.get(key, depth)) for key, depth in zip(depth_keys, depths, strict=True))
+        depths = tuple(
+            check_stage_depth(key, size.get(key, depth)) for key, depth in zip(depth_keys, depths, strict=True)
+        )
         first = spec.widths[0][0]
         widths = []
         for key, stage, depth in zip(width_keys, spec.widths, depths, strict=True):
             units = (*stage[:depth], *[stage[-1]] * (depth - len(stage)))
-            scaled = tuple(in_proportion(width, size.get("width", first), first) for width in units)
+            scaled = tuple(scale_width(width, size.get("width", first), first) for width in units)
             widths.append((size[key],) * depth if key in size else scaled)
-        hidden = tuple(in_proportion(width, size.get("width", first), first) for width in spec.hidden)
+        hidden = tuple(scale_width(width, size.get("width", first), first) for width in spec.hidden)
         return VggSpec(**{**spec.model_dump(), "widths": tuple(widths), "hidden": hidden})
 
     def _depths(self, spec: VggSpec, size: Size) -> tuple[int, ...]:
         if "depth" not in size:
             return spec.stages
-        known = {depth: stages for depth, stages in DEPTHS.items() if len(stages) == len(spec.widths)}
+        known = {depth: stages for depth, stages in PUBLISHED_DEPTHS.items() if len(stages) == len(spec.widths)}
         if size["depth"] not in known:
             raise SettingError(
                 f"depth={size['depth']}",
@@ -143,15 +145,21 @@ class Vgg(Convolutional[VggSpec]):
         _, reads, width = spec.units[index]
         return Unit(reads, width)
 
-    def groups(self, spec: VggSpec) -> tuple[Group, ...]:
+    def groups(self, spec: VggSpec) -> tuple[ChannelGroup, ...]:
         """One group a conv unit: its convolution and norm write the channels, the next unit or the head reads them."""
         blocks = self.parts(spec).blocks
-        head = read(1, "head.dense.0.weight", inner=spec.side**2) if spec.hidden else read(1, "head.fc.weight")
-        readers = [*(read(1, block["conv.weight"]) for block in blocks[1:]), head]
+        head = (
+            list_readers(1, "head.dense.0.weight", inner=spec.side**2)
+            if spec.hidden
+            else list_readers(1, "head.fc.weight")
+        )
+        readers = [*(list_readers(1, block["conv.weight"]) for block in blocks[1:]), head]
         found = []
-        for tap, block, (stage, _, width), reader in zip(self.taps(spec), blocks, spec.units, readers, strict=True):
+        for tap, block, (stage, _, width), reader in zip(
+            self.feature_names(spec), blocks, spec.units, readers, strict=True
+        ):
             channels = [full for name, full in block.items() if name != "norm.num_batches_tracked"]
-            found.append(Group(tap, width, (*written(0, *channels), *reader), stage))
+            found.append(ChannelGroup(tap, width, (*list_writers(0, *channels), *reader), stage))
         return tuple(found)
 
     def convolutions(self, spec: VggSpec) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""The `vit` anatomy: timm's own VisionTransformer, so that descendants carry no germline code."""
+"""The `vit` architecture: timm's own VisionTransformer, so that descendants carry no germline code."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from timm.models.vision_transformer import Block, VisionTransformer
 
 from germline.architectures.base import Spec
-from germline.architectures.size import Size, check_keys
-from germline.architectures.transformer import Transformer, TransformerSpec, read_fields
+from germline.architectures.size import Size, check_size_keys
+from germline.architectures.transformer import TransformerArchitecture, TransformerSpec, read_spec_fields
 
 
 class _OneSize(Spec):
@@ -38,11 +38,11 @@ class VitSpec(TransformerSpec, _OneSize):
         return ((self.depth, self.width, self.heads),)
 
 
-class Vit(Transformer[VitSpec]):
+class VitArchitecture(TransformerArchitecture[VitSpec]):
     """How a ViT is put together."""
 
     name: ClassVar[str] = "vit"
-    architecture: ClassVar[str] = "vit_base_patch16_224"
+    timm_name: ClassVar[str] = "vit_base_patch16_224"
     noun: ClassVar[str] = "plain timm VisionTransformer"
     module = VisionTransformer
     blocks = (Block,)
@@ -65,7 +65,7 @@ class Vit(Transformer[VitSpec]):
             width=model.embed_dim,
             heads=block.attn.num_heads,
             mlp_ratio=block.mlp.fc1.out_features / model.embed_dim,
-            **read_fields(model),
+            **read_spec_fields(model),
         )
 
     def resize(self, spec: VitSpec, size: Size) -> VitSpec:
@@ -74,5 +74,5 @@ class Vit(Transformer[VitSpec]):
         Raises:
             SettingError: A key that a ViT has not, or a size that cannot be built.
         """
-        check_keys(self.name, size, ("depth", "width", "heads"), "depth, width or heads")
+        check_size_keys(self.name, size, ("depth", "width", "heads"), "depth, width or heads")
         return VitSpec(**{**spec.model_dump(), **size})

@@ -36,7 +36,7 @@ class CutCircuit(CircuitGene, WholeAncestor):
 
         Raises:
             SettingError: There is no ancestor, or it has no stages of convolutions.
-            ArtefactError: No anatomy knows it.
+            ArtefactError: No architecture knows it.
         """
         spec = super().form(ancestor, data)
         circuit_spec(spec, self.share)
@@ -47,7 +47,7 @@ class CutCircuit(CircuitGene, WholeAncestor):
 
         Raises:
             SettingError: There is no ancestor, or it has no stages of convolutions.
-            ArtefactError: No anatomy knows it.
+            ArtefactError: No architecture knows it.
         """
         whole = super().condense(ancestor, data, run)
         narrow = circuit_spec(whole.spec, self.share)

@@ -8,14 +8,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from germline.architectures import Spec, Target, hollow
+from germline.architectures import Spec, Target, on_meta_device
 from germline.baselines.scratch import Scratch
 from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import Batch
 from germline.learngene import Descendant, Learngene
 from germline.network import Network, load_strict
-from germline.randomness import generator, seeded
-from germline.registry import anatomy_of
+from germline.randomness import generator, use_generator
+from germline.registry import architecture_of
 from germline.training import Distillation, Objective
 from germline.training.objectives import Forward, label_loss
 
@@ -64,7 +64,7 @@ class Distil(WholeAncestor):
 
     def sizes(self, gene: Learngene) -> str:
         """Any."""
-        return f"any size of the anatomy {gene.anatomy}"
+        return f"any size of the anatomy {gene.architecture}"
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Every size will do."""
@@ -103,7 +103,7 @@ class OtherClasses(Distillation):
         classifier = student.get_classifier()  # type: ignore[operator]
         # In a tuple, so that the student's weights are no part of this module.
         self._classifier: tuple[nn.Linear] = (classifier,)
-        with seeded(source):
+        with use_generator(source):
             self.head = nn.Linear(classifier.in_features, len(teacher.classes))
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
@@ -130,8 +130,8 @@ class OtherClasses(Distillation):
 
 
 def _teacher(gene: Learngene) -> Network:
-    with hollow():
-        model = anatomy_of(gene.spec).build(gene.spec)
+    with on_meta_device():
+        model = architecture_of(gene.spec).build(gene.spec)
     load_strict(model, {name: tensor.clone() for name, tensor in gene.tensors.items()}, "the gene", assign=True)
     classes = gene.classes or ()
     return Network(model.eval(), gene.preprocess, classes, spec=gene.spec, source=gene.provenance.ancestor)

@@ -10,7 +10,7 @@ from germline.architectures import Spec, Target
 from germline.baselines.whole_ancestor import WholeAncestor
 from germline.learngene import Descendant, Learngene
 from germline.methods.slicing import check_alike, grow
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 
 
 class Finetune(WholeAncestor):
@@ -22,7 +22,7 @@ class Finetune(WholeAncestor):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Every block copied; frame adapted; head kept or fresh."""
-        blocks = anatomy_of(gene.spec).parts(gene.spec).blocks
+        blocks = architecture_of(gene.spec).parts(gene.spec).blocks
         return grow(gene, target, range(len(blocks)), generator)
 
     def sizes(self, gene: Learngene) -> str:

@@ -10,14 +10,14 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from germline.architectures import Spec, Target, hollow
+from germline.architectures import Spec, Target, on_meta_device
 from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import copied, descend_fresh
 from germline.methods.slicing import check_alike
 from germline.network import Network
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training import Run
 
 
@@ -46,7 +46,7 @@ class LastLayers(WholeAncestor):
 
         Raises:
             SettingError: There is no ancestor.
-            ArtefactError: No anatomy knows it.
+            ArtefactError: No architecture knows it.
         """
         whole = super().condense(ancestor, data, run)
         return replace(whole, tensors={name: whole.tensors[name] for name in self._kept(whole.spec)}, classes=None)
@@ -65,10 +65,10 @@ class LastLayers(WholeAncestor):
 
     def _kept(self, form: Spec) -> list[str]:
         """Names of the tensors of the last blocks, buffers included."""
-        anatomy = anatomy_of(form)
-        parts = anatomy.parts(form)
-        with hollow():
-            sizes = {name: value.numel() for name, value in anatomy.build(form).named_parameters()}
+        architecture = architecture_of(form)
+        parts = architecture.parts(form)
+        with on_meta_device():
+            sizes = {name: value.numel() for name, value in architecture.build(form).named_parameters()}
         backbone = sum(size for name, size in sizes.items() if name not in parts.head)
         behind = accumulate(sum(sizes.get(name, 0) for name in block.values()) for block in reversed(parts.blocks))
         distances = [abs(total - self.share * backbone) for total in behind]

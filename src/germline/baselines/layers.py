@@ -16,13 +16,13 @@ from germline.learngene import Descendant, Learngene
 from germline.methods.slicing import check_alike, choose_blocks, grow, plan, stages
 from germline.network import Network
 
-DEPTHS = frozenset({"depth", "depths", "widths"})  # what says how many blocks there are, by anatomy
+DEPTHS = frozenset({"depth", "depths", "widths"})  # what says how many blocks there are, by architecture
 
 
 class Layers(WholeAncestor):
     """Whole blocks of an ancestor, copied with its stem and norm; the head is kept or fresh.
 
-    A control without a paper of its own. Where an anatomy has stages, blocks are chosen stage by stage.
+    A control without a paper of its own. Where an architecture has stages, blocks are chosen stage by stage.
 
     Attributes:
         choose: The `first` blocks, the `last`, some at `even` spacing (the first is always among them), or the indices
@@ -48,7 +48,7 @@ class Layers(WholeAncestor):
 
         Raises:
             SettingError: There is no ancestor, or a chosen block is not in it.
-            ArtefactError: No anatomy knows it.
+            ArtefactError: No architecture knows it.
         """
         spec = super().form(ancestor, data)
         blocks = sum(stages(spec))

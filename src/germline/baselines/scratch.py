@@ -7,20 +7,20 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from germline.architectures import Spec, Target, tensor_sizes
+from germline.architectures import Spec, Target, count_elements
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
 from germline.methods.base import Method
 from germline.network import Network
-from germline.randomness import seeded
-from germline.registry import anatomy_of
+from germline.randomness import use_generator
+from germline.registry import architecture_of
 from germline.training import Run
 
 
 class Scratch(Method):
-    """A network of the target's form with the anatomy's own initial weights."""
+    """A network of the target's form with the architecture's own initial weights."""
 
     name: ClassVar[str] = "scratch"
     paper: ClassVar[str] = "a control"
@@ -46,9 +46,9 @@ class Scratch(Method):
 
     def inherit(self, gene: Learngene | None, target: Target, generator: torch.Generator) -> Descendant:
         """Freshly initialised, all of it entered as fresh."""
-        with seeded(generator):
-            model = anatomy_of(target.spec).build(target.spec)
-        ledger, sizes = Ledger(), tensor_sizes(model)
+        with use_generator(generator):
+            model = architecture_of(target.spec).build(target.spec)
+        ledger, sizes = Ledger(), count_elements(model)
         for name, count in sizes.items():
             ledger.add(name, "fresh", count)
         ledger.check(sizes, fresh_allowed=sizes)
@@ -79,8 +79,8 @@ class Xavier(Scratch):
         """Freshly initialised, all of it entered as fresh."""
         child = super().inherit(gene, target, generator)
         parameters = dict(child.model.named_parameters())
-        with seeded(generator):
-            for block in anatomy_of(target.spec).parts(target.spec).blocks:
+        with use_generator(generator):
+            for block in architecture_of(target.spec).parts(target.spec).blocks:
                 for name in block.values():
                     if name in parameters and parameters[name].ndim == 2:
                         nn.init.xavier_uniform_(parameters[name])

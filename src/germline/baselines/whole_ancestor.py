@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from germline.architectures import Spec, hollow, tensor_sizes
+from germline.architectures import Spec, count_elements, on_meta_device
 from germline.data import DataSet
 from germline.learngene import Learngene, Provenance
 from germline.methods.base import Method
 from germline.methods.checks import required
 from germline.network import Network
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training import Run
 
 
@@ -25,28 +25,28 @@ class WholeAncestor(Method):
 
         Raises:
             SettingError: There is no ancestor.
-            ArtefactError: No anatomy knows it.
+            ArtefactError: No architecture knows it.
         """
         return required(self.name, ancestor)[1]
 
     def outline(self, form: Spec) -> Mapping[str, int]:
         """All of the ancestor."""
-        with hollow():
-            return tensor_sizes(anatomy_of(form).build(form))
+        with on_meta_device():
+            return count_elements(architecture_of(form).build(form))
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Keep the ancestor whole; nothing is trained.
 
         Raises:
             SettingError: There is no ancestor.
-            ArtefactError: No anatomy knows it.
+            ArtefactError: No architecture knows it.
         """
         network, spec = required(self.name, ancestor)
         self.form(ancestor, data)
         return Learngene(
             method=self.name,
             settings=self.dump(),
-            anatomy=anatomy_of(spec).name,
+            architecture=architecture_of(spec).name,
             spec=spec,
             tensors={name: tensor.detach().cpu().clone() for name, tensor in network.model.state_dict().items()},
             preprocess=network.preprocess,

@@ -55,12 +55,12 @@ def run_recipe(
     """
     from germline.compare.recipe.loader import load_recipe
     from germline.errors import TrainingError
-    from germline.files import check_output
+    from germline.files import check_output_folder
 
     loaded = load_recipe(recipe, changes or ())
-    check_output(out, resume=resume, overwrite=overwrite)
+    check_output_folder(out, resume=resume, overwrite=overwrite)
     if store is not None:
-        check_output(store, resume=True, overwrite=False)
+        check_output_folder(store, resume=True, overwrite=False)
     from germline.compare import Comparison, write_report
 
     comparison = Comparison(loaded, recipe, out, workers=workers, quiet=quiet, store=store)
@@ -104,13 +104,13 @@ def report(
 def _report_gene(folder: Path, out: Path | None, *, overwrite: bool) -> None:
     from germline.cli.inspect import facts
     from germline.compare import write_gene_report
-    from germline.files import check_file
+    from germline.files import check_output_file
     from germline.learngene import Learngene
 
     # A name such as `.` has to become one that a file can stand beside.
     whole = folder if folder.name not in ("", "..") else folder.resolve()
     place = whole.with_name(f"{whole.name}.html") if out is None else out
-    check_file(place, overwrite=overwrite or out is None)
+    check_output_file(place, overwrite=overwrite or out is None)
     gene = Learngene.load(folder)
     write_gene_report(gene, facts(gene), whole.name, place)
     print(f"report: {place}")

@@ -38,14 +38,14 @@ def inherit(
     """Grow a descendant from a learngene."""
     from germline.architectures import Size
     from germline.errors import SettingError
-    from germline.files import check_output
+    from germline.files import check_output_folder
     from germline.learngene import Learngene
 
     if classes is not None and data is not None:
         raise SettingError("--classes and --data together", "both name the label space", "give one of them")
     caps = {"max_params": max_params, "max_flops": max_flops}
     wanted = Size.parse(",".join(filter(None, [size, *(f"{key}={cap}" for key, cap in caps.items() if cap)])))
-    check_output(out, overwrite=overwrite)
+    check_output_folder(out, overwrite=overwrite)
     loaded = Learngene.load(gene)
     names: int | tuple[str, ...] | None = classes
     if data is not None:

@@ -52,7 +52,7 @@ def facts(gene: Learngene) -> dict[str, str]:
     origin = gene.provenance
     return {
         "method": gene.method,
-        "anatomy": gene.anatomy,
+        "anatomy": gene.architecture,
         "ancestor": f"{origin.ancestor} (licence: {origin.ancestor_licence})",
         "condensed on": f"{origin.data} (licence: {origin.data_licence})",
         "grows": gene.bound_method().sizes(gene),
@@ -111,7 +111,7 @@ def _sizes(gene: Learngene, sizes: list[str], classes: int | None) -> Table:
     from rich.table import Table
 
     from germline.architectures import Size
-    from germline.registry import anatomy_of
+    from germline.registry import architecture_of
 
     table = Table("size", "parameters", "MFLOP a picture", "bytes", "share by origin")
     for text in sizes:
@@ -121,6 +121,6 @@ def _sizes(gene: Learngene, sizes: list[str], classes: int | None) -> Table:
         count = sum(parameter.numel() for parameter in child.model.parameters())
         stored = sum(tensor.numel() * tensor.element_size() for tensor in child.model.state_dict().values())
         shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())
-        flops = anatomy_of(spec).flops(spec) / 1e6
+        flops = architecture_of(spec).flops(spec) / 1e6
         table.add_row(text or "the gene's own", f"{count:,}", f"{flops:,.1f}", f"{stored:,}", shares)
     return table

@@ -24,7 +24,7 @@ def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
     from germline.errors import UnknownNameError
 
     if kind not in KINDS:
-        raise UnknownNameError.of("kind", kind, KINDS)
+        raise UnknownNameError.with_nearest("kind", kind, KINDS)
     for name, text in _entries(kind).items():
         print(f"{name:24} {text}")
 
@@ -37,7 +37,7 @@ def _entries(kind: str) -> dict[str, str]:
     if kind == "models":
         from germline.architectures.presets import MODELS
 
-        presets = {name: f"{anatomy}: {_plain(fields)}" for name, (anatomy, fields) in MODELS.items()}
+        presets = {name: f"{architecture}: {_plain(fields)}" for name, (architecture, fields) in MODELS.items()}
         return {**presets, "vit_*, deit_*": "any plain ViT of timm"}
     if kind == "methods":
         from germline.registry import METHODS

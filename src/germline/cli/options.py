@@ -34,9 +34,9 @@ def settings(model: type[ModelT], changes: Sequence[str] | None) -> ModelT:
     Raises:
         SettingError: An unknown key, or a value that is not allowed.
     """
-    from germline.config import overridden, validated
+    from germline.config import apply_overrides, validate_settings
 
-    return validated(model, overridden({}, changes or ()), "--set")
+    return validate_settings(model, apply_overrides({}, changes or ()), "--set")
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool) -> Output:
             to resume.
     """
     from germline.errors import OutputError
-    from germline.files import check_output
+    from germline.files import check_output_folder
 
     if not out.resolve().name:
         raise OutputError(f"'{out}' is no folder to write to", "it has no name", "choose another folder")
     output = Output(out, renew=overwrite and not resume)
-    check_output(out, overwrite=overwrite, resume=resume)
-    check_output(output.work, overwrite=overwrite, resume=resume)
+    check_output_folder(out, overwrite=overwrite, resume=resume)
+    check_output_folder(output.work, overwrite=overwrite, resume=resume)
     begun = (output.work / "config.json").exists()
     if resume and not overwrite and not begun and out.is_dir() and any(out.iterdir()):
         raise OutputError(

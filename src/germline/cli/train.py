@@ -36,13 +36,13 @@ def train(
 
     chosen = settings(TrainSettings, set_)
     output = check_outputs(out, resume=resume, overwrite=overwrite)
-    from germline.api import check_labels, gene_objective, start_network, train
+    from germline.api import build_gene_objective, build_start_network, check_labels, train
     from germline.data import data as find_data
 
     source = find_data(data)
-    network = start_network(model, source, chosen, seed)
+    network = build_start_network(model, source, chosen, seed)
     check_labels(network, source)
-    objective = None if gene is None else gene_objective(gene, network)
+    objective = None if gene is None else build_gene_objective(gene, network)
     asked = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
     config = {**asked, "settings": chosen.model_dump(mode="json")}
     run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from germline.architectures import Anatomy, Target, hollow, tensor_sizes, to_channels
+from germline.architectures import Architecture, Target, adapt_kernel, count_elements, on_meta_device
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger, Origin
 from germline.network import Network, load_strict
-from germline.randomness import seeded
-from germline.registry import anatomy_of
+from germline.randomness import use_generator
+from germline.registry import architecture_of
 
 
 def descend(
@@ -41,27 +41,27 @@ def descend(
     Raises:
         LedgerError: An element is not accounted for.
     """
-    anatomy: Anatomy[Any] = anatomy_of(target.spec)
-    ledger, parts = Ledger(), anatomy.parts(target.spec)
+    architecture: Architecture[Any] = architecture_of(target.spec)
+    ledger, parts = Ledger(), architecture.parts(target.spec)
     kept = {name: frame[name] for name in (*parts.stem, *parts.norm) if name not in blocks}
-    tensors = anatomy.adapt(kept, gene.spec, target.spec, ledger)
+    tensors = architecture.adapt(kept, gene.spec, target.spec, ledger)
     for name, (tensor, origin) in blocks.items():
-        adapted = name in parts.pictures and tensor.shape[1] != target.spec.channels
-        tensors[name] = to_channels(tensor, target.spec.channels) if adapted else tensor
+        adapted = name in parts.image_kernels and tensor.shape[1] != target.spec.channels
+        tensors[name] = adapt_kernel(tensor, target.spec.channels) if adapted else tensor
         if isinstance(origin, str):
             ledger.add(name, "adapted" if adapted else origin, tensors[name].numel())
         else:
             for one, elements in origin.items():
                 ledger.add(name, one, elements)
     same_labels = gene.classes == target.classes
-    head = frame if same_labels else _fresh_frame(anatomy, target, generator)
+    head = frame if same_labels else _fresh_frame(architecture, target, generator)
     for name in parts.head:
         tensors[name] = head[name].clone()
         ledger.add(name, "copied" if same_labels else "fresh", tensors[name].numel())
-    with hollow():
-        model = anatomy.build(target.spec)
+    with on_meta_device():
+        model = architecture.build(target.spec)
     load_strict(model, tensors, "the gene", assign=True)
-    ledger.check(tensor_sizes(model), fresh_allowed=(*parts.head, *fresh))
+    ledger.check(count_elements(model), fresh_allowed=(*parts.head, *fresh))
     origin_of_gene = gene.provenance
     source = f"grown by {gene.method} from {origin_of_gene.ancestor}, condensed on {origin_of_gene.data}"
     licence = origin_of_gene.ancestor_licence
@@ -88,9 +88,9 @@ def descend_fresh(
     Raises:
         LedgerError: An element is not accounted for.
     """
-    anatomy: Anatomy[Any] = anatomy_of(target.spec)
-    with seeded(generator):
-        drawn = anatomy.build(target.spec.model_copy(update={"classes": 0})).state_dict()
+    architecture: Architecture[Any] = architecture_of(target.spec)
+    with use_generator(generator):
+        drawn = architecture.build(target.spec.model_copy(update={"classes": 0})).state_dict()
     outside = frame or {}
     blocks: dict[str, tuple[Tensor, Origin | Mapping[Origin, int]]] = {
         name: kept.get(name, (tensor, "fresh")) for name, tensor in drawn.items() if name not in outside
@@ -104,6 +104,6 @@ def copied(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Origin]]:
     return {name: (tensor.clone(), "copied") for name, tensor in tensors.items()}
 
 
-def _fresh_frame(anatomy: Anatomy[Any], target: Target, generator: torch.Generator) -> dict[str, Tensor]:
-    with seeded(generator):
-        return dict(anatomy.frame(target.spec).state_dict())
+def _fresh_frame(architecture: Architecture[Any], target: Target, generator: torch.Generator) -> dict[str, Tensor]:
+    with use_generator(generator):
+        return dict(architecture.frame(target.spec).state_dict())

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from germline.architectures import Size, Spec, Target
 from germline.learngene import Descendant, Learngene
 from germline.network import Network
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Method(BaseModel):
         paper: Where it is published.
         ancestor: Whether `condense` needs a trained network.
         roles: The data it reads.
-        anatomies: The families it can grow.
+        architectures: The families it can grow.
         own_size: Whether it needs an ancestor of each descendant's own size.
         teaches: Whether the ancestor looks at every picture that a descendant is trained on.
         crosses: Whether it grows other forms than sizes of its gene's own, down to other families.
@@ -87,7 +87,7 @@ class Method(BaseModel):
             pictures: In the training set.
             teacher: Operations of the ancestor's forward pass, of one picture; 0 where it does not look.
         """
-        return self.condensing_samples(pictures) * (3 * int(anatomy_of(form).flops(form)) + teacher)
+        return self.condensing_samples(pictures) * (3 * int(architecture_of(form).flops(form)) + teacher)
 
     def inner(self) -> Method | None:
         """The method whose gene this one alters; None for a method of its own."""
@@ -140,7 +140,7 @@ class Method(BaseModel):
         Raises:
             SettingError: A size that cannot be built.
         """
-        shaped: Spec = anatomy_of(form).resize(form, size)
+        shaped: Spec = architecture_of(form).resize(form, size)
         return shaped
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:

@@ -32,12 +32,12 @@ def required(method: str, ancestor: Network | None) -> tuple[Network, Spec]:
 
     Raises:
         SettingError: There is none.
-        ArtefactError: No anatomy knows it.
+        ArtefactError: No architecture knows it.
     """
     if ancestor is None:
         raise SettingError(f"{method} without an ancestor", fix="pass --ancestor")
     if ancestor.spec is None:
-        raise ArtefactError("this ancestor cannot be rebuilt", "no anatomy knows it")
+        raise ArtefactError("this ancestor cannot be rebuilt", "no architecture knows it")
     return ancestor, ancestor.spec
 
 

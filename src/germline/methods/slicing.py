@@ -11,12 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from germline.architectures import Parts, Spec, Target, hollow
+from germline.architectures import Parts, Spec, Target, on_meta_device
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger, Origin
 from germline.methods.assembly import descend
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 
 Choice = Literal["first", "last", "even"]
 PICTURES = frozenset({"image_size", "channels", "classes"})
@@ -202,14 +202,14 @@ def _no_fit(what: str, why: str) -> SettingError:
 @lru_cache(maxsize=64)  # a comparison asks for the same few forms again and again
 def shapes_of(spec: Spec) -> Mapping[str, torch.Size]:
     """Shapes of all tensors of a network of that form, by name."""
-    with hollow():
-        return {name: tensor.shape for name, tensor in anatomy_of(spec).build(spec).state_dict().items()}
+    with on_meta_device():
+        return {name: tensor.shape for name, tensor in architecture_of(spec).build(spec).state_dict().items()}
 
 
 @lru_cache(maxsize=64)
 def parts_of(spec: Spec) -> Parts:
     """Names of the tensors of a network of that form."""
-    return anatomy_of(spec).parts(spec)
+    return architecture_of(spec).parts(spec)
 
 
 def _say_sliced(ledger: Ledger, sliced: frozenset[str]) -> None:

@@ -76,9 +76,9 @@ def _family(panel: Axes, arm: str, points: Sequence[Point], axis: Axis, index: i
     places = {"on": best, "off": [point for point in points if point not in best]}
     where = {key: [getattr(point, axis) / 1e6 for point in kept] for key, kept in places.items()}
     heights = {key: [100 * point.accuracy.mean for point in kept] for key, kept in places.items()}
-    hollow = {"color": look["color"], "marker": look["marker"], "linestyle": "", "mfc": "white", "ms": 4}
+    on_meta_device = {"color": look["color"], "marker": look["marker"], "linestyle": "", "mfc": "white", "ms": 4}
     if places["off"]:
-        panel.plot(where["off"], heights["off"], gid=f"others-{arm}-{axis}", zorder=2, **hollow)
+        panel.plot(where["off"], heights["off"], gid=f"others-{arm}-{axis}", zorder=2, **on_meta_device)
     panel.plot(where["on"], heights["on"], gid=f"frontier-{arm}-{axis}", label=arm, ms=5, zorder=3, **look)
     for key, kept in places.items():
         halves = [100 * point.accuracy.half if point.accuracy.count > 1 else 0 for point in kept]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, leaky_relu, relu
 
 SLOPE = 0.1  # of ResNet12's leaky ReLU
-VGG11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
-RESNET12 = (64, 128, 256, 512)
+VGG11_WIDTHS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+RESNET12_WIDTHS = (64, 128, 256, 512)
 
 
 class ConvNorm(nn.Module):
@@ -216,7 +216,7 @@ class Staged(nn.Module):
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt={output_fmt}: these networks give NCHW alone")
-        wanted = chosen(len(self.stages), indices)
+        wanted = resolve_indices(len(self.stages), indices)
         found = []
         stages: list[Any] = list(self.stages)
         for index, stage in enumerate(stages[: max(wanted) + 1] if stop_early else stages):
@@ -230,14 +230,14 @@ class Staged(nn.Module):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the stages after the last one wanted, and with them the head."""
-        wanted = chosen(len(self.stages), indices)
+        wanted = resolve_indices(len(self.stages), indices)
         if prune_head or max(wanted) < len(self.stages) - 1:
             self.reset_classifier(0, "")
         self.stages = self.stages[: max(wanted) + 1]
         return wanted
 
 
-def chosen(count: int, indices: int | Sequence[int] | None) -> list[int]:
+def resolve_indices(count: int, indices: int | Sequence[int] | None) -> list[int]:
     """timm's way to name stages: None is all, a number the last so many, negative ones count from the end."""
     if indices is None or isinstance(indices, int):
         return list(range(count - (count if indices is None else indices), count))
@@ -253,7 +253,7 @@ class VGG(Staged):
 
     def __init__(
         self,
-        widths: Sequence[Sequence[int]] = VGG11,
+        widths: Sequence[Sequence[int]] = VGG11_WIDTHS,
         num_classes: int = 10,
         in_chans: int = 3,
         img_size: int | Sequence[int] = 32,
@@ -288,7 +288,7 @@ class ResNet12(Staged):
     def __init__(
         self,
         depths: Sequence[int] = (1, 1, 1, 1),
-        widths: Sequence[int] = RESNET12,
+        widths: Sequence[int] = RESNET12_WIDTHS,
         num_classes: int = 10,
         in_chans: int = 3,
         img_size: int | Sequence[int] = 32,
@@ -329,12 +329,14 @@ def _create(kind: type[Staged], name: str, pretrained: bool, stages: int, **argu
 
 def germline_vgg(pretrained: bool = False, **arguments: Any) -> Any:
     """A VGG under timm's interface; arguments are those of `VGG`."""
-    return _create(VGG, "germline_vgg", pretrained, len(arguments.get("widths", VGG11)), **arguments)
+    return _create(VGG, "germline_vgg", pretrained, len(arguments.get("widths", VGG11_WIDTHS)), **arguments)
 
 
 def germline_resnet12(pretrained: bool = False, **arguments: Any) -> Any:
     """A ResNet12 under timm's interface; arguments are those of `ResNet12`."""
-    return _create(ResNet12, "germline_resnet12", pretrained, len(arguments.get("widths", RESNET12)), **arguments)
+    return _create(
+        ResNet12, "germline_resnet12", pretrained, len(arguments.get("widths", RESNET12_WIDTHS)), **arguments
+    )
 
 
 register_model(germline_vgg)

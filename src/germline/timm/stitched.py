@@ -9,7 +9,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn, init_weights_vit_timm
 from torch import Tensor, nn
 
-from germline.timm.staged import chosen
+from germline.timm.staged import resolve_indices
 
 _DEPTHS, _WIDTHS, _HEADS = (3, 3), (192, 768), (3, 12)
 
@@ -107,7 +107,7 @@ class StitchedViT(VisionTransformer):  # type: ignore[misc]
         Raises:
             ValueError: The norm is asked for at blocks of another width.
         """
-        widths = [self.feature_info[index]["num_chs"] for index in chosen(len(self.blocks), indices)]
+        widths = [self.feature_info[index]["num_chs"] for index in resolve_indices(len(self.blocks), indices)]
         if norm and set(widths) != {self.embed_dim}:
             raise ValueError(f"norm=True: the final norm has width {self.embed_dim}, the blocks wanted have {widths}")
         return super().forward_intermediates(x, indices, norm=norm, **arguments)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from germline.errors import ArtefactError, SettingError
-from germline.files import atomic_folder, read_json, read_tensors, tensor_hash, write_json, write_tensors
+from germline.files import atomic_folder, hash_tensor, read_json, read_tensors, write_json, write_tensors
 
 LOGGER = logging.getLogger("germline")
 TENSORS, STATE = "kept.safetensors", "kept.json"
@@ -53,7 +53,7 @@ def as_read(name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) 
 def write_kept(place: Path, state: State) -> None:
     """Write a state in the place of whatever is there; a crash leaves the old folder or the new one."""
     tensors, facts = state
-    hashes = {name: tensor_hash(tensor) for name, tensor in tensors.items()}
+    hashes = {name: hash_tensor(tensor) for name, tensor in tensors.items()}
     with atomic_folder(place) as fresh:
         write_tensors(fresh / TENSORS, tensors)
         write_json(fresh / STATE, {"sha256": {"facts": _facts_hash(facts), "tensors": hashes}, "facts": facts})
@@ -75,7 +75,7 @@ def _read(place: Path) -> State:
     facts, hashes = state["facts"], state["sha256"]
     # The hashes are in the order in which the tensors were given; the file has an order of its own.
     found = {name: tensors[name] for name in hashes["tensors"]}
-    whole = {"facts": _facts_hash(facts), "tensors": {name: tensor_hash(tensor) for name, tensor in found.items()}}
+    whole = {"facts": _facts_hash(facts), "tensors": {name: hash_tensor(tensor) for name, tensor in found.items()}}
     if whole != hashes or found.keys() != tensors.keys():
         raise ArtefactError(f"'{place}' is damaged", "a hash is not the one that was written")
     return found, facts

@@ -64,7 +64,7 @@ def way_by_name(name: str, population: Population) -> Way:
         SettingError: It cannot train this population.
     """
     if name not in WAYS:
-        raise UnknownNameError.of("way to train a population", name, ["auto", *WAYS])
+        raise UnknownNameError.with_nearest("way to train a population", name, ["auto", *WAYS])
     if reason := WAYS[name].why_not(population):
         raise SettingError(f"way '{name}' cannot train these members", reason, "use way='loop' or 'auto'")
     return WAYS[name]

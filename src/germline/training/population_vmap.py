@@ -72,7 +72,7 @@ def _of_the_settings(population: Population) -> str | None:
 def _of_the_members(members: tuple[Member, ...]) -> str | None:
     networks, pictures = [member.network for member in members], [member.pictures for member in members]
     if any(network.spec is None for network in networks) or len({_form(network) for network in networks}) > 1:
-        return "the members are not of one shape that an anatomy knows"
+        return "the members are not of one shape that an architecture knows"
     if any(isinstance(each, PictureFiles) for each in pictures):
         return "pictures are decoded from files"
     if any(each.labels is None for each in pictures):

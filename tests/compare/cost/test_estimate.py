@@ -1,4 +1,4 @@
-"""What work costs: counted by an anatomy or by torch, and what a recipe would cost against what its run did."""
+"""What work costs: counted by an architecture or by torch, and what a recipe would cost against what its run did."""
 
 import pytest
 import timm
@@ -13,8 +13,8 @@ from germline.compare.cost.storage import headless_elements, parameters, stored_
 from germline.compare.recipe.loader import load_recipe
 from germline.data import MissingDataError
 from germline.methods.gtl.method import GTL
-from germline.network import Network, as_network
-from germline.registry import anatomy_of, model_spec
+from germline.network import Network, wrap_module
+from germline.registry import architecture_of, model_spec
 from germline.training import TrainSettings
 from helpers.comparison import TUNE, comparison, kept, results
 
@@ -30,13 +30,13 @@ def counted(network):
 
 
 def strangers():
-    """Networks that no anatomy knows."""
+    """Networks that no architecture knows."""
     layers = (nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     plain = nn.Sequential(*layers, nn.Linear(4, 10))
-    seen = Preprocess.of(torch.randint(0, 255, (4, 1, 32, 32), dtype=torch.uint8))
+    seen = Preprocess.from_images(torch.randint(0, 255, (4, 1, 32, 32), dtype=torch.uint8))
     yield Network(plain.train(), seen, CLASSES)
     model = timm.create_model("resnet10t", pretrained=False, num_classes=10)
-    yield as_network(model.train(), seen, CLASSES)
+    yield wrap_module(model.train(), seen, CLASSES)
 
 
 def vit_block(tokens, width):
@@ -85,16 +85,16 @@ MULTIPLY_ADDS = {
 FLOPS = {"vit": 262_464, "stitched": 302_304, "vgg": 1_254_016, "resnet12": 2_933_376, "resnet": 335_488}
 
 
-@pytest.mark.parametrize("anatomy", list(MULTIPLY_ADDS))
-def test_a_known_network_costs_what_its_anatomy_says(ancestors, anatomy):
-    network = ancestors[anatomy]
-    assert forward_flops(network) == spec_flops(network.spec) == anatomy_of(network.spec).flops(network.spec)
-    assert forward_flops(network) == 2 * MULTIPLY_ADDS[anatomy] == FLOPS[anatomy]
+@pytest.mark.parametrize("architecture", list(MULTIPLY_ADDS))
+def test_a_known_network_costs_what_its_architecture_says(ancestors, architecture):
+    network = ancestors[architecture]
+    assert forward_flops(network) == spec_flops(network.spec) == architecture_of(network.spec).flops(network.spec)
+    assert forward_flops(network) == 2 * MULTIPLY_ADDS[architecture] == FLOPS[architecture]
 
 
-@pytest.mark.parametrize("anatomy", ["vgg", "resnet12", "resnet"])
-def test_torch_counts_the_same_where_there_is_no_attention(ancestors, anatomy):
-    assert forward_flops(ancestors[anatomy]) == counted(ancestors[anatomy])
+@pytest.mark.parametrize("architecture", ["vgg", "resnet12", "resnet"])
+def test_torch_counts_the_same_where_there_is_no_attention(ancestors, architecture):
+    assert forward_flops(ancestors[architecture]) == counted(ancestors[architecture])
 
 
 def test_an_unknown_network_is_counted_and_left_as_it_is():

@@ -44,7 +44,7 @@ def split(kind, seed):
 @pytest.fixture
 def network():
     images, _ = pictures("halves")
-    return Network(Raw(), Preprocess.of(images), ("up", "down"))
+    return Network(Raw(), Preprocess.from_images(images), ("up", "down"))
 
 
 def test_separable_features_give_all(network):
@@ -61,9 +61,9 @@ def test_a_feature_without_spread_does_no_harm(network):
     assert linear_probe(network, train, train) == 1.0
 
 
-@pytest.mark.parametrize("anatomy", ["vit", "stitched", "vgg", "resnet12", "resnet"])
-def test_a_network_is_left_as_it_is_and_probed_the_same_again(ancestors, pico, anatomy):
-    network = ancestors[anatomy]
+@pytest.mark.parametrize("architecture", ["vit", "stitched", "vgg", "resnet12", "resnet"])
+def test_a_network_is_left_as_it_is_and_probed_the_same_again(ancestors, pico, architecture):
+    network = ancestors[architecture]
     before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
     torch.manual_seed(5)
     drawn = torch.get_rng_state()

@@ -13,7 +13,7 @@ from germline.compare.recipe.loader import load_recipe
 from germline.compare.run import store as workshop
 from germline.compare.run.cells import Cell, main_cells
 from germline.compare.run.train_cell import cell_place
-from germline.files import append_json, locked, read_json
+from germline.files import append_json, file_lock, read_json
 from germline.learngene import Learngene
 from germline.methods.tleg.method import TLEG
 from germline.randomness import generator
@@ -201,7 +201,7 @@ def test_genes_are_made_for_the_seeds_and_sizes_that_need_them(shop):
 
 
 def _hold(lock, log, name):
-    with locked(lock):
+    with file_lock(lock):
         append_json(log, [name, "in"])
         time.sleep(0.2)
         append_json(log, [name, "out"])

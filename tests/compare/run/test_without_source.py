@@ -5,7 +5,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from germline.api import condense, gene_objective, train
+from germline.api import build_gene_objective, condense, train
 from germline.data import data, split_classes
 from germline.learngene import Learngene
 from germline.methods.openworld.ewc import Anchored
@@ -72,7 +72,7 @@ def test_so_does_training_by_hand(left):
     gene = Learngene.load(left / "gene")
     novel = data(f"folder:{left / 'novel'}")
     child = gene.inherit(classes=novel.classes)
-    objective = gene_objective(left / "gene", child.network)
+    objective = build_gene_objective(left / "gene", child.network)
     assert isinstance(objective, Anchored)
     result = train(
         child.network,

@@ -11,7 +11,7 @@ from germline.learngene import Learngene
 from germline.methods.auto.layer_selection import Scores, choose_layers, cka, layers_of
 from germline.methods.auto.method import PRESETS, Auto
 from germline.methods.auto.stacking import placed
-from germline.registry import anatomy_of, model_spec
+from germline.registry import architecture_of, model_spec
 from germline.training import Run
 
 WIDTHS = ((4,), (4,), (8, 8), (8, 8), (8, 8))
@@ -94,7 +94,7 @@ class TestPlaces:
     )
     def test_where_blocks_go(self, model, wanted, chosen, place, found):
         own = form(model)
-        there = placed(own, anatomy_of(own).resize(own, Size(**wanted)), chosen, place)
+        there = placed(own, architecture_of(own).resize(own, Size(**wanted)), chosen, place)
         assert tuple(there) == chosen
         assert tuple(there.values()) == found
 
@@ -117,7 +117,7 @@ class TestCondensing:
         assert [one["step"] for one in told["history"]] == list(range(1, 9))
         assert told["history"][0]["matrix"] == [[1.0] * 8] * 8  # as they weigh before the first step
         assert told["history"][-1]["matrix"] != told["history"][0]["matrix"]
-        parts = anatomy_of(gene.spec).parts(gene.spec)
+        parts = architecture_of(gene.spec).parts(gene.spec)
         names = [name for at in told["kept"] for name in parts.blocks[at].values()]
         assert gene.tensors.keys() == set(names)
         assert all(torch.equal(gene.tensors[name], state(vgg)[name]) for name in names)
@@ -237,20 +237,20 @@ class TestPresets:
         ],
     )
     def test_published_stacks_are_grown_from_what_is_fixed(self, preset, model, size, pico):
-        from germline.api import start_network
+        from germline.api import build_start_network
         from germline.training import TrainSettings
 
-        ancestor = start_network(model, pico, TrainSettings(), seed=0)
+        ancestor = build_start_network(model, pico, TrainSettings(), seed=0)
         asked = Size.parse(f"{size},depth4=2,depth5=2" if preset == "vgg9" else size)
         gene = Auto(preset=preset).condense(ancestor, pico, Run(device="cpu", quiet=True))
         child = gene.inherit(asked, classes=5)
         where = placed(gene.spec, child.network.spec, gene.provenance.record["layers"]["kept"], "relative")
-        own, parts = (anatomy_of(one).parts(one) for one in (gene.spec, child.network.spec))
+        own, parts = (architecture_of(one).parts(one) for one in (gene.spec, child.network.spec))
         assert len(where) == len(Auto(preset=preset).layers)
         for index, at in where.items():
             for name, full in parts.blocks[at].items():
                 assert torch.equal(state(child)[full], state(ancestor)[own.blocks[index][name]]), full
-        assert MODELS[model].anatomy == gene.anatomy
+        assert MODELS[model].architecture == gene.architecture
 
 
 class TestInheriting:
@@ -258,7 +258,7 @@ class TestInheriting:
         gene = condensed(vgg, pico, layers=(1, 4))
         child = gene.inherit(classes=3, seed=5)
         assert gene.bound_method().sizes(gene).startswith("2 of the ancestor's 8 blocks")
-        parts = anatomy_of(gene.spec).parts(gene.spec)
+        parts = architecture_of(gene.spec).parts(gene.spec)
         inherited = {name for at in (1, 4) for name in parts.blocks[at].values()}
         assert any("running_mean" in name for name in inherited)
         for name, tensor in state(child).items():
@@ -275,7 +275,7 @@ class TestInheriting:
         for frame, taken in (("none", set()), ("stem", {"stem"}), ("whole", {"stem", "norm"})):
             gene = condensed(ancestor, pico, layers=(1,), frame=frame)
             child = gene.inherit(Size(depth=4), classes=3, channels=3, image_size=16)
-            parts = anatomy_of(child.network.spec).parts(child.network.spec)
+            parts = architecture_of(child.network.spec).parts(child.network.spec)
             for part in ("stem", "norm"):
                 kinds = {kind for name in getattr(parts, part) for kind in child.ledger.entries[name]}
                 assert ("fresh" in kinds) == (part not in taken)
@@ -316,12 +316,12 @@ class TestInheriting:
         told = gene.provenance.record["layers"]
         assert told["layers"] == [[0, 1], [2, 3], [4, 5], [6, 7]]
         assert (len(told["matrix"]), len(told["against"])) == (4, 4)
-        own = anatomy_of(gene.spec).parts(gene.spec)
+        own = architecture_of(gene.spec).parts(gene.spec)
         assert gene.tensors.keys() == {*own.stem, *(n for at in told["kept"] for n in own.blocks[at].values())}
         widths = {f"width{stage}": 9 for stage in range(1, 5) if 2 * stage - 2 not in told["kept"]}
         child = gene.inherit(Size(depth2=3, depth3=3, **widths), classes=3, channels=3)
         there = placed(gene.spec, child.network.spec, told["kept"], "relative")
-        parts = anatomy_of(child.network.spec).parts(child.network.spec)
+        parts = architecture_of(child.network.spec).parts(child.network.spec)
         sizes = {name: one.numel() for name, one in state(child).items()}
         assert {name: count.total() for name, count in child.ledger.entries.items()} == sizes
         inherited = {full for at in there.values() for full in parts.blocks[at].values()} | set(parts.stem)
@@ -357,10 +357,10 @@ class TestInheriting:
             gene.inherit(Size(**size), classes=3)
 
     def test_before_a_choice_every_layer_has_to_fit(self, vgg, ancestors):
-        hollow = Learngene("auto", Auto(preset="tiny").dump(), "vgg", vgg.spec, {}, vgg.preprocess)
-        assert hollow.target(Size(depth=13), 3).spec.stages == (2, 2, 2, 2, 2)
+        on_meta_device = Learngene("auto", Auto(preset="tiny").dump(), "vgg", vgg.spec, {}, vgg.preprocess)
+        assert on_meta_device.target(Size(depth=13), 3).spec.stages == (2, 2, 2, 2, 2)
         with pytest.raises(SettingError, match="cannot grow"):
-            hollow.target(Size(width=8), 3)
+            on_meta_device.target(Size(width=8), 3)
         vit = ancestors["vit"]
         with pytest.raises(SettingError, match="width=8"):
             Learngene("auto", Auto().dump(), "vit", vit.spec, {}, vit.preprocess).target(Size(width=8), 3)
@@ -368,7 +368,7 @@ class TestInheriting:
 
 def test_its_cost_is_counted():
     spec = form("vgg11_x025")
-    flops = anatomy_of(spec).flops(spec)
+    flops = architecture_of(spec).flops(spec)
     meta = Auto(preset="lab", steps=10, batch_size=4, inner_steps=5, meta_batch=None)
     assert meta.condensing_samples(1000) == 120
     # 2 passes of the real step, 5 + 1 virtual ones that count three times, and the outer loss

@@ -7,8 +7,8 @@ import torch
 
 from germline.methods.auto.meta_network import Elder, Look, Matched, MetaNetwork, Side, as_maps, matching_loss, owners
 from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
-from germline.randomness import generator, seeded
-from germline.registry import anatomy_of
+from germline.randomness import generator, use_generator
+from germline.registry import architecture_of
 from germline.training import Run, TrainSettings
 
 SGD = TrainSettings(steps=6, batch_size=8, optimizer="sgd", lr=0.02, weight_decay=1e-3, checkpoint_every=2, log_every=1)
@@ -20,12 +20,14 @@ def settings(**changes):
 
 
 def side_of(network):
-    return Side.of(network.model, network.spec, anatomy_of(network.spec).taps(network.spec), network.preprocess)
+    return Side.of(
+        network.model, network.spec, architecture_of(network.spec).feature_names(network.spec), network.preprocess
+    )
 
 
 def objective(ancestor, network, pico, grid=4, steps=6, **changes):
     elder = Elder(ancestor, side_of(ancestor), grid)
-    with seeded(generator(0, "projections")):
+    with use_generator(generator(0, "projections")):
         matched = Matched(network, side_of(network), elder.side, grid)
     even = torch.arange(0, len(pico.train), 2)
     task = Task(pico.train.subset(even), pico.train.subset(even + 1), pico.augmentation, 3)
@@ -98,8 +100,8 @@ def test_where_the_ancestor_has_other_sizes_its_maps_are_resized(ancestors, make
 def test_virtual_steps_leave_no_trace(name, ancestors, pico):
     ancestor = ancestors[name]
     spec = ancestor.spec
-    with seeded(generator(1, "pseudo")):
-        model = anatomy_of(spec).build(spec).train()
+    with use_generator(generator(1, "pseudo")):
+        model = architecture_of(spec).build(spec).train()
     network = type(ancestor)(model, ancestor.preprocess, ancestor.classes, spec=spec)
     made = objective(ancestor, network, pico, absolute=name == "vit")
     batch = made._make_loaders()[0].batch(5)

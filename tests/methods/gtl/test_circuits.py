@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from germline.architectures import ResNet12Spec, Size, VggSpec, VitSpec, count_parameters, tapped
+from germline.architectures import ResNet12Spec, Size, VggSpec, VitSpec, extract_features
 from germline.architectures.presets import MODELS
 from germline.errors import SettingError
 from germline.methods.gtl.circuits import (
@@ -18,9 +18,10 @@ from germline.methods.gtl.circuits import (
 )
 from germline.network import load_strict
 from germline.randomness import generator
-from germline.registry import anatomy_of, model_spec
+from germline.registry import architecture_of, model_spec
+from helpers.architecture_cases import count_parameters
 
-PRESETS = sorted(n for n in MODELS if MODELS[n].anatomy in ("vgg", "resnet12") and not n.endswith("x025"))
+PRESETS = sorted(n for n in MODELS if MODELS[n].architecture in ("vgg", "resnet12") and not n.endswith("x025"))
 PICTURES = {"image_size": 32, "channels": 3, "classes": 5}
 VGG = VggSpec(widths=((8, 8), (12, 12)), **PICTURES)
 RESNET = ResNet12Spec(depths=(2, 1), widths=(8, 12), **PICTURES)
@@ -30,10 +31,10 @@ RESNET = ResNet12Spec(depths=(2, 1), widths=(8, 12), **PICTURES)
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_circuit_has_its_share_of_the_host(name, width):
     spec = model_spec(name, **PICTURES)
-    anatomy = anatomy_of(spec)
-    host = anatomy.resize(spec, Size(width=width))
+    architecture = architecture_of(spec)
+    host = architecture.resize(spec, Size(width=width))
     narrow = circuit_spec(host)
-    share = count_parameters(anatomy, narrow) / count_parameters(anatomy, headless(host))
+    share = count_parameters(architecture, narrow) / count_parameters(architecture, headless(host))
     assert abs(share - 0.2) < 1e-3
     for own, kept in zip(form_of(host).narrowest, form_of(narrow).narrowest, strict=True):
         assert abs(kept - own * 0.2**0.5) < 2
@@ -60,7 +61,7 @@ def test_a_vit_has_no_circuit():
 def awake(spec, seed=0):
     """A headless network whose norms, statistics included, differ from channel to channel."""
     torch.manual_seed(seed)
-    model = anatomy_of(spec).build(headless(spec)).eval()
+    model = architecture_of(spec).build(headless(spec)).eval()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if tensor.ndim == 1:
@@ -105,7 +106,7 @@ def test_what_is_cut_out_is_the_narrow_network(spec):
     narrow, host = circuit_spec(spec), awake(spec)
     circuit = draw_circuit(spec, narrow, generator(0))
     tensors = extract(host.state_dict(), spec, circuit)
-    alone = anatomy_of(narrow).build(narrow).eval()
+    alone = architecture_of(narrow).build(narrow).eval()
     load_strict(alone, tensors, "the circuit")
     # Shutting the circuit's channels to all others makes the host compute the same on them.
     shut = host.state_dict()
@@ -116,9 +117,9 @@ def test_what_is_cut_out_is_the_narrow_network(spec):
                 shut[member.tensor] = shut[member.tensor].index_fill(1, torch.tensor(others), 0.0)
     host.load_state_dict(shut)
     pictures = torch.rand(3, 3, 32, 32)
-    taps = anatomy_of(spec).taps(spec)
+    taps = architecture_of(spec).feature_names(spec)
     with torch.no_grad():
-        whole, own = (tapped(model, taps, pictures)[1] for model in (host, alone))
+        whole, own = (extract_features(model, taps, pictures)[1] for model in (host, alone))
     ends = [group for group in form_of(spec).groups if group.name in own or group.name.count(".") == 1]
     for group in ends:
         tap = group.name if group.name in own else [name for name in taps if name.startswith(f"{group.name}.")][-1]
@@ -135,7 +136,7 @@ def test_what_is_cut_out_is_the_narrow_network(spec):
 @pytest.mark.parametrize("spec", [VGG, RESNET], ids=["vgg", "resnet12"])
 def test_a_thousand_mutations_keep_sizes_and_residual_ties(spec):
     narrow = circuit_spec(spec)
-    names = {name: tensor.shape for name, tensor in anatomy_of(narrow).build(narrow).state_dict().items()}
+    names = {name: tensor.shape for name, tensor in architecture_of(narrow).build(narrow).state_dict().items()}
     circuit, draw, host = draw_circuit(spec, narrow, generator(0)), generator(1), awake(spec).state_dict()
     first, moved = circuit, 0
     for number in range(1000):

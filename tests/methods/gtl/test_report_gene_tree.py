@@ -92,8 +92,8 @@ def test_the_drawing_holds_every_gene_line_and_mark():
     assert names(svg, "ring") == [2, 4]
     assert "<image" not in svg
     # winners are filled, others are not
-    hollow = [at for at in tree if "fill: #ffffff" in svg.split(f'id="gene-{at}"')[1].split("</g>")[0]]
-    assert hollow == [1, 3, 5]
+    on_meta_device = [at for at in tree if "fill: #ffffff" in svg.split(f'id="gene-{at}"')[1].split("</g>")[0]]
+    assert on_meta_device == [1, 3, 5]
     assert names(lineage.drawing(tree, "other-"), "gene") == []
     assert names(lineage.drawing(tree, "other-"), "other-gene") == [0, 1, 2, 3, 4, 5]
 

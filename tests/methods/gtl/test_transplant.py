@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn.functional import leaky_relu
 
-from germline.architectures import ResNet12Spec, Size, VggSpec, tapped
+from germline.architectures import ResNet12Spec, Size, VggSpec, extract_features
 from germline.errors import SettingError
 from germline.methods.gtl.circuits import circuit_spec, draw_circuit, extract, form_of, headless, scaled_circuit
 from germline.methods.gtl.transplant import first_places, plant
 from germline.randomness import generator
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 
 PICTURES = {"image_size": 32, "channels": 3, "classes": 5}
 VGG = VggSpec(widths=((8, 8), (12, 12, 12)), **PICTURES)
@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("spec", [VGG, RESNET], ids=["vgg", "resnet12"])
 def awake(spec, seed=0):
     """A network whose norms, statistics included, differ from channel to channel; with its head where it has one."""
     torch.manual_seed(seed)
-    model = anatomy_of(spec).build(spec).eval()
+    model = architecture_of(spec).build(spec).eval()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if tensor.ndim == 1 and "norm" in name:
@@ -38,7 +38,7 @@ def cut(spec, seed=0, share=0.2):
 
 
 def loaded(spec, tensors):
-    model = anatomy_of(spec).build(spec).eval()
+    model = architecture_of(spec).build(spec).eval()
     model.load_state_dict(tensors)
     return model
 
@@ -47,13 +47,13 @@ def maps(spec, tensors):
     """Features after each block, by the name of the block, of the same few pictures."""
     pictures = torch.rand(3, 3, 32, 32, generator=generator(9))
     with torch.no_grad():
-        return tapped(loaded(spec, tensors), anatomy_of(spec).taps(spec), pictures)[1]
+        return extract_features(loaded(spec, tensors), architecture_of(spec).feature_names(spec), pictures)[1]
 
 
 def ends(spec):
     """For each stage, the name of its last block and of the channel group of its last maps."""
-    units = anatomy_of(spec).units(spec)
-    taps = anatomy_of(spec).taps(spec)
+    units = architecture_of(spec).units(spec)
+    taps = architecture_of(spec).feature_names(spec)
     return [(taps[stage.chain[-1].block], stage.chain[-1].writes) for stage in units]
 
 
@@ -73,7 +73,7 @@ def distances(host, tensors, places, narrow, gene):
 @BOTH
 def test_a_circuit_computes_the_same_in_its_own_net_and_in_one_twice_as_wide(spec):
     narrow, gene, circuit = cut(spec)
-    wide = anatomy_of(spec).resize(spec, Size(width=16))
+    wide = architecture_of(spec).resize(spec, Size(width=16))
     drawn = draw_circuit(wide, narrow, generator(5))
     for host, places in ((spec, circuit), (spec, None), (wide, None), (wide, drawn)):
         tensors, _ = plant(awake(host, 1).state_dict(), gene, narrow, host, places)
@@ -89,7 +89,7 @@ def test_without_zeros_it_would_not(spec):
     narrow, gene, circuit = cut(spec)
     tensors, _ = plant(awake(spec, 1).state_dict(), gene, narrow, spec, circuit)
     before = awake(spec, 1).state_dict()
-    unit = anatomy_of(spec).units(spec)[1].chain[0]
+    unit = architecture_of(spec).units(spec)[1].chain[0]
     name = f"{unit.name}.conv.weight"
     rows = circuit[unit.writes]
     others = [channel for channel in range(8) if channel not in circuit[unit.reads].tolist()]
@@ -100,7 +100,7 @@ def test_without_zeros_it_would_not(spec):
 @BOTH
 def test_a_narrower_host_computes_what_the_narrowed_gene_does_alone(spec):
     narrow, gene, _ = cut(spec, share=0.5)
-    host = anatomy_of(spec).resize(spec, Size(width1=3, width2=5))
+    host = architecture_of(spec).resize(spec, Size(width1=3, width2=5))
     tensors, counts = plant(awake(host, 1).state_dict(), gene, narrow, host)
     small = headless(host)
     strongest = extract(gene, narrow, scaled_circuit(gene, narrow, small))
@@ -126,7 +126,7 @@ def test_the_strongest_kernels_stay_when_narrowing():
 
 def test_a_deeper_vgg_passes_the_circuit_on():
     narrow, gene, _ = cut(VGG)
-    host = anatomy_of(VGG).resize(VGG, Size(depth1=4, depth2=5, width=12))
+    host = architecture_of(VGG).resize(VGG, Size(depth1=4, depth2=5, width=12))
     tensors, counts = plant(awake(host, 1).state_dict(), gene, narrow, host)
     places = first_places(narrow, host)
     assert max(distances(host, tensors, places, narrow, gene)) <= 1e-5
@@ -140,7 +140,7 @@ def test_a_deeper_vgg_passes_the_circuit_on():
 
 def test_a_deeper_resnet_adds_one_leaky_relu_a_block():
     narrow, gene, _ = cut(RESNET)
-    host = anatomy_of(RESNET).resize(RESNET, Size(depth2=3))
+    host = architecture_of(RESNET).resize(RESNET, Size(depth2=3))
     tensors, counts = plant(awake(host, 1).state_dict(), gene, narrow, host)
     (_, _), (tap, group) = ends(host)
     found, alone = (
@@ -167,10 +167,10 @@ def test_a_deeper_resnet_adds_one_leaky_relu_a_block():
 )
 def test_a_shallower_host_takes_the_first(spec, size, gone):
     narrow, gene, _ = cut(spec)
-    host = anatomy_of(spec).resize(spec, Size(**size))
+    host = architecture_of(spec).resize(spec, Size(**size))
     tensors, counts = plant(awake(host, 1).state_dict(), gene, narrow, host)
     left = {name: tensor for name, tensor in gene.items() if not name.startswith(gone)}
-    small = anatomy_of(spec).resize(narrow, Size(**size))
+    small = architecture_of(spec).resize(narrow, Size(**size))
     assert max(distances(host, tensors, first_places(narrow, host), small, left)) <= 1e-6
     assert sum(counts[name].get("copied", 0) for name in counts) == sum(tensor.numel() for tensor in left.values())
 
@@ -181,10 +181,10 @@ def test_grey_and_colour():
     tensors, counts = plant(awake(grey, 1).state_dict(), gene, narrow, grey)
     places = first_places(narrow, grey)
     pictures = torch.rand(2, 1, 32, 32, generator=generator(9))
-    taps = anatomy_of(grey).taps(grey)
+    taps = architecture_of(grey).feature_names(grey)
     with torch.no_grad():
-        found = tapped(loaded(grey, tensors), taps, pictures)[1]
-        alone = tapped(loaded(narrow, gene), taps, pictures.repeat(1, 3, 1, 1))[1]
+        found = extract_features(loaded(grey, tensors), taps, pictures)[1]
+        alone = extract_features(loaded(narrow, gene), taps, pictures.repeat(1, 3, 1, 1))[1]
     for tap, group in ends(grey):
         assert apart(found[tap][:, places[group]], alone[tap]) <= 1e-5
     width = len(places["stages.0"])

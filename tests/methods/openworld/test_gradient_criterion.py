@@ -77,9 +77,9 @@ def test_the_window_is_the_least_and_steadiest_of_the_later_tasks():
         choose_window([early], 3, dead=(1,))
 
 
-@pytest.mark.parametrize("anatomy", ["vgg", "resnet12", "resnet", "vit", "stitched"])
-def test_units_without_gradient_come_first_on_any_anatomy(anatomy, ancestors, pico):
-    network = copy.deepcopy(ancestors[anatomy])
+@pytest.mark.parametrize("architecture", ["vgg", "resnet12", "resnet", "vit", "stitched"])
+def test_units_without_gradient_come_first_on_any_architecture(architecture, ancestors, pico):
+    network = copy.deepcopy(ancestors[architecture])
     units = unit_weights(network.spec)
     planted = len(units) - 2
     for name in (*units[planted], *units[planted + 1]):

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from germline.architectures import VGG, Size, VggSpec, count_parameters
+from germline.architectures import VGG, Size, VggSpec
 from germline.errors import SettingError
 from germline.methods.openworld.net2wider import deepen, draw_widening, group_of, shaken, widen, wider_spec
 from germline.registry import model_spec
 from helpers import architecture_cases as hold
+from helpers.architecture_cases import count_parameters
 
 # Unit, counted from 1, and channels added, in multiples of the first width: the published schedule.
 STEPS = [(3, 1), (4, 1)] + [(u, 1) for u in (5, 6, 7) for _ in "ab"] + [(u, 2) for u in range(8, 14) for _ in "ab"]

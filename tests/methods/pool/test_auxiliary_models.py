@@ -201,4 +201,4 @@ def test_a_student_s_look(ancestor, pixels):
     assert [set(look.features) for look in looks] == [{"blocks.1", "blocks.1.attn"}] * 2
     assert looks[0].features["blocks.1.attn"].shape == (8, 16, 8)
     assert students.no_weight_decay() >= {"students.8.pos_embed", "students.16.pos_embed"}
-    assert VIT.attention_taps(ancestor.spec) == ("blocks.0.attn", "blocks.1.attn")
+    assert VIT.attention_names(ancestor.spec) == ("blocks.0.attn", "blocks.1.attn")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from timm.models.vision_transformer import VisionTransformer
 
 import germline.timm  # noqa: F401 - registers stitched ViTs
-from germline.architectures import VIT, Size, count_parameters, tensor_sizes
+from germline.architectures import VIT, Size, count_elements
 from germline.baselines.random_gene import RandomGene
 from germline.compare.cost.cost import condensing_cost
 from germline.compare.cost.storage import headless_elements
@@ -21,8 +21,9 @@ from germline.methods.pool.method import Pool
 from germline.methods.pool.paths import Path
 from germline.methods.pool.supernet import PoolNetwork, rebuilt
 from germline.network import load_network, load_strict
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training import Run, TrainSettings, evaluate
+from helpers.architecture_cases import count_parameters
 
 STITCHED = "front=8,end=16,j=1,k=2"
 PATHS = [
@@ -80,7 +81,7 @@ def test_a_standalone_descendant_equals_the_pool_on_its_path(own, pixels, size, 
     expected = pool(own.preprocess(pixels))
     child = own.inherit(Size.parse(size))
     assert torch.equal(child.network.logits(pixels), expected)
-    assert {key: count.total() for key, count in child.ledger.entries.items()} == tensor_sizes(child.model)
+    assert {key: count.total() for key, count in child.ledger.entries.items()} == count_elements(child.model)
     assert set(child.ledger.totals()) == ({"copied"} if size.startswith("width") else {"copied", "stitched"})
     assert (type(child.model) is VisionTransformer) == size.startswith("width")
     child.save(tmp_path / "child")
@@ -95,12 +96,12 @@ def test_every_path_is_recorded_with_what_its_descendant_does(own, pico):
     assert [row["size"] for row in record["paths"]] == PATHS
     for row in record["paths"]:
         network = own.inherit(Size.parse(row["size"])).network
-        anatomy = anatomy_of(network.spec)
+        architecture = architecture_of(network.spec)
         score = evaluate(network.model, network.logits, pico.val)
         assert row["accuracy"] == score.accuracy
-        assert row["parameters"] == count_parameters(anatomy, network.spec)
+        assert row["parameters"] == count_parameters(architecture, network.spec)
         assert row["headless_parameters"] == row["parameters"] - 10 * (network.model.embed_dim + 1)
-        assert row["flops"] == anatomy.flops(network.spec)
+        assert row["flops"] == architecture.flops(network.spec)
     accuracies = [row["accuracy"] for row in record["paths"]]
     assert own.provenance.metrics["best of all paths (val)"] == max(accuracies)
     assert 0 <= own.provenance.metrics["auxiliary model 8 (val)"] <= 1

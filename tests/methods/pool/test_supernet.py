@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from germline.architectures import STITCHED, VIT, Size, StitchedSpec, VitSpec, count_parameters
+from germline.architectures import STITCHED, VIT, Size, StitchedSpec, VitSpec
 from germline.errors import SettingError
 from germline.methods.pool.paths import Layout, Path
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.supernet import PoolNetwork
-from germline.randomness import generator, seeded
-from germline.registry import anatomy_of
+from germline.randomness import generator, use_generator
+from germline.registry import architecture_of
+from helpers.architecture_cases import count_parameters
 
 FIELDS = {"image_size": 32, "channels": 1, "classes": 10, "patch_size": 8}
 FORM = VitSpec(depth=2, width=16, heads=2, **FIELDS)
@@ -37,7 +38,7 @@ NINE = """65.34, 58.25, 65.78, 58.70, 51.61, 59.14, 52.05, 44.97, 52.50, 45.41, 
 def make(layout=None, heads=(1, 2, 4), **changes):
     layout = layout or Layout((8, 16, 24), 3, "all", 3)
     forms = Forms.of(layout, FORM.model_copy(update=changes), heads[: len(layout.widths)])
-    with seeded(generator(0, "pool")):
+    with use_generator(generator(0, "pool")):
         models = {width: VIT.build(spec) for width, spec in forms.models.items()}
         pool = PoolNetwork(models, layout)
     with torch.no_grad():  # fresh biases and tokens are zero, and would hide a mistake
@@ -49,7 +50,7 @@ def make(layout=None, heads=(1, 2, 4), **changes):
 def standalone(pool, forms, path):
     """The path's network, filled name by name."""
     spec, front, end = forms.spec(path), pool.model(path.widths[0]), pool.model(path.widths[-1])
-    model, parts = anatomy_of(spec).build(spec), anatomy_of(spec).parts(spec)
+    model, parts = architecture_of(spec).build(spec), architecture_of(spec).parts(spec)
     tensors = {name: front.state_dict()[name] for name in parts.stem}
     tensors |= {name: end.state_dict()[name] for name in (*parts.norm, *parts.head)}
     place = 0
@@ -223,10 +224,10 @@ def test_counted_parameters_are_those_of_the_built_networks(changes):
     forms = Forms.of(layout, FORM.model_copy(update=changes), (1, 2, 4))
     for path in layout.paths[::9]:
         spec, count = forms.spec(path), forms.count(path)
-        anatomy = anatomy_of(spec)
-        assert count.parameters == count_parameters(anatomy, spec)
+        architecture = architecture_of(spec)
+        assert count.parameters == count_parameters(architecture, spec)
         assert count.headless == count.parameters - (path.widths[-1] + 1) * 10
-        assert count.flops == anatomy.flops(spec)
+        assert count.flops == architecture.flops(spec)
 
 
 def test_the_form_of_a_path():

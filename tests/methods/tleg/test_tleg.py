@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.architectures import VIT, Size, tensor_sizes
+from germline.architectures import VIT, Size, count_elements
 from germline.data import DataSet, Pictures, data
 from germline.errors import DataError, SettingError
 from germline.methods.tleg import method as tleg
@@ -164,7 +164,7 @@ def test_ledger_adds_up_to_the_network(gene, depth):
     child = gene.inherit(size=Size(depth=depth), classes=3)
     head = 16 * 3 + 3
     assert child.ledger.totals() == {"copied": FRAME, "expanded": depth * BLOCK, "fresh": head}
-    child.ledger.check(tensor_sizes(child.model), fresh_allowed=["head.weight", "head.bias"])
+    child.ledger.check(count_elements(child.model), fresh_allowed=["head.weight", "head.bias"])
     assert sum(child.ledger.totals().values()) == sum(p.numel() for p in child.model.parameters())
     assert all(p.requires_grad for p in child.model.parameters())
 
@@ -289,7 +289,7 @@ def test_an_ancestor_of_other_channels_and_form_teaches(make_network, pico):
     gene = condense(colour, pico, depth=3)
     assert gene.spec.channels == gene.preprocess.channels == 3
     convolution = type(colour)(
-        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10)), gene.preprocess.adapted(1, 32), pico.classes
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10)), gene.preprocess.adapt(1, 32), pico.classes
     )
     assert condense(convolution, pico, model="vit_pico", width=16, depth=2).spec.width == 16
     with pytest.raises(SettingError, match="the auxiliary network's form is unknown"):
@@ -334,12 +334,12 @@ def test_label_mismatch_names_both_sides(ancestor, pico):
     assert "0, 1, 2 against a, b, c" in message
 
 
-@pytest.mark.parametrize("anatomy", ["vgg", "resnet12"])
-def test_a_convolutional_ancestor_teaches_a_vit(anatomy, ancestors, pico):
-    teacher = ancestors[anatomy]
-    with pytest.raises(SettingError, match=f"tleg cannot condense in a {anatomy}.*--set model=vit_pico"):
+@pytest.mark.parametrize("architecture", ["vgg", "resnet12"])
+def test_a_convolutional_ancestor_teaches_a_vit(architecture, ancestors, pico):
+    teacher = ancestors[architecture]
+    with pytest.raises(SettingError, match=f"tleg cannot condense in a {architecture}.*--set model=vit_pico"):
         TLEG(steps=1).form(teacher, pico)
     with pytest.raises(SettingError, match="cannot condense in a resnet12"):
         TLEG(steps=1, model="resnet12").form(teacher, pico)
     gene = TLEG(steps=1, batch_size=8, model="vit_pico", depth=2).condense(teacher, pico, Run(device="cpu", quiet=True))
-    assert (gene.anatomy, gene.classes) == ("vit", teacher.classes)
+    assert (gene.architecture, gene.classes) == ("vit", teacher.classes)

@@ -15,7 +15,7 @@ from germline.compare.run.cells import Cell, drawn_images
 from germline.compare.run.store import Workshop
 from germline.methods.base import Method
 from germline.network import Network
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training import TrainSettings
 
 
@@ -43,7 +43,7 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 
 def forward_flops(network: Network) -> int:
-    """Operations of one picture's forward pass; counted on an empty picture where no anatomy knows the network."""
+    """Operations of one picture's forward pass; counted on an empty picture where no architecture knows the network."""
     if network.spec is not None:
         return spec_flops(network.spec)
     seen = network.preprocess
@@ -62,7 +62,7 @@ def teacher_flops(shop: Workshop, size: str | None = None) -> int:
 @lru_cache(maxsize=64)
 def spec_flops(spec: Spec) -> int:
     """Operations of one picture's forward pass through a network of that spec."""
-    return anatomy_of(spec).flops(spec)
+    return architecture_of(spec).flops(spec)
 
 
 def training_cost(spec: Spec, settings: TrainSettings, pictures: int, teacher: int = 0) -> Cost:

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
-from germline.architectures import Spec, hollow
+from germline.architectures import Spec, on_meta_device
 from germline.baselines.scratch import Scratch
 from germline.compare.cost.cost import ancestor_cost, gene_cost, spec_flops, total
 from germline.compare.run.store import Workshop
 from germline.learngene import Learngene
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 
 
 def stored(gene: Learngene) -> dict[str, int]:
@@ -30,20 +30,20 @@ def headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
 
     A gene may hold several networks or their frame, each under a name of its own: `24.head.weight` is a head too.
     """
-    anatomy = anatomy_of(form)
-    with hollow():
-        buffers = [name for name, _ in anatomy.build(form).named_buffers()]
-    left_out = {*anatomy.parts(form).head, *buffers}
+    architecture = architecture_of(form)
+    with on_meta_device():
+        buffers = [name for name, _ in architecture.build(form).named_buffers()]
+    left_out = {*architecture.parts(form).head, *buffers}
     return sum(count for name, count in sizes.items() if not {name, name.partition(".")[2]} & left_out)
 
 
 @lru_cache(maxsize=128)
 def parameters(spec: Spec) -> tuple[int, int]:
     """Parameters of a network of that spec, with its head and without; counted without making room for them."""
-    anatomy = anatomy_of(spec)
-    head = anatomy.parts(spec).head
-    with hollow():
-        sizes = {name: parameter.numel() for name, parameter in anatomy.build(spec).named_parameters()}
+    architecture = architecture_of(spec)
+    head = architecture.parts(spec).head
+    with on_meta_device():
+        sizes = {name: parameter.numel() for name, parameter in architecture.build(spec).named_parameters()}
     return sum(sizes.values()), sum(count for name, count in sizes.items() if name not in head)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from germline.compare.recipe.schema import Recipe
-from germline.config import merged, overridden, parse_yaml, validated
+from germline.config import apply_overrides, merge_settings, parse_yaml, validate_settings
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 
 
@@ -24,7 +24,7 @@ def _extended(name: str, above: tuple[str, ...]) -> dict[str, Any]:
         raise SettingError(f"recipe '{name}' extends itself", " -> ".join((*above, name)), "take out one `extends`")
     raw = parse_yaml(recipe_text(name), name)
     base = raw.pop("extends", None)
-    return raw if base is None else merged(_extended(str(base), (*above, name)), raw)
+    return raw if base is None else merge_settings(_extended(str(base), (*above, name)), raw)
 
 
 def recipe_text(name: str) -> str:
@@ -40,7 +40,7 @@ def recipe_text(name: str) -> str:
         if name not in known and path.suffix in (".yaml", ".yml"):
             raise ArtefactError(f"no recipe at '{name}'", "there is no such file", "germline list recipes has names")
         if name not in known:
-            raise UnknownNameError.of("recipe", name, known)
+            raise UnknownNameError.with_nearest("recipe", name, known)
         path = known[name]
     try:
         return path.read_text(encoding="utf-8")
@@ -56,4 +56,4 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         SettingError: A key is unknown or a value is not allowed.
     """
     raw = _extended(name, ())
-    return validated(Recipe, overridden(raw, overrides), name)
+    return validate_settings(Recipe, apply_overrides(raw, overrides), name)

@@ -21,7 +21,7 @@ from germline.compare.recipe.sections import (
     Tasks,
     Tuning,
 )
-from germline.config import validated
+from germline.config import validate_settings
 from germline.errors import SettingError, UnknownNameError
 from germline.registry import METHODS
 from germline.training import TrainSettings
@@ -118,19 +118,19 @@ class Recipe(Part):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+-]*", name):
             raise SettingError(f"arm '{name}'", "a name is of letters, digits, - and _", "choose another name")
         if arm.method not in METHODS:
-            raise UnknownNameError.of(f"method at arms.{name}.method:", arm.method, METHODS)
-        validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
+            raise UnknownNameError.with_nearest(f"method at arms.{name}.method:", arm.method, METHODS)
+        validate_settings(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
         if not self.trains(name):
             self._check_untrained(name)
         if other is not None and other not in self.arms:
-            raise UnknownNameError.of(f"arm at arms.{name}.tuned_as:", other, self.arms)
+            raise UnknownNameError.with_nearest(f"arm at arms.{name}.tuned_as:", other, self.arms)
         if other is not None and (self.arms[other].tuned_as is not None or not self.trains(other)):
             raise SettingError(f"arms.{name}.tuned_as={other}", "that arm is not tuned itself", "name one that is")
 
     def _check_untrained(self, name: str) -> None:
         """Only a descendant that has all it needs to answer, in a protocol that asks for that, is left untrained."""
         arm, known = self.arms[name], self.ancestor.data
-        method = validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
+        method = validate_settings(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
         # An ancestor that is at hand, and a gene that is neither trained nor drawn.
         fixed = self.ancestor.path is not None and method.inner() is None and not method.condensing_samples(1)
         refusals = (
@@ -225,7 +225,7 @@ class Recipe(Part):
     def _start(self, name: str) -> str:
         """All that tells the cells of one arm from those of another, their tuning left out."""
         arm, settings = self.arms[name], self.train_settings(name)
-        method = validated(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
+        method = validate_settings(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
         return repr((arm.method, method, settings, arm.draw))
 
     def _check_tuning(self, tune: Tuning) -> None:
@@ -237,7 +237,7 @@ class Recipe(Part):
 
     def train_settings(self, arm: str, **more: Any) -> TrainSettings:
         """The training settings of one arm; `more` goes before all."""
-        return validated(
+        return validate_settings(
             TrainSettings, {**self.train.model_dump(), **self.arms[arm].train, **more}, f"arms.{arm}.train"
         )
 

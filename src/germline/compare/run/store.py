@@ -11,16 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from germline.api import start_network, train
+from germline.api import build_start_network, train
 from germline.architectures import Size, Spec
 from germline.baselines.scratch import Scratch
 from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.sections import Described
 from germline.compare.run.cells import Cell
-from germline.config import validated
+from germline.config import validate_settings
 from germline.data import AnyPictures, DataSet, MissingDataError, data, data_or_numbers, describe, read_final, task_list
 from germline.errors import DataError
-from germline.files import locked, read_json, read_tensors, tensor_hash
+from germline.files import file_lock, hash_tensor, read_json, read_tensors
 from germline.learngene import Learngene
 from germline.methods.base import Method
 from germline.network import WEIGHTS, Network, load_network
@@ -61,7 +61,7 @@ class Workshop:
     def method(self, arm: str) -> Method:
         """The method of an arm, with its settings."""
         chosen = self.recipe.arms[arm]
-        return validated(METHODS[chosen.method], chosen.settings, f"arms.{arm}.settings")
+        return validate_settings(METHODS[chosen.method], chosen.settings, f"arms.{arm}.settings")
 
     @property
     def subject(self) -> Method:
@@ -110,12 +110,12 @@ class Workshop:
         """The ancestor of a seed before it is trained; one that is at hand as it is."""
         wanted = self.recipe.ancestor
         if wanted.path is not None and self.pricing and wanted.like is not None and not Path(wanted.path).exists():
-            return start_network(wanted.like, self.data(wanted.data), wanted.train, 0)
+            return build_start_network(wanted.like, self.data(wanted.data), wanted.train, 0)
         if wanted.path is not None:
             found = load_network(PACKAGED if wanted.path == "packaged" else wanted.path, weights=not self.pricing)
             return self._named(found)
         source = self.data(wanted.data)
-        return start_network(wanted.model, source, wanted.train, derive(seed, "ancestor"), Size.parse(size or ""))
+        return build_start_network(wanted.model, source, wanted.train, derive(seed, "ancestor"), Size.parse(size or ""))
 
     def _named(self, ancestor: Network) -> Network:
         """An ancestor that knows as many classes as described data have is taken to know these: they have no names."""
@@ -130,7 +130,7 @@ class Workshop:
         return {}
 
     def ancestor_form(self, size: str | None = None) -> Spec | None:
-        """The form of the ancestor, which is that of every seed; None where no anatomy knows it."""
+        """The form of the ancestor, which is that of every seed; None where no architecture knows it."""
         asked = "ancestor" if self.recipe.ancestor.path is not None else f"ancestor {size or ''}"
         if asked not in self._forms:
             self._forms[asked] = self.begin_ancestor(0, size).spec
@@ -155,7 +155,7 @@ class Workshop:
         if wanted.path is not None:
             return network
         source, place = self.data(wanted.data), self.ancestor_place(seed, size)
-        with locked(place.with_suffix(".lock")):
+        with file_lock(place.with_suffix(".lock")):
             run = Run(place, seed=derive(seed, "ancestor"), quiet=self.quiet)
             train(network, source, wanted.train, run=run, name="ancestor")
         return network
@@ -190,7 +190,7 @@ class Workshop:
         if inner is not None:
             return method.redraw(self._gene(inner, seed, size), generator(seed, method.name))
         place = self.gene_place(method, seed, size)
-        with locked(place.with_suffix(".lock")):
+        with file_lock(place.with_suffix(".lock")):
             if place.exists():
                 return Learngene.load(place)
             own = size if method.own_size else None
@@ -309,5 +309,5 @@ def _weights_hash(path: str) -> str:
         tensors = read_tensors(folder / WEIGHTS)
     else:
         tensors = dict(load_network(path).model.state_dict())
-    hashes = [(name, tensor_hash(tensor)) for name, tensor in sorted(tensors.items())]
+    hashes = [(name, hash_tensor(tensor)) for name, tensor in sorted(tensors.items())]
     return hashlib.sha256(repr(hashes).encode()).hexdigest()

@@ -18,10 +18,10 @@ from germline.compare.run.linear_probe import linear_probe
 from germline.compare.run.store import Workshop
 from germline.data import AnyPictures, DataSet
 from germline.errors import SettingError
-from germline.files import locked, read_json, write_json
+from germline.files import file_lock, read_json, write_json
 from germline.learngene import Descendant, Learngene
 from germline.randomness import derive, generator
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training import CrossEntropy, FitResult, Run, evaluate
 
 
@@ -39,7 +39,7 @@ class _Trained:
 def make_cell(shop: Workshop, cell: Cell) -> dict[str, Any]:
     """Grow, train and score one descendant (one a task, where there are tasks), or give the kept result."""
     place = cell_place(shop, cell)
-    with locked(place.with_suffix(".lock")):
+    with file_lock(place.with_suffix(".lock")):
         if not place.exists():
             gene = shop.gene(cell.arm, shop.gene_seed(cell.seed), cell.size)
             trained = [_train(shop, cell, gene, source, task) for task, source in enumerate(shop.sources(cell))]
@@ -102,7 +102,7 @@ def _as_grown(cell: Cell, child: Descendant, source: DataSet) -> _Trained:
     """
     network = child.network
     assert network.spec is not None  # noqa: S101 - a grown network always has one
-    head = anatomy_of(network.spec).parts(network.spec).head
+    head = architecture_of(network.spec).parts(network.spec).head
     if any(child.ledger.entries[name]["fresh"] for name in head):
         raise SettingError(
             f"arm '{cell.arm}' has steps=0 and a fresh head",
@@ -124,7 +124,7 @@ def _descendant(shop: Workshop, cell: Cell, gene: Learngene | None, drawn: AnyPi
         size = Size() if shop.method(cell.arm).own_size else Size.parse(cell.size)
         return gene.inherit(size, drawn.classes, drawn.channels, drawn.side, seed=draw)
     form = shop.form(cell.size, drawn)
-    target = Target(anatomy_of(form).name, form, drawn.classes, Preprocess.of(drawn.sample()))
+    target = Target(architecture_of(form).name, form, drawn.classes, Preprocess.from_images(drawn.sample()))
     method = shop.method(cell.arm)
     assert isinstance(method, Scratch)  # noqa: S101 - all others have a gene
     return method.inherit(None, target, torch.Generator().manual_seed(draw))

@@ -13,7 +13,7 @@ from germline.compare.run.store import Workshop
 from germline.data import AnyPictures, draw_task
 from germline.errors import DataError, SettingError
 from germline.learngene import Learngene
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 
 
 def check(recipe: Recipe, *, pricing: bool = False) -> Workshop:
@@ -139,13 +139,13 @@ def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -
         form = shop.gene_form(method, size)
         if form is None:
             continue
-        if own is not None and anatomy_of(form).resize(form, Size.parse(own)) != form:
+        if own is not None and architecture_of(form).resize(form, Size.parse(own)) != form:
             raise SettingError(
                 f"arm '{arm}' cannot have {size}",
                 f"'{method.name}' needs an ancestor of each size, and ancestor.path gives one of a single size",
                 "leave out ancestor.path, so that one of each size is trained, or leave out the arm",
             )
-        gene = Learngene(method.name, method.dump(), anatomy_of(form).name, form, {}, _plain(form))
+        gene = Learngene(method.name, method.dump(), architecture_of(form).name, form, {}, _plain(form))
         wanted = Size() if own is not None else Size.parse(size)
         grown = gene.target(wanted, train.classes, train.channels, train.side).spec
         _check_same(arm, size, grown, shop.form(size))

@@ -31,7 +31,7 @@ def part_and_folder(name: str, location: str | None) -> tuple[str, str]:
         parts = f"its classes are split in {', '.join(PARTS[:-1])} and {PARTS[-1]}"
         raise DataError(f"{name} without a part", parts, f"ask for {name}/{PARTS[0]}:/folder")
     if part not in PARTS:
-        raise UnknownNameError.of(f"part of {name}", part, PARTS)
+        raise UnknownNameError.with_nearest(f"part of {name}", part, PARTS)
     return part, folder
 
 

@@ -77,7 +77,7 @@ def read_glyphs(part: str | None = None) -> DataSet:
         DataError: It is `final`, which is kept for headline numbers.
     """
     if part not in PARTS:
-        raise UnknownNameError.of("part of glyphs", part or "", PARTS)
+        raise UnknownNameError.with_nearest("part of glyphs", part or "", PARTS)
     if part == "final":
         raise DataError(
             "'glyphs/final' is kept for headline numbers",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu6, softplus
 
-from germline.architectures import Preprocess, Spec, TransformerSpec, tapped
+from germline.architectures import Preprocess, Spec, TransformerSpec, extract_features
 from germline.network import Network
 
 MetaForm = Literal["relu6", "softplus", "constant"]
@@ -42,7 +42,7 @@ class Side:
         seen = torch.zeros(1, preprocess.channels, preprocess.image_size, preprocess.image_size, device=device)
         mode = model.training
         with torch.no_grad():
-            _, found = tapped(model.eval(), taps, seen)
+            _, found = extract_features(model.eval(), taps, seen)
         model.train(mode)
         widths = tuple(as_maps(found[tap], prefix).shape[1] for tap in taps)
         return cls(tuple(taps), widths, prefix)
@@ -102,7 +102,7 @@ class Elder:
         return Look([at[size] for size in sizes], pooled)
 
     def _taps(self, network: Network, pixels: Tensor) -> dict[str, Tensor]:
-        return tapped(network.model, self.side.taps, network.preprocess(pixels))[1]
+        return extract_features(network.model, self.side.taps, network.preprocess(pixels))[1]
 
     def _resized(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
         if maps.shape[-2:] == size:
@@ -195,7 +195,7 @@ class Matched(nn.Module):
 
     def look(self, pixels: Tensor, run: Any) -> tuple[Tensor, list[Tensor]]:
         """As `forward`; `run` takes the pixels in the place of the network, and leads to it."""
-        logits, found = tapped(
+        logits, found = extract_features(
             self.model, self._side.taps, self._preprocess(pixels) if run is None else pixels, run=run
         )
         return logits, self._projected(found)
@@ -204,7 +204,7 @@ class Matched(nn.Module):
         """Height and width of the maps at each tap."""
         mode = self.model.training
         with torch.no_grad():
-            _, found = tapped(self.model.eval(), self._side.taps, self._preprocess(pixels[:1]))
+            _, found = extract_features(self.model.eval(), self._side.taps, self._preprocess(pixels[:1]))
         self.model.train(mode)
         return [(one.shape[2], one.shape[3]) for one in self._maps(found)]
 

@@ -36,7 +36,7 @@ from germline.methods.provenance import provenance
 from germline.methods.slicing import check_alike, parts_of, shapes_of, stages
 from germline.network import Network
 from germline.randomness import generator
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training import Run, TrainSettings
 
 
@@ -150,18 +150,18 @@ class Auto(Method, TrainSettings):
         meta = self.meta_batch or self.batch_size
         outer = self.batch_size if self.batches == "fixed" else meta
         seen = 4 * self.batch_size + (1 + 3 * self.inner_steps) * meta + outer
-        return self.total_steps(pictures) * (seen * 3 * int(anatomy_of(small).flops(small)) + meta * teacher)
+        return self.total_steps(pictures) * (seen * 3 * int(architecture_of(small).flops(small)) + meta * teacher)
 
     def form(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
 
         Raises:
             SettingError: There is no ancestor, it has not those layers, or the pseudo descendant cannot be built.
-            ArtefactError: No anatomy knows it.
+            ArtefactError: No architecture knows it.
             DataError: There are no labels to learn from.
         """
         _, spec = required(self.name, ancestor)
-        family, count = anatomy_of(spec).name, sum(stages(spec))
+        family, count = architecture_of(spec).name, sum(stages(spec))
         if family not in self.anatomies:
             raise SettingError(
                 f"auto cannot take layers of a {family}",
@@ -200,7 +200,7 @@ class Auto(Method, TrainSettings):
 
         Raises:
             SettingError: There is no ancestor, it has not those layers, or the pseudo descendant cannot be built.
-            ArtefactError: No anatomy knows it.
+            ArtefactError: No architecture knows it.
             DataError: There are no labels to learn from.
         """
         spec = self.form(ancestor, data)
@@ -212,7 +212,7 @@ class Auto(Method, TrainSettings):
         return Learngene(
             method=self.name,
             settings=self.dump(),
-            anatomy=anatomy_of(spec).name,
+            architecture=architecture_of(spec).name,
             spec=spec,
             tensors={name: tensors[name].detach().cpu().clone() for name in self._names(spec, kept)},
             preprocess=network.preprocess,
@@ -261,7 +261,7 @@ class Auto(Method, TrainSettings):
     def _pseudo_spec(self, spec: Spec, channels: int, side: int, classes: int) -> Spec:
         pictures = {"channels": channels, "image_size": side, "classes": classes}
         form = type(spec).model_validate({**spec.model_dump(), **pictures})
-        sized: Spec = anatomy_of(form).resize(form, Size.parse(self.pseudo))
+        sized: Spec = architecture_of(form).resize(form, Size.parse(self.pseudo))
         return sized
 
     def _names(self, spec: Spec, kept: tuple[int, ...]) -> list[str]:
@@ -282,7 +282,7 @@ class Auto(Method, TrainSettings):
     ) -> Scores | None:
         if self.layers is not None or self.select == "random":
             return None
-        taps, pictures = anatomy_of(spec).taps(spec), self._task(data).train
+        taps, pictures = architecture_of(spec).feature_names(spec), self._task(data).train
         model = network.model.to(run.fabric.device).eval()
         side = Side.of(model, spec, [taps[one.tap] for one in layers], network.preprocess)
         elder = Elder(network, side, self.grid)
@@ -290,7 +290,7 @@ class Auto(Method, TrainSettings):
             found = label_similarity(elder, pictures)
         else:
             form = self._pseudo_spec(spec, pictures.channels, pictures.side, len(pictures.classes))
-            names = anatomy_of(form).taps(form)
+            names = architecture_of(form).feature_names(form)
             own = [names[one.tap] for one in layers_of(stages(form), self.pseudo_taps or self.taps)]
             found = lean(elder, form, own, self._task(data), run, self, self._bilevel(form), self.held)
         model.cpu()

@@ -17,8 +17,8 @@ from germline.methods.auto.bilevel import Loss, Start, Tensors, hypergradient
 from germline.methods.auto.layer_selection import Scores
 from germline.methods.auto.meta_network import Elder, Look, Matched, MetaForm, MetaNetwork, Side, matching_loss
 from germline.network import Network
-from germline.randomness import derive, generator, seeded
-from germline.registry import anatomy_of
+from germline.randomness import derive, generator, use_generator
+from germline.registry import architecture_of
 from germline.training import Run, TrainSettings
 from germline.training.objectives import Forward, Objective, label_loss
 
@@ -46,9 +46,9 @@ def lean(
         held: Share of the training pictures that is held out for the outer loss.
     """
     pictures, name = task.train, "auto"
-    with seeded(generator(run.seed, name, "pseudo descendant")):
-        model = anatomy_of(form).build(form).to(run.fabric.device)
-        network = Network(model, Preprocess.of(pictures.sample()), task.classes, spec=form)
+    with use_generator(generator(run.seed, name, "pseudo descendant")):
+        model = architecture_of(form).build(form).to(run.fabric.device)
+        network = Network(model, Preprocess.from_images(pictures.sample()), task.classes, spec=form)
         side = Side.of(model, form, taps, network.preprocess)
         matched = Matched(network, side, elder.side, elder.grid)
     kept, apart = _set_apart(pictures, held, run.seed)

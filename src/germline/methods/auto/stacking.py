@@ -14,7 +14,7 @@ from germline.architectures import Spec
 from germline.errors import SettingError
 from germline.ledger import Origin
 from germline.methods.slicing import parts_of, shapes_of, stages
-from germline.randomness import seeded
+from germline.randomness import use_generator
 
 Place = Literal["relative", "positions"]
 
@@ -126,7 +126,7 @@ def stacked(
         names: What `sources` gave.
         generator: Draws the adapters.
     """
-    shapes, pictures = shapes_of(wanted), parts_of(own).pictures
+    shapes, pictures = shapes_of(wanted), parts_of(own).image_kernels
     adapters: dict[tuple[int, int], Tensor] = {}
     found: dict[str, tuple[Tensor, Origin]] = {}
     for name, source in names.items():
@@ -143,6 +143,6 @@ def stacked(
 
 def _adapter(inputs: int, given: int, generator: torch.Generator) -> Tensor:
     """A map [inputs, given] from the channels that there are to those that a layer reads."""
-    with seeded(generator):
+    with use_generator(generator):
         drawn: Tensor = nn.init.orthogonal_(torch.empty(inputs, given))
     return drawn * math.sqrt(max(1.0, inputs / given))

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 
-from germline.architectures import Anatomy, Spec, StagedSpec, Target, hollow, tensor_sizes
+from germline.architectures import Architecture, Spec, StagedSpec, Target, count_elements, on_meta_device
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import descend
 from germline.methods.base import Method
 from germline.methods.gtl.circuits import circuit_spec, convolutional, headless
 from germline.methods.gtl.transplant import plant
-from germline.randomness import seeded
-from germline.registry import anatomy_of
+from germline.randomness import use_generator
+from germline.registry import architecture_of
 
 
 class CircuitGene(Method):
@@ -38,14 +38,14 @@ class CircuitGene(Method):
     def outline(self, form: Spec) -> Mapping[str, int]:
         """The tensors of the narrow network."""
         narrow = circuit_spec(form, self.share)
-        with hollow():
-            return tensor_sizes(convolutional(narrow).build(narrow))
+        with on_meta_device():
+            return count_elements(convolutional(narrow).build(narrow))
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Plant the circuit in a fresh network."""
-        anatomy: Anatomy[Any] = anatomy_of(target.spec)
-        with seeded(generator):
-            fresh = anatomy.build(headless(target.spec)).state_dict()
+        architecture: Architecture[Any] = architecture_of(target.spec)
+        with use_generator(generator):
+            fresh = architecture.build(headless(target.spec)).state_dict()
         tensors, counts = plant(fresh, gene.tensors, circuit_spec(gene.spec, self.share), target.spec)
         blocks = {name: (tensor, counts[name]) for name, tensor in tensors.items()}
         return descend(gene, target, frame={}, blocks=blocks, generator=generator, fresh=tensors)
@@ -60,7 +60,7 @@ class CircuitGene(Method):
         Raises:
             SettingError: Says which.
         """
-        name = anatomy_of(spec).name
+        name = architecture_of(spec).name
         if name not in self.anatomies:
             raise SettingError(
                 f"{self.name} cannot grow a {name}",
@@ -68,7 +68,7 @@ class CircuitGene(Method):
                 f"ask for a {' or a '.join(self.anatomies)}",
             )
         own, wanted = _stages(gene.spec), _stages(spec)
-        if name == gene.anatomy and own != wanted:
+        if name == gene.architecture and own != wanted:
             raise SettingError(
                 f"{self.name} cannot grow {wanted} stages", f"the gene has {own}", "leave their number as it is"
             )

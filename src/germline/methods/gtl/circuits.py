@@ -1,7 +1,7 @@
 """Closed circuits of channels from the picture to the last maps of a network of stages: how large, which, how alike.
 
-Within a stage every channel group keeps equally many channels, so that a circuit alone is a network of the same anatomy
-with narrower stages.
+Within a stage every channel group keeps equally many channels, so that a circuit alone is a network of the same
+architecture with narrower stages.
 """
 
 from __future__ import annotations
@@ -16,9 +16,17 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from germline.architectures import Convolutional, Group, Size, Spec, StageUnits, hollow, select
+from germline.architectures import (
+    ChannelGroup,
+    ConvArchitecture,
+    Size,
+    Spec,
+    StageUnits,
+    on_meta_device,
+    select_channels,
+)
 from germline.errors import SettingError
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 
 Circuit: TypeAlias = Mapping[str, Tensor]  # rising channel indices of a host, int64 [kept], by group name
 By = Literal["norm", "scale"]
@@ -39,7 +47,7 @@ class Form:
         narrowest: For each stage, the fewest channels of its groups.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[ChannelGroup, ...]
     units: tuple[StageUnits, ...]
     tensors: tuple[str, ...]
     parameters: Mapping[str, torch.Size]
@@ -53,36 +61,36 @@ def form_of(spec: Spec) -> Form:
     Raises:
         SettingError: It has no stages of convolutions.
     """
-    anatomy = convolutional(spec)
-    groups = anatomy.groups(spec)
-    with hollow():
-        model = anatomy.build(headless(spec))
+    architecture = convolutional(spec)
+    groups = architecture.groups(spec)
+    with on_meta_device():
+        model = architecture.build(headless(spec))
     widths: dict[int, list[int]] = {}
     for group in groups:
         widths.setdefault(group.stage, []).append(group.width)
     return Form(
         groups=groups,
-        units=anatomy.units(spec),
+        units=architecture.units(spec),
         tensors=tuple(model.state_dict()),
         parameters={name: tensor.shape for name, tensor in model.named_parameters()},
         narrowest=tuple(min(widths[stage]) for stage in sorted(widths)),
     )
 
 
-def convolutional(spec: Spec) -> Convolutional[Any]:
-    """The anatomy of a network of stages.
+def convolutional(spec: Spec) -> ConvArchitecture[Any]:
+    """The architecture of a network of stages.
 
     Raises:
         SettingError: It has no stages of convolutions.
     """
-    anatomy = anatomy_of(spec)
-    if not isinstance(anatomy, Convolutional):
+    architecture = architecture_of(spec)
+    if not isinstance(architecture, ConvArchitecture):
         raise SettingError(
-            f"a circuit cannot grow in a {anatomy.name}",
+            f"a circuit cannot grow in a {architecture.name}",
             "it follows channels through germline's own convolutions",
             "use a vgg or a resnet12",
         )
-    return anatomy
+    return architecture
 
 
 def headless(spec: Spec) -> Spec:
@@ -133,7 +141,7 @@ def _whole_numbers(width: float) -> range:
     return range(max(1, math.floor(width) - AROUND), max(1, math.ceil(width) + AROUND) + 1)
 
 
-def _mean_widths(groups: tuple[Group, ...]) -> list[float]:
+def _mean_widths(groups: tuple[ChannelGroup, ...]) -> list[float]:
     stages = sorted({group.stage for group in groups})
     widths = [[group.width for group in groups if group.stage == stage] for stage in stages]
     return [sum(found) / len(found) for found in widths]
@@ -211,7 +219,7 @@ def extract(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit) -> dict
     """
     form = form_of(spec)
     own = {name: tensors[name] for name in form.tensors}
-    return {name: tensor.detach().clone() for name, tensor in select(own, form.groups, circuit).items()}
+    return {name: tensor.detach().clone() for name, tensor in select_channels(own, form.groups, circuit).items()}
 
 
 def mutate(circuit: Circuit, spec: Spec, generator: torch.Generator, chance: float = 0.05) -> dict[str, Tensor]:

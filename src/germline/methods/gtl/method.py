@@ -23,7 +23,7 @@ from germline.methods.gtl.selection import Credit
 from germline.methods.presets import filled
 from germline.network import Network
 from germline.randomness import derive
-from germline.registry import anatomy_of, model_spec
+from germline.registry import architecture_of, model_spec
 from germline.training import Run, TrainSettings
 from germline.training.progress import Progress
 
@@ -163,14 +163,14 @@ class GTL(CircuitGene):
 
         Raises:
             UnknownNameError: There is no such model.
-            SettingError: It is of an anatomy that has no circuits.
+            SettingError: It is of an architecture that has no circuits.
             DataError: Too few classes, or no labels.
         """
         for part in self._parts(data, 0):
             draw_task(part, self.ways, None, 0, 0)
         pictures = data.train
         spec = model_spec(self.model, image_size=pictures.side, channels=pictures.channels, classes=self.ways)
-        family = anatomy_of(spec)
+        family = architecture_of(spec)
         if family.name not in self.anatomies:
             raise SettingError(
                 f"gtl cannot evolve a {family.name}", "its genes are circuits of convolutions", "set model=vgg11_x025"
@@ -239,7 +239,7 @@ class GTL(CircuitGene):
             run=run,
             spec=spec,
             narrow=circuit_spec(spec, self.share),
-            preprocess=Preprocess.of(lived.train.sample()),
+            preprocess=Preprocess.from_images(lived.train.sample()),
             tasks=task_list(lived, self.ways, None, self.tasks, derive(seed, "tasks")),
             critic_tasks=task_list(judged, self.ways, None, self.critic_tasks, derive(seed, "critic tasks")),
             life=self._life(),
@@ -267,7 +267,7 @@ class GTL(CircuitGene):
         return Learngene(
             method=self.name,
             settings=self.dump(),
-            anatomy=anatomy_of(world.spec).name,
+            architecture=architecture_of(world.spec).name,
             spec=world.spec,
             tensors=final.carried.tensors,
             preprocess=world.preprocess,

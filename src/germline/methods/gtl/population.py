@@ -15,8 +15,8 @@ from germline.data import DataSet
 from germline.methods.gtl.circuits import Circuit, draw_circuit, extract, mutate
 from germline.methods.gtl.transplant import plant
 from germline.network import Network, load_strict
-from germline.randomness import generator, seeded
-from germline.registry import anatomy_of
+from germline.randomness import generator, use_generator
+from germline.registry import architecture_of
 from germline.training import FitResult, Member, Run, TrainSettings
 from germline.training.progress import Progress, Stretch
 
@@ -152,8 +152,8 @@ class World:
 
     def _born(self, gene: Carried | None, data: DataSet, *keys: str | int) -> Network:
         """A fresh network, with a gene planted at its own channels."""
-        with seeded(self._keyed(*keys)):
-            model = anatomy_of(self.spec).build(self.spec)
+        with use_generator(self._keyed(*keys)):
+            model = architecture_of(self.spec).build(self.spec)
         if gene is not None:
             tensors, _ = plant(model.state_dict(), gene.tensors, self.narrow, self.spec, gene.circuit)
             load_strict(model, tensors, "the gene")

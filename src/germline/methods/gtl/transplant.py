@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from germline.architectures import ConvUnit, Spec, StageUnits, to_channels
+from germline.architectures import ConvUnit, Spec, StageUnits, adapt_kernel
 from germline.errors import SettingError
 from germline.ledger import Origin
 from germline.methods.gtl.circuits import Circuit, extract, form_of, narrowed, scaled_circuit
@@ -125,7 +125,7 @@ def _unit_tensors(
     else:
         kernel = gene[f"{content.name}.conv.weight"]
         adapted = pictures and kernel.shape[1] != channels
-        yield "conv.weight", to_channels(kernel, channels) if adapted else kernel, "adapted" if adapted else "copied"
+        yield "conv.weight", adapt_kernel(kernel, channels) if adapted else kernel, "adapted" if adapted else "copied"
         for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
             yield f"norm.{name}", gene[f"{content.name}.norm.{name}"], "copied"
 

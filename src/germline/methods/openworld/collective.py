@@ -17,7 +17,7 @@ from germline.methods.openworld.gradient_criterion import GradientWatch, unit_we
 from germline.methods.openworld.net2wider import draw_widening, group_of, shaken, widen, wider_spec
 from germline.methods.openworld.task_stream import Growth, Heads
 from germline.network import Network, load_strict
-from germline.randomness import generator, seeded
+from germline.randomness import generator, use_generator
 from germline.training import FitResult, Objective, Run, evaluate
 from germline.training.objectives import Forward, label_loss
 
@@ -199,7 +199,7 @@ class Collective:
 
     def network(self, state: State) -> Network:
         """The network of a state; freshly drawn before the first task."""
-        with seeded(generator(self.run.seed, "openworld", "initial weights")):
+        with use_generator(generator(self.run.seed, "openworld", "initial weights")):
             model = VGG.build(state.spec)
         if state.tensors:
             load_strict(model, dict(state.tensors), "the collective")

@@ -74,7 +74,7 @@ def bring_out(collective: Collective, state: State, data: DataSet, met: dict[str
     return Learngene(
         method=rules.name,
         settings=rules.dump(),
-        anatomy="vgg",
+        architecture="vgg",
         spec=form,
         tensors={**window(units, form, choice.start, rules.units, own=own), **(units if rules.whole else {})},
         preprocess=collective.preprocess,

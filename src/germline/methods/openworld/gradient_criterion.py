@@ -1,6 +1,6 @@
 """Which units of a network hold what is common to all its tasks: gradients watched, and a window of units chosen.
 
-Works on any anatomy's blocks: conv units of a VGG, blocks of a ViT.
+Works on any architecture's blocks: conv units of a VGG, blocks of a ViT.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from germline.architectures import Spec, hollow, tapped
+from germline.architectures import Spec, extract_features, on_meta_device
 from germline.data import AnyPictures, in_order
 from germline.errors import SettingError
 from germline.network import Network
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 
 Rule = Literal["scale-free", "positive"]
 Heat = Sequence[Sequence[Sequence[float]]]  # by task, epoch and unit
@@ -28,10 +28,10 @@ LOOKED_AT = 64  # pictures on which outputs are held to be constant
 
 def unit_weights(spec: Spec) -> tuple[tuple[str, ...], ...]:
     """For each unit the full names of its matrices and kernels; vectors are left out, as in the paper."""
-    anatomy = anatomy_of(spec)
-    with hollow():
-        shapes = {name: value.ndim for name, value in anatomy.build(spec).named_parameters()}
-    blocks = anatomy.parts(spec).blocks
+    architecture = architecture_of(spec)
+    with on_meta_device():
+        shapes = {name: value.ndim for name, value in architecture.build(spec).named_parameters()}
+    blocks = architecture.parts(spec).blocks
     return tuple(tuple(name for name in block.values() if shapes.get(name, 0) > 1) for block in blocks)
 
 
@@ -169,16 +169,16 @@ def dead_units(network: Network, pictures: AnyPictures) -> tuple[int, ...]:
     """Units that give the same for every picture, in evaluation; counted from 0.
 
     Raises:
-        SettingError: No anatomy knows the network.
+        SettingError: No architecture knows the network.
     """
     if network.spec is None:
-        raise SettingError("units of a network that no anatomy knows", "they have no names")
-    taps = anatomy_of(network.spec).taps(network.spec)
+        raise SettingError("units of a network that no architecture knows", "they have no names")
+    taps = architecture_of(network.spec).feature_names(network.spec)
     few = pictures.subset(torch.linspace(0, len(pictures) - 1, min(LOOKED_AT, len(pictures))).round().long())
     was_training = network.model.training
     network.model.eval()
     batch = next(iter(in_order(few, LOOKED_AT)))
-    _, found = tapped(network.model, taps, network.preprocess(batch.pixels))
+    _, found = extract_features(network.model, taps, network.preprocess(batch.pixels))
     network.model.train(was_training)
     return tuple(
         index for index, tap in enumerate(taps) if torch.equal(found[tap], found[tap][:1].expand_as(found[tap]))

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from germline.architectures import VGG, Preprocess, Size, Spec, Target, VggSpec, hollow
+from germline.architectures import VGG, Preprocess, Size, Spec, Target, VggSpec, on_meta_device
 from germline.data import DataSet, disjoint_tasks, draw_task, of_classes, task_list
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
@@ -30,7 +30,7 @@ from germline.methods.presets import filled
 from germline.methods.slicing import parts_of, shapes_of
 from germline.network import Network
 from germline.randomness import derive
-from germline.registry import ANATOMIES, anatomy_of, model_spec
+from germline.registry import ARCHITECTURES, architecture_of, model_spec
 from germline.training import Objective, Run, TrainSettings
 
 # What says how a descendant is grown from a collective, and not how that came to be.
@@ -197,7 +197,7 @@ class OpenWorld(Method):
         if self.whole or (self.individual == "own" and self.window == "auto"):
             return None
         assert isinstance(form, VggSpec)  # noqa: S101 - it grows nothing else
-        with hollow():
+        with on_meta_device():
             model = VGG.build(form)
         blocks = VGG.parts(form).blocks
         first = self.window - 1 if self.individual == "own" and self.window != "auto" else len(blocks) - self.units
@@ -270,7 +270,7 @@ class OpenWorld(Method):
             run=run,
             spec=begun[-1] if joint else begun[0],
             growth=() if joint else self._growth(begun[0]),
-            preprocess=Preprocess.of(train.sample()),
+            preprocess=Preprocess.from_images(train.sample()),
             heads=heads,
             tasks=tasks,
         )
@@ -303,7 +303,7 @@ class OpenWorld(Method):
             SettingError: Says which tensor.
         """
         shapes = {name: tuple(shape) for name, shape in shapes_of(spec).items()}
-        pictures = parts_of(spec).pictures
+        pictures = parts_of(spec).image_kernels
         for name, tensor in inherited(gene.tensors).items():
             found = shapes.get(name)
             expected = tuple(tensor.shape)
@@ -325,7 +325,7 @@ class OpenWorld(Method):
         spec = model_spec(model, image_size=side, channels=channels, classes=classes)
         if not isinstance(spec, VggSpec):
             raise SettingError(
-                f"openworld cannot grow a {anatomy_of(spec).name}",
+                f"openworld cannot grow a {architecture_of(spec).name}",
                 "its units are a VGG's",
                 "set model=collective_x0125",
             )
@@ -333,7 +333,9 @@ class OpenWorld(Method):
 
     def _forms(self, channels: int, side: int, outputs: int) -> list[VggSpec]:
         """The collective's form at each task."""
-        spec: VggSpec = ANATOMIES["vgg"].resize(self._vgg(self.model, channels, side, outputs), Size.parse(self.size))
+        spec: VggSpec = ARCHITECTURES["vgg"].resize(
+            self._vgg(self.model, channels, side, outputs), Size.parse(self.size)
+        )
         return forms(spec, self._growth(spec), self.tasks)
 
     def _growth(self, spec: VggSpec) -> Growth:

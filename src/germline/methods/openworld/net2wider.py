@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from germline.architectures.channel_groups import Group, Member, places
-from germline.architectures.vgg import Vgg, VggSpec
+from germline.architectures.channel_groups import ChannelGroup, GroupMember, channel_indices
+from germline.architectures.vgg import VggArchitecture, VggSpec
 from germline.errors import SettingError
 
 Kind = Literal["weights", "gradients", "squares"]
@@ -27,7 +27,7 @@ class Widening:
         picks: For each further channel the one that it is a copy of, int64 [added].
     """
 
-    group: Group
+    group: ChannelGroup
     picks: Tensor
 
     @property
@@ -42,7 +42,7 @@ class Widening:
         return torch.cat((torch.arange(self.group.width), self.picks))
 
 
-def draw_widening(group: Group, added: int, generator: torch.Generator) -> Widening:
+def draw_widening(group: ChannelGroup, added: int, generator: torch.Generator) -> Widening:
     """Draw which channels are copied, each with equal chance.
 
     Raises:
@@ -76,8 +76,8 @@ def widen(tensors: Mapping[str, Tensor], widening: Widening, kind: Kind = "weigh
     return wider
 
 
-def _grown(tensor: Tensor, member: Member, widening: Widening, kind: Kind) -> Tensor:
-    at = places(member, widening.group.width, widening.sources)
+def _grown(tensor: Tensor, member: GroupMember, widening: Widening, kind: Kind) -> Tensor:
+    at = channel_indices(member, widening.group.width, widening.sources)
     found = tensor.index_select(member.dim, at.to(tensor.device))
     buffer = member.tensor.endswith(("running_mean", "running_var"))
     if buffer or (member.role == "read") != (kind == "weights"):
@@ -119,13 +119,15 @@ def wider_spec(spec: VggSpec, unit: int, added: int) -> VggSpec:
     return VggSpec.model_validate({**spec.model_dump(), "widths": widths})
 
 
-def deepen(anatomy: Vgg, spec: VggSpec, tensors: Mapping[str, Tensor], unit: int) -> tuple[VggSpec, dict[str, Tensor]]:
+def deepen(
+    architecture: VggArchitecture, spec: VggSpec, tensors: Mapping[str, Tensor], unit: int
+) -> tuple[VggSpec, dict[str, Tensor]]:
     """Insert a unit behind another that passes its maps on, in evaluation up to rounding.
 
     In training the new norm normalises by the batch, so the first steps are others. Source: Chen et al., as above.
 
     Args:
-        anatomy: Of the network.
+        architecture: Of the network.
         spec: Of the network.
         tensors: Its tensors.
         unit: Behind which one, counted from 0.
@@ -142,22 +144,22 @@ def deepen(anatomy: Vgg, spec: VggSpec, tensors: Mapping[str, Tensor], unit: int
     widths = [list(own) for own in spec.widths]
     widths[stage].insert(place + 1, width)
     deeper = VggSpec.model_validate({**spec.model_dump(), "widths": widths})
-    old, new = anatomy.parts(spec).blocks, anatomy.parts(deeper).blocks
-    moved = {name: tensors[name] for name in anatomy.parts(spec).head}
+    old, new = architecture.parts(spec).blocks, architecture.parts(deeper).blocks
+    moved = {name: tensors[name] for name in architecture.parts(spec).head}
     for index, block in enumerate(new):
         own = _identity(width) if index == unit + 1 else {n: tensors[f] for n, f in old[index - (index > unit)].items()}
         moved |= {block[name]: tensor for name, tensor in own.items()}
     return deeper, moved
 
 
-def group_of(anatomy: Vgg, spec: VggSpec, unit: int) -> Group:
+def group_of(architecture: VggArchitecture, spec: VggSpec, unit: int) -> ChannelGroup:
     """The channel group that a conv unit writes; units are counted from 0.
 
     Raises:
         SettingError: There is no such unit.
     """
     _check_unit(spec, unit)
-    return anatomy.groups(spec)[unit]
+    return architecture.groups(spec)[unit]
 
 
 def _check_unit(spec: VggSpec, unit: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from germline.architectures import VggSpec
 from germline.errors import SettingError
 from germline.methods.openworld.net2wider import group_of, wider_spec
-from germline.registry import ANATOMIES
+from germline.registry import ARCHITECTURES
 
 Head = Literal["shared", "per-task", "class-incremental"]
 Growth = tuple[tuple[int, int], ...]  # (conv unit, counted from 1; channels to add), one before each task but the first
@@ -84,7 +84,7 @@ def forms(spec: VggSpec, growth: Growth, tasks: int) -> list[VggSpec]:
     """
     found = [spec]
     for unit, added in growth[: tasks - 1]:
-        group_of(ANATOMIES["vgg"], spec, unit - 1)
+        group_of(ARCHITECTURES["vgg"], spec, unit - 1)
         if added < 1:
             raise SettingError(f"growth with {added} channels for unit {unit}", "a step adds at least one")
         found.append(wider_spec(found[-1], unit - 1, added))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from germline.architectures import VIT, VitSpec, tapped
+from germline.architectures import VIT, VitSpec, extract_features
 from germline.data import Batch
 from germline.network import Network
 from germline.training import Distillation, Objective
@@ -52,7 +52,7 @@ class Auxiliaries(nn.Module):
 
     def forward(self, pictures: Tensor) -> list[Look]:
         """One look a student, in their order, at normalised pictures [B, C, H, W]."""
-        return [Look(*tapped(model, self._taps[width], pictures)) for width, model in self.students.items()]
+        return [Look(*extract_features(model, self._taps[width], pictures)) for width, model in self.students.items()]
 
     def no_weight_decay(self) -> set[str]:
         """What the students spare, under our names."""
@@ -100,7 +100,7 @@ class Follows(NamedTuple):
         pairs = positions(which, student.depth, ancestor.depth)
         hidden, attention = (
             tuple((names(student)[own], names(ancestor)[theirs]) for own, theirs in pairs)
-            for names in (VIT.taps, VIT.attention_taps)
+            for names in (VIT.feature_names, VIT.attention_names)
         )
         return cls(hidden if losses != "logits" else (), attention if losses == "all" else ())
 
@@ -180,7 +180,7 @@ class AuxiliaryDistillation(Distillation):
     @torch.no_grad()
     def _look(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         teacher = self._teacher[0]
-        return tapped(teacher.model, self._taps, teacher.preprocess(batch.pixels))
+        return extract_features(teacher.model, self._taps, teacher.preprocess(batch.pixels))
 
     def _features(self, width: int, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Tensor | float:
         matrices: Any = self.matrices[str(width)]

@@ -10,7 +10,17 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from pydantic import Field, model_validator
 
-from germline.architectures import VIT, Preprocess, Size, Spec, StitchedSpec, Target, VitSpec, hollow, tensor_sizes
+from germline.architectures import (
+    VIT,
+    Preprocess,
+    Size,
+    Spec,
+    StitchedSpec,
+    Target,
+    VitSpec,
+    count_elements,
+    on_meta_device,
+)
 from germline.architectures.size import CAPS
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
@@ -26,7 +36,7 @@ from germline.methods.pool.supernet import PoolNetwork
 from germline.methods.presets import filled
 from germline.methods.provenance import provenance
 from germline.network import Network
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 from germline.training import Distillation, Run, TrainSettings
 
 
@@ -101,7 +111,7 @@ class Pooled(Method):
             raise DataError(f"'{data.name}' has no labels", "paths are validated with them", "use labelled pictures")
 
     def _no_vit(self, spec: Spec | None, fix: str) -> SettingError:
-        what = "network of unknown form" if spec is None else anatomy_of(spec).name
+        what = "network of unknown form" if spec is None else architecture_of(spec).name
         return SettingError(f"{self.name} cannot condense in a {what}", "its paths are plain or stitched ViTs", fix)
 
     def forms(self, form: Spec) -> Forms:
@@ -170,9 +180,9 @@ class Pooled(Method):
     def outline(self, form: Spec) -> Mapping[str, int]:
         """All auxiliary models and stitches."""
         forms = self.forms(form)
-        with hollow():
+        with on_meta_device():
             models = {width: VIT.build(spec) for width, spec in forms.models.items()}
-            return tensor_sizes(PoolNetwork(models, self.layout))
+            return count_elements(PoolNetwork(models, self.layout))
 
     def condensing_samples(self, pictures: int) -> int:
         """Those of the auxiliary models, and those of the pool."""
@@ -216,7 +226,7 @@ class Pooled(Method):
         """
         spec = self.form(ancestor, data)
         forms = self.forms(spec)
-        preprocess = Preprocess.of(data.train.sample()).adapted(spec.channels, spec.image_size)
+        preprocess = Preprocess.from_images(data.train.sample()).adapt(spec.channels, spec.image_size)
         instances = self._instances(ancestor, data, run, forms, preprocess)
         how = Stitching(self.init, self.init_images, self.ridge)
         pool = stitched(instances, forms, how, data.train, preprocess, run)
@@ -227,7 +237,7 @@ class Pooled(Method):
         return Learngene(
             method=self.name,
             settings=self.dump(),
-            anatomy=VIT.name,
+            architecture=VIT.name,
             spec=spec,
             tensors={name: tensor.detach().cpu().clone() for name, tensor in pool.state_dict().items()},
             preprocess=preprocess,

@@ -14,7 +14,7 @@ from germline.methods.pool.sizes import Forms
 from germline.methods.pool.stitching import Affine, Init, from_matrices, least_squares
 from germline.methods.pool.supernet import PoolNetwork, rebuilt
 from germline.network import Network, load_strict
-from germline.randomness import generator, seeded
+from germline.randomness import generator, use_generator
 from germline.training import FitResult, Run, TrainSettings, evaluate
 
 INIT_BATCH = 50
@@ -54,7 +54,7 @@ def fresh(method: str, forms: Forms, settings: TrainSettings, seed: int) -> dict
     """Auxiliary models as they are before training; each is drawn by itself, whatever others there are."""
     models = {}
     for width, spec in forms.models.items():
-        with seeded(generator(seed, method, "auxiliary", width)):
+        with use_generator(generator(seed, method, "auxiliary", width)):
             models[width] = VIT.build(spec.model_copy(update={"drop_path": settings.drop_path}))
     return models
 
@@ -84,7 +84,7 @@ def stitched(
         width: rebuilt(spec, {name: tensor.clone() for name, tensor in instances.models[width].state_dict().items()})
         for width, spec in forms.models.items()
     }
-    with seeded(generator(run.seed, "pool", "stitches")):
+    with use_generator(generator(run.seed, "pool", "stitches")):
         pool = PoolNetwork(models, forms.layout)
     if how.init == "least-squares":
 

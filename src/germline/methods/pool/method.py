@@ -24,7 +24,7 @@ from germline.methods.pool.build import Instances, accuracy, fresh
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.stitching import Init, affine
 from germline.network import Network
-from germline.randomness import generator, seeded
+from germline.randomness import generator, use_generator
 from germline.training import Objective, Run, TrainSettings
 
 _DENSE: Positions = "front,mid,end"
@@ -184,7 +184,7 @@ class Pool(Pooled):
         elder: Any = ancestor.spec
         matrices = {}
         for width, one in follows.items():
-            with seeded(generator(run.seed, self.name, "matrices", width)):
+            with use_generator(generator(run.seed, self.name, "matrices", width)):
                 matrices[width] = one.matrices(width, elder.width)
         return AuxiliaryDistillation(
             ancestor,

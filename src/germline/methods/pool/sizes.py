@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from germline.architectures import Size, Spec, StitchedSpec, VitSpec, hollow, tensor_sizes
+from germline.architectures import Size, Spec, StitchedSpec, VitSpec, count_elements, on_meta_device
 from germline.architectures.size import CAPS
 from germline.errors import SettingError
 from germline.ledger import Origin
 from germline.methods.pool.paths import Layout, Path
-from germline.registry import anatomy_of
+from germline.registry import architecture_of
 
 _SIZES = frozenset({"depth", "width", "heads", "depths", "widths"})
 
@@ -69,7 +69,7 @@ class Forms:
 
     def model_flops(self) -> dict[int, int]:
         """Operations of one picture's forward pass through each auxiliary model, by width."""
-        return {width: anatomy_of(spec).flops(spec) for width, spec in self.models.items()}
+        return {width: architecture_of(spec).flops(spec) for width, spec in self.models.items()}
 
     def count(self, path: Path) -> Count:
         """What a path's network is, from the parts of the auxiliary models; nothing is built for it."""
@@ -78,7 +78,7 @@ class Forms:
         body += sum(len(run) * parts[width].block for width, run in path.stretches(self.layout.depth))
         body += sum((stitch.front + 1) * stitch.end for stitch in path.stitches())
         spec = self.spec(path)
-        return Count(body + parts[path.widths[-1]].head, body, anatomy_of(spec).flops(spec))
+        return Count(body + parts[path.widths[-1]].head, body, architecture_of(spec).flops(spec))
 
     def under(self, caps: Size, validated: Sequence[Mapping[str, Any]]) -> Path:
         """The path of the highest validated accuracy under all caps; of equals the one of fewest parameters.
@@ -115,10 +115,10 @@ class _Parts(NamedTuple):
 @lru_cache(maxsize=64)
 def _parts(spec: VitSpec) -> _Parts:
     """Parameters of each part of a ViT."""
-    anatomy = anatomy_of(spec)
-    parts = anatomy.parts(spec)
-    with hollow():
-        sizes = tensor_sizes(anatomy.build(spec))
+    architecture = architecture_of(spec)
+    parts = architecture.parts(spec)
+    with on_meta_device():
+        sizes = count_elements(architecture.build(spec))
     groups = (parts.stem, parts.blocks[0].values(), parts.norm, parts.head)
     return _Parts(*(sum(sizes[name] for name in names) for names in groups))
 
@@ -139,11 +139,11 @@ def pieces(
         tensors: The pool's, by name.
     """
     spec = forms.spec(path)
-    parts = anatomy_of(spec).parts(spec)
+    parts = architecture_of(spec).parts(spec)
     front, end = path.widths[0], path.widths[-1]
     frame = {name: tensors[f"{front}.{name}"] for name in parts.stem}
     frame |= {name: tensors[f"{end}.{name}"] for name in (*parts.norm, *parts.head)}
-    own = {width: anatomy_of(form).parts(form).blocks for width, form in forms.models.items()}
+    own = {width: architecture_of(form).parts(form).blocks for width, form in forms.models.items()}
     sources = [(width, block) for width, run in path.stretches(forms.layout.depth) for block in run]
     stitches = dict(zip(spec.starts[1:], path.stitches(), strict=True))
     blocks: dict[str, tuple[Tensor, Origin]] = {}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from germline.architectures import VIT, VitSpec, hollow
+from germline.architectures import VIT, VitSpec, on_meta_device
 from germline.errors import SettingError
 from germline.methods.pool.paths import Layout, Path
 from germline.network import load_strict
@@ -130,7 +130,7 @@ def rebuilt(spec: VitSpec, tensors: Mapping[str, Tensor]) -> Any:
     Raises:
         ArtefactError: A tensor is missing, unknown, or of another shape.
     """
-    with hollow():
+    with on_meta_device():
         model = VIT.build(spec)
     load_strict(model, dict(tensors), "an auxiliary model", assign=True)
     return model

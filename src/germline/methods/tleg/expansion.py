@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from germline.architectures import Anatomy, Spec, hollow
+from germline.architectures import Architecture, Spec, on_meta_device
 
 Grid = Literal["zero", "one", "closed"]
 
@@ -52,8 +52,8 @@ def expand(offset: Tensor, slope: Tensor | None, place: float) -> Tensor:
 class ExpandedNetwork(nn.Module):
     """A network whose every block tensor is offset + coefficient x slope of its segment.
 
-    Its forward pass is that of the anatomy's own network, called with the expanded tensors; the tensors trained are the
-    frame (stem, norm, head) and one or two blocks a segment.
+    Its forward pass is that of the architecture's own network, called with the expanded tensors; the tensors trained
+    are the frame (stem, norm, head) and one or two blocks a segment.
 
     Attributes:
         frame: Stem, norm and head, under the names that they have in the whole network.
@@ -62,19 +62,25 @@ class ExpandedNetwork(nn.Module):
     """
 
     def __init__(
-        self, anatomy: Anatomy[Any], spec: Spec, segments: Sequence[int], grid: Grid = "zero", *, slopes: bool = True
+        self,
+        architecture: Architecture[Any],
+        spec: Spec,
+        segments: Sequence[int],
+        grid: Grid = "zero",
+        *,
+        slopes: bool = True,
     ) -> None:
         super().__init__()
-        self.frame = anatomy.frame(spec)
-        self.offset = nn.ModuleList(anatomy.block(spec) for _ in segments)
-        self.slope = nn.ModuleList(anatomy.block(spec) for _ in segments if slopes)
+        self.frame = architecture.frame(spec)
+        self.offset = nn.ModuleList(architecture.block(spec) for _ in segments)
+        self.slope = nn.ModuleList(architecture.block(spec) for _ in segments if slopes)
         self._start()
-        parts = anatomy.parts(spec)
+        parts = architecture.parts(spec)
         self._places = positions(len(parts.blocks), segments, grid)
         self._names = parts.blocks
-        with hollow():
+        with on_meta_device():
             # A tuple hides the shell from torch: it lends its forward pass and holds no tensors of its own.
-            self._shell = (anatomy.build(spec),)
+            self._shell = (architecture.build(spec),)
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -95,7 +101,7 @@ class ExpandedNetwork(nn.Module):
         if shell.training != self.training:
             shell.train(self.training)
         tensors: dict[str, Tensor] = {**dict(self.frame.named_parameters()), **self._expanded()}
-        # No anatomy shares tensors between layers, so the search for shared ones is spared.
+        # No architecture shares tensors between layers, so the search for shared ones is spared.
         logits: Tensor = functional_call(shell, tensors, (pictures,), tie_weights=False)
         return logits
 

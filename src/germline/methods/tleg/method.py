@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from germline.architectures import Preprocess, Size, Spec, Target, hollow, tensor_sizes
+from germline.architectures import Preprocess, Size, Spec, Target, count_elements, on_meta_device
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
@@ -20,8 +20,8 @@ from germline.methods.checks import label_mismatch
 from germline.methods.provenance import provenance
 from germline.methods.tleg.expansion import ExpandedNetwork, Grid, lines, positions
 from germline.network import Network
-from germline.randomness import generator, seeded
-from germline.registry import anatomy_of, model_spec
+from germline.randomness import generator, use_generator
+from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, Distillation, Objective, Run, TrainSettings
 
 
@@ -71,9 +71,11 @@ class TLEG(Method, TrainSettings):
 
     def outline(self, form: Spec) -> Mapping[str, int]:
         """Two blocks a segment, one without slopes, and the frame."""
-        with hollow():
-            auxiliary = ExpandedNetwork(anatomy_of(form), form, self._segments(form), self.grid, slopes=self.slopes)
-        return tensor_sizes(auxiliary)
+        with on_meta_device():
+            auxiliary = ExpandedNetwork(
+                architecture_of(form), form, self._segments(form), self.grid, slopes=self.slopes
+            )
+        return count_elements(auxiliary)
 
     @property
     def distils(self) -> bool:
@@ -102,11 +104,11 @@ class TLEG(Method, TrainSettings):
         spec = self.form(ancestor, data)
         teacher = self._check_ancestor(ancestor, data)
         classes = teacher.classes if teacher is not None else data.classes
-        anatomy = anatomy_of(spec)
+        architecture = architecture_of(spec)
         segments = self._segments(spec)
-        with seeded(generator(run.seed, "tleg", "auxiliary")):
-            auxiliary = ExpandedNetwork(anatomy, spec, segments, self.grid, slopes=self.slopes)
-        preprocess = Preprocess.of(data.train.sample()).adapted(spec.channels, spec.image_size)
+        with use_generator(generator(run.seed, "tleg", "auxiliary")):
+            auxiliary = ExpandedNetwork(architecture, spec, segments, self.grid, slopes=self.slopes)
+        preprocess = Preprocess.from_images(data.train.sample()).adapt(spec.channels, spec.image_size)
         network = Network(auxiliary, preprocess, classes)
         result = run.fit(
             "auxiliary",
@@ -122,7 +124,7 @@ class TLEG(Method, TrainSettings):
         return Learngene(
             method=self.name,
             settings=self.dump(),
-            anatomy=anatomy.name,
+            architecture=architecture.name,
             spec=spec,
             tensors=_gene_tensors(auxiliary),
             preprocess=network.preprocess,
@@ -134,7 +136,7 @@ class TLEG(Method, TrainSettings):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Evaluate the lines at the target's blocks; the frame is kept, resized or adapted, the head kept or fresh."""
-        parts = anatomy_of(target.spec).parts(target.spec)
+        parts = architecture_of(target.spec).parts(target.spec)
         places = positions(len(parts.blocks), self._segments(gene.spec), self.grid)
         grown = lines(gene.tensors, parts.blocks, places)
         frame = {name.removeprefix("frame."): tensor for name, tensor in gene.tensors.items()}
@@ -188,12 +190,12 @@ class TLEG(Method, TrainSettings):
         elif ancestor is None or ancestor.spec is None:
             raise SettingError(
                 "the auxiliary network's form is unknown",
-                "there is no ancestor of a known anatomy to take it from",
+                "there is no ancestor of a known architecture to take it from",
                 "set model, for example --set model=vit_pico",
             )
         else:
             spec = ancestor.spec
-        family = anatomy_of(spec).name
+        family = architecture_of(spec).name
         if family not in self.anatomies:
             raise SettingError(
                 f"tleg cannot condense in a {family}",
@@ -201,7 +203,9 @@ class TLEG(Method, TrainSettings):
                 "set model, for example --set model=vit_pico; any classifier can be the ancestor then",
             )
         sizes = {"depth": self.depth, "width": self.width, "heads": self.heads}
-        spec = anatomy_of(spec).resize(spec, Size(**{key: size for key, size in sizes.items() if size is not None}))
+        spec = architecture_of(spec).resize(
+            spec, Size(**{key: size for key, size in sizes.items() if size is not None})
+        )
         form: Spec = spec.model_copy(update={"classes": len(classes), "drop_path": self.drop_path})
         return form
 
