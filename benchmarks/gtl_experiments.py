@@ -24,7 +24,7 @@ import torch
 from common import keep
 from germline.api import build_start_network, train
 from germline.architectures import Size
-from germline.baselines.circuit import CutCircuit
+from germline.baselines.circuit import CircuitBaseline
 from germline.data import data, task_list
 from germline.files import read_json, write_json
 from germline.learngene import Learngene
@@ -85,7 +85,7 @@ def cut(variant: str, seed: int, work: Path, samples: int) -> Learngene:
     network = build_start_network(settings.model, source, how, seed, Size.parse(settings.size))
     run = Run(work / f"pretrained-{samples}-{seed}", seed=seed, device="cpu", quiet=True)
     train(network, source, how, run=run)
-    return CutCircuit(choose="scale").condense(network, source, run)
+    return CircuitBaseline(choose="scale").condense(network, source, run)
 
 
 def learns(gene: Learngene, seed: int) -> dict[str, float]:

@@ -74,7 +74,7 @@ DESCENDANTS = ("tleg", "pool", "openworld")
 NEW_CLASSES = ("a", "b", "c")
 SEED = 5
 TRAINING = {"steps": 2, "batch_size": 8, "lr": 1e-2, "warmup": 0.0}
-CASES = [(method, architecture) for method in METHODS for architecture in METHODS[method].anatomies]
+CASES = [(method, architecture) for method in METHODS for architecture in METHODS[method].architectures]
 
 
 # Commands.

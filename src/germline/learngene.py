@@ -157,7 +157,7 @@ class Learngene:
         form = type(form).model_validate({**form.model_dump(), **pictures, "classes": len(names)})
         method = self.bound_method()
         asked = size or Size()
-        spec = method.shape(form, asked, self)
+        spec = method.descendant_spec(form, asked, self)
         method.check_size(self, spec)
         return Target(architecture_of(spec).name, spec, names, self.preprocess.adapt(**pictures), asked)
 

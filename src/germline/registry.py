@@ -75,7 +75,7 @@ METHODS: Registry[type[Method]] = Registry(
         "stored": "germline.baselines.stored:Stored",
         "distil": "germline.baselines.distillation:Distil",
         "snnet": "germline.methods.pool.snnet:SNNet",
-        "circuit": "germline.baselines.circuit:CutCircuit",
+        "circuit": "germline.baselines.circuit:CircuitBaseline",
         "last-layers": "germline.baselines.last_layers:LastLayers",
     },
     group="germline.methods",

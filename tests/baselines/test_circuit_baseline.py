@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from germline.architectures import ResNet12Spec, Size, VggSpec, count_elements
-from germline.baselines.circuit import CutCircuit
+from germline.baselines.circuit import CircuitBaseline
 from germline.baselines.random_gene import RandomGene
 from germline.errors import SettingError, UnknownNameError
 from germline.learngene import Learngene
@@ -28,7 +28,7 @@ def resnet(make_convolutional):
 
 
 def condense(ancestor, pictures, seed=0, **settings):
-    return CutCircuit(**settings).condense(ancestor, pictures, Run(device="cpu", quiet=True, seed=seed))
+    return CircuitBaseline(**settings).condense(ancestor, pictures, Run(device="cpu", quiet=True, seed=seed))
 
 
 @pytest.mark.parametrize("family", ["vgg", "resnet"])
@@ -175,11 +175,11 @@ def test_a_share_of_all_is_the_ancestor_itself(resnet, pico):
 def test_bad_settings_no_ancestor_and_a_vit_are_refused(pico, make_network):
     for settings in ({"share": 0}, {"share": 1.1}, {"choose": "norm"}):
         with pytest.raises(ValidationError):
-            CutCircuit(**settings)
+            CircuitBaseline(**settings)
     with pytest.raises(SettingError, match="circuit without an ancestor"):
-        CutCircuit().form(None, pico)
+        CircuitBaseline().condense_spec(None, pico)
     with pytest.raises(SettingError, match="a circuit cannot grow in a vit"):
-        CutCircuit().form(make_network(), pico)
+        CircuitBaseline().condense_spec(make_network(), pico)
 
 
 def test_sizes_are_said(vgg, pico):

@@ -103,6 +103,6 @@ def test_bad_settings_another_model_and_no_ancestor_are_refused(networks, pico):
         with pytest.raises(ValidationError):
             LastLayers(share=share)
     with pytest.raises(SettingError, match="last-layers without an ancestor"):
-        LastLayers().form(None, pico)
+        LastLayers().condense_spec(None, pico)
     with pytest.raises(SettingError, match="last-layers cannot grow model=vgg11"):
         LastLayers().condense(networks["vgg"], pico, RUN).inherit(classes=2, model="vgg11")

@@ -81,7 +81,7 @@ def test_what_it_cannot_grow_is_refused(deep, pico, choose, size, words):
 
 def test_a_block_that_is_not_there_is_refused_before_anything_is_written(deep, pico):
     with pytest.raises(SettingError, match=r"choose=\(0, 6\). the ancestor has 6 blocks. indices go from 0 to 5"):
-        Layers(choose=(0, 6)).form(deep, pico)
+        Layers(choose=(0, 6)).condense_spec(deep, pico)
     with pytest.raises(SettingError, match="the ancestor has 6 blocks"):
         condense(deep, pico, choose=(0, 6))
 

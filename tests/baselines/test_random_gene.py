@@ -86,7 +86,7 @@ def test_it_grows_from_disk_what_the_inner_method_grows(method, ancestor, pico, 
     with pytest.raises(SettingError, match="this gene cannot grow depth=1"):
         loaded.inherit(size=Size(depth=1))
     assert method.objective(loaded, child) is None
-    assert method.form(ancestor, pico).depth == 4
+    assert method.condense_spec(ancestor, pico).depth == 4
 
 
 def test_declarations_are_the_inner_method_s_on_an_instance():
@@ -95,12 +95,12 @@ def test_declarations_are_the_inner_method_s_on_an_instance():
     assert (tleg.ancestor, whole.ancestor, scratch.ancestor) == ("optional", "required", "none")
     assert (tleg.own_size, whole.own_size) == (False, True)
     assert (RandomGene.ancestor, RandomGene.own_size, RandomGene.name) == ("optional", False, "random-gene")
-    assert (tleg.anatomies, tleg.roles) == (TLEG.anatomies, TLEG.roles)
-    assert "vit" in RandomGene.anatomies
+    assert (tleg.architectures, tleg.roles) == (TLEG.architectures, TLEG.roles)
+    assert "vit" in RandomGene.architectures
 
 
 def test_settings_left_out_are_the_inner_defaults():
-    assert RandomGene() == RandomGene(method="tleg", settings=TLEG().dump())
+    assert RandomGene() == RandomGene(method="tleg", settings=TLEG().model_dump(mode="json"))
     assert RandomGene(settings={"steps": 7}).inner().steps == 7
     assert RandomGene(method="finetune").inner() == Finetune()
     assert RandomGene(method="distil", settings={"alpha": 0.1}).settings["temperature"] == 2.0

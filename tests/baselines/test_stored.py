@@ -37,14 +37,14 @@ def test_the_gene_is_taken_as_it_is(expansion, gene, pico):
     found = condense(method, data=pico, run=Run(device="cpu", quiet=True))
     assert (found.method, found.settings) == (gene.method, gene.settings)
     assert all(torch.equal(value, found.tensors[name]) for name, value in gene.tensors.items())
-    assert method.form(None, pico) == gene.spec
+    assert method.condense_spec(None, pico) == gene.spec
     assert method.outline(gene.spec) == {name: value.numel() for name, value in gene.tensors.items()}
     assert method.condensing_samples(100) == method.condensing_flops(gene.spec, 100, 0) == 0
 
 
 def test_it_grows_what_the_gene_s_method_grows(expansion, gene):
     method = Stored(gene=str(expansion))
-    assert method.wrapped() == TLEG(**gene.settings)
+    assert method.delegate() == TLEG(**gene.settings)
     assert (method.ancestor, method.own_size, method.inherits_head) == ("none", False, True)
     assert method.sizes(gene) == gene.bound_method().sizes(gene)
     target = gene.target(Size(depth=5), None)
@@ -52,7 +52,7 @@ def test_it_grows_what_the_gene_s_method_grows(expansion, gene):
     own = theirs.model.state_dict()
     assert all(torch.equal(value, own[name]) for name, value in ours.model.state_dict().items())
     with pytest.raises(SettingError, match="this gene cannot grow"):
-        method.check_size(gene, method.shape(gene.spec, Size(width=8), gene))
+        method.check_size(gene, method.descendant_spec(gene.spec, Size(width=8), gene))
 
 
 def test_how_descendants_grow_may_be_changed(collective, pico):

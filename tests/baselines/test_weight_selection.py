@@ -8,7 +8,7 @@ from germline.architectures import VIT, ResNet12Spec, ResNetSpec, Size, VggSpec,
 from germline.baselines.weight_selection import WeightSelection
 from germline.errors import SettingError
 from germline.learngene import Learngene
-from germline.methods.slicing import choose, take_evenly
+from germline.methods.slicing import choose_indices, slice_evenly
 from germline.training import Run
 
 RUN = Run(device="cpu", quiet=True)
@@ -30,14 +30,14 @@ def wide_gene(wide, pico):
 
 
 def test_even_choice_is_the_floor_of_the_ratio():
-    assert choose("even", 8, 4) == (0, 2, 4, 6)
-    assert choose("even", 7, 3) == (0, 2, 4)
-    assert choose("even", 5, 5) == (0, 1, 2, 3, 4)
-    assert choose("first", 7, 3) == (0, 1, 2)
-    assert choose("last", 7, 3) == (4, 5, 6)
-    taken = take_evenly(torch.arange(24).view(4, 6), (2, 3))
+    assert choose_indices("even", 8, 4) == (0, 2, 4, 6)
+    assert choose_indices("even", 7, 3) == (0, 2, 4)
+    assert choose_indices("even", 5, 5) == (0, 1, 2, 3, 4)
+    assert choose_indices("first", 7, 3) == (0, 1, 2)
+    assert choose_indices("last", 7, 3) == (4, 5, 6)
+    taken = slice_evenly(torch.arange(24).view(4, 6), (2, 3))
     assert taken.tolist() == [[0, 2, 4], [12, 14, 16]]
-    assert take_evenly(torch.tensor(7), ()).item() == 7
+    assert slice_evenly(torch.tensor(7), ()).item() == 7
 
 
 @pytest.mark.parametrize(("width", "heads"), [(32, 1), (32, 2), (48, 2), (20, 1)])
@@ -140,7 +140,7 @@ def test_bad_settings_and_no_ancestor_are_refused(pico):
     with pytest.raises(ValidationError):
         WeightSelection(layers="last")
     with pytest.raises(SettingError, match="weight-selection without an ancestor"):
-        WeightSelection().form(None, pico)
+        WeightSelection().condense_spec(None, pico)
 
 
 def test_convolutions_and_their_statistics_are_cut_alike(make_convolutional, pico):

@@ -49,7 +49,7 @@ class Bred(Layers, TrainSettings):
     size: str = "width=2"
     lives: int = 1
 
-    def form(self, ancestor, data):
+    def condense_spec(self, ancestor, data):
         pictures = {"image_size": data.train.side, "channels": data.train.channels, "classes": len(data.classes)}
         spec = model_spec(self.model, **pictures)
         return architecture_of(spec).resize(spec, Size.parse(self.size))

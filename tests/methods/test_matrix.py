@@ -18,7 +18,7 @@ MATRIX = [
     (method, architecture)
     for method in OWN
     for architecture in ARCHITECTURES
-    if architecture in METHODS[method].anatomies
+    if architecture in METHODS[method].architectures
 ]
 SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 40, "preset": "tiny"}
 # What a method that makes its own ancestor is told of the form, by architecture.
@@ -68,7 +68,15 @@ def grow(method, own, ancestor, size, classes):
     if own is not None:
         return own.inherit(size=size, classes=classes or (ancestor.classes if own.classes is None else None))
     architecture = architecture_of(ancestor.spec).name
-    form = Learngene(method.name, method.dump(), architecture, ancestor.spec, {}, ancestor.preprocess, ancestor.classes)
+    form = Learngene(
+        method.name,
+        method.model_dump(mode="json"),
+        architecture,
+        ancestor.spec,
+        {},
+        ancestor.preprocess,
+        ancestor.classes,
+    )
     return method.inherit(None, form.target(size, classes), torch.Generator().manual_seed(0))
 
 

@@ -16,7 +16,7 @@ from germline.randomness import generator
 from germline.training import Run
 
 
-class CutCircuit(CircuitGene, WholeAncestor):
+class CircuitBaseline(CircuitGene, WholeAncestor):
     """A circuit of an ancestor's channels, planted as an evolved one is.
 
     A control without a paper of its own: it has form, size and training, and tells what choosing circuits by evolution
@@ -31,14 +31,14 @@ class CutCircuit(CircuitGene, WholeAncestor):
 
     choose: Literal["random", "scale"] = "random"
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
 
         Raises:
             SettingError: There is no ancestor, or it has no stages of convolutions.
             ArtefactError: No architecture knows it.
         """
-        spec = super().form(ancestor, data)
+        spec = super().condense_spec(ancestor, data)
         circuit_spec(spec, self.share)
         return spec
 

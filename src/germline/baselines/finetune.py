@@ -9,7 +9,7 @@ import torch
 from germline.architectures import Spec, Target
 from germline.baselines.whole_ancestor import WholeAncestor
 from germline.learngene import Descendant, Learngene
-from germline.methods.slicing import check_alike, grow
+from germline.methods.slicing import check_same_spec, inherit_slices
 from germline.registry import architecture_of
 
 
@@ -23,7 +23,7 @@ class Finetune(WholeAncestor):
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Every block copied; frame adapted; head kept or fresh."""
         blocks = architecture_of(gene.spec).parts(gene.spec).blocks
-        return grow(gene, target, range(len(blocks)), generator)
+        return inherit_slices(gene, target, range(len(blocks)), generator)
 
     def sizes(self, gene: Learngene) -> str:
         """Its own."""
@@ -31,4 +31,4 @@ class Finetune(WholeAncestor):
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse every other size."""
-        check_alike(self.name, gene.spec, spec)
+        check_same_spec(self.name, gene.spec, spec)

@@ -14,8 +14,8 @@ from germline.architectures import Spec, Target, on_meta_device
 from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.learngene import Descendant, Learngene
-from germline.methods.assembly import copied, descend_fresh
-from germline.methods.slicing import check_alike
+from germline.methods.assembly import build_fresh_descendant, copy_tensors
+from germline.methods.slicing import check_same_spec
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import Run
@@ -53,7 +53,7 @@ class LastLayers(WholeAncestor):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """A fresh network with the ancestor's last blocks in it."""
-        return descend_fresh(gene, target, copied(gene.tensors), generator)
+        return build_fresh_descendant(gene, target, copy_tensors(gene.tensors), generator)
 
     def sizes(self, gene: Learngene) -> str:
         """Its own."""
@@ -61,7 +61,7 @@ class LastLayers(WholeAncestor):
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse every other size."""
-        check_alike(self.name, gene.spec, spec)
+        check_same_spec(self.name, gene.spec, spec)
 
     def _kept(self, form: Spec) -> list[str]:
         """Names of the tensors of the last blocks, buffers included."""

@@ -13,7 +13,7 @@ from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
-from germline.methods.slicing import check_alike, choose_blocks, grow, plan, stages
+from germline.methods.slicing import check_same_spec, choose_blocks, inherit_slices, plan_slices, stages
 from germline.network import Network
 
 DEPTHS = frozenset({"depth", "depths", "widths"})  # what says how many blocks there are, by architecture
@@ -43,14 +43,14 @@ class Layers(WholeAncestor):
             raise ValueError("block indices are counted from 0 and rise")
         return value
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
 
         Raises:
             SettingError: There is no ancestor, or a chosen block is not in it.
             ArtefactError: No architecture knows it.
         """
-        spec = super().form(ancestor, data)
+        spec = super().condense_spec(ancestor, data)
         blocks = sum(stages(spec))
         if isinstance(self.choose, tuple) and self.choose[-1] >= blocks:
             raise SettingError(
@@ -60,7 +60,7 @@ class Layers(WholeAncestor):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Copy the chosen blocks, stem and norm."""
-        return grow(gene, target, self._chosen(gene.spec, target.spec), generator)
+        return inherit_slices(gene, target, self._chosen(gene.spec, target.spec), generator)
 
     def sizes(self, gene: Learngene) -> str:
         """Depths alone."""
@@ -71,8 +71,8 @@ class Layers(WholeAncestor):
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse more blocks than there are, and every other width."""
-        check_alike(self.name, gene.spec, spec, spare=DEPTHS)
-        how = plan(gene.spec, spec, self._chosen(gene.spec, spec))
+        check_same_spec(self.name, gene.spec, spec, spare=DEPTHS)
+        how = plan_slices(gene.spec, spec, self._chosen(gene.spec, spec))
         if how.sliced:
             name = min(how.sliced)
             raise SettingError(

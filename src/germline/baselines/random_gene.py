@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from germline.architectures import Spec
-from germline.baselines.wrapper import Wrapping, of_wrapped, with_settings
+from germline.baselines.wrapper import DelegatingMethod, build_method, delegated
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Learngene
@@ -20,7 +20,7 @@ from germline.randomness import generator
 from germline.training import Run
 
 
-class RandomGene(Wrapping):
+class RandomGene(DelegatingMethod):
     """Another method's gene with the elements of each tensor shuffled among themselves.
 
     The control that tells structure from knowledge: form, sizes and every tensor's distribution are the gene's own, to
@@ -33,9 +33,9 @@ class RandomGene(Wrapping):
 
     name: ClassVar[str] = "random-gene"
     paper: ClassVar[str] = "a control"
-    ancestor: ClassVar[Literal["required", "optional", "none"]] = of_wrapped(lambda method: method.ancestor, "optional")
-    roles: ClassVar[tuple[DataRole, ...]] = of_wrapped(lambda method: method.roles, ("train", "val"))
-    own_size: ClassVar[bool] = of_wrapped(lambda method: method.own_size, False)
+    ancestor: ClassVar[Literal["required", "optional", "none"]] = delegated(lambda method: method.ancestor, "optional")
+    roles: ClassVar[tuple[DataRole, ...]] = delegated(lambda method: method.roles, ("train", "val"))
+    own_size: ClassVar[bool] = delegated(lambda method: method.own_size, False)
 
     method: str = "tleg"
     settings: dict[str, Any] = Field(default={}, validate_default=True)
@@ -44,7 +44,7 @@ class RandomGene(Wrapping):
     @classmethod
     def _whole(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         # Written out in full, so that a gene tells its settings and equal ones compare equal.
-        return _inner(info.data["method"], value).dump() if "method" in info.data else value
+        return _inner(info.data["method"], value).model_dump(mode="json") if "method" in info.data else value
 
     def inner(self) -> Method:
         """The method whose gene is shuffled, with its settings.
@@ -55,7 +55,7 @@ class RandomGene(Wrapping):
         """
         return _inner(self.method, self.settings)
 
-    def wrapped(self) -> Method:
+    def delegate(self) -> Method:
         """The inner method."""
         return self.inner()
 
@@ -72,14 +72,14 @@ class RandomGene(Wrapping):
         return replace(
             gene,
             method=self.name,
-            settings=RandomGene(method=gene.method, settings=dict(gene.settings)).dump(),
+            settings=RandomGene(method=gene.method, settings=dict(gene.settings)).model_dump(mode="json"),
             tensors={name: _shuffled(tensor, generator) for name, tensor in sorted(gene.tensors.items())},
             provenance=gene.provenance.model_copy(update={"metrics": {}, "record": {}}),
         )
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec | None:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec | None:
         """The inner gene's."""
-        return self.inner().form(ancestor, data)
+        return self.inner().condense_spec(ancestor, data)
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Condense by the inner method, then shuffle by a draw of the run's seed."""
@@ -90,7 +90,7 @@ class RandomGene(Wrapping):
 def _inner(name: str, settings: dict[str, Any]) -> Method:
     if name == RandomGene.name:
         raise SettingError(f"method={name}", "a random gene is that of another method", "name that one, such as tleg")
-    return with_settings(name, settings)
+    return build_method(name, settings)
 
 
 def _shuffled(tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -25,10 +25,10 @@ class Scratch(Method):
     name: ClassVar[str] = "scratch"
     paper: ClassVar[str] = "a control"
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
-    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
+    architectures: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
     inherits_head: ClassVar[bool] = False
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """There is none.
 
         Raises:

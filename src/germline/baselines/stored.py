@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, model_validator
 
 from germline.architectures import Spec
-from germline.baselines.wrapper import Wrapping, with_settings
+from germline.baselines.wrapper import DelegatingMethod, build_method
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.files import read_json
@@ -22,7 +22,7 @@ from germline.network import Network
 from germline.training import Run
 
 
-class Stored(Wrapping):
+class Stored(DelegatingMethod):
     """A gene from a folder, made by any method: nothing is trained, and no source data are read.
 
     Attributes:
@@ -51,12 +51,12 @@ class Stored(Wrapping):
             raise ValueError(f"there is no learngene at '{given['gene']}'")
         return {**given, "sha256": read_json(manifest).get("sha256", "")}
 
-    def wrapped(self) -> Method:
+    def delegate(self) -> Method:
         """The gene's method, with its settings and those that are changed."""
         gene = _read(self.gene, self.sha256)
-        return with_settings(gene.method, {**gene.settings, **self.settings})
+        return build_method(gene.method, {**gene.settings, **self.settings})
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The gene's."""
         return _read(self.gene, self.sha256).spec
 
@@ -75,7 +75,7 @@ class Stored(Wrapping):
             ArtefactError: The gene's files are not whole.
             SettingError: A changed setting is one of those that the gene was made with.
         """
-        gene, method = _read(self.gene, self.sha256), self.wrapped()
+        gene, method = _read(self.gene, self.sha256), self.delegate()
         if method == gene.bound_method():
             return gene
         if method.root() != gene.bound_method().root():
@@ -84,7 +84,7 @@ class Stored(Wrapping):
                 f"the {gene.method} gene at '{self.gene}' was made with others",
                 "condense it anew, or change only how descendants grow",
             )
-        return replace(method.redraw(gene, torch.Generator()), settings=method.dump())
+        return replace(method.redraw(gene, torch.Generator()), settings=method.model_dump(mode="json"))
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ import torch
 from germline.architectures import Spec, Target
 from germline.baselines.whole_ancestor import WholeAncestor
 from germline.learngene import Descendant, Learngene
-from germline.methods.slicing import check_not_larger, choose_blocks, grow, plan, stages
+from germline.methods.slicing import check_not_larger, choose_blocks, inherit_slices, plan_slices, stages
 
 
 class WeightSelection(WholeAncestor):
@@ -33,7 +33,7 @@ class WeightSelection(WholeAncestor):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Cut every tensor to the target's widths; the frame is adapted, the head kept or fresh."""
-        return grow(gene, target, choose_blocks(self.layers, gene.spec, target.spec), generator)
+        return inherit_slices(gene, target, choose_blocks(self.layers, gene.spec, target.spec), generator)
 
     def sizes(self, gene: Learngene) -> str:
         """Everything up to the ancestor."""
@@ -42,4 +42,4 @@ class WeightSelection(WholeAncestor):
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse what is larger than the ancestor in any way."""
         check_not_larger(self.name, gene.spec, spec)
-        plan(gene.spec, spec, choose_blocks(self.layers, gene.spec, spec))
+        plan_slices(gene.spec, spec, choose_blocks(self.layers, gene.spec, spec))

@@ -9,7 +9,7 @@ from germline.architectures import Spec, count_elements, on_meta_device
 from germline.data import DataSet
 from germline.learngene import Learngene, Provenance
 from germline.methods.base import Method
-from germline.methods.checks import required
+from germline.methods.checks import require_ancestor
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import Run
@@ -18,16 +18,16 @@ from germline.training import Run
 class WholeAncestor(Method):
     """What methods share that condense nothing: the gene is the ancestor."""
 
-    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
+    architectures: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
 
         Raises:
             SettingError: There is no ancestor.
             ArtefactError: No architecture knows it.
         """
-        return required(self.name, ancestor)[1]
+        return require_ancestor(self.name, ancestor)[1]
 
     def outline(self, form: Spec) -> Mapping[str, int]:
         """All of the ancestor."""
@@ -41,11 +41,11 @@ class WholeAncestor(Method):
             SettingError: There is no ancestor.
             ArtefactError: No architecture knows it.
         """
-        network, spec = required(self.name, ancestor)
-        self.form(ancestor, data)
+        network, spec = require_ancestor(self.name, ancestor)
+        self.condense_spec(ancestor, data)
         return Learngene(
             method=self.name,
-            settings=self.dump(),
+            settings=self.model_dump(mode="json"),
             architecture=architecture_of(spec).name,
             spec=spec,
             tensors={name: tensor.detach().cpu().clone() for name, tensor in network.model.state_dict().items()},

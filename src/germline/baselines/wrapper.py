@@ -20,58 +20,58 @@ if TYPE_CHECKING:
     from germline.training import Objective
 
 
-class _OfWrapped:
+class _Delegated:
     """A declaration that an instance takes from the method it stands round, and the class from `default`."""
 
     def __init__(self, read: Callable[[Method], Any], default: Any) -> None:
         self._read, self._default = read, default
 
-    def __get__(self, instance: Wrapping | None, owner: type[Wrapping]) -> Any:
-        return self._default if instance is None else self._read(instance.wrapped())
+    def __get__(self, instance: DelegatingMethod | None, owner: type[DelegatingMethod]) -> Any:
+        return self._default if instance is None else self._read(instance.delegate())
 
 
-def of_wrapped(read: Callable[[Method], Any], default: Any) -> Any:
+def delegated(read: Callable[[Method], Any], default: Any) -> Any:
     """A class variable that an instance reads from the method it stands round."""
-    return _OfWrapped(read, default)
+    return _Delegated(read, default)
 
 
-class Wrapping(Method):
+class DelegatingMethod(Method):
     """A method whose descendants grow as another's do."""
 
-    anatomies: ClassVar[tuple[str, ...]] = of_wrapped(lambda method: method.anatomies, ("vit",))
-    crosses: ClassVar[bool] = of_wrapped(lambda method: method.crosses, False)
-    inherits_head: ClassVar[bool] = of_wrapped(lambda method: method.inherits_head, True)
+    architectures: ClassVar[tuple[str, ...]] = delegated(lambda method: method.architectures, ("vit",))
+    crosses: ClassVar[bool] = delegated(lambda method: method.crosses, False)
+    inherits_head: ClassVar[bool] = delegated(lambda method: method.inherits_head, True)
 
     @abstractmethod
-    def wrapped(self) -> Method:
+    def delegate(self) -> Method:
         """The method that this one stands round, with its settings."""
 
     def every_size(self, form: Spec) -> tuple[str, ...]:
         """The other method's."""
-        return self.wrapped().every_size(form)
+        return self.delegate().every_size(form)
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """As the other method's descendants do."""
-        return self.wrapped().inherit(gene, target, generator)
+        return self.delegate().inherit(gene, target, generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
         """The other method's."""
-        return self.wrapped().objective(gene, descendant)
+        return self.delegate().objective(gene, descendant)
 
     def sizes(self, gene: Learngene) -> str:
         """The other method's."""
-        return self.wrapped().sizes(gene)
+        return self.delegate().sizes(gene)
 
-    def shape(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
+    def descendant_spec(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
         """The other method's."""
-        return self.wrapped().shape(form, size, gene)
+        return self.delegate().descendant_spec(form, size, gene)
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse what the other method refuses."""
-        self.wrapped().check_size(gene, spec)
+        self.delegate().check_size(gene, spec)
 
 
-def with_settings(name: str, settings: dict[str, Any]) -> Method:
+def build_method(name: str, settings: dict[str, Any]) -> Method:
     """The method of that name with settings that are given as settings of another method.
 
     Raises:

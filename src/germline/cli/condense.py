@@ -50,7 +50,7 @@ def condense(
     source = find_data(named)
     check_inputs(chosen, source, ancestor=ancestor is not None)
     elder = None if ancestor is None else load_network(ancestor, model)
-    chosen.form(elder, source)
+    chosen.condense_spec(elder, source)
     asked = {
         "method": method,
         "ancestor": ancestor,
@@ -59,7 +59,7 @@ def condense(
         "seed": seed,
         "precision": precision,
     }
-    config = {**asked, "settings": chosen.dump()}
+    config = {**asked, "settings": chosen.model_dump(mode="json")}
     run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
     gene = condense(chosen, ancestor=elder, data=source, run=run)
     if run.fabric.is_global_zero:

@@ -16,7 +16,7 @@ from germline.randomness import use_generator
 from germline.registry import architecture_of
 
 
-def descend(
+def build_descendant(
     gene: Learngene,
     target: Target,
     *,
@@ -69,7 +69,7 @@ def descend(
     return Descendant(network, ledger)
 
 
-def descend_fresh(
+def build_fresh_descendant(
     gene: Learngene,
     target: Target,
     kept: Mapping[str, tuple[Tensor, Origin]],
@@ -96,10 +96,10 @@ def descend_fresh(
         name: kept.get(name, (tensor, "fresh")) for name, tensor in drawn.items() if name not in outside
     }
     fresh = blocks.keys() - kept.keys()
-    return descend(gene, target, frame=outside, blocks=blocks, generator=generator, fresh=fresh)
+    return build_descendant(gene, target, frame=outside, blocks=blocks, generator=generator, fresh=fresh)
 
 
-def copied(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Origin]]:
+def copy_tensors(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Origin]]:
     """Tensors as they are, for a descendant of its own."""
     return {name: (tensor.clone(), "copied") for name, tensor in tensors.items()}
 

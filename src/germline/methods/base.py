@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -44,14 +44,14 @@ class Method(BaseModel):
     paper: ClassVar[str] = ""
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "required"
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val")
-    anatomies: ClassVar[tuple[str, ...]] = ("vit",)
+    architectures: ClassVar[tuple[str, ...]] = ("vit",)
     own_size: ClassVar[bool] = False
     teaches: ClassVar[bool] = False
     crosses: ClassVar[bool] = False
     inherits_head: ClassVar[bool] = True
     reports: ClassVar[Mapping[str, str]] = {}
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec | None:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec | None:
         """The form of the network that a gene is condensed in, before anything is trained or written.
 
         Returns:
@@ -129,7 +129,7 @@ class Method(BaseModel):
         """
         return ()
 
-    def shape(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
+    def descendant_spec(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
         """The form of a descendant of that size.
 
         Args:
@@ -149,7 +149,3 @@ class Method(BaseModel):
         Raises:
             SettingError: Says which size, why, and what can be grown.
         """
-
-    def dump(self) -> dict[str, Any]:
-        """The settings as JSON."""
-        return self.model_dump(mode="json")

@@ -10,13 +10,13 @@ from germline.network import Network
 from germline.training import Run
 
 
-def check_begun(method: Method, data: DataSet, run: Run) -> None:
+def check_resume_settings(method: Method, data: DataSet, run: Run) -> None:
     """Keep with what a run was begun, or refuse to go on with it otherwise.
 
     Raises:
         SettingError: Names the setting that is another.
     """
-    asked = {**method.dump(), "data": data.fingerprint()}
+    asked = {**method.model_dump(mode="json"), "data": data.fingerprint()}
     begun = run.keep("begun", lambda: ({}, asked))[1]
     for key in sorted(asked):
         if begun.get(key) != asked[key]:
@@ -27,7 +27,7 @@ def check_begun(method: Method, data: DataSet, run: Run) -> None:
             )
 
 
-def required(method: str, ancestor: Network | None) -> tuple[Network, Spec]:
+def require_ancestor(method: str, ancestor: Network | None) -> tuple[Network, Spec]:
     """An ancestor that a method cannot do without, and its form.
 
     Raises:
@@ -41,7 +41,7 @@ def required(method: str, ancestor: Network | None) -> tuple[Network, Spec]:
     return ancestor, ancestor.spec
 
 
-def label_mismatch(ancestor: Network, data: DataSet) -> DataError:
+def label_mismatch_error(ancestor: Network, data: DataSet) -> DataError:
     """The error for an ancestor whose classes are not the data's."""
     return DataError(
         f"the ancestor knows {len(ancestor.classes)} classes, '{data.name}' has {len(data.classes)} or other names",

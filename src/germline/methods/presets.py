@@ -8,7 +8,7 @@ from typing import Any
 from germline.training import TrainSettings
 
 
-def filled(given: Any, presets: Mapping[str, Mapping[str, Any]], default: str) -> Any:
+def fill_from_preset(given: Any, presets: Mapping[str, Mapping[str, Any]], default: str) -> Any:
     """What is given, put over the preset that it names; settings of a training key by key.
 
     Args:

@@ -11,7 +11,7 @@ from germline.network import Network
 from germline.training import FitResult, Run
 
 
-def provenance(
+def make_provenance(
     ancestor: Network | str | None,
     data: DataSet,
     run: Run,

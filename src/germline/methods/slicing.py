@@ -15,14 +15,14 @@ from germline.architectures import Parts, Spec, Target, on_meta_device
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger, Origin
-from germline.methods.assembly import descend
+from germline.methods.assembly import build_descendant
 from germline.registry import architecture_of
 
-Choice = Literal["first", "last", "even"]
-PICTURES = frozenset({"image_size", "channels", "classes"})
+BlockChoice = Literal["first", "last", "even"]
+IMAGE_FIELDS = frozenset({"image_size", "channels", "classes"})
 
 
-def choose(how: Choice, own: int, wanted: int) -> tuple[int, ...]:
+def choose_indices(how: BlockChoice, own: int, wanted: int) -> tuple[int, ...]:
     """Which `wanted` of `own` things in a row are taken; evenly is floor(i x own / wanted), so the first always is."""
     if how == "first":
         return tuple(range(wanted))
@@ -31,7 +31,7 @@ def choose(how: Choice, own: int, wanted: int) -> tuple[int, ...]:
     return tuple(index * own // wanted for index in range(wanted))
 
 
-def choose_blocks(how: Choice, own: Spec, wanted: Spec) -> tuple[int, ...]:
+def choose_blocks(how: BlockChoice, own: Spec, wanted: Spec) -> tuple[int, ...]:
     """For each block of a descendant the ancestor's that it comes from, chosen stage by stage.
 
     Where there are several stages, the first block of each is always the ancestor's first, also of the last ones: it
@@ -54,7 +54,7 @@ def choose_blocks(how: Choice, own: Spec, wanted: Spec) -> tuple[int, ...]:
                 f"ask for {blocks} or fewer",
             )
         lead = how == "last" and len(have) > 1
-        places = (0, *choose(how, blocks, asked - 1)) if lead else choose(how, blocks, asked)
+        places = (0, *choose_indices(how, blocks, asked - 1)) if lead else choose_indices(how, blocks, asked)
         chosen += [first + index for index in places]
     return tuple(chosen)
 
@@ -64,7 +64,7 @@ def stages(spec: Spec) -> tuple[int, ...]:
     return parts_of(spec).stages
 
 
-def take_evenly(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+def slice_evenly(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """Elements of a tensor at even spacing along every dimension; the tensor itself where nothing is left out.
 
     Parts that lie one behind the other along a dimension, such as query, key and value, are each taken from evenly,
@@ -72,12 +72,14 @@ def take_evenly(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """
     for dimension, (own, wanted) in enumerate(zip(tensor.shape, shape, strict=True)):
         if wanted != own:
-            tensor = tensor.index_select(dimension, torch.tensor(choose("even", own, wanted), device=tensor.device))
+            tensor = tensor.index_select(
+                dimension, torch.tensor(choose_indices("even", own, wanted), device=tensor.device)
+            )
     return tensor
 
 
 @dataclass(frozen=True)
-class Plan:
+class SlicePlan:
     """Where each tensor of a descendant comes from, before its pictures are adapted.
 
     Attributes:
@@ -95,7 +97,7 @@ class Plan:
     sliced: frozenset[str]
 
 
-def plan(own: Spec, wanted: Spec, chosen: Sequence[int]) -> Plan:
+def plan_slices(own: Spec, wanted: Spec, chosen: Sequence[int]) -> SlicePlan:
     """Hold a descendant against its ancestor, tensor by tensor.
 
     Args:
@@ -106,7 +108,7 @@ def plan(own: Spec, wanted: Spec, chosen: Sequence[int]) -> Plan:
     Raises:
         SettingError: A tensor is larger than its source, or has none.
     """
-    pictures = own.model_dump(include=set(PICTURES))
+    pictures = own.model_dump(include=set(IMAGE_FIELDS))
     spec = wanted.model_copy(update=pictures)
     elder, parts = parts_of(own), parts_of(spec)
     sources = {name: name for name in (*parts.stem, *parts.norm, *parts.head)}
@@ -124,10 +126,10 @@ def plan(own: Spec, wanted: Spec, chosen: Sequence[int]) -> Plan:
         if len(have) != len(want) or any(more > less for more, less in zip(want, have, strict=True)):
             raise _no_fit(f"'{name}' of shape {tuple(want)}", f"the ancestor's '{source}' has shape {tuple(have)}")
     sliced = frozenset(name for name, source in sources.items() if given[source] != shapes[name])
-    return Plan(spec, parts, sources, shapes, sliced)
+    return SlicePlan(spec, parts, sources, shapes, sliced)
 
 
-def grow(gene: Learngene, target: Target, chosen: Sequence[int], generator: torch.Generator) -> Descendant:
+def inherit_slices(gene: Learngene, target: Target, chosen: Sequence[int], generator: torch.Generator) -> Descendant:
     """A descendant whose blocks are those chosen of a whole ancestor, all tensors cut to its widths.
 
     The ledger calls a tensor that lost elements "sliced"; one that was adapted or resized to other pictures after that
@@ -142,27 +144,27 @@ def grow(gene: Learngene, target: Target, chosen: Sequence[int], generator: torc
     Raises:
         SettingError: A tensor of the target is larger than its source, or has none.
     """
-    how = plan(gene.spec, target.spec, chosen)
-    tensors = {name: take_evenly(gene.tensors[source], how.shapes[name]) for name, source in how.sources.items()}
+    how = plan_slices(gene.spec, target.spec, chosen)
+    tensors = {name: slice_evenly(gene.tensors[source], how.shapes[name]) for name, source in how.sources.items()}
     names = [full for block in how.parts.blocks for full in block.values()]
     blocks: dict[str, tuple[Tensor, Origin]] = {
         name: (tensors[name].clone(), "sliced" if name in how.sliced else "copied") for name in names
     }
     # To the rest of the house the cut ancestor is a gene of the descendant's own widths.
     cut = replace(gene, spec=how.spec)
-    descendant = descend(cut, target, frame=tensors, blocks=blocks, generator=generator)
+    descendant = build_descendant(cut, target, frame=tensors, blocks=blocks, generator=generator)
     _say_sliced(descendant.ledger, how.sliced)
     return descendant
 
 
-def check_alike(method: str, own: Spec, wanted: Spec, *, spare: frozenset[str] = frozenset()) -> None:
+def check_same_spec(method: str, own: Spec, wanted: Spec, *, spare: frozenset[str] = frozenset()) -> None:
     """Refuse a form that differs from the ancestor's in anything but its pictures and what is spared.
 
     Raises:
         SettingError: Names the key.
     """
     have, want = own.model_dump(), wanted.model_dump()
-    for key in sorted(have.keys() - PICTURES - spare):
+    for key in sorted(have.keys() - IMAGE_FIELDS - spare):
         if have[key] != want[key]:
             raise SettingError(
                 f"{method} cannot grow {key}={want[key]}",
@@ -178,7 +180,7 @@ def check_not_larger(method: str, own: Spec, wanted: Spec) -> None:
         SettingError: Names the key.
     """
     have, want = own.model_dump(), wanted.model_dump()
-    for key in sorted(have.keys() - PICTURES):
+    for key in sorted(have.keys() - IMAGE_FIELDS):
         if _exceeds(want[key], have[key]):
             limit = f"{key}={have[key]} or less" if isinstance(have[key], int) else f"{key} nowhere above these"
             raise SettingError(

@@ -90,6 +90,6 @@ def test_samples_of_condensing():
     # three epochs of 100 pictures are 10 steps of 30 and a part of one
     assert TLEG(epochs=3, batch_size=32).condensing_samples(100) == 10 * 32
     assert Bred(steps=2, batch_size=4, lives=3).condensing_samples(100) == 24
-    form = Bred().form(None, digits)
+    form = Bred().condense_spec(None, digits)
     assert condensing_cost(Bred(steps=2, batch_size=4), form, 100, teacher=5).flops == 8 * (3 * spec_flops(form) + 5)
     assert condensing_cost(Bred(steps=2, batch_size=4), None, 100) == Cost(1, 8, 0)

@@ -195,17 +195,17 @@ class TestCondensing:
     )
     def test_what_does_not_fit_is_refused(self, vgg, pico, settings, says):
         with pytest.raises(SettingError, match=says):
-            Auto(preset="tiny", **settings).form(vgg, pico)
+            Auto(preset="tiny", **settings).condense_spec(vgg, pico)
 
     def test_labels_are_needed_to_choose_and_no_ancestor_is_none(self, vgg, pico):
         from germline.data import Pictures, data
 
         bare = data(Pictures(pico.train.images, None, ()), val=pico.val)
         with pytest.raises(DataError, match="no labels"):
-            Auto(preset="tiny").form(vgg, bare)
-        assert Auto(preset="tiny", layers=(1,)).form(vgg, bare) == vgg.spec
+            Auto(preset="tiny").condense_spec(vgg, bare)
+        assert Auto(preset="tiny", layers=(1,)).condense_spec(vgg, bare) == vgg.spec
         with pytest.raises(SettingError, match="auto without an ancestor"):
-            Auto().form(None, pico)
+            Auto().condense_spec(None, pico)
 
     def test_settings_that_virtual_steps_do_not_follow_are_refused(self):
         for odd in ({"optimizer": "adamw"}, {"clip": 1.0}, {"accumulate": 2}, {"compile": True}):
@@ -357,13 +357,17 @@ class TestInheriting:
             gene.inherit(Size(**size), classes=3)
 
     def test_before_a_choice_every_layer_has_to_fit(self, vgg, ancestors):
-        on_meta_device = Learngene("auto", Auto(preset="tiny").dump(), "vgg", vgg.spec, {}, vgg.preprocess)
+        on_meta_device = Learngene(
+            "auto", Auto(preset="tiny").model_dump(mode="json"), "vgg", vgg.spec, {}, vgg.preprocess
+        )
         assert on_meta_device.target(Size(depth=13), 3).spec.stages == (2, 2, 2, 2, 2)
         with pytest.raises(SettingError, match="cannot grow"):
             on_meta_device.target(Size(width=8), 3)
         vit = ancestors["vit"]
         with pytest.raises(SettingError, match="width=8"):
-            Learngene("auto", Auto().dump(), "vit", vit.spec, {}, vit.preprocess).target(Size(width=8), 3)
+            Learngene("auto", Auto().model_dump(mode="json"), "vit", vit.spec, {}, vit.preprocess).target(
+                Size(width=8), 3
+            )
 
 
 def test_its_cost_is_counted():

@@ -36,7 +36,7 @@ def test_presets_are_filled_in_and_changed():
     assert (lab.preset, lab.model, lab.population, lab.life.optimizer) == ("lab", "vgg11_x025", 9, "sgd")
     assert (tiny.population, tiny.size, tiny.life.lr, tiny.life.steps) == (6, "width=4", 0.2, 3)
     assert GTL(preset="full").generations == 100
-    assert GTL.model_validate(tiny.dump()) == tiny
+    assert GTL.model_validate(tiny.model_dump(mode="json")) == tiny
     assert GTL(life=TrainSettings(lr=0.5)).life.model_copy(update={"lr": 0.02}) == lab.life
 
 

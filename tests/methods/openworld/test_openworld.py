@@ -45,7 +45,7 @@ def test_presets_are_filled_in_and_kept():
     lab, full = OpenWorld(), OpenWorld(preset="full", training={"lr": 0.01})
     assert (lab.model, lab.individual, lab.tasks, lab.head) == ("collective_x0125", "individual_x0125", 21, "per-task")
     assert (full.training.lr, full.training.steps, full.dropout) == (0.01, 3125, 0.5)
-    assert OpenWorld.model_validate(full.dump()) == full
+    assert OpenWorld.model_validate(full.model_dump(mode="json")) == full
     with pytest.raises(ValidationError, match="a task is counted in steps"):
         OpenWorld(training={"steps": None, "epochs": 2})
     with pytest.raises(ValidationError, match="criterion=positive counts against a number"):
@@ -187,15 +187,15 @@ def test_other_windows_and_anchors_come_from_the_same_collective(grown, pico):
 
 def test_windows_that_cannot_be_taken_are_refused(grown, pico):
     with pytest.raises(SettingError, match=r"window=7 does not fit into 'own'.*take one of 1, 2, 3, 4, 5, 6"):
-        OpenWorld(**TINY, window=7).form(None, pico)
+        OpenWorld(**TINY, window=7).condense_spec(None, pico)
     told = {**grown.provenance.record["collective"], "fitting": [0, 1]}
     dead = replace(grown, provenance=grown.provenance.model_copy(update={"record": {"collective": told}}))
     with pytest.raises(SettingError, match=r"window=3.*alive.*take one of 1, 2"):
         OpenWorld(**TINY, window=3).redraw(dead, torch.Generator())
     with pytest.raises(SettingError, match=r"no window of 3 units fits into 'individual_x0125'"):
-        OpenWorld(**TINY, individual="individual_x0125").form(None, pico)
+        OpenWorld(**TINY, individual="individual_x0125").condense_spec(None, pico)
     with pytest.raises(SettingError, match=r"openworld cannot grow a resnet12"):
-        OpenWorld(**TINY, individual="resnet12").form(None, pico)
+        OpenWorld(**TINY, individual="resnet12").condense_spec(None, pico)
 
 
 def test_the_published_layout_takes_the_last_units(pico):

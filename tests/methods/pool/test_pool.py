@@ -181,12 +181,12 @@ def test_sizes_that_the_pool_has_not_are_refused(own, size, message):
 
 def test_without_a_gene_a_path_has_a_form_and_a_cap_has_none(own, ancestor):
     method = own.bound_method()
-    spec = method.shape(ancestor.spec, Size.parse(STITCHED))
+    spec = method.descendant_spec(ancestor.spec, Size.parse(STITCHED))
     assert spec == own.target(Size.parse(STITCHED)).spec
     assert spec.widths == (8, 16)
-    assert method.shape(ancestor.spec, Size()) == own.spec
+    assert method.descendant_spec(ancestor.spec, Size()) == own.spec
     with pytest.raises(SettingError, match=r"no path was validated\. name a path, such as front=8"):
-        method.shape(ancestor.spec, Size(max_params=10**6))
+        method.descendant_spec(ancestor.spec, Size(max_params=10**6))
     with pytest.raises(SettingError, match="no path of its pool has that form"):
         method.check_size(own, spec.model_copy(update={"depths": (2, 3)}))
 
@@ -398,7 +398,7 @@ def test_what_is_given_goes_before_the_preset():
     method = Pool(preset="tiny", depth=3, distil={"lr": 0.5}, finetune=TrainSettings(epochs=2))
     assert (method.depth, method.distil.lr, method.distil.steps) == (3, 0.5, 4)
     assert (method.finetune.epochs, method.finetune.steps, method.finetune.batch_size) == (2, None, 40)
-    assert Pool.model_validate(method.dump()) == method
+    assert Pool.model_validate(method.model_dump(mode="json")) == method
 
 
 @pytest.mark.parametrize(

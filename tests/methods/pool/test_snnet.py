@@ -126,7 +126,7 @@ def test_what_does_not_fit_is_refused(ancestor, ancestors, make_network, pico):
         (ancestor, {"heads": [3, 4]}, SettingError, "width=8 with heads=3"),
     ):
         with pytest.raises(error, match=message):
-            SNNet(**{"preset": "tiny", **settings}).form(elder, pico)
+            SNNet(**{"preset": "tiny", **settings}).condense_spec(elder, pico)
     # one that only gives its form may have other classes, and any classifier can teach where a model is named
-    assert SNNet(preset="tiny", teach=0).form(make_network(classes="abc"), pico).classes == 10
-    assert SNNet(preset="tiny", model="vit_pico").form(replace(ancestors["vgg"]), pico).width == 16
+    assert SNNet(preset="tiny", teach=0).condense_spec(make_network(classes="abc"), pico).classes == 10
+    assert SNNet(preset="tiny", model="vit_pico").condense_spec(replace(ancestors["vgg"]), pico).width == 16

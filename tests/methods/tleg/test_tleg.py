@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from germline.architectures import VIT, Size, count_elements
 from germline.data import DataSet, Pictures, data
 from germline.errors import DataError, SettingError
-from germline.methods.tleg import method as tleg
+from germline.methods.checks import label_mismatch_error
 from germline.methods.tleg.expansion import ExpandedNetwork
 from germline.methods.tleg.method import TLEG
 from germline.network import load_strict
@@ -329,7 +329,7 @@ def test_provenance_says_what_was_done(gene, pico):
 
 def test_label_mismatch_names_both_sides(ancestor, pico):
     other = DataSet("others", lambda split: Pictures(pico.train.images, pico.train.labels, tuple("abcdefghij")))
-    message = str(tleg.label_mismatch(ancestor, other))
+    message = str(label_mismatch_error(ancestor, other))
     assert "'others' has 10 or other names" in message
     assert "0, 1, 2 against a, b, c" in message
 
@@ -338,8 +338,8 @@ def test_label_mismatch_names_both_sides(ancestor, pico):
 def test_a_convolutional_ancestor_teaches_a_vit(architecture, ancestors, pico):
     teacher = ancestors[architecture]
     with pytest.raises(SettingError, match=f"tleg cannot condense in a {architecture}.*--set model=vit_pico"):
-        TLEG(steps=1).form(teacher, pico)
+        TLEG(steps=1).condense_spec(teacher, pico)
     with pytest.raises(SettingError, match="cannot condense in a resnet12"):
-        TLEG(steps=1, model="resnet12").form(teacher, pico)
+        TLEG(steps=1, model="resnet12").condense_spec(teacher, pico)
     gene = TLEG(steps=1, batch_size=8, model="vit_pico", depth=2).condense(teacher, pico, Run(device="cpu", quiet=True))
     assert (gene.architecture, gene.classes) == ("vit", teacher.classes)

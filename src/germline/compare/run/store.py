@@ -146,7 +146,7 @@ class Workshop:
         asked = repr((inner.name, inner, own))
         if asked not in self._forms:
             begun = None if inner.ancestor == "none" else self.begin_ancestor(0, own)
-            self._forms[asked] = inner.form(begun, self.data(self.recipe.ancestor.data))
+            self._forms[asked] = inner.condense_spec(begun, self.data(self.recipe.ancestor.data))
         return self._forms[asked]
 
     def ancestor(self, seed: int, size: str | None = None) -> Network:
@@ -207,7 +207,7 @@ class Workshop:
 
     def gene_place(self, method: Method, seed: int, size: str) -> Path:
         """Where a gene is kept."""
-        facts: dict[str, Any] = {"method": method.name, "settings": method.dump(), "seed": seed}
+        facts: dict[str, Any] = {"method": method.name, "settings": method.model_dump(mode="json"), "seed": seed}
         facts["data"] = self.fingerprint(self.recipe.ancestor.data)
         if method.ancestor != "none":
             facts["ancestor"] = self.ancestor_place(seed, size if method.own_size else None).name
@@ -236,7 +236,7 @@ class Workshop:
             own = self.ancestor_form()
             spec = model_spec(self.recipe.ancestor.model, **wanted) if own is None else own.model_copy(update=wanted)
         readers = (self.method(arm) for arm in self.recipe.arms if size in self.recipe.sizes_of(arm))
-        return next(readers, self.subject).shape(spec, Size.parse(size))
+        return next(readers, self.subject).descendant_spec(spec, Size.parse(size))
 
     def data(self, name: str) -> DataSet:
         """A data set, read once a process; for pricing alone, one that is not at hand is as the recipe describes it."""

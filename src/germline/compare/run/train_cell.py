@@ -52,7 +52,7 @@ def cell_place(shop: Workshop, cell: Cell) -> Path:
     method, recipe, form = shop.method(cell.arm), shop.recipe, shop.form(cell.size)
     facts: dict[str, Any] = {
         "method": method.name,
-        "settings": method.dump(),
+        "settings": method.model_dump(mode="json"),
         "form": repr(form),
         "data": shop.fingerprint(recipe.data),
         "final": shop.source_name(cell) != recipe.data,

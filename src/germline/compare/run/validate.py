@@ -145,7 +145,9 @@ def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -
                 f"'{method.name}' needs an ancestor of each size, and ancestor.path gives one of a single size",
                 "leave out ancestor.path, so that one of each size is trained, or leave out the arm",
             )
-        gene = Learngene(method.name, method.dump(), architecture_of(form).name, form, {}, _plain(form))
+        gene = Learngene(
+            method.name, method.model_dump(mode="json"), architecture_of(form).name, form, {}, _plain(form)
+        )
         wanted = Size() if own is not None else Size.parse(size)
         grown = gene.target(wanted, train.classes, train.channels, train.side).spec
         _check_same(arm, size, grown, shop.form(size))

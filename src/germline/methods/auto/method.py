@@ -13,7 +13,7 @@ from germline.architectures import Size, Spec, Target, TransformerSpec
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
-from germline.methods.assembly import descend_fresh
+from germline.methods.assembly import build_fresh_descendant
 from germline.methods.auto.layer_selection import (
     MOST_PICTURES,
     Layer,
@@ -30,10 +30,10 @@ from germline.methods.auto.presets import PRESETS
 from germline.methods.auto.pseudo_descendant import BilevelSettings, lean
 from germline.methods.auto.stacking import Place, check_stem, placed, sources, stacked
 from germline.methods.base import DataRole, Method
-from germline.methods.checks import required
-from germline.methods.presets import filled
-from germline.methods.provenance import provenance
-from germline.methods.slicing import check_alike, parts_of, shapes_of, stages
+from germline.methods.checks import require_ancestor
+from germline.methods.presets import fill_from_preset
+from germline.methods.provenance import make_provenance
+from germline.methods.slicing import check_same_spec, parts_of, shapes_of, stages
 from germline.network import Network
 from germline.randomness import generator
 from germline.registry import architecture_of
@@ -76,7 +76,7 @@ class Auto(Method, TrainSettings):
     name: ClassVar[str] = "auto"
     paper: ClassVar[str] = "arXiv 2305.02279"
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "held_out")
-    anatomies: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
+    architectures: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
     inherits_head: ClassVar[bool] = False
 
     preset: Literal[
@@ -105,7 +105,7 @@ class Auto(Method, TrainSettings):
     @classmethod
     def _fill(cls, given: Any) -> Any:
         """Put what is given over the preset."""
-        return filled(given, PRESETS, "lab")
+        return fill_from_preset(given, PRESETS, "lab")
 
     @field_validator("layers")
     @classmethod
@@ -152,7 +152,7 @@ class Auto(Method, TrainSettings):
         seen = 4 * self.batch_size + (1 + 3 * self.inner_steps) * meta + outer
         return self.total_steps(pictures) * (seen * 3 * int(architecture_of(small).flops(small)) + meta * teacher)
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
 
         Raises:
@@ -160,9 +160,9 @@ class Auto(Method, TrainSettings):
             ArtefactError: No architecture knows it.
             DataError: There are no labels to learn from.
         """
-        _, spec = required(self.name, ancestor)
+        _, spec = require_ancestor(self.name, ancestor)
         family, count = architecture_of(spec).name, sum(stages(spec))
-        if family not in self.anatomies:
+        if family not in self.architectures:
             raise SettingError(
                 f"auto cannot take layers of a {family}",
                 "its blocks are not of one network",
@@ -203,20 +203,20 @@ class Auto(Method, TrainSettings):
             ArtefactError: No architecture knows it.
             DataError: There are no labels to learn from.
         """
-        spec = self.form(ancestor, data)
-        network, _ = required(self.name, ancestor)
+        spec = self.condense_spec(ancestor, data)
+        network, _ = require_ancestor(self.name, ancestor)
         layers = layers_of(stages(spec), self.taps)
         scores = self._scores(network, spec, layers, data, run)
         kept = self.layers or tuple(at for one in self._chosen(scores, layers, run.seed) for at in layers[one].blocks)
         tensors = network.model.state_dict()
         return Learngene(
             method=self.name,
-            settings=self.dump(),
+            settings=self.model_dump(mode="json"),
             architecture=architecture_of(spec).name,
             spec=spec,
             tensors={name: tensors[name].detach().cpu().clone() for name in self._names(spec, kept)},
             preprocess=network.preprocess,
-            provenance=provenance(
+            provenance=make_provenance(
                 network,
                 data,
                 run,
@@ -232,7 +232,9 @@ class Auto(Method, TrainSettings):
         names = sources(gene.spec, wanted, placed(gene.spec, wanted, self._kept(gene), self.place))
         parts = parts_of(gene.spec)
         frame = {name: gene.tensors[name] for name in (*parts.stem, *parts.norm) if name in gene.tensors}
-        return descend_fresh(gene, target, stacked(gene.tensors, gene.spec, wanted, names, generator), generator, frame)
+        return build_fresh_descendant(
+            gene, target, stacked(gene.tensors, gene.spec, wanted, names, generator), generator, frame
+        )
 
     def sizes(self, gene: Learngene) -> str:
         """Depths, and for CNNs the widths of other layers."""
@@ -246,7 +248,7 @@ class Auto(Method, TrainSettings):
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse sizes in which the layers do not fit; before any is chosen, those in which one of them may not."""
         if isinstance(gene.spec, TransformerSpec):
-            check_alike(self.name, gene.spec, spec, spare=frozenset({"depth"}))
+            check_same_spec(self.name, gene.spec, spec, spare=frozenset({"depth"}))
         elif self.frame != "none":
             check_stem(gene.spec, spec)
         kept = self._kept(gene)

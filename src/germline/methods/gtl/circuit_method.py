@@ -11,7 +11,7 @@ from pydantic import Field
 from germline.architectures import Architecture, Spec, StagedSpec, Target, count_elements, on_meta_device
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
-from germline.methods.assembly import descend
+from germline.methods.assembly import build_descendant
 from germline.methods.base import Method
 from germline.methods.gtl.circuits import circuit_spec, convolutional, headless
 from germline.methods.gtl.transplant import plant
@@ -29,7 +29,7 @@ class CircuitGene(Method):
         share: Of the host's backbone, convolutions and norms.
     """
 
-    anatomies: ClassVar[tuple[str, ...]] = ("vgg", "resnet12")
+    architectures: ClassVar[tuple[str, ...]] = ("vgg", "resnet12")
     crosses: ClassVar[bool] = True
     inherits_head: ClassVar[bool] = False
 
@@ -48,11 +48,11 @@ class CircuitGene(Method):
             fresh = architecture.build(headless(target.spec)).state_dict()
         tensors, counts = plant(fresh, gene.tensors, circuit_spec(gene.spec, self.share), target.spec)
         blocks = {name: (tensor, counts[name]) for name, tensor in tensors.items()}
-        return descend(gene, target, frame={}, blocks=blocks, generator=generator, fresh=tensors)
+        return build_descendant(gene, target, frame={}, blocks=blocks, generator=generator, fresh=tensors)
 
     def sizes(self, gene: Learngene) -> str:
         """All of both families."""
-        return f"any width and depth of a {' or a '.join(self.anatomies)}"
+        return f"any width and depth of a {' or a '.join(self.architectures)}"
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse other families, and in its own family another number of stages.
@@ -61,11 +61,11 @@ class CircuitGene(Method):
             SettingError: Says which.
         """
         name = architecture_of(spec).name
-        if name not in self.anatomies:
+        if name not in self.architectures:
             raise SettingError(
                 f"{self.name} cannot grow a {name}",
                 "its gene follows channels through germline's own convolutions",
-                f"ask for a {' or a '.join(self.anatomies)}",
+                f"ask for a {' or a '.join(self.architectures)}",
             )
         own, wanted = _stages(gene.spec), _stages(spec)
         if name == gene.architecture and own != wanted:

@@ -14,13 +14,13 @@ from germline.data import DataSet, draw_task, split_classes, task_list
 from germline.errors import SettingError
 from germline.learngene import Learngene, Provenance
 from germline.methods.base import DataRole
-from germline.methods.checks import check_begun
+from germline.methods.checks import check_resume_settings
 from germline.methods.gtl.circuit_method import CircuitGene
 from germline.methods.gtl.circuits import circuit_spec
 from germline.methods.gtl.evolution import Evolution, Final, State
 from germline.methods.gtl.population import World
 from germline.methods.gtl.selection import Credit
-from germline.methods.presets import filled
+from germline.methods.presets import fill_from_preset
 from germline.network import Network
 from germline.randomness import derive
 from germline.registry import architecture_of, model_spec
@@ -149,7 +149,7 @@ class GTL(CircuitGene):
     @classmethod
     def _fill(cls, given: Any) -> Any:
         """Put what is given over the preset."""
-        return filled(given, PRESETS, "lab")
+        return fill_from_preset(given, PRESETS, "lab")
 
     @field_validator("life")
     @classmethod
@@ -158,7 +158,7 @@ class GTL(CircuitGene):
             raise ValueError("a life is counted in steps, give life.steps")
         return value
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The form of the population's networks.
 
         Raises:
@@ -171,7 +171,7 @@ class GTL(CircuitGene):
         pictures = data.train
         spec = model_spec(self.model, image_size=pictures.side, channels=pictures.channels, classes=self.ways)
         family = architecture_of(spec)
-        if family.name not in self.anatomies:
+        if family.name not in self.architectures:
             raise SettingError(
                 f"gtl cannot evolve a {family.name}", "its genes are circuits of convolutions", "set model=vgg11_x025"
             )
@@ -196,7 +196,7 @@ class GTL(CircuitGene):
             SettingError: A model without circuits, or work that was begun with other settings.
             DataError: Too few classes, or no labels.
         """
-        check_begun(self, data, run)
+        check_resume_settings(self, data, run)
         first, state = self._taken_up(run)
         whole, done = (self.steps_of(samples) for samples in (self.condensing_samples(0), state.samples))
         with Progress("evolution", whole, done, quiet=run.quiet) as progress:
@@ -233,7 +233,7 @@ class GTL(CircuitGene):
             SettingError: A model without circuits.
             DataError: Too few classes, or no labels.
         """
-        spec, seed = self.form(None, data), derive(run.seed, "gtl")
+        spec, seed = self.condense_spec(None, data), derive(run.seed, "gtl")
         lived, judged = self._parts(data, seed)
         return World(
             run=run,
@@ -266,7 +266,7 @@ class GTL(CircuitGene):
         tree = [{**asdict(gene), "pool": gene.id in state.pool, "final": gene.id == final.id} for gene in state.genes]
         return Learngene(
             method=self.name,
-            settings=self.dump(),
+            settings=self.model_dump(mode="json"),
             architecture=architecture_of(world.spec).name,
             spec=world.spec,
             tensors=final.carried.tensors,

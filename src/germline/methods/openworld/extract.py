@@ -13,7 +13,7 @@ from germline.methods.openworld.gradient_criterion import choose_window, dead_un
 from germline.methods.openworld.novelty import confidence, detect
 from germline.methods.openworld.task_stream import forgetting
 from germline.methods.openworld.windows import all_units, starts, window
-from germline.methods.provenance import provenance
+from germline.methods.provenance import make_provenance
 from germline.training import FitResult
 
 
@@ -51,7 +51,7 @@ def bring_out(collective: Collective, state: State, data: DataSet, met: dict[str
         SettingError: No window can be taken.
     """
     rules, network, last = collective.rules, collective.network(state), len(collective.tasks) - 1
-    form, own = rules.form(None, data), rules.individual == "own"
+    form, own = rules.condense_spec(None, data), rules.individual == "own"
     dead = dead_units(network, collective.tasks[last].val)
     fitting = [
         at for at in starts(state.spec, form, rules.units, own=own) if not {*range(at, at + rules.units)} & {*dead}
@@ -73,7 +73,7 @@ def bring_out(collective: Collective, state: State, data: DataSet, met: dict[str
     }
     return Learngene(
         method=rules.name,
-        settings=rules.dump(),
+        settings=rules.model_dump(mode="json"),
         architecture="vgg",
         spec=form,
         tensors={**window(units, form, choice.start, rules.units, own=own), **(units if rules.whole else {})},
@@ -91,7 +91,7 @@ def _provenance(collective: Collective, state: State, data: DataSet, told: dict[
     }
     if met is not None:
         metrics |= {"unknown pictures found": met["detection"], "false alarms": met["false_alarms"]}
-    return provenance(
+    return make_provenance(
         f"none: a collective network grown over {len(collective.tasks)} tasks",
         data,
         collective.run,

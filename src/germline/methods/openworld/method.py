@@ -16,9 +16,9 @@ from germline.architectures import VGG, Preprocess, Size, Spec, Target, VggSpec,
 from germline.data import DataSet, disjoint_tasks, draw_task, of_classes, task_list
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
-from germline.methods.assembly import copied, descend_fresh
+from germline.methods.assembly import build_fresh_descendant, copy_tensors
 from germline.methods.base import DataRole, Method
-from germline.methods.checks import check_begun
+from germline.methods.checks import check_resume_settings
 from germline.methods.openworld.collective import Collective
 from germline.methods.openworld.ewc import Anchor, Anchored, EpochAnchored, normalised
 from germline.methods.openworld.extract import bring_out, meet
@@ -26,7 +26,7 @@ from germline.methods.openworld.gradient_criterion import Rule
 from germline.methods.openworld.presets import PRESETS
 from germline.methods.openworld.task_stream import Growth, Head, Heads, forms, published_growth
 from germline.methods.openworld.windows import IMPORTANCE, UNIT, inherited, starts, window
-from germline.methods.presets import filled
+from germline.methods.presets import fill_from_preset
 from germline.methods.slicing import parts_of, shapes_of
 from germline.network import Network
 from germline.randomness import derive
@@ -84,7 +84,7 @@ class OpenWorld(Method):
     paper: ClassVar[str] = "arXiv 2106.06788"
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "stream")
-    anatomies: ClassVar[tuple[str, ...]] = ("vgg",)
+    architectures: ClassVar[tuple[str, ...]] = ("vgg",)
     inherits_head: ClassVar[bool] = False
 
     preset: Literal["full", "lab", "tiny"] = "lab"
@@ -118,7 +118,7 @@ class OpenWorld(Method):
     @classmethod
     def _fill(cls, given: Any) -> Any:
         """Put what is given over the preset."""
-        return filled(given, PRESETS, "lab")
+        return fill_from_preset(given, PRESETS, "lab")
 
     @model_validator(mode="after")
     def _whole_settings(self) -> OpenWorld:
@@ -147,7 +147,7 @@ class OpenWorld(Method):
         Raises:
             SettingError: That window cannot be taken.
         """
-        settings = self.dump()
+        settings = self.model_dump(mode="json")
         if self.window == gene.settings["window"]:
             return replace(gene, settings=settings)
         told = gene.provenance.record["collective"]
@@ -169,7 +169,7 @@ class OpenWorld(Method):
         kept = {name: value for name, value in gene.tensors.items() if name.startswith(UNIT) and self.whole}
         return replace(gene, settings=settings, tensors={**tensors, **kept})
 
-    def form(self, ancestor: Network | None, data: DataSet) -> VggSpec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> VggSpec:
         """The form of the individual.
 
         Raises:
@@ -229,9 +229,9 @@ class OpenWorld(Method):
         """
         inner = self.inner()
         if inner is not None:
-            self.form(None, data)
+            self.condense_spec(None, data)
             return self.redraw(inner.condense(None, data, run), torch.Generator())
-        check_begun(self, data, run)
+        check_resume_settings(self, data, run)
         collective = self.collective(data, run)
         unknown = data.roles.get("stream")
         known = run.kept("met") if unknown is not None else None
@@ -252,7 +252,7 @@ class OpenWorld(Method):
             run: Where it computes, and the seed of every draw.
             further: Tasks of unknown classes that follow.
         """
-        self.form(None, data)
+        self.condense_spec(None, data)
         joint, unknown = self.stream == "joint", data.roles.get("stream")
         tasks = (data,) if joint else (*self._tasks(data, derive(run.seed, "openworld", "tasks")), *further)
         heads = Heads(
@@ -277,7 +277,7 @@ class OpenWorld(Method):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """A fresh network with the gene's units in it."""
-        return descend_fresh(gene, target, copied(inherited(gene.tensors)), generator)
+        return build_fresh_descendant(gene, target, copy_tensors(inherited(gene.tensors)), generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
         """Cross entropy, and the anchor to the weights that the descendant has now."""

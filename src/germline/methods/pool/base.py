@@ -25,7 +25,7 @@ from germline.architectures.size import CAPS
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
-from germline.methods.assembly import descend
+from germline.methods.assembly import build_descendant
 from germline.methods.base import Method
 from germline.methods.pool.build import Instances, Stitching, metrics_of, stitched, validated
 from germline.methods.pool.path_sampling import OnePath
@@ -33,8 +33,8 @@ from germline.methods.pool.paths import Layout, Pairs, Path
 from germline.methods.pool.sizes import Forms, pieces
 from germline.methods.pool.stitching import Init
 from germline.methods.pool.supernet import PoolNetwork
-from germline.methods.presets import filled
-from germline.methods.provenance import provenance
+from germline.methods.presets import fill_from_preset
+from germline.methods.provenance import make_provenance
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import Distillation, Run, TrainSettings
@@ -60,7 +60,7 @@ class Pooled(Method):
         sandwich: Whether each step takes the smallest and the largest path too.
     """
 
-    anatomies: ClassVar[tuple[str, ...]] = ("vit",)
+    architectures: ClassVar[tuple[str, ...]] = ("vit",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     preset: str
@@ -83,7 +83,7 @@ class Pooled(Method):
     @classmethod
     def _fill(cls, given: Any) -> Any:
         """Put what is given over the preset."""
-        return filled(given, cls.presets, "lab")
+        return fill_from_preset(given, cls.presets, "lab")
 
     @model_validator(mode="after")
     def _matched(self) -> Self:
@@ -98,7 +98,7 @@ class Pooled(Method):
         """Which paths there are."""
         return _layout(self.widths, self.depth, self.pairs, self.segments)
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The form of the widest auxiliary model."""
         raise NotImplementedError
 
@@ -124,7 +124,7 @@ class Pooled(Method):
             raise self._no_vit(form, "start from a plain timm ViT")
         return Forms.of(self.layout, form, self.heads)
 
-    def shape(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
+    def descendant_spec(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
         """The form of a path; of the widest auxiliary model where no size is asked for.
 
         Raises:
@@ -224,7 +224,7 @@ class Pooled(Method):
             SettingError: Ancestor and settings do not fit.
             DataError: There are no labels, or other classes than the ancestor's.
         """
-        spec = self.form(ancestor, data)
+        spec = self.condense_spec(ancestor, data)
         forms = self.forms(spec)
         preprocess = Preprocess.from_images(data.train.sample()).adapt(spec.channels, spec.image_size)
         instances = self._instances(ancestor, data, run, forms, preprocess)
@@ -236,13 +236,13 @@ class Pooled(Method):
         paths = validated(network, forms, data.val, run)
         return Learngene(
             method=self.name,
-            settings=self.dump(),
+            settings=self.model_dump(mode="json"),
             architecture=VIT.name,
             spec=spec,
             tensors={name: tensor.detach().cpu().clone() for name, tensor in pool.state_dict().items()},
             preprocess=preprocess,
             classes=data.classes,
-            provenance=provenance(
+            provenance=make_provenance(
                 ancestor,
                 data,
                 run,
@@ -270,7 +270,9 @@ class Pooled(Method):
         path = self._path(self.forms(target.spec), size, gene) if size else self._path_of(target.spec)
         frame, blocks = pieces(own, path, gene.tensors)
         # To the rest of the house a path is a gene of the descendant's own form.
-        return descend(replace(gene, spec=own.spec(path)), target, frame=frame, blocks=blocks, generator=generator)
+        return build_descendant(
+            replace(gene, spec=own.spec(path)), target, frame=frame, blocks=blocks, generator=generator
+        )
 
 
 @lru_cache(maxsize=16)

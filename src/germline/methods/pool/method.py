@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from germline.architectures import Preprocess, Spec, VitSpec
 from germline.data import DataSet
 from germline.errors import SettingError
-from germline.methods.checks import label_mismatch
+from germline.methods.checks import label_mismatch_error
 from germline.methods.pool.auxiliary_models import (
     Auxiliaries,
     AuxiliaryDistillation,
@@ -119,7 +119,7 @@ class Pool(Pooled):
         """Whether the ancestor looks in any of the two trainings."""
         return self.instances == "distilled" or self.teach > 0
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's, with the size of the widest auxiliary model.
 
         Raises:
@@ -134,7 +134,7 @@ class Pool(Pooled):
         if not isinstance(ancestor.spec, VitSpec):
             raise self._no_vit(ancestor.spec, "give a plain timm ViT as ancestor")
         if ancestor.classes != data.classes:
-            raise label_mismatch(ancestor, data)
+            raise label_mismatch_error(ancestor, data)
         return self._widest(ancestor.spec, data)
 
     def _instances(

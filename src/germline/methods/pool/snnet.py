@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from germline.architectures import Preprocess, Spec, VitSpec
 from germline.data import DataSet
 from germline.errors import SettingError
-from germline.methods.checks import label_mismatch
+from germline.methods.checks import label_mismatch_error
 from germline.methods.pool.base import Pooled
 from germline.methods.pool.build import Instances, fresh
 from germline.methods.pool.method import FINETUNES, INSTANCES
@@ -71,7 +71,7 @@ class SNNet(Pooled):
         """Whether the ancestor teaches in fine-tuning."""
         return self.teach > 0
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """That of the widest anchor.
 
         Raises:
@@ -99,7 +99,7 @@ class SNNet(Pooled):
                 "pass --ancestor, or set teach=0 to learn from labels",
             )
         if ancestor.classes != data.classes:
-            raise label_mismatch(ancestor, data)
+            raise label_mismatch_error(ancestor, data)
 
     def _instances(
         self, ancestor: Network | None, data: DataSet, run: Run, forms: Forms, preprocess: Preprocess

@@ -14,10 +14,10 @@ from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Origin
-from germline.methods.assembly import descend
+from germline.methods.assembly import build_descendant
 from germline.methods.base import Method
-from germline.methods.checks import label_mismatch
-from germline.methods.provenance import provenance
+from germline.methods.checks import label_mismatch_error
+from germline.methods.provenance import make_provenance
 from germline.methods.tleg.expansion import ExpandedNetwork, Grid, lines, positions
 from germline.network import Network
 from germline.randomness import generator, use_generator
@@ -82,7 +82,7 @@ class TLEG(Method, TrainSettings):
         """Whether the ancestor has a say."""
         return self.distillation != "none" and self.alpha > 0
 
-    def form(self, ancestor: Network | None, data: DataSet) -> Spec:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The form of the auxiliary network.
 
         Raises:
@@ -101,7 +101,7 @@ class TLEG(Method, TrainSettings):
             SettingError: Distillation without an ancestor, or a model that cannot be built.
             DataError: The ancestor's label space is not the data's, or labels are needed and missing.
         """
-        spec = self.form(ancestor, data)
+        spec = self.condense_spec(ancestor, data)
         teacher = self._check_ancestor(ancestor, data)
         classes = teacher.classes if teacher is not None else data.classes
         architecture = architecture_of(spec)
@@ -123,13 +123,13 @@ class TLEG(Method, TrainSettings):
         )
         return Learngene(
             method=self.name,
-            settings=self.dump(),
+            settings=self.model_dump(mode="json"),
             architecture=architecture.name,
             spec=spec,
             tensors=_gene_tensors(auxiliary),
             preprocess=network.preprocess,
             classes=classes,
-            provenance=provenance(
+            provenance=make_provenance(
                 ancestor, data, run, [result], {"auxiliary accuracy (val)": result.accuracy} if result.scores else {}
             ),
         )
@@ -143,7 +143,7 @@ class TLEG(Method, TrainSettings):
         # A block without a slope equals its segment's block to the bit.
         origin: Origin = "expanded" if self.slopes else "copied"
         blocks = {name: (tensor, origin) for name, tensor in grown.items()}
-        return descend(gene, target, frame=frame, blocks=blocks, generator=generator)
+        return build_descendant(gene, target, frame=frame, blocks=blocks, generator=generator)
 
     def sizes(self, gene: Learngene) -> str:
         """Any depth from the number of segments on."""
@@ -180,7 +180,7 @@ class TLEG(Method, TrainSettings):
                 "pass --ancestor, or set distillation=none to learn from labels",
             )
         if data.train.labels is not None and ancestor.classes != data.classes and self.alpha < 1:
-            raise label_mismatch(ancestor, data)
+            raise label_mismatch_error(ancestor, data)
         return ancestor
 
     def _auxiliary_spec(self, ancestor: Network | None, data: DataSet, classes: tuple[str, ...]) -> Spec:
@@ -196,7 +196,7 @@ class TLEG(Method, TrainSettings):
         else:
             spec = ancestor.spec
         family = architecture_of(spec).name
-        if family not in self.anatomies:
+        if family not in self.architectures:
             raise SettingError(
                 f"tleg cannot condense in a {family}",
                 "linear expansion needs blocks of one shape",
