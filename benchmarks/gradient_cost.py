@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from common import in_turn, keep, row, set_up
 from germline.architectures import VGG, VggSpec
-from germline.methods.openworld.gradient_criterion import GradientWatch, unit_weights
-from germline.methods.openworld.task_stream import forms, published_growth
+from germline.methods.openworld.gradient_criterion import GradientWatch, unit_weight_names
+from germline.methods.openworld.task_stream import published_growth, specs_by_task
 from germline.registry import model_spec
 
 TARGET, CLASSES = 1.05, 100
@@ -21,7 +21,7 @@ def last_form(model: str) -> VggSpec:
     """The collective after its growth."""
     spec = model_spec(model, image_size=32, channels=3, classes=CLASSES)
     assert isinstance(spec, VggSpec)
-    return forms(spec, published_growth(spec), 21)[-1]
+    return specs_by_task(spec, published_growth(spec), 21)[-1]
 
 
 def step_of(spec: VggSpec, batch: int, *, watched: bool, first: bool) -> Callable[[], None]:
@@ -29,7 +29,7 @@ def step_of(spec: VggSpec, batch: int, *, watched: bool, first: bool) -> Callabl
     network = VGG.build(spec).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
     pictures, labels = torch.randn(batch, 3, 32, 32), torch.randint(CLASSES, (batch,))
-    watch = GradientWatch(unit_weights(spec), steps=10**6, epoch=10**6, epsilon=None if first else 1e-5)
+    watch = GradientWatch(unit_weight_names(spec), steps=10**6, epoch=10**6, epsilon=None if first else 1e-5)
     step = 0
 
     def run() -> None:
@@ -37,7 +37,7 @@ def step_of(spec: VggSpec, batch: int, *, watched: bool, first: bool) -> Callabl
         cross_entropy(network(pictures), labels).backward()
         optimizer.step()
         if watched:
-            watch.note(network, step)
+            watch.record_step(network, step)
         step += 1
         optimizer.zero_grad()
 

@@ -23,14 +23,14 @@ def main() -> None:
     set_up(__doc__)
     rules, source, found = GTL(), data("glyphs/base"), []
     for seed in SEEDS:
-        lived = rules.world(source, Run(None, seed=seed, device="cpu", quiet=True))
+        lived = rules.build_trainer(source, Run(None, seed=seed, device="cpu", quiet=True))
         unborn = replace(lived, life=lived.life.model_copy(update={"steps": 0}))
-        circuit, scores = lived.draw("planted").circuit, {}
-        for name, world in (("true", lived), ("noise", unborn)):
-            network = world.live(0, [0], [None], watched=False)[0][0]
-            gene = lived.hand_on(network, circuit, Mutation(0, 0, 0))
+        circuit, scores = lived.draw_gene("planted").circuit, {}
+        for name, trainer in (("true", lived), ("noise", unborn)):
+            network = trainer.train_generation(0, [0], [None], is_evaluated=False)[0][0]
+            gene = lived.extract_gene(network, circuit, Mutation(0, 0, 0))
             tasks = list(range(rules.critic_tasks))
-            results = lived.judge([gene] * len(tasks), tasks, [f"planted/{task}" for task in tasks])
+            results = lived.judge_genes([gene] * len(tasks), tasks, [f"planted/{task}" for task in tasks])
             scores[name] = fmean(result.accuracy for result in results)
         found.append({"seed": seed, **scores})
         print(f"seed {seed}: true {scores['true']:.3f}, noise {scores['noise']:.3f}", flush=True)

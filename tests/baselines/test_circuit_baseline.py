@@ -9,7 +9,13 @@ from germline.baselines.circuit import CircuitBaseline
 from germline.baselines.random_gene import RandomGene
 from germline.errors import SettingError, UnknownNameError
 from germline.learngene import Learngene
-from germline.methods.gtl.circuits import circuit_spec, draw_circuit, extract, form_of, scaled_circuit
+from germline.methods.gtl.circuits import (
+    circuit_spec,
+    describe_layout,
+    draw_circuit,
+    extract_circuit,
+    select_strongest_circuit,
+)
 from germline.randomness import generator
 from germline.registry import architecture_of
 from germline.training import CrossEntropy, Run, TrainSettings
@@ -37,12 +43,12 @@ def test_the_gene_is_the_circuit_and_nothing_else(request, family, pico):
     own = ancestor.model.state_dict()
     narrow = circuit_spec(ancestor.spec)
     drawn = draw_circuit(ancestor.spec, narrow, generator(3, "circuit", "channels"))
-    strongest = scaled_circuit(own, ancestor.spec, narrow, "scale")
+    strongest = select_strongest_circuit(own, ancestor.spec, narrow, "scale")
     for gene, circuit in (
         (condense(ancestor, pico, seed=3), drawn),
         (condense(ancestor, pico, choose="scale"), strongest),
     ):
-        wanted = extract(own, ancestor.spec, circuit)
+        wanted = extract_circuit(own, ancestor.spec, circuit)
         assert gene.tensors.keys() == wanted.keys()
         assert all(torch.equal(tensor, wanted[name]) for name, tensor in gene.tensors.items())
         assert gene.classes is None
@@ -168,7 +174,7 @@ def test_a_share_of_all_is_the_ancestor_itself(resnet, pico):
     child = gene.inherit(classes=resnet.classes)
     own = resnet.model.state_dict()
     assert all(torch.equal(t, own[name]) for name, t in child.model.state_dict().items() if "head" not in name)
-    assert form_of(circuit_spec(resnet.spec, 1.0)).narrowest == (6, 8)
+    assert describe_layout(circuit_spec(resnet.spec, 1.0)).narrowest == (6, 8)
     assert set(child.ledger.totals()) == {"copied", "fresh"}
 
 

@@ -8,7 +8,7 @@ from germline.api import condense
 from germline.architectures import Size
 from germline.baselines.stored import Stored
 from germline.errors import SettingError
-from germline.methods.openworld.ewc import Anchored
+from germline.methods.openworld.ewc import EwcObjective
 from germline.methods.openworld.method import OpenWorld
 from germline.methods.tleg.method import TLEG
 from germline.training import Run
@@ -63,7 +63,7 @@ def test_how_descendants_grow_may_be_changed(collective, pico):
     assert gene.settings["anchor"] == "none"
     child = gene.inherit(classes=pico.classes)
     assert free.objective(gene, child) is None
-    assert isinstance(held.objective(gene, child), Anchored)
+    assert isinstance(held.objective(gene, child), EwcObjective)
     other = condense(Stored(gene=str(collective), settings={"window": 2, "whole": False}), data=pico, run=quiet)
     same = condense(OpenWorld(**TINY, window=2), data=pico, run=quiet)
     assert other.tensors.keys() == same.tensors.keys()

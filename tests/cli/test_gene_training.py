@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from germline.files import read_tensors
-from germline.methods.openworld.windows import inherited
+from germline.methods.openworld.windows import inherited_tensors
 
 TINY = ("--set", "preset=tiny", "--set", "tasks=2", "--set", "strength=inf")
 TRAIN = ("--set", "steps=2", "--set", "batch_size=8", "--set", "optimizer=sgd", "--device", "cpu", "--quiet")
@@ -19,7 +19,7 @@ def test_an_endless_anchor_holds_the_gene(anchored, run, tmp_path, monkeypatch):
     gene = ("--gene", "gene") if anchored else ()
     done = run("train", "--model", "child", "--data", "digits", *gene, *TRAIN, "--out", "grown")
     assert done.code == 0, done
-    held = inherited(read_tensors(tmp_path / "gene" / "learngene.safetensors"))
+    held = inherited_tensors(read_tensors(tmp_path / "gene" / "learngene.safetensors"))
     grown = read_tensors(tmp_path / "grown" / "model.safetensors")
     assert all(torch.equal(grown[name], value) for name, value in held.items()) == anchored
     assert not torch.equal(

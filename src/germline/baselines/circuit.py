@@ -10,7 +10,7 @@ from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.learngene import Learngene
 from germline.methods.gtl.circuit_method import CircuitGene
-from germline.methods.gtl.circuits import circuit_spec, draw_circuit, extract, scaled_circuit
+from germline.methods.gtl.circuits import circuit_spec, draw_circuit, extract_circuit, select_strongest_circuit
 from germline.network import Network
 from germline.randomness import generator
 from germline.training import Run
@@ -54,5 +54,5 @@ class CircuitBaseline(CircuitGene, WholeAncestor):
         if self.choose == "random":
             circuit = draw_circuit(whole.spec, narrow, generator(run.seed, self.name, "channels"))
         else:
-            circuit = scaled_circuit(whole.tensors, whole.spec, narrow, "scale")
-        return replace(whole, tensors=extract(whole.tensors, whole.spec, circuit), classes=None)
+            circuit = select_strongest_circuit(whole.tensors, whole.spec, narrow, "scale")
+        return replace(whole, tensors=extract_circuit(whole.tensors, whole.spec, circuit), classes=None)

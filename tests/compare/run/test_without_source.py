@@ -8,7 +8,7 @@ from PIL import Image
 from germline.api import build_gene_objective, condense, train
 from germline.data import data, split_classes
 from germline.learngene import Learngene
-from germline.methods.openworld.ewc import Anchored
+from germline.methods.openworld.ewc import EwcObjective
 from germline.methods.openworld.method import OpenWorld
 from germline.training import Run, TrainSettings
 from helpers.comparison import comparison, results
@@ -73,7 +73,7 @@ def test_so_does_training_by_hand(left):
     novel = data(f"folder:{left / 'novel'}")
     child = gene.inherit(classes=novel.classes)
     objective = build_gene_objective(left / "gene", child.network)
-    assert isinstance(objective, Anchored)
+    assert isinstance(objective, EwcObjective)
     result = train(
         child.network,
         novel,

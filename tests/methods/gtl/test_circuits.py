@@ -7,14 +7,14 @@ from germline.architectures import ResNet12Spec, Size, VggSpec, VitSpec, extract
 from germline.architectures.presets import MODELS
 from germline.errors import SettingError
 from germline.methods.gtl.circuits import (
+    circuit_similarity,
     circuit_spec,
+    describe_layout,
     draw_circuit,
-    extract,
-    form_of,
-    headless,
-    mutate,
-    scaled_circuit,
-    similarity,
+    extract_circuit,
+    mutate_circuit,
+    remove_head,
+    select_strongest_circuit,
 )
 from germline.network import load_strict
 from germline.randomness import generator
@@ -34,9 +34,9 @@ def test_a_circuit_has_its_share_of_the_host(name, width):
     architecture = architecture_of(spec)
     host = architecture.resize(spec, Size(width=width))
     narrow = circuit_spec(host)
-    share = count_parameters(architecture, narrow) / count_parameters(architecture, headless(host))
+    share = count_parameters(architecture, narrow) / count_parameters(architecture, remove_head(host))
     assert abs(share - 0.2) < 1e-3
-    for own, kept in zip(form_of(host).narrowest, form_of(narrow).narrowest, strict=True):
+    for own, kept in zip(describe_layout(host).narrowest, describe_layout(narrow).narrowest, strict=True):
         assert abs(kept - own * 0.2**0.5) < 2
     assert narrow.stages == host.stages
     assert narrow.classes == 0
@@ -44,7 +44,11 @@ def test_a_circuit_has_its_share_of_the_host(name, width):
 
 @pytest.mark.parametrize(("share", "widths"), [(1.0, (8, 12)), (1e-9, (1, 1))])
 def test_the_whole_and_the_least(share, widths):
-    assert form_of(circuit_spec(VGG, share)).narrowest == form_of(circuit_spec(RESNET, share)).narrowest == widths
+    assert (
+        describe_layout(circuit_spec(VGG, share)).narrowest
+        == describe_layout(circuit_spec(RESNET, share)).narrowest
+        == widths
+    )
 
 
 def test_uneven_units_keep_no_more_than_the_narrowest_has():
@@ -61,7 +65,7 @@ def test_a_vit_has_no_circuit():
 def awake(spec, seed=0):
     """A headless network whose norms, statistics included, differ from channel to channel."""
     torch.manual_seed(seed)
-    model = architecture_of(spec).build(headless(spec)).eval()
+    model = architecture_of(spec).build(remove_head(spec)).eval()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if tensor.ndim == 1:
@@ -74,12 +78,12 @@ def test_a_circuit_is_drawn_from_all_channels_and_follows_its_generator(spec):
     narrow = circuit_spec(spec)
     circuit = draw_circuit(spec, narrow, generator(3))
     again = draw_circuit(spec, narrow, generator(3))
-    for group in form_of(spec).groups:
+    for group in describe_layout(spec).groups:
         channels = circuit[group.name]
         assert channels.tolist() == sorted(set(channels.tolist())) == again[group.name].tolist()
-        assert len(channels) == form_of(narrow).narrowest[group.stage]
+        assert len(channels) == describe_layout(narrow).narrowest[group.stage]
     seen = [draw_circuit(spec, narrow, generator(seed)) for seed in range(40)]
-    for group in form_of(spec).groups:
+    for group in describe_layout(spec).groups:
         assert set(torch.cat([one[group.name] for one in seen]).tolist()) == set(range(group.width))
 
 
@@ -87,30 +91,30 @@ def test_the_strongest_channels_count_all_that_write_them():
     spec = ResNet12Spec(depths=(1,), widths=(4,), image_size=8, channels=1, classes=2)
     narrow = circuit_spec(spec)
     tensors = {name: torch.ones_like(tensor) for name, tensor in awake(spec).state_dict().items()}
-    assert form_of(narrow).narrowest == (2,)
+    assert describe_layout(narrow).narrowest == (2,)
     block = "stages.0.blocks.0"
     tensors[f"{block}.units.2.norm.weight"] = torch.tensor([0.1, -3.0, 0.1, 2.0])
     tensors[f"{block}.shortcut.norm.weight"] = torch.tensor([0.1, 0.1, 2.0, -2.0])
     # 0.2, 3.1, 2.1 and 4
-    assert scaled_circuit(tensors, spec, narrow, "scale")["stages.0"].tolist() == [1, 3]
+    assert select_strongest_circuit(tensors, spec, narrow, "scale")["stages.0"].tolist() == [1, 3]
     # The kernels of units.2 have 4 x 9 ones, whose norm is 6; the shortcut's has one.
-    assert scaled_circuit(tensors, spec, narrow, "norm")["stages.0"].tolist() == [1, 3]
+    assert select_strongest_circuit(tensors, spec, narrow, "norm")["stages.0"].tolist() == [1, 3]
     tensors[f"{block}.shortcut.conv.weight"][2] = 100.0
-    assert scaled_circuit(tensors, spec, narrow, "norm")["stages.0"].tolist() == [1, 2]
+    assert select_strongest_circuit(tensors, spec, narrow, "norm")["stages.0"].tolist() == [1, 2]
     # Equal ones go by their place.
-    assert scaled_circuit(tensors, spec, narrow, "norm")[f"{block}.units.0"].tolist() == [0, 1]
+    assert select_strongest_circuit(tensors, spec, narrow, "norm")[f"{block}.units.0"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("spec", [VGG, RESNET], ids=["vgg", "resnet12"])
 def test_what_is_cut_out_is_the_narrow_network(spec):
     narrow, host = circuit_spec(spec), awake(spec)
     circuit = draw_circuit(spec, narrow, generator(0))
-    tensors = extract(host.state_dict(), spec, circuit)
+    tensors = extract_circuit(host.state_dict(), spec, circuit)
     alone = architecture_of(narrow).build(narrow).eval()
     load_strict(alone, tensors, "the circuit")
     # Shutting the circuit's channels to all others makes the host compute the same on them.
     shut = host.state_dict()
-    for group in form_of(spec).groups:
+    for group in describe_layout(spec).groups:
         others = [channel for channel in range(group.width) if channel not in circuit[group.name].tolist()]
         for member in group.members:
             if member.role == "read" and member.tensor in shut:
@@ -120,7 +124,7 @@ def test_what_is_cut_out_is_the_narrow_network(spec):
     taps = architecture_of(spec).feature_names(spec)
     with torch.no_grad():
         whole, own = (extract_features(model, taps, pictures)[1] for model in (host, alone))
-    ends = [group for group in form_of(spec).groups if group.name in own or group.name.count(".") == 1]
+    ends = [group for group in describe_layout(spec).groups if group.name in own or group.name.count(".") == 1]
     for group in ends:
         tap = group.name if group.name in own else [name for name in taps if name.startswith(f"{group.name}.")][-1]
         expected = whole[tap][:, circuit[group.name]]
@@ -141,9 +145,9 @@ def test_a_thousand_mutations_keep_sizes_and_residual_ties(spec):
     first, moved = circuit, 0
     for number in range(1000):
         before = {name: channels.clone() for name, channels in circuit.items()}
-        mutated = mutate(circuit, spec, draw, 0.2)
+        mutated = mutate_circuit(circuit, spec, draw, 0.2)
         assert all(torch.equal(channels, before[name]) for name, channels in circuit.items())
-        for group in form_of(spec).groups:
+        for group in describe_layout(spec).groups:
             channels = mutated[group.name].tolist()
             assert len(channels) == len(before[group.name])
             assert channels == sorted(set(channels))
@@ -152,9 +156,9 @@ def test_a_thousand_mutations_keep_sizes_and_residual_ties(spec):
             moved += len(set(channels) - set(before[group.name].tolist()))
         circuit = mutated
         if number % 100 == 0:
-            cut = extract(host, spec, circuit)
+            cut = extract_circuit(host, spec, circuit)
             assert {name: tensor.shape for name, tensor in cut.items()} == names
-    assert circuit.keys() == {group.name for group in form_of(spec).groups} == first.keys()
+    assert circuit.keys() == {group.name for group in describe_layout(spec).groups} == first.keys()
     # Members that leave, a fifth of all; the smallest groups have as many outside as inside.
     kept = sum(len(channels) for channels in circuit.values())
     assert abs(moved / (1000 * kept) - 0.2) < 0.02
@@ -169,8 +173,8 @@ def test_what_a_group_adds_to_moves_as_one():
             tensors[name] = rows[:, None, None, None].expand(tensor.shape).clone()
     circuit = draw_circuit(RESNET, circuit_spec(RESNET), generator(0))
     for draw in range(20):
-        circuit = mutate(circuit, RESNET, generator(draw), 0.5)
-        cut = extract(tensors, RESNET, circuit)
+        circuit = mutate_circuit(circuit, RESNET, generator(draw), 0.5)
+        cut = extract_circuit(tensors, RESNET, circuit)
         stream = [cut[f"stages.0.blocks.{block}.units.2.conv.weight"][:, 0, 0, 0] for block in (0, 1)]
         stream.append(cut["stages.0.blocks.0.shortcut.conv.weight"][:, 0, 0, 0])
         assert all(one.tolist() == circuit["stages.0"].tolist() for one in stream)
@@ -178,20 +182,20 @@ def test_what_a_group_adds_to_moves_as_one():
 
 def test_no_chance_no_change_and_a_full_circuit_has_nobody_to_swap_with():
     circuit = draw_circuit(VGG, circuit_spec(VGG), generator(0))
-    same = mutate(circuit, VGG, generator(1), 0.0)
+    same = mutate_circuit(circuit, VGG, generator(1), 0.0)
     assert all(torch.equal(channels, circuit[name]) for name, channels in same.items())
     everyone = draw_circuit(VGG, circuit_spec(VGG, 1.0), generator(0))
-    still = mutate(everyone, VGG, generator(1), 1.0)
+    still = mutate_circuit(everyone, VGG, generator(1), 1.0)
     assert all(torch.equal(channels, everyone[name]) for name, channels in still.items())
 
 
 def test_all_leave_where_chance_is_one_and_half_stand_outside():
     spec = VggSpec(widths=((4,),), image_size=8, channels=1, classes=2)
-    assert mutate({"stages.0.blocks.0": torch.tensor([0, 3])}, spec, generator(0), 1.0)[
+    assert mutate_circuit({"stages.0.blocks.0": torch.tensor([0, 3])}, spec, generator(0), 1.0)[
         "stages.0.blocks.0"
     ].tolist() == [1, 2]
     # Three of four members leave, but one alone can come.
-    swapped = mutate({"stages.0.blocks.0": torch.tensor([0, 1, 3])}, spec, generator(0), 1.0)
+    swapped = mutate_circuit({"stages.0.blocks.0": torch.tensor([0, 1, 3])}, spec, generator(0), 1.0)
     assert 2 in swapped["stages.0.blocks.0"].tolist()
     assert len(swapped["stages.0.blocks.0"]) == 3
 
@@ -202,44 +206,46 @@ def test_similarity_weighs_channels_by_what_writes_them():
     other = {"stages.0.blocks.0": torch.tensor([1, 2]), "stages.1.blocks.0": torch.tensor([0])}
     # 9 x 1 + 2 parameters write a channel of the first unit, 9 x 4 + 2 one of the second.
     first, second = 11, 38
-    assert similarity(one, other, spec) == pytest.approx((first + second) / (3 * first + second))
-    assert similarity(one, one, spec) == 1.0
+    assert circuit_similarity(one, other, spec) == pytest.approx((first + second) / (3 * first + second))
+    assert circuit_similarity(one, one, spec) == 1.0
     apart = {"stages.0.blocks.0": torch.tensor([2, 3]), "stages.1.blocks.0": torch.tensor([1])}
-    assert similarity(one, apart, spec) == 0.0
+    assert circuit_similarity(one, apart, spec) == 0.0
 
 
 def test_similarity_counts_the_shortcut_with_what_it_is_added_to():
     spec = ResNet12Spec(depths=(1,), widths=(2,), image_size=8, channels=1, classes=2)
-    names = [group.name for group in form_of(spec).groups]
+    names = [group.name for group in describe_layout(spec).groups]
     assert names == ["stages.0", "stages.0.blocks.0.units.0", "stages.0.blocks.0.units.1"]
     one = {name: torch.tensor([0]) for name in names}
     other = {**one, "stages.0": torch.tensor([1])}
     # units.2 has 9 x 2 + 2 a channel, the shortcut 1 + 2; units.0 has 9 + 2, units.1 has 9 x 2 + 2.
     stream, inner = 20 + 3, 11 + 20
-    assert similarity(one, other, spec) == pytest.approx(inner / (2 * stream + inner))
+    assert circuit_similarity(one, other, spec) == pytest.approx(inner / (2 * stream + inner))
 
 
 def test_conv_units_follow_the_channels_from_the_picture_on():
     for spec in (VGG, RESNET):
-        made = [group.name for group in form_of(spec).groups]
+        made = [group.name for group in describe_layout(spec).groups]
         before = None
-        for number, stage in enumerate(form_of(spec).units):
+        for number, stage in enumerate(describe_layout(spec).units):
             assert stage.residual == (spec is RESNET)
             entry = before
             for unit in stage.chain:
                 assert unit.reads == before
-                assert next(group.stage for group in form_of(spec).groups if group.name == unit.writes) == number
+                assert (
+                    next(group.stage for group in describe_layout(spec).groups if group.name == unit.writes) == number
+                )
                 before = unit.writes
-                assert f"{unit.name}.conv.weight" in form_of(spec).tensors
+                assert f"{unit.name}.conv.weight" in describe_layout(spec).tensors
             for shortcut in stage.shortcuts:
                 assert (shortcut.reads, shortcut.writes) == (entry, before)
-        written = [unit.writes for stage in form_of(spec).units for unit in stage.chain]
+        written = [unit.writes for stage in describe_layout(spec).units for unit in stage.chain]
         assert sorted(set(written)) == sorted(made)
-    first, second = form_of(RESNET).units
+    first, second = describe_layout(RESNET).units
     assert [unit.block for unit in first.chain] == [0, 0, 0, 1, 1, 1]
     assert [unit.last for unit in first.chain] == [False, False, True] * 2
     assert [unit.name for unit in first.shortcuts + second.shortcuts] == [
         "stages.0.blocks.0.shortcut",
         "stages.1.blocks.0.shortcut",
     ]
-    assert [unit.block for stage in form_of(VGG).units for unit in stage.chain] == [0, 1, 2, 3]
+    assert [unit.block for stage in describe_layout(VGG).units for unit in stage.chain] == [0, 1, 2, 3]

@@ -172,16 +172,16 @@ def test_critics_are_other_classes_than_lives(pico):
     assert len(judged.classes) == 3
     with pytest.raises(DataError, match="two parts of 6 are needed"):
         split_classes(pico, 0.2, 6, 0)
-    world = GTL(**TINY).world(pico, Run(seed=3, device="cpu", quiet=True))
-    used = {name for task in world.tasks for name in task.classes}
-    assert not used & {name for task in world.critic_tasks for name in task.classes}
+    trainer = GTL(**TINY).build_trainer(pico, Run(seed=3, device="cpu", quiet=True))
+    used = {name for task in trainer.tasks for name in task.classes}
+    assert not used & {name for task in trainer.critic_tasks for name in task.classes}
 
 
 def test_held_out_classes_may_be_data_of_their_own():
     named = data("glyphs/base,held_out=glyphs/open")
-    world = GTL(**TINY).world(named, Run(device="cpu", quiet=True))
-    assert set(world.tasks[0].classes) <= set(named.classes)
-    assert set(world.critic_tasks[0].classes) <= set(data("glyphs/open").classes)
+    trainer = GTL(**TINY).build_trainer(named, Run(device="cpu", quiet=True))
+    assert set(trainer.tasks[0].classes) <= set(named.classes)
+    assert set(trainer.critic_tasks[0].classes) <= set(data("glyphs/open").classes)
     assert named.fingerprint() != data("glyphs/base").fingerprint()
 
 
@@ -206,10 +206,12 @@ def test_true_features_score_above_noise():
     """
     rules = GTL(preset="tiny", size="width=8", life={"steps": 60, "lr": 0.1, "batch_size": 20}, critic_steps=15)
     for seed in range(3):
-        lived = rules.world(data("digits"), Run(seed=seed, device="cpu", quiet=True))
+        lived = rules.build_trainer(data("digits"), Run(seed=seed, device="cpu", quiet=True))
         unborn = replace(lived, life=lived.life.model_copy(update={"steps": 0}))
-        circuit = lived.draw("planted").circuit
-        networks = [world.live(0, [0], [None], watched=False)[0][0] for world in (lived, unborn)]
-        genes = [lived.hand_on(network, circuit, Mutation(0, 0, 0)) for network in networks]
-        true, noise = ([result.accuracy for result in lived.judge([gene] * 2, [0, 1], ["a", "b"])] for gene in genes)
+        circuit = lived.draw_gene("planted").circuit
+        networks = [trainer.train_generation(0, [0], [None], is_evaluated=False)[0][0] for trainer in (lived, unborn)]
+        genes = [lived.extract_gene(network, circuit, Mutation(0, 0, 0)) for network in networks]
+        true, noise = (
+            [result.accuracy for result in lived.judge_genes([gene] * 2, [0, 1], ["a", "b"])] for gene in genes
+        )
         assert sum(true) > sum(noise)

@@ -6,8 +6,15 @@ from torch.nn.functional import leaky_relu
 
 from germline.architectures import ResNet12Spec, Size, VggSpec, extract_features
 from germline.errors import SettingError
-from germline.methods.gtl.circuits import circuit_spec, draw_circuit, extract, form_of, headless, scaled_circuit
-from germline.methods.gtl.transplant import first_places, plant
+from germline.methods.gtl.circuits import (
+    circuit_spec,
+    describe_layout,
+    draw_circuit,
+    extract_circuit,
+    remove_head,
+    select_strongest_circuit,
+)
+from germline.methods.gtl.transplant import first_channels, transplant_circuit
 from germline.randomness import generator
 from germline.registry import architecture_of
 
@@ -34,7 +41,7 @@ def cut(spec, seed=0, share=0.2):
     """The form and tensors of a circuit of a network, and the circuit."""
     narrow = circuit_spec(spec, share)
     circuit = draw_circuit(spec, narrow, generator(seed))
-    return narrow, extract(awake(spec).state_dict(), spec, circuit), circuit
+    return narrow, extract_circuit(awake(spec).state_dict(), spec, circuit), circuit
 
 
 def loaded(spec, tensors):
@@ -76,10 +83,10 @@ def test_a_circuit_computes_the_same_in_its_own_net_and_in_one_twice_as_wide(spe
     wide = architecture_of(spec).resize(spec, Size(width=16))
     drawn = draw_circuit(wide, narrow, generator(5))
     for host, places in ((spec, circuit), (spec, None), (wide, None), (wide, drawn)):
-        tensors, _ = plant(awake(host, 1).state_dict(), gene, narrow, host, places)
-        where = first_places(narrow, host) if places is None else places
+        tensors, _ = transplant_circuit(awake(host, 1).state_dict(), gene, narrow, host, places)
+        where = first_channels(narrow, host) if places is None else places
         assert max(distances(host, tensors, where, narrow, gene)) <= 1e-6
-        back = extract(tensors, host, where)
+        back = extract_circuit(tensors, host, where)
         assert back.keys() == gene.keys()
         assert all(torch.equal(tensor, gene[name]) for name, tensor in back.items())
 
@@ -87,7 +94,7 @@ def test_a_circuit_computes_the_same_in_its_own_net_and_in_one_twice_as_wide(spe
 @BOTH
 def test_without_zeros_it_would_not(spec):
     narrow, gene, circuit = cut(spec)
-    tensors, _ = plant(awake(spec, 1).state_dict(), gene, narrow, spec, circuit)
+    tensors, _ = transplant_circuit(awake(spec, 1).state_dict(), gene, narrow, spec, circuit)
     before = awake(spec, 1).state_dict()
     unit = architecture_of(spec).units(spec)[1].chain[0]
     name = f"{unit.name}.conv.weight"
@@ -101,10 +108,10 @@ def test_without_zeros_it_would_not(spec):
 def test_a_narrower_host_computes_what_the_narrowed_gene_does_alone(spec):
     narrow, gene, _ = cut(spec, share=0.5)
     host = architecture_of(spec).resize(spec, Size(width1=3, width2=5))
-    tensors, counts = plant(awake(host, 1).state_dict(), gene, narrow, host)
-    small = headless(host)
-    strongest = extract(gene, narrow, scaled_circuit(gene, narrow, small))
-    assert max(distances(host, tensors, first_places(small, host), small, strongest)) <= 1e-6
+    tensors, counts = transplant_circuit(awake(host, 1).state_dict(), gene, narrow, host)
+    small = remove_head(host)
+    strongest = extract_circuit(gene, narrow, select_strongest_circuit(gene, narrow, small))
+    assert max(distances(host, tensors, first_channels(small, host), small, strongest)) <= 1e-6
     assert all(torch.equal(tensors[name], tensor) for name, tensor in strongest.items())
     kept = sum(tensor.numel() for tensor in strongest.values())
     assert sum(counts[name].get("copied", 0) for name in counts) == kept < sum(t.numel() for t in gene.values())
@@ -112,12 +119,12 @@ def test_a_narrower_host_computes_what_the_narrowed_gene_does_alone(spec):
 
 def test_the_strongest_kernels_stay_when_narrowing():
     spec = VggSpec(widths=((3,), (2,)), image_size=8, channels=1, classes=2)
-    gene = awake(headless(spec)).state_dict()
+    gene = awake(remove_head(spec)).state_dict()
     gene["stages.0.blocks.0.conv.weight"] = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1).expand(3, 1, 3, 3).clone()
     # Times the kernels: 1, 0.2 and 3.
     gene["stages.0.blocks.0.norm.weight"] = torch.tensor([1.0, 0.1, -1.0])
     host = VggSpec(widths=((2,), (2,)), image_size=8, channels=1, classes=2)
-    tensors, _ = plant(awake(host, 1).state_dict(), gene, headless(spec), host)
+    tensors, _ = transplant_circuit(awake(host, 1).state_dict(), gene, remove_head(spec), host)
     assert tensors["stages.0.blocks.0.norm.weight"].tolist() == [1.0, -1.0]
     assert tensors["stages.0.blocks.0.conv.weight"][:, 0, 0, 0].tolist() == [1.0, 3.0]
     read = gene["stages.1.blocks.0.conv.weight"]
@@ -127,8 +134,8 @@ def test_the_strongest_kernels_stay_when_narrowing():
 def test_a_deeper_vgg_passes_the_circuit_on():
     narrow, gene, _ = cut(VGG)
     host = architecture_of(VGG).resize(VGG, Size(depth1=4, depth2=5, width=12))
-    tensors, counts = plant(awake(host, 1).state_dict(), gene, narrow, host)
-    places = first_places(narrow, host)
+    tensors, counts = transplant_circuit(awake(host, 1).state_dict(), gene, narrow, host)
+    places = first_channels(narrow, host)
     assert max(distances(host, tensors, places, narrow, gene)) <= 1e-5
     width, whole = len(places["stages.1.blocks.4"]), host.widths[1][0]
     kernel = {"identity": width * width * 9, "zero-filled": width * (whole - width) * 9}
@@ -141,16 +148,16 @@ def test_a_deeper_vgg_passes_the_circuit_on():
 def test_a_deeper_resnet_adds_one_leaky_relu_a_block():
     narrow, gene, _ = cut(RESNET)
     host = architecture_of(RESNET).resize(RESNET, Size(depth2=3))
-    tensors, counts = plant(awake(host, 1).state_dict(), gene, narrow, host)
+    tensors, counts = transplant_circuit(awake(host, 1).state_dict(), gene, narrow, host)
     (_, _), (tap, group) = ends(host)
     found, alone = (
-        maps(host, tensors)[tap][:, first_places(narrow, host)[group]],
+        maps(host, tensors)[tap][:, first_channels(narrow, host)[group]],
         maps(narrow, gene)[ends(narrow)[1][0]],
     )
     assert apart(found, leaky_relu(alone, 0.1)) <= 1e-6
     # What the paper's rule costs: only negative maps change, which a leaky ReLU has already made small.
     assert 1e-3 < apart(found, alone) < 0.2
-    width = len(first_places(narrow, host)[group])
+    width = len(first_channels(narrow, host)[group])
     last = "stages.1.blocks.2.units.2"
     assert counts[f"{last}.norm.weight"] == counts[f"{last}.norm.bias"] == {"zero-filled": width, "fresh": 12 - width}
     assert counts[f"{last}.conv.weight"] == {"fresh": 12 * 12 * 9}
@@ -168,18 +175,18 @@ def test_a_deeper_resnet_adds_one_leaky_relu_a_block():
 def test_a_shallower_host_takes_the_first(spec, size, gone):
     narrow, gene, _ = cut(spec)
     host = architecture_of(spec).resize(spec, Size(**size))
-    tensors, counts = plant(awake(host, 1).state_dict(), gene, narrow, host)
+    tensors, counts = transplant_circuit(awake(host, 1).state_dict(), gene, narrow, host)
     left = {name: tensor for name, tensor in gene.items() if not name.startswith(gone)}
     small = architecture_of(spec).resize(narrow, Size(**size))
-    assert max(distances(host, tensors, first_places(narrow, host), small, left)) <= 1e-6
+    assert max(distances(host, tensors, first_channels(narrow, host), small, left)) <= 1e-6
     assert sum(counts[name].get("copied", 0) for name in counts) == sum(tensor.numel() for tensor in left.values())
 
 
 def test_grey_and_colour():
     narrow, gene, _ = cut(RESNET)
     grey = RESNET.model_copy(update={"channels": 1})
-    tensors, counts = plant(awake(grey, 1).state_dict(), gene, narrow, grey)
-    places = first_places(narrow, grey)
+    tensors, counts = transplant_circuit(awake(grey, 1).state_dict(), gene, narrow, grey)
+    places = first_channels(narrow, grey)
     pictures = torch.rand(2, 1, 32, 32, generator=generator(9))
     taps = architecture_of(grey).feature_names(grey)
     with torch.no_grad():
@@ -197,7 +204,7 @@ def test_every_element_is_counted_as_by_hand():
     narrow = VggSpec(widths=((2,), (1,)), image_size=8, channels=1, classes=0)
     gene, fresh = awake(narrow).state_dict(), awake(spec, 1).state_dict()
     places = {"stages.0.blocks.0": torch.tensor([0, 2]), "stages.1.blocks.0": torch.tensor([3])}
-    tensors, counts = plant(fresh, gene, narrow, spec, places)
+    tensors, counts = transplant_circuit(fresh, gene, narrow, spec, places)
     first, second = "stages.0.blocks.0", "stages.1.blocks.0"
     assert counts[f"{first}.conv.weight"] == {"copied": 2 * 9, "fresh": 9}
     assert counts[f"{second}.conv.weight"] == {"copied": 2 * 9, "zero-filled": 9, "fresh": 3 * 3 * 9}
@@ -218,14 +225,14 @@ def test_places_have_to_be_as_many_as_the_channels():
     narrow, gene, circuit = cut(VGG)
     for places in ({**circuit, "stages.0.blocks.0": torch.tensor([0])}, {"stages.0.blocks.0": torch.tensor([0])}):
         with pytest.raises(SettingError, match="not as many as its channels"):
-            plant(awake(VGG).state_dict(), gene, narrow, VGG, places)
+            transplant_circuit(awake(VGG).state_dict(), gene, narrow, VGG, places)
 
 
 def test_a_gene_of_a_resnet_in_a_vgg():
     narrow, gene, _ = cut(RESNET)
     host = VggSpec(widths=((8, 8), (12,) * 7, (16,)), **PICTURES)
-    tensors, counts = plant(awake(host, 1).state_dict(), gene, narrow, host)
-    places = first_places(narrow, host)
+    tensors, counts = transplant_circuit(awake(host, 1).state_dict(), gene, narrow, host)
+    places = first_channels(narrow, host)
     # Two blocks of three units, and what is left of the stage passes them on; the third stage is fresh.
     chain = [f"stages.1.blocks.{block}.units.{unit}" for block in (0, 1) for unit in (0, 1, 2)]
     for index, name in enumerate(chain):
@@ -242,8 +249,8 @@ def test_a_gene_of_a_resnet_in_a_vgg():
 def test_a_gene_of_a_vgg_in_a_resnet():
     spec = VggSpec(widths=((8,), (12, 12), (16,)), **PICTURES)
     narrow, gene, _ = cut(spec)
-    tensors, counts = plant(awake(RESNET, 1).state_dict(), gene, narrow, RESNET)
-    width = form_of(narrow).narrowest[1]
+    tensors, counts = transplant_circuit(awake(RESNET, 1).state_dict(), gene, narrow, RESNET)
+    width = describe_layout(narrow).narrowest[1]
     block, later = "stages.1.blocks.0", "stages.1.blocks.1"
     for index in (0, 1):
         own = gene[f"stages.1.blocks.{index}.conv.weight"]

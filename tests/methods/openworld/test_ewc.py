@@ -8,7 +8,13 @@ import torch
 from torch.nn.functional import log_softmax
 
 from germline.data import in_order
-from germline.methods.openworld.ewc import Anchor, Anchored, EpochAnchored, fisher, normalised
+from germline.methods.openworld.ewc import (
+    EpochEwcObjective,
+    EwcObjective,
+    EwcPenalty,
+    estimate_fisher,
+    normalise_importance,
+)
 from germline.training import CrossEntropy, Run, TrainSettings
 
 SETTINGS = TrainSettings(steps=6, batch_size=20, lr=0.05, optimizer="sgd", checkpoint_every=2)
@@ -31,7 +37,7 @@ def anchored(strength, importance=1.0):
     def make(child):
         values = inside(child)
         names = [name for name, _ in child.model.named_parameters() if name in values]
-        return Anchored(Anchor(values, {n: torch.full_like(values[n], importance) for n in names}, strength))
+        return EwcObjective(EwcPenalty(values, {n: torch.full_like(values[n], importance) for n in names}, strength))
 
     return make
 
@@ -41,7 +47,7 @@ def test_the_step_is_the_minimum_of_penalty_and_distance():
     value, importance = torch.tensor([[1.0, -1.0]]), torch.tensor([[2.0, 0.0]])
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[3.0, 5.0]]))
-    Anchor({"weight": value}, {"weight": importance}, 10.0).pull(model, 0.1)
+    EwcPenalty({"weight": value}, {"weight": importance}, 10.0).take_proximal_step(model, 0.1)
     # (w - 3)^2 / (2 x 0.1) + 10 / 2 x 2 x (w - 1)^2 is least at w = 5/3; without importance nothing moves.
     assert model.weight.tolist()[0] == pytest.approx([5 / 3, 5.0])
 
@@ -77,7 +83,7 @@ def test_the_literal_anchor_is_none_in_the_first_epoch_and_goes_on_after_a_kill(
     def literal(every):
         def make(child):
             names = [name for name, _ in child.model.named_parameters() if name in inside(child)]
-            return EpochAnchored(child.model, names, 1e6, every)
+            return EpochEwcObjective(child.model, names, 1e6, every)
 
         return make
 
@@ -111,7 +117,7 @@ def test_the_literal_anchor_is_none_in_the_first_epoch_and_goes_on_after_a_kill(
 def test_fisher_is_the_mean_squared_gradient_of_drawn_answers(ancestors, pico):
     network, columns = ancestors["vgg"], torch.tensor([3, 1])
     before = {name: value.clone() for name, value in network.model.state_dict().items()}
-    found = fisher(network, columns, pico.train, 3, torch.Generator().manual_seed(0))
+    found = estimate_fisher(network, columns, pico.train, 3, torch.Generator().manual_seed(0))
     source = torch.Generator().manual_seed(0)
     drawn = pico.train.subset(torch.randperm(len(pico.train), generator=source)[:3])
     name = "stages.4.blocks.0.conv.weight"
@@ -128,7 +134,7 @@ def test_fisher_is_the_mean_squared_gradient_of_drawn_answers(ancestors, pico):
 
 def test_a_normalised_importance_has_mean_one():
     given = {"a": torch.tensor([1e-12, 3e-12]), "b": torch.tensor([[0.0, 4e-12]])}
-    found = normalised(given)
+    found = normalise_importance(given)
     assert sum(float(own.sum()) for own in found.values()) == pytest.approx(4)
     assert torch.allclose(found["a"] / given["a"], torch.full((2,), 5e11))
-    assert normalised({"a": torch.zeros(2)})["a"].tolist() == [1, 1]
+    assert normalise_importance({"a": torch.zeros(2)})["a"].tolist() == [1, 1]

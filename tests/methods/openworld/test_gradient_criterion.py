@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from germline.errors import SettingError
-from germline.methods.openworld.gradient_criterion import GradientWatch, choose_window, dead_units, unit_weights
+from germline.methods.openworld.gradient_criterion import (
+    GradientWatch,
+    choose_window,
+    find_dead_units,
+    unit_weight_names,
+)
 from germline.training import CrossEntropy, Objective, Run, TrainSettings
 
 
@@ -25,14 +30,14 @@ class Watched(Objective):
         return self.scale * CrossEntropy()(network, batch)
 
     def after(self, model, first):
-        self.watch.note(model, self.step)
+        self.watch.record_step(model, self.step)
 
 
 def heat_of(network, pico, *, scale=1.0, tasks=4, rule="scale-free", epsilon=None):
     """Tasks of four steps and two epochs on a network that a rate of next to nothing leaves as it is."""
     heat, settings = [], TrainSettings(steps=4, batch_size=20, lr=1e-30, optimizer="sgd", augment=False, weight_decay=0)
     for task in range(tasks):
-        watch = GradientWatch(unit_weights(network.spec), steps=4, epoch=2, epsilon=epsilon, rule=rule)
+        watch = GradientWatch(unit_weight_names(network.spec), steps=4, epoch=2, epsilon=epsilon, rule=rule)
         Run(device="cpu", quiet=True).fit(f"task-{task}", network, Watched(watch, scale), pico.train, settings)
         epsilon = float(watch.epsilon)
         heat.append(watch.rates())
@@ -44,12 +49,12 @@ def test_shares_are_counted_by_epoch_and_unit():
     watch = GradientWatch((("0.weight",), ("1.weight",)), steps=3, epoch=2, epsilon=0.5)
     for step, (first, second) in enumerate([([[1.0, -1], [0, 0]], [[0.6, 0.4]]), ([[1.0, 1], [1, 1]], [[0.0, 0]])]):
         model[0].weight.grad, model[1].weight.grad = torch.tensor(first), torch.tensor(second)
-        watch.note(model, step)
+        watch.record_step(model, step)
     model[0].weight.grad, model[1].weight.grad = None, torch.tensor([[-9.0, 9]])
-    watch.note(model, 2)
+    watch.record_step(model, 2)
     assert watch.rates() == [[0.75, 0.25], [0.0, 1.0]]
     literal = GradientWatch((("1.weight",),), steps=1, epoch=1, epsilon=0.5, rule="positive")
-    literal.note(model, 0)
+    literal.record_step(model, 0)
     assert literal.rates() == [[0.5]]
 
 
@@ -58,7 +63,7 @@ def test_the_threshold_is_the_median_of_the_first_task():
     watch = GradientWatch((("weight",),), steps=2, epoch=2, epsilon=None)
     for step, row in enumerate([[1.0, -2, 9], [4.0, 4, -4]]):
         model.weight.grad = torch.tensor([row])
-        watch.note(model, step)
+        watch.record_step(model, step)
     assert float(watch.epsilon) == pytest.approx(3)  # of 2 and 4
     with pytest.raises(SettingError, match="positive without epsilon"):
         GradientWatch((("weight",),), steps=1, epoch=1, epsilon=None, rule="positive")
@@ -80,12 +85,12 @@ def test_the_window_is_the_least_and_steadiest_of_the_later_tasks():
 @pytest.mark.parametrize("architecture", ["vgg", "resnet12", "resnet", "vit", "stitched"])
 def test_units_without_gradient_come_first_on_any_architecture(architecture, ancestors, pico):
     network = copy.deepcopy(ancestors[architecture])
-    units = unit_weights(network.spec)
+    units = unit_weight_names(network.spec)
     planted = len(units) - 2
     for name in (*units[planted], *units[planted + 1]):
         network.model.get_parameter(name).requires_grad_(False)
     heat = heat_of(network, pico, tasks=2)
-    choice = choose_window(heat, 2, dead=dead_units(network, pico.val))
+    choice = choose_window(heat, 2, dead=find_dead_units(network, pico.val))
     assert choice.start == planted
     assert choice.scores[planted:] == (0.0, 0.0)
     assert min(choice.scores[:planted], default=1) > 0
@@ -104,14 +109,14 @@ def test_the_scale_of_the_loss_does_not_matter(ancestors, pico):
 
 def test_a_unit_with_constant_outputs_is_dead(ancestors, pico):
     network = copy.deepcopy(ancestors["vgg"])
-    assert dead_units(network, pico.val) == ()
+    assert find_dead_units(network, pico.val) == ()
     last = sum(network.spec.stages) - 1
     with torch.no_grad():
         network.model.stages[-1].blocks[-1].norm.weight.zero_()
         network.model.stages[-1].blocks[-1].norm.bias.fill_(-1)
-    assert dead_units(network, pico.val) == (last,)
+    assert find_dead_units(network, pico.val) == (last,)
     heat = heat_of(network, pico, tasks=2)
     assert choose_window(heat, 3).windows[-1] == 0  # nothing passes it, so no gradients are smaller
-    choice = choose_window(heat, 3, dead=dead_units(network, pico.val))
+    choice = choose_window(heat, 3, dead=find_dead_units(network, pico.val))
     assert choice.windows[-2:] == (0, None)
     assert choice.start < last - 2

@@ -6,7 +6,14 @@ from torch.nn.functional import cross_entropy
 
 from germline.architectures import VGG, Size, VggSpec
 from germline.errors import SettingError
-from germline.methods.openworld.net2wider import deepen, draw_widening, group_of, shaken, widen, wider_spec
+from germline.methods.openworld.net2wider import (
+    add_noise_to_copies,
+    deepen,
+    draw_widening,
+    group_of_unit,
+    widen_spec,
+    widen_tensors,
+)
 from germline.registry import model_spec
 from helpers import architecture_cases as hold
 from helpers.architecture_cases import count_parameters
@@ -29,8 +36,8 @@ def grown(name, factor, tolerance=1e-4):
         before = model(images)
     tensors = model.state_dict()
     for number, (unit, times) in enumerate(STEPS):
-        step = draw_widening(group_of(VGG, spec, unit - 1), times * factor, source)
-        tensors, spec = widen(tensors, step), wider_spec(spec, unit - 1, times * factor)
+        step = draw_widening(group_of_unit(VGG, spec, unit - 1), times * factor, source)
+        tensors, spec = widen_tensors(tensors, step), widen_spec(spec, unit - 1, times * factor)
         wider = VGG.build(spec).eval()
         wider.load_state_dict(tensors)
         with torch.no_grad():
@@ -55,7 +62,7 @@ def test_parameters_of_the_published_forms():
     base = model_spec("collective", **cifar, classes=64)
     final = base
     for unit, times in STEPS:
-        final = wider_spec(final, unit - 1, 64 * times)
+        final = widen_spec(final, unit - 1, 64 * times)
     assert count_parameters(VGG, base) == 5_107_712
     assert count_parameters(VGG, final) == 16_359_424
     assert count_parameters(VGG, model_spec("individual", **cifar, classes=5)) == 11_785_797
@@ -66,9 +73,9 @@ def test_parameters_of_the_published_forms():
 @pytest.mark.parametrize("unit", range(4))
 def test_one_step_in_training_mode_too(unit):
     model, images = hold.awake(VGG, UNEVEN), torch.rand(6, 1, 32, 32)
-    step = draw_widening(group_of(VGG, UNEVEN, unit), 4, torch.Generator().manual_seed(0))
-    wider = VGG.build(wider_spec(UNEVEN, unit, 4))
-    wider.load_state_dict(widen(model.state_dict(), step))
+    step = draw_widening(group_of_unit(VGG, UNEVEN, unit), 4, torch.Generator().manual_seed(0))
+    wider = VGG.build(widen_spec(UNEVEN, unit, 4))
+    wider.load_state_dict(widen_tensors(model.state_dict(), step))
     with torch.no_grad():
         assert torch.allclose(wider.train()(images), model.train()(images), atol=1e-4)
 
@@ -77,30 +84,30 @@ def test_one_step_in_training_mode_too(unit):
 @pytest.mark.parametrize("kind", ["gradients", "squares"])
 def test_gradients_are_widened_as_backward_gives_them(unit, kind):
     model, images, labels = hold.awake(VGG, UNEVEN), torch.rand(6, 1, 32, 32), torch.tensor([0, 1, 2, 0, 1, 2])
-    step = draw_widening(group_of(VGG, UNEVEN, unit), 4, torch.Generator().manual_seed(0))
-    wider = VGG.build(wider_spec(UNEVEN, unit, 4)).eval()
-    wider.load_state_dict(widen(model.state_dict(), step))
+    step = draw_widening(group_of_unit(VGG, UNEVEN, unit), 4, torch.Generator().manual_seed(0))
+    wider = VGG.build(widen_spec(UNEVEN, unit, 4)).eval()
+    wider.load_state_dict(widen_tensors(model.state_dict(), step))
     power = 2 if kind == "squares" else 1
     found = []
     for network in (model, wider):
         cross_entropy(network(images), labels).backward()
         found.append({name: own.grad**power for name, own in network.named_parameters()})
-    expected = widen(found[0], step, kind)
+    expected = widen_tensors(found[0], step, kind)
     for name, value in found[1].items():
         assert torch.allclose(value, expected[name], rtol=1e-3, atol=1e-5), name
 
 
 def test_noise_moves_the_copies_alone():
     model, images = hold.awake(VGG, UNEVEN), torch.rand(4, 1, 32, 32)
-    step = draw_widening(group_of(VGG, UNEVEN, 1), 4, torch.Generator().manual_seed(0))
-    exact = widen(model.state_dict(), step)
-    moved = shaken(exact, step, 1e-2, torch.Generator().manual_seed(0))
+    step = draw_widening(group_of_unit(VGG, UNEVEN, 1), 4, torch.Generator().manual_seed(0))
+    exact = widen_tensors(model.state_dict(), step)
+    moved = add_noise_to_copies(exact, step, 1e-2, torch.Generator().manual_seed(0))
     assert [name for name in exact if not torch.equal(exact[name], moved[name])] == ["stages.1.blocks.0.conv.weight"]
     name = "stages.1.blocks.0.conv.weight"
     assert torch.equal(moved[name][:5], exact[name][:5])
     assert 0 < (moved[name] - exact[name]).abs().max() < 0.1 * exact[name].std()
-    assert shaken(exact, step, 0.0, torch.Generator()).keys() == exact.keys()
-    wider = VGG.build(wider_spec(UNEVEN, 1, 4)).eval()
+    assert add_noise_to_copies(exact, step, 0.0, torch.Generator()).keys() == exact.keys()
+    wider = VGG.build(widen_spec(UNEVEN, 1, 4)).eval()
     wider.load_state_dict(moved)
     with torch.no_grad():
         assert not torch.equal(wider(images), model(images))
@@ -119,8 +126,8 @@ def test_a_deeper_network_computes_the_same(unit):
 
 def test_what_cannot_grow_is_refused():
     with pytest.raises(SettingError, match=r"conv unit 5. there are 4"):
-        group_of(VGG, UNEVEN, 4)
+        group_of_unit(VGG, UNEVEN, 4)
     with pytest.raises(SettingError, match="conv unit 0"):
         deepen(VGG, UNEVEN, {}, -1)
     with pytest.raises(SettingError, match="widening adds at least one"):
-        draw_widening(group_of(VGG, UNEVEN, 0), 0, torch.Generator())
+        draw_widening(group_of_unit(VGG, UNEVEN, 0), 0, torch.Generator())

@@ -10,9 +10,9 @@ from germline.api import condense
 from germline.architectures import VGG, Size
 from germline.data import data, split_classes
 from germline.errors import DataError, SettingError
-from germline.methods.openworld.collective import Collective, TaskLoss
+from germline.methods.openworld.collective import TaskLoss
 from germline.methods.openworld.method import OpenWorld
-from germline.methods.openworld.windows import IMPORTANCE, inherited
+from germline.methods.openworld.windows import IMPORTANCE_PREFIX, inherited_tensors
 from germline.registry import model_spec
 from germline.training import CrossEntropy, Run, TrainSettings
 
@@ -130,14 +130,14 @@ def test_the_joint_control_is_one_training_of_the_last_form(pico):
 def test_consolidation_holds_what_earlier_tasks_need(pico):
     def first_and_last(**settings):
         rules = OpenWorld(**TINY, growth="none", **settings)
-        collective = rules.collective(pico, Run(device="cpu", quiet=True))
-        first = collective.next(0, replace_state(collective))
-        return first, collective.next(1, first)
+        collective = rules.build_collective(pico, Run(device="cpu", quiet=True))
+        first = collective.train_task(0, replace_state(collective))
+        return first, collective.train_task(1, first)
 
     def replace_state(collective):
-        from germline.methods.openworld.collective import State
+        from germline.methods.openworld.collective import CollectiveState
 
-        return State(collective.spec)
+        return CollectiveState(collective.spec)
 
     name = "stages.4.blocks.1.conv.weight"
     first, last = first_and_last(consolidation=1e8)
@@ -155,16 +155,16 @@ def test_consolidation_holds_what_earlier_tasks_need(pico):
 
 
 def test_outputs_of_earlier_tasks_stay_when_the_collective_grows(pico):
-    collective = OpenWorld(**TINY).collective(pico, Run(device="cpu", quiet=True))
-    state = collective.walk()
-    before = Collective.network(collective, state)
+    collective = OpenWorld(**TINY).build_collective(pico, Run(device="cpu", quiet=True))
+    state = collective.train_all_tasks()
+    before = collective.build_network(state)
     images = pico.val.images[:8].float() / 255
     grown = replace(collective, growth=(*collective.growth, (3, 5)))
-    after, unit = grown.grown(3, state)
+    after, unit = grown.grow(3, state)
     assert unit == 3
     with torch.no_grad():
         expected = before.model.eval()(before.preprocess(images))
-        assert torch.allclose(grown.network(after).model.eval()(before.preprocess(images)), expected, atol=1e-5)
+        assert torch.allclose(grown.build_network(after).model.eval()(before.preprocess(images)), expected, atol=1e-5)
 
 
 def test_other_windows_and_anchors_come_from_the_same_collective(grown, pico):
@@ -172,12 +172,12 @@ def test_other_windows_and_anchors_come_from_the_same_collective(grown, pico):
     assert manual.inner() == OpenWorld(**TINY, whole=True)
     assert OpenWorld(**TINY).inner() is None
     gene = manual.redraw(grown, torch.Generator())
-    assert set(inherited(gene.tensors)) == {
+    assert set(inherited_tensors(gene.tensors)) == {
         name for block in VGG.parts(grown.spec).blocks[1:4] for name in block.values()
     }
     first = VGG.parts(grown.spec).blocks[1]["conv.weight"]
     assert torch.equal(gene.tensors[first], grown.tensors["unit.1.conv.weight"])
-    assert torch.equal(gene.tensors[f"{IMPORTANCE}{first}"], grown.tensors["unit.1.importance.conv.weight"])
+    assert torch.equal(gene.tensors[f"{IMPORTANCE_PREFIX}{first}"], grown.tensors["unit.1.importance.conv.weight"])
     assert not [name for name in gene.tensors if name.startswith("unit.")]
     same(grow(pico, window=2, anchor="none"), gene)
     start = grown.provenance.record["collective"]["window"][0]
@@ -205,9 +205,11 @@ def test_the_published_layout_takes_the_last_units(pico):
     assert gene.spec == model_spec("individual_x0125", image_size=32, channels=1, classes=5)
     assert gene.provenance.record["collective"]["fitting"] == [8, 9, 10]
     child = gene.inherit(classes=5)
-    assert {name.rsplit(".", 2)[0] for name in inherited(gene.tensors)} == {f"stages.3.blocks.{at}" for at in (1, 2, 3)}
+    assert {name.rsplit(".", 2)[0] for name in inherited_tensors(gene.tensors)} == {
+        f"stages.3.blocks.{at}" for at in (1, 2, 3)
+    }
     shares = child.ledger.totals()
-    assert shares["copied"] == sum(tensor.numel() for tensor in inherited(gene.tensors).values())
+    assert shares["copied"] == sum(tensor.numel() for tensor in inherited_tensors(gene.tensors).values())
     assert dict(gene.bound_method().outline(gene.spec)) == {n: t.numel() for n, t in gene.tensors.items()}
     wider = gene.inherit(Size(width1=5, depth2=2), classes=5, channels=3)
     assert torch.equal(wider.model.stages[3].blocks[2].conv.weight, child.model.stages[3].blocks[2].conv.weight)
@@ -225,7 +227,7 @@ def trained(gene, pico, **settings):
 
 
 def test_the_individual_is_held_to_what_it_inherited(grown, pico):
-    held = inherited(grown.tensors)
+    held = inherited_tensors(grown.tensors)
     frozen, free = trained(grown, pico, strength="inf"), trained(grown, pico, anchor="none")
     assert all(torch.equal(frozen[name], value) for name, value in held.items())
     none = trained(grown, pico, strength=0.0)

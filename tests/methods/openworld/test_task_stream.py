@@ -5,8 +5,8 @@ import torch
 
 from germline.architectures import VggSpec
 from germline.errors import SettingError
-from germline.methods.openworld.novelty import detect
-from germline.methods.openworld.task_stream import Heads, forgetting, forms, published_growth
+from germline.methods.openworld.novelty import detect_unknown
+from germline.methods.openworld.task_stream import Heads, measure_forgetting, published_growth, specs_by_task
 from germline.registry import model_spec
 
 TASKS = (("a", "c"), ("b", "a"), ("d", "e"))
@@ -14,7 +14,7 @@ PICTURES = {"image_size": 32, "channels": 1, "classes": 4}
 
 
 def heads(kind):
-    return Heads(kind, TASKS, tuple("abcdef"), ways=2, most=4)
+    return Heads(kind, TASKS, tuple("abcdef"), ways=2, max_tasks=4)
 
 
 def test_each_task_has_outputs_of_its_own():
@@ -39,35 +39,35 @@ def test_the_published_growth_makes_a_vgg16_of_the_collective():
     for name, last in (("collective", "vgg16"), ("collective_x025", "vgg16_x025")):
         spec = model_spec(name, **PICTURES)
         growth = published_growth(spec)
-        found = forms(spec, growth, 21)
+        found = specs_by_task(spec, growth, 21)
         assert (len(growth), len(found)) == (20, 21)
         assert found[0] == spec
         assert found[-1].widths == model_spec(last, **PICTURES).widths
-        assert forms(spec, growth, 50)[20:] == found[-1:] * 30
-        assert forms(spec, growth, 2)[-1].widths[1] == (2 * spec.widths[0][0], spec.widths[0][0])
+        assert specs_by_task(spec, growth, 50)[20:] == found[-1:] * 30
+        assert specs_by_task(spec, growth, 2)[-1].widths[1] == (2 * spec.widths[0][0], spec.widths[0][0])
     with pytest.raises(SettingError, match="growth=published for stages of 1, 1, 2, 2, 2 units"):
         published_growth(model_spec("vgg11", **PICTURES))
 
 
 def test_growth_that_cannot_be_is_refused():
     spec = VggSpec(**PICTURES, widths=((2,), (3,)))
-    assert [one.widths for one in forms(spec, ((2, 4),), 3)] == [((2,), (3,)), ((2,), (7,)), ((2,), (7,))]
+    assert [one.widths for one in specs_by_task(spec, ((2, 4),), 3)] == [((2,), (3,)), ((2,), (7,)), ((2,), (7,))]
     with pytest.raises(SettingError, match="conv unit 3"):
-        forms(spec, ((3, 1),), 2)
+        specs_by_task(spec, ((3, 1),), 2)
     with pytest.raises(SettingError, match="a step adds at least one"):
-        forms(spec, ((1, 0),), 2)
+        specs_by_task(spec, ((1, 0),), 2)
 
 
 def test_forgetting_is_the_best_less_the_last():
-    assert forgetting([[0.9], [0.5, 0.8], [0.6, 0.9, 1.0]]) == pytest.approx(((0.9 - 0.6) + (0.9 - 0.9)) / 2)
-    assert forgetting([[0.9]]) == 0
+    assert measure_forgetting([[0.9], [0.5, 0.8], [0.6, 0.9, 1.0]]) == pytest.approx(((0.9 - 0.6) + (0.9 - 0.9)) / 2)
+    assert measure_forgetting([[0.9]]) == 0
 
 
 def test_detection_counts_what_is_below_the_threshold():
     # Every other known picture sets the threshold: 0.5 to 0.9; the others are tried.
     known = torch.tensor([0.5, 0.4, 0.6, 0.75, 0.7, 0.8, 0.8, 0.9, 0.9, 0.95])
     unknown, labels = torch.tensor([0.1, 0.2, 0.85, 0.65]), torch.tensor([0, 0, 1, 1])
-    found = detect(known, unknown, labels, ("x", "y"), percentile=50, share=0.6)
+    found = detect_unknown(known, unknown, labels, ("x", "y"), percentile=50, share=0.6)
     assert found["threshold"] == pytest.approx(0.7)
     assert (found["detection"], found["false_alarms"]) == (0.75, 0.2)
     assert found["shares"] == {"x": 1.0, "y": 0.5}

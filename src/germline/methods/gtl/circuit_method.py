@@ -13,8 +13,8 @@ from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_descendant
 from germline.methods.base import Method
-from germline.methods.gtl.circuits import circuit_spec, convolutional, headless
-from germline.methods.gtl.transplant import plant
+from germline.methods.gtl.circuits import circuit_spec, remove_head, require_convolutional
+from germline.methods.gtl.transplant import transplant_circuit
 from germline.randomness import use_generator
 from germline.registry import architecture_of
 
@@ -39,14 +39,14 @@ class CircuitGene(Method):
         """The tensors of the narrow network."""
         narrow = circuit_spec(form, self.share)
         with on_meta_device():
-            return count_elements(convolutional(narrow).build(narrow))
+            return count_elements(require_convolutional(narrow).build(narrow))
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Plant the circuit in a fresh network."""
         architecture: Architecture[Any] = architecture_of(target.spec)
         with use_generator(generator):
-            fresh = architecture.build(headless(target.spec)).state_dict()
-        tensors, counts = plant(fresh, gene.tensors, circuit_spec(gene.spec, self.share), target.spec)
+            fresh = architecture.build(remove_head(target.spec)).state_dict()
+        tensors, counts = transplant_circuit(fresh, gene.tensors, circuit_spec(gene.spec, self.share), target.spec)
         blocks = {name: (tensor, counts[name]) for name, tensor in tensors.items()}
         return build_descendant(gene, target, frame={}, blocks=blocks, generator=generator, fresh=tensors)
 
@@ -67,12 +67,12 @@ class CircuitGene(Method):
                 "its gene follows channels through germline's own convolutions",
                 f"ask for a {' or a '.join(self.architectures)}",
             )
-        own, wanted = _stages(gene.spec), _stages(spec)
+        own, wanted = _count_stages(gene.spec), _count_stages(spec)
         if name == gene.architecture and own != wanted:
             raise SettingError(
                 f"{self.name} cannot grow {wanted} stages", f"the gene has {own}", "leave their number as it is"
             )
 
 
-def _stages(spec: Spec) -> int:
+def _count_stages(spec: Spec) -> int:
     return len(spec.stages) if isinstance(spec, StagedSpec) else 1

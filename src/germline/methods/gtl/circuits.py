@@ -29,14 +29,14 @@ from germline.errors import SettingError
 from germline.registry import architecture_of
 
 Circuit: TypeAlias = Mapping[str, Tensor]  # rising channel indices of a host, int64 [kept], by group name
-By = Literal["norm", "scale"]
+StrengthMeasure = Literal["norm", "scale"]
 # Shares that differ by less count as equal, and the circuit nearest to the uniform ratio is taken.
-NEAR = 1e-4
-AROUND = 1  # how far beyond the two whole numbers next to the uniform ratio a stage's width is looked for
+SHARE_TOLERANCE = 1e-4
+WIDTH_MARGIN = 1  # how far beyond the two whole numbers next to the uniform ratio a stage's width is looked for
 
 
 @dataclass(frozen=True)
-class Form:
+class HostLayout:
     """What is asked of a network's form again and again.
 
     Attributes:
@@ -55,20 +55,20 @@ class Form:
 
 
 @lru_cache(maxsize=64)
-def form_of(spec: Spec) -> Form:
+def describe_layout(spec: Spec) -> HostLayout:
     """The form of a network of stages, built without making room for it.
 
     Raises:
         SettingError: It has no stages of convolutions.
     """
-    architecture = convolutional(spec)
+    architecture = require_convolutional(spec)
     groups = architecture.groups(spec)
     with on_meta_device():
-        model = architecture.build(headless(spec))
+        model = architecture.build(remove_head(spec))
     widths: dict[int, list[int]] = {}
     for group in groups:
         widths.setdefault(group.stage, []).append(group.width)
-    return Form(
+    return HostLayout(
         groups=groups,
         units=architecture.units(spec),
         tensors=tuple(model.state_dict()),
@@ -77,7 +77,7 @@ def form_of(spec: Spec) -> Form:
     )
 
 
-def convolutional(spec: Spec) -> ConvArchitecture[Any]:
+def require_convolutional(spec: Spec) -> ConvArchitecture[Any]:
     """The architecture of a network of stages.
 
     Raises:
@@ -93,15 +93,15 @@ def convolutional(spec: Spec) -> ConvArchitecture[Any]:
     return architecture
 
 
-def headless(spec: Spec) -> Spec:
+def remove_head(spec: Spec) -> Spec:
     """The same network without its head."""
     return spec.model_copy(update={"classes": 0})
 
 
-def narrowed(spec: Spec, widths: tuple[int, ...]) -> Spec:
+def narrow_spec(spec: Spec, widths: tuple[int, ...]) -> Spec:
     """The headless network with every group of a stage made equally wide."""
     size = Size(**{f"width{stage}": width for stage, width in enumerate(widths, 1)})
-    narrow: Spec = headless(convolutional(spec).resize(spec, size))
+    narrow: Spec = remove_head(require_convolutional(spec).resize(spec, size))
     return narrow
 
 
@@ -122,23 +122,23 @@ def circuit_spec(spec: Spec, share: float = 0.2) -> Spec:
     Raises:
         SettingError: The host has no stages of convolutions.
     """
-    form, ratio = form_of(spec), math.sqrt(share)
+    form, ratio = describe_layout(spec), math.sqrt(share)
     wide = torch.tensor(_mean_widths(form.groups))
     choices = [
-        torch.tensor([kept for kept in _whole_numbers(ratio * float(mean)) if kept <= least] or [least])
+        torch.tensor([kept for kept in _candidate_widths(ratio * float(mean)) if kept <= least] or [least])
         for mean, least in zip(wide, form.narrowest, strict=True)
     ]
     tried = torch.cartesian_prod(*choices).view(-1, len(choices))
     host = sum(shape.numel() for shape in form.parameters.values())
-    error = (_count(form, tried).double() / host - share).abs()
+    error = (_count_parameters(form, tried).double() / host - share).abs()
     odd = ((tried / wide - ratio) ** 2).sum(dim=1)
-    near = (error <= error.min() + NEAR).nonzero().flatten()
+    near = (error <= error.min() + SHARE_TOLERANCE).nonzero().flatten()
     best = near[odd[near].argmin()]
-    return narrowed(spec, tuple(tried[best].tolist()))
+    return narrow_spec(spec, tuple(tried[best].tolist()))
 
 
-def _whole_numbers(width: float) -> range:
-    return range(max(1, math.floor(width) - AROUND), max(1, math.ceil(width) + AROUND) + 1)
+def _candidate_widths(width: float) -> range:
+    return range(max(1, math.floor(width) - WIDTH_MARGIN), max(1, math.ceil(width) + WIDTH_MARGIN) + 1)
 
 
 def _mean_widths(groups: tuple[ChannelGroup, ...]) -> list[float]:
@@ -147,7 +147,7 @@ def _mean_widths(groups: tuple[ChannelGroup, ...]) -> list[float]:
     return [sum(found) / len(found) for found in widths]
 
 
-def _count(form: Form, kept: Tensor) -> Tensor:
+def _count_parameters(form: HostLayout, kept: Tensor) -> Tensor:
     """Parameters of circuits that keep `kept` [candidates, stages] channels of each stage, int64 [candidates]."""
     stages: dict[str, list[int]] = {name: [] for name in form.parameters}
     outside = {name: shape.numel() for name, shape in form.parameters.items()}
@@ -174,14 +174,16 @@ def draw_circuit(spec: Spec, narrow: Spec, generator: torch.Generator) -> dict[s
         narrow: The circuit's, see `circuit_spec`.
         generator: Draws it.
     """
-    kept = form_of(narrow).narrowest
+    kept = describe_layout(narrow).narrowest
     return {
         group.name: torch.randperm(group.width, generator=generator)[: kept[group.stage]].sort().values
-        for group in form_of(spec).groups
+        for group in describe_layout(spec).groups
     }
 
 
-def scaled_circuit(tensors: Mapping[str, Tensor], spec: Spec, narrow: Spec, by: By = "norm") -> dict[str, Tensor]:
+def select_strongest_circuit(
+    tensors: Mapping[str, Tensor], spec: Spec, narrow: Spec, by: StrengthMeasure = "norm"
+) -> dict[str, Tensor]:
     """The circuit of a host's strongest channels; equal ones go by their place.
 
     Args:
@@ -191,16 +193,16 @@ def scaled_circuit(tensors: Mapping[str, Tensor], spec: Spec, narrow: Spec, by: 
         by: What makes a channel strong: the size of its BatchNorm's factor (`scale`), or that times the norm of its
             kernel (`norm`); summed over all units that write the channel.
     """
-    kept, strengths = form_of(narrow).narrowest, _strengths(tensors, spec, by)
+    kept, strengths = describe_layout(narrow).narrowest, _channel_strengths(tensors, spec, by)
     return {
         group.name: strengths[group.name].argsort(descending=True, stable=True)[: kept[group.stage]].sort().values
-        for group in form_of(spec).groups
+        for group in describe_layout(spec).groups
     }
 
 
-def _strengths(tensors: Mapping[str, Tensor], spec: Spec, by: By) -> dict[str, Tensor]:
+def _channel_strengths(tensors: Mapping[str, Tensor], spec: Spec, by: StrengthMeasure) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
-    for stage in form_of(spec).units:
+    for stage in describe_layout(spec).units:
         for unit in (*stage.chain, *stage.shortcuts):
             strength = tensors[f"{unit.name}.norm.weight"].detach().abs()
             if by == "norm":
@@ -209,7 +211,7 @@ def _strengths(tensors: Mapping[str, Tensor], spec: Spec, by: By) -> dict[str, T
     return found
 
 
-def extract(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit) -> dict[str, Tensor]:
+def extract_circuit(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit) -> dict[str, Tensor]:
     """A circuit's own tensors, buffers included, under the names that they have in the host; copies, without the head.
 
     Args:
@@ -217,12 +219,12 @@ def extract(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit) -> dict
         spec: Its form.
         circuit: Which of its channels.
     """
-    form = form_of(spec)
+    form = describe_layout(spec)
     own = {name: tensors[name] for name in form.tensors}
     return {name: tensor.detach().clone() for name, tensor in select_channels(own, form.groups, circuit).items()}
 
 
-def mutate(circuit: Circuit, spec: Spec, generator: torch.Generator, chance: float = 0.05) -> dict[str, Tensor]:
+def mutate_circuit(circuit: Circuit, spec: Spec, generator: torch.Generator, chance: float = 0.05) -> dict[str, Tensor]:
     """Swap a few channels of each group for others of the host; sizes stay.
 
     The operator is our own, since the paper's is not known to us: m ~ Binomial(kept, chance) members leave, and m
@@ -236,7 +238,7 @@ def mutate(circuit: Circuit, spec: Spec, generator: torch.Generator, chance: flo
         chance: That a member leaves.
     """
     mutated = {}
-    for group in form_of(spec).groups:
+    for group in describe_layout(spec).groups:
         members = circuit[group.name]
         inside = torch.zeros(group.width, dtype=torch.bool)
         inside[members] = True
@@ -250,13 +252,13 @@ def mutate(circuit: Circuit, spec: Spec, generator: torch.Generator, chance: flo
     return mutated
 
 
-def similarity(one: Circuit, other: Circuit, spec: Spec) -> float:
+def circuit_similarity(one: Circuit, other: Circuit, spec: Spec) -> float:
     """How much two circuits of a host have in common, between 0 and 1.
 
     It is sum_g w_g |A_g and B_g| / sum_g w_g |A_g or B_g|, where w_g is the number of parameters that write one channel
     of group g in the host: kernel and norm, of all units that are added together.
     """
-    form, shared, whole = form_of(spec), 0, 0
+    form, shared, whole = describe_layout(spec), 0, 0
     for group in form.groups:
         written = [member.tensor for member in group.members if member.role == "written"]
         weight = sum(form.parameters[name].numel() for name in written if name in form.parameters) // group.width

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from germline.methods.gtl.circuits import similarity
-from germline.methods.gtl.population import Carried, Mutation, World, over_life
-from germline.methods.gtl.selection import Gene, credits, merged, normalised, roulette, tournaments
+from germline.methods.gtl.circuits import circuit_similarity
+from germline.methods.gtl.population import CircuitWeights, Mutation, PopulationTrainer, mean_life_accuracy
+from germline.methods.gtl.selection import (
+    GeneNode,
+    draw_by_roulette,
+    draw_tournaments,
+    merge_pool,
+    normalise_fitness,
+    share_credit,
+)
 from germline.randomness import generator
 from germline.training import FitResult
 
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class State:
+class EvolutionState:
     """Where an evolution stands after a generation: ids and tables, and tensors of the pool's genes alone.
 
     Attributes:
@@ -34,30 +41,30 @@ class State:
         samples: Pictures seen so far, repeats counted.
     """
 
-    genes: list[Gene] = field(default_factory=list)
+    genes: list[GeneNode] = field(default_factory=list)
     scores: dict[int, float] = field(default_factory=dict)
     pool: list[int] = field(default_factory=list)
-    carried: dict[int, Carried] = field(default_factory=dict)
+    carried: dict[int, CircuitWeights] = field(default_factory=dict)
     generations: list[dict[str, float]] = field(default_factory=list)
     stale: int = 0
     samples: int = 0
 
-    def flat(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def to_record(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """As it is kept: tensors, and facts as JSON."""
         tensors: dict[str, Tensor] = {}
         for id_, gene in self.carried.items():
-            tensors |= gene.flat(f"{id_}/")
+            tensors |= gene.to_tensors(f"{id_}/")
         facts = asdict(replace(self, carried={}))
         return tensors, {**facts, "scores": {str(id_): score for id_, score in self.scores.items()}}
 
     @classmethod
-    def read(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> State:
-        """What `flat` gave."""
+    def from_record(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> EvolutionState:
+        """What `to_record` gave."""
         return cls(
-            genes=[Gene(**row) for row in facts["genes"]],
+            genes=[GeneNode(**row) for row in facts["genes"]],
             scores={int(id_): score for id_, score in facts["scores"].items()},
             pool=list(facts["pool"]),
-            carried={id_: Carried.of_flat(tensors, f"{id_}/") for id_ in facts["pool"]},
+            carried={id_: CircuitWeights.from_tensors(tensors, f"{id_}/") for id_ in facts["pool"]},
             generations=list(facts["generations"]),
             stale=facts["stale"],
             samples=facts["samples"],
@@ -65,7 +72,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Final:
+class FinalGene:
     """The gene that is handed out.
 
     Attributes:
@@ -76,13 +83,13 @@ class Final:
     """
 
     id: int
-    carried: Carried
+    carried: CircuitWeights
     fitness: float
     samples: int
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _GenerationFitness:
     """Fitness of each member, index of the task that it was taken on, and pictures that critics saw."""
 
     fitness: list[float]
@@ -96,13 +103,13 @@ class Evolution:
 
     Attributes:
         rules: The method's settings.
-        world: Where networks live.
+        trainer: Where networks live.
     """
 
     rules: GTL
-    world: World
+    trainer: PopulationTrainer
 
-    def next(self, number: int, state: State) -> State:
+    def run_generation(self, number: int, state: EvolutionState) -> EvolutionState:
         """A generation: birth, life, mutation, judgement, tournaments, credit and the pool's renewal.
 
         Args:
@@ -110,29 +117,31 @@ class Evolution:
             state: After the one before.
         """
         rules, members = self.rules, range(self.rules.population)
-        fathers = [self._father(state, number, index) for index in members]
-        tasks = [int(torch.randint(rules.tasks, (1,), generator=self._keyed("task", number, i))) for i in members]
+        fathers = [self._draw_father(state, number, index) for index in members]
+        tasks = [int(torch.randint(rules.tasks, (1,), generator=self._generator("task", number, i))) for i in members]
         born = [None if father is None else state.carried[father] for father in fathers]
-        done = rules.steps_of(state.samples)
-        networks, lives = self.world.live(number, tasks, born, watched=rules.fitness == "life", done=done)
-        own = [gene or self.world.draw(number, index) for index, gene in enumerate(born)]
+        done = rules.count_steps(state.samples)
+        networks, lives = self.trainer.train_generation(
+            number, tasks, born, is_evaluated=rules.fitness == "life", done=done
+        )
+        own = [gene or self.trainer.draw_gene(number, index) for index, gene in enumerate(born)]
         mutation = Mutation(rules.mutation if number else 0.0, rules.mutation_rate, rules.noise)
         left = [
-            self.world.hand_on(network, gene.circuit, mutation, number, index)
+            self.trainer.extract_gene(network, gene.circuit, mutation, number, index)
             for index, (network, gene) in enumerate(zip(networks, own, strict=True))
         ]
-        groups = tournaments(rules.population, rules.tournament, self._keyed("tournaments", number))
+        groups = draw_tournaments(rules.population, rules.tournament, self._generator("tournaments", number))
         lived = state.samples + sum(life.samples for life in lives)
-        judged = self._judged(number, groups, left, lives, tasks, self.rules.steps_of(lived))
-        won = {self._winner(group, judged.fitness, number) for group in groups}
+        judged = self._score_fitness(number, groups, left, lives, tasks, self.rules.count_steps(lived))
+        won = {self._choose_winner(group, judged.fitness, number) for group in groups}
         drift, first = rules.selection == "drift", len(state.genes)
-        scores = [1.0] * len(members) if drift else normalised(judged.fitness, judged.tasks)
+        scores = [1.0] * len(members) if drift else normalise_fitness(judged.fitness, judged.tasks)
         genes = [
-            Gene(
+            GeneNode(
                 id=first + index,
                 father=fathers[index],
                 generation=number,
-                similarity=similarity(left[index].circuit, own[index].circuit, self.world.spec),
+                similarity=circuit_similarity(left[index].circuit, own[index].circuit, self.trainer.spec),
                 task=tasks[index],
                 critic_task=judged.tasks[index],
                 fitness=judged.fitness[index],
@@ -142,67 +151,71 @@ class Evolution:
             for index in members
         ]
         winners = {first + index: left[index] for index in sorted(won)}
-        return self._renewed(state, genes, winners, lived + judged.samples)
+        return self._update_state(state, genes, winners, lived + judged.samples)
 
-    def kept(self, number: int, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def run_and_record(self, number: int, state: EvolutionState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The same as it is kept."""
-        return self.next(number, state).flat()
+        return self.run_generation(number, state).to_record()
 
-    def final(self, state: State) -> Final:
+    def choose_final_gene(self, state: EvolutionState) -> FinalGene:
         """The best of the pool's highest genes, each judged by the same few critics once more."""
         rules, ids = self.rules, state.pool[: self.rules.finalists]
         pairs = [(id_, turn) for id_ in ids for turn in range(rules.final_runs)]
         genes, turns = [state.carried[id_] for id_, _ in pairs], [turn for _, turn in pairs]
         tasks, draws = [turn % rules.critic_tasks for turn in turns], [f"final/{turn}" for turn in turns]
-        results = self.world.judge(genes, tasks, draws, done=self.rules.steps_of(state.samples))
+        results = self.trainer.judge_genes(genes, tasks, draws, done=self.rules.count_steps(state.samples))
         judged = list(zip(pairs, results, strict=True))
         means = {id_: fmean(result.accuracy for (own, _), result in judged if own == id_) for id_ in ids}
         best = max(ids, key=lambda id_: means[id_])
-        return Final(best, state.carried[best], means[best], sum(result.samples for result in results))
+        return FinalGene(best, state.carried[best], means[best], sum(result.samples for result in results))
 
-    def _father(self, state: State, number: int, index: int) -> int | None:
-        return roulette(state.scores, self._keyed("father", number, index)) if state.pool else None
+    def _draw_father(self, state: EvolutionState, number: int, index: int) -> int | None:
+        return draw_by_roulette(state.scores, self._generator("father", number, index)) if state.pool else None
 
-    def _winner(self, group: Sequence[int], fitness: Sequence[float], number: int) -> int:
+    def _choose_winner(self, group: Sequence[int], fitness: Sequence[float], number: int) -> int:
         if self.rules.selection == "drift":
-            return group[int(torch.randint(len(group), (1,), generator=self._keyed("drift", number, group[0])))]
+            return group[int(torch.randint(len(group), (1,), generator=self._generator("drift", number, group[0])))]
         return max(group, key=lambda index: fitness[index])
 
-    def _judged(
+    def _score_fitness(
         self,
         number: int,
         groups: Sequence[Sequence[int]],
-        left: Sequence[Carried],
+        left: Sequence[CircuitWeights],
         lives: Sequence[FitResult],
         tasks: Sequence[int],
         done: int,
-    ) -> _Judged:
+    ) -> _GenerationFitness:
         """The fitness of all; members of one tournament meet the same critic on the same task."""
         if self.rules.fitness == "life":
-            return _Judged([over_life(life) for life in lives], list(tasks), 0)
+            return _GenerationFitness([mean_life_accuracy(life) for life in lives], list(tasks), 0)
         group_of = {index: place for place, group in enumerate(groups) for index in group}
         # All critic tasks are used as evenly as can be, so that generations compare.
-        order = torch.randperm(self.rules.critic_tasks, generator=self._keyed("critics", number)).tolist()
+        order = torch.randperm(self.rules.critic_tasks, generator=self._generator("critics", number)).tolist()
         critics = [order[group_of[index] % len(order)] for index in range(len(left))]
         draws = [f"{number}/{group_of[index]}" for index in range(len(left))]
-        results = self.world.judge(left, critics, draws, done=done)
-        return _Judged([result.accuracy for result in results], critics, sum(result.samples for result in results))
+        results = self.trainer.judge_genes(left, critics, draws, done=done)
+        return _GenerationFitness(
+            [result.accuracy for result in results], critics, sum(result.samples for result in results)
+        )
 
-    def _renewed(self, state: State, genes: Sequence[Gene], winners: Mapping[int, Carried], samples: int) -> State:
+    def _update_state(
+        self, state: EvolutionState, genes: Sequence[GeneNode], winners: Mapping[int, CircuitWeights], samples: int
+    ) -> EvolutionState:
         """Scores decayed, forefathers credited, the pool renewed."""
         rules, tree = self.rules, {gene.id: gene for gene in (*state.genes, *genes)}
         scores = {id_: score * rules.decay for id_, score in state.scores.items()}
         for id_ in winners:
-            found = credits(tree[id_], tree, share=rules.credit, depth=rules.credit_depth, rule=rules.credit_rule)
+            found = share_credit(tree[id_], tree, share=rules.credit, depth=rules.credit_depth, rule=rules.credit_rule)
             for forefather, worth in found.items():
                 if forefather in scores:  # one that has left the pool needs no score any more
                     scores[forefather] += worth
         scores |= {id_: tree[id_].score for id_ in winners}
-        pool = merged(state.pool, list(winners), scores, capacity=rules.pool, replaced=rules.replaced)
+        pool = merge_pool(state.pool, list(winners), scores, capacity=rules.pool, replaced=rules.replaced)
         carried = {**state.carried, **winners}
-        now = _numbers(genes)
+        now = _summarise_generation(genes)
         better = not state.generations or now["winners"] > max(past["winners"] for past in state.generations)
-        return State(
+        return EvolutionState(
             genes=list(tree.values()),
             scores={id_: scores[id_] for id_ in pool},
             pool=pool,
@@ -212,11 +225,11 @@ class Evolution:
             samples=samples,
         )
 
-    def _keyed(self, *keys: str | int) -> torch.Generator:
-        return generator(self.world.run.seed, "gtl", *keys)
+    def _generator(self, *keys: str | int) -> torch.Generator:
+        return generator(self.trainer.run.seed, "gtl", *keys)
 
 
-def _numbers(genes: Sequence[Gene]) -> dict[str, float]:
+def _summarise_generation(genes: Sequence[GeneNode]) -> dict[str, float]:
     values = [gene.fitness for gene in genes]
     return {
         "generation": genes[0].generation,

@@ -17,9 +17,9 @@ from germline.methods.base import DataRole
 from germline.methods.checks import check_resume_settings
 from germline.methods.gtl.circuit_method import CircuitGene
 from germline.methods.gtl.circuits import circuit_spec
-from germline.methods.gtl.evolution import Evolution, Final, State
-from germline.methods.gtl.population import World
-from germline.methods.gtl.selection import Credit
+from germline.methods.gtl.evolution import Evolution, FinalGene
+from germline.methods.gtl.population import PopulationTrainer
+from germline.methods.gtl.selection import CreditRule
 from germline.methods.presets import fill_from_preset
 from germline.network import Network
 from germline.randomness import derive
@@ -27,8 +27,8 @@ from germline.registry import architecture_of, model_spec
 from germline.training import Run, TrainSettings
 from germline.training.progress import Progress
 
-LIFE_LOOKS = 4
-HELD_OUT = 0.2  # of the classes, where no other data set is given for the critics
+LIFE_EVALUATIONS = 4
+HELD_OUT_SHARE = 0.2  # of the classes, where no other data set is given for the critics
 _LIFE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.0}
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {
@@ -129,7 +129,7 @@ class GTL(CircuitGene):
     decay: float = Field(default=0.6, ge=0, le=1)
     credit: float = Field(default=1 / math.e, ge=0, lt=1)
     credit_depth: int = Field(default=5, ge=0)
-    credit_rule: Credit = "tree"
+    credit_rule: CreditRule = "tree"
     ways: int = Field(default=5, ge=2)
     tasks: int = Field(default=20, ge=1)
     critic_tasks: int = Field(default=8, ge=1)
@@ -153,7 +153,7 @@ class GTL(CircuitGene):
 
     @field_validator("life")
     @classmethod
-    def _counted_in_steps(cls, value: TrainSettings) -> TrainSettings:
+    def _require_steps(cls, value: TrainSettings) -> TrainSettings:
         if value.steps is None:
             raise ValueError("a life is counted in steps, give life.steps")
         return value
@@ -166,7 +166,7 @@ class GTL(CircuitGene):
             SettingError: It is of an architecture that has no circuits.
             DataError: Too few classes, or no labels.
         """
-        for part in self._parts(data, 0):
+        for part in self._split_roles(data, 0):
             draw_task(part, self.ways, None, 0, 0)
         pictures = data.train
         spec = model_spec(self.model, image_size=pictures.side, channels=pictures.channels, classes=self.ways)
@@ -197,31 +197,33 @@ class GTL(CircuitGene):
             DataError: Too few classes, or no labels.
         """
         check_resume_settings(self, data, run)
-        first, state = self._taken_up(run)
-        whole, done = (self.steps_of(samples) for samples in (self.condensing_samples(0), state.samples))
+        first, state = self._load_last_task(run)
+        whole, done = (self.count_steps(samples) for samples in (self.condensing_samples(0), state.samples))
         with Progress("evolution", whole, done, quiet=run.quiet) as progress:
-            evolution = Evolution(self, self.world(data, run, progress))
+            evolution = Evolution(self, self.build_trainer(data, run, progress))
             for number in range(first, self.generations + 1):
                 if state.stale >= self.patience:
                     break
-                state = State.read(*run.keep(_name(number), partial(evolution.kept, number, state)))
+                state = EvolutionState.from_record(
+                    *run.keep(_phase_name(number), partial(evolution.run_and_record, number, state))
+                )
                 if number > 1:  # the last but one stays, for where the last is damaged
-                    run.forget(_name(number - 2))
-            return self._gene(evolution.world, data, run, state, evolution.final(state))
+                    run.forget(_phase_name(number - 2))
+            return self._make_learngene(evolution.trainer, data, run, state, evolution.choose_final_gene(state))
 
-    def steps_of(self, samples: int) -> int:
+    def count_steps(self, samples: int) -> int:
         """Steps of all networks in which so many pictures are seen."""
         return samples // self.life.batch_size
 
-    def _taken_up(self, run: Run) -> tuple[int, State]:
+    def _load_last_generation(self, run: Run) -> tuple[int, EvolutionState]:
         """The generation to begin with, and the state after the one before."""
         for number in reversed(range(self.generations + 1)):
-            found = run.kept(_name(number))
+            found = run.kept(_phase_name(number))
             if found is not None:
-                return number + 1, State.read(*found)
-        return 0, State()
+                return number + 1, EvolutionState.from_record(*found)
+        return 0, EvolutionState()
 
-    def world(self, data: DataSet, run: Run, progress: Progress | None = None) -> World:
+    def build_trainer(self, data: DataSet, run: Run, progress: Progress | None = None) -> PopulationTrainer:
         """Where the population lives: form of its networks, tasks, critics.
 
         Args:
@@ -234,43 +236,45 @@ class GTL(CircuitGene):
             DataError: Too few classes, or no labels.
         """
         spec, seed = self.condense_spec(None, data), derive(run.seed, "gtl")
-        lived, judged = self._parts(data, seed)
-        return World(
+        lived, judged = self._split_roles(data, seed)
+        return PopulationTrainer(
             run=run,
             spec=spec,
             narrow=circuit_spec(spec, self.share),
             preprocess=Preprocess.from_images(lived.train.sample()),
             tasks=task_list(lived, self.ways, None, self.tasks, derive(seed, "tasks")),
             critic_tasks=task_list(judged, self.ways, None, self.critic_tasks, derive(seed, "critic tasks")),
-            life=self._life(),
+            life=self._life_settings(),
             critic=self.life.model_copy(update={"steps": self.critic_steps, "eval_at": (), "eval_every": None}),
             way=self.engine,
             progress=progress,
         )
 
-    def _parts(self, data: DataSet, seed: int) -> tuple[DataSet, DataSet]:
+    def _split_roles(self, data: DataSet, seed: int) -> tuple[DataSet, DataSet]:
         """Classes to live on, and classes of the critics."""
         judged = data.roles.get("held_out")
-        return (data, judged) if judged is not None else split_classes(data, HELD_OUT, self.ways, seed)
+        return (data, judged) if judged is not None else split_classes(data, HELD_OUT_SHARE, self.ways, seed)
 
-    def _life(self) -> TrainSettings:
+    def _life_settings(self) -> TrainSettings:
         """The settings of a life; where its accuracies are the fitness, they are taken at least four times."""
         life = self.life
         if self.fitness == "critic" or life.eval_every is not None or life.eval_at or life.steps is None:
             return life
-        return life.model_copy(update={"eval_every": max(1, life.steps // LIFE_LOOKS)})
+        return life.model_copy(update={"eval_every": max(1, life.steps // LIFE_EVALUATIONS)})
 
-    def _gene(self, world: World, data: DataSet, run: Run, state: State, final: Final) -> Learngene:
+    def _make_learngene(
+        self, trainer: PopulationTrainer, data: DataSet, run: Run, state: EvolutionState, final: FinalGene
+    ) -> Learngene:
         samples = state.samples + final.samples
-        training = {**run.facts(), "samples": samples, "steps": self.steps_of(samples)}
+        training = {**run.facts(), "samples": samples, "steps": self.count_steps(samples)}
         tree = [{**asdict(gene), "pool": gene.id in state.pool, "final": gene.id == final.id} for gene in state.genes]
         return Learngene(
             method=self.name,
             settings=self.model_dump(mode="json"),
-            architecture=architecture_of(world.spec).name,
-            spec=world.spec,
+            architecture=architecture_of(trainer.spec).name,
+            spec=trainer.spec,
             tensors=final.carried.tensors,
-            preprocess=world.preprocess,
+            preprocess=trainer.preprocess,
             provenance=Provenance(
                 ancestor=f"none: a population of {self.population} evolved over {len(state.generations)} generations",
                 ancestor_licence=data.licence,
@@ -285,5 +289,5 @@ class GTL(CircuitGene):
         )
 
 
-def _name(number: int) -> str:
+def _phase_name(number: int) -> str:
     return f"generation-{number:03d}"

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from germline.architectures import Preprocess, Spec
 from germline.data import DataSet
-from germline.methods.gtl.circuits import Circuit, draw_circuit, extract, mutate
-from germline.methods.gtl.transplant import plant
+from germline.methods.gtl.circuits import Circuit, draw_circuit, extract_circuit, mutate_circuit
+from germline.methods.gtl.transplant import transplant_circuit
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of
@@ -24,7 +24,7 @@ _CIRCUIT = "circuit/"
 
 
 @dataclass(frozen=True)
-class Carried:
+class CircuitWeights:
     """What a gene is made of.
 
     Attributes:
@@ -35,14 +35,14 @@ class Carried:
     circuit: Circuit
     tensors: Mapping[str, Tensor]
 
-    def flat(self, prefix: str) -> dict[str, Tensor]:
+    def to_tensors(self, prefix: str) -> dict[str, Tensor]:
         """All of it as tensors, to be kept."""
         named = {f"{prefix}{_CIRCUIT}{group}": channels for group, channels in self.circuit.items()}
         return named | {f"{prefix}{name}": tensor for name, tensor in self.tensors.items()}
 
     @classmethod
-    def of_flat(cls, tensors: Mapping[str, Tensor], prefix: str) -> Carried:
-        """What `flat` gave."""
+    def from_tensors(cls, tensors: Mapping[str, Tensor], prefix: str) -> CircuitWeights:
+        """What `to_tensors` gave."""
         own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         circuit = {name.removeprefix(_CIRCUIT): own[name] for name in own if name.startswith(_CIRCUIT)}
         return cls(circuit, {name: tensor for name, tensor in own.items() if not name.startswith(_CIRCUIT)})
@@ -64,7 +64,7 @@ class Mutation:
 
 
 @dataclass(frozen=True)
-class World:
+class PopulationTrainer:
     """What all generations have in common.
 
     Attributes:
@@ -91,8 +91,14 @@ class World:
     way: str
     progress: Progress | None = None
 
-    def live(
-        self, generation: int, tasks: Sequence[int], fathers: Sequence[Carried | None], *, watched: bool, done: int = 0
+    def train_generation(
+        self,
+        generation: int,
+        tasks: Sequence[int],
+        fathers: Sequence[CircuitWeights | None],
+        *,
+        is_evaluated: bool,
+        done: int = 0,
     ) -> tuple[list[Network], list[FitResult]]:
         """Networks born with their fathers' genes, trained on their tasks, all weights free.
 
@@ -100,18 +106,20 @@ class World:
             generation: Its number.
             tasks: Index of each network's task.
             fathers: Each network's gene; None begins with nothing.
-            watched: Whether they are evaluated on validation pictures on the way.
+            is_evaluated: Whether they are evaluated on validation pictures on the way.
             done: Steps of all networks before these.
         """
         members = []
         for index, (task, father) in enumerate(zip(tasks, fathers, strict=True)):
             data = self.tasks[task]
-            network = self._born(father, data, "host", generation, index)
-            members.append(self._member(f"life/{generation}/{index}", network, data, data.val if watched else None))
-        return [member.network for member in members], self._fit(members, self.life, done)
+            network = self._build_network(father, data, "host", generation, index)
+            members.append(
+                self._make_member(f"life/{generation}/{index}", network, data, data.val if is_evaluated else None)
+            )
+        return [member.network for member in members], self._fit_members(members, self.life, done)
 
-    def judge(
-        self, genes: Sequence[Carried], tasks: Sequence[int], draws: Sequence[str], *, done: int = 0
+    def judge_genes(
+        self, genes: Sequence[CircuitWeights], tasks: Sequence[int], draws: Sequence[str], *, done: int = 0
     ) -> list[FitResult]:
         """Genes put into fresh critic networks, each trained for a while on a task of held-out classes.
 
@@ -125,54 +133,54 @@ class World:
         members = []
         for gene, task, draw in zip(genes, tasks, draws, strict=True):
             data = self.critic_tasks[task]
-            network = self._born(gene, data, "critic", draw)
-            members.append(self._member(f"critic/{draw}", network, data, data.val))
-        return self._fit(members, self.critic, done)
+            network = self._build_network(gene, data, "critic", draw)
+            members.append(self._make_member(f"critic/{draw}", network, data, data.val))
+        return self._fit_members(members, self.critic, done)
 
-    def draw(self, *keys: str | int) -> Carried:
+    def draw_gene(self, *keys: str | int) -> CircuitWeights:
         """A gene whose channels are drawn and that has no tensors yet."""
-        return Carried(draw_circuit(self.spec, self.narrow, self._keyed("circuit", *keys)), {})
+        return CircuitWeights(draw_circuit(self.spec, self.narrow, self._generator("circuit", *keys)), {})
 
-    def hand_on(self, network: Network, circuit: Circuit, mutation: Mutation, *keys: str | int) -> Carried:
+    def extract_gene(self, network: Network, circuit: Circuit, mutation: Mutation, *keys: str | int) -> CircuitWeights:
         """The gene that a network leaves: at its circuit, perhaps mutated, with the weights that life has given it.
 
         A mutated channel brings the trained network's own weights, so that mutation tries trained channels, not noise.
         """
-        keyed = self._keyed("mutation", *keys)
-        mutates = float(torch.rand(1, generator=keyed)) < mutation.chance
-        kept = mutate(circuit, self.spec, keyed, mutation.rate) if mutates else circuit
-        tensors = extract(network.model.state_dict(), self.spec, kept)
+        generator = self._generator("mutation", *keys)
+        mutates = float(torch.rand(1, generator=generator)) < mutation.chance
+        kept = mutate_circuit(circuit, self.spec, generator, mutation.rate) if mutates else circuit
+        tensors = extract_circuit(network.model.state_dict(), self.spec, kept)
         if mutates and mutation.noise:
-            tensors = {name: _shaken(tensor, mutation.noise, keyed) for name, tensor in tensors.items()}
-        return Carried(kept, {name: tensor.detach().clone() for name, tensor in tensors.items()})
+            tensors = {name: _add_noise(tensor, mutation.noise, generator) for name, tensor in tensors.items()}
+        return CircuitWeights(kept, {name: tensor.detach().clone() for name, tensor in tensors.items()})
 
-    def _fit(self, members: Sequence[Member], settings: TrainSettings, done: int) -> list[FitResult]:
+    def _fit_members(self, members: Sequence[Member], settings: TrainSettings, done: int) -> list[FitResult]:
         stretch = Stretch(self.progress, done)
         return self.run.fit_population("population", members, settings, way=self.way, stretch=stretch)
 
-    def _born(self, gene: Carried | None, data: DataSet, *keys: str | int) -> Network:
+    def _build_network(self, gene: CircuitWeights | None, data: DataSet, *keys: str | int) -> Network:
         """A fresh network, with a gene planted at its own channels."""
-        with use_generator(self._keyed(*keys)):
+        with use_generator(self._generator(*keys)):
             model = architecture_of(self.spec).build(self.spec)
         if gene is not None:
-            tensors, _ = plant(model.state_dict(), gene.tensors, self.narrow, self.spec, gene.circuit)
+            tensors, _ = transplant_circuit(model.state_dict(), gene.tensors, self.narrow, self.spec, gene.circuit)
             load_strict(model, tensors, "the gene")
         return Network(model, self.preprocess, data.classes, spec=self.spec)
 
-    def _member(self, name: str, network: Network, data: DataSet, val: Any) -> Member:
+    def _make_member(self, name: str, network: Network, data: DataSet, val: Any) -> Member:
         augmentation = tuple(data.augmentation)
         return Member(name, network, data.train, self.run.seed, val=val, augmentation=augmentation)
 
-    def _keyed(self, *keys: str | int) -> torch.Generator:
+    def _generator(self, *keys: str | int) -> torch.Generator:
         return generator(self.run.seed, "gtl", *keys)
 
 
-def over_life(result: FitResult) -> float:
+def mean_life_accuracy(result: FitResult) -> float:
     """Mean validation accuracy over a life, which rewards those that learn fast."""
     return fmean(score["accuracy"] for score in result.scores)
 
 
-def _shaken(tensor: Tensor, noise: float, keyed: torch.Generator) -> Tensor:
+def _add_noise(tensor: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     if not tensor.is_floating_point() or tensor.ndim < 2:  # norms and their statistics stay what they are
         return tensor
-    return tensor + noise * tensor.std() * torch.randn(tensor.shape, generator=keyed)
+    return tensor + noise * tensor.std() * torch.randn(tensor.shape, generator=generator)

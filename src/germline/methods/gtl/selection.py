@@ -14,11 +14,11 @@ from typing import Literal
 
 import torch
 
-Credit = Literal["tree", "grl"]
+CreditRule = Literal["tree", "grl"]
 
 
 @dataclass(frozen=True)
-class Gene:
+class GeneNode:
     """One gene of the tree.
 
     Attributes:
@@ -44,7 +44,7 @@ class Gene:
     won: bool
 
 
-def normalised(fitness: Sequence[float], tasks: Sequence[int]) -> list[float]:
+def normalise_fitness(fitness: Sequence[float], tasks: Sequence[int]) -> list[float]:
     """Scores that compare over tasks of unequal difficulty: s_i = r_i / max(r_j of the same task) x mean(r).
 
     The size of a gene, which the source divides by, is the same for all here and left out. Where a task's best is 0 its
@@ -57,13 +57,13 @@ def normalised(fitness: Sequence[float], tasks: Sequence[int]) -> list[float]:
     return [value / best[task] * mean if best[task] > 0 else 0.0 for value, task in zip(fitness, tasks, strict=True)]
 
 
-def tournaments(members: int, size: int, generator: torch.Generator) -> list[list[int]]:
+def draw_tournaments(members: int, size: int, generator: torch.Generator) -> list[list[int]]:
     """A random partition of the members into groups of `size`; the last one may be smaller."""
     order = torch.randperm(members, generator=generator).tolist()
     return [order[first : first + size] for first in range(0, members, size)]
 
 
-def roulette(scores: Mapping[int, float], generator: torch.Generator) -> int:
+def draw_by_roulette(scores: Mapping[int, float], generator: torch.Generator) -> int:
     """One of the ids, with a chance in proportion to its score; all alike where no score is above 0."""
     ids = sorted(scores)
     weights = torch.tensor([max(scores[id_], 0.0) for id_ in ids], dtype=torch.float64)
@@ -72,8 +72,8 @@ def roulette(scores: Mapping[int, float], generator: torch.Generator) -> int:
     return ids[int(torch.multinomial(weights, 1, generator=generator))]
 
 
-def credits(
-    winner: Gene, genes: Mapping[int, Gene], *, share: float, depth: int, rule: Credit = "tree"
+def share_credit(
+    winner: GeneNode, genes: Mapping[int, GeneNode], *, share: float, depth: int, rule: CreditRule = "tree"
 ) -> dict[int, float]:
     """What a winner's score adds to the scores of its forefathers.
 
@@ -100,7 +100,7 @@ def credits(
     raise AssertionError  # the loop has no end of its own
 
 
-def merged(
+def merge_pool(
     pool: Sequence[int], newcomers: Sequence[int], scores: Mapping[int, float], *, capacity: int, replaced: float
 ) -> list[int]:
     """The pool after a generation, best first.

@@ -12,23 +12,29 @@ from torch import Tensor, nn
 from germline.architectures import ConvUnit, Spec, StageUnits, adapt_kernel
 from germline.errors import SettingError
 from germline.ledger import Origin
-from germline.methods.gtl.circuits import Circuit, extract, form_of, narrowed, scaled_circuit
+from germline.methods.gtl.circuits import (
+    Circuit,
+    describe_layout,
+    extract_circuit,
+    narrow_spec,
+    select_strongest_circuit,
+)
 
 # What a unit of the host gets on the circuit's channels: a unit of the gene, what passes its maps on, or nothing but a
 # norm that gives 0.
-Content: TypeAlias = ConvUnit | Literal["identity", "silent"]
-Counts: TypeAlias = dict[Origin, int]
+UnitContent: TypeAlias = ConvUnit | Literal["identity", "silent"]
+OriginCounts: TypeAlias = dict[Origin, int]
 # With this factor and a variance of 1 a norm changes nothing.
 _UNIT_FACTOR = math.sqrt(1 + nn.BatchNorm2d(1).eps)
 
 
-def plant(
+def transplant_circuit(
     fresh: Mapping[str, Tensor],
     gene: Mapping[str, Tensor],
     narrow: Spec,
     host: Spec,
     places: Circuit | None = None,
-) -> tuple[dict[str, Tensor], dict[str, Counts]]:
+) -> tuple[dict[str, Tensor], dict[str, OriginCounts]]:
     """Put a circuit's tensors on some channels of a host, closed: zeros stand where others would come into it.
 
     Stages are matched by their order, and so by resolution; within one the host's conv units take the gene's, first to
@@ -58,45 +64,45 @@ def plant(
     Raises:
         SettingError: The places are not as many as the channels, or a network has no stages of convolutions.
     """
-    kept = _fit(narrow, host)
+    kept = _limit_widths(narrow, host)
     if kept != narrow:
-        gene, narrow = extract(gene, narrow, scaled_circuit(gene, narrow, kept)), kept
-    wanted = first_places(narrow, host)
+        gene, narrow = extract_circuit(gene, narrow, select_strongest_circuit(gene, narrow, kept)), kept
+    wanted = first_channels(narrow, host)
     places = wanted if places is None else places
     if any(len(places.get(name, ())) != len(channels) for name, channels in wanted.items()):
         raise SettingError("places for this gene", "they are not as many as its channels", "leave them out")
     tensors = {name: tensor.detach().clone() for name, tensor in fresh.items()}
-    counts: dict[str, Counts] = {name: {} for name in tensors}
-    for unit, content in _contents(form_of(narrow).units, form_of(host).units):
+    counts: dict[str, OriginCounts] = {name: {} for name in tensors}
+    for unit, content in _match_units(describe_layout(narrow).units, describe_layout(host).units):
         rows = places[unit.writes]
         columns = torch.arange(host.channels) if unit.reads is None else places[unit.reads]
         for name, planted, origin in _unit_tensors(content, gene, host.channels, len(columns), unit.reads is None):
             full = f"{unit.name}.{name}"
-            counts[full] = _put(tensors[full], planted, origin, rows, columns)
+            counts[full] = _write_tensor(tensors[full], planted, origin, rows, columns)
     for name, tensor in tensors.items():
         if left := tensor.numel() - sum(counts[name].values()):
             counts[name]["fresh"] = left
     return tensors, counts
 
 
-def first_places(narrow: Spec, host: Spec) -> dict[str, Tensor]:
+def first_channels(narrow: Spec, host: Spec) -> dict[str, Tensor]:
     """The first channels of each group of a host, as many as a circuit has there; none in a stage that it has not."""
-    widths = form_of(narrow).narrowest
+    widths = describe_layout(narrow).narrowest
     return {
         group.name: torch.arange(widths[group.stage] if group.stage < len(widths) else 0)
-        for group in form_of(host).groups
+        for group in describe_layout(host).groups
     }
 
 
-def _fit(narrow: Spec, host: Spec) -> Spec:
+def _limit_widths(narrow: Spec, host: Spec) -> Spec:
     """The gene's form with no stage wider than the host's narrowest group there."""
-    own, limits = form_of(narrow).narrowest, form_of(host).narrowest
+    own, limits = describe_layout(narrow).narrowest, describe_layout(host).narrowest
     beyond = own[len(limits) :]
     widths = (*map(min, own, limits), *beyond)
-    return narrow if widths == own else narrowed(narrow, widths)
+    return narrow if widths == own else narrow_spec(narrow, widths)
 
 
-def _contents(gene: tuple[StageUnits, ...], host: tuple[StageUnits, ...]) -> Iterator[tuple[ConvUnit, Content]]:
+def _match_units(gene: tuple[StageUnits, ...], host: tuple[StageUnits, ...]) -> Iterator[tuple[ConvUnit, UnitContent]]:
     for own, stage in zip(gene, host, strict=False):
         covered = {unit.block for unit in stage.chain[: len(own.chain)]}
         for index, unit in enumerate(stage.chain):
@@ -111,7 +117,7 @@ def _contents(gene: tuple[StageUnits, ...], host: tuple[StageUnits, ...]) -> Ite
 
 
 def _unit_tensors(
-    content: Content, gene: Mapping[str, Tensor], channels: int, width: int, pictures: bool
+    content: UnitContent, gene: Mapping[str, Tensor], channels: int, width: int, pictures: bool
 ) -> Iterator[tuple[str, Tensor, Origin]]:
     """A unit's tensors on the circuit's channels, by name within it, each with its origin."""
     if content == "silent":
@@ -130,7 +136,7 @@ def _unit_tensors(
             yield f"norm.{name}", gene[f"{content.name}.norm.{name}"], "copied"
 
 
-def _put(tensor: Tensor, planted: Tensor, origin: Origin, rows: Tensor, columns: Tensor) -> Counts:
+def _write_tensor(tensor: Tensor, planted: Tensor, origin: Origin, rows: Tensor, columns: Tensor) -> OriginCounts:
     """Write one tensor's part in place and count it."""
     if tensor.ndim == 0:
         tensor.copy_(planted)

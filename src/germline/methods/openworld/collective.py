@@ -12,9 +12,15 @@ from torch import Tensor, nn
 
 from germline.architectures import VGG, Preprocess, VggSpec
 from germline.data import Batch, DataSet
-from germline.methods.openworld.ewc import Anchor, fisher, normalised, rate_of
-from germline.methods.openworld.gradient_criterion import GradientWatch, unit_weights
-from germline.methods.openworld.net2wider import draw_widening, group_of, shaken, widen, wider_spec
+from germline.methods.openworld.ewc import EwcPenalty, estimate_fisher, learning_rate_of, normalise_importance
+from germline.methods.openworld.gradient_criterion import GradientWatch, unit_weight_names
+from germline.methods.openworld.net2wider import (
+    add_noise_to_copies,
+    draw_widening,
+    group_of_unit,
+    widen_spec,
+    widen_tensors,
+)
 from germline.methods.openworld.task_stream import Growth, Heads
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
@@ -29,7 +35,7 @@ _DIGITS = 6  # of what is told of gradients
 
 
 @dataclass(frozen=True)
-class State:
+class CollectiveState:
     """Where the collective stands after a task.
 
     Attributes:
@@ -54,7 +60,7 @@ class State:
     grown: tuple[int, ...] = ()
     results: tuple[float, float, float] = (0, 0, 0)
 
-    def flat(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def to_record(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """As it is kept: tensors, and facts as JSON."""
         own = {
             name: getattr(self, name) for name in ("epsilon", "heat", "accuracies", "parameters", "grown", "results")
@@ -63,8 +69,8 @@ class State:
         return {**self.tensors, **importance}, {**own, "spec": self.spec.model_dump(mode="json")}
 
     @classmethod
-    def read(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> State:
-        """What `flat` gave."""
+    def from_record(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> CollectiveState:
+        """What `to_record` gave."""
         importance = {n.removeprefix(_IMPORTANCE): t for n, t in tensors.items() if n.startswith(_IMPORTANCE)}
         return cls(
             spec=VggSpec.model_validate(facts["spec"]),
@@ -87,7 +93,9 @@ class TaskLoss(Objective):
         anchor: To the weights after earlier tasks; None for none.
     """
 
-    def __init__(self, columns: Tensor, watch: GradientWatch, anchor: Anchor | None, label_smoothing: float) -> None:
+    def __init__(
+        self, columns: Tensor, watch: GradientWatch, anchor: EwcPenalty | None, label_smoothing: float
+    ) -> None:
         super().__init__()
         self.watch, self.anchor, self._smoothing, self._step = watch, anchor, label_smoothing, 0
         self.register_buffer("columns", columns, persistent=False)
@@ -102,9 +110,9 @@ class TaskLoss(Objective):
 
     def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Note the step's gradients, then pull."""
-        self.watch.note(model, self._step)
+        self.watch.record_step(model, self._step)
         if self.anchor is not None:
-            self.anchor.pull(model, rate_of(first))
+            self.anchor.take_proximal_step(model, learning_rate_of(first))
 
 
 @dataclass(frozen=True)
@@ -129,50 +137,55 @@ class Collective:
     heads: Heads
     tasks: Sequence[DataSet]
 
-    def walk(self, state: State | None = None) -> State:
+    def train_all_tasks(self, state: CollectiveState | None = None) -> CollectiveState:
         """Train on all tasks, from the last one that was kept on.
 
         Args:
             state: After the tasks before these; None begins.
         """
-        first, found = self._taken_up()
-        now = found or state or State(self.spec)
+        first, found = self._load_last_task()
+        now = found or state or CollectiveState(self.spec)
         for number in range(max(first, len(now.accuracies)), len(self.tasks)):
-            now = State.read(*self.run.keep(_name(number), partial(self.kept, number, now)))
+            now = CollectiveState.from_record(
+                *self.run.keep(_phase_name(number), partial(self.train_task_and_record, number, now))
+            )
             if number > 1:  # the last but one stays, for where the last is damaged
-                self.run.forget(_name(number - 2))
+                self.run.forget(_phase_name(number - 2))
         return now
 
-    def _taken_up(self) -> tuple[int, State | None]:
+    def _load_last_task(self) -> tuple[int, CollectiveState | None]:
         for number in reversed(range(len(self.tasks))):
-            found = self.run.kept(_name(number))
+            found = self.run.kept(_phase_name(number))
             if found is not None:
-                return number + 1, State.read(*found)
+                return number + 1, CollectiveState.from_record(*found)
         return 0, None
 
-    def kept(self, number: int, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def train_task_and_record(self, number: int, state: CollectiveState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state after the next task, as it is kept."""
-        return self.next(number, state).flat()
+        return self.train_task(number, state).to_record()
 
-    def next(self, number: int, state: State) -> State:
+    def train_task(self, number: int, state: CollectiveState) -> CollectiveState:
         """Grow, where that is due, and train on a task.
 
         Args:
             number: Of the task.
             state: After the one before.
         """
-        state, unit = self.grown(number, state)
-        network = self.network(state)
-        watch, result = self._train(number, network, state)
+        state, unit = self.grow(number, state)
+        network = self.build_network(state)
+        watch, result = self._fit_task(number, network, state)
         state = replace(state, tensors=dict(network.model.state_dict()))
         network.model.to(self.run.fabric.device)
         rates = [[round(value, _DIGITS) for value in epoch] for epoch in watch.rates()]
         done = replace(
             state,
-            importance=self._importance(number, network, state),
+            importance=self._add_importance(number, network, state),
             epsilon=float(watch.epsilon),
             heat=(*state.heat, rates),
-            accuracies=(*state.accuracies, tuple(self.accuracy(network, at, number + 1) for at in range(number + 1))),
+            accuracies=(
+                *state.accuracies,
+                tuple(self.measure_accuracy(network, at, number + 1) for at in range(number + 1)),
+            ),
             parameters=(*state.parameters, sum(value.numel() for value in network.model.parameters())),
             grown=(*state.grown, unit),
             results=(
@@ -184,20 +197,20 @@ class Collective:
         network.model.to("cpu")
         return done
 
-    def grown(self, number: int, state: State) -> tuple[State, int]:
+    def grow(self, number: int, state: CollectiveState) -> tuple[CollectiveState, int]:
         """The state with a unit made wider, where one is due before that task, and which; 0 for none."""
         if not 0 < number <= len(self.growth):
             return state, 0
         unit, added = self.growth[number - 1]
         source = generator(self.run.seed, "openworld", "growth", number)
-        step = draw_widening(group_of(VGG, state.spec, unit - 1), added, source)
-        tensors = shaken(widen(state.tensors, step), step, self.rules.noise, source)
-        importance = widen(state.importance, step, "squares")
+        step = draw_widening(group_of_unit(VGG, state.spec, unit - 1), added, source)
+        tensors = add_noise_to_copies(widen_tensors(state.tensors, step), step, self.rules.noise, source)
+        importance = widen_tensors(state.importance, step, "squares")
         return replace(
-            state, spec=wider_spec(state.spec, unit - 1, added), tensors=tensors, importance=importance
+            state, spec=widen_spec(state.spec, unit - 1, added), tensors=tensors, importance=importance
         ), unit
 
-    def network(self, state: State) -> Network:
+    def build_network(self, state: CollectiveState) -> Network:
         """The network of a state; freshly drawn before the first task."""
         with use_generator(generator(self.run.seed, "openworld", "initial weights")):
             model = VGG.build(state.spec)
@@ -209,7 +222,7 @@ class Collective:
         names = tuple(f"output-{index}" for index in range(self.heads.outputs))
         return Network(model, self.preprocess, names, spec=state.spec)
 
-    def accuracy(self, network: Network, task: int, seen: int) -> float:
+    def measure_accuracy(self, network: Network, task: int, seen: int) -> float:
         """On a task's validation pictures, as a share."""
         device = self.run.fabric.device
         columns = self.heads.columns(task, seen).to(device)
@@ -220,18 +233,18 @@ class Collective:
 
         return evaluate(network.model, logits, self.tasks[task].val, device).accuracy
 
-    def fisher(self, number: int, network: Network) -> dict[str, Tensor]:
+    def estimate_importance(self, number: int, network: Network) -> dict[str, Tensor]:
         """The importance of each parameter to a task, normalised."""
         columns = self.heads.columns(number, number + 1).to(self.run.fabric.device)
         source = generator(self.run.seed, "openworld", "fisher", number)
-        found = fisher(network, columns, self.tasks[number].train, self.rules.fisher_samples, source)
-        return {name: value.cpu() for name, value in normalised(found).items()}
+        found = estimate_fisher(network, columns, self.tasks[number].train, self.rules.fisher_samples, source)
+        return {name: value.cpu() for name, value in normalise_importance(found).items()}
 
-    def _train(self, number: int, network: Network, state: State) -> tuple[GradientWatch, FitResult]:
+    def _fit_task(self, number: int, network: Network, state: CollectiveState) -> tuple[GradientWatch, FitResult]:
         rules, task = self.rules, self.tasks[number]
         settings = rules.training
         watch = GradientWatch(
-            unit_weights(state.spec),
+            unit_weight_names(state.spec),
             steps=settings.total_steps(len(task.train)),
             epoch=max(1, -(-len(task.train) // settings.batch_size)),
             epsilon=rules.epsilon if state.epsilon is None else state.epsilon,
@@ -240,20 +253,20 @@ class Collective:
         anchor = None
         if state.importance:
             held = {name: state.tensors[name] for name in state.importance}
-            anchor = Anchor(held, state.importance, rules.consolidation)
+            anchor = EwcPenalty(held, state.importance, rules.consolidation)
         loss = TaskLoss(self.heads.columns(number, number + 1), watch, anchor, settings.label_smoothing)
         augmentation = tuple(task.augmentation)
-        name = f"{_name(number)}/training"
+        name = f"{_phase_name(number)}/training"
         result = self.run.fit(name, network, loss, task.train, settings, augmentation=augmentation)
         return watch.to("cpu"), result
 
-    def _importance(self, number: int, network: Network, state: State) -> dict[str, Tensor]:
+    def _add_importance(self, number: int, network: Network, state: CollectiveState) -> dict[str, Tensor]:
         """To all tasks so far: every task adds as much; nothing where nothing is consolidated."""
         if not self.rules.consolidation:
             return {}
-        now = self.fisher(number, network)
+        now = self.estimate_importance(number, network)
         return {name: value + state.importance.get(name, torch.zeros(())) for name, value in now.items()}
 
 
-def _name(number: int) -> str:
+def _phase_name(number: int) -> str:
     return f"task-{number:03d}"

@@ -14,10 +14,10 @@ from germline.network import Network
 from germline.training import Objective
 from germline.training.objectives import Forward, label_loss
 
-_MOST = 1e30  # beyond, a tensor's own numbers are at an end
+_MAX_SCALE = 1e30  # beyond, a tensor's own numbers are at an end
 
 
-class Anchor(nn.Module):
+class EwcPenalty(nn.Module):
     """A penalty of strength / 2 x sum of importance x (weight - anchor)^2, taken as a proximal step.
 
     After an optimiser step of rate r the weight goes to anchor + (weight - anchor) / (1 + r x strength x importance),
@@ -45,7 +45,7 @@ class Anchor(nn.Module):
                 self.register_buffer(place, tensors[name].detach().clone(), persistent=False)
 
     @torch.no_grad()
-    def pull(self, model: nn.Module, rate: float) -> None:
+    def take_proximal_step(self, model: nn.Module, rate: float) -> None:
         """Bring a network back towards the anchor after a step of that rate."""
         if self.strength == 0:
             return
@@ -54,21 +54,21 @@ class Anchor(nn.Module):
             for name, place in self._values.items():
                 tensors[name].copy_(self.get_buffer(place))
             return
-        scale = min(rate * self.strength, _MOST)
+        scale = min(rate * self.strength, _MAX_SCALE)
         for name, place in self._importance.items():
             value = self.get_buffer(self._values[name])
             tensors[name].copy_(value + (tensors[name] - value) / (1 + scale * self.get_buffer(place)))
 
 
-def rate_of(optimizer: torch.optim.Optimizer) -> float:
+def learning_rate_of(optimizer: torch.optim.Optimizer) -> float:
     """The learning rate of the step that was just made; the loop has one for all weights."""
     return float(optimizer.param_groups[0]["lr"])
 
 
-class Anchored(Objective):
+class EwcObjective(Objective):
     """Cross entropy, and an anchor."""
 
-    def __init__(self, anchor: Anchor) -> None:
+    def __init__(self, anchor: EwcPenalty) -> None:
         super().__init__()
         self.anchor = anchor
 
@@ -78,10 +78,10 @@ class Anchored(Objective):
 
     def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """The proximal step."""
-        self.anchor.pull(model, rate_of(first))
+        self.anchor.take_proximal_step(model, learning_rate_of(first))
 
 
-class EpochAnchored(Objective):
+class EpochEwcObjective(Objective):
     """Cross entropy, and an anchor that is cast anew at the end of each epoch: the public code's drift damper.
 
     Anchor and importance are those of the weights and the gradient of an epoch's last batch; the first epoch has none.
@@ -122,14 +122,14 @@ class EpochAnchored(Objective):
             weight = parameters[name]
             value, importance = self.get_buffer(f"value_{index}"), self.get_buffer(f"importance_{index}")
             if self._step >= self._every:
-                scale = min(rate_of(first) * self._strength, _MOST)
+                scale = min(learning_rate_of(first) * self._strength, _MAX_SCALE)
                 weight.copy_(value + (weight - value) / (1 + scale * importance))
             if cast:
                 value.copy_(weight)
                 importance.copy_(self._pictures * weight.grad.square() if weight.grad is not None else 0 * weight)
 
 
-def fisher(
+def estimate_fisher(
     network: Network, columns: Tensor, pictures: AnyPictures, count: int, source: torch.Generator
 ) -> dict[str, Tensor]:
     """The diagonal of the Fisher information, by parameter name: how much the network's answers hang on each weight.
@@ -158,7 +158,7 @@ def fisher(
     return found
 
 
-def normalised(importance: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def normalise_importance(importance: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """An importance whose mean over all its elements is 1, so that strengths compare; all ones where it is nothing.
 
     Source: Progress & Compress, Schwarz et al., arXiv 1805.06370, which does so task by task.

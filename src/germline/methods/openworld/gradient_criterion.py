@@ -20,13 +20,13 @@ from germline.errors import SettingError
 from germline.network import Network
 from germline.registry import architecture_of
 
-Rule = Literal["scale-free", "positive"]
+CountingRule = Literal["scale-free", "positive"]
 Heat = Sequence[Sequence[Sequence[float]]]  # by task, epoch and unit
-SAMPLED = 16_384  # elements from which a median is taken
-LOOKED_AT = 64  # pictures on which outputs are held to be constant
+MEDIAN_SAMPLE = 16_384  # elements from which a median is taken
+DEAD_CHECK_IMAGES = 64  # pictures on which outputs are held to be constant
 
 
-def unit_weights(spec: Spec) -> tuple[tuple[str, ...], ...]:
+def unit_weight_names(spec: Spec) -> tuple[tuple[str, ...], ...]:
     """For each unit the full names of its matrices and kernels; vectors are left out, as in the paper."""
     architecture = architecture_of(spec)
     with on_meta_device():
@@ -55,7 +55,7 @@ class GradientWatch(nn.Module):
         steps: int,
         epoch: int,
         epsilon: float | None,
-        rule: Rule = "scale-free",
+        rule: CountingRule = "scale-free",
     ) -> None:
         """Set up for one task.
 
@@ -83,12 +83,12 @@ class GradientWatch(nn.Module):
         self.register_buffer("steps", torch.zeros(epochs, dtype=torch.int64))
 
     @torch.no_grad()
-    def note(self, model: nn.Module, step: int) -> None:
+    def record_step(self, model: nn.Module, step: int) -> None:
         """Take in the gradients of a step, counted from 0; a parameter without one counts as one of zeros."""
         parameters = dict(model.named_parameters())
         gradients = [[(parameters[name].grad, parameters[name].numel()) for name in unit] for unit in self._units]
         if self._finds:
-            self._find([own for unit in gradients for own, _ in unit if own is not None], step)
+            self._update_epsilon([own for unit in gradients for own, _ in unit if own is not None], step)
         shares = [self._share(unit) for unit in gradients]
         epoch = step // self._epoch
         self.counted[epoch] += torch.stack(shares)
@@ -99,10 +99,10 @@ class GradientWatch(nn.Module):
         found: list[list[float]] = (self.counted / self.steps.clamp_min(1)[:, None]).tolist()
         return found
 
-    def _find(self, gradients: Sequence[Tensor], step: int) -> None:
+    def _update_epsilon(self, gradients: Sequence[Tensor], step: int) -> None:
         if not gradients:
             return
-        stride = max(1, sum(own.numel() for own in gradients) // SAMPLED)
+        stride = max(1, sum(own.numel() for own in gradients) // MEDIAN_SAMPLE)
         sample = torch.cat([own.flatten()[::stride] for own in gradients]).abs()
         self.epsilon += (sample.float().median() - self.epsilon) / (step + 1)
 
@@ -115,7 +115,7 @@ class GradientWatch(nn.Module):
 
 
 @dataclass(frozen=True)
-class Choice:
+class WindowChoice:
     """What the criterion says.
 
     Attributes:
@@ -131,7 +131,7 @@ class Choice:
 
 def choose_window(
     heat: Heat, size: int, *, dead: Collection[int] = (), fitting: Collection[int] | None = None
-) -> Choice:
+) -> WindowChoice:
     """The contiguous window of units whose gradients are least and steadiest over the last half of the tasks.
 
     Args:
@@ -161,11 +161,11 @@ def choose_window(
             f"of {len(scores)} units these are dead, with constant outputs: {dead_text}",
             "train the collective at a lower rate, or take a smaller window",
         )
-    return Choice(min(known, key=lambda start: known[start]), scores, windows)
+    return WindowChoice(min(known, key=lambda start: known[start]), scores, windows)
 
 
 @torch.no_grad()
-def dead_units(network: Network, pictures: AnyPictures) -> tuple[int, ...]:
+def find_dead_units(network: Network, pictures: AnyPictures) -> tuple[int, ...]:
     """Units that give the same for every picture, in evaluation; counted from 0.
 
     Raises:
@@ -174,10 +174,10 @@ def dead_units(network: Network, pictures: AnyPictures) -> tuple[int, ...]:
     if network.spec is None:
         raise SettingError("units of a network that no architecture knows", "they have no names")
     taps = architecture_of(network.spec).feature_names(network.spec)
-    few = pictures.subset(torch.linspace(0, len(pictures) - 1, min(LOOKED_AT, len(pictures))).round().long())
+    few = pictures.subset(torch.linspace(0, len(pictures) - 1, min(DEAD_CHECK_IMAGES, len(pictures))).round().long())
     was_training = network.model.training
     network.model.eval()
-    batch = next(iter(in_order(few, LOOKED_AT)))
+    batch = next(iter(in_order(few, DEAD_CHECK_IMAGES)))
     _, found = extract_features(network.model, taps, network.preprocess(batch.pixels))
     network.model.train(was_training)
     return tuple(

@@ -20,12 +20,18 @@ from germline.methods.assembly import build_fresh_descendant, copy_tensors
 from germline.methods.base import DataRole, Method
 from germline.methods.checks import check_resume_settings
 from germline.methods.openworld.collective import Collective
-from germline.methods.openworld.ewc import Anchor, Anchored, EpochAnchored, normalised
-from germline.methods.openworld.extract import bring_out, meet
-from germline.methods.openworld.gradient_criterion import Rule
+from germline.methods.openworld.ewc import EpochEwcObjective, EwcObjective, EwcPenalty, normalise_importance
+from germline.methods.openworld.extract import detect_new_classes, extract_learngene
+from germline.methods.openworld.gradient_criterion import CountingRule
 from germline.methods.openworld.presets import PRESETS
-from germline.methods.openworld.task_stream import Growth, Head, Heads, forms, published_growth
-from germline.methods.openworld.windows import IMPORTANCE, UNIT, inherited, starts, window
+from germline.methods.openworld.task_stream import Growth, HeadKind, Heads, published_growth, specs_by_task
+from germline.methods.openworld.windows import (
+    IMPORTANCE_PREFIX,
+    UNIT_PREFIX,
+    find_window_starts,
+    inherited_tensors,
+    window,
+)
 from germline.methods.presets import fill_from_preset
 from germline.methods.slicing import parts_of, shapes_of
 from germline.network import Network
@@ -34,7 +40,7 @@ from germline.registry import ARCHITECTURES, architecture_of, model_spec
 from germline.training import Objective, Run, TrainSettings
 
 # What says how a descendant is grown from a collective, and not how that came to be.
-_GROWING = ("window", "anchor", "strength", "anchor_every")
+_INHERIT_SETTINGS = ("window", "anchor", "strength", "anchor_every")
 
 
 class OpenWorld(Method):
@@ -95,7 +101,7 @@ class OpenWorld(Method):
     tasks: int = Field(default=21, ge=1)
     ways: int = Field(default=5, ge=2)
     overlap: bool = True
-    head: Head = "per-task"
+    head: HeadKind = "per-task"
     growth: Literal["published", "none"] | Growth = "published"
     noise: float = Field(default=0.0, ge=0)
     training: TrainSettings = TrainSettings()
@@ -105,7 +111,7 @@ class OpenWorld(Method):
     open_tasks: int = Field(default=0, ge=0)
     percentile: float = Field(default=5.0, gt=0, lt=100)
     met: float = Field(default=0.15, ge=0, le=1)
-    criterion: Rule = "scale-free"
+    criterion: CountingRule = "scale-free"
     epsilon: float | None = Field(default=None, gt=0)
     units: int = Field(default=3, ge=1)
     window: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
@@ -121,14 +127,14 @@ class OpenWorld(Method):
         return fill_from_preset(given, PRESETS, "lab")
 
     @model_validator(mode="after")
-    def _whole_settings(self) -> OpenWorld:
+    def _check_criterion(self) -> OpenWorld:
         if self.criterion == "positive" and self.epsilon is None:
             raise ValueError("criterion=positive counts against a number, set epsilon=5e-10 or another")
         return self
 
     @field_validator("training")
     @classmethod
-    def _counted_in_steps(cls, value: TrainSettings) -> TrainSettings:
+    def _require_steps(cls, value: TrainSettings) -> TrainSettings:
         if not value.steps:
             raise ValueError("a task is counted in steps, give training.steps")
         return value
@@ -136,7 +142,7 @@ class OpenWorld(Method):
     def inner(self) -> OpenWorld | None:
         """The same collective with all else as it comes, where this one differs in how individuals grow from it."""
         fields = type(self).model_fields
-        plain: dict[str, Any] = {key: fields[key].default for key in _GROWING}
+        plain: dict[str, Any] = {key: fields[key].default for key in _INHERIT_SETTINGS}
         if all(getattr(self, key) == value for key, value in plain.items()):
             return None
         return self.model_copy(update={**plain, "whole": self.whole or self.window != "auto"})
@@ -158,7 +164,7 @@ class OpenWorld(Method):
                 "units of these widths, or alive, are not there",
                 f"take one of {', '.join(str(at + 1) for at in told['fitting'])}",
             )
-        if not any(name.startswith(UNIT) for name in gene.tensors):
+        if not any(name.startswith(UNIT_PREFIX) for name in gene.tensors):
             raise SettingError(
                 f"window={self.window}",
                 "the gene keeps no units but its own window's",
@@ -166,7 +172,7 @@ class OpenWorld(Method):
             )
         assert isinstance(gene.spec, VggSpec)  # noqa: S101 - it grows nothing else
         tensors = window(gene.tensors, gene.spec, start, self.units, own=self.individual == "own")
-        kept = {name: value for name, value in gene.tensors.items() if name.startswith(UNIT) and self.whole}
+        kept = {name: value for name, value in gene.tensors.items() if name.startswith(UNIT_PREFIX) and self.whole}
         return replace(gene, settings=settings, tensors={**tensors, **kept})
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> VggSpec:
@@ -179,9 +185,9 @@ class OpenWorld(Method):
         """
         self._check_tasks(data)
         channels, side = data.train.channels, data.train.side
-        last = self._forms(channels, side, self.ways)[-1]
-        spec = last if self.individual == "own" else self._vgg(self.individual, channels, side, self.ways)
-        fitting = starts(last, spec, self.units, own=self.individual == "own")
+        last = self._specs_by_task(channels, side, self.ways)[-1]
+        spec = last if self.individual == "own" else self._vgg_spec(self.individual, channels, side, self.ways)
+        fitting = find_window_starts(last, spec, self.units, own=self.individual == "own")
         if not fitting or (self.window != "auto" and self.window - 1 not in fitting):
             raise SettingError(
                 f"no window of {self.units} units fits into '{self.individual}'"
@@ -204,7 +210,7 @@ class OpenWorld(Method):
         sizes = {name: value.numel() for name, value in model.state_dict().items()}
         trained = dict(model.named_parameters())
         names = [full for block in blocks[first : first + self.units] for full in block.values()]
-        return {n: sizes[n] for n in names} | {f"{IMPORTANCE}{n}": sizes[n] for n in names if n in trained}
+        return {n: sizes[n] for n in names} | {f"{IMPORTANCE_PREFIX}{n}": sizes[n] for n in names if n in trained}
 
     def condensing_samples(self, pictures: int) -> int:
         """Pictures that all tasks see, those of unknown classes included if they may follow.
@@ -216,7 +222,7 @@ class OpenWorld(Method):
 
     def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
         """Operations of all tasks, each in the network as it then is."""
-        found = self._forms(form.channels, form.image_size, self.ways)
+        found = self._specs_by_task(form.channels, form.image_size, self.ways)
         found = found[-1:] * self.tasks if self.stream == "joint" else found + found[-1:] * self.open_tasks
         return sum(3 * VGG.flops(one) for one in found) * self.training.total_samples(0)
 
@@ -232,19 +238,19 @@ class OpenWorld(Method):
             self.condense_spec(None, data)
             return self.redraw(inner.condense(None, data, run), torch.Generator())
         check_resume_settings(self, data, run)
-        collective = self.collective(data, run)
+        collective = self.build_collective(data, run)
         unknown = data.roles.get("stream")
         known = run.kept("met") if unknown is not None else None
-        state = None if known else collective.walk()
+        state = None if known else collective.train_all_tasks()
         if unknown is None:
             assert state is not None  # noqa: S101 - nothing was met before
-            return bring_out(collective, state, data, None)
-        met = known or run.keep("met", partial(meet, collective, state, data, unknown))
-        further = self._further(unknown, met[1]["flagged"], run)
-        longer = self.collective(data, run, further)
-        return bring_out(longer, longer.walk(state), data, met[1])
+            return extract_learngene(collective, state, data, None)
+        met = known or run.keep("met", partial(detect_new_classes, collective, state, data, unknown))
+        further = self._draw_open_tasks(unknown, met[1]["flagged"], run)
+        longer = self.build_collective(data, run, further)
+        return extract_learngene(longer, longer.train_all_tasks(state), data, met[1])
 
-    def collective(self, data: DataSet, run: Run, further: tuple[DataSet, ...] = ()) -> Collective:
+    def build_collective(self, data: DataSet, run: Run, further: tuple[DataSet, ...] = ()) -> Collective:
         """The network that is to be trained, with its tasks.
 
         Args:
@@ -254,16 +260,16 @@ class OpenWorld(Method):
         """
         self.condense_spec(None, data)
         joint, unknown = self.stream == "joint", data.roles.get("stream")
-        tasks = (data,) if joint else (*self._tasks(data, derive(run.seed, "openworld", "tasks")), *further)
+        tasks = (data,) if joint else (*self._draw_tasks(data, derive(run.seed, "openworld", "tasks")), *further)
         heads = Heads(
             kind="class-incremental" if joint else self.head,
             tasks=tuple(task.classes for task in tasks),
             classes=(*data.classes, *(unknown.classes if unknown is not None and self.open_tasks else ())),
             ways=self.ways,
-            most=self.tasks + (self.open_tasks if unknown is not None else 0),
+            max_tasks=self.tasks + (self.open_tasks if unknown is not None else 0),
         )
         train = data.train
-        begun = self._forms(train.channels, train.side, heads.outputs)
+        begun = self._specs_by_task(train.channels, train.side, heads.outputs)
         rules = self.model_copy(update={"training": self._joint_training()}) if joint else self
         return Collective(
             rules=rules,
@@ -277,20 +283,20 @@ class OpenWorld(Method):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """A fresh network with the gene's units in it."""
-        return build_fresh_descendant(gene, target, copy_tensors(inherited(gene.tensors)), generator)
+        return build_fresh_descendant(gene, target, copy_tensors(inherited_tensors(gene.tensors)), generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
         """Cross entropy, and the anchor to the weights that the descendant has now."""
         if self.anchor == "none" or self.strength == 0:
             return None
         state, parameters = descendant.model.state_dict(), dict(descendant.model.named_parameters())
-        values = {name: state[name] for name in inherited(gene.tensors)}
+        values = {name: state[name] for name in inherited_tensors(gene.tensors)}
         strength = math.inf if self.strength == "inf" else float(self.strength)
         if self.anchor == "epoch":
             names = [name for name in values if name in parameters]
-            return EpochAnchored(descendant.model, names, strength, self.anchor_every)
-        weighs = {name: self._weight(gene, name, values[name]) for name in values if name in parameters}
-        return Anchored(Anchor(values, normalised(weighs), strength))
+            return EpochEwcObjective(descendant.model, names, strength, self.anchor_every)
+        weighs = {name: self._importance_of(gene, name, values[name]) for name in values if name in parameters}
+        return EwcObjective(EwcPenalty(values, normalise_importance(weighs), strength))
 
     def sizes(self, gene: Learngene) -> str:
         """What stays and what may change."""
@@ -304,7 +310,7 @@ class OpenWorld(Method):
         """
         shapes = {name: tuple(shape) for name, shape in shapes_of(spec).items()}
         pictures = parts_of(spec).image_kernels
-        for name, tensor in inherited(gene.tensors).items():
+        for name, tensor in inherited_tensors(gene.tensors).items():
             found = shapes.get(name)
             expected = tuple(tensor.shape)
             if name in pictures and found is not None:
@@ -316,12 +322,12 @@ class OpenWorld(Method):
                     "leave the gene's units as they are",
                 )
 
-    def _weight(self, gene: Learngene, name: str, value: Tensor) -> Tensor:
+    def _importance_of(self, gene: Learngene, name: str, value: Tensor) -> Tensor:
         """Importance of a tensor; all alike where it was adapted to other pictures."""
-        known = gene.tensors.get(f"{IMPORTANCE}{name}")
+        known = gene.tensors.get(f"{IMPORTANCE_PREFIX}{name}")
         return torch.ones_like(value) if known is None or known.shape != value.shape else known
 
-    def _vgg(self, model: str, channels: int, side: int, classes: int) -> VggSpec:
+    def _vgg_spec(self, model: str, channels: int, side: int, classes: int) -> VggSpec:
         spec = model_spec(model, image_size=side, channels=channels, classes=classes)
         if not isinstance(spec, VggSpec):
             raise SettingError(
@@ -331,12 +337,12 @@ class OpenWorld(Method):
             )
         return spec
 
-    def _forms(self, channels: int, side: int, outputs: int) -> list[VggSpec]:
+    def _specs_by_task(self, channels: int, side: int, outputs: int) -> list[VggSpec]:
         """The collective's form at each task."""
         spec: VggSpec = ARCHITECTURES["vgg"].resize(
-            self._vgg(self.model, channels, side, outputs), Size.parse(self.size)
+            self._vgg_spec(self.model, channels, side, outputs), Size.parse(self.size)
         )
-        return forms(spec, self._growth(spec), self.tasks)
+        return specs_by_task(spec, self._growth(spec), self.tasks)
 
     def _growth(self, spec: VggSpec) -> Growth:
         if isinstance(self.growth, str):
@@ -352,11 +358,11 @@ class OpenWorld(Method):
         else:
             disjoint_tasks(data, self.ways, self.tasks, 0)
 
-    def _tasks(self, data: DataSet, seed: int) -> tuple[DataSet, ...]:
+    def _draw_tasks(self, data: DataSet, seed: int) -> tuple[DataSet, ...]:
         drawn = task_list(data, self.ways, None, self.tasks, seed) if self.overlap else None
         return drawn or disjoint_tasks(data, self.ways, self.tasks, seed)
 
-    def _further(self, unknown: DataSet, flagged: list[str], run: Run) -> tuple[DataSet, ...]:
+    def _draw_open_tasks(self, unknown: DataSet, flagged: list[str], run: Run) -> tuple[DataSet, ...]:
         """Tasks of the unknown classes that were met; none where they are too few."""
         if self.stream == "joint" or not self.open_tasks or len(flagged) < self.ways:
             return ()

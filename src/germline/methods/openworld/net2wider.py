@@ -14,7 +14,7 @@ from germline.architectures.channel_groups import ChannelGroup, GroupMember, cha
 from germline.architectures.vgg import VggArchitecture, VggSpec
 from germline.errors import SettingError
 
-Kind = Literal["weights", "gradients", "squares"]
+TensorKind = Literal["weights", "gradients", "squares"]
 _UNIT_FACTOR = math.sqrt(1 + 1e-5)  # cancels the constant under the norm's root
 
 
@@ -53,7 +53,7 @@ def draw_widening(group: ChannelGroup, added: int, generator: torch.Generator) -
     return Widening(group, torch.randint(group.width, (added,), generator=generator))
 
 
-def widen(tensors: Mapping[str, Tensor], widening: Widening, kind: Kind = "weights") -> dict[str, Tensor]:
+def widen_tensors(tensors: Mapping[str, Tensor], widening: Widening, kind: TensorKind = "weights") -> dict[str, Tensor]:
     """Net2Wider: channels are copied, and whoever reads them shares its weight among the copies.
 
     Running statistics are copied with their channels, so evaluation gives the same outputs up to rounding, and so does
@@ -72,11 +72,11 @@ def widen(tensors: Mapping[str, Tensor], widening: Widening, kind: Kind = "weigh
     wider = dict(tensors)
     for member in widening.group.members:
         if member.tensor in wider:
-            wider[member.tensor] = _grown(wider[member.tensor], member, widening, kind)
+            wider[member.tensor] = _widen_tensor(wider[member.tensor], member, widening, kind)
     return wider
 
 
-def _grown(tensor: Tensor, member: GroupMember, widening: Widening, kind: Kind) -> Tensor:
+def _widen_tensor(tensor: Tensor, member: GroupMember, widening: Widening, kind: TensorKind) -> Tensor:
     at = channel_indices(member, widening.group.width, widening.sources)
     found = tensor.index_select(member.dim, at.to(tensor.device))
     buffer = member.tensor.endswith(("running_mean", "running_var"))
@@ -88,7 +88,7 @@ def _grown(tensor: Tensor, member: GroupMember, widening: Widening, kind: Kind) 
     return found / each.to(tensor).view(shape) ** (2 if kind == "squares" else 1)
 
 
-def shaken(
+def add_noise_to_copies(
     tensors: Mapping[str, Tensor], widening: Widening, noise: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """A widened network whose copies differ a little, for exact ones have equal gradients for ever.
@@ -109,7 +109,7 @@ def shaken(
     return moved
 
 
-def wider_spec(spec: VggSpec, unit: int, added: int) -> VggSpec:
+def widen_spec(spec: VggSpec, unit: int, added: int) -> VggSpec:
     """The form with one conv unit wider; units are counted from 0."""
     _check_unit(spec, unit)
     stage = spec.units[unit][0]
@@ -152,7 +152,7 @@ def deepen(
     return deeper, moved
 
 
-def group_of(architecture: VggArchitecture, spec: VggSpec, unit: int) -> ChannelGroup:
+def group_of_unit(architecture: VggArchitecture, spec: VggSpec, unit: int) -> ChannelGroup:
     """The channel group that a conv unit writes; units are counted from 0.
 
     Raises:

@@ -13,11 +13,11 @@ from germline.methods.openworld.task_stream import Heads
 from germline.network import Network
 from germline.training.evaluate import EVAL_BATCH
 
-CURVE = (1, 2, 5, 10, 20, 30, 50)  # percentiles
+CURVE_PERCENTILES = (1, 2, 5, 10, 20, 30, 50)  # percentiles
 
 
 @torch.no_grad()
-def confidence(network: Network, heads: Heads, seen: int, pictures: AnyPictures) -> Tensor:
+def measure_confidence(network: Network, heads: Heads, seen: int, pictures: AnyPictures) -> Tensor:
     """The largest softmax over the outputs of a task, of all tasks the largest; float32 [N].
 
     Args:
@@ -38,7 +38,7 @@ def confidence(network: Network, heads: Heads, seen: int, pictures: AnyPictures)
     return torch.cat(found)
 
 
-def detect(
+def detect_unknown(
     known: Tensor, unknown: Tensor, labels: Tensor, classes: Sequence[str], *, percentile: float, share: float
 ) -> dict[str, Any]:
     """Set a threshold on known pictures and apply it to others: what is below it is taken for unknown.
@@ -69,7 +69,7 @@ def detect(
         "threshold": threshold,
         "detection": found,
         "false_alarms": alarms,
-        "curve": [[at, *rates(at)[1:]] for at in CURVE],
+        "curve": [[at, *rates(at)[1:]] for at in CURVE_PERCENTILES],
         "auroc": float(higher),
         "shares": dict(zip(classes, shares, strict=True)),
         "flagged": [name for name, own in zip(classes, shares, strict=True) if own >= share],

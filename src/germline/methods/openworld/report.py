@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from germline.methods.openworld.task_stream import forgetting
+from germline.methods.openworld.task_stream import measure_forgetting
 from germline.reporting.html import Section
 from germline.reporting.plotting import COLOURS, legend, style, svg
 from germline.reporting.statistics import estimate
@@ -149,7 +149,7 @@ def table(found: Mapping[str, Seeds]) -> list[list[str]]:
                 "; ".join(dict.fromkeys(one.units for one in all_)),
                 "; ".join(dict.fromkeys(", ".join(str(at + 1) for at in one.dead) or "none" for one in all_)),
                 estimate([one.means[-1] for one in all_]).text(),
-                estimate([forgetting(one.accuracies) for one in all_]).text(),
+                estimate([measure_forgetting(one.accuracies) for one in all_]).text(),
                 estimate([one.detection for one in met]).text() if met else "",
                 estimate([one.false_alarms for one in met]).text() if met else "",
                 f"{fmean(len(one.flagged) for one in met):.3g}" if met else "",

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from germline.architectures import VggSpec
 from germline.errors import SettingError
-from germline.methods.openworld.net2wider import group_of, wider_spec
+from germline.methods.openworld.net2wider import group_of_unit, widen_spec
 from germline.registry import ARCHITECTURES
 
-Head = Literal["shared", "per-task", "class-incremental"]
+HeadKind = Literal["shared", "per-task", "class-incremental"]
 Growth = tuple[tuple[int, int], ...]  # (conv unit, counted from 1; channels to add), one before each task but the first
-PUBLISHED = (2, 2, 3, 3, 3)
+PUBLISHED_STAGES = (2, 2, 3, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Heads:
         most: Tasks that there may be.
     """
 
-    kind: Head
+    kind: HeadKind
     tasks: tuple[tuple[str, ...], ...]
     classes: tuple[str, ...]
     ways: int
-    most: int
+    max_tasks: int
 
     @property
     def outputs(self) -> int:
         """Of the network."""
-        return self.ways * self.most if self.kind == "per-task" else max(self.ways, len(self.classes))
+        return self.ways * self.max_tasks if self.kind == "per-task" else max(self.ways, len(self.classes))
 
     def columns(self, task: int, seen: int) -> Tensor:
         """Outputs that compete over a task's pictures, those of its own classes first and in their order; int64 [K].
@@ -65,7 +65,7 @@ def published_growth(spec: VggSpec) -> Growth:
     Raises:
         SettingError: The network has other units.
     """
-    if spec.stages != PUBLISHED:
+    if spec.stages != PUBLISHED_STAGES:
         raise SettingError(
             f"growth=published for stages of {', '.join(map(str, spec.stages))} units",
             "the published steps are for 13 conv units",
@@ -76,7 +76,7 @@ def published_growth(spec: VggSpec) -> Growth:
     return ((3, width), (4, width), *twice)
 
 
-def forms(spec: VggSpec, growth: Growth, tasks: int) -> list[VggSpec]:
+def specs_by_task(spec: VggSpec, growth: Growth, tasks: int) -> list[VggSpec]:
     """The network's form at each task, the first included.
 
     Raises:
@@ -84,14 +84,14 @@ def forms(spec: VggSpec, growth: Growth, tasks: int) -> list[VggSpec]:
     """
     found = [spec]
     for unit, added in growth[: tasks - 1]:
-        group_of(ARCHITECTURES["vgg"], spec, unit - 1)
+        group_of_unit(ARCHITECTURES["vgg"], spec, unit - 1)
         if added < 1:
             raise SettingError(f"growth with {added} channels for unit {unit}", "a step adds at least one")
-        found.append(wider_spec(found[-1], unit - 1, added))
+        found.append(widen_spec(found[-1], unit - 1, added))
     return found + [found[-1]] * (tasks - len(found))
 
 
-def forgetting(accuracies: Sequence[Sequence[float]]) -> float:
+def measure_forgetting(accuracies: Sequence[Sequence[float]]) -> float:
     """How much is lost: the best that an earlier task ever had minus what it has at the end, mean over these tasks.
 
     Args:

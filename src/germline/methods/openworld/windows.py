@@ -8,11 +8,11 @@ from torch import Tensor
 
 from germline.architectures import VGG, VggSpec
 
-IMPORTANCE = "importance."
-UNIT = "unit."
+IMPORTANCE_PREFIX = "importance."
+UNIT_PREFIX = "unit."
 
 
-def starts(collective: VggSpec, individual: VggSpec, size: int, *, own: bool) -> tuple[int, ...]:
+def find_window_starts(collective: VggSpec, individual: VggSpec, size: int, *, own: bool) -> tuple[int, ...]:
     """First units of the windows that can stand in an individual network, counted from 0.
 
     Args:
@@ -26,14 +26,14 @@ def starts(collective: VggSpec, individual: VggSpec, size: int, *, own: bool) ->
     return tuple(at for at in range(len(shapes) - size + 1) if own or shapes[at : at + size] == last)
 
 
-def all_units(spec: VggSpec, tensors: Mapping[str, Tensor], importance: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def collect_units(spec: VggSpec, tensors: Mapping[str, Tensor], importance: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Every unit's tensors and their importance as `unit.<number>.<name within it>`, numbers from 0."""
     found: dict[str, Tensor] = {}
     for index, block in enumerate(VGG.parts(spec).blocks):
         for name, full in block.items():
-            found[f"{UNIT}{index}.{name}"] = tensors[full]
+            found[f"{UNIT_PREFIX}{index}.{name}"] = tensors[full]
             if full in importance:
-                found[f"{UNIT}{index}.{IMPORTANCE}{name}"] = importance[full]
+                found[f"{UNIT_PREFIX}{index}.{IMPORTANCE_PREFIX}{name}"] = importance[full]
     return found
 
 
@@ -51,16 +51,16 @@ def window(units: Mapping[str, Tensor], individual: VggSpec, start: int, size: i
     first = start if own else len(blocks) - size
     found: dict[str, Tensor] = {}
     for index in range(size):
-        prefix = f"{UNIT}{start + index}."
+        prefix = f"{UNIT_PREFIX}{start + index}."
         for name, tensor in units.items():
             if name.startswith(prefix):
                 within = name.removeprefix(prefix)
-                weighs = within.startswith(IMPORTANCE)
-                full = blocks[first + index][within.removeprefix(IMPORTANCE)]
-                found[f"{IMPORTANCE}{full}" if weighs else full] = tensor.clone()
+                weighs = within.startswith(IMPORTANCE_PREFIX)
+                full = blocks[first + index][within.removeprefix(IMPORTANCE_PREFIX)]
+                found[f"{IMPORTANCE_PREFIX}{full}" if weighs else full] = tensor.clone()
     return found
 
 
-def inherited(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def inherited_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of a gene's tensors those that a descendant inherits."""
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith((IMPORTANCE, UNIT))}
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith((IMPORTANCE_PREFIX, UNIT_PREFIX))}
