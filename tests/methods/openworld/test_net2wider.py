@@ -1,4 +1,4 @@
-"""Growing without forgetting: wider units, deeper stages, and what is carried along."""
+"""Wider units keep the outputs of a network; gradients and importance widen with the weights."""
 
 import pytest
 import torch
@@ -8,7 +8,6 @@ from germline.architectures import VGG, Size, VggSpec
 from germline.errors import SettingError
 from germline.methods.openworld.net2wider import (
     add_noise_to_copies,
-    deepen,
     draw_widening,
     group_of_unit,
     widen_spec,
@@ -113,21 +112,10 @@ def test_noise_moves_the_copies_alone():
         assert not torch.equal(wider(images), model(images))
 
 
-@pytest.mark.parametrize("unit", range(4))
-def test_a_deeper_network_computes_the_same(unit):
-    model, images = hold.awake(VGG, UNEVEN), torch.rand(4, 1, 32, 32)
-    spec, tensors = deepen(VGG, UNEVEN, model.state_dict(), unit)
-    assert sum(spec.stages) == 5
-    deeper = VGG.build(spec).eval()
-    deeper.load_state_dict(tensors)
-    with torch.no_grad():
-        assert torch.allclose(deeper(images), model(images), rtol=1e-5, atol=1e-4)
-
-
 def test_what_cannot_grow_is_refused():
     with pytest.raises(SettingError, match=r"conv unit 5. there are 4"):
         group_of_unit(VGG, UNEVEN, 4)
     with pytest.raises(SettingError, match="conv unit 0"):
-        deepen(VGG, UNEVEN, {}, -1)
+        widen_spec(UNEVEN, -1, 1)
     with pytest.raises(SettingError, match="widening adds at least one"):
         draw_widening(group_of_unit(VGG, UNEVEN, 0), 0, torch.Generator())

@@ -17,7 +17,7 @@ from germline.methods.base import DataRole
 from germline.methods.checks import check_resume_settings
 from germline.methods.gtl.circuit_method import CircuitGene
 from germline.methods.gtl.circuits import circuit_spec
-from germline.methods.gtl.evolution import Evolution, FinalGene
+from germline.methods.gtl.evolution import Evolution, EvolutionState, FinalGene
 from germline.methods.gtl.population import PopulationTrainer
 from germline.methods.gtl.selection import CreditRule
 from germline.methods.presets import fill_from_preset

@@ -12,7 +12,7 @@ from germline.methods.openworld.collective import Collective, CollectiveState
 from germline.methods.openworld.gradient_criterion import choose_window, find_dead_units
 from germline.methods.openworld.novelty import detect_unknown, measure_confidence
 from germline.methods.openworld.task_stream import measure_forgetting
-from germline.methods.openworld.windows import collect_units, find_window_starts, window
+from germline.methods.openworld.windows import collect_units, cut_window, find_window_starts
 from germline.methods.provenance import make_provenance
 from germline.training import FitResult
 
@@ -80,7 +80,7 @@ def extract_learngene(
         settings=rules.model_dump(mode="json"),
         architecture="vgg",
         spec=form,
-        tensors={**window(units, form, choice.start, rules.units, own=own), **(units if rules.whole else {})},
+        tensors={**cut_window(units, form, choice.start, rules.units, own=own), **(units if rules.whole else {})},
         preprocess=collective.preprocess,
         provenance=_provenance(collective, state, data, told),
     )

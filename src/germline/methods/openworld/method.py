@@ -28,9 +28,9 @@ from germline.methods.openworld.task_stream import Growth, HeadKind, Heads, publ
 from germline.methods.openworld.windows import (
     IMPORTANCE_PREFIX,
     UNIT_PREFIX,
+    cut_window,
     find_window_starts,
     inherited_tensors,
-    window,
 )
 from germline.methods.presets import fill_from_preset
 from germline.methods.slicing import parts_of, shapes_of
@@ -171,7 +171,7 @@ class OpenWorld(Method):
                 "take a gene that was condensed with whole=true",
             )
         assert isinstance(gene.spec, VggSpec)  # noqa: S101 - it grows nothing else
-        tensors = window(gene.tensors, gene.spec, start, self.units, own=self.individual == "own")
+        tensors = cut_window(gene.tensors, gene.spec, start, self.units, own=self.individual == "own")
         kept = {name: value for name, value in gene.tensors.items() if name.startswith(UNIT_PREFIX) and self.whole}
         return replace(gene, settings=settings, tensors={**tensors, **kept})
 

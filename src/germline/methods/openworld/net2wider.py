@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from germline.architectures.channel_groups import ChannelGroup, GroupMember, channel_indices
 from germline.architectures.vgg import VggArchitecture, VggSpec
 from germline.errors import SettingError
 
 TensorKind = Literal["weights", "gradients", "squares"]
-_UNIT_FACTOR = math.sqrt(1 + 1e-5)  # cancels the constant under the norm's root
 
 
 @dataclass(frozen=True)
@@ -119,39 +117,6 @@ def widen_spec(spec: VggSpec, unit: int, added: int) -> VggSpec:
     return VggSpec.model_validate({**spec.model_dump(), "widths": widths})
 
 
-def deepen(
-    architecture: VggArchitecture, spec: VggSpec, tensors: Mapping[str, Tensor], unit: int
-) -> tuple[VggSpec, dict[str, Tensor]]:
-    """Insert a unit behind another that passes its maps on, in evaluation up to rounding.
-
-    In training the new norm normalises by the batch, so the first steps are others. Source: Chen et al., as above.
-
-    Args:
-        architecture: Of the network.
-        spec: Of the network.
-        tensors: Its tensors.
-        unit: Behind which one, counted from 0.
-
-    Returns:
-        The deeper form, and its tensors.
-
-    Raises:
-        SettingError: There is no such unit.
-    """
-    _check_unit(spec, unit)
-    stage, _, width = spec.units[unit]
-    place = unit - sum(spec.stages[:stage])
-    widths = [list(own) for own in spec.widths]
-    widths[stage].insert(place + 1, width)
-    deeper = VggSpec.model_validate({**spec.model_dump(), "widths": widths})
-    old, new = architecture.parts(spec).blocks, architecture.parts(deeper).blocks
-    moved = {name: tensors[name] for name in architecture.parts(spec).head}
-    for index, block in enumerate(new):
-        own = _identity(width) if index == unit + 1 else {n: tensors[f] for n, f in old[index - (index > unit)].items()}
-        moved |= {block[name]: tensor for name, tensor in own.items()}
-    return deeper, moved
-
-
 def group_of_unit(architecture: VggArchitecture, spec: VggSpec, unit: int) -> ChannelGroup:
     """The channel group that a conv unit writes; units are counted from 0.
 
@@ -165,17 +130,3 @@ def group_of_unit(architecture: VggArchitecture, spec: VggSpec, unit: int) -> Ch
 def _check_unit(spec: VggSpec, unit: int) -> None:
     if not 0 <= unit < sum(spec.stages):
         raise SettingError(f"conv unit {unit + 1}", f"there are {sum(spec.stages)}", "units are counted from 1")
-
-
-def _identity(width: int) -> dict[str, Tensor]:
-    """Tensors of a unit that gives back maps that are nowhere below zero."""
-    kernel = nn.init.dirac_(torch.empty(width, width, 3, 3))
-    ones = torch.ones(width)
-    return {
-        "conv.weight": kernel,
-        "norm.weight": _UNIT_FACTOR * ones,
-        "norm.bias": torch.zeros(width),
-        "norm.running_mean": torch.zeros(width),
-        "norm.running_var": ones.clone(),
-        "norm.num_batches_tracked": torch.tensor(0),
-    }

@@ -37,7 +37,9 @@ def collect_units(spec: VggSpec, tensors: Mapping[str, Tensor], importance: Mapp
     return found
 
 
-def window(units: Mapping[str, Tensor], individual: VggSpec, start: int, size: int, *, own: bool) -> dict[str, Tensor]:
+def cut_window(
+    units: Mapping[str, Tensor], individual: VggSpec, start: int, size: int, *, own: bool
+) -> dict[str, Tensor]:
     """The tensors of a window under the names that they have in an individual network, and their importance.
 
     Args:
