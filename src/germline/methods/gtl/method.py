@@ -197,7 +197,7 @@ class GTL(CircuitGene):
             DataError: Too few classes, or no labels.
         """
         check_resume_settings(self, data, run)
-        first, state = self._load_last_task(run)
+        first, state = self._load_last_generation(run)
         whole, done = (self.count_steps(samples) for samples in (self.condensing_samples(0), state.samples))
         with Progress("evolution", whole, done, quiet=run.quiet) as progress:
             evolution = Evolution(self, self.build_trainer(data, run, progress))
