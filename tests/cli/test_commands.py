@@ -216,7 +216,7 @@ def test_other_settings_do_not_resume(trained, run, tmp_path, monkeypatch):
     for change in (("--seed", "1"), ("--set", "lr=0.5"), ("--precision", "bf16-true"), ("--model", "vit_nano")):
         done = run(*TRAIN, "--out", "ancestor", "--resume", *change)
         assert done.code == 2
-        assert "was begun with" in done.err
+        assert "was started with" in done.err
         assert "--overwrite" in done.err
         assert snapshot(place) == before
 

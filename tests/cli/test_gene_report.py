@@ -42,7 +42,7 @@ def test_the_page_of_a_gene(told, run):
     rows = dict(re.findall("<td class=text>(.*?)</td><td class=text>(.*?)</td>", page))
     assert rows["method"] == "tleg"
     assert rows["holds"].split(",")[0] in shown
-    assert rows.keys() >= {"method", "anatomy", "ancestor", "condensed on", "grows", "head", "pictures", "holds"}
+    assert rows.keys() >= {"method", "anatomy", "ancestor", "condensed on", "grows", "head", "images", "holds"}
     assert run("report", "told").code == 0
 
 

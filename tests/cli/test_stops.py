@@ -66,7 +66,7 @@ def test_interrupted_is_130_and_goes_on(bench, run, monkeypatch, at):
         patch.setattr(Fit, "_step", interrupted)
         done = run(*SHORT, "--out", "stopped")
     assert done.code == 130
-    assert done.err == "germline: interrupted; the same command with --resume goes on\n"
+    assert done.err == "germline: Interrupted. Run the same command with --resume to continue.\n"
     assert not (bench / "stopped").exists()
     assert run(*SHORT, "--out", "stopped", "--resume").code == 0
     assert same_weights(bench / "whole", bench / "stopped")

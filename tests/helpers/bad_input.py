@@ -195,7 +195,7 @@ def _set(*changes: str) -> str:
 FAULTS = [
     # Names
     Fault("verb", "trian", ("'trian'", "train")),
-    Fault("no-verb", "", ("no command", "--help")),
+    Fault("no-verb", "", ("No command", "--help")),
     Fault("option", f"{TRAIN} --model vit_pico --ouy new", ("--ouy", "--out")),
     Fault("missing-option", "train --model vit_pico --data digits", ("--out",)),
     Fault("missing-argument", "inspect", ("'gene'",)),
@@ -232,7 +232,7 @@ FAULTS = [
     Fault("size-cap", f"{INHERIT} --max-params 10M", ("max_params=10000000", "by a cap", "use depth")),
     Fault("inspect-size", "inspect gene --size width=32", ("width=32", "leave width out")),
     Fault("classes-0", f"{INHERIT} --classes 0", ("classes=0", "at least one")),
-    Fault("classes-and-data", f"{INHERIT} --classes 3 --data digits", ("--classes", "--data", "give one")),
+    Fault("classes-and-data", f"{INHERIT} --classes 3 --data digits", ("--classes", "--data", "only one")),
     Fault("channels", f"{INHERIT} --channels 2", ("channels=2", "grey (1)")),
     Fault("image-size", f"{INHERIT} --image-size 33", ("image_size=33", "patch_size=8")),
     Fault("image-size-0", f"{INHERIT} --image-size 0", ("image_size=0", "least size is 8")),
@@ -729,5 +729,5 @@ FAULTS = [
         ("'old.html' is there already", "--overwrite"),
         text("old.html", ""),
     ),
-    Fault("report-out-of-a-comparison", "report child --out new.html", ("--out new.html", "'child' is no gene")),
+    Fault("report-out-of-a-comparison", "report child --out new.html", ("--out new.html", "'child' is not a gene")),
 ]

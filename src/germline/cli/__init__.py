@@ -1,4 +1,4 @@
-"""The command line: one file a verb, thin; torch is imported by the verbs that need it, and not before."""
+"""The command line: one file per command. Only commands that need torch import it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Condense a trained network into a small learngene; let networks of many sizes inherit it.",
+    help="Condense a trained network into a small learngene. Build networks of many sizes from it.",
 )
 for _module in (demo, train, condense, inherit, inspect, export, compare, listing):
-    _module.add(app)
+    _module.register(app)
 
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 2 bad input, 3 training failed, 130 interrupted."""
-    # Threads that spin while they wait make everything crawl on a machine that is busy with something else.
+    # Waiting threads that spin slow down everything else on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(standalone_mode=False)
@@ -38,16 +38,16 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except OSError as error:
-        # Of a file that nobody looked after on the way.
-        _stop(f"cannot use '{error.filename or 'a file'}'. {error.strerror or error}.", 2)
+        # A file error that no other code has turned into a GermlineError.
+        _stop(f"Cannot use '{error.filename or 'a file'}'. {error.strerror or error}.", 2)
     except Exception as error:
         message, code = _known(error)
         if not message:
             raise
         _stop(message, code)
-    # Older typers raise Abort at Ctrl-C, newer ones give this code.
+    # At Ctrl-C, older versions of typer raise Abort and newer ones return this code.
     if code == INTERRUPTED:
-        _stop("interrupted; the same command with --resume goes on", INTERRUPTED)
+        _stop("Interrupted. Run the same command with --resume to continue.", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -57,13 +57,13 @@ def _stop(message: str, code: int) -> NoReturn:
 
 
 def _known(error: Exception) -> tuple[str, int]:
-    """Message and exit code of an error that is not ours but needs no traceback; empty for all others."""
-    # typer's own usage errors live under click, which it may carry within itself: known by what they can do.
+    """Message and exit code of an error from outside germline that needs no traceback; an empty message otherwise."""
+    # typer's usage errors are click's, which typer may bundle: recognise them by their method.
     if hasattr(error, "format_message"):
         if type(error).__name__ == "NoArgsIsHelpError":
-            return "no command given. See germline --help.", 2
+            return "No command was given. See germline --help.", 2
         return f"{error.format_message().rstrip('.')}. See germline --help.".replace("?.", "?"), 2
-    # torch's error has this name too; importing torch here to ask for its type would cost seconds.
+    # torch's error has the same name. Importing torch here to compare types would take seconds.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory. {error}. Choose a smaller batch_size, or accumulate=4 parts of it.", 3
+        return f"Out of memory. {error}. Use a smaller batch_size, or --set accumulate=4.", 3
     return "", 1

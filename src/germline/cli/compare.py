@@ -1,4 +1,4 @@
-"""`germline compare` and `report`: methods against controls, into one report."""
+"""`germline compare` and `germline report`: compare methods with controls and draw the report."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import typer
 from germline.cli.options import Overwrite, Quiet, Resume, Set
 
 
-def add(app: typer.Typer) -> None:
-    """Register the verbs."""
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
     app.command()(compare)
     app.command()(report)
 
 
 def compare(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file; see germline list recipes.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; runs/RECIPE by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder; default: runs/RECIPE.")] = None,
     set_: Set = None,
-    workers: Annotated[int, typer.Option(help="Processes; 0 is one a core.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Number of worker processes; 0: one per core.", min=0)] = 0,
     store: Annotated[
-        Path | None, typer.Option("--store", help="Where ancestors, genes and cells are kept; recipes may share it.")
+        Path | None,
+        typer.Option("--store", help="Folder for ancestors, genes and cells; recipes can share it."),
     ] = None,
     final: Annotated[
         bool,
-        typer.Option("--final", help="Train and test on glyphs/final, for headline numbers; readings are noted."),
+        typer.Option("--final", help="Train and test on glyphs/final, for headline numbers. Each use is logged."),
     ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -48,10 +49,10 @@ def run_recipe(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Run a recipe to its report; `compare` and `demo` are this.
+    """Run a recipe and write its report.
 
     Raises:
-        TrainingError: Some cells failed; the report of the others is written.
+        TrainingError: Some cells failed. The report of the others is written.
     """
     from germline.compare.recipe.loader import load_recipe
     from germline.errors import TrainingError
@@ -74,18 +75,18 @@ def run_recipe(
     if comparison.failed:
         name, reason = next(iter(comparison.failed.items()))
         raise TrainingError(
-            f"{len(comparison.failed)} parts of the comparison failed, first {name}",
+            f"{len(comparison.failed)} parts of the comparison failed. The first is {name}",
             reason,
-            "the report says which; --resume tries them again",
+            "Run the command again with --resume to retry them; the report names them all",
         )
 
 
 def report(
     folder: Annotated[Path, typer.Argument(help="The output folder of a comparison, or a gene folder.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Of a gene: file to write; GENE.html by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write for a gene; default: GENE.html.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that --out names.")] = False,
 ) -> None:
-    """Write the report of a comparison again, from its kept results; or that of one gene, from its record."""
+    """Write the report of a comparison from its saved results, or the report of one gene from its record."""
     from germline.learngene import MANIFEST
 
     if (folder / MANIFEST).exists():
@@ -96,7 +97,9 @@ def report(
 
     if out is not None:
         raise SettingError(
-            f"--out {out}", f"'{folder}' is no gene, and a comparison's report lies beside its results", "leave it out"
+            f"--out {out} is only for genes",
+            f"'{folder}' is not a gene, and the report of a comparison is written beside its results",
+            "Remove --out",
         )
     print(write_report(folder))
 
@@ -107,7 +110,7 @@ def _report_gene(folder: Path, out: Path | None, *, overwrite: bool) -> None:
     from germline.files import check_output_file
     from germline.learngene import Learngene
 
-    # A name such as `.` has to become one that a file can stand beside.
+    # Resolve names such as `.`, so that the file can be written beside the folder.
     whole = folder if folder.name not in ("", "..") else folder.resolve()
     place = whole.with_name(f"{whole.name}.html") if out is None else out
     check_output_file(place, overwrite=overwrite or out is None)

@@ -1,4 +1,4 @@
-"""`germline condense`: from an ancestor to a learngene."""
+"""`germline condense`: make a learngene from an ancestor."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import typer
 from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set
 
 
-def add(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command()(condense)
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("condense")(condense_command)
 
 
-def condense(
-    method: Annotated[str, typer.Option(help="See germline list methods.")],
+def condense_command(
+    method: Annotated[str, typer.Option(help="Name of a method; see germline list methods.")],
     data: Annotated[
         list[str],
-        typer.Option(
-            help="Pictures to condense on; for a method that reads more, again as held_out=NAME or stream=NAME."
-        ),
+        typer.Option(help="Data set to condense on. Methods that read more: repeat as held_out=NAME or stream=NAME."),
     ],
     out: Out,
     ancestor: Annotated[
-        str | None, typer.Option(help="A run folder, timm:NAME, hf-hub:NAME, or a file of weights with --model.")
+        str | None, typer.Option(help="A run folder, timm:NAME, hf-hub:NAME, or a weight file with --model.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="timm name of what a file of weights belongs to.")] = None,
+    model: Annotated[str | None, typer.Option(help="timm name of the architecture of a weight file.")] = None,
     set_: Set = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -43,42 +41,42 @@ def condense(
     chosen = settings(METHODS[method], set_)
     output = check_outputs(out, resume=resume, overwrite=overwrite)
     from germline.api import check_inputs, condense
-    from germline.data import data as find_data
+    from germline.data import data as load_data
     from germline.network import load_network
 
-    named = _with_roles(data)
-    source = find_data(named)
+    data_name = _join_roles(data)
+    source = load_data(data_name)
     check_inputs(chosen, source, ancestor=ancestor is not None)
-    elder = None if ancestor is None else load_network(ancestor, model)
-    chosen.condense_spec(elder, source)
-    asked = {
+    network = None if ancestor is None else load_network(ancestor, model)
+    chosen.condense_spec(network, source)
+    inputs = {
         "method": method,
         "ancestor": ancestor,
         "model": model,
-        "data": named,
+        "data": data_name,
         "seed": seed,
         "precision": precision,
     }
-    config = {**asked, "settings": chosen.model_dump(mode="json")}
+    config = {**inputs, "settings": chosen.model_dump(mode="json")}
     run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
-    gene = condense(chosen, ancestor=elder, data=source, run=run)
+    gene = condense(chosen, ancestor=network, data=source, run=run)
     if run.fabric.is_global_zero:
         gene.save(out, overwrite=resume or overwrite)
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in gene.provenance.metrics.items())
         print(f"{out}: {gene.bytes():,} bytes, grows {chosen.sizes(gene)}{'; ' + metrics if metrics else ''}")
 
 
-def _with_roles(names: list[str]) -> str:
-    """One name for all of them: `glyphs/base,held_out=glyphs/open`."""
+def _join_roles(names: list[str]) -> str:
+    """Join the data sets of all roles into one name: `glyphs/base,held_out=glyphs/open`."""
     from typing import get_args
 
     from germline.data import Role
     from germline.errors import SettingError
 
-    odd = [name for name in names[1:] if name.partition("=")[0] not in get_args(Role)]
-    if odd:
+    without_role = [name for name in names[1:] if name.partition("=")[0] not in get_args(Role)]
+    if without_role:
         roles = " or ".join(f"{role}=NAME" for role in get_args(Role))
         raise SettingError(
-            f"--data {odd[0]}", "there is one already, and further data are for a role", f"write {roles}"
+            f"--data {without_role[0]} has no role", "Only the first data set goes without a role", f"Pass {roles}"
         )
     return ",".join(names)

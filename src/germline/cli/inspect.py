@@ -1,4 +1,4 @@
-"""`germline inspect`: what a gene holds, and what it can grow at what cost."""
+"""`germline inspect`: show what a gene holds and what it can grow."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ if TYPE_CHECKING:
     from germline.learngene import Learngene
 
 
-def add(app: typer.Typer) -> None:
-    """Register the verb."""
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
     app.command()(inspect)
 
 
 def inspect(
-    gene: Annotated[str, typer.Argument(help="A gene folder or hf-hub:NAME.")],
-    size: Annotated[list[str] | None, typer.Option(help="A size to price; may be repeated.")] = None,
+    gene: Annotated[str, typer.Argument(help="Gene folder or hf-hub:NAME.")],
+    size: Annotated[list[str] | None, typer.Option(help="Size to show; can be repeated.")] = None,
     classes: Annotated[
-        int | None, typer.Option(help="Classes of the descendants; by default as the gene's network had.")
+        int | None, typer.Option(help="Number of classes of the descendants; default: those of the gene's network.")
     ] = None,
 ) -> None:
-    """Print what a gene holds, what it can grow, at what size and cost."""
+    """Print what a gene holds, and the size and cost of what it can grow."""
     from rich.console import Console
     from rich.table import Table
 
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
-    told = _told(loaded)
-    if told is not None and not size and classes is None:  # what is told is of the gene's own head
-        sizes = _listed(told)
+    paths = _recorded_paths(loaded)
+    # The recorded paths have the gene's own head, so they do not answer for other classes.
+    if paths is not None and not size and classes is None:
+        sizes = _paths_table(paths)
     else:
-        asked = size or (_default_sizes(loaded) if told is None else [path[0] for path in told[1:]])
-        if classes is None and loaded.classes is None:  # without a head there are no names; as many as there were do
+        requested = size or (_default_sizes(loaded) if paths is None else [path[0] for path in paths[1:]])
+        if classes is None and loaded.classes is None:  # a gene without a head has no class names, but a number
             classes = loaded.spec.classes
-        sizes = _sizes(loaded, asked, classes)
+        sizes = _sizes_table(loaded, requested, classes)
     console = Console()
     table = Table(show_header=False, box=None)
     for name, value in facts(loaded).items():
@@ -48,7 +49,7 @@ def inspect(
 
 
 def facts(gene: Learngene) -> dict[str, str]:
-    """What a gene holds and where it came from, for people to read."""
+    """What a gene holds and where it comes from, for people to read."""
     origin = gene.provenance
     return {
         "method": gene.method,
@@ -57,15 +58,15 @@ def facts(gene: Learngene) -> dict[str, str]:
         "condensed on": f"{origin.data} (licence: {origin.data_licence})",
         "grows": gene.bound_method().sizes(gene),
         "head": "none" if gene.classes is None else f"{len(gene.classes)} classes: {', '.join(gene.classes[:6])} ...",
-        "pictures": f"{gene.preprocess.channels} x {gene.preprocess.image_size} x {gene.preprocess.image_size}",
+        "images": f"{gene.preprocess.channels} x {gene.preprocess.image_size} x {gene.preprocess.image_size}",
         "holds": f"{len(gene.tensors)} tensors, {sum(t.numel() for t in gene.tensors.values()):,} elements, "
         f"{gene.bytes():,} bytes",
         **{name: f"{value:.4f}" for name, value in origin.metrics.items()},
     }
 
 
-def _told(gene: Learngene) -> list[list[str]] | None:
-    """Rows of the paths that a gene tells of; where it tells of none, comparisons are not imported: that takes long."""
+def _recorded_paths(gene: Learngene) -> list[list[str]] | None:
+    """Rows of the paths in a gene's record; None without importing the slow report modules if there are none."""
     if "paths" not in gene.provenance.record:
         return None
     from germline.compare.report.gene_records import paths_table
@@ -73,12 +74,12 @@ def _told(gene: Learngene) -> list[list[str]] | None:
     return paths_table(gene)
 
 
-def _listed(rows: list[list[str]]) -> Table:
-    """Every path that the gene tells of, as it was measured."""
+def _paths_table(rows: list[list[str]]) -> Table:
+    """Every path in the gene's record with its measured values."""
     from rich.table import Table
 
     head, *body = rows
-    # Without a frame the names of paths fit on a line of 80.
+    # Without a frame, the names of paths fit into 80 columns.
     table = Table(box=None, pad_edge=False)
     for name in head:
         table.add_column(name, no_wrap=name == head[0], justify="left" if name in (head[0], head[-1]) else "right")
@@ -88,15 +89,15 @@ def _listed(rows: list[list[str]]) -> Table:
 
 
 def _default_sizes(gene: Learngene) -> list[str]:
-    """Depths round the gene's own that it can grow; its own size where there is no such thing as one depth."""
+    """Depths near the gene's own that it can grow; its own size where a single depth does not exist."""
     depth = gene.spec.model_dump().get("depth")
     if depth is None:
         return [""]
     depths = sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})
-    return [size for size in (f"depth={depth}" for depth in depths) if _grows(gene, size)]
+    return [size for size in (f"depth={depth}" for depth in depths) if _can_grow(gene, size)]
 
 
-def _grows(gene: Learngene, size: str) -> bool:
+def _can_grow(gene: Learngene, size: str) -> bool:
     from germline.architectures import Size
     from germline.errors import SettingError
 
@@ -107,20 +108,20 @@ def _grows(gene: Learngene, size: str) -> bool:
     return True
 
 
-def _sizes(gene: Learngene, sizes: list[str], classes: int | None) -> Table:
+def _sizes_table(gene: Learngene, sizes: list[str], classes: int | None) -> Table:
     from rich.table import Table
 
     from germline.architectures import Size
     from germline.registry import architecture_of
 
-    table = Table("size", "parameters", "MFLOP a picture", "bytes", "share by origin")
+    table = Table("size", "parameters", "MFLOP per image", "bytes", "share by origin")
     for text in sizes:
         child = gene.inherit(Size.parse(text), classes)
         spec = child.network.spec
-        assert spec is not None  # noqa: S101 - a grown network always has one
+        assert spec is not None  # noqa: S101 - a descendant always has a spec
         count = sum(parameter.numel() for parameter in child.model.parameters())
-        stored = sum(tensor.numel() * tensor.element_size() for tensor in child.model.state_dict().values())
+        bytes_ = sum(tensor.numel() * tensor.element_size() for tensor in child.model.state_dict().values())
         shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())
         flops = architecture_of(spec).flops(spec) / 1e6
-        table.add_row(text or "the gene's own", f"{count:,}", f"{flops:,.1f}", f"{stored:,}", shares)
+        table.add_row(text or "the gene's own", f"{count:,}", f"{flops:,.1f}", f"{bytes_:,}", shares)
     return table

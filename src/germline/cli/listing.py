@@ -1,4 +1,4 @@
-"""`germline list`, `show` and `check`: what there is, and what a recipe would cost."""
+"""`germline list`, `show` and `check`: list names, print a recipe and estimate its cost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from germline.cli.options import Set
 KINDS = ("methods", "models", "data", "recipes")
 
 
-def add(app: typer.Typer) -> None:
-    """Register the verbs."""
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
     app.command("list")(list_)
     app.command()(show)
-    app.command()(check)
+    app.command("check")(check_command)
 
 
 def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
@@ -51,7 +51,7 @@ def _entries(kind: str) -> dict[str, str]:
 
 
 def _plain(fields: Mapping[str, Any]) -> str:
-    """`depth=6, width=64`; stages are set apart by strokes, the units within one by commas."""
+    """Fields as `depth=6, width=64`. A slash separates stages, a comma separates units."""
     return ", ".join(f"{key}={_stages(value) if isinstance(value, tuple) else value}" for key, value in fields.items())
 
 
@@ -59,15 +59,15 @@ def _stages(values: tuple[Any, ...]) -> str:
     return "/".join(",".join(map(str, stage)) if isinstance(stage, tuple) else str(stage) for stage in values)
 
 
-def show(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file.")]) -> None:
-    """Print a recipe, to read or to copy."""
+def show(recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")]) -> None:
+    """Print a recipe."""
     from germline.compare.recipe.loader import recipe_text
 
     print(recipe_text(recipe), end="")
 
 
-def check(recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file.")], set_: Set = None) -> None:
-    """Check a recipe and price it; nothing is trained."""
+def check_command(recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")], set_: Set = None) -> None:
+    """Check a recipe and estimate its cost. Nothing is trained."""
     from germline.compare.cost.estimate import price
     from germline.compare.recipe.loader import load_recipe
 

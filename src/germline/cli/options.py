@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what they turn into."""
+"""Options that several commands share, and the objects they create."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     ModelT = TypeVar("ModelT", bound=BaseModel)
 
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")]
-Seed = Annotated[int, typer.Option(help="Of every random draw.", min=0, max=2**63 - 1)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or bf16-true.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the work that the output folder was begun with.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
-Logger = Annotated[str | None, typer.Option(help="csv, tensorboard or wandb; off by default.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the run.", min=0, max=2**63 - 1)]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="Precision: 32-true, bf16-mixed or bf16-true.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume the unfinished work of the output folder.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the content of the output folder.")]
+Logger = Annotated[str | None, typer.Option(help="Logger: csv, tensorboard or wandb; default: none.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write; its work is kept beside it in OUT.run.")]
+Out = Annotated[Path, typer.Option("--out", help="Output folder. Checkpoints and logs are saved beside it in OUT.run.")]
 
 
 def settings(model: type[ModelT], changes: Sequence[str] | None) -> ModelT:
-    """A model's defaults with `--set` changes put in.
+    """Settings with the changes of `--set` applied to their defaults.
 
     Raises:
         SettingError: An unknown key, or a value that is not allowed.
@@ -41,11 +41,11 @@ def settings(model: type[ModelT], changes: Sequence[str] | None) -> ModelT:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a training verb writes; nothing is written or removed before `open_run`.
+    """Where a training command writes. Nothing is written or removed before `open_run`.
 
     Attributes:
         out: The folder of the result.
-        renew: Whether earlier work is thrown away.
+        renew: Whether earlier work is deleted.
     """
 
     out: Path
@@ -53,8 +53,8 @@ class Output:
 
     @property
     def work(self) -> Path:
-        """The folder beside it, of checkpoints and logs."""
-        # A name such as `.` has to become one that something can stand beside.
+        """The folder of checkpoints and logs, beside the output folder."""
+        # Resolve names such as `.`, so that the work folder can be made beside the output folder.
         whole = self.out if self.out.name not in ("", "..") else self.out.resolve()
         return whole.with_name(f"{whole.name}.run")
 
@@ -63,23 +63,23 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool) -> Output:
     """Check the output folder and its work folder.
 
     Raises:
-        OutputError: One of them holds something and neither `--resume` nor `--overwrite` is given, or there is no work
+        OutputError: One of them is not empty and neither `--resume` nor `--overwrite` is given, or there is nothing
             to resume.
     """
     from germline.errors import OutputError
     from germline.files import check_output_folder
 
     if not out.resolve().name:
-        raise OutputError(f"'{out}' is no folder to write to", "it has no name", "choose another folder")
+        raise OutputError(f"'{out}' cannot be an output folder", "It has no name", "Choose another folder")
     output = Output(out, renew=overwrite and not resume)
     check_output_folder(out, overwrite=overwrite, resume=resume)
     check_output_folder(output.work, overwrite=overwrite, resume=resume)
-    begun = (output.work / "config.json").exists()
-    if resume and not overwrite and not begun and out.is_dir() and any(out.iterdir()):
+    has_work = (output.work / "config.json").exists()
+    if resume and not overwrite and not has_work and out.is_dir() and any(out.iterdir()):
         raise OutputError(
-            f"output folder '{out}' is not empty",
-            f"there is no work in '{output.work}' to resume",
-            "choose another folder, or pass --overwrite",
+            f"The output folder '{out}' is not empty",
+            f"There is no work in '{output.work}' to resume",
+            "Choose another folder, or pass --overwrite",
         )
     return output
 
@@ -90,7 +90,7 @@ def open_run(
     """A run in the work folder, with the resolved configuration written beside its logs.
 
     Raises:
-        SettingError: A device, precision or logger that is not to be had, or work that was begun otherwise.
+        SettingError: A device, precision or logger is not available, or the work to resume has other settings.
     """
     import shutil
 
@@ -102,34 +102,34 @@ def open_run(
     make_logger, work = find_logger(logger), output.work
     if output.renew:
         shutil.rmtree(work, ignore_errors=True)
-    _check_begun(work / "config.json", config)
+    _check_same_settings(work / "config.json", config)
     run = Run(work, seed=seed, device=device, precision=precision, quiet=quiet, logger=make_logger(work))
     if run.fabric.is_global_zero:
         write_json(work / "config.json", config)
     return run
 
 
-def _check_begun(known: Path, config: dict[str, Any]) -> None:
-    """Work goes on as it was begun: another seed or data set would leave it as it is, and be noted as if it counted."""
+def _check_same_settings(config_file: Path, config: dict[str, Any]) -> None:
+    """Refuse to resume with other settings: the old work would be reused under the new ones."""
     from germline.errors import SettingError
     from germline.files import read_json
 
-    begun: dict[str, Any] = read_json(known) if known.exists() else {}
-    old, new = ({**all_, **all_.get("settings", {}), "settings": None} for all_ in (begun, config))
+    saved: dict[str, Any] = read_json(config_file) if config_file.exists() else {}
+    old, new = ({**all_, **all_.get("settings", {}), "settings": None} for all_ in (saved, config))
     for key in sorted(old.keys() & new.keys()):
         if old[key] != new[key]:
             raise SettingError(
-                f"'{known.parent}' was begun with {key}={old[key]}, now {new[key]}",
-                "work goes on as it was begun",
-                "take that back, or start anew with --overwrite",
+                f"'{config_file.parent}' was started with {key}={old[key]}, now it is {new[key]}",
+                "A run cannot resume with other settings",
+                "Use the old value, or pass --overwrite to start again",
             )
 
 
 def find_logger(name: str | None) -> Callable[[Path], Any]:
-    """What makes one of Fabric's loggers in a folder.
+    """Return a function that creates one of Fabric's loggers in a folder.
 
     Raises:
-        SettingError: An unknown logger, or one whose package is not installed.
+        SettingError: The logger is unknown, or its package is not installed.
     """
     from germline.errors import SettingError
 
@@ -143,7 +143,7 @@ def find_logger(name: str | None) -> Callable[[Path], Any]:
         if name == "tensorboard":
             from lightning_fabric.loggers import TensorBoardLogger
 
-            TensorBoardLogger(root_dir="")  # says whether the package is there, and writes nothing yet
+            TensorBoardLogger(root_dir="")  # fails if the package is missing; writes nothing yet
             return lambda work: TensorBoardLogger(root_dir=str(work / "tensorboard"), name="")
         if name == "wandb":
             from germline.training.wandb_logger import WandbLogger
@@ -151,6 +151,8 @@ def find_logger(name: str | None) -> Callable[[Path], Any]:
             return WandbLogger
     except ModuleNotFoundError as error:
         raise SettingError(
-            f"--logger {name}", f"the package {error.name or name} is not installed", f"pip install 'germline[{name}]'"
+            f"--logger {name}: it cannot be used",
+            f"The package {error.name or name} is not installed",
+            f"Run pip install 'germline[{name}]'",
         ) from error
-    raise SettingError(f"--logger {name}", "it is unknown", "use csv, tensorboard or wandb")
+    raise SettingError(f"--logger {name}: unknown logger", "germline does not have it", "Use csv, tensorboard or wandb")

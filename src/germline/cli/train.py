@@ -1,4 +1,4 @@
-"""`germline train`: the phase called accumulate, and the training of descendants."""
+"""`germline train`: train an ancestor or a descendant."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import typer
 from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set
 
 
-def add(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command()(train)
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("train")(train_command)
 
 
-def train(
-    model: Annotated[str, typer.Option(help="A preset (vit_pico, vgg11), a timm ViT name, or a model folder.")],
-    data: Annotated[str, typer.Option(help="For example glyphs/base, fashion-mnist, folder:/photos.")],
+def train_command(
+    model: Annotated[str, typer.Option(help="Preset (vit_pico, vgg11), name of a timm ViT, or model folder.")],
+    data: Annotated[str, typer.Option(help="Data set, such as glyphs/base, fashion-mnist or folder:/photos.")],
     out: Out,
     gene: Annotated[
-        str | None, typer.Option(help="The gene that the model has grown from: train it as its method says.")
+        str | None, typer.Option(help="Gene of the model, to train it with the loss of its method.")
     ] = None,
     set_: Set = None,
     seed: Seed = 0,
@@ -30,21 +30,21 @@ def train(
     logger: Logger = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network on a data set; the output is a plain timm folder."""
+    """Train a network on a data set. The output is a plain timm folder."""
     from germline.cli.options import check_outputs, open_run, settings
     from germline.training import TrainSettings
 
     chosen = settings(TrainSettings, set_)
     output = check_outputs(out, resume=resume, overwrite=overwrite)
     from germline.api import build_gene_objective, build_start_network, check_labels, train
-    from germline.data import data as find_data
+    from germline.data import data as load_data
 
-    source = find_data(data)
+    source = load_data(data)
     network = build_start_network(model, source, chosen, seed)
     check_labels(network, source)
     objective = None if gene is None else build_gene_objective(gene, network)
-    asked = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
-    config = {**asked, "settings": chosen.model_dump(mode="json")}
+    inputs = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
+    config = {**inputs, "settings": chosen.model_dump(mode="json")}
     run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
     result = train(network, source, chosen, objective=objective, run=run)
     if run.fabric.is_global_zero:
