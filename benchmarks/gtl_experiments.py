@@ -25,7 +25,7 @@ from common import keep
 from germline.api import build_start_network, train
 from germline.architectures import Size
 from germline.baselines.circuit import CircuitBaseline
-from germline.data import data, task_list
+from germline.data import load_data, task_list
 from germline.files import read_json, write_json
 from germline.learngene import Learngene
 from germline.methods.gtl.method import GTL
@@ -75,12 +75,12 @@ def rules(variant: str, **more: Any) -> GTL:
 def evolved(variant: str, seed: int, work: Path, selection: str) -> Learngene:
     """The gene of an evolution, or of drift."""
     run = Run(work / f"{variant}-{seed}-{selection}", seed=seed, device="cpu", quiet=True)
-    return rules(variant, selection=selection).condense(None, data("glyphs/base"), run)
+    return rules(variant, selection=selection).condense(None, load_data("glyphs/base"), run)
 
 
 def cut(variant: str, seed: int, work: Path, samples: int) -> Learngene:
     """A circuit, by BatchNorm scale, of a network pretrained on as many pictures."""
-    source, settings = data("glyphs/base"), rules(variant)
+    source, settings = load_data("glyphs/base"), rules(variant)
     how = TrainSettings(optimizer="sgd", lr=0.1, weight_decay=5e-4, steps=samples // 64, batch_size=64)
     network = build_start_network(settings.model, source, how, seed, Size.parse(settings.size))
     run = Run(work / f"pretrained-{samples}-{seed}", seed=seed, device="cpu", quiet=True)
@@ -91,7 +91,7 @@ def cut(variant: str, seed: int, work: Path, samples: int) -> Learngene:
 def learns(gene: Learngene, seed: int) -> dict[str, float]:
     """Mean accuracy on validation pictures of descendants on novel tasks, by steps."""
     members = []
-    for index, task in enumerate(task_list(data("glyphs/novel"), 5, None, TASKS, derive(seed, "tasks"))):
+    for index, task in enumerate(task_list(load_data("glyphs/novel"), 5, None, TASKS, derive(seed, "tasks"))):
         network = gene.inherit(classes=task.classes, seed=derive(seed, "descendant", index)).network
         drawn = task.train.per_class(20, generator(seed, "draw", index))
         members.append(Member(f"task-{index}", network, drawn, seed, task.val, tuple(task.augmentation)))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from common import keep, set_up
-from germline.data import data
+from germline.data import load_data
 from germline.methods.gtl.method import GTL
 from germline.methods.gtl.population import Mutation
 from germline.training import Run
@@ -21,7 +21,7 @@ SEEDS = range(20)
 def main() -> None:
     """Score both in every seed."""
     set_up(__doc__)
-    rules, source, found = GTL(), data("glyphs/base"), []
+    rules, source, found = GTL(), load_data("glyphs/base"), []
     for seed in SEEDS:
         lived = rules.build_trainer(source, Run(None, seed=seed, device="cpu", quiet=True))
         unborn = replace(lived, life=lived.life.model_copy(update={"steps": 0}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from common import keep, set_up
 from germline.api import build_start_network, train
 from germline.compare.recipe.loader import load_recipe
-from germline.data import data
+from germline.data import load_data
 from germline.training import Run
 
 RATES, SEED = (0.02, 0.05, 0.1, 0.2), 1000
@@ -15,7 +15,7 @@ def main() -> None:
     """Train at every rate, on a seed apart from those of the comparison."""
     set_up(__doc__)
     wanted, found = load_recipe("lab/gtl-ability").ancestor, {}
-    source = data(wanted.data)
+    source = load_data(wanted.data)
     for rate in RATES:
         settings = wanted.train.model_copy(update={"lr": rate})
         network = build_start_network(wanted.model, source, settings, SEED)

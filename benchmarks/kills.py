@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from germline.architectures import VIT, Preprocess, VitSpec
-from germline.data import Loader, data
+from germline.data import Loader, load_data
 from germline.files import hash_tensor, write_json
 from germline.learngene import library_versions
 from germline.methods.auto.method import Auto
@@ -43,11 +43,11 @@ ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "drop_path": 0.2, "accumulate": 2, "clip"
 
 def pictures() -> Any:
     """120 digits to train on and 50 to look at."""
-    digits = data("digits")
+    digits = load_data("digits")
     train, val = (
         split.per_class(count, generator(0, "kills")) for split, count in ((digits.train, 12), (digits.val, 5))
     )
-    return data(train, val=val, classes=digits.classes, augmentation=("shift", "rotate"))
+    return load_data(train, val=val, classes=digits.classes, augmentation=("shift", "rotate"))
 
 
 def network(seed: int, drop_path: float = 0.0) -> Network:

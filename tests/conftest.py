@@ -7,7 +7,7 @@ import torch
 
 from germline.api import build_start_network
 from germline.architectures import Preprocess, Size, StitchedSpec, VitSpec
-from germline.data import data
+from germline.data import load_data
 from germline.methods.tleg.method import TLEG
 from germline.network import Network
 from germline.randomness import generator, use_generator
@@ -21,8 +21,8 @@ os.environ["GERMLINE_DATA"] = "/nonexistent"  # no test depends on the data sets
 @pytest.fixture(scope="session")
 def pico():
     """120 handwritten digits to train on and 50 to look at, grey, 32x32."""
-    digits = data("digits")
-    return data(
+    digits = load_data("digits")
+    return load_data(
         digits.train.per_class(12, generator(0, "pico")),
         val=digits.val.per_class(5, generator(0, "pico")),
         classes=digits.classes,

@@ -149,7 +149,7 @@ def train(name, architecture, gene, child):
     objective = None if gene is None else gene.bound_method().objective(gene, child)
     settings = gl.TrainSettings(**TRAINING)
     run = gl.Run(device="cpu", quiet=True)
-    return gl.train(child.network, gl.data(DATA), settings, objective=objective, run=run).accuracy
+    return gl.train(child.network, gl.load_data(DATA), settings, objective=objective, run=run).accuracy
 
 
 def results_of(name, architecture, folder=None):

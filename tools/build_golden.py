@@ -56,7 +56,7 @@ FORMS = {
 
 def build_models():
     """A network of each architecture, trained for two steps."""
-    digits = gl.data(cases.DATA)
+    digits = gl.load_data(cases.DATA)
     preprocess = gl.Preprocess(channels=1, image_size=32, mean=(0.2,), std=(0.3,))
     for name in ARCHITECTURES:
         fields, size = FORMS[name]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from germline.architectures import Preprocess, Size
     from germline.baselines.finetune import Finetune
     from germline.baselines.scratch import Scratch
-    from germline.data import DataSet, Pictures, data
+    from germline.data import DataSet, Pictures, load_data
     from germline.errors import GermlineError
     from germline.learngene import Descendant, Learngene
     from germline.ledger import Ledger
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "germline.architectures": ("Preprocess", "Size"),
     "germline.api": ("condense", "train"),
-    "germline.data": ("DataSet", "Pictures"),
+    "germline.data": ("DataSet", "Pictures", "load_data"),
     "germline.errors": ("GermlineError",),
     "germline.learngene": ("Descendant", "Learngene"),
     "germline.ledger": ("Ledger",),
@@ -73,6 +73,7 @@ __all__ = [
     "TrainSettings",
     "condense",
     "data",
+    "load_data",
     "load_network",
     "train",
 ]

@@ -8,8 +8,7 @@ from typing import Any
 from torch import nn
 
 from germline.architectures import Preprocess, Size
-from germline.data import DataSet
-from germline.data import data as find_data
+from germline.data import DataSet, load_data
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
@@ -38,7 +37,7 @@ def condense(
     Raises:
         GermlineError: The ancestor, data or settings do not fit.
     """
-    source = find_data(data)
+    source = load_data(data)
     check_inputs(method, source, ancestor=ancestor is not None)
     return method.condense(load_ancestor(ancestor, source), source, run or Run())
 

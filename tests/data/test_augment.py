@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from germline.data import Augment, data
+from germline.data import Augment, load_data
 from germline.data.augment import ERASE, SHIFT
 from germline.randomness import generator
 
@@ -87,5 +87,5 @@ def test_rotation_and_scale_keep_the_middle_and_move_the_rim():
 
 
 def test_nothing_is_mirrored_where_that_makes_another_character():
-    assert "mirror" not in data("glyphs/novel").augmentation
-    assert "mirror" not in data("digits").augmentation
+    assert "mirror" not in load_data("glyphs/novel").augmentation
+    assert "mirror" not in load_data("digits").augmentation

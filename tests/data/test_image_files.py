@@ -27,14 +27,14 @@ def photos(tmp_path_factory):
 
 
 def test_large_pictures_stay_in_files(photos):
-    train = gl.data(f"folder:{photos}").train
+    train = gl.load_data(f"folder:{photos}").train
     assert isinstance(train, PictureFiles)
     assert (len(train), train.side, train.channels, train.classes) == (16, 224, 3, ("bright", "dark"))
-    assert gl.data(f"folder:{photos}@48").train.side == 48
+    assert gl.load_data(f"folder:{photos}@48").train.side == 48
 
 
 def test_in_order_gives_the_middle_of_each_once(photos):
-    train = gl.data(f"folder:{photos}@48").train
+    train = gl.load_data(f"folder:{photos}@48").train
     batches = list(in_order(train, 6))
     assert [tuple(batch.pixels.shape) for batch in batches] == [(6, 3, 48, 48), (6, 3, 48, 48), (4, 3, 48, 48)]
     pixels, labels = torch.cat([batch.pixels for batch in batches]), torch.cat([batch.labels for batch in batches])
@@ -45,7 +45,7 @@ def test_in_order_gives_the_middle_of_each_once(photos):
 
 
 def test_a_batch_does_not_depend_on_what_was_asked_before(photos):
-    train = gl.data(f"folder:{photos}@32").train
+    train = gl.load_data(f"folder:{photos}@32").train
     loader = Loader(train, 4, seed=3, augment=Augment(("shift", "mirror")))
     run = [loader.batch(step) for step in range(3)]
     resumed = Loader(train, 4, seed=3, augment=Augment(("shift", "mirror"))).batch(2)
@@ -55,7 +55,7 @@ def test_a_batch_does_not_depend_on_what_was_asked_before(photos):
 
 
 def test_two_processes_share_the_batch_of_one(photos):
-    train = gl.data(f"folder:{photos}@32").train
+    train = gl.load_data(f"folder:{photos}@32").train
     options = {"augment": Augment(("shift",)), "mixup": 0.8}
     whole = Loader(train, 4, seed=1, **options).batch(1)
     shares = [Loader(train, 4, seed=1, rank=rank, world=2, **options).batch(1) for rank in (0, 1)]
@@ -64,15 +64,15 @@ def test_two_processes_share_the_batch_of_one(photos):
 
 
 def test_draws_a_class_and_fingerprints(photos):
-    train = gl.data(f"folder:{photos}@32").train
+    train = gl.load_data(f"folder:{photos}@32").train
     few = train.per_class(3, torch.Generator().manual_seed(0))
     assert few.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert {path.parent.name for path in few.paths[:3]} == {"bright"}
-    assert few.fingerprint() != train.fingerprint() == gl.data(f"folder:{photos}@32").train.fingerprint()
+    assert few.fingerprint() != train.fingerprint() == gl.load_data(f"folder:{photos}@32").train.fingerprint()
 
 
 def test_a_network_learns_from_files(photos):
-    data = gl.data(f"folder:{photos}@32")
+    data = gl.load_data(f"folder:{photos}@32")
     settings = TrainSettings(steps=12, batch_size=8, lr=3e-3)
     from germline.api import build_start_network
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from germline.data import data
+from germline.data import load_data
 from germline.data.sets.cifar import read_cifar10, read_cifar100
 from germline.data.sets.digits import read_digits
 from germline.data.sets.fashion_mnist import read_fashion_mnist, read_idx
@@ -289,11 +289,11 @@ def test_folder_mistakes_name_the_file(tmp_path):
 
 
 def test_a_name_may_go_on_with_sets_for_further_roles():
-    named = data("glyphs/base,held_out=glyphs/open")
-    plain, held = data("glyphs/base"), data("glyphs/open")
+    named = load_data("glyphs/base,held_out=glyphs/open")
+    plain, held = load_data("glyphs/base"), load_data("glyphs/open")
     assert named.name == "glyphs/base,held_out=glyphs/open"
     assert named.classes == plain.classes
     assert named.roles["held_out"].classes == held.classes
     assert named.fingerprint() not in (plain.fingerprint(), held.fingerprint())
     with pytest.raises(UnknownNameError, match="glyph"):
-        data("glyphs/base,held_out=glyfs/open")
+        load_data("glyphs/base,held_out=glyfs/open")

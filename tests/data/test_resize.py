@@ -4,13 +4,13 @@ import pytest
 import torch
 from PIL import Image
 
-from germline.data import data
+from germline.data import load_data
 from germline.data.resize import resized
 from germline.errors import DataError, UnknownNameError
 
 
 def test_pictures_are_enlarged_and_nothing_else_changes():
-    own, large = data("digits"), data("digits@48")
+    own, large = load_data("digits"), load_data("digits@48")
     assert (large.name, large.licence, large.source) == ("digits@48", own.licence, own.source)
     for split in ("train", "val", "test"):
         before, after = own.split(split), large.split(split)
@@ -25,28 +25,28 @@ def test_pictures_are_enlarged_and_nothing_else_changes():
 
 
 def test_a_flat_picture_stays_flat():
-    flat = data((torch.full((20, 1, 8, 8), 200, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64)))
+    flat = load_data((torch.full((20, 1, 8, 8), 200, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64)))
     assert torch.equal(resized(flat, 13).train.images, torch.full((18, 1, 13, 13), 200, dtype=torch.uint8))
     assert resized(flat, 4).train.images.shape[-1] == 4
 
 
 def test_sizes_go_with_roles_and_joined_sets():
-    found = data("glyphs/novel@16,held_out=glyphs/open@16")
+    found = load_data("glyphs/novel@16,held_out=glyphs/open@16")
     assert found.train.side == found.roles["held_out"].train.side == 16
     assert found.roles["held_out"].name == "glyphs/open@16"
-    both = data("glyphs/novel@16+digits@16")
+    both = load_data("glyphs/novel@16+digits@16")
     assert both.train.side == 16
     assert both.classes[-1] == "digits@16:9"
 
 
 def test_what_cannot_be_resized_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"digits@0.*between 1 and 1024"):
-        data("digits@0")
+        load_data("digits@0")
     with pytest.raises(UnknownNameError, match="digitz"):
-        data("digitz@64")
+        load_data("digitz@64")
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for index in range(12):
             Image.new("L", (90, 90), index).save(tmp_path / name / f"{index}.png")
     with pytest.raises(DataError, match=r"cannot be resized.*in files"):
-        resized(data(f"folder:{tmp_path}"), 64).train  # noqa: B018 - it is read when asked for
+        resized(load_data(f"folder:{tmp_path}"), 64).train  # noqa: B018 - it is read when asked for

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import MissingDataError, data, data_or_numbers
+from germline.data import MissingDataError, load_data, load_or_describe_data
 from germline.data.search_path import data_folders, find_set
 from germline.errors import DataError, UnknownNameError
 
@@ -60,9 +60,10 @@ def test_sets_are_read_by_name(monkeypatch, tmp_path):
     write_fashion(tmp_path / "fashion-mnist")
     write_cifar10(tmp_path / "cifar10")
     for name, counts in (("fashion-mnist", (50, 10, 10)), ("cifar10", (90, 10, 20))):
-        found, missing = data_or_numbers(name)
+        found, missing = load_or_describe_data(name)
         assert missing == ()
-        assert found.fingerprint() == data(name).fingerprint() == data(f"{name}:{tmp_path / name}").fingerprint()
+        named, placed = load_data(name), load_data(f"{name}:{tmp_path / name}")
+        assert found.fingerprint() == named.fingerprint() == placed.fingerprint()
         assert tuple(len(found.split(split)) for split in ("train", "val", "test")) == counts
 
 
@@ -83,40 +84,40 @@ def test_sets_are_read_by_name(monkeypatch, tmp_path):
     ],
 )
 def test_a_missing_set_is_known_by_its_numbers(name, classes, images, channels, side):
-    found, missing = data_or_numbers(name)
+    found, missing = load_or_describe_data(name)
     train = found.train
     assert (len(train.classes), len(train), train.channels, train.side) == (classes, images, channels, side)
     assert found.name == name.replace(":/nowhere", "")
     assert len(missing) == name.count("+") + 1
     assert all("needs a folder" in str(error) or "/nowhere" in str(error) for error in missing)
     with pytest.raises(MissingDataError) as caught:
-        data(name)
+        load_data(name)
     assert str(caught.value) == str(missing[0])
 
 
 def test_classes_of_a_missing_set_have_their_names_and_equal_sizes():
-    train = data_or_numbers("fashion-mnist")[0].train
+    train = load_or_describe_data("fashion-mnist")[0].train
     assert train.classes[9] == "Ankle boot"
     assert torch.bincount(train.labels).tolist() == [5_000] * 10
-    joined = data_or_numbers("digits@32+fashion-mnist@32")[0].train
+    joined = load_or_describe_data("digits@32+fashion-mnist@32")[0].train
     assert (joined.classes[0], joined.classes[10]) == ("digits@32:0", "fashion-mnist@32:T-shirt/top")
     assert Counter(joined.labels.tolist())[19] == 5_000
 
 
 def test_roles_are_described_too():
-    found, missing = data_or_numbers("cifar-fs/base,held_out=cifar-fs/open")
+    found, missing = load_or_describe_data("cifar-fs/base,held_out=cifar-fs/open")
     assert (len(found.train), len(found.roles["held_out"].train)) == (25_600, 6_400)
     assert len(missing) == 2
 
 
 def test_a_wrong_name_or_a_damaged_set_is_no_missing_set(tmp_path):
     with pytest.raises(UnknownNameError):
-        data_or_numbers("cifar-fs/bse")
+        load_or_describe_data("cifar-fs/bse")
     with pytest.raises(DataError, match="without a part"):
-        data_or_numbers("cifar-fs")
+        load_or_describe_data("cifar-fs")
     write_fashion(tmp_path / "fashion")
     (tmp_path / "fashion" / "train-labels-idx1-ubyte").write_bytes(b"scrap")
-    found, missing = data_or_numbers(f"fashion-mnist:{tmp_path / 'fashion'}")
+    found, missing = load_or_describe_data(f"fashion-mnist:{tmp_path / 'fashion'}")
     assert missing == ()
     with pytest.raises(DataError, match="train-labels"):
         _ = found.train

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import DataSet, Pictures, data, disjoint_tasks, draw_task, of_classes, split_classes, task_list
+from germline.data import DataSet, Pictures, disjoint_tasks, draw_task, load_data, of_classes, split_classes, task_list
 from germline.data.concat import joined
 from germline.data.sets import glyphs
 from germline.errors import DataError, SettingError
@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test")
 
 @pytest.fixture(scope="module")
 def novel():
-    return data("glyphs/novel")
+    return load_data("glyphs/novel")
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def numbered():
     images = torch.arange(96, dtype=torch.uint8).reshape(96, 1, 1, 1)
     labels = torch.arange(96) % 6
     parts = [(images[rows], labels[rows]) for rows in (slice(48), slice(48, 72), slice(72, 96))]
-    return data(parts[0], val=parts[1], test=parts[2], classes=list("uvwxyz"))
+    return load_data(parts[0], val=parts[1], test=parts[2], classes=list("uvwxyz"))
 
 
 def numbers(pictures):
@@ -127,7 +127,7 @@ def test_what_a_task_cannot_be(numbered):
     with pytest.raises(DataError, match=r"class '[u-z]' of 'given in Python' has 8 training.*at most 8 shots"):
         task_list(numbered, 2, 9, 1, 0)
     with pytest.raises(DataError, match=r"has no labels"):
-        draw_task(data((numbered.train.images, None)), 2, 1, 0, 0)
+        draw_task(load_data((numbered.train.images, None)), 2, 1, 0, 0)
 
 
 def test_a_class_without_pictures_is_named(numbered):
@@ -152,7 +152,7 @@ def test_classes_can_be_chosen_and_reordered(numbered):
 
 
 def test_classes_are_split_by_seed_and_share_nothing():
-    digits = data("digits")
+    digits = load_data("digits")
     kept, apart = split_classes(digits, 0.3, 2, 0)
     assert (len(kept.classes), len(apart.classes)) == (7, 3)
     assert set(kept.classes) | set(apart.classes) == set(digits.classes)
@@ -186,8 +186,8 @@ def test_some_classes_of_a_set(pico):
 
 
 def test_several_sets_are_one():
-    both = data("glyphs/open+digits")
-    one, other = data("glyphs/open"), data("digits")
+    both = load_data("glyphs/open+digits")
+    one, other = load_data("glyphs/open"), load_data("digits")
     assert both.classes == (*(f"glyphs/open:{n}" for n in one.classes), *(f"digits:{n}" for n in other.classes))
     assert len(both.val) == len(one.val) + len(other.val)
     at = both.classes.index("digits:3")
@@ -195,11 +195,11 @@ def test_several_sets_are_one():
     assert torch.equal(both.train.images[: len(one.train)], one.train.images)
     assert set(both.augmentation) <= set(one.augmentation) & set(other.augmentation)
     with pytest.raises(DataError, match="names a set twice"):
-        data("digits+digits")
+        load_data("digits+digits")
     with pytest.raises(DataError, match="cannot be joined"):
         joined("both", [one, colourful(one)]).train  # noqa: B018
 
 
 def colourful(source):
     images = source.train.images[:20].repeat(1, 3, 1, 1)
-    return data((images, torch.zeros(20, dtype=torch.int64)), classes=("a",))
+    return load_data((images, torch.zeros(20, dtype=torch.int64)), classes=("a",))

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from germline.architectures import VIT, Preprocess, VitSpec
-from germline.data import data
+from germline.data import load_data
 from germline.files import write_tensors
 from germline.methods.pool.path_sampling import OnePath
 from germline.methods.pool.paths import Layout
@@ -40,7 +40,7 @@ def pool(spec):
 
 def main(folder):
     torch.set_num_threads(1)
-    digits = data("digits")
+    digits = load_data("digits")
     train, val = (split.per_class(12, generator(0, "two")) for split in (digits.train, digits.val))
     fields = {"image_size": 32, "channels": 1, "classes": 10, "depth": 2, "width": 16, "heads": 2, "patch_size": 8}
     facts = {}

@@ -7,7 +7,7 @@ from typing import Any
 from germline.data.augment import Augment
 from germline.data.dataset import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Role, Split
 from germline.data.loader import Batch, Loader, in_order
-from germline.data.lookup import data, data_or_numbers, known_data
+from germline.data.lookup import known_data, load_data, load_or_describe_data
 from germline.data.placeholder import MissingDataError, describe
 from germline.data.sets.glyphs import read_final
 from germline.data.tasks import disjoint_tasks, draw_task, of_classes, split_classes, task_list
@@ -24,13 +24,13 @@ __all__ = [
     "Pictures",
     "Role",
     "Split",
-    "data",
-    "data_or_numbers",
     "describe",
     "disjoint_tasks",
     "draw_task",
     "in_order",
     "known_data",
+    "load_data",
+    "load_or_describe_data",
     "of_classes",
     "read_final",
     "split_classes",
@@ -42,8 +42,8 @@ class _CallablePackage(ModuleType):
     """`germline.data("glyphs/base")` finds a data set, though the name is this package's."""
 
     def __call__(self, *args: Any, **keywords: Any) -> DataSet:
-        """As the function `data`."""
-        return data(*args, **keywords)
+        """As the function `load_data`."""
+        return load_data(*args, **keywords)
 
 
 sys.modules[__name__].__class__ = _CallablePackage

@@ -29,7 +29,7 @@ def known_data() -> dict[str, str]:
     return {name: (inspect.getdoc(DATA[name]) or "").splitlines()[0] for name in DATA}
 
 
-def data(
+def load_data(
     source: Any,
     *,
     val: Any = None,
@@ -69,7 +69,7 @@ def data(
     return DataSet(name="given in Python", read=_reader(splits), augmentation=tuple(augmentation))
 
 
-def data_or_numbers(source: str) -> tuple[DataSet, tuple[MissingDataError, ...]]:
+def load_or_describe_data(source: str) -> tuple[DataSet, tuple[MissingDataError, ...]]:
     """Find a data set by name; a set that is not on this machine is known by its published numbers alone.
 
     Returns:
@@ -128,7 +128,7 @@ def _split_name(source: str) -> tuple[str, str | None]:
 def _reader(splits: dict[Split, Pictures]) -> Callable[[Split], Pictures]:
     def read(split: Split) -> Pictures:
         if split not in splits:
-            raise DataError(f"no {split} pictures were given", fix=f"pass {split}= to germline.data")
+            raise DataError(f"no {split} pictures were given", fix=f"pass {split}= to germline.load_data")
         return splits[split]
 
     return read

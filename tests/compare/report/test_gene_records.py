@@ -9,7 +9,7 @@ from germline.baselines.random_gene import RandomGene
 from germline.compare import write_report
 from germline.compare.analysis.results import Summary
 from germline.compare.report import gene_records as records
-from germline.data import data
+from germline.data import load_data
 from germline.errors import ArtefactError
 from germline.learngene import MANIFEST, Learngene
 from germline.randomness import generator
@@ -21,7 +21,7 @@ VGG = ("ancestor.model=vgg11", "sizes=[width=2]", BRED)
 
 
 def test_a_record_is_kept_with_the_gene_and_not_with_a_shuffled_one(tmp_path, bred):
-    gene = Bred(steps=1, batch_size=4).condense(None, data("digits"), Run(device="cpu", quiet=True))
+    gene = Bred(steps=1, batch_size=4).condense(None, load_data("digits"), Run(device="cpu", quiet=True))
     gene.save(tmp_path / "gene")
     assert json.loads((tmp_path / "gene" / MANIFEST).read_text())["provenance"]["record"] == record()
     loaded = Learngene.load(tmp_path / "gene")

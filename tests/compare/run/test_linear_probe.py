@@ -6,7 +6,7 @@ from torch import nn
 
 from germline.architectures import Preprocess
 from germline.compare.run.linear_probe import features, linear_probe
-from germline.data import data
+from germline.data import load_data
 from germline.network import Network
 
 
@@ -38,7 +38,7 @@ def pictures(kind, count=40, seed=0):
 
 def split(kind, seed):
     images, labels = pictures(kind, 40, seed)
-    return data((images, labels), val=(images, labels), classes=("up", "down")).train
+    return load_data((images, labels), val=(images, labels), classes=("up", "down")).train
 
 
 @pytest.fixture

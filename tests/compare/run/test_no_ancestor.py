@@ -9,7 +9,7 @@ from germline.compare import write_report
 from germline.compare.cost.cost import Cost, condensing_cost, spec_flops
 from germline.compare.cost.estimate import price
 from germline.compare.run.longer_scratch import family_budgets
-from germline.data import data
+from germline.data import load_data
 from germline.errors import SettingError
 from germline.methods.tleg.method import TLEG
 from helpers.comparison import Bred, comparison, kept, results
@@ -84,7 +84,7 @@ def test_sizes_are_held_against_it(work):
 
 
 def test_samples_of_condensing():
-    digits = data("digits")
+    digits = load_data("digits")
     assert Finetune().condensing_samples(100) == 0
     assert TLEG(steps=7, batch_size=4).condensing_samples(100) == 28
     # three epochs of 100 pictures are 10 steps of 30 and a part of one

@@ -9,7 +9,7 @@ from germline.compare import write_report
 from germline.compare.cost.estimate import price
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.run.cells import main_cells, tuning_cells
-from germline.data import data
+from germline.data import load_data
 from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.tleg.method import TLEG
@@ -70,7 +70,7 @@ def test_the_cells_are_those_of_the_sizes_at_which_arms_stand(stood):
 
 
 def test_a_cell_of_no_steps_is_what_inherit_gives(stood, tmp_path):
-    out, digits = stood[0], data("digits")
+    out, digits = stood[0], load_data("digits")
     genes = [Learngene.load(path) for path in (out / "store").glob("gene-*/") if (path / "learngene.json").exists()]
     for method in ("tleg", "layers"):
         by_seed = [gene for gene in genes if gene.method == method]

@@ -10,7 +10,7 @@ import torch
 from germline.compare import write_report
 from germline.compare.run import train_cell as growing
 from germline.compare.run.cells import Cell
-from germline.data import data, task_list
+from germline.data import load_data, task_list
 from germline.data.sets import glyphs as packed
 from germline.randomness import derive
 from helpers.comparison import TUNE, comparison, results
@@ -32,7 +32,7 @@ def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, t
     monkeypatch.setattr(growing.Run, "fit", watched)
     comparison(recipe_file, tmp_path / "out", TASKS, "seeds=[4]").run()
     cells = results(tmp_path / "out")["cells"]
-    tasks = task_list(data("digits"), 3, None, 2, derive(4, "tasks"))
+    tasks = task_list(load_data("digits"), 3, None, 2, derive(4, "tasks"))
     for cell, part in zip(cells, (begun[:2], begun[2:]), strict=True):
         # the tasks' classes, three pictures of each; the same for every arm
         assert [(classes, count) for classes, count, _, _ in part] == [(task.classes, 9) for task in tasks]
@@ -154,7 +154,7 @@ def test_scratch_beside_itself_differs_in_its_draw_alone_and_no_difference_is_cl
     arms = "arms={scratch: {method: scratch}, again: {method: scratch, draw: 1, tuned_as: scratch}}"
     work = comparison(recipe_file, tmp_path / "out", arms, "seeds=[0, 1, 2, 3, 4]", "train.steps=20")
     shop = work._workshop({})
-    drawn = data("digits").train
+    drawn = load_data("digits").train
     one, other = (
         growing._descendant(shop, Cell(arm, "depth=1", 3, 0), None, drawn).model.state_dict()
         for arm in ("scratch", "again")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from germline.api import build_gene_objective, condense, train
-from germline.data import data, split_classes
+from germline.data import load_data, split_classes
 from germline.learngene import Learngene
 from germline.methods.openworld.ewc import EwcObjective
 from germline.methods.openworld.method import OpenWorld
@@ -70,7 +70,7 @@ def test_a_comparison_runs_on_the_gene_alone(left):
 
 def test_so_does_training_by_hand(left):
     gene = Learngene.load(left / "gene")
-    novel = data(f"folder:{left / 'novel'}")
+    novel = load_data(f"folder:{left / 'novel'}")
     child = gene.inherit(classes=novel.classes)
     objective = build_gene_objective(left / "gene", child.network)
     assert isinstance(objective, EwcObjective)

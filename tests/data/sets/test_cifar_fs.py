@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import data, known_data
+from germline.data import known_data, load_data
 from germline.data.sets.cifar import _CIFAR100
 from germline.data.sets.cifar_fs import CLASSES
 from germline.errors import DataError, UnknownNameError
@@ -55,7 +55,7 @@ def test_the_parts_share_out_the_classes_of_cifar100():
 
 @pytest.mark.parametrize("part", ["base", "open", "novel"])
 def test_a_part_holds_every_picture_of_its_classes_once(cifar, part):
-    whole = data(f"cifar-fs/{part}:{cifar}")
+    whole = load_data(f"cifar-fs/{part}:{cifar}")
     assert whole.classes == CLASSES[part]
     assert tuple(whole.augmentation) == ("shift", "mirror")
     seen = set()
@@ -72,7 +72,7 @@ def test_a_part_holds_every_picture_of_its_classes_once(cifar, part):
 def test_splits_draw_on_both_files_of_cifar(cifar):
     files = small_cifar100()
     distributed_as_test = {row.tobytes() for row in files["test"][0]}
-    base = data(f"cifar-fs/base:{cifar}")
+    base = load_data(f"cifar-fs/base:{cifar}")
     shares = [
         np.mean([image.tobytes() in distributed_as_test for image in base.split(split).images.numpy()])
         for split in SPLITS
@@ -82,9 +82,9 @@ def test_splits_draw_on_both_files_of_cifar(cifar):
 
 def test_neither_version_nor_order_changes_the_splits(cifar, tmp_path):
     files = {stem: (pixels[::-1], labels[::-1]) for stem, (pixels, labels) in small_cifar100().items()}
-    other = data(f"cifar-fs/open:{write(tmp_path, files, version='python')}")
+    other = load_data(f"cifar-fs/open:{write(tmp_path, files, version='python')}")
     for split in SPLITS:
-        one, two = data(f"cifar-fs/open:{cifar}").split(split), other.split(split)
+        one, two = load_data(f"cifar-fs/open:{cifar}").split(split), other.split(split)
         assert {image.tobytes() for image in one.images.numpy()} == {image.tobytes() for image in two.images.numpy()}
 
 
@@ -100,29 +100,29 @@ def test_the_usual_600_pictures_are_split_400_100_100():
 
 def test_names_that_do_not_fit(cifar):
     with pytest.raises(UnknownNameError, match=r"part of cifar-fs 'bas'. Did you mean base"):
-        data(f"cifar-fs/bas:{cifar}")
+        load_data(f"cifar-fs/bas:{cifar}")
     for name in ("cifar-fs", f"cifar-fs:{cifar}", "cifar-fs/"):
         with pytest.raises(DataError, match=r"cifar-fs without a part.*cifar-fs/base:/folder"):
-            data(name)
+            load_data(name)
     for name in ("cifar-fs/novel", "cifar-fs/novel:"):
         with pytest.raises(DataError, match=r"cifar-fs/novel needs a folder.*cifar-fs/novel:/folder"):
-            data(name)
-    assert data(f"cifar-fs/open:{cifar}").name == "cifar-fs/open"
+            load_data(name)
+    assert load_data(f"cifar-fs/open:{cifar}").name == "cifar-fs/open"
     assert "cifar-fs/base:/folder" in known_data()["cifar-fs"]
 
 
 def test_a_folder_without_cifar100_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"No cifar100 in .*Use cifar-fs/base:/folder"):
-        data(f"cifar-fs/base:{tmp_path}")
+        load_data(f"cifar-fs/base:{tmp_path}")
 
 
 def test_classes_of_another_set_are_refused(tmp_path):
     names = [*NAMES[:-1], "wyrm"]
     with pytest.raises(DataError, match=r"has a class 'wyrm'.*none of the 100 published"):
-        _ = data(f"cifar-fs/base:{write(tmp_path, small_cifar100(), names=names)}").train
+        _ = load_data(f"cifar-fs/base:{write(tmp_path, small_cifar100(), names=names)}").train
 
 
 def test_a_class_with_too_few_pictures_is_named(tmp_path):
     files = {stem: (pixels[:20], labels[:20]) for stem, (pixels, labels) in small_cifar100().items()}
     with pytest.raises(DataError, match=r"class 'apple' has [0-2] pictures"):
-        _ = data(f"cifar-fs/base:{write(tmp_path, files)}").train
+        _ = load_data(f"cifar-fs/base:{write(tmp_path, files)}").train

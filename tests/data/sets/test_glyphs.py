@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import data
+from germline.data import load_data
 from germline.data.sets import glyphs
 from germline.data.sets.glyphs import PARTS, read_final, read_glyphs
 from germline.errors import DataError, UnknownNameError
@@ -92,7 +92,7 @@ def test_augmentation_never_mirrors():
 
 
 def test_the_last_part_is_read_only_where_that_is_noted(tmp_path):
-    for asked in (lambda: read_glyphs("final"), lambda: data("glyphs/final")):
+    for asked in (lambda: read_glyphs("final"), lambda: load_data("glyphs/final")):
         with pytest.raises(DataError, match=r"kept for headline numbers.*glyphs/novel.*--final"):
             asked()
     log = tmp_path / "new" / "final-readings.jsonl"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from germline.data import PictureFiles, data, draw_task, in_order
+from germline.data import PictureFiles, draw_task, in_order, load_data
 from germline.data.sets.mini_imagenet import CLASSES, STEMS
 from germline.errors import DataError, UnknownNameError
 
@@ -57,7 +57,7 @@ def test_the_parts_share_out_a_hundred_classes():
 @pytest.mark.parametrize("layout", ["folders", "lists"])
 def test_both_layouts_give_the_same_pictures(layout, request):
     root = request.getfixturevalue(layout)
-    whole = data(f"mini-imagenet/open:{root}")
+    whole = load_data(f"mini-imagenet/open:{root}")
     assert (whole.name, whole.classes) == ("mini-imagenet/open", CLASSES["open"])
     seen = []
     for split, each in (("train", 4), ("val", 1), ("test", 1)):
@@ -84,31 +84,31 @@ def test_each_part_lies_under_its_published_name(part, layout, tmp_path):
     if layout == "lists":
         rows = ["filename,label", *(f"{name},{wnid}" for wnid, name in files)]
         (tmp_path / f"{STEMS[part]}.csv").write_text("\n".join(rows))
-    whole = data(f"mini-imagenet/{part}:{tmp_path}")
+    whole = load_data(f"mini-imagenet/{part}:{tmp_path}")
     assert sorted(path for split in SPLITS for path in whole.split(split).paths) == sorted(places)
     assert whole.test.classes == CLASSES[part]
 
 
 def test_both_layouts_split_alike(folders, lists):
-    of_folders = data(f"mini-imagenet/open:{folders}")
+    of_folders = load_data(f"mini-imagenet/open:{folders}")
     found = [{path.name for path in of_folders.split(split).paths} for split in SPLITS]
     assert all(path.is_relative_to(folders / "val") for path in of_folders.train.paths)
     (folders / "val").rename(folders / "aside")
-    of_lists = data(f"mini-imagenet/open:{lists}")
+    of_lists = load_data(f"mini-imagenet/open:{lists}")
     assert [{path.name for path in of_lists.split(split).paths} for split in SPLITS] == found
 
 
 def test_pictures_are_decoded_and_belong_to_their_labels(lists):
-    test = data(f"mini-imagenet/open:{lists}@32").test
+    test = load_data(f"mini-imagenet/open:{lists}@32").test
     (batch,) = in_order(test, 16)
     assert batch.pixels.shape == (16, 3, 32, 32)
     levels = (batch.pixels.mean(dim=(1, 2, 3)) * 255).round() / 10
     assert levels.round().long().tolist() == batch.labels.tolist()
-    assert data(f"mini-imagenet/open:{lists}@32").name == "mini-imagenet/open@32"
+    assert load_data(f"mini-imagenet/open:{lists}@32").name == "mini-imagenet/open@32"
 
 
 def test_a_task_of_files(folders):
-    task = draw_task(data(f"mini-imagenet/open:{folders}"), 5, 2, seed=0, index=0)
+    task = draw_task(load_data(f"mini-imagenet/open:{folders}"), 5, 2, seed=0, index=0)
     assert [len(task.split(split)) for split in SPLITS] == [10, 5, 5]
     assert [task.classes[label] for label in task.train.labels.tolist()] == [path.name[:9] for path in task.train.paths]
     assert not set(task.train.paths) & set(task.test.paths)
@@ -116,30 +116,30 @@ def test_a_task_of_files(folders):
 
 def test_names_that_do_not_fit(folders):
     with pytest.raises(UnknownNameError, match=r"part of mini-imagenet 'opne'. Did you mean open"):
-        data(f"mini-imagenet/opne:{folders}")
+        load_data(f"mini-imagenet/opne:{folders}")
     with pytest.raises(DataError, match=r"mini-imagenet without a part.*mini-imagenet/base:/folder"):
-        data(f"mini-imagenet:{folders}")
+        load_data(f"mini-imagenet:{folders}")
     with pytest.raises(DataError, match=r"mini-imagenet/open needs a folder"):
-        data("mini-imagenet/open")
+        load_data("mini-imagenet/open")
 
 
 def test_a_part_that_is_not_there(folders, lists, tmp_path):
     with pytest.raises(DataError, match=r"No mini-imagenet/novel in .*folder test .*nor test\.csv"):
-        data(f"mini-imagenet/novel:{tmp_path}")
+        load_data(f"mini-imagenet/novel:{tmp_path}")
     (tmp_path / "test.csv").write_text("filename,label\n")
     (tmp_path / "images").rename(tmp_path / "pictures")
     with pytest.raises(DataError, match=r"has no folder 'images'.*test\.csv"):
-        data(f"mini-imagenet/novel:{tmp_path}")
+        load_data(f"mini-imagenet/novel:{tmp_path}")
 
 
 def test_folders_of_other_classes_are_refused(folders):
     wnid = CLASSES["open"][3]
     (folders / "val" / wnid).rename(folders / "aside")
     with pytest.raises(DataError, match=rf"val has no pictures of class '{wnid}'.*1 of the 16 published"):
-        _ = data(f"mini-imagenet/open:{folders}").train
+        _ = load_data(f"mini-imagenet/open:{folders}").train
     (folders / "aside").rename(folders / "val" / "n01532829")
     with pytest.raises(DataError, match=r"val has a class 'n01532829'.*none of the 16"):
-        _ = data(f"mini-imagenet/open:{folders}").train
+        _ = load_data(f"mini-imagenet/open:{folders}").train
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_lists_that_are_not_the_published_ones_are_refused(lists, old, new, says
     changed = path.read_text().replace(old, new)
     path.write_bytes(changed.encode("utf-8", "surrogateescape"))
     with pytest.raises(DataError, match=says):
-        _ = data(f"mini-imagenet/open:{lists}").train
+        _ = load_data(f"mini-imagenet/open:{lists}").train
 
 
 def test_an_empty_list_and_a_class_with_too_few_pictures(lists):
@@ -167,7 +167,7 @@ def test_an_empty_list_and_a_class_with_too_few_pictures(lists):
     rows = path.read_text().splitlines(keepends=True)
     path.write_text("".join(row for row in rows if "n0185567200000" not in row or int(row[16]) < 2))
     with pytest.raises(DataError, match=r"class 'n01855672' has 2 pictures.*3 or more"):
-        _ = data(f"mini-imagenet/open:{lists}").train
+        _ = load_data(f"mini-imagenet/open:{lists}").train
     path.write_text("")
     with pytest.raises(DataError, match=r"val\.csv begins ''"):
-        _ = data(f"mini-imagenet/open:{lists}").train
+        _ = load_data(f"mini-imagenet/open:{lists}").train

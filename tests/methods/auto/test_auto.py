@@ -145,11 +145,11 @@ class TestCondensing:
         assert kept[3] == condensed(vgg, pico, 3, select="random").provenance.record["layers"]["kept"]
 
     def test_it_learns_the_held_out_set_where_one_is_given(self, vgg, pico, tmp_path):
-        from germline.data import data
+        from germline.data import load_data
 
-        digits = data("digits,held_out=digits")
+        digits = load_data("digits,held_out=digits")
         three = pico.train.of_classes(("1", "4", "7"))
-        other = data(three, val=pico.val.of_classes(("1", "4", "7")), classes=three.classes)
+        other = load_data(three, val=pico.val.of_classes(("1", "4", "7")), classes=three.classes)
         both = type(digits)(name="both", read=pico.read, augmentation=(), roles={"held_out": other})
         run = Run(tmp_path, device="cpu", quiet=True)
         gene = Auto(preset="tiny").condense(vgg, both, run)
@@ -198,9 +198,9 @@ class TestCondensing:
             Auto(preset="tiny", **settings).condense_spec(vgg, pico)
 
     def test_labels_are_needed_to_choose_and_no_ancestor_is_none(self, vgg, pico):
-        from germline.data import Pictures, data
+        from germline.data import Pictures, load_data
 
-        bare = data(Pictures(pico.train.images, None, ()), val=pico.val)
+        bare = load_data(Pictures(pico.train.images, None, ()), val=pico.val)
         with pytest.raises(DataError, match="no labels"):
             Auto(preset="tiny").condense_spec(vgg, bare)
         assert Auto(preset="tiny", layers=(1,)).condense_spec(vgg, bare) == vgg.spec

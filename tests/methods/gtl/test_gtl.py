@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.data import data, split_classes
+from germline.data import load_data, split_classes
 from germline.errors import DataError, SettingError, UnknownNameError
 from germline.methods.gtl.circuits import circuit_spec
 from germline.methods.gtl.method import GTL
@@ -178,11 +178,11 @@ def test_critics_are_other_classes_than_lives(pico):
 
 
 def test_held_out_classes_may_be_data_of_their_own():
-    named = data("glyphs/base,held_out=glyphs/open")
+    named = load_data("glyphs/base,held_out=glyphs/open")
     trainer = GTL(**TINY).build_trainer(named, Run(device="cpu", quiet=True))
     assert set(trainer.tasks[0].classes) <= set(named.classes)
-    assert set(trainer.critic_tasks[0].classes) <= set(data("glyphs/open").classes)
-    assert named.fingerprint() != data("glyphs/base").fingerprint()
+    assert set(trainer.critic_tasks[0].classes) <= set(load_data("glyphs/open").classes)
+    assert named.fingerprint() != load_data("glyphs/base").fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_true_features_score_above_noise():
     """
     rules = GTL(preset="tiny", size="width=8", life={"steps": 60, "lr": 0.1, "batch_size": 20}, critic_steps=15)
     for seed in range(3):
-        lived = rules.build_trainer(data("digits"), Run(seed=seed, device="cpu", quiet=True))
+        lived = rules.build_trainer(load_data("digits"), Run(seed=seed, device="cpu", quiet=True))
         unborn = replace(lived, life=lived.life.model_copy(update={"steps": 0}))
         circuit = lived.draw_gene("planted").circuit
         networks = [trainer.train_generation(0, [0], [None], is_evaluated=False)[0][0] for trainer in (lived, unborn)]

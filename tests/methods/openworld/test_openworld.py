@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from germline.api import condense
 from germline.architectures import VGG, Size
-from germline.data import data, split_classes
+from germline.data import load_data, split_classes
 from germline.errors import DataError, SettingError
 from germline.methods.openworld.collective import TaskLoss
 from germline.methods.openworld.method import OpenWorld
@@ -114,7 +114,7 @@ def test_other_heads_and_disjoint_tasks(head, pico):
 
 
 def test_a_stream_over_several_data_sets():
-    both = data("digits+glyphs/open")
+    both = load_data("digits+glyphs/open")
     gene = grow(both, tasks=2, ways=8)
     assert gene.provenance.data == "digits+glyphs/open"
 

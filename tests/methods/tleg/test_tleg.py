@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from germline.architectures import VIT, Size, count_elements
-from germline.data import DataSet, Pictures, data
+from germline.data import DataSet, Pictures, load_data
 from germline.errors import DataError, SettingError
 from germline.methods.checks import label_mismatch_error
 from germline.methods.tleg.expansion import ExpandedNetwork
@@ -187,7 +187,7 @@ def test_grey_gene_grows_a_colour_network_with_the_same_function(gene, pixels):
 
 def test_colour_gene_grows_a_grey_network_with_the_same_function_where_statistics_are_equal(pico, pixels):
     images = pico.train.images.repeat(1, 3, 1, 1)
-    coloured = data((images, pico.train.labels), classes=pico.classes)
+    coloured = load_data((images, pico.train.labels), classes=pico.classes)
     gene = condense(None, coloured, model="vit_pico", width=16, depth=2, distillation="none")
     grey = gene.inherit(channels=1)
     with torch.no_grad():

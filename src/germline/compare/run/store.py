@@ -18,7 +18,16 @@ from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.sections import Described
 from germline.compare.run.cells import Cell
 from germline.config import validate_settings
-from germline.data import AnyPictures, DataSet, MissingDataError, data, data_or_numbers, describe, read_final, task_list
+from germline.data import (
+    AnyPictures,
+    DataSet,
+    MissingDataError,
+    describe,
+    load_data,
+    load_or_describe_data,
+    read_final,
+    task_list,
+)
 from germline.errors import DataError
 from germline.files import file_lock, hash_tensor, read_json, read_tensors
 from germline.learngene import Learngene
@@ -270,7 +279,7 @@ def _width(spec: Spec) -> int:
 
 @lru_cache(maxsize=4)
 def _read_once(name: str) -> DataSet:
-    return data(name)
+    return load_data(name)
 
 
 @lru_cache(maxsize=4)
@@ -279,7 +288,7 @@ def _read_or_describe_once(name: str) -> tuple[DataSet, tuple[str, ...]]:
     try:
         return _read_once(name), ()
     except MissingDataError:
-        found, missing = data_or_numbers(name)
+        found, missing = load_or_describe_data(name)
         return found, tuple(dict.fromkeys(map(str, missing)))
 
 
