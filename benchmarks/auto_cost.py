@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from common import in_turn, keep, row, set_up
 from germline.architectures import Preprocess, Size
-from germline.data import Batch, Pictures
+from germline.data import Batch, Images
 from germline.methods.auto.meta_network import Elder, Matched, Side
 from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
 from germline.network import Network
@@ -64,7 +64,7 @@ def _step(
     elder: Elder, matched: Matched, student: Network, lr: float, inner: int, *, bilevel: bool
 ) -> Callable[[], None]:
     images, labels = torch.randint(0, 256, (256, 1, 32, 32), dtype=torch.uint8), torch.randint(CLASSES, (256,))
-    some = Pictures(images, labels, NAMES)
+    some = Images(images, labels, NAMES)
     absolute = "vit" in type(student.spec).__name__.lower()
     settings = BilevelSettings("relu6", inner, 0.1, 1e-4, 1e-4, "separate", absolute, BATCH)
     objective = PseudoDescendant(elder, matched, Task(some, some, (), 0), settings, 1)

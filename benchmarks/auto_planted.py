@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from common import keep
 from germline.architectures import Preprocess
-from germline.data import Pictures
+from germline.data import Images
 from germline.methods.auto.meta_network import Elder, Matched, Side
 from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
 from germline.network import Network
@@ -42,9 +42,9 @@ class Stub(nn.Module):
         for tap, kernel in zip(self.taps, kernels, strict=True):
             tap.weight.data.copy_(kernel)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """All taps [B, taps x channels]."""
-        return torch.cat([tap(pictures) for tap in self.taps], dim=1).flatten(1)
+        return torch.cat([tap(images) for tap in self.taps], dim=1).flatten(1)
 
 
 def pseudo_descendant() -> nn.Module:
@@ -53,7 +53,7 @@ def pseudo_descendant() -> nn.Module:
     return nn.Sequential(hidden, nn.Flatten(), nn.Linear(HIDDEN, CLASSES))
 
 
-def pictures(stub: Network, which: int, seed: int) -> tuple[Pictures, Pictures, Pictures]:
+def make_images(stub: Network, which: int, seed: int) -> tuple[Images, Images, Images]:
     """Noise to learn from, held out and to look at; labels are a linear function of one tap, in equal numbers."""
     draw = generator(seed, "planted", "pictures")
     images = torch.randint(0, 256, (TRAIN + HELD + VAL, 1, SIDE, SIDE), generator=draw, dtype=torch.uint8)
@@ -61,7 +61,7 @@ def pictures(stub: Network, which: int, seed: int) -> tuple[Pictures, Pictures, 
         maps = stub.model.taps[which](stub.preprocess(images.float() / 255)).flatten(1)  # type: ignore[index, operator]
     values = maps @ torch.randn(CHANNELS, generator=generator(seed, "planted", "labels", which))
     bounds = values.quantile(torch.linspace(0, 1, CLASSES + 1)[1:-1])
-    whole = Pictures(images, torch.bucketize(values, bounds), NAMES)
+    whole = Images(images, torch.bucketize(values, bounds), NAMES)
     train, held, val = torch.arange(len(images)).split([TRAIN, HELD, VAL])
     return whole.subset(train), whole.subset(held), whole.subset(val)
 
@@ -69,7 +69,7 @@ def pictures(stub: Network, which: int, seed: int) -> tuple[Pictures, Pictures, 
 def planted(seed: int, which: int, steps: int = STEPS) -> tuple[list[float], float]:
     """The scores of the six taps where the label is a function of one of them, and the pseudo descendant's accuracy."""
     stub = Network(Stub(seed).eval(), GREY, NAMES)
-    train, held, val = pictures(stub, which, seed)
+    train, held, val = make_images(stub, which, seed)
     with use_generator(generator(seed, "planted", which, "pseudo descendant")):
         model = pseudo_descendant()
         network = Network(model, GREY, NAMES)

@@ -28,11 +28,11 @@ def step_of(network: nn.Module, spec: VitSpec, batch: int) -> Callable[[], None]
     """Forward, backward, update and zeroing."""
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-    pictures = torch.randn(batch, spec.channels, spec.image_size, spec.image_size)
+    images = torch.randn(batch, spec.channels, spec.image_size, spec.image_size)
     labels = torch.randint(CLASSES, (batch,))
 
     def run() -> None:
-        cross_entropy(network(pictures), labels).backward()
+        cross_entropy(network(images), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
 

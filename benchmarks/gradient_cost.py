@@ -28,13 +28,13 @@ def step_of(spec: VggSpec, batch: int, *, watched: bool, first: bool) -> Callabl
     """Forward, backward, update, the watch, and zeroing."""
     network = VGG.build(spec).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
-    pictures, labels = torch.randn(batch, 3, 32, 32), torch.randint(CLASSES, (batch,))
+    images, labels = torch.randn(batch, 3, 32, 32), torch.randint(CLASSES, (batch,))
     watch = GradientWatch(unit_weight_names(spec), steps=10**6, epoch=10**6, epsilon=None if first else 1e-5)
     step = 0
 
     def run() -> None:
         nonlocal step
-        cross_entropy(network(pictures), labels).backward()
+        cross_entropy(network(images), labels).backward()
         optimizer.step()
         if watched:
             watch.record_step(network, step)

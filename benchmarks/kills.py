@@ -41,7 +41,7 @@ COMMON = {"batch_size": 32, "lr": 3e-3, "checkpoint_every": EVERY, "log_every": 
 ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "drop_path": 0.2, "accumulate": 2, "clip": 1.0, "ema": 0.9, "eval_every": 5}
 
 
-def pictures() -> Any:
+def load_images() -> Any:
     """120 digits to train on and 50 to look at."""
     digits = load_data("digits")
     train, val = (
@@ -56,12 +56,12 @@ def network(seed: int, drop_path: float = 0.0) -> Network:
     spec = VitSpec(**fields, depth=2, width=16, heads=2, drop_path=drop_path)
     with use_generator(generator(seed, "kills", "network")):
         model = VIT.build(spec)
-    return Network(model, Preprocess.from_images(pictures().train.images), pictures().classes, spec=spec)
+    return Network(model, Preprocess.from_images(load_images().train.images), load_images().classes, spec=spec)
 
 
 def train(folder: Path, seed: int, steps: int) -> Mapping[str, Tensor]:
     """A training run with everything on that draws or keeps a state."""
-    grown, source = network(seed, drop_path=0.2), pictures()
+    grown, source = network(seed, drop_path=0.2), load_images()
     settings = TrainSettings(steps=steps, **COMMON, **ACTIVE)  # type: ignore[arg-type]
     run = Run(folder, seed=seed, device="cpu", quiet=True)
     result = run.fit(
@@ -74,13 +74,13 @@ def train(folder: Path, seed: int, steps: int) -> Mapping[str, Tensor]:
 def condense(folder: Path, seed: int, steps: int) -> Mapping[str, Tensor]:
     """A TLEG condensation from an ancestor."""
     method = TLEG(depth=4, steps=steps, **COMMON, mixup=0.8)  # type: ignore[arg-type]
-    return method.condense(network(seed + 1), pictures(), Run(folder, seed=seed, device="cpu", quiet=True)).tensors
+    return method.condense(network(seed + 1), load_images(), Run(folder, seed=seed, device="cpu", quiet=True)).tensors
 
 
 def choose(folder: Path, seed: int, steps: int) -> Mapping[str, Tensor]:
     """A condensation by Auto-Learngene: two optimisers, and virtual steps within each step."""
     method = Auto(preset="tiny", select="meta", pseudo="depth=1", steps=steps, **{**COMMON, "lr": 1e-2})  # type: ignore[arg-type]
-    gene = method.condense(network(seed + 1), pictures(), Run(folder, seed=seed, device="cpu", quiet=True))
+    gene = method.condense(network(seed + 1), load_images(), Run(folder, seed=seed, device="cpu", quiet=True))
     return {**gene.tensors, "scores": torch.tensor(gene.provenance.record["layers"]["scores"])}
 
 

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, ToTensor
 
 from common import in_turn, keep, row, set_up
-from germline.data import Augment, Loader, Pictures
+from germline.data import Augment, Images, Loader
 
-PICTURES, SIDE, BATCH, CLASSES = 50_000, 32, 128, 10
+IMAGES, SIDE, BATCH, CLASSES = 50_000, 32, 128, 10
 BATCHES, ROUNDS, BUDGET_S = 64, 40, 80.0  # batches in one timed piece
 TARGET = 1 / 5  # of the time
 
@@ -36,8 +36,8 @@ class InMemory(Dataset[tuple[Any, int]]):
 
 def ours(images: Tensor, labels: Tensor) -> Callable[[], None]:
     """The next `BATCHES` batches."""
-    pictures = Pictures(images, labels, tuple(str(index) for index in range(CLASSES)))
-    loader, done = Loader(pictures, BATCH, seed=0, augment=Augment(("shift", "mirror"))), 0
+    held = Images(images, labels, tuple(str(index) for index in range(CLASSES)))
+    loader, done = Loader(held, BATCH, seed=0, augment=Augment(("shift", "mirror"))), 0
 
     def run() -> None:
         nonlocal done
@@ -69,8 +69,8 @@ def main() -> None:
     """Measure ours against the better of no workers and two."""
     set_up(__doc__)
     torch.manual_seed(0)
-    images = torch.randint(0, 256, (PICTURES, 3, SIDE, SIDE), dtype=torch.uint8)
-    labels = torch.randint(CLASSES, (PICTURES,))
+    images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8)
+    labels = torch.randint(CLASSES, (IMAGES,))
     data = InMemory(images, labels)
     sides = {"ours": ours(images, labels), "0 workers": peer(data, 0), "2 workers": peer(data, 2)}
     seconds = in_turn(sides, ROUNDS, budget_s=BUDGET_S)

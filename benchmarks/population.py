@@ -25,7 +25,7 @@ import torch
 
 from common import DEFAULT_THREADS, in_turn, keep, row
 from germline.architectures import Preprocess
-from germline.data import Pictures
+from germline.data import Images
 from germline.network import Network
 from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, Member, Run, TrainSettings
@@ -33,7 +33,7 @@ from germline.training.population import Population
 from germline.training.population_engine import MOST, PLANNED, TIMED, WARM, WAYS, Choices, cost_of_measuring
 
 AUTO_TARGET, STACK_TARGET = 1.05, 1.0
-SIDE, CLASSES, PICTURES = 32, 5, 250  # a task of five classes with fifty pictures each
+SIDE, CLASSES, IMAGES = 32, 5, 250  # a task of five classes with fifty pictures each
 ROUNDS, BUDGET_S = 100, {"quick": 5.0, "full": 40.0, "wide": 40.0}
 LEAST = {"quick": 6, "full": 6, "wide": 3}
 PIECE = 16  # member-steps in one timed piece, at least one step of all
@@ -75,10 +75,10 @@ def population(case: Case, run: Run) -> Population:
     names = tuple(str(label) for label in range(CLASSES))
     members = []
     for index in range(case.members):
-        images = torch.randint(256, (PICTURES, 3, SIDE, SIDE), dtype=torch.uint8, generator=draw)
-        labels = torch.randint(CLASSES, (PICTURES,), generator=draw)
+        images = torch.randint(256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8, generator=draw)
+        labels = torch.randint(CLASSES, (IMAGES,), generator=draw)
         network = Network(architecture_of(spec).build(spec), Preprocess.from_images(images), names, spec=spec)
-        members.append(Member(f"member {index}", network, Pictures(images, labels, names), index, None, ("shift",)))
+        members.append(Member(f"member {index}", network, Images(images, labels, names), index, None, ("shift",)))
     settings = TrainSettings(steps=case.steps, batch_size=case.batch, optimizer="sgd", lr=1e-2)
     return Population(tuple(members), CrossEntropy(), settings, run.fabric)
 

@@ -44,14 +44,14 @@ def refused(place, *words, kind=ArtefactError, model=None):
 def test_timm_computes_the_same_in_a_process_without_germline(gene, pixels, tmp_path):
     child = gene.inherit(size=Size(depth=6), classes=("a", "b", "c"), channels=3).network
     child.save(tmp_path / "child")
-    pictures = child.preprocess(pixels)
-    torch.save(pictures, tmp_path / "pictures.pt")
+    images = child.preprocess(pixels)
+    torch.save(images, tmp_path / "pictures.pt")
     command = [sys.executable, "-I", "-c", ALONE, str(tmp_path / "child"), str(tmp_path / "pictures.pt")]
     done = subprocess.run([*command, str(tmp_path / "out.pt")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = torch.load(tmp_path / "out.pt", weights_only=True)
     with torch.no_grad():
-        assert torch.equal(found["logits"], child.model(pictures))
+        assert torch.equal(found["logits"], child.model(images))
     assert "'input_size': (3, 32, 32)" in found["cfg"]
 
 

@@ -57,7 +57,7 @@ def test_a_spec_of_no_architecture_is_refused():
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_preset_takes_pictures_and_labels(name):
+def test_a_preset_takes_images_and_labels(name):
     spec = model_spec(name, image_size=112, channels=1, classes=7)
     architecture, fields = MODELS[name]
     assert {**spec.model_dump(), **fields} == spec.model_dump()

@@ -89,19 +89,19 @@ def test_timm_changes_head_and_channels_of_a_folder(network, pixels, tmp_path):
 @pytest.mark.parametrize("name", NAMES.values())
 def test_timms_interface(name):
     model = timm.create_model(name, num_classes=4, in_chans=1).eval()
-    pictures = torch.rand(2, 1, 48, 48)
+    images = torch.rand(2, 1, 48, 48)
     with torch.no_grad():
-        maps = model.forward_features(pictures)
+        maps = model.forward_features(images)
         assert maps.shape[:2] == (2, model.num_features)
         pooled = model.forward_head(maps, pre_logits=True)
         assert torch.allclose(pooled, maps.mean(dim=(2, 3)))
-        assert torch.equal(model.get_classifier()(pooled), model(pictures))
+        assert torch.equal(model.get_classifier()(pooled), model(images))
         model.reset_classifier(0)
-        assert torch.equal(model(pictures), pooled)
+        assert torch.equal(model(images), pooled)
         model.reset_classifier(0, "")
-        assert torch.equal(model(pictures), maps)
+        assert torch.equal(model(images), maps)
         model.reset_classifier(7, "avg")
-        assert model(pictures).shape == (2, model.num_classes) == (2, 7)
+        assert model(images).shape == (2, model.num_classes) == (2, 7)
     assert model.pretrained_cfg["classifier"] == model.default_cfg["classifier"] == "head.fc"
     with pytest.raises(NotImplementedError, match="gradient checkpointing"):
         model.set_grad_checkpointing()
@@ -121,15 +121,15 @@ def test_backbones_give_the_stages(name):
 
 
 def test_intermediates_can_be_had_beside_the_maps(staged, pixels):
-    model, pictures = staged.model, staged.preprocess(pixels)
+    model, images = staged.model, staged.preprocess(pixels)
     with torch.no_grad():
-        maps, found = model.forward_intermediates(pictures)
-        assert torch.equal(maps, model.forward_features(pictures))
+        maps, found = model.forward_intermediates(images)
+        assert torch.equal(maps, model.forward_features(images))
         assert len(found) == len(model.stages)
-        first = model.forward_intermediates(pictures, indices=[0], stop_early=True, intermediates_only=True)
+        first = model.forward_intermediates(images, indices=[0], stop_early=True, intermediates_only=True)
     assert torch.equal(first[0], found[0])
     with pytest.raises(ValueError, match="NCHW alone"):
-        model.forward_intermediates(pictures, output_fmt="NLC")
+        model.forward_intermediates(images, output_fmt="NLC")
 
 
 def test_parameters_are_grouped_by_depth(staged):

@@ -84,12 +84,12 @@ def report_left_over(chosen: Sequence[str], near: NDArray[np.bool_]) -> None:
 def write_pack(fonts: Sequence[Font], splits: Sequence[str], pack: Path) -> None:
     """Write pictures in 16 greys, sorted by character and then font."""
     rows = [
-        (CHARACTERS.index(character), number, picture)
+        (CHARACTERS.index(character), number, image)
         for number, font in enumerate(fonts)
-        for character, picture in font.glyphs.items()
+        for character, image in font.glyphs.items()
     ]
     rows.sort(key=lambda row: row[:2])
-    greys = (np.stack([picture for _, _, picture in rows]).astype(np.uint16) + 8) // 17
+    greys = (np.stack([image for _, _, image in rows]).astype(np.uint16) + 8) // 17
     nibbles = greys.astype(np.uint8).reshape(len(rows), -1, 2)
     packed = (nibbles[..., 0] << 4 | nibbles[..., 1]).tobytes()
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]

@@ -26,11 +26,11 @@ STYLE = set(
 )
 
 
-def _aligned(picture: Grey, *, filled: bool) -> Floats:
+def _aligned(glyph: Grey, *, filled: bool) -> Floats:
     """The inked box stretched to one size and blurred, so that weight and small shifts count for little."""
-    ink = picture
+    ink = glyph
     if filled:  # an outline font becomes the solid one
-        ink = (ndimage.binary_fill_holes(picture > 64) * np.uint8(255)).astype(np.uint8)
+        ink = (ndimage.binary_fill_holes(glyph > 64) * np.uint8(255)).astype(np.uint8)
     image = Image.fromarray(ink)
     small = image.crop(image.getbbox()).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     flat = ndimage.gaussian_filter(np.asarray(small, np.float32) / 255, 0.8).ravel()
@@ -43,9 +43,9 @@ def describe(fonts: Sequence[Font], *, filled: bool) -> tuple[Floats, NDArray[np
     drawn = np.zeros((len(CHARACTERS), len(fonts), SIDE * SIDE), np.float32)
     exists = np.zeros(drawn.shape[:2], bool)
     for column, font in enumerate(fonts):
-        for character, picture in font.glyphs.items():
+        for character, image in font.glyphs.items():
             row = CHARACTERS.index(character)
-            drawn[row, column], exists[row, column] = _aligned(picture, filled=filled), True
+            drawn[row, column], exists[row, column] = _aligned(image, filled=filled), True
     return drawn, exists
 
 

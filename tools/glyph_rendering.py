@@ -60,14 +60,14 @@ def _fit(ink: Image.Image, scale: float) -> Grey:
     scale = min(scale, LARGEST / max(ink.size))
     width, height = (max(1, round(side * scale)) for side in ink.size)
     small = ink.resize((width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
-    picture = Image.new("L", (SIZE, SIZE))
-    picture.paste(small, ((SIZE - width) // 2, (SIZE - height) // 2))
-    return np.asarray(picture, dtype=np.uint8)
+    image = Image.new("L", (SIZE, SIZE))
+    image.paste(small, ((SIZE - width) // 2, (SIZE - height) // 2))
+    return np.asarray(image, dtype=np.uint8)
 
 
-def _stretched(picture: Grey) -> Grey:
+def _stretched(glyph: Grey) -> Grey:
     """The inked box stretched to 16 px high, its shape of box kept: tells small capitals from small letters."""
-    image = Image.fromarray(picture)
+    image = Image.fromarray(glyph)
     box = image.getbbox() or (0, 0, SIZE, SIZE)
     width = max(1, min(SIZE, round(16 * (box[2] - box[0]) / (box[3] - box[1]))))
     out = np.zeros((16, SIZE), np.uint8)
@@ -85,16 +85,16 @@ def _distinct(glyphs: dict[str, Grey]) -> dict[str, Grey]:
     """Drop drawings that repeat an earlier character's, and those that stand for a missing one."""
     kept: dict[str, Grey] = {}
     repeats: dict[str, int] = {}
-    for character, picture in glyphs.items():
-        twin = next((c for c, other in kept.items() if _difference(picture, other) < SAME), None)
+    for character, image in glyphs.items():
+        twin = next((c for c, other in kept.items() if _difference(image, other) < SAME), None)
         if twin is None and character.islower() and character.upper() in kept and character not in "coksuvwxz":
-            small_capital = _difference(_stretched(picture), _stretched(kept[character.upper()])) < SMALL_CAPITAL
+            small_capital = _difference(_stretched(image), _stretched(kept[character.upper()])) < SMALL_CAPITAL
             twin = character.upper() if small_capital else None
         if twin is None:
-            kept[character] = picture
+            kept[character] = image
         else:
             repeats[twin] = repeats.get(twin, 1) + 1
-    return {c: picture for c, picture in kept.items() if repeats.get(c, 1) < PLACEHOLDER}
+    return {c: image for c, image in kept.items() if repeats.get(c, 1) < PLACEHOLDER}
 
 
 def read_font(path: Path) -> Font:
@@ -105,5 +105,5 @@ def read_font(path: Path) -> Font:
     sides = [max(ink[c].size) for c in ink if c.isalnum()]
     scale = TYPICAL / float(np.median(sides)) if sides else 1.0
     glyphs = {c: _fit(drawn, scale) for c, drawn in ink.items()}
-    inked = {c: picture for c, picture in glyphs.items() if int((picture > 96).sum()) >= 3}
+    inked = {c: image for c, image in glyphs.items() if int((image > 96).sum()) >= 3}
     return Font(path.stem, _family(table), _distinct(inked))

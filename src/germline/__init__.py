@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from germline.architectures import Preprocess, Size
     from germline.baselines.finetune import Finetune
     from germline.baselines.scratch import Scratch
-    from germline.data import DataSet, Pictures, load_data
+    from germline.data import DataSet, Images, load_data
     from germline.errors import GermlineError
     from germline.learngene import Descendant, Learngene
     from germline.ledger import Ledger
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "germline.architectures": ("Preprocess", "Size"),
     "germline.api": ("condense", "train"),
-    "germline.data": ("DataSet", "Pictures", "load_data"),
+    "germline.data": ("DataSet", "Images", "load_data"),
     "germline.errors": ("GermlineError",),
     "germline.learngene": ("Descendant", "Learngene"),
     "germline.ledger": ("Ledger",),
@@ -58,13 +58,13 @@ __all__ = [
     "Distillation",
     "Finetune",
     "GermlineError",
+    "Images",
     "Learngene",
     "Ledger",
     "Method",
     "Network",
     "Objective",
     "OpenWorld",
-    "Pictures",
     "Pool",
     "Preprocess",
     "Run",
@@ -82,6 +82,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "data":  # the package itself, which can be called: Python sets this name whenever it is imported
         return importlib.import_module("germline.data")
+    if name == "Pictures":  # the name of Images in earlier versions
+        name = "Images"
     if name not in _HOME:
         raise AttributeError(f"module 'germline' has no attribute '{name}'")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -153,13 +153,13 @@ class Learngene:
         names = self._class_names(classes)
         form = self.spec if model is None else self._form_of(model, image_size)
         side = self.spec.image_size if image_size is None else image_size
-        pictures = {"channels": channels or form.channels, "image_size": side}
-        form = type(form).model_validate({**form.model_dump(), **pictures, "classes": len(names)})
+        images = {"channels": channels or form.channels, "image_size": side}
+        form = type(form).model_validate({**form.model_dump(), **images, "classes": len(names)})
         method = self.bound_method()
         asked = size or Size()
         spec = method.descendant_spec(form, asked, self)
         method.check_size(self, spec)
-        return Target(architecture_of(spec).name, spec, names, self.preprocess.adapt(**pictures), asked)
+        return Target(architecture_of(spec).name, spec, names, self.preprocess.adapt(**images), asked)
 
     def _form_of(self, model: str, image_size: int | None) -> Spec:
         if not self.bound_method().crosses:

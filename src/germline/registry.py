@@ -127,13 +127,13 @@ def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Sp
     """
     from germline.architectures.presets import MODELS
 
-    pictures = {"image_size": image_size, "channels": channels, "classes": classes}
+    images = {"image_size": image_size, "channels": channels, "classes": classes}
     if name in MODELS:
         preset = MODELS[name]
-        spec: Spec = ARCHITECTURES[preset.architecture].spec_type(**preset.fields, **pictures)
+        spec: Spec = ARCHITECTURES[preset.architecture].spec_type(**preset.fields, **images)
         return spec
     form = _timm_form(name)
-    return type(form).model_validate({**form.model_dump(), **pictures})
+    return type(form).model_validate({**form.model_dump(), **images})
 
 
 @cache

@@ -8,7 +8,7 @@ from germline.architectures import Preprocess
 from germline.errors import SettingError
 
 
-def test_statistics_of_known_pictures():
+def test_statistics_of_known_images():
     images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
     images[2:, 0] = 255
     images[:, 1] = 51
@@ -27,15 +27,15 @@ def test_normalising_is_subtract_and_divide():
 def test_grey_is_repeated_and_colour_becomes_its_mean():
     colour = Preprocess(channels=3, image_size=2, mean=(0.0,) * 3, std=(1.0,) * 3)
     grey = Preprocess(channels=1, image_size=2, mean=(0.0,), std=(1.0,))
-    picture = torch.rand(2, 1, 2, 2)
-    assert torch.equal(colour(picture), picture.repeat(1, 3, 1, 1))
+    image = torch.rand(2, 1, 2, 2)
+    assert torch.equal(colour(image), image.repeat(1, 3, 1, 1))
     assert torch.allclose(grey(torch.tensor([0.2, 0.4, 0.9]).view(1, 3, 1, 1).expand(1, 3, 2, 2)), torch.tensor(0.5))
 
 
 def test_another_size_is_resampled_within_range():
     see = Preprocess(channels=1, image_size=4, mean=(0.0,), std=(1.0,))
-    picture = (torch.arange(64).view(1, 1, 8, 8) % 2).float()
-    out = see(picture)
+    image = (torch.arange(64).view(1, 1, 8, 8) % 2).float()
+    out = see(image)
     assert out.shape == (1, 1, 4, 4)
     assert 0 <= float(out.min()) <= float(out.max()) <= 1
     assert torch.allclose(see(torch.full((1, 1, 8, 8), 0.3)), torch.tensor(0.3))

@@ -48,7 +48,7 @@ def test_timm_s_own_is_rebuilt_exactly(arguments):
         assert torch.equal(rebuilt(images), model(images))
 
 
-def test_pictures_have_the_size_that_timm_tells():
+def test_images_have_the_size_that_timm_tells():
     model = timm.create_model("resnet18", pretrained_cfg_overlay={"input_size": (3, 160, 160)})
     assert RESNET.describe(model).image_size == 160
     del model.pretrained_cfg
@@ -56,10 +56,10 @@ def test_pictures_have_the_size_that_timm_tells():
 
 
 @pytest.mark.parametrize("side", [1, 28, 40])
-def test_pictures_of_many_sizes_give_finite_logits(side):
+def test_images_of_many_sizes_give_finite_logits(side):
     form = spec(image_size=side)
     with torch.no_grad():
-        logits = hold.awake(RESNET, form)(hold.pictures(form))
+        logits = hold.awake(RESNET, form)(hold.make_images(form))
     assert logits.shape == (3, 5)
     assert bool(torch.isfinite(logits).all())
 
@@ -153,7 +153,7 @@ def test_sizes_that_are_refused(size):
 
 
 @pytest.mark.parametrize("changes", [{}, DEEP])
-def test_the_reader_of_the_picture_is_adapted(changes):
+def test_the_reader_of_the_image_is_adapted(changes):
     tensors, ledger = RESNET.frame(spec(**changes)).state_dict(), Ledger()
     adapted = RESNET.adapt(tensors, spec(**changes), spec(channels=3, **changes), ledger)
     (name,) = RESNET.parts(spec(**changes)).image_kernels

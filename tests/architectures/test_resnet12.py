@@ -33,10 +33,10 @@ def test_describe_gives_back_the_spec(changes):
 
 
 @pytest.mark.parametrize("side", [28, 32, 84])
-def test_pictures_of_many_sizes_give_finite_logits(side):
+def test_images_of_many_sizes_give_finite_logits(side):
     form = spec(image_size=side, depths=(1, 1, 1, 1), widths=(4, 4, 4, 4))
     with torch.no_grad():
-        logits = RESNET12.build(form).eval()(hold.pictures(form))
+        logits = RESNET12.build(form).eval()(hold.make_images(form))
     assert logits.shape == (3, 5)
     assert bool(torch.isfinite(logits).all())
 
@@ -59,7 +59,7 @@ def test_a_block_is_what_the_paper_draws():
     form = spec(depths=(2,), widths=(3,), image_size=4)
     model = hold.awake(RESNET12, form)
     first, second = model.stages[0].blocks
-    images = hold.pictures(form)
+    images = hold.make_images(form)
     act = nn.LeakyReLU(0.1)
     with torch.no_grad():
         maps = images
@@ -119,7 +119,7 @@ def test_sizes_that_are_refused(size):
         RESNET12.resize(spec(), size)
 
 
-def test_both_readers_of_the_picture_are_adapted():
+def test_both_readers_of_the_image_are_adapted():
     tensors, ledger = RESNET12.build(spec()).state_dict(), Ledger()
     adapted = RESNET12.adapt(tensors, spec(), spec(channels=3), ledger)
     changed = {name for name, counts in ledger.entries.items() if counts["adapted"]}

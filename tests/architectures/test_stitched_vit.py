@@ -113,7 +113,7 @@ def test_groups_hold_every_channel_once():
 @pytest.mark.parametrize("changes", [{}, {"class_token": True, "global_pool": "token"}, {"norm_first": False}])
 def test_a_forward_is_that_of_its_parts(changes):
     form = spec(**changes)
-    model, images = hold.awake(STITCHED, form), hold.pictures(form)
+    model, images = hold.awake(STITCHED, form), hold.make_images(form)
     front, end = (hold.awake(VIT, form.segment(index), seed=index + 1) for index in (0, 1))
     stitch, parts = nn.Linear(8, 12), STITCHED.parts(form)
     first, last = front.state_dict(), end.state_dict()
@@ -136,13 +136,13 @@ def test_flops_are_what_torch_counts(changes):
     for block in model.blocks:
         block.attn.fused_attn = False
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(hold.pictures(form, 1))
+        model(hold.make_images(form, 1))
     assert counter.get_total_flops() == STITCHED.flops(form)
 
 
 def test_taps_are_the_blocks_and_their_attention():
     form = spec(class_token=True)
-    model, images = hold.awake(STITCHED, form), hold.pictures(form)
+    model, images = hold.awake(STITCHED, form), hold.make_images(form)
     blocks, attentions = STITCHED.feature_names(form), STITCHED.attention_names(form)
     with torch.no_grad():
         logits, found = extract_features(model, (*blocks, *attentions), images)
@@ -158,7 +158,7 @@ def test_taps_are_the_blocks_and_their_attention():
 
 def test_attention_names_of_a_plain_vit():
     form = spec().segment(1)
-    model, images = hold.awake(VIT, form), hold.pictures(form)
+    model, images = hold.awake(VIT, form), hold.make_images(form)
     with torch.no_grad():
         _, found = extract_features(model, VIT.attention_names(form), images)
         stem = model._pos_embed(model.patch_embed(images))

@@ -37,15 +37,15 @@ def test_describe_gives_back_the_spec(changes):
 
 
 @pytest.mark.parametrize(("widths", "side"), [(UNEVEN, 28), (UNEVEN, 32), ((*UNEVEN, (4,)), 32), (UNEVEN, 84)])
-def test_pictures_of_many_sizes_give_finite_logits(widths, side):
+def test_images_of_many_sizes_give_finite_logits(widths, side):
     form = spec(widths, image_size=side)
     with torch.no_grad():
-        logits = VGG.build(form).eval()(hold.pictures(form))
+        logits = VGG.build(form).eval()(hold.make_images(form))
     assert logits.shape == (3, 5)
     assert bool(torch.isfinite(logits).all())
 
 
-def test_a_picture_that_the_pools_shrink_to_nothing_is_refused():
+def test_a_image_that_the_pools_shrink_to_nothing_is_refused():
     with pytest.raises(SettingError, match=r"image_size=28 with 5 stages.*the least size is 32"):
         model_spec("vgg11", image_size=28, channels=1, classes=2)
     with pytest.raises(SettingError, match="the least size is 16"):
@@ -96,10 +96,10 @@ def test_sizes(size, widths):
 
 
 def test_published_depths_are_sizes():
-    pictures = {"image_size": 32, "channels": 1, "classes": 5}
+    images = {"image_size": 32, "channels": 1, "classes": 5}
     for depth in (11, 13, 16, 19):
-        grown = VGG.resize(model_spec("vgg11_x025", **pictures), Size(depth=depth, width=64))
-        assert grown == model_spec(f"vgg{depth}", **pictures)
+        grown = VGG.resize(model_spec("vgg11_x025", **images), Size(depth=depth, width=64))
+        assert grown == model_spec(f"vgg{depth}", **images)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_sizes_that_are_refused(size, message):
         VGG.resize(spec(), size)
 
 
-def test_channels_of_the_picture_are_adapted_and_booked():
+def test_channels_of_the_image_are_adapted_and_booked():
     tensors, colour = VGG.build(spec()).state_dict(), spec(channels=3)
     ledger = Ledger()
     adapted = VGG.adapt(tensors, spec(), colour, ledger)
@@ -128,7 +128,7 @@ def test_channels_of_the_picture_are_adapted_and_booked():
     grey, coloured = VGG.build(spec()).eval(), VGG.build(colour).eval()
     grey.load_state_dict(tensors)
     coloured.load_state_dict(adapted)
-    images = hold.pictures(spec())
+    images = hold.make_images(spec())
     with torch.no_grad():
         assert torch.allclose(coloured(images.expand(-1, 3, -1, -1)), grey(images), atol=1e-6)
 
@@ -153,7 +153,7 @@ def test_hidden_layers_are_a_part_of_the_form(changes):
     model = VGG.build(form)
     assert VGG.describe(model) == form
     with torch.no_grad():
-        assert model.eval()(hold.pictures(form)).shape == (3, form.classes or 6)
+        assert model.eval()(hold.make_images(form)).shape == (3, form.classes or 6)
         # Other pictures are pooled to what the first hidden layer reads.
         assert model(torch.rand(2, 1, 40, 40)).shape[0] == 2
 

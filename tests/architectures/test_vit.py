@@ -85,9 +85,9 @@ def test_timm_names_are_rebuilt_exactly(name):
     model = timm.create_model(name, img_size=32, num_classes=3).eval()
     rebuilt = VIT.build(VIT.describe(model)).eval()
     rebuilt.load_state_dict(model.state_dict())
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(rebuilt(pictures), model(pictures))
+        assert torch.equal(rebuilt(images), model(images))
 
 
 ODD = {

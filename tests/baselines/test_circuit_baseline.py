@@ -33,8 +33,8 @@ def resnet(make_convolutional):
     return make_convolutional(ResNet12Spec, depths=(1, 1), widths=(6, 8))
 
 
-def condense(ancestor, pictures, seed=0, **settings):
-    return CircuitBaseline(**settings).condense(ancestor, pictures, Run(device="cpu", quiet=True, seed=seed))
+def condense(ancestor, images, seed=0, **settings):
+    return CircuitBaseline(**settings).condense(ancestor, images, Run(device="cpu", quiet=True, seed=seed))
 
 
 @pytest.mark.parametrize("family", ["vgg", "resnet"])
@@ -95,7 +95,7 @@ def test_what_is_fresh_is_what_the_initialiser_draws(vgg, pico):
     assert not kernel[0, 1:].any()
 
 
-def test_colour_and_other_pictures(resnet, pico):
+def test_colour_and_other_images(resnet, pico):
     child = condense(resnet, pico).inherit(classes=3, channels=3, image_size=64)
     assert (child.network.spec.channels, child.network.spec.image_size) == (3, 64)
     first = "stages.0.blocks.0.units.0.conv.weight"

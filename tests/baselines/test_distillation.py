@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from germline.architectures import VIT, Size
 from germline.baselines.distillation import Distil, OtherClasses
-from germline.data import Batch, Pictures
+from germline.data import Batch, Images
 from germline.training import Distillation, Run, TrainSettings
 
 RUN = Run(device="cpu", quiet=True)
@@ -22,7 +22,7 @@ def taught(ancestor, pico):
 @pytest.fixture(scope="module")
 def halves(pico):
     """The training pictures as even and odd digits: other names than the teacher's."""
-    return Pictures(pico.train.images, pico.train.labels % 2, ("even", "odd"))
+    return Images(pico.train.images, pico.train.labels % 2, ("even", "odd"))
 
 
 def divergence(word, logits, heat):
@@ -59,9 +59,9 @@ def test_with_other_classes_a_head_of_its_own_follows_the_teacher(taught, ancest
     objective = Distil(alpha=0.3, temperature=3.0, label_smoothing=0.1).objective(taught, child)
     assert objective.head.weight.shape == (10, 24)
     found = float(objective(child.network.logits, Batch(pixels, LABELS)).detach())
-    model, pictures = child.model, child.network.preprocess(pixels)
+    model, images = child.model, child.network.preprocess(pixels)
     with torch.no_grad():
-        features = model.forward_head(model.forward_features(pictures), pre_logits=True)
+        features = model.forward_head(model.forward_features(images), pre_logits=True)
         labels = float(cross_entropy(model.head(features), LABELS, label_smoothing=0.1))
         follows = divergence(ancestor.logits(pixels), objective.head(features), 3.0)
     assert follows > 0.01
@@ -82,7 +82,7 @@ def test_the_body_runs_once_and_no_hook_is_left(taught, pixels):
     assert len(calls) == 1
     assert not child.model.head._forward_pre_hooks
 
-    def broken(pictures):
+    def broken(images):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -190,10 +190,10 @@ def test_convolutional_teachers_and_students(ancestors, halves, pico, pixels, fa
     objective = Distil(alpha=0.4, temperature=1.0).objective(gene, child)
     child.model.eval()  # batch statistics would move between the two looks
     found = float(objective(child.network.logits, Batch(pixels, LABELS)).detach())
-    model, pictures = child.model, child.network.preprocess(pixels)
+    model, images = child.model, child.network.preprocess(pixels)
     with torch.no_grad():
-        features = model.forward_head(model.forward_features(pictures), pre_logits=True)
-        labels = float(cross_entropy(model(pictures), LABELS))
+        features = model.forward_head(model.forward_features(images), pre_logits=True)
+        labels = float(cross_entropy(model(images), LABELS))
         follows = divergence(elder.logits(pixels), objective.head(features), 1.0)
     assert found == pytest.approx(labels + 0.4 * follows, abs=1e-5)
     assert Distil().teaches

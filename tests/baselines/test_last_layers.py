@@ -67,7 +67,7 @@ def test_how_near_the_published_networks_come(model, share):
     assert sum(kept.values()) / sum(whole.values()) == pytest.approx(share, abs=5e-4)
 
 
-def test_a_gene_of_all_blocks_reads_other_pictures(networks, pico):
+def test_a_gene_of_all_blocks_reads_other_images(networks, pico):
     gene = LastLayers(share=1.0).condense(networks["resnet12"], pico, RUN)
     child = gene.inherit(classes=2, channels=3, image_size=64)
     assert child.ledger.totals()["adapted"] == 3 * (4 * 9 + 4)

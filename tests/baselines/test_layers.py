@@ -20,8 +20,8 @@ def deep(make_network):
     return make_network(depth=6)
 
 
-def condense(ancestor, pictures, **settings):
-    return Layers(**settings).condense(ancestor, pictures, RUN)
+def condense(ancestor, images, **settings):
+    return Layers(**settings).condense(ancestor, images, RUN)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_the_chosen_blocks_stem_norm_and_head_are_copied(deep, pico, tmp_path, c
 
 def test_last_one_computes_what_the_last_block_does(deep, pico, pixels):
     child = condense(deep, pico, choose="last").inherit(size=Size(depth=1)).network
-    model, pictures = deep.model, deep.preprocess(pixels)
+    model, images = deep.model, deep.preprocess(pixels)
     with torch.no_grad():
-        tokens = model.blocks[5](model.norm_pre(model.patch_embed(pictures) + model.pos_embed))
+        tokens = model.blocks[5](model.norm_pre(model.patch_embed(images) + model.pos_embed))
         assert torch.allclose(child.logits(pixels), model.head(model.norm(tokens).mean(dim=1)), atol=1e-6)
 
 
@@ -150,9 +150,9 @@ def test_stages_are_chosen_from_one_by_one(request, family, pico, choose, taken)
 def test_one_block_a_stage_of_the_last_is_the_first(vgg, pico, pixels):
     child = condense(vgg, pico, choose="last").inherit(size=Size(depth1=1, depth2=1))
     assert places(child, vgg) == [[0], [3]]
-    pictures, (first, second) = vgg.preprocess(pixels), vgg.model.stages
+    images, (first, second) = vgg.preprocess(pixels), vgg.model.stages
     with torch.no_grad():
-        maps = second.pool(second.blocks[0](first.pool(first.blocks[0](pictures))))
+        maps = second.pool(second.blocks[0](first.pool(first.blocks[0](images))))
         assert torch.allclose(child.network.logits(pixels), vgg.model.head(maps), atol=1e-6)
 
 

@@ -14,8 +14,8 @@ from germline.training import Run
 RUN = Run(device="cpu", quiet=True)
 
 
-def condense(ancestor, pictures, **settings):
-    return WeightSelection(**settings).condense(ancestor, pictures, RUN)
+def condense(ancestor, images, **settings):
+    return WeightSelection(**settings).condense(ancestor, images, RUN)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,10 @@ def test_query_key_and_value_come_from_their_own_and_rows_fit_columns(wide, wide
 def test_the_stem_of_the_cut_computes_a_cut_of_the_stem(make_network, pico, pixels):
     network = make_network(depth=1, width=16, heads=2)
     child = condense(network, pico).inherit(size=Size(width=8, heads=1)).network
-    pictures = child.preprocess(pixels)
+    images = child.preprocess(pixels)
     with torch.no_grad():
-        mine = child.model.patch_embed(pictures) + child.model.pos_embed
-        own = network.model.patch_embed(pictures) + network.model.pos_embed
+        mine = child.model.patch_embed(images) + child.model.pos_embed
+        own = network.model.patch_embed(images) + network.model.pos_embed
     assert torch.allclose(mine, own[:, :, ::2], atol=1e-6)
 
 

@@ -12,7 +12,7 @@ MIDDLE = [0.5, 0.5, 0.5, 0.5, 0.4, 0.5, 0.5]  # no shift, no scale, no angle, no
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return torch.randint(0, 256, (16, 3, 16, 16), generator=generator(0, "pictures"), dtype=torch.uint8)
 
 
@@ -21,34 +21,34 @@ def apply(kinds, images, *rows):
 
 
 @pytest.mark.parametrize("kinds", [(), *((kind,) for kind in ALL), ALL], ids=str)
-def test_results_are_in_range_and_follow_the_draw_alone(kinds, pictures):
+def test_results_are_in_range_and_follow_the_draw_alone(kinds, images):
     augment = Augment(kinds)
     draws = augment.draw(16, generator(1, "draw"))
     torch.manual_seed(0)
-    first = augment(pictures, draws)
+    first = augment(images, draws)
     torch.manual_seed(1)
-    assert torch.equal(first, augment(pictures, draws))
-    assert (first.dtype, first.shape) == (torch.float32, pictures.shape)
+    assert torch.equal(first, augment(images, draws))
+    assert (first.dtype, first.shape) == (torch.float32, images.shape)
     assert 0 <= float(first.min()) <= float(first.max()) <= 1
-    changed = not torch.equal(first, pictures.float() / 255)
+    changed = not torch.equal(first, images.float() / 255)
     assert changed == bool(kinds)
 
 
-def test_each_picture_is_changed_by_its_own_draw(pictures):
+def test_each_image_is_changed_by_its_own_draw(images):
     draws = Augment(ALL).draw(16, generator(2, "draw"))
-    whole = Augment(ALL)(pictures, draws)
-    parts = torch.cat([Augment(ALL)(pictures[part], draws[part]) for part in (slice(0, 5), slice(5, 16))])
+    whole = Augment(ALL)(images, draws)
+    parts = torch.cat([Augment(ALL)(images[part], draws[part]) for part in (slice(0, 5), slice(5, 16))])
     assert torch.allclose(whole, parts, atol=1e-6)
 
 
-def test_the_middle_draw_changes_nothing(pictures):
+def test_the_middle_draw_changes_nothing(images):
     for kinds in (("shift",), ("scale", "rotate"), ("mirror",)):
-        found = apply(kinds, pictures[:1], MIDDLE)
-        assert torch.allclose(found, pictures[:1].float() / 255, atol=1e-5)
+        found = apply(kinds, images[:1], MIDDLE)
+        assert torch.allclose(found, images[:1].float() / 255, atol=1e-5)
 
 
-def test_shifts_are_by_whole_pixels_up_to_an_eighth(pictures):
-    image, margin = pictures[:1], round(16 * SHIFT)
+def test_shifts_are_by_whole_pixels_up_to_an_eighth(images):
+    image, margin = images[:1], round(16 * SHIFT)
     assert margin == 2
     seen = set()
     for x in range(5):
@@ -63,8 +63,8 @@ def test_shifts_are_by_whole_pixels_up_to_an_eighth(pictures):
     assert len(seen) == 25
 
 
-def test_mirror_flips_left_and_right_by_half_of_the_draws(pictures):
-    image = pictures[:1]
+def test_mirror_flips_left_and_right_by_half_of_the_draws(images):
+    image = images[:1]
     plain, flipped = apply(("mirror",), image, MIDDLE), apply(("mirror",), image, [*MIDDLE[:4], 0.9, *MIDDLE[5:]])
     assert torch.equal(plain, image.float() / 255)
     assert torch.equal(flipped, plain.flip(-1))

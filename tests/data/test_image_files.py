@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import germline as gl
-from germline.data import Augment, Loader, PictureFiles, in_order
+from germline.data import Augment, ImageFiles, Loader, in_order
 from germline.errors import DataError
 from germline.training import CrossEntropy, Run, TrainSettings
 
@@ -26,9 +26,9 @@ def photos(tmp_path_factory):
     return root
 
 
-def test_large_pictures_stay_in_files(photos):
+def test_large_images_stay_in_files(photos):
     train = gl.load_data(f"folder:{photos}").train
-    assert isinstance(train, PictureFiles)
+    assert isinstance(train, ImageFiles)
     assert (len(train), train.side, train.channels, train.classes) == (16, 224, 3, ("bright", "dark"))
     assert gl.load_data(f"folder:{photos}@48").train.side == 48
 
@@ -87,4 +87,4 @@ def test_a_damaged_file_is_named(photos, tmp_path):
     bad.parent.mkdir()
     bad.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"bad\.png"):
-        _ = PictureFiles(None, (), (bad,), 32).sample()
+        _ = ImageFiles(None, (), (bad,), 32).sample()

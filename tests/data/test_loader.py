@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from germline.data import Augment, Loader, Pictures, in_order
+from germline.data import Augment, Images, Loader, in_order
 from germline.data.loader import _beta
 from germline.errors import SettingError
 from germline.randomness import generator
@@ -13,7 +13,7 @@ from germline.randomness import generator
 def numbered():
     """24 pictures that each show their own number, of 4 classes."""
     numbers = torch.arange(24, dtype=torch.uint8)
-    return Pictures(numbers.view(24, 1, 1, 1).expand(24, 1, 8, 8).clone(), (numbers % 4).long(), tuple("abcd"))
+    return Images(numbers.view(24, 1, 1, 1).expand(24, 1, 8, 8).clone(), (numbers % 4).long(), tuple("abcd"))
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def noise():
     """12 pictures of which no two pixels in the same place are alike."""
     rows = [torch.randperm(12, generator=generator(place, "noise")) for place in range(16 * 16)]
     images = (torch.stack(rows, 1) * 20 + 1).to(torch.uint8).view(12, 1, 16, 16)
-    return Pictures(images, torch.arange(12) % 3, tuple("abc"))
+    return Images(images, torch.arange(12) % 3, tuple("abc"))
 
 
 def shown(batch):
@@ -29,7 +29,7 @@ def shown(batch):
 
 
 @pytest.mark.parametrize("batch_size", [8, 7, 24, 50])
-def test_every_picture_once_an_epoch_and_nothing_dropped(numbered, batch_size):
+def test_every_image_once_an_epoch_and_nothing_dropped(numbered, batch_size):
     loader = Loader(numbered, batch_size, seed=0)
     stream = [number for step in range(24) for number in shown(loader.batch(step))]
     epochs = [stream[start : start + 24] for start in range(0, 24 * batch_size - 23, 24)]
@@ -37,7 +37,7 @@ def test_every_picture_once_an_epoch_and_nothing_dropped(numbered, batch_size):
     assert len({tuple(epoch) for epoch in epochs[:6]}) == min(6, len(epochs))
 
 
-def test_labels_go_with_their_pictures(numbered):
+def test_labels_go_with_their_images(numbered):
     batch = Loader(numbered, 10, seed=0).batch(3)
     assert [number % 4 for number in shown(batch)] == batch.labels.tolist()
     assert batch.share == 1.0
@@ -85,15 +85,15 @@ def test_shares_of_two_processes_are_the_batch_of_one(noise, options):
             assert torch.equal(torch.cat([part.partner_labels for part in parts]), batch.partner_labels)
 
 
-def test_mixup_is_the_weighted_mean_of_two_pictures(noise):
+def test_mixup_is_the_weighted_mean_of_two_images(noise):
     plain, mixed = Loader(noise, 12, seed=0), Loader(noise, 12, seed=0, mixup=0.8)
     for step in range(4):
         alone, batch = plain.batch(step), mixed.batch(step)
         assert torch.equal(alone.labels, batch.labels)
         other = (batch.pixels - batch.share * alone.pixels) / (1 - batch.share)
-        for picture, label in zip(other, batch.partner_labels, strict=True):
-            found = (alone.pixels - picture).abs().amax(dim=(1, 2, 3)).argmin()
-            assert torch.allclose(alone.pixels[found], picture, atol=1e-3)
+        for image, label in zip(other, batch.partner_labels, strict=True):
+            found = (alone.pixels - image).abs().amax(dim=(1, 2, 3)).argmin()
+            assert torch.allclose(alone.pixels[found], image, atol=1e-3)
             assert alone.labels[found] == label
 
 
@@ -131,8 +131,8 @@ def test_beta_draws_have_the_distribution_s_mean_and_deviation(alpha, deviation)
     assert 0 <= float(draws.min()) <= float(draws.max()) <= 1
 
 
-def test_unlabelled_pictures_have_no_labels(numbered):
-    bare = Pictures(numbered.images, None, ())
+def test_unlabelled_images_have_no_labels(numbered):
+    bare = Images(numbered.images, None, ())
     batch = Loader(bare, 6, seed=0, mixup=0.5).batch(0)
     assert batch.labels is None
     assert batch.partner_labels is None

@@ -9,7 +9,7 @@ from germline.data.resize import resized
 from germline.errors import DataError, UnknownNameError
 
 
-def test_pictures_are_enlarged_and_nothing_else_changes():
+def test_images_are_enlarged_and_nothing_else_changes():
     own, large = load_data("digits"), load_data("digits@48")
     assert (large.name, large.licence, large.source) == ("digits@48", own.licence, own.source)
     for split in ("train", "val", "test"):
@@ -24,7 +24,7 @@ def test_pictures_are_enlarged_and_nothing_else_changes():
     assert large.fingerprint() != own.fingerprint()
 
 
-def test_a_flat_picture_stays_flat():
+def test_a_flat_image_stays_flat():
     flat = load_data((torch.full((20, 1, 8, 8), 200, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64)))
     assert torch.equal(resized(flat, 13).train.images, torch.full((18, 1, 13, 13), 200, dtype=torch.uint8))
     assert resized(flat, 4).train.images.shape[-1] == 4

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import DataSet, Pictures, disjoint_tasks, draw_task, load_data, of_classes, split_classes, task_list
+from germline.data import DataSet, Images, disjoint_tasks, draw_task, load_data, of_classes, split_classes, task_list
 from germline.data.concat import joined
 from germline.data.sets import glyphs
 from germline.errors import DataError, SettingError
@@ -26,20 +26,20 @@ def numbered():
     return load_data(parts[0], val=parts[1], test=parts[2], classes=list("uvwxyz"))
 
 
-def numbers(pictures):
-    return pictures.images.flatten().tolist()
+def numbers(images):
+    return images.images.flatten().tolist()
 
 
-def test_a_task_holds_all_pictures_of_its_classes(numbered):
+def test_a_task_holds_all_images_of_its_classes(numbered):
     task = draw_task(numbered, 3, None, seed=0, index=0)
     assert len(task.classes) == len(set(task.classes)) == 3
     for split, count in (("train", 8), ("val", 4), ("test", 4)):
-        pictures = task.split(split)
-        assert pictures.classes == task.classes
-        assert len(pictures) == 3 * count
-        true = ["uvwxyz"[number % 6] for number in numbers(pictures)]
-        assert [task.classes[label] for label in pictures.labels.tolist()] == true
-        assert set(numbers(pictures)) <= set(numbers(numbered.split(split)))
+        images = task.split(split)
+        assert images.classes == task.classes
+        assert len(images) == 3 * count
+        true = ["uvwxyz"[number % 6] for number in numbers(images)]
+        assert [task.classes[label] for label in images.labels.tolist()] == true
+        assert set(numbers(images)) <= set(numbers(numbered.split(split)))
 
 
 def test_shots_are_drawn_of_every_class_and_fewer_are_the_first_of_more(numbered):
@@ -75,13 +75,13 @@ def test_names_and_what_is_told_of_the_source(novel):
     assert (task.augmentation, task.licence, task.source) == (novel.augmentation, novel.licence, novel.source)
 
 
-def fonts(pictures):
+def fonts(images):
     """The fonts that drew these pictures, by their places in the pack."""
     pack = glyphs._pack()
     drawn = {}
-    for image, font in zip(pack.pictures, _font_of_row(), strict=True):
+    for image, font in zip(pack.images, _font_of_row(), strict=True):
         drawn.setdefault(image.tobytes(), set()).add(int(font))
-    return [drawn[image.tobytes()] for image in pictures.images.numpy()]
+    return [drawn[image.tobytes()] for image in images.images.numpy()]
 
 
 def _font_of_row():
@@ -130,9 +130,9 @@ def test_what_a_task_cannot_be(numbered):
         draw_task(load_data((numbered.train.images, None)), 2, 1, 0, 0)
 
 
-def test_a_class_without_pictures_is_named(numbered):
+def test_a_class_without_images_is_named(numbered):
     train, empty = numbered.train, numbered.val.subset(torch.arange(0))
-    few = Pictures(train.images[train.labels != 2], train.labels[train.labels != 2], train.classes)
+    few = Images(train.images[train.labels != 2], train.labels[train.labels != 2], train.classes)
     source = DataSet("thin", {"train": few, "val": empty}.__getitem__)
     with pytest.raises(DataError, match=r"class 'w' of 'thin' has 0 training pictures.*leave that class out"):
         draw_task(source, 6, None, 0, 0)
@@ -148,7 +148,7 @@ def test_classes_can_be_chosen_and_reordered(numbered):
     with pytest.raises(DataError, match="no class 'a'"):
         numbered.train.of_classes(("u", "a"))
     with pytest.raises(DataError, match="without labels"):
-        Pictures(numbered.train.images, None, ()).of_classes(("u",))
+        Images(numbered.train.images, None, ()).of_classes(("u",))
 
 
 def test_classes_are_split_by_seed_and_share_nothing():

@@ -25,7 +25,7 @@ def count_parameters(architecture, spec):
         return sum(parameter.numel() for parameter in architecture.build(spec).parameters())
 
 
-def pictures(spec, count=3):
+def make_images(spec, count=3):
     return torch.rand(count, spec.channels, spec.image_size, spec.image_size)
 
 
@@ -71,7 +71,7 @@ def reordered_groups_compute_the_same(architecture, spec):
     assert len(moved) > len(tensors) / 2
     other = architecture.build(spec).eval()
     other.load_state_dict(tensors)
-    images = pictures(spec)
+    images = make_images(spec)
     with torch.no_grad():
         assert torch.allclose(other(images), model(images), atol=1e-5)
         # The same with one member of one group left behind.
@@ -82,7 +82,7 @@ def reordered_groups_compute_the_same(architecture, spec):
 
 
 def taps_are_the_features(architecture, spec, shapes):
-    model, images = awake(architecture, spec), pictures(spec)
+    model, images = awake(architecture, spec), make_images(spec)
     with torch.no_grad():
         logits, found = extract_features(model, architecture.feature_names(spec), images)
         assert torch.equal(logits, model(images))
@@ -105,7 +105,7 @@ def flops_are_what_is_multiplied(architecture, spec):
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
             module.register_forward_hook(count)
     with torch.no_grad():
-        model(pictures(spec, 1))
+        model(make_images(spec, 1))
     assert architecture.flops(spec) == total
 
 

@@ -145,7 +145,7 @@ def removed(name: str) -> Callable[[Path], None]:
     return lambda place: (place / name).unlink()
 
 
-def pictures(place: Path) -> None:
+def write_images(place: Path) -> None:
     """An image folder of two classes with train, val and test."""
     from PIL import Image
 
@@ -158,7 +158,7 @@ def pictures(place: Path) -> None:
 
 
 def untested(place: Path) -> None:
-    pictures(place)
+    write_images(place)
     shutil.rmtree(place / "photos/test")
 
 
@@ -171,8 +171,8 @@ def unlabelled(place: Path) -> None:
             Image.new("L", (32, 32), index * 9).save(place / "plain" / split / f"{index}.png")
 
 
-def broken_picture(place: Path) -> None:
-    pictures(place)
+def broken_image(place: Path) -> None:
+    write_images(place)
     (place / "photos/train/a/0.png").write_bytes(b"no picture")
 
 
@@ -347,7 +347,7 @@ FAULTS = [
     Fault("classes-differ", f"{TRAIN} --model child --out new", ("3 classes", "'digits' has 10", "germline inherit")),
     Fault("folder-missing", f"{NEW} --data folder:nowhere --out new", ("folder:nowhere", "folder:/path")),
     Fault("folder-empty", f"{NEW} --data folder:kept --out new", ("no pictures", "kept"), KEPT),
-    Fault("folder-broken-picture", f"{NEW} --data folder:photos --out new", ("train/a/0.png", "mend"), broken_picture),
+    Fault("folder-broken-picture", f"{NEW} --data folder:photos --out new", ("train/a/0.png", "mend"), broken_image),
     Fault("folder-no-labels", f"{NEW} --data folder:plain --out new", ("'folder:plain' has no labels",), unlabelled),
     Fault(
         "labels-wanted",
@@ -401,7 +401,7 @@ FAULTS = [
         "mini-imagenet-class",
         f"{NEW} --data mini-imagenet/novel:photos --out new",
         ("photos/test has a class 'a'", "20 published", "take it away"),
-        pictures,
+        write_images,
     ),
     # Settings
     Fault("set-no-equals", f"{TRAIN} --model ancestor --out new --set epochs", ("epochs", "--set epochs=20")),

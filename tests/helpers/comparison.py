@@ -50,12 +50,12 @@ class Bred(Layers, TrainSettings):
     lives: int = 1
 
     def condense_spec(self, ancestor, data):
-        pictures = {"image_size": data.train.side, "channels": data.train.channels, "classes": len(data.classes)}
-        spec = model_spec(self.model, **pictures)
+        images = {"image_size": data.train.side, "channels": data.train.channels, "classes": len(data.classes)}
+        spec = model_spec(self.model, **images)
         return architecture_of(spec).resize(spec, Size.parse(self.size))
 
-    def condensing_samples(self, pictures):
-        return self.lives * super().condensing_samples(pictures)
+    def condensing_samples(self, images):
+        return self.lives * super().condensing_samples(images)
 
     def condense(self, ancestor, data, run):
         assert ancestor is None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from germline.architectures import Preprocess
-from germline.data import Pictures
+from germline.data import Images
 from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of
@@ -21,7 +21,7 @@ def tasks(pico):
             split.of_classes(pico.classes[index : index + 5]).per_class(number, generator(index, "task"))
             for split, number in ((pico.train, count), (pico.val, 3))
         ]
-        found.append([Pictures(each.images[:, :, ::2, ::2].contiguous(), each.labels, CLASSES) for each in drawn])
+        found.append([Images(each.images[:, :, ::2, ::2].contiguous(), each.labels, CLASSES) for each in drawn])
     return found
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from germline.data import Pictures
+from germline.data import Images
 from germline.errors import DataError
 from germline.training import evaluate
 
-PICTURES = Pictures(torch.zeros(300, 1, 2, 2, dtype=torch.uint8), torch.arange(300) % 3, tuple("abc"))
+IMAGES = Images(torch.zeros(300, 1, 2, 2, dtype=torch.uint8), torch.arange(300) % 3, tuple("abc"))
 
 
 def test_accuracy_and_loss_of_a_constant_answer():
@@ -21,7 +21,7 @@ def test_accuracy_and_loss_of_a_constant_answer():
         modes.append(model.training)
         return torch.tensor([[math.log(2.0), 0.0, 0.0]]).expand(len(pixels), 3)
 
-    score = evaluate(model, logits, PICTURES)
+    score = evaluate(model, logits, IMAGES)
     assert score.accuracy == pytest.approx(1 / 3)
     assert score.loss == pytest.approx((math.log(2) + 2 * math.log(4)) / 3, abs=1e-6)
     assert modes == [False, False]
@@ -29,6 +29,6 @@ def test_accuracy_and_loss_of_a_constant_answer():
 
 
 def test_nothing_to_evaluate_on_is_refused():
-    for pictures in (Pictures(PICTURES.images, None, ()), PICTURES.subset(torch.tensor([], dtype=torch.int64))):
+    for images in (Images(IMAGES.images, None, ()), IMAGES.subset(torch.tensor([], dtype=torch.int64))):
         with pytest.raises(DataError, match="nothing to evaluate on"):
-            evaluate(nn.Linear(1, 1), lambda pixels: pixels, pictures)
+            evaluate(nn.Linear(1, 1), lambda pixels: pixels, images)

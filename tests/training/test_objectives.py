@@ -24,7 +24,7 @@ class Fixed(nn.Module):
         self.rows = nn.Parameter(torch.tensor(rows))
         self.modes = []
 
-    def forward(self, pictures):
+    def forward(self, images):
         self.modes.append(self.training)
         return self.rows * 1
 

@@ -160,11 +160,11 @@ def test_phases_on_the_way_are_cleared_away(tmp_path, pico, make_network):
 
 KILLED = """
 import os, signal, sys, torch
-from germline.training import Run, kept
+from germline.training import Run, phase_store
 def killed(*_):
     assert list(__import__("pathlib").Path(sys.argv[1]).glob(".phase.*/kept.safetensors"))
     os.kill(os.getpid(), signal.SIGKILL)
-kept.write_json = killed
+phase_store.write_json = killed
 Run(sys.argv[1], device="cpu", quiet=True).keep("phase", lambda: ({"w": torch.ones(2)}, {}))
 """
 

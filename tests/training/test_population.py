@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from germline.data import PictureFiles, Pictures
+from germline.data import ImageFiles, Images
 from germline.errors import SettingError, TrainingError, UnknownNameError
 from germline.training import CrossEntropy, Distillation, Run, TrainSettings
 from germline.training import progress as progress_module
@@ -85,7 +85,7 @@ def test_the_stack_is_the_loop(make_members, double, kind, optimizer):
     assert all([step for step, _ in result.losses] == [1, 2, 3, 4, 5, 6] for result in results)
 
 
-def test_members_of_unequal_pictures_take_their_own_steps(make_members, double):
+def test_members_of_unequal_images_take_their_own_steps(make_members, double):
     members, results = check_equal_in_double(make_members, steps=None, epochs=2)
     assert [result.steps for result in results] == [7, 5, 4]
     counters = [
@@ -157,7 +157,7 @@ def test_the_loop_is_fit_to_the_bit(make_members):
             member.name,
             member.network,
             CrossEntropy(0.1),
-            member.pictures,
+            member.images,
             asked,
             val=member.val,
             augmentation=member.augmentation,
@@ -206,16 +206,16 @@ def dropping(member):
 
 
 def unlabelled(member):
-    return replace(member, pictures=Pictures(member.pictures.images, None, ()))
+    return replace(member, images=Images(member.images.images, None, ()))
 
 
 def filed(member):
-    return replace(member, pictures=PictureFiles(member.pictures.labels, CLASSES, (None,) * len(member.pictures)))
+    return replace(member, images=ImageFiles(member.images.labels, CLASSES, (None,) * len(member.images)))
 
 
 def coloured(member):
-    images = member.pictures.images.expand(-1, 3, -1, -1)
-    return replace(member, pictures=Pictures(images, member.pictures.labels, CLASSES))
+    images = member.images.images.expand(-1, 3, -1, -1)
+    return replace(member, images=Images(images, member.images.labels, CLASSES))
 
 
 def half_frozen(member):

@@ -17,13 +17,13 @@ SHORT = {"steps": 6, "batch_size": 24, "lr": 5e-3, "log_every": 1}
 def train(pico, make_network):
     """Trains a fresh network; gives it with its result."""
 
-    def run(folder=None, *, network=None, objective=None, seed=0, precision="32-true", pictures=None, **settings):
+    def run(folder=None, *, network=None, objective=None, seed=0, precision="32-true", images=None, **settings):
         network = network or make_network()
         result = Run(folder, device="cpu", seed=seed, precision=precision, quiet=True).fit(
             "phase",
             network,
             objective or CrossEntropy(settings.get("label_smoothing", 0.0)),
-            pictures or pico.train,
+            images or pico.train,
             TrainSettings(**{**SHORT, **settings}),
             val=pico.val,
             augmentation=pico.augmentation,
@@ -78,7 +78,7 @@ def test_a_batch_in_two_parts_is_the_whole_batch(train):
         assert same(whole, parts, 1e-5)
 
 
-def test_parts_of_unequal_size_count_by_their_pictures(train):
+def test_parts_of_unequal_size_count_by_their_images(train):
     (whole, one), (parts, two) = train(batch_size=23), train(batch_size=23, accumulate=4)
     assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-5)
     assert same(whole, parts, 1e-5)

@@ -104,7 +104,7 @@ class Architecture(Protocol[SpecT]):
     def adapt(self, tensors: Mapping[str, Tensor], source: SpecT, target: SpecT, ledger: Ledger) -> dict[str, Tensor]:
         """Frame tensors of `source` brought to the channels and picture size of `target`; entered in the ledger.
 
-        Block tensors that read the picture (`Parts.pictures`) go through `adapt_kernel` when a descendant is put
+        Block tensors that read the picture (`Parts.image_readers`) go through `adapt_kernel` when a descendant is put
         together.
         """
 

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 def extract_features(
-    model: nn.Module, taps: Sequence[str], pictures: Tensor, run: Callable[[Tensor], Tensor] | None = None
+    model: nn.Module, taps: Sequence[str], images: Tensor, run: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run a network once and keep what the named modules give.
 
     Args:
         model: Any network.
         taps: Module names, such as `architecture.feature_names(spec)`.
-        pictures: Normalised, [B, C, H, W].
+        images: Normalised, [B, C, H, W].
         run: What is called with them in the place of the network, and leads to it; it may take pixels.
 
     Returns:
@@ -35,5 +35,5 @@ def extract_features(
         for name in taps:
             handle = model.get_submodule(name).register_forward_hook(keeper(name))
             stack.callback(handle.remove)
-        logits: Tensor = (run or model)(pictures)
+        logits: Tensor = (run or model)(images)
     return logits, found

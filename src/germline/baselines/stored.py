@@ -64,7 +64,7 @@ class Stored(DelegatingMethod):
         """What the gene holds."""
         return {name: tensor.numel() for name, tensor in _read(self.gene, self.sha256).tensors.items()}
 
-    def condensing_samples(self, pictures: int) -> int:
+    def condensing_samples(self, images: int) -> int:
         """None: the gene is at hand."""
         return 0
 

@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from germline.data.augment import Augment
-from germline.data.dataset import AnyPictures, Augmentation, DataSet, PictureFiles, Pictures, Role, Split
+from germline.data.dataset import AnyImages, Augmentation, DataSet, ImageFiles, Images, Role, Split
 from germline.data.loader import Batch, Loader, in_order
 from germline.data.lookup import known_data, load_data, load_or_describe_data
 from germline.data.placeholder import MissingDataError, describe
@@ -13,15 +13,15 @@ from germline.data.sets.glyphs import read_final
 from germline.data.tasks import disjoint_tasks, draw_task, of_classes, split_classes, task_list
 
 __all__ = [
-    "AnyPictures",
+    "AnyImages",
     "Augment",
     "Augmentation",
     "Batch",
     "DataSet",
+    "ImageFiles",
+    "Images",
     "Loader",
     "MissingDataError",
-    "PictureFiles",
-    "Pictures",
     "Role",
     "Split",
     "describe",

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from germline.data.dataset import AnyPictures, DataSet, Pictures, Split
+from germline.data.dataset import AnyImages, DataSet, Images, Split
 from germline.data.placeholder import Unseen
 from germline.errors import DataError
 
@@ -36,31 +36,31 @@ def joined(name: str, parts: Sequence[DataSet]) -> DataSet:
     )
 
 
-def _read(parts: Sequence[DataSet], split: Split) -> AnyPictures:
+def _read(parts: Sequence[DataSet], split: Split) -> AnyImages:
     every = [part.split(split) for part in parts]
     images: list[Tensor] = []
     labels: list[Tensor] = []
     classes: list[str] = []
     first = _shape(every[0])
     for part, own in zip(parts, every, strict=True):
-        if not isinstance(own, Pictures | Unseen) or own.labels is None:
+        if not isinstance(own, Images | Unseen) or own.labels is None:
             raise DataError(
                 f"'{part.name}' cannot be joined with others", "its pictures are in files, or without labels"
             )
         if _shape(own) != first:
             shapes = f"{first} and {_shape(own)}"
             raise DataError(f"pictures of {shapes} cannot be joined", f"'{part.name}' differs from '{parts[0].name}'")
-        if isinstance(own, Pictures):
+        if isinstance(own, Images):
             images.append(own.images)
         labels.append(own.labels + len(classes))
         classes += [f"{part.name}:{one}" for one in own.classes]
     if len(images) < len(parts):
         counts = torch.cat(labels)
         return Unseen(counts, tuple(classes), (Path("nowhere"),) * len(counts), every[0].side, every[0].channels)
-    return Pictures(torch.cat(images), torch.cat(labels), tuple(classes))
+    return Images(torch.cat(images), torch.cat(labels), tuple(classes))
 
 
-def _shape(pictures: AnyPictures) -> tuple[int, ...]:
-    if isinstance(pictures, Pictures):
-        return tuple(pictures.images.shape[1:])
-    return pictures.channels, pictures.side, pictures.side
+def _shape(images: AnyImages) -> tuple[int, ...]:
+    if isinstance(images, Images):
+        return tuple(images.images.shape[1:])
+    return images.channels, images.side, images.side

@@ -92,7 +92,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Pictures(Labelled):
+class Images(Labelled):
     """Pictures held in memory.
 
     Attributes:
@@ -124,9 +124,9 @@ class Pictures(Labelled):
         """Height in pixels."""
         return int(self.images.shape[2])
 
-    def subset(self, indices: Tensor) -> Pictures:
+    def subset(self, indices: Tensor) -> Images:
         """The pictures at `indices` (int64 [M]), in that order."""
-        return Pictures(self.images[indices], None if self.labels is None else self.labels[indices], self.classes)
+        return Images(self.images[indices], None if self.labels is None else self.labels[indices], self.classes)
 
     def sample(self) -> Tensor:
         """uint8 pictures [M, C, H, W] to take statistics from: all of them."""
@@ -139,7 +139,7 @@ class Pictures(Labelled):
 
 
 @dataclass(frozen=True)
-class PictureFiles(Labelled):
+class ImageFiles(Labelled):
     """Pictures on disk, decoded as batches need them: for more than 64 pixels.
 
     Attributes:
@@ -154,7 +154,7 @@ class PictureFiles(Labelled):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def subset(self, indices: Tensor) -> PictureFiles:
+    def subset(self, indices: Tensor) -> ImageFiles:
         """The pictures at `indices` (int64 [M]), in that order."""
         paths = tuple(self.paths[index] for index in indices.tolist())
         return replace(self, paths=paths, labels=None if self.labels is None else self.labels[indices])
@@ -171,7 +171,7 @@ class PictureFiles(Labelled):
         return self._digest(self.side, [(path.name, path.stat().st_size) for path in self.paths])
 
 
-AnyPictures = Pictures | PictureFiles
+AnyImages = Images | ImageFiles
 
 
 @dataclass(frozen=True)
@@ -188,14 +188,14 @@ class DataSet:
     """
 
     name: str
-    read: Callable[[Split], AnyPictures]
+    read: Callable[[Split], AnyImages]
     augmentation: Sequence[Augmentation] = ("shift",)
     licence: str = "unknown"
     source: str = "unknown"
     roles: Mapping[Role, DataSet] = field(default_factory=dict)
-    _cache: dict[Split, AnyPictures] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[Split, AnyImages] = field(default_factory=dict, repr=False, compare=False)
 
-    def split(self, split: Split) -> AnyPictures:
+    def split(self, split: Split) -> AnyImages:
         """The pictures of one split.
 
         Raises:
@@ -206,17 +206,17 @@ class DataSet:
         return self._cache[split]
 
     @property
-    def train(self) -> AnyPictures:
+    def train(self) -> AnyImages:
         """The training split."""
         return self.split("train")
 
     @property
-    def val(self) -> AnyPictures:
+    def val(self) -> AnyImages:
         """The validation split: for tuning and for looking."""
         return self.split("val")
 
     @property
-    def test(self) -> AnyPictures:
+    def test(self) -> AnyImages:
         """The test split: read it once, at the end."""
         return self.split("test")
 

@@ -16,14 +16,14 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from germline.data.dataset import PictureFiles
+from germline.data.dataset import ImageFiles
 from germline.errors import DataError
 
 WORKERS = min(8, os.cpu_count() or 1)
 Key = tuple[int, int]  # position of a picture, and the seed of its augmentation
 
 
-def open_picture(path: Path, check: Callable[[Path, tuple[int, int]], None] | None = None) -> Image.Image:
+def open_image(path: Path, check: Callable[[Path, tuple[int, int]], None] | None = None) -> Image.Image:
     """Open one picture, turned as its camera says.
 
     Args:
@@ -46,18 +46,18 @@ def open_picture(path: Path, check: Callable[[Path, tuple[int, int]], None] | No
 class _Decoded(Dataset[Tensor]):
     """Pixels [3, side, side] in [0, 1] by key; the transform draws from generators that the key seeds."""
 
-    def __init__(self, pictures: PictureFiles, transform: Callable[[Image.Image], Any]) -> None:
-        self._pictures, self._transform = pictures, transform
+    def __init__(self, images: ImageFiles, transform: Callable[[Image.Image], Any]) -> None:
+        self._images, self._transform = images, transform
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, key: Key) -> Tensor:
         index, seed = key
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        pixels: Tensor = self._transform(open_picture(self._pictures.paths[index]).convert("RGB"))
+        pixels: Tensor = self._transform(open_image(self._images.paths[index]).convert("RGB"))
         return pixels
 
 
@@ -73,16 +73,14 @@ class FileStream:
     """Batches of decoded pictures by step, the following ones made ahead.
 
     Args:
-        pictures: What is decoded.
+        images: What is decoded.
         plan: For a step, the positions of its pictures and the seed of each one's augmentation.
         training: Random crops, and mirrors where allowed; else the middle of the picture.
         mirror: Whether pictures may be mirrored.
     """
 
-    def __init__(
-        self, pictures: PictureFiles, plan: Callable[[int], list[Key]], *, training: bool, mirror: bool
-    ) -> None:
-        self._data = _Decoded(pictures, _transform(pictures.side, training=training, mirror=mirror))
+    def __init__(self, images: ImageFiles, plan: Callable[[int], list[Key]], *, training: bool, mirror: bool) -> None:
+        self._data = _Decoded(images, _transform(images.side, training=training, mirror=mirror))
         self._plan, self._next, self._batches = plan, -1, iter(())
 
     def pixels(self, step: int) -> Tensor:
@@ -95,10 +93,10 @@ class FileStream:
         return pixels
 
 
-def decoded(pictures: PictureFiles, batch_size: int) -> Iterator[Tensor]:
+def decoded(images: ImageFiles, batch_size: int) -> Iterator[Tensor]:
     """All pictures once, in their order, the middle of each: float32 [B, 3, side, side] in [0, 1]."""
-    data = _Decoded(pictures, _transform(pictures.side, training=False))
-    keys = [(index, 0) for index in range(len(pictures))]
+    data = _Decoded(images, _transform(images.side, training=False))
+    keys = [(index, 0) for index in range(len(images))]
     batches = (keys[start : start + batch_size] for start in range(0, len(keys), batch_size))
     yield from _loader(data, batches)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from germline.data.augment import Augment
-from germline.data.dataset import AnyPictures, PictureFiles, Pictures
+from germline.data.dataset import AnyImages, ImageFiles, Images
 from germline.data.image_files import FileStream, decoded
 from germline.errors import SettingError
 from germline.randomness import derive, generator
@@ -44,7 +44,7 @@ class Loader:
 
     def __init__(
         self,
-        pictures: AnyPictures,
+        images: AnyImages,
         batch_size: int,
         seed: int,
         *,
@@ -61,19 +61,19 @@ class Loader:
                 "the global batch is divided evenly",
                 f"use for example batch_size={math.ceil(batch_size / world) * world}",
             )
-        if not len(pictures):
+        if not len(images):
             raise SettingError("no pictures to train on")
-        self._count, self._device = len(pictures), torch.device(device)
-        self._images = pictures.images.to(device) if isinstance(pictures, Pictures) else None
-        self._labels = None if pictures.labels is None else pictures.labels.to(device)
+        self._count, self._device = len(images), torch.device(device)
+        self._images = images.images.to(device) if isinstance(images, Images) else None
+        self._labels = None if images.labels is None else images.labels.to(device)
         self._augment, self._mixup, self._cutmix = augment, mixup, cutmix
         self._batch_size, self._seed = batch_size, seed
         share = batch_size // world
         self._mine = slice(rank * share, (rank + 1) * share)
         self._stream = None
-        if isinstance(pictures, PictureFiles):
+        if isinstance(images, ImageFiles):
             mirror = augment is not None and "mirror" in augment.kinds
-            self._stream = FileStream(pictures, self._plan, training=augment is not None, mirror=mirror)
+            self._stream = FileStream(images, self._plan, training=augment is not None, mirror=mirror)
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def batch(self, step: int) -> Batch:
@@ -157,19 +157,19 @@ def _beta(alpha: float, keyed: torch.Generator) -> float:
             return math.exp(first - total)
 
 
-def in_order(pictures: AnyPictures, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
+def in_order(images: AnyImages, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
     """All pictures once, in their order, unchanged: for evaluation."""
     start = 0
-    for pixels in _unchanged(pictures, batch_size):
+    for pixels in _unchanged(images, batch_size):
         chosen = slice(start, start + len(pixels))
-        labels = None if pictures.labels is None else pictures.labels[chosen].to(device)
+        labels = None if images.labels is None else images.labels[chosen].to(device)
         start += len(pixels)
         yield Batch(pixels.to(device), labels)
 
 
-def _unchanged(pictures: AnyPictures, batch_size: int) -> Iterator[Tensor]:
-    if isinstance(pictures, PictureFiles):
-        yield from decoded(pictures, batch_size)
+def _unchanged(images: AnyImages, batch_size: int) -> Iterator[Tensor]:
+    if isinstance(images, ImageFiles):
+        yield from decoded(images, batch_size)
     else:
-        for start in range(0, len(pictures), batch_size):
-            yield pictures.images[start : start + batch_size].float().div_(255)
+        for start in range(0, len(images), batch_size):
+            yield images.images[start : start + batch_size].float().div_(255)

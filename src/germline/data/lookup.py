@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from germline.data.concat import joined
-from germline.data.dataset import Augmentation, DataSet, Pictures, Role, Split
+from germline.data.dataset import Augmentation, DataSet, Images, Role, Split
 from germline.data.placeholder import MissingDataError
 from germline.data.resize import resized
 from germline.errors import DataError
@@ -58,14 +58,14 @@ def load_data(
         return source
     if isinstance(source, str):
         return _named(source)
-    train = as_pictures(source, classes)
+    train = as_images(source, classes)
     if val is None:
         train, held = _set_apart(train)
     else:
-        held = as_pictures(val, train.classes)
+        held = as_images(val, train.classes)
     splits: dict[Split, Any] = {"train": train, "val": held}
     if test is not None:
-        splits["test"] = as_pictures(test, train.classes)
+        splits["test"] = as_images(test, train.classes)
     return DataSet(name="given in Python", read=_reader(splits), augmentation=tuple(augmentation))
 
 
@@ -125,8 +125,8 @@ def _split_name(source: str) -> tuple[str, str | None]:
     return source, None
 
 
-def _reader(splits: dict[Split, Pictures]) -> Callable[[Split], Pictures]:
-    def read(split: Split) -> Pictures:
+def _reader(splits: dict[Split, Images]) -> Callable[[Split], Images]:
+    def read(split: Split) -> Images:
         if split not in splits:
             raise DataError(f"no {split} pictures were given", fix=f"pass {split}= to germline.load_data")
         return splits[split]
@@ -134,13 +134,13 @@ def _reader(splits: dict[Split, Pictures]) -> Callable[[Split], Pictures]:
     return read
 
 
-def as_pictures(source: Any, classes: Sequence[str] = ()) -> Pictures:
+def as_images(source: Any, classes: Sequence[str] = ()) -> Images:
     """Bring a pair of tensors, a map-style Dataset or a DataLoader into memory as uint8.
 
     Raises:
         DataError: It is none of these, or its pictures differ in size.
     """
-    if isinstance(source, Pictures):
+    if isinstance(source, Images):
         return source
     if isinstance(source, Tensor):
         images, labels = source, None
@@ -152,7 +152,7 @@ def as_pictures(source: Any, classes: Sequence[str] = ()) -> Pictures:
     names = tuple(classes)
     if not names and numbers is not None and len(numbers):
         names = tuple(str(index) for index in range(int(numbers.max()) + 1))
-    return Pictures(_to_uint8(images), numbers, names if numbers is not None else ())
+    return Images(_to_uint8(images), numbers, names if numbers is not None else ())
 
 
 def _from_items(items: Any) -> tuple[Tensor, list[int] | None]:
@@ -162,22 +162,22 @@ def _from_items(items: Any) -> tuple[Tensor, list[int] | None]:
             "it has no length or cannot be indexed",
             "pass a map-style Dataset, a DataLoader round one, or a pair of tensors",
         )
-    pictures: list[Tensor] = []
+    images: list[Tensor] = []
     labels: list[int] = []
     for item in cast("Iterable[Any]", (items[index] for index in range(len(items)))):
-        picture, label = item if isinstance(item, (tuple, list)) else (item, None)
-        pictures.append(_to_uint8(_as_tensor(picture)))
+        image, label = item if isinstance(item, (tuple, list)) else (item, None)
+        images.append(_to_uint8(_as_tensor(image)))
         if label is not None:
             labels.append(int(label))
-    if len({picture.shape for picture in pictures}) != 1:
+    if len({image.shape for image in images}) != 1:
         raise DataError("pictures differ in size", "in memory they have one size", "resize them in the Dataset")
-    return torch.stack(pictures), labels or None
+    return torch.stack(images), labels or None
 
 
-def _as_tensor(picture: Any) -> Tensor:
-    if isinstance(picture, Tensor):
-        return picture
-    array = np.asarray(picture)
+def _as_tensor(image: Any) -> Tensor:
+    if isinstance(image, Tensor):
+        return image
+    array = np.asarray(image)
     grey = array.ndim == 2
     return torch.from_numpy(array[None] if grey else array.transpose(2, 0, 1).copy())
 
@@ -194,7 +194,7 @@ def _to_uint8(images: Tensor) -> Tensor:
     )
 
 
-def _set_apart(pictures: Pictures) -> tuple[Pictures, Pictures]:
-    order = torch.randperm(len(pictures), generator=generator(0, "validation"))
-    held = max(1, round(len(pictures) * VALIDATION_SHARE))
-    return pictures.subset(order[held:].sort().values), pictures.subset(order[:held].sort().values)
+def _set_apart(images: Images) -> tuple[Images, Images]:
+    order = torch.randperm(len(images), generator=generator(0, "validation"))
+    held = max(1, round(len(images) * VALIDATION_SHARE))
+    return images.subset(order[held:].sort().values), images.subset(order[:held].sort().values)

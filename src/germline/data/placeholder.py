@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from germline.data.dataset import DataSet, PictureFiles, Split
+from germline.data.dataset import DataSet, ImageFiles, Split
 from germline.errors import DataError
 
 
@@ -27,7 +27,7 @@ class MissingDataError(DataError):
 
 
 @dataclass(frozen=True)
-class Unseen(PictureFiles):
+class Unseen(ImageFiles):
     """Pictures that nobody can open."""
 
     def sample(self) -> Tensor:
@@ -53,5 +53,5 @@ def describe(name: str, classes: int | Sequence[str], images: int, side: int, ch
     return DataSet(name=name, read=partial(_read, names, images, side, channels))
 
 
-def _read(classes: tuple[str, ...], images: int, side: int, channels: int, split: Split) -> PictureFiles:
+def _read(classes: tuple[str, ...], images: int, side: int, channels: int, split: Split) -> ImageFiles:
     return Unseen(torch.arange(images) % len(classes), classes, (Path("nowhere"),) * images, side, channels)

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch.nn.functional import interpolate
 
-from germline.data.dataset import AnyPictures, DataSet, Pictures, Split
+from germline.data.dataset import AnyImages, DataSet, Images, Split
 from germline.data.placeholder import Unseen
 from germline.errors import DataError
 
@@ -33,15 +33,15 @@ def resized(source: DataSet, side: int) -> DataSet:
     return replace(source, name=f"{source.name}@{side}", read=partial(_read, source, side), _cache={})
 
 
-def _read(source: DataSet, side: int, split: Split) -> AnyPictures:
+def _read(source: DataSet, side: int, split: Split) -> AnyImages:
     own = source.split(split)
     if isinstance(own, Unseen):
         return replace(own, side=side)
-    if not isinstance(own, Pictures):
+    if not isinstance(own, Images):
         raise DataError(f"'{source.name}' cannot be resized", "its pictures are in files")
     chunks = [
         interpolate(chunk.float(), size=(side, side), mode="bicubic", antialias=True).round().clamp(0, 255).byte()
         for chunk in torch.split(own.images, CHUNK)
     ]
     images = torch.cat(chunks) if chunks else own.images.new_empty(0, own.channels, side, side)
-    return Pictures(images, own.labels, own.classes)
+    return Images(images, own.labels, own.classes)

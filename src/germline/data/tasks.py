@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from germline.data.dataset import AnyPictures, DataSet, Split
+from germline.data.dataset import AnyImages, DataSet, Split
 from germline.errors import DataError, SettingError
 from germline.randomness import generator
 
@@ -170,10 +170,10 @@ def _check_settings(ways: int, shots: int | None) -> None:
 
 def _read(
     source: DataSet, classes: tuple[str, ...], shots: int | None, key: tuple[int, int], split: Split
-) -> AnyPictures:
-    pictures = source.split(split).of_classes(classes)
-    if not len(pictures):
+) -> AnyImages:
+    images = source.split(split).of_classes(classes)
+    if not len(images):
         raise DataError(f"'{source.name}' has no {split} pictures of '{classes[0]}' and the others of a task")
     if split == "train" and shots is not None:
-        return pictures.per_class(shots, generator(key[0], "task", key[1], "pictures"))
-    return pictures
+        return images.per_class(shots, generator(key[0], "task", key[1], "pictures"))
+    return images

@@ -71,23 +71,23 @@ class Method(BaseModel):
         """Whether the ancestor looks at every picture that a gene is condensed on."""
         return False
 
-    def condensing_samples(self, pictures: int) -> int:
+    def condensing_samples(self, images: int) -> int:
         """Pictures that condensing sees, repeats counted, of a training set of that many.
 
         Of a method that is one training these are its steps times its batch; one that trains more has to say so, and
         where not every picture is seen by a network of the gene's form, `condensing_flops` too.
         """
-        return self.total_samples(pictures) if isinstance(self, TrainSettings) else 0
+        return self.total_samples(images) if isinstance(self, TrainSettings) else 0
 
-    def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
+    def condensing_flops(self, form: Spec, images: int, teacher: int) -> int:
         """Operations of condensing, a teacher's forward passes included; a backward pass counts as two forward ones.
 
         Args:
             form: Of the network that a gene is condensed in.
-            pictures: In the training set.
+            images: In the training set.
             teacher: Operations of the ancestor's forward pass, of one picture; 0 where it does not look.
         """
-        return self.condensing_samples(pictures) * (3 * int(architecture_of(form).flops(form)) + teacher)
+        return self.condensing_samples(images) * (3 * int(architecture_of(form).flops(form)) + teacher)
 
     def inner(self) -> Method | None:
         """The method whose gene this one alters; None for a method of its own."""

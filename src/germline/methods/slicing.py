@@ -108,8 +108,8 @@ def plan_slices(own: Spec, wanted: Spec, chosen: Sequence[int]) -> SlicePlan:
     Raises:
         SettingError: A tensor is larger than its source, or has none.
     """
-    pictures = own.model_dump(include=set(IMAGE_FIELDS))
-    spec = wanted.model_copy(update=pictures)
+    images = own.model_dump(include=set(IMAGE_FIELDS))
+    spec = wanted.model_copy(update=images)
     elder, parts = parts_of(own), parts_of(spec)
     sources = {name: name for name in (*parts.stem, *parts.norm, *parts.head)}
     for place, (index, block) in enumerate(zip(chosen, parts.blocks, strict=True)):

@@ -161,9 +161,9 @@ class Staged(nn.Module):
             for index, width in enumerate(widths)
         ]
 
-    def forward_features(self, pictures: Tensor) -> Tensor:
+    def forward_features(self, images: Tensor) -> Tensor:
         """Maps [B, num_features, h, w] after the last pool."""
-        maps: Tensor = self.stages(pictures)
+        maps: Tensor = self.stages(images)
         return maps
 
     def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
@@ -171,9 +171,9 @@ class Staged(nn.Module):
         found: Tensor = self.head(maps, pre_logits=pre_logits)
         return found
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Logits [B, num_classes] of normalised pictures [B, C, H, W]."""
-        return self.forward_head(self.forward_features(pictures))
+        return self.forward_head(self.forward_features(images))
 
     def get_classifier(self) -> nn.Module:
         """The linear layer of the head."""
@@ -310,12 +310,12 @@ class ResNet12(Staged):
         )
 
 
-_PICTURES = {"input_size": (3, 32, 32), "num_classes": 10, "crop_pct": 1.0, "classifier": "head.fc"}
+_IMAGE_CFG = {"input_size": (3, 32, 32), "num_classes": 10, "crop_pct": 1.0, "classifier": "head.fc"}
 default_cfgs = generate_default_cfgs(
     {
-        "germline_vgg": {**_PICTURES, "first_conv": "stages.0.blocks.0.conv"},
+        "germline_vgg": {**_IMAGE_CFG, "first_conv": "stages.0.blocks.0.conv"},
         "germline_resnet12": {
-            **_PICTURES,
+            **_IMAGE_CFG,
             "first_conv": ("stages.0.blocks.0.units.0.conv", "stages.0.blocks.0.shortcut.conv"),
         },
     }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from germline.data import AnyPictures, in_order
+from germline.data import AnyImages, in_order
 from germline.errors import DataError
 
 EVAL_BATCH = 256
@@ -30,28 +30,28 @@ class Score:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, logits: Callable[[Tensor], Tensor], pictures: AnyPictures, device: torch.device | str = "cpu"
+    model: nn.Module, logits: Callable[[Tensor], Tensor], images: AnyImages, device: torch.device | str = "cpu"
 ) -> Score:
     """Score a network in eval mode; its mode is put back afterwards.
 
     Args:
         model: The module whose mode is switched.
         logits: Maps pixels [B, C, H, W] in [0, 1] to logits [B, classes].
-        pictures: With labels.
+        images: With labels.
         device: Where the network lies.
 
     Raises:
         DataError: The pictures have no labels, or there are none.
     """
-    if pictures.labels is None or not len(pictures):
+    if images.labels is None or not len(images):
         raise DataError("nothing to evaluate on", "pictures with labels are needed")
     was_training = model.training
     model.eval()
     right, loss = torch.zeros((), device=device), torch.zeros((), device=device)
-    for batch in in_order(pictures, EVAL_BATCH, device):
+    for batch in in_order(images, EVAL_BATCH, device):
         assert batch.labels is not None  # noqa: S101 - said above, repeated for the type checker
         guess = logits(batch.pixels)
         right += (guess.argmax(dim=1) == batch.labels).sum()
         loss += cross_entropy(guess, batch.labels, reduction="sum")
     model.train(was_training)
-    return Score(float(right) / len(pictures), float(loss) / len(pictures))
+    return Score(float(right) / len(images), float(loss) / len(images))

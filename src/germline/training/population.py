@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 from lightning_fabric import Fabric
 
-from germline.data import AnyPictures, Augmentation
+from germline.data import AnyImages, Augmentation
 from germline.errors import SettingError
 from germline.network import Network
 from germline.training.objectives import Objective
@@ -24,7 +24,7 @@ class Member:
     Attributes:
         name: With `seed` the key of all its random draws.
         network: What is trained, in place.
-        pictures: To train on.
+        images: To train on.
         seed: Of every random draw.
         val: Pictures to evaluate on; None for no evaluation.
         augmentation: What the data allow.
@@ -32,9 +32,9 @@ class Member:
 
     name: str
     network: Network
-    pictures: AnyPictures
+    images: AnyImages
     seed: int
-    val: AnyPictures | None = None
+    val: AnyImages | None = None
     augmentation: tuple[Augmentation, ...] = ()
 
 
@@ -68,7 +68,7 @@ class Population:
 
     def steps(self, member: Member) -> int:
         """Optimiser steps of one member."""
-        return self.settings.total_steps(len(member.pictures))
+        return self.settings.total_steps(len(member.images))
 
     @property
     def member_steps(self) -> int:

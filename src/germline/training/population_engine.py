@@ -41,7 +41,7 @@ class Loop:
                 population.fabric,
                 member.network,
                 population.objective,
-                member.pictures,
+                member.images,
                 population.settings,
                 member.seed,
                 val=member.val,
@@ -151,7 +151,7 @@ def _key(population: Population) -> str:
     """What the speed depends on, in words; the steps too, since they say whether measuring is worth it."""
     settings, first = population.settings, population.members[0]
     return (
-        f"{type(first.network.model).__name__}({first.network.spec}), pictures of {first.pictures.side}, "
+        f"{type(first.network.model).__name__}({first.network.spec}), pictures of {first.images.side}, "
         f"{len(population.members)} members, {population.together or 'all'} together, batch {settings.batch_size}, "
         f"{settings.optimizer}, {population.member_steps} member-steps, {population.fabric.device}"
     )

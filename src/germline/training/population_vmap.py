@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from germline.architectures import Preprocess
-from germline.data import Augment, Batch, Loader, PictureFiles
+from germline.data import Augment, Batch, ImageFiles, Loader
 from germline.network import Network
 from germline.randomness import derive
 from germline.training.evaluate import evaluate
@@ -70,14 +70,14 @@ def _of_the_settings(population: Population) -> str | None:
 
 
 def _of_the_members(members: tuple[Member, ...]) -> str | None:
-    networks, pictures = [member.network for member in members], [member.pictures for member in members]
+    networks, images = [member.network for member in members], [member.images for member in members]
     if any(network.spec is None for network in networks) or len({_form(network) for network in networks}) > 1:
         return "the members are not of one shape that an architecture knows"
-    if any(isinstance(each, PictureFiles) for each in pictures):
+    if any(isinstance(each, ImageFiles) for each in images):
         return "pictures are decoded from files"
-    if any(each.labels is None for each in pictures):
+    if any(each.labels is None for each in images):
         return "there are pictures without labels"
-    if len({(each.channels, each.side) for each in pictures}) > 1:
+    if len({(each.channels, each.side) for each in images}) > 1:
         return "the members' pictures are of several sizes"
     if any(_drops(module) for network in networks for module in network.model.modules()):
         return "a network drops units or paths at random"
@@ -141,13 +141,13 @@ class Stack:
     def _loader(self, member: Member) -> Loader:
         augment = Augment(member.augmentation) if self._settings.augment and member.augmentation else None
         seed = derive(member.seed, member.name)
-        return Loader(member.pictures, self._settings.batch_size, seed, augment=augment, device=self._device)
+        return Loader(member.images, self._settings.batch_size, seed, augment=augment, device=self._device)
 
     def _loss(self, parameters: Any, buffers: Any, mean: Tensor, std: Tensor, pixels: Tensor, labels: Tensor) -> Tensor:
         """The loss of one member, as `vmap` sees it: a scalar."""
 
-        def logits(pictures: Tensor) -> Tensor:
-            normalised = (self._sized(pictures) - mean) / std
+        def logits(images: Tensor) -> Tensor:
+            normalised = (self._sized(images) - mean) / std
             found: Tensor = functional_call(self._model, (parameters, buffers), (normalised,))
             return found
 

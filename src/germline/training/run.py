@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from germline.data import AnyPictures, Augmentation
+from germline.data import AnyImages, Augmentation
 from germline.errors import SettingError
 from germline.files import read_json, read_tensors, write_json, write_tensors
 from germline.learngene import library_versions
@@ -113,10 +113,10 @@ class Run:
         name: str,
         network: Network,
         objective: Objective,
-        pictures: AnyPictures,
+        images: AnyImages,
         settings: TrainSettings,
         *,
-        val: AnyPictures | None = None,
+        val: AnyImages | None = None,
         augmentation: Sequence[Augmentation] = (),
         decays: Mapping[str, float] | None = None,
         rates: Mapping[str, float] | None = None,
@@ -127,7 +127,7 @@ class Run:
             name: Of the phase, unique in the run.
             network: What is trained.
             objective: What is made small.
-            pictures: To train on.
+            images: To train on.
             settings: How.
             val: Pictures to evaluate on.
             augmentation: What the data allow.
@@ -138,7 +138,7 @@ class Run:
             TrainingError: The loss stopped being a number.
             SettingError: The phase was begun with other settings.
         """
-        place = self._open(name, settings, pictures)
+        place = self._open(name, settings, images)
         if place is not None and (place / RESULT).exists():
             return stored_result(place, network, objective)
         fit = Fit(
@@ -146,7 +146,7 @@ class Run:
             self.fabric,
             network,
             objective,
-            pictures,
+            images,
             settings,
             self.seed,
             val=val,
@@ -158,7 +158,7 @@ class Run:
             quiet=self.quiet,
         )
         log, seconds = fit.run()
-        result = self._result(name, network, len(pictures), settings, log, seconds)
+        result = self._result(name, network, len(images), settings, log, seconds)
         if place is not None and self.fabric.is_global_zero:
             store_result(place, network, objective, result)
             shutil.rmtree(place / "checkpoints", ignore_errors=True)
@@ -207,7 +207,7 @@ class Run:
             with Progress(name, population.member_steps, quiet=quiet) as progress:
                 outcomes = chosen.train(population, Stretch(progress))
         return [
-            self._result(member.name, member.network, len(member.pictures), settings, log, seconds)
+            self._result(member.name, member.network, len(member.images), settings, log, seconds)
             for member, (log, seconds) in zip(members, outcomes, strict=True)
         ]
 
@@ -267,22 +267,22 @@ class Run:
         }
 
     def _result(
-        self, name: str, network: Network, pictures: int, settings: TrainSettings, log: Log, seconds: float
+        self, name: str, network: Network, images: int, settings: TrainSettings, log: Log, seconds: float
     ) -> FitResult:
         """What a trained network came to; it comes back to the CPU."""
         # Whole numbers stay what they are; weights trained in bf16 come back as float32, like all others.
         network.model.to("cpu", torch.float32 if self.precision == "bf16-true" else None)
-        steps = settings.total_steps(pictures)
+        steps = settings.total_steps(images)
         result = FitResult(steps, steps * settings.batch_size, round(seconds, 3), log.losses, log.scores)
         self._report(name, result)
         return result
 
-    def _open(self, name: str, settings: TrainSettings, pictures: AnyPictures) -> Path | None:
+    def _open(self, name: str, settings: TrainSettings, images: AnyImages) -> Path | None:
         """The phase's folder, with its settings held against those it was begun with."""
         if self.folder is None:
             return None
         place = self.folder / name
-        asked = {"seed": self.seed, "precision": self.precision, "pictures": pictures.fingerprint()}
+        asked = {"seed": self.seed, "precision": self.precision, "pictures": images.fingerprint()}
         wanted = {**settings.model_dump(mode="json"), **asked}
         known = place / "settings.json"
         if known.exists():

@@ -65,15 +65,15 @@ class TrainSettings(BaseModel):
     log_every: int = Field(default=10, ge=1)
     compile: bool = False
 
-    def total_steps(self, pictures: int) -> int:
+    def total_steps(self, images: int) -> int:
         """Optimiser steps over a training set of that many pictures."""
         if self.steps is not None:
             return self.steps
-        return max(1, math.ceil(self.epochs * pictures / self.batch_size))
+        return max(1, math.ceil(self.epochs * images / self.batch_size))
 
-    def total_samples(self, pictures: int) -> int:
+    def total_samples(self, images: int) -> int:
         """Pictures seen in all steps, repeats counted."""
-        return self.total_steps(pictures) * self.batch_size
+        return self.total_steps(images) * self.batch_size
 
     def rate(self, step: int, total: int) -> float:
         """Learning rate of a step, counted from 0; a function of the step alone, so nothing has to be resumed."""

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from germline.data import AnyPictures, Augment, Augmentation, Batch, Loader
+from germline.data import AnyImages, Augment, Augmentation, Batch, Loader
 from germline.errors import TrainingError
 from germline.files import write_text
 from germline.network import Network
@@ -55,7 +55,7 @@ class Fit:
         fabric: Device, precision and processes.
         network: What is trained, in place.
         objective: What is made small.
-        pictures: To train on.
+        images: To train on.
         settings: How.
         seed: Of every random draw.
         val: Pictures to evaluate on; None for no evaluation.
@@ -72,10 +72,10 @@ class Fit:
     fabric: Fabric
     network: Network
     objective: Objective
-    pictures: AnyPictures
+    images: AnyImages
     settings: TrainSettings
     seed: int
-    val: AnyPictures | None = None
+    val: AnyImages | None = None
     augmentation: tuple[Augmentation, ...] = ()
     decays: Mapping[str, float] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -112,14 +112,14 @@ class Fit:
     def _set_up(self) -> None:
         settings, fabric = self.settings, self.fabric
         model = self.network.model.train()
-        self._total = settings.total_steps(len(self.pictures))
+        self._total = settings.total_steps(len(self.images))
         self.objective.to(fabric.device)
         if settings.compile:
             model.compile()
         self._raw_optimizer = make_optimizer(model, self.objective, settings, self.decays, self.rates)
         self._module, self._optimizer = fabric.setup(model, self._raw_optimizer)
         self._loader = Loader(
-            self.pictures,
+            self.images,
             settings.batch_size,
             derive(self.seed, self.name),
             augment=Augment(self.augmentation) if settings.augment and self.augmentation else None,

@@ -57,7 +57,7 @@ def test_share_of_steps_to_scratchs_last_accuracy(summary):
     assert summary.share_of_steps("scratch", HERE) == [1.0, 1.0, 1.0]
 
 
-def test_accuracy_is_that_of_the_test_pictures(summary):
+def test_accuracy_is_that_of_the_test_images(summary):
     assert summary.accuracy("gene", HERE).mean == pytest.approx(0.6)
     assert summary.accuracy("scratch", HERE).half == pytest.approx(0, abs=1e-12)
     assert summary.accuracy("gene", Condition("depth=9", 10)) is None

@@ -128,11 +128,11 @@ def test_the_table_of_a_gene_by_hand():
 
 
 def test_the_report_of_a_gene_draws_and_lists_them():
-    picture, listed = paths.alone(paths.read(RECORD))
-    assert picture.heading == "The paths of the gene"
-    assert "4 networks that the gene grows, measured on val of digits" in picture.note
-    assert marks(picture.body, "frontier-gene-parameters") == 3
-    assert marks(picture.body, "others-gene-parameters") == 1
+    image, listed = paths.alone(paths.read(RECORD))
+    assert image.heading == "The paths of the gene"
+    assert "4 networks that the gene grows, measured on val of digits" in image.note
+    assert marks(image.body, "frontier-gene-parameters") == 3
+    assert marks(image.body, "others-gene-parameters") == 1
     assert listed.body == paths.table(paths.read(RECORD))
 
 

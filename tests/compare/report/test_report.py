@@ -110,12 +110,12 @@ def test_a_report_of_every_protocol(tmp_path, protocol):
     asks = PROTOCOLS[protocol].asks
     expected = [asks, *HEADINGS[protocol], *COMMON, "How to repeat it"]
     assert re.findall("<h2>(.*?)</h2>", page) == expected
-    pictures = page.count("<svg")
-    assert pictures == page.count("</svg>") == {"samples": 3, "sizes": 3}.get(protocol, 2)
+    images = page.count("<svg")
+    assert images == page.count("</svg>") == {"samples": 3, "sizes": 3}.get(protocol, 2)
     check_that_nothing_is_fetched(page)
     # the Markdown holds what the page holds, pictures left out; every cell of its tables is one of the page's
     found, cells = tables(text), Page(page).cells
-    assert len(found) == len(expected) - 1 - pictures
+    assert len(found) == len(expected) - 1 - images
     assert {cell for rows in found.values() for row in rows for cell in row} <= {*cells, ""}
     claims = judge(PROTOCOLS[protocol].claims(Summary(results)))
     whole = found[asks][1:]
@@ -125,13 +125,13 @@ def test_a_report_of_every_protocol(tmp_path, protocol):
     assert tmp_path.joinpath("report.csv").read_text().count("\n") == 1 + len(results["cells"])
 
 
-def test_with_one_number_of_pictures_each_arm_has_a_line_of_its_own(written):
+def test_with_one_number_of_images_each_arm_has_a_line_of_its_own(written):
     _, page, _ = written()
     assert re.findall("<h2>(.*?)</h2>", page)[1:4] == ["Accuracy", "Accuracy by arm", "Learning curves"]
-    picture = page.partition("Accuracy by arm")[2].partition("</svg>")[0]
+    image = page.partition("Accuracy by arm")[2].partition("</svg>")[0]
     # Two arms, their intervals of the same colour, and the axis in points.
-    assert all(COLOURS[index].lower() in picture for index in (0, 1))
-    assert COLOURS[2].lower() not in picture
+    assert all(COLOURS[index].lower() in image for index in (0, 1))
+    assert COLOURS[2].lower() not in image
     assert page.count("<svg") == 3
 
 

@@ -25,7 +25,7 @@ class Raw(nn.Module):
         return flat if pre_logits else self.head(flat)
 
 
-def pictures(kind, count=40, seed=0):
+def make_images(kind, count=40, seed=0):
     """Two classes: told apart by which half is bright, or not at all."""
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
@@ -37,13 +37,13 @@ def pictures(kind, count=40, seed=0):
 
 
 def split(kind, seed):
-    images, labels = pictures(kind, 40, seed)
+    images, labels = make_images(kind, 40, seed)
     return load_data((images, labels), val=(images, labels), classes=("up", "down")).train
 
 
 @pytest.fixture
 def network():
-    images, _ = pictures("halves")
+    images, _ = make_images("halves")
     return Network(Raw(), Preprocess.from_images(images), ("up", "down"))
 
 

@@ -22,11 +22,11 @@ ALONE = "arms={scratch: {method: scratch}}"
 def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, tmp_path, monkeypatch):
     begun, fit = [], growing.Run.fit
 
-    def watched(self, name, network, objective, pictures, *given, **more):
+    def watched(self, name, network, objective, images, *given, **more):
         weights = {key: tensor.clone() for key, tensor in network.model.state_dict().items()}
-        result = fit(self, name, network, objective, pictures, *given, **more)
+        result = fit(self, name, network, objective, images, *given, **more)
         if name == "descendant":
-            begun.append((pictures.classes, len(pictures), weights, result.scores))
+            begun.append((images.classes, len(images), weights, result.scores))
         return result
 
     monkeypatch.setattr(growing.Run, "fit", watched)
@@ -61,7 +61,7 @@ def test_the_order_of_tasks_changes_nothing(recipe_file, tmp_path, arm):
     assert learnt(tasks) == learnt(tasks[::-1])
 
 
-def test_pictures_and_tasks_are_those_of_the_seed_for_every_arm(recipe_file, tmp_path):
+def test_images_and_tasks_are_those_of_the_seed_for_every_arm(recipe_file, tmp_path):
     shop = comparison(recipe_file, tmp_path, TASKS)._workshop({})
     one, other, third = (
         [source.classes for source in shop.sources(Cell(arm, "depth=1", 3, seed))]
@@ -136,7 +136,7 @@ def test_the_best_of_the_grid_is_chosen_and_kept(recipe_file, tmp_path):
     assert len(work.failed) == 1
 
 
-def test_tuning_leaves_the_test_pictures_alone(recipe_file, tmp_path, monkeypatch):
+def test_tuning_leaves_the_test_images_alone(recipe_file, tmp_path, monkeypatch):
     looked, evaluate = [], growing.evaluate
     monkeypatch.setattr(growing, "evaluate", lambda *given: looked.append(1) or evaluate(*given))
     shop = comparison(recipe_file, tmp_path / "out", ALONE, TUNE)._workshop({})

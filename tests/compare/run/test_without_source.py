@@ -32,10 +32,10 @@ train: {{optimizer: sgd, steps: 3, batch_size: 8, lr: 0.05, eval_at: [0]}}
 """
 
 
-def write(pictures, folder):
+def write(images, folder):
     """Class folders of small files, for each split."""
     for split in ("train", "val", "test"):
-        own = pictures.split("val" if split == "test" else split)
+        own = images.split("val" if split == "test" else split)
         for at, (image, label) in enumerate(zip(own.images, own.labels.tolist(), strict=True)):
             place = folder / split / own.classes[label]
             place.mkdir(parents=True, exist_ok=True)

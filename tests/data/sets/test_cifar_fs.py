@@ -54,18 +54,18 @@ def test_the_parts_share_out_the_classes_of_cifar100():
 
 
 @pytest.mark.parametrize("part", ["base", "open", "novel"])
-def test_a_part_holds_every_picture_of_its_classes_once(cifar, part):
+def test_a_part_holds_every_image_of_its_classes_once(cifar, part):
     whole = load_data(f"cifar-fs/{part}:{cifar}")
     assert whole.classes == CLASSES[part]
     assert tuple(whole.augmentation) == ("shift", "mirror")
     seen = set()
     for split, each in (("train", 8), ("val", 2), ("test", 2)):
-        pictures = whole.split(split)
-        assert pictures.images.shape == (each * len(whole.classes), 3, 32, 32)
-        assert torch.bincount(pictures.labels).tolist() == [each] * len(whole.classes)
-        named = [NAMES[number] for number in pictures.images[:, 0, 0, 0].tolist()]
-        assert [whole.classes[label] for label in pictures.labels.tolist()] == named
-        seen |= {image.tobytes() for image in pictures.images.numpy()}
+        images = whole.split(split)
+        assert images.images.shape == (each * len(whole.classes), 3, 32, 32)
+        assert torch.bincount(images.labels).tolist() == [each] * len(whole.classes)
+        named = [NAMES[number] for number in images.images[:, 0, 0, 0].tolist()]
+        assert [whole.classes[label] for label in images.labels.tolist()] == named
+        seen |= {image.tobytes() for image in images.images.numpy()}
     assert len(seen) == 12 * len(whole.classes)
 
 
@@ -88,7 +88,7 @@ def test_neither_version_nor_order_changes_the_splits(cifar, tmp_path):
         assert {image.tobytes() for image in one.images.numpy()} == {image.tobytes() for image in two.images.numpy()}
 
 
-def test_the_usual_600_pictures_are_split_400_100_100():
+def test_the_usual_600_images_are_split_400_100_100():
     from germline.data.sets.few_shot_splits import share
 
     labels = torch.arange(1200) % 2
@@ -122,7 +122,7 @@ def test_classes_of_another_set_are_refused(tmp_path):
         _ = load_data(f"cifar-fs/base:{write(tmp_path, small_cifar100(), names=names)}").train
 
 
-def test_a_class_with_too_few_pictures_is_named(tmp_path):
+def test_a_class_with_too_few_images_is_named(tmp_path):
     files = {stem: (pixels[:20], labels[:20]) for stem, (pixels, labels) in small_cifar100().items()}
     with pytest.raises(DataError, match=r"class 'apple' has [0-2] pictures"):
         _ = load_data(f"cifar-fs/base:{write(tmp_path, files)}").train

@@ -36,16 +36,16 @@ def test_cases_and_look_alikes_stay_together(read):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_pictures_are_inked_and_every_class_is_there(read, part):
+def test_images_are_inked_and_every_class_is_there(read, part):
     for split in SPLITS:
-        pictures = read(part).split(split)
-        assert pictures.images.shape[1:] == (1, 32, 32)
-        assert pictures.images.amax(dim=(1, 2, 3)).min() > 96
+        images = read(part).split(split)
+        assert images.images.shape[1:] == (1, 32, 32)
+        assert images.images.amax(dim=(1, 2, 3)).min() > 96
         # white ink on black, with an empty rim
-        assert pictures.images[:, :, 0].max() == 0
-        assert pictures.images[:, :, :, 0].max() == 0
-        assert pictures.images.float().mean() < 100
-        counts = torch.bincount(pictures.labels, minlength=len(pictures.classes))
+        assert images.images[:, :, 0].max() == 0
+        assert images.images[:, :, :, 0].max() == 0
+        assert images.images.float().mean() < 100
+        counts = torch.bincount(images.labels, minlength=len(images.classes))
         assert counts.min() >= (50 if split == "train" else 10)
 
 
@@ -54,16 +54,16 @@ def test_final_is_tested_on_fonts_that_nothing_else_shows(read):
     shown = sum(len(read(part).split(split)) for part in PARTS for split in SPLITS)
     hidden = (pack.split == "final").sum() - len(read("final").test)
     unused = ((pack.split == "test") & np.isin(pack.character, _members(pack, "final"))).sum()
-    assert shown + hidden + unused == len(pack.pictures)
+    assert shown + hidden + unused == len(pack.images)
     final_rows = np.flatnonzero((pack.split == "final") & np.isin(pack.character, _members(pack, "final")))
-    assert np.array_equal(read("final").test.images.numpy(), pack.pictures[final_rows])
+    assert np.array_equal(read("final").test.images.numpy(), pack.images[final_rows])
 
 
 def _members(pack, part):
     return [index for index, own in enumerate(pack.parts) if own == part]
 
 
-def test_no_picture_is_in_two_splits():
+def test_no_image_is_in_two_splits():
     for part in ("base", "novel"):
         train, test = (
             {image.tobytes() for image in read_glyphs(part).split(split).images.numpy() if image.sum() > 20_000}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from germline.data import PictureFiles, draw_task, in_order, load_data
+from germline.data import ImageFiles, draw_task, in_order, load_data
 from germline.data.sets.mini_imagenet import CLASSES, STEMS
 from germline.errors import DataError, UnknownNameError
 
@@ -55,20 +55,18 @@ def test_the_parts_share_out_a_hundred_classes():
 
 
 @pytest.mark.parametrize("layout", ["folders", "lists"])
-def test_both_layouts_give_the_same_pictures(layout, request):
+def test_both_layouts_give_the_same_images(layout, request):
     root = request.getfixturevalue(layout)
     whole = load_data(f"mini-imagenet/open:{root}")
     assert (whole.name, whole.classes) == ("mini-imagenet/open", CLASSES["open"])
     seen = []
     for split, each in (("train", 4), ("val", 1), ("test", 1)):
-        pictures = whole.split(split)
-        assert isinstance(pictures, PictureFiles)
-        assert pictures.side == 84
-        assert torch.bincount(pictures.labels).tolist() == [each] * 16
-        assert [whole.classes[label] for label in pictures.labels.tolist()] == [
-            path.name[:9] for path in pictures.paths
-        ]
-        seen += [path.name for path in pictures.paths]
+        images = whole.split(split)
+        assert isinstance(images, ImageFiles)
+        assert images.side == 84
+        assert torch.bincount(images.labels).tolist() == [each] * 16
+        assert [whole.classes[label] for label in images.labels.tolist()] == [path.name[:9] for path in images.paths]
+        seen += [path.name for path in images.paths]
     assert sorted(seen) == sorted(name for wnid in CLASSES["open"] for name in names(wnid))
 
 
@@ -98,7 +96,7 @@ def test_both_layouts_split_alike(folders, lists):
     assert [{path.name for path in of_lists.split(split).paths} for split in SPLITS] == found
 
 
-def test_pictures_are_decoded_and_belong_to_their_labels(lists):
+def test_images_are_decoded_and_belong_to_their_labels(lists):
     test = load_data(f"mini-imagenet/open:{lists}@32").test
     (batch,) = in_order(test, 16)
     assert batch.pixels.shape == (16, 3, 32, 32)
@@ -162,7 +160,7 @@ def test_lists_that_are_not_the_published_ones_are_refused(lists, old, new, says
         _ = load_data(f"mini-imagenet/open:{lists}").train
 
 
-def test_an_empty_list_and_a_class_with_too_few_pictures(lists):
+def test_an_empty_list_and_a_class_with_too_few_images(lists):
     path = lists / "val.csv"
     rows = path.read_text().splitlines(keepends=True)
     path.write_text("".join(row for row in rows if "n0185567200000" not in row or int(row[16]) < 2))

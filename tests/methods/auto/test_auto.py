@@ -198,9 +198,9 @@ class TestCondensing:
             Auto(preset="tiny", **settings).condense_spec(vgg, pico)
 
     def test_labels_are_needed_to_choose_and_no_ancestor_is_none(self, vgg, pico):
-        from germline.data import Pictures, load_data
+        from germline.data import Images, load_data
 
-        bare = load_data(Pictures(pico.train.images, None, ()), val=pico.val)
+        bare = load_data(Images(pico.train.images, None, ()), val=pico.val)
         with pytest.raises(DataError, match="no labels"):
             Auto(preset="tiny").condense_spec(vgg, bare)
         assert Auto(preset="tiny", layers=(1,)).condense_spec(vgg, bare) == vgg.spec
@@ -343,7 +343,7 @@ class TestInheriting:
         with pytest.raises(SettingError, match=r"block 0 as block 0.*own depths and widths"):
             first.inherit(Size(width1=6), classes=3)
 
-    def test_the_picture_s_channels_are_adapted_as_everywhere(self, vgg, pico):
+    def test_the_image_s_channels_are_adapted_as_everywhere(self, vgg, pico):
         gene = condensed(vgg, pico, layers=(0,))
         child = gene.inherit(classes=3, channels=3)
         name = "stages.0.blocks.0.conv.weight"

@@ -23,14 +23,14 @@ def started(weights, rule, seed=7):
 
 def linear():
     """A linear map; what is told weighs the pictures of the inner losses."""
-    pictures, wanted = drawn(0, 6, 4), drawn(1, 6, 3)
+    images, wanted = drawn(0, 6, 4), drawn(1, 6, 3)
 
     def inner(weights, told):
-        apart = (pictures @ weights["w"] - wanted).square().mean(dim=1)
+        apart = (images @ weights["w"] - wanted).square().mean(dim=1)
         return (torch.sigmoid(told["a"]) * apart).mean() + told["unused"].sum() * 0
 
     def outer(weights, _):
-        return (pictures[:3] @ weights["w"]).pow(2).mean()
+        return (images[:3] @ weights["w"]).pow(2).mean()
 
     told = {"a": drawn(2, 6), "unused": drawn(3, 2)}
     return started({"w": drawn(4, 4, 3), "idle": drawn(5, 2)}, RULE), [inner] * 3, outer, told
@@ -41,11 +41,11 @@ def network(model, seed, told):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = model().double().train()
-    pictures, labels, wanted = drawn(seed, 6, 2, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2]), drawn(seed + 1, 5)
+    images, labels, wanted = drawn(seed, 6, 2, 4, 4), torch.tensor([0, 1, 2, 0, 1, 2]), drawn(seed + 1, 5)
 
     def logits(weights):
         copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        return functional_call(model, {**weights, **copies}, (pictures,))
+        return functional_call(model, {**weights, **copies}, (images,))
 
     def inner(weights, hyper):
         return (hyper["a"].square() * (logits(weights)[:, :5] - wanted).square().mean(dim=0)).sum()
@@ -62,8 +62,8 @@ class Convolved(nn.Module):
         super().__init__()
         self.conv, self.norm, self.head = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 5)
 
-    def forward(self, pictures):
-        return self.head(torch.tanh(self.norm(self.conv(pictures))).mean(dim=(2, 3)))
+    def forward(self, images):
+        return self.head(torch.tanh(self.norm(self.conv(images))).mean(dim=(2, 3)))
 
 
 class Attending(nn.Module):
@@ -71,8 +71,8 @@ class Attending(nn.Module):
         super().__init__()
         self.token, self.norm, self.head = nn.Linear(8, 12), nn.LayerNorm(4), nn.Linear(4, 5)
 
-    def forward(self, pictures):
-        query, key, value = self.token(pictures.flatten(2).unflatten(2, (2, 8)).flatten(1, 2)).chunk(3, dim=-1)
+    def forward(self, images):
+        query, key, value = self.token(images.flatten(2).unflatten(2, (2, 8)).flatten(1, 2)).chunk(3, dim=-1)
         found = nn.functional.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0]
         return self.head(nn.functional.gelu(self.norm(found)).mean(dim=1))
 

@@ -22,15 +22,15 @@ from germline.registry import architecture_of, model_spec
 from helpers.architecture_cases import count_parameters
 
 PRESETS = sorted(n for n in MODELS if MODELS[n].architecture in ("vgg", "resnet12") and not n.endswith("x025"))
-PICTURES = {"image_size": 32, "channels": 3, "classes": 5}
-VGG = VggSpec(widths=((8, 8), (12, 12)), **PICTURES)
-RESNET = ResNet12Spec(depths=(2, 1), widths=(8, 12), **PICTURES)
+IMAGE_FIELDS = {"image_size": 32, "channels": 3, "classes": 5}
+VGG = VggSpec(widths=((8, 8), (12, 12)), **IMAGE_FIELDS)
+RESNET = ResNet12Spec(depths=(2, 1), widths=(8, 12), **IMAGE_FIELDS)
 
 
 @pytest.mark.parametrize("width", [64, 32, 16])
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_circuit_has_its_share_of_the_host(name, width):
-    spec = model_spec(name, **PICTURES)
+    spec = model_spec(name, **IMAGE_FIELDS)
     architecture = architecture_of(spec)
     host = architecture.resize(spec, Size(width=width))
     narrow = circuit_spec(host)
@@ -52,12 +52,12 @@ def test_the_whole_and_the_least(share, widths):
 
 
 def test_uneven_units_keep_no_more_than_the_narrowest_has():
-    uneven = VggSpec(widths=((2, 16), (8,)), **PICTURES)
+    uneven = VggSpec(widths=((2, 16), (8,)), **IMAGE_FIELDS)
     assert circuit_spec(uneven, 0.9).widths[0] == (2, 2)
 
 
 def test_a_vit_has_no_circuit():
-    spec = VitSpec(depth=1, width=8, heads=1, patch_size=8, **PICTURES)
+    spec = VitSpec(depth=1, width=8, heads=1, patch_size=8, **IMAGE_FIELDS)
     with pytest.raises(SettingError, match="a circuit cannot grow in a vit"):
         circuit_spec(spec)
 
@@ -120,10 +120,10 @@ def test_what_is_cut_out_is_the_narrow_network(spec):
             if member.role == "read" and member.tensor in shut:
                 shut[member.tensor] = shut[member.tensor].index_fill(1, torch.tensor(others), 0.0)
     host.load_state_dict(shut)
-    pictures = torch.rand(3, 3, 32, 32)
+    images = torch.rand(3, 3, 32, 32)
     taps = architecture_of(spec).feature_names(spec)
     with torch.no_grad():
-        whole, own = (extract_features(model, taps, pictures)[1] for model in (host, alone))
+        whole, own = (extract_features(model, taps, images)[1] for model in (host, alone))
     ends = [group for group in describe_layout(spec).groups if group.name in own or group.name.count(".") == 1]
     for group in ends:
         tap = group.name if group.name in own else [name for name in taps if name.startswith(f"{group.name}.")][-1]
@@ -223,7 +223,7 @@ def test_similarity_counts_the_shortcut_with_what_it_is_added_to():
     assert circuit_similarity(one, other, spec) == pytest.approx(inner / (2 * stream + inner))
 
 
-def test_conv_units_follow_the_channels_from_the_picture_on():
+def test_conv_units_follow_the_channels_from_the_image_on():
     for spec in (VGG, RESNET):
         made = [group.name for group in describe_layout(spec).groups]
         before = None

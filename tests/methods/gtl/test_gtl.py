@@ -16,9 +16,9 @@ from germline.training import Run, TrainSettings
 TINY = {"preset": "tiny", "ways": 3}
 
 
-def evolve(pictures, folder=None, seed=0, **settings):
+def evolve(images, folder=None, seed=0, **settings):
     run = Run(folder, seed=seed, device="cpu", quiet=True)
-    return GTL(**{**TINY, **settings}).condense(None, pictures, run)
+    return GTL(**{**TINY, **settings}).condense(None, images, run)
 
 
 def same(one, other):

@@ -38,8 +38,8 @@ def test_claims_by_hand(found):
 
 
 def test_the_table_by_hand(found):
-    picture, table = evolution.among(["gene", "drawn"], found)
-    assert (picture.heading, table.heading) == ("Fitness over generations", "Does evolution choose?")
+    image, table = evolution.among(["gene", "drawn"], found)
+    assert (image.heading, table.heading) == ("Fitness over generations", "Does evolution choose?")
     assert table.body[0] == HEADER
     # mean 0.26667, deviation 0.05774: t = 8, p = 0.01527, doubled by Holm; half an interval is 4.303 * 0.0333
     assert table.body[1][2:] == ["+26.7 ± 14.3 points", "0.031", "holds", ""]
@@ -78,7 +78,7 @@ def test_means_over_seeds_are_of_generations_that_all_reached(found):
     assert points[2].half == pytest.approx(4.3027 * math.sqrt(1 / 300) / math.sqrt(3), rel=1e-3)
 
 
-def test_the_picture_has_a_line_an_arm_and_one_a_seed(found):
+def test_the_image_has_a_line_an_arm_and_one_a_seed(found):
     arms = ["gene", "scratch", "drawn"]
     svg = evolution.among(arms, found)[0].body
     assert re.findall(r'id="(fitness-[^"]*)"', svg) == [
@@ -91,8 +91,8 @@ def test_the_picture_has_a_line_an_arm_and_one_a_seed(found):
 
 
 def test_one_arm_is_held_against_nothing(found):
-    (picture,) = evolution.among(["gene"], {"gene": found["gene"]})
-    assert picture.heading == "Fitness over generations"
+    (image,) = evolution.among(["gene"], {"gene": found["gene"]})
+    assert image.heading == "Fitness over generations"
 
 
 def test_one_evolution_alone():

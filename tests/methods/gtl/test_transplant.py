@@ -18,9 +18,9 @@ from germline.methods.gtl.transplant import first_channels, transplant_circuit
 from germline.randomness import generator
 from germline.registry import architecture_of
 
-PICTURES = {"image_size": 32, "channels": 3, "classes": 5}
-VGG = VggSpec(widths=((8, 8), (12, 12, 12)), **PICTURES)
-RESNET = ResNet12Spec(depths=(1, 2), widths=(8, 12), **PICTURES)
+IMAGE_FIELDS = {"image_size": 32, "channels": 3, "classes": 5}
+VGG = VggSpec(widths=((8, 8), (12, 12, 12)), **IMAGE_FIELDS)
+RESNET = ResNet12Spec(depths=(1, 2), widths=(8, 12), **IMAGE_FIELDS)
 BOTH = pytest.mark.parametrize("spec", [VGG, RESNET], ids=["vgg", "resnet12"])
 
 
@@ -52,9 +52,9 @@ def loaded(spec, tensors):
 
 def maps(spec, tensors):
     """Features after each block, by the name of the block, of the same few pictures."""
-    pictures = torch.rand(3, 3, 32, 32, generator=generator(9))
+    images = torch.rand(3, 3, 32, 32, generator=generator(9))
     with torch.no_grad():
-        return extract_features(loaded(spec, tensors), architecture_of(spec).feature_names(spec), pictures)[1]
+        return extract_features(loaded(spec, tensors), architecture_of(spec).feature_names(spec), images)[1]
 
 
 def ends(spec):
@@ -187,11 +187,11 @@ def test_grey_and_colour():
     grey = RESNET.model_copy(update={"channels": 1})
     tensors, counts = transplant_circuit(awake(grey, 1).state_dict(), gene, narrow, grey)
     places = first_channels(narrow, grey)
-    pictures = torch.rand(2, 1, 32, 32, generator=generator(9))
+    images = torch.rand(2, 1, 32, 32, generator=generator(9))
     taps = architecture_of(grey).feature_names(grey)
     with torch.no_grad():
-        found = extract_features(loaded(grey, tensors), taps, pictures)[1]
-        alone = extract_features(loaded(narrow, gene), taps, pictures.repeat(1, 3, 1, 1))[1]
+        found = extract_features(loaded(grey, tensors), taps, images)[1]
+        alone = extract_features(loaded(narrow, gene), taps, images.repeat(1, 3, 1, 1))[1]
     for tap, group in ends(grey):
         assert apart(found[tap][:, places[group]], alone[tap]) <= 1e-5
     width = len(places["stages.0"])
@@ -230,7 +230,7 @@ def test_places_have_to_be_as_many_as_the_channels():
 
 def test_a_gene_of_a_resnet_in_a_vgg():
     narrow, gene, _ = cut(RESNET)
-    host = VggSpec(widths=((8, 8), (12,) * 7, (16,)), **PICTURES)
+    host = VggSpec(widths=((8, 8), (12,) * 7, (16,)), **IMAGE_FIELDS)
     tensors, counts = transplant_circuit(awake(host, 1).state_dict(), gene, narrow, host)
     places = first_channels(narrow, host)
     # Two blocks of three units, and what is left of the stage passes them on; the third stage is fresh.
@@ -247,7 +247,7 @@ def test_a_gene_of_a_resnet_in_a_vgg():
 
 
 def test_a_gene_of_a_vgg_in_a_resnet():
-    spec = VggSpec(widths=((8,), (12, 12), (16,)), **PICTURES)
+    spec = VggSpec(widths=((8,), (12, 12), (16,)), **IMAGE_FIELDS)
     narrow, gene, _ = cut(spec)
     tensors, counts = transplant_circuit(awake(RESNET, 1).state_dict(), gene, narrow, RESNET)
     width = describe_layout(narrow).narrowest[1]

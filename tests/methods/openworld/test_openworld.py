@@ -19,9 +19,9 @@ from germline.training import CrossEntropy, Run, TrainSettings
 TINY = {"preset": "tiny", "ways": 3}
 
 
-def grow(pictures, folder=None, seed=0, **settings):
+def grow(images, folder=None, seed=0, **settings):
     run = Run(folder, seed=seed, device="cpu", quiet=True)
-    return OpenWorld(**{**TINY, **settings}).condense(None, pictures, run)
+    return OpenWorld(**{**TINY, **settings}).condense(None, images, run)
 
 
 def same(one, other):

@@ -63,10 +63,10 @@ def test_sections_of_one_gene():
         "Unknown pictures",
     ]
     assert sections[0].body[1] == ["this collective", "2 to 3", "none", "60.0", "40.0", "25.0", "5.0", "1"]
-    pictures = [section.body for section in sections[1:]]
-    assert all(body.startswith("<svg") or "<svg" in body[:300] for body in pictures)
-    assert 'id="window"' in pictures[0]
-    assert not any("<image" in body for body in pictures[:1])
+    images = [section.body for section in sections[1:]]
+    assert all(body.startswith("<svg") or "<svg" in body[:300] for body in images)
+    assert 'id="window"' in images[0]
+    assert not any("<image" in body for body in images[:1])
     assert len(stream.alone(stream.read(KEPT))) == 4
 
 

@@ -10,7 +10,7 @@ from germline.methods.openworld.task_stream import Heads, measure_forgetting, pu
 from germline.registry import model_spec
 
 TASKS = (("a", "c"), ("b", "a"), ("d", "e"))
-PICTURES = {"image_size": 32, "channels": 1, "classes": 4}
+IMAGE_FIELDS = {"image_size": 32, "channels": 1, "classes": 4}
 
 
 def heads(kind):
@@ -37,20 +37,20 @@ def test_classes_seen_so_far_compete():
 
 def test_the_published_growth_makes_a_vgg16_of_the_collective():
     for name, last in (("collective", "vgg16"), ("collective_x025", "vgg16_x025")):
-        spec = model_spec(name, **PICTURES)
+        spec = model_spec(name, **IMAGE_FIELDS)
         growth = published_growth(spec)
         found = specs_by_task(spec, growth, 21)
         assert (len(growth), len(found)) == (20, 21)
         assert found[0] == spec
-        assert found[-1].widths == model_spec(last, **PICTURES).widths
+        assert found[-1].widths == model_spec(last, **IMAGE_FIELDS).widths
         assert specs_by_task(spec, growth, 50)[20:] == found[-1:] * 30
         assert specs_by_task(spec, growth, 2)[-1].widths[1] == (2 * spec.widths[0][0], spec.widths[0][0])
     with pytest.raises(SettingError, match="growth=published for stages of 1, 1, 2, 2, 2 units"):
-        published_growth(model_spec("vgg11", **PICTURES))
+        published_growth(model_spec("vgg11", **IMAGE_FIELDS))
 
 
 def test_growth_that_cannot_be_is_refused():
-    spec = VggSpec(**PICTURES, widths=((2,), (3,)))
+    spec = VggSpec(**IMAGE_FIELDS, widths=((2,), (3,)))
     assert [one.widths for one in specs_by_task(spec, ((2, 4),), 3)] == [((2,), (3,)), ((2,), (7,)), ((2,), (7,))]
     with pytest.raises(SettingError, match="conv unit 3"):
         specs_by_task(spec, ((3, 1),), 2)

@@ -61,22 +61,22 @@ def batch(pico):
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_the_loss_by_hand(ancestor, batch, losses, temperature):
     students, objective = setting(ancestor, losses=losses, alpha=0.25, temperature=temperature)
-    pictures = ancestor.preprocess(batch.pixels)
+    images = ancestor.preprocess(batch.pixels)
     expected = 0.0
     with torch.no_grad():
-        tokens = [ancestor.model.patch_embed(pictures) + ancestor.model.pos_embed]
+        tokens = [ancestor.model.patch_embed(images) + ancestor.model.pos_embed]
         attended = []
         for block in ancestor.model.blocks:
             attended.append(block.attn(block.norm1(tokens[-1])))
             tokens.append(block(tokens[-1]))
-        wanted = log_softmax(ancestor.model(pictures) / temperature, 1)
+        wanted = log_softmax(ancestor.model(images) / temperature, 1)
         for width, model in students.students.items():
-            here = [model.patch_embed(pictures) + model.pos_embed]
+            here = [model.patch_embed(images) + model.pos_embed]
             own = []
             for block in model.blocks:
                 own.append(block.attn(block.norm1(here[-1])))
                 here.append(block(here[-1]))
-            logits = model(pictures)
+            logits = model(images)
             found = log_softmax(logits / temperature, 1)
             part = temperature**2 * (wanted.exp() * (wanted - found)).sum() / len(logits)
             matrices = objective.matrices[width]
@@ -188,8 +188,8 @@ def test_together_is_one_after_the_other(ancestor, pico, accumulate, factor):
 
 def test_labels_alone_are_the_sum_over_students(ancestor, batch):
     students, _ = setting(ancestor)
-    pictures = ancestor.preprocess(batch.pixels)
-    expected = sum(cross_entropy(model(pictures), batch.labels) for model in students.students.values())
+    images = ancestor.preprocess(batch.pixels)
+    expected = sum(cross_entropy(model(images), batch.labels) for model in students.students.values())
     loss = LabelsAlone()(lambda pixels: students(ancestor.preprocess(pixels)), batch)
     assert loss.detach().item() == pytest.approx(expected.detach().item(), rel=1e-6)
 

@@ -13,7 +13,7 @@ from germline.architectures import VIT, Size, count_elements
 from germline.baselines.random_gene import RandomGene
 from germline.compare.cost.cost import condensing_cost
 from germline.compare.cost.storage import headless_elements
-from germline.data import DataSet, Pictures
+from germline.data import DataSet, Images
 from germline.errors import DataError, SettingError
 from germline.files import read_tensors
 from germline.learngene import Learngene
@@ -37,9 +37,9 @@ PATHS = [
 NONE = {"distil": {"steps": 0}, "finetune": {"steps": 0}}
 
 
-def condense(ancestor, pictures, folder=None, seed=0, **settings):
+def condense(ancestor, images, folder=None, seed=0, **settings):
     run = Run(folder, seed=seed, device="cpu", quiet=True)
-    return Pool(**{"preset": "tiny", **settings}).condense(ancestor, pictures, run)
+    return Pool(**{"preset": "tiny", **settings}).condense(ancestor, images, run)
 
 
 def pool_of(own):
@@ -125,7 +125,7 @@ def test_head_is_kept_for_equal_names_alone(own, pico):
 
 
 @pytest.mark.parametrize("size", ["width=8", STITCHED])
-def test_other_pictures_are_adapted(own, pixels, size):
+def test_other_images_are_adapted(own, pixels, size):
     child = own.inherit(Size.parse(size), channels=3, image_size=48)
     assert child.ledger.entries["patch_embed.proj.weight"] == {"adapted": 3 * 64 * 8}
     assert child.ledger.entries["pos_embed"] == {"resized": 36 * 8}
@@ -287,25 +287,25 @@ def test_the_ancestor_is_left_as_it_was(ancestor, pico):
 
 
 def test_samples_and_operations_are_those_of_all_phases(own, ancestor, pico):
-    method, pictures = own.bound_method(), len(pico.train)
-    assert own.provenance.training["samples"] == method.condensing_samples(pictures) == 4 * 40 + 6 * 40
+    method, images = own.bound_method(), len(pico.train)
+    assert own.provenance.training["samples"] == method.condensing_samples(images) == 4 * 40 + 6 * 40
     rows = own.provenance.record["paths"]["paths"]
     students = rows[0]["flops"] + rows[1]["flops"]
     mean = sum(row["flops"] for row in rows) / len(rows)
     teacher = VIT.flops(ancestor.spec)
     expected = 160 * (3 * students + teacher) + 240 * (3 * mean + teacher)
-    found = condensing_cost(method, own.spec, pictures, teacher)
+    found = condensing_cost(method, own.spec, images, teacher)
     assert found.flops == pytest.approx(expected, abs=1)
     assert found.samples == 400
     scratch = Pool(preset="tiny", instances="scratch", init="least-squares", teach=0)
     assert not scratch.distils
     alone = 160 * 3 * students + 240 * 3 * mean
-    assert scratch.condensing_flops(own.spec, pictures, 0) == pytest.approx(alone, abs=1)
+    assert scratch.condensing_flops(own.spec, images, 0) == pytest.approx(alone, abs=1)
     ends = rows[0]["flops"] + max(rows, key=lambda row: row["parameters"])["flops"]
     order = sorted(rows, key=lambda row: row["parameters"])[1:-1]
     sandwich = Pool(preset="tiny", sandwich=True, teach=0, distil={"steps": 0})
     each = ends + sum(row["flops"] for row in order) / len(order)
-    assert sandwich.condensing_flops(own.spec, pictures, 0) == pytest.approx(240 * 3 * each, abs=1)
+    assert sandwich.condensing_flops(own.spec, images, 0) == pytest.approx(240 * 3 * each, abs=1)
 
 
 class Stops(Run):
@@ -436,9 +436,9 @@ def test_bad_settings_are_refused(bad):
 
 def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, make_network, pico, tmp_path):
     unknown = replace(ancestor, spec=None)
-    bare = Pictures(pico.train.images, None, ())
+    bare = Images(pico.train.images, None, ())
     unlabelled = DataSet("bare", {"train": bare, "val": bare}.__getitem__)
-    for elder, pictures, settings, error, message in (
+    for elder, images, settings, error, message in (
         (None, pico, {}, SettingError, "pool without an ancestor"),
         (ancestors["vgg"], pico, {}, SettingError, "pool cannot condense in a vgg"),
         (unknown, pico, {}, SettingError, "network of unknown form. .* give a plain timm ViT"),
@@ -447,7 +447,7 @@ def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, mak
         (ancestor, pico, {"heads": [3, 2]}, SettingError, "width=8 with heads=3"),
     ):
         with pytest.raises(error, match=message):
-            condense(elder, pictures, tmp_path / "run", **settings)
+            condense(elder, images, tmp_path / "run", **settings)
         assert not [path for path in (tmp_path / "run").iterdir() if path.name != "run.json"]
 
 

@@ -18,8 +18,8 @@ STITCHED = "front=8,end=16,j=1,k=2"
 ALONE = {"model": "vit_pico", "teach": 0}
 
 
-def condense(ancestor, pictures, folder=None, **settings):
-    return SNNet(**{"preset": "tiny", **settings}).condense(ancestor, pictures, Run(folder, device="cpu", quiet=True))
+def condense(ancestor, images, folder=None, **settings):
+    return SNNet(**{"preset": "tiny", **settings}).condense(ancestor, images, Run(folder, device="cpu", quiet=True))
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +73,15 @@ def test_the_ancestor_teaches_the_fine_tuning_alone(own, ancestor, pico):
 
 
 def test_samples_and_operations(own, pico):
-    method, pictures = own.bound_method(), len(pico.train)
+    method, images = own.bound_method(), len(pico.train)
     rows = own.provenance.record["paths"]["paths"]
-    assert own.provenance.training["samples"] == method.condensing_samples(pictures) == 2 * 160 + 240
+    assert own.provenance.training["samples"] == method.condensing_samples(images) == 2 * 160 + 240
     mean = sum(row["flops"] for row in rows) / len(rows)
     anchors = 160 * 3 * (rows[0]["flops"] + rows[1]["flops"])
-    assert condensing_cost(method, own.spec, pictures).flops == pytest.approx(anchors + 240 * 3 * mean, abs=1)
+    assert condensing_cost(method, own.spec, images).flops == pytest.approx(anchors + 240 * 3 * mean, abs=1)
     taught = SNNet(preset="tiny")
     assert (taught.distils, method.distils) == (True, False)
-    assert taught.condensing_flops(own.spec, pictures, 1000) == pytest.approx(anchors + 240 * (3 * mean + 1000), abs=1)
+    assert taught.condensing_flops(own.spec, images, 1000) == pytest.approx(anchors + 240 * (3 * mean + 1000), abs=1)
 
 
 def test_seventy_one_paths_of_three_anchors():

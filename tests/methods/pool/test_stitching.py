@@ -36,8 +36,8 @@ def test_least_squares_recovers_maps_planted_in_a_pool():
     planted = {0: drawn(12, 4, 1), 1: drawn(12, 4, 2)}
     batches = list(torch.randn(6, 8, 5, generator=torch.Generator().manual_seed(3)).split(2))
 
-    def tokens(width, pictures):
-        front = [torch.stack([pictures * scale for scale in (1, 2, 3, 4)], -1).sin() for _ in range(4)]
+    def tokens(width, images):
+        front = [torch.stack([images * scale for scale in (1, 2, 3, 4)], -1).sin() for _ in range(4)]
         # Before block 1 and 2 the first map holds, before block 3 the second; all fronts are alike.
         return front if width == 4 else [apply(planted[index > 1], front[0]) for index in range(4)]
 

@@ -66,7 +66,7 @@ def standalone(pool, forms, path):
 
 
 @pytest.fixture
-def pictures():
+def images():
     return torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -75,68 +75,68 @@ FORMS = [{}, {"class_token": True, "global_pool": "token", "init_values": 1e-5},
 
 @pytest.mark.parametrize(("changes", "depth"), [(FORMS[0], 2), (FORMS[1], 1), (FORMS[2], 1)], ids=str)
 @torch.no_grad()
-def test_every_path_equals_its_standalone_network_to_the_bit(pictures, changes, depth):
+def test_every_path_equals_its_standalone_network_to_the_bit(images, changes, depth):
     pool, forms = make(Layout((8, 16, 24), depth, "all", 3), **changes)
     seen = []
     for path in pool.layout.paths:
         pool.choose(path)
-        seen.append(pool(pictures))
-        assert torch.equal(seen[-1], standalone(pool, forms, path)(pictures)), path
+        seen.append(pool(images))
+        assert torch.equal(seen[-1], standalone(pool, forms, path)(images)), path
     distinct = torch.stack(seen).flatten(1)
     assert len(distinct.unique(dim=0)) == len(pool.layout.paths)
 
 
 @torch.no_grad()
-def test_a_stitched_forward_is_the_composition_of_its_parts(pictures):
+def test_a_stitched_forward_is_the_composition_of_its_parts(images):
     pool, _ = make()
     pool.choose(Path((8, 24), ((2, 3),)))
     small, large = pool.model(8), pool.model(24)
-    tokens = small.patch_embed(pictures) + small.pos_embed
+    tokens = small.patch_embed(images) + small.pos_embed
     tokens = small.blocks[1](small.blocks[0](tokens))
     tokens = large.blocks[2](pool.stitch["8-24"][1](tokens))
-    assert torch.equal(pool(pictures), large.head(large.norm(tokens).mean(dim=1)))
+    assert torch.equal(pool(images), large.head(large.norm(tokens).mean(dim=1)))
 
 
 @torch.no_grad()
-def test_a_pure_path_is_the_auxiliary_model(pictures):
+def test_a_pure_path_is_the_auxiliary_model(images):
     pool, _ = make()
     for width in (8, 16, 24):
         pool.choose(Path((width,)))
-        assert torch.equal(pool(pictures), pool.model(width)(pictures))
+        assert torch.equal(pool(images), pool.model(width)(images))
 
 
 @torch.no_grad()
-def test_the_final_norm_is_applied_on_every_path(pictures):
+def test_the_final_norm_is_applied_on_every_path(images):
     pool, _ = make()
     for path in (Path((24,)), Path((8, 24), ((2, 3),))):
         pool.choose(path)
-        before = pool(pictures)
+        before = pool(images)
         pool.model(24).norm.weight.mul_(3)
-        assert not torch.allclose(pool(pictures), before)
+        assert not torch.allclose(pool(images), before)
 
 
 @torch.no_grad()
-def test_several_paths_in_one_call(pictures):
+def test_several_paths_in_one_call(images):
     pool, _ = make()
     paths = pool.layout.paths[:3]
     pool.choose(*paths)
-    together = pool(pictures)
+    together = pool(images)
     assert isinstance(together, tuple)
     for path, logits in zip(paths, together, strict=True):
         pool.choose(path)
-        assert torch.equal(pool(pictures), logits)
+        assert torch.equal(pool(images), logits)
 
 
 @torch.no_grad()
-def test_tokens_before_and_after_each_block(pictures):
+def test_tokens_before_and_after_each_block(images):
     pool, _ = make()
-    tokens = pool.tokens(16, pictures)
+    tokens = pool.tokens(16, images)
     assert [tuple(one.shape) for one in tokens] == [(3, 16, 16)] * 4
     assert torch.equal(pool.model(16).blocks[1](tokens[1]), tokens[2])
-    assert torch.equal(pool.model(16).forward_features(pictures), pool.model(16).norm(tokens[3]))
+    assert torch.equal(pool.model(16).forward_features(images), pool.model(16).norm(tokens[3]))
 
 
-def test_switching_copies_no_weights_and_takes_no_time(pictures):
+def test_switching_copies_no_weights_and_takes_no_time(images):
     pool, _ = make(Layout((8, 16), 12), heads=(1, 2))
     places = {name: parameter.data_ptr() for name, parameter in pool.named_parameters()}
     seconds = []
@@ -151,13 +151,13 @@ def test_switching_copies_no_weights_and_takes_no_time(pictures):
 
 
 @pytest.mark.parametrize("pairs", ["nearest", "all"])
-def test_every_stitch_is_reached_and_gets_a_gradient_and_the_rest_none(pictures, pairs):
+def test_every_stitch_is_reached_and_gets_a_gradient_and_the_rest_none(images, pairs):
     pool, _ = make(Layout((8, 16, 24), 2, pairs, 3))
     reached = set()
     for path in pool.layout.paths:
         pool.zero_grad()
         pool.choose(path)
-        pool(pictures).square().sum().backward()
+        pool(images).square().sum().backward()
         own = {id(p) for step in pool.route(path).steps for p in step.parameters()}
         for name, parameter in pool.named_parameters():
             in_block_or_stitch = ".blocks." in name or name.startswith("stitch.")
@@ -169,12 +169,12 @@ def test_every_stitch_is_reached_and_gets_a_gradient_and_the_rest_none(pictures,
     assert len(reached) == len([name for name in pool.state_dict() if name.startswith("stitch.")]) // 2
 
 
-def test_what_is_not_on_the_path_is_left_alone_by_a_step_with_decay(pictures):
+def test_what_is_not_on_the_path_is_left_alone_by_a_step_with_decay(images):
     pool, _ = make(Layout((8, 16), 3), heads=(1, 2))
     before = {name: value.clone() for name, value in pool.state_dict().items()}
     optimizer = torch.optim.AdamW(pool.parameters(), lr=0.1, weight_decay=0.5)
     pool.choose(Path((8, 16), ((1, 2),)))
-    pool(pictures).square().sum().backward()
+    pool(images).square().sum().backward()
     optimizer.step()
     moved = {name for name, value in pool.state_dict().items() if not torch.equal(value, before[name])}
     parts = {".".join(name.split(".")[:3]) for name in moved if ".blocks." in name or "stitch" in name}
@@ -183,7 +183,7 @@ def test_what_is_not_on_the_path_is_left_alone_by_a_step_with_decay(pictures):
     assert {name.split(".")[0] for name in moved if "pos_embed" in name} == {"8"}
 
 
-def test_an_unknown_path_is_refused(pictures):
+def test_an_unknown_path_is_refused(images):
     pool, _ = make()
     for path in (Path((8, 24), ((1, 3),)), Path((9,)), Path((24, 8), ((1, 1),))):
         with pytest.raises(SettingError, match=f"no path {path}"):
@@ -277,7 +277,7 @@ def test_a_cap_that_nothing_fits_names_the_smallest():
             forms.under(caps, record(forms, [0.5] * 6))
 
 
-def test_the_pool_is_a_module_like_others(pictures):
+def test_the_pool_is_a_module_like_others(images):
     pool, forms = make(Layout((8, 16), 2), heads=(1, 2))
     with torch.device("meta"):
         again = PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, forms.layout)
@@ -285,6 +285,6 @@ def test_the_pool_is_a_module_like_others(pictures):
     path = Path((8, 16), ((2, 2),))
     pool.choose(path)
     again.eval().choose(path)
-    assert torch.equal(pool(pictures), again(pictures))
+    assert torch.equal(pool(images), again(images))
     assert isinstance(again.get_submodule("stitch.8-16.0"), nn.Linear)
     assert set(pool.state_dict()) >= {"8.pos_embed", "16.blocks.1.attn.qkv.weight", "stitch.8-16.0.bias"}

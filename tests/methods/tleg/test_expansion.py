@@ -69,22 +69,22 @@ def test_forward_is_the_plain_network_with_expanded_tensors():
     grown = lines(gene, parts.blocks, positions(4, (4,), "zero"))
     frame = {name.removeprefix("frame."): value for name, value in gene.items() if name.startswith("frame.")}
     plain.load_state_dict({**frame, **grown})
-    pictures = torch.rand(3, 1, 16, 16)
+    images = torch.rand(3, 1, 16, 16)
     with torch.no_grad():
-        assert torch.equal(network(pictures), plain(pictures))
+        assert torch.equal(network(images), plain(images))
 
 
 def test_gradients_are_the_sum_and_the_weighted_sum_of_the_layers_own():
     network = auxiliary()
-    pictures = torch.rand(3, 1, 16, 16)
-    network(pictures).square().sum().backward()
+    images = torch.rand(3, 1, 16, 16)
+    network(images).square().sum().backward()
     plain = VIT.build(spec()).train()
     gene, parts = network.state_dict(), VIT.parts(spec())
     places = positions(4, (4,), "zero")
     tensors = {name.removeprefix("frame."): value for name, value in gene.items() if name.startswith("frame.")}
     tensors |= lines(gene, parts.blocks, places)
     own = {name: value.clone().requires_grad_() for name, value in tensors.items()}
-    functional_call(plain, own, (pictures,)).square().sum().backward()
+    functional_call(plain, own, (images,)).square().sum().backward()
     for name, parameter in network.offset[0].named_parameters():
         layers = [own[block[name]].grad for block in parts.blocks]
         assert torch.allclose(parameter.grad, sum(layers), rtol=1e-4, atol=1e-5)
@@ -145,9 +145,9 @@ def test_dropped_paths_follow_the_mode():
         for block in network.offset:
             for parameter in block.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    pictures = torch.rand(4, 1, 16, 16)
+    images = torch.rand(4, 1, 16, 16)
     with torch.no_grad():
         network.train()
-        assert not torch.equal(network(pictures), network(pictures))
+        assert not torch.equal(network(images), network(images))
         network.eval()
-        assert torch.equal(network(pictures), network(pictures))
+        assert torch.equal(network(images), network(images))

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from germline.architectures import VIT, Size, count_elements
-from germline.data import DataSet, Pictures, load_data
+from germline.data import DataSet, Images, load_data
 from germline.errors import DataError, SettingError
 from germline.methods.checks import label_mismatch_error
 from germline.methods.tleg.expansion import ExpandedNetwork
@@ -18,8 +18,8 @@ BLOCK = 12 * 16**2 + 13 * 16
 FRAME = (64 + 1) * 16 + 16 * 16 + 2 * 16
 
 
-def condense(ancestor, pictures, **settings):
-    return TLEG(**{**SHORT, **settings}).condense(ancestor, pictures, Run(device="cpu", quiet=True))
+def condense(ancestor, images, **settings):
+    return TLEG(**{**SHORT, **settings}).condense(ancestor, images, Run(device="cpu", quiet=True))
 
 
 def block_tensors(descendant, depth):
@@ -195,7 +195,7 @@ def test_colour_gene_grows_a_grey_network_with_the_same_function_where_statistic
         assert torch.allclose(grey.network.logits(pixels), expected, atol=1e-5)
 
 
-def test_another_picture_size_resizes_the_positions(gene, pixels):
+def test_another_image_size_resizes_the_positions(gene, pixels):
     child = gene.inherit(image_size=48)
     assert child.model.pos_embed.shape == (1, 36, 16)
     assert child.ledger.entries["pos_embed"] == {"resized": 36 * 16}
@@ -238,8 +238,8 @@ def test_labels_alone_take_the_data_s_classes_whatever_the_ancestor_knows(make_n
     assert gene.classes == pico.classes
 
 
-def test_unlabelled_pictures_suffice_with_alpha_one(ancestor, pico):
-    bare = Pictures(pico.train.images, None, ())
+def test_unlabelled_images_suffice_with_alpha_one(ancestor, pico):
+    bare = Images(pico.train.images, None, ())
     unlabelled = DataSet("bare", {"train": bare, "val": bare}.__getitem__)
     gene, labelled = condense(ancestor, unlabelled), condense(ancestor, pico)
     assert gene.classes == ancestor.classes
@@ -250,7 +250,7 @@ def test_unlabelled_pictures_suffice_with_alpha_one(ancestor, pico):
         condense(ancestor, unlabelled, alpha=0.5)
 
 
-def test_pictures_of_other_classes_are_distilled_but_not_scored(make_network, pico):
+def test_images_of_other_classes_are_distilled_but_not_scored(make_network, pico):
     stranger = make_network(classes="abc")
     gene = condense(stranger, pico)
     assert gene.classes == ("a", "b", "c")
@@ -328,7 +328,7 @@ def test_provenance_says_what_was_done(gene, pico):
 
 
 def test_label_mismatch_names_both_sides(ancestor, pico):
-    other = DataSet("others", lambda split: Pictures(pico.train.images, pico.train.labels, tuple("abcdefghij")))
+    other = DataSet("others", lambda split: Images(pico.train.images, pico.train.labels, tuple("abcdefghij")))
     message = str(label_mismatch_error(ancestor, other))
     assert "'others' has 10 or other names" in message
     assert "0, 1, 2 against a, b, c" in message

@@ -65,38 +65,38 @@ def spec_flops(spec: Spec) -> int:
     return architecture_of(spec).flops(spec)
 
 
-def training_cost(spec: Spec, settings: TrainSettings, pictures: int, teacher: int = 0) -> Cost:
+def training_cost(spec: Spec, settings: TrainSettings, images: int, teacher: int = 0) -> Cost:
     """One training; a backward pass counts as two forward ones.
 
     Args:
         spec: What is trained.
         settings: How.
-        pictures: In the training set.
+        images: In the training set.
         teacher: Operations of a teacher's forward pass, of one picture.
     """
-    samples = settings.total_samples(pictures)
+    samples = settings.total_samples(images)
     return Cost(1, samples, samples * (3 * spec_flops(spec) + teacher))
 
 
-def condensing_cost(method: Method, form: Spec | None, pictures: int, teacher: int = 0) -> Cost:
+def condensing_cost(method: Method, form: Spec | None, images: int, teacher: int = 0) -> Cost:
     """Condensing one gene; nothing for a method that trains nothing.
 
     Args:
         method: That makes it.
         form: Of the network that it is condensed in; where that is not known, operations are not counted.
-        pictures: In the training set.
+        images: In the training set.
         teacher: Operations of a teacher's forward pass, of one picture.
     """
-    flops = method.condensing_flops(form, pictures, teacher) if form is not None else 0
-    return Cost(1, method.condensing_samples(pictures), flops)
+    flops = method.condensing_flops(form, images, teacher) if form is not None else 0
+    return Cost(1, method.condensing_samples(images), flops)
 
 
 def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:
     """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
     inner = method.root()
     teacher = teacher_flops(shop, size if inner.own_size else None) if inner.distils and inner.ancestor != "none" else 0
-    pictures = len(shop.data(shop.recipe.ancestor.data).train)
-    return condensing_cost(inner, shop.gene_form(inner, size), pictures, teacher)
+    images = len(shop.data(shop.recipe.ancestor.data).train)
+    return condensing_cost(inner, shop.gene_form(inner, size), images, teacher)
 
 
 def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:
@@ -110,9 +110,9 @@ def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:
 def cell_cost(shop: Workshop, cell: Cell) -> Cost:
     """One descendant's training."""
     train, tasks = shop.data(shop.recipe.data).train, shop.recipe.tasks
-    pictures = drawn_images(shop.recipe, cell.images, len(train), len(train.classes))
+    images = drawn_images(shop.recipe, cell.images, len(train), len(train.classes))
     method = shop.method(cell.arm)
     teacher = teacher_flops(shop) if method.teaches else 0
-    one = training_cost(shop.form(cell.size), shop.settings(cell), pictures, teacher)
+    one = training_cost(shop.form(cell.size), shop.settings(cell), images, teacher)
     count = tasks.count if tasks else 1
     return Cost(1, one.samples * count, one.flops * count)

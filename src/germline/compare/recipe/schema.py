@@ -15,7 +15,7 @@ from germline.compare.recipe.sections import (
     Described,
     Family,
     Grid,
-    Images,
+    ImagesPerClass,
     Levelling,
     Part,
     Tasks,
@@ -65,7 +65,7 @@ class Recipe(Part):
     ancestor: AncestorRecipe
     arms: dict[str, Arm] = Field(min_length=1)
     sizes: tuple[str, ...] = Field(min_length=1)
-    images_per_class: tuple[Images, ...] = Field(min_length=1)
+    images_per_class: tuple[ImagesPerClass, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     one_gene: bool = False
     described: tuple[Described, ...] = ()

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from germline.training import TrainSettings
 
 Rate = Annotated[float, Field(gt=0)]
-Images = Annotated[int, Field(ge=1)] | Literal["all"]
+ImagesPerClass = Annotated[int, Field(ge=1)] | Literal["all"]
 Decay = Annotated[float, Field(ge=0)]
 
 
@@ -73,7 +73,7 @@ class Tuning(Part):
     lr: tuple[Rate, ...] = Field(min_length=1, max_length=4)
     weight_decay: tuple[Decay, ...] = Field(min_length=1, max_length=2)
     size: str
-    images_per_class: Images
+    images_per_class: ImagesPerClass
     seed: int = Field(default=1000, ge=0)
     scaling: Literal["none", "width"] = "none"
 
@@ -113,7 +113,7 @@ class Family(Part):
 
     counts: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 5, 10), min_length=1)
     size: str
-    images_per_class: Images
+    images_per_class: ImagesPerClass
 
 
 class Described(Part):

@@ -67,8 +67,8 @@ def _answers(summary: Summary) -> list[Section]:
         return by_path.answers(summary)
     if protocol == "sensitivity":
         note = f"{last}. Spread, best and worst are taken over the grid of each seed, then averaged over seeds."
-        picture = Section("Accuracy over the rate", "A line a decay; means over seeds.", plots.sensitivity(summary))
-        return [Section("Over the grid", note, tables.sensitivity_table(summary)), picture]
+        image = Section("Accuracy over the rate", "A line a decay; means over seeds.", plots.sensitivity(summary))
+        return [Section("Over the grid", note, tables.sensitivity_table(summary)), image]
     if protocol == "instincts":
         note = "On validation pictures; the probe is a linear classifier on the frozen network's features."
         found = [Section("The first steps", note, tables.instincts_table(summary))]

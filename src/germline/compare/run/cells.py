@@ -79,7 +79,7 @@ def images_text(images: int | str) -> str:
     return "all images" if images == "all" else f"{images} a class"
 
 
-def drawn_images(recipe: Recipe, images: int | str, pictures: int, classes: int) -> int:
+def drawn_images(recipe: Recipe, per_class: int | str, available: int, classes: int) -> int:
     """Pictures that a descendant is trained on, of a set of that many pictures and classes."""
     ways = classes if recipe.tasks is None else recipe.tasks.ways
-    return round(pictures * ways / classes) if isinstance(images, str) else images * ways
+    return round(available * ways / classes) if isinstance(per_class, str) else per_class * ways

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import skip_init
 
-from germline.data import AnyPictures, in_order
+from germline.data import AnyImages, in_order
 from germline.network import Network
 from germline.training.evaluate import EVAL_BATCH
 
@@ -15,7 +15,7 @@ DECAY = 1e-3  # of the probe's weights, on standardised features
 ROUNDS = 100
 
 
-def linear_probe(network: Network, train: AnyPictures, val: AnyPictures) -> float:
+def linear_probe(network: Network, train: AnyImages, val: AnyImages) -> float:
     """Accuracy on `val`, in [0, 1], of a linear classifier on the frozen network's pooled features.
 
     Multinomial logistic regression with a ridge, fitted by L-BFGS on the features of `train`, standardised; without
@@ -44,11 +44,11 @@ def linear_probe(network: Network, train: AnyPictures, val: AnyPictures) -> floa
 
 
 @torch.no_grad()
-def features(network: Network, pictures: AnyPictures) -> tuple[Tensor, Tensor]:
+def features(network: Network, images: AnyImages) -> tuple[Tensor, Tensor]:
     """Pooled features [N, width] before the head, in eval mode, and labels [N]."""
     model: nn.Module = network.model.eval()
     found, labels = [], []
-    for batch in in_order(pictures, EVAL_BATCH, "cpu"):
+    for batch in in_order(images, EVAL_BATCH, "cpu"):
         assert batch.labels is not None  # noqa: S101 - a comparison is checked to have labels
         pixels = network.preprocess(batch.pixels)
         found.append(model.forward_head(model.forward_features(pixels), pre_logits=True))  # type: ignore[operator]

@@ -69,8 +69,8 @@ def _last_accuracy(shop: Workshop, cells: Iterable[Cell], failed: Mapping[str, s
 def _steps(shop: Workshop, images: int | str) -> int:
     """Steps that the recipe gives scratch."""
     train = shop.data(shop.recipe.data).train
-    pictures = drawn_images(shop.recipe, images, len(train), len(train.classes))
-    return shop.recipe.train_settings(CONTROL).total_steps(pictures)
+    drawn = drawn_images(shop.recipe, images, len(train), len(train.classes))
+    return shop.recipe.train_settings(CONTROL).total_steps(drawn)
 
 
 def family_steps(shop: Workshop, count: int, *, with_ancestor: bool) -> int:

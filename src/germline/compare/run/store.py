@@ -19,7 +19,7 @@ from germline.compare.recipe.sections import Described
 from germline.compare.run.cells import Cell
 from germline.config import validate_settings
 from germline.data import (
-    AnyPictures,
+    AnyImages,
     DataSet,
     MissingDataError,
     describe,
@@ -235,7 +235,7 @@ class Workshop:
             return (whole,)
         return task_list(whole, tasks.ways, None, tasks.count, derive(cell.seed, "tasks"))
 
-    def form(self, size: str, drawn: AnyPictures | None = None) -> Spec:
+    def form(self, size: str, drawn: AnyImages | None = None) -> Spec:
         """The form of what grows from nothing: the ancestor's, at the size as the first arm there reads it."""
         drawn = self.data(self.recipe.data).train if drawn is None else drawn
         wanted = {"image_size": drawn.side, "channels": drawn.channels, "classes": len(drawn.classes)}

@@ -16,7 +16,7 @@ from germline.compare.cost.storage import parameters
 from germline.compare.run.cells import Cell
 from germline.compare.run.linear_probe import linear_probe
 from germline.compare.run.store import Workshop
-from germline.data import AnyPictures, DataSet
+from germline.data import AnyImages, DataSet
 from germline.errors import SettingError
 from germline.files import file_lock, read_json, write_json
 from germline.learngene import Descendant, Learngene
@@ -114,11 +114,11 @@ def _as_grown(cell: Cell, child: Descendant, source: DataSet) -> _Trained:
     return _Trained(child, FitResult(0, 0, 0.0, [], scores), last.accuracy, None, 0)
 
 
-def _drawn(train: AnyPictures, images: int | str, seed: int) -> AnyPictures:
+def _drawn(train: AnyImages, images: int | str, seed: int) -> AnyImages:
     return train if isinstance(images, str) else train.per_class(images, generator(seed, "draw", images))
 
 
-def _descendant(shop: Workshop, cell: Cell, gene: Learngene | None, drawn: AnyPictures) -> Descendant:
+def _descendant(shop: Workshop, cell: Cell, gene: Learngene | None, drawn: AnyImages) -> Descendant:
     draw = derive(cell.seed, "initial", cell.size, *([again] if (again := shop.recipe.arms[cell.arm].draw) else []))
     if gene is not None:
         size = Size() if shop.method(cell.arm).own_size else Size.parse(cell.size)

@@ -10,7 +10,7 @@ from germline.baselines.scratch import Scratch
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.recipe.schema import EVERY, Recipe
 from germline.compare.run.store import Workshop
-from germline.data import AnyPictures, draw_task
+from germline.data import AnyImages, draw_task
 from germline.errors import DataError, SettingError
 from germline.learngene import Learngene
 from germline.registry import architecture_of
@@ -35,8 +35,8 @@ def check(recipe: Recipe, *, pricing: bool = False) -> Workshop:
     recipe = shop.recipe
     PROTOCOLS[recipe.protocol].check(recipe)
     source = shop.data(recipe.data)
-    for pictures in (source.train, source.val, source.test):
-        _check_labels(pictures, recipe.data)
+    for images in (source.train, source.val, source.test):
+        _check_labels(images, recipe.data)
     _check_counts(recipe, source.train)
     if recipe.tasks is not None:
         draw_task(source, recipe.tasks.ways, None, recipe.seeds[0], 0)
@@ -93,12 +93,12 @@ def _check_forms(forms: dict[str, Spec]) -> None:
             raise SettingError(f"sizes '{twin}' and '{size}'", "they are the same network here", "leave one out")
 
 
-def _check_labels(pictures: AnyPictures, name: str) -> None:
-    if pictures.labels is None:
+def _check_labels(images: AnyImages, name: str) -> None:
+    if images.labels is None:
         raise DataError(f"'{name}' has no labels", "a comparison needs them", "put each class in a folder of its own")
 
 
-def _check_counts(recipe: Recipe, train: AnyPictures) -> None:
+def _check_counts(recipe: Recipe, train: AnyImages) -> None:
     assert train.labels is not None  # noqa: S101 - said above, repeated for the type checker
     asked = (*recipe.images_per_class, *([recipe.tune.images_per_class] if recipe.tune else []))
     wanted = max((images for images in asked if not isinstance(images, str)), default=1)
@@ -129,7 +129,7 @@ def _plain(form: Spec) -> Preprocess:
     return Preprocess(channels=form.channels, image_size=form.image_size, mean=grey, std=grey)
 
 
-def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyPictures) -> None:
+def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyImages) -> None:
     """Grow every size in thought, from a gene that has its form and no tensors."""
     method = shop.method(arm)
     if isinstance(method, Scratch):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from germline.data.dataset import DataSet, Pictures, Split
+from germline.data.dataset import DataSet, Images, Split
 from germline.data.placeholder import MissingDataError, describe
 from germline.data.search_path import set_folder
 from germline.data.sets.safe_pickle import read_plain_pickle
@@ -125,22 +125,22 @@ def _class_names(layout: _Layout, folder: Path, version: Version) -> tuple[str, 
     return tuple(names)
 
 
-def _read_batches(layout: _Layout, root: Path, batches: tuple[str, ...]) -> Pictures:
+def _read_batches(layout: _Layout, root: Path, batches: tuple[str, ...]) -> Images:
     folder, version = _find(layout, root)
     reader, suffix = (_read_binary, layout.suffix) if version == "binary" else (_read_python, "")
     read = [reader(layout, folder / f"{batch}{suffix}") for batch in batches]
     images = torch.from_numpy(np.concatenate([pixels for pixels, _ in read])).reshape(-1, 3, 32, 32)
     labels = torch.from_numpy(np.concatenate([labels for _, labels in read]))
-    return Pictures(images, labels, _class_names(layout, folder, version))
+    return Images(images, labels, _class_names(layout, folder, version))
 
 
-def _read(layout: _Layout, root: Path, split: Split) -> Pictures:
+def _read(layout: _Layout, root: Path, split: Split) -> Images:
     if split == "test":
         return _read_batches(layout, root, (layout.test,))
-    pictures = _read_batches(layout, root, layout.train)
+    images = _read_batches(layout, root, layout.train)
     # a copy with fewer pictures keeps the same share back
-    edge = len(pictures) - min(_HELD_BACK, len(pictures) // 10)
-    return pictures.subset(torch.arange(edge) if split == "train" else torch.arange(edge, len(pictures)))
+    edge = len(images) - min(_HELD_BACK, len(images) // 10)
+    return images.subset(torch.arange(edge) if split == "train" else torch.arange(edge, len(images)))
 
 
 def _data_set(layout: _Layout, location: str | None) -> DataSet:
@@ -168,7 +168,7 @@ def check_cifar100(root: Path, asked: str, described: DataSet) -> None:
     _find(_CIFAR100, root, asked, described)
 
 
-def every_cifar100_picture(root: Path) -> Pictures:
+def read_every_cifar100_image(root: Path) -> Images:
     """All pictures of CIFAR-100, the training pictures first.
 
     Raises:

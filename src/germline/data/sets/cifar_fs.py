@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from germline.data.dataset import DataSet, Pictures, Split
+from germline.data.dataset import DataSet, Images, Split
 from germline.data.placeholder import describe
 from germline.data.search_path import set_folder
-from germline.data.sets.cifar import check_cifar100, every_cifar100_picture
+from germline.data.sets.cifar import check_cifar100, read_every_cifar100_image
 from germline.data.sets.few_shot_splits import TRAINING, check_classes, part_and_folder, share
 
 NAME = "cifar-fs"
@@ -32,13 +32,13 @@ _NAMES = {
 CLASSES = {part: tuple(names.split()) for part, names in _NAMES.items()}
 
 
-def _read(root: Path, part: str, split: Split) -> Pictures:
-    every = every_cifar100_picture(root)
+def _read(root: Path, part: str, split: Split) -> Images:
+    every = read_every_cifar100_image(root)
     check_classes(f"CIFAR-100 in {root}", every.classes, [name for names in CLASSES.values() for name in names])
-    pictures = every.of_classes(CLASSES[part])
-    assert pictures.labels is not None  # noqa: S101 - CIFAR has labels
-    keys = (image.tobytes() for image in pictures.images.numpy())
-    return pictures.subset(share(pictures.labels, pictures.classes, keys, split))
+    images = every.of_classes(CLASSES[part])
+    assert images.labels is not None  # noqa: S101 - CIFAR has labels
+    keys = (image.tobytes() for image in images.images.numpy())
+    return images.subset(share(images.labels, images.classes, keys, split))
 
 
 def read_cifar_fs(location: str | None = None) -> DataSet:

@@ -8,7 +8,7 @@ from importlib.resources import files
 import numpy as np
 import torch
 
-from germline.data.dataset import DataSet, Pictures, Split
+from germline.data.dataset import DataSet, Images, Split
 from germline.errors import DataError
 
 _ENLARGE = 4
@@ -17,7 +17,7 @@ _SEED = 0
 _BOUNDS = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}
 
 
-def _read(split: Split) -> Pictures:
+def _read(split: Split) -> Images:
     try:
         with (files("germline.data") / "packs" / "digits.npz").open("rb") as file:
             arrays = dict(np.load(file, allow_pickle=False))
@@ -26,7 +26,7 @@ def _read(split: Split) -> Pictures:
         raise DataError("the embedded digits pack cannot be read", str(error), "install germline again") from error
     images = (small.float() * (255 / 16)).round().to(torch.uint8)[:, None]
     images = images.repeat_interleave(_ENLARGE, dim=2).repeat_interleave(_ENLARGE, dim=3)
-    return Pictures(images, labels, _CLASSES).subset(_members(labels, split))
+    return Images(images, labels, _CLASSES).subset(_members(labels, split))
 
 
 def _members(labels: torch.Tensor, split: Split) -> torch.Tensor:

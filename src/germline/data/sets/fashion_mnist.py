@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from germline.data.dataset import DataSet, Pictures, Split
+from germline.data.dataset import DataSet, Images, Split
 from germline.data.placeholder import MissingDataError, describe
 from germline.data.search_path import set_folder
 from germline.errors import DataError
@@ -62,22 +62,22 @@ def _find(folder: Path, name: str) -> Path:
     raise MissingDataError(f"No {_NAME} in {folder}", f"{name}[.gz] is not there", _FETCH, _DESCRIBED)
 
 
-def _read(folder: Path, split: Split) -> Pictures:
+def _read(folder: Path, split: Split) -> Images:
     stem = "t10k" if split == "test" else "train"
     image_file, label_file = _find(folder, f"{stem}-images-idx3-ubyte"), _find(folder, f"{stem}-labels-idx1-ubyte")
-    images, labels = torch.from_numpy(read_idx(image_file)), torch.from_numpy(read_idx(label_file)).long()
-    if images.ndim != 3 or labels.shape != images.shape[:1]:
+    pixels, labels = torch.from_numpy(read_idx(image_file)), torch.from_numpy(read_idx(label_file)).long()
+    if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
         raise DataError(
-            f"{image_file} holds {tuple(images.shape)} and {label_file.name} {tuple(labels.shape)}",
+            f"{image_file} holds {tuple(pixels.shape)} and {label_file.name} {tuple(labels.shape)}",
             "pictures are [N, height, width], labels [N]",
         )
-    padded = torch.nn.functional.pad(images[:, None], (_PAD,) * 4)
-    pictures = Pictures(padded, labels, _CLASSES)
+    padded = torch.nn.functional.pad(pixels[:, None], (_PAD,) * 4)
+    images = Images(padded, labels, _CLASSES)
     if split == "test":
-        return pictures
+        return images
     # a copy with fewer pictures keeps the same share back
-    edge = len(pictures) - min(_HELD_BACK, len(pictures) // 6)
-    return pictures.subset(torch.arange(edge) if split == "train" else torch.arange(edge, len(pictures)))
+    edge = len(images) - min(_HELD_BACK, len(images) // 6)
+    return images.subset(torch.arange(edge) if split == "train" else torch.arange(edge, len(images)))
 
 
 def read_fashion_mnist(location: str | None = None) -> DataSet:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from germline.data.dataset import AnyPictures, DataSet, PictureFiles, Pictures, Split
-from germline.data.image_files import open_picture
+from germline.data.dataset import AnyImages, DataSet, ImageFiles, Images, Split
+from germline.data.image_files import open_image
 from germline.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -106,8 +106,8 @@ def _check_small(path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _load(listing: Listing) -> Pictures:
-    images = [open_picture(path, _check_small) for path in listing.paths]
+def _load(listing: Listing) -> Images:
+    images = [open_image(path, _check_small) for path in listing.paths]
     width, height = images[0].size
     for path, image in zip(listing.paths, images, strict=True):
         if image.size != (width, height):
@@ -120,15 +120,15 @@ def _load(listing: Listing) -> Pictures:
     pixels = [np.asarray(image.convert(mode)) for image in images]
     stacked = torch.from_numpy(np.stack(pixels).reshape(len(pixels), height, width, -1)).permute(0, 3, 1, 2)
     labels = None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
-    return Pictures(stacked.contiguous(), labels, listing.classes)
+    return Images(stacked.contiguous(), labels, listing.classes)
 
 
-def _read(root: Path, side: int | None, split: Split) -> AnyPictures:
+def _read(root: Path, side: int | None, split: Split) -> AnyImages:
     listing = list_split(root, split)
-    if side is None and max(open_picture(listing.paths[0]).size) <= LARGEST:
+    if side is None and max(open_image(listing.paths[0]).size) <= LARGEST:
         return _load(listing)
     labels = None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
-    return PictureFiles(labels, listing.classes, listing.paths, side or DEFAULT_SIDE)
+    return ImageFiles(labels, listing.classes, listing.paths, side or DEFAULT_SIDE)
 
 
 def split_side(location: str) -> tuple[str, int | None]:

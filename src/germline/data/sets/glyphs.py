@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from germline.data.dataset import DataSet, Pictures, Split
+from germline.data.dataset import DataSet, Images, Split
 from germline.errors import DataError, UnknownNameError
 from germline.files import append_json
 
@@ -24,9 +24,9 @@ _SIDE = 32
 
 @dataclass(frozen=True)
 class _Pack:
-    """The whole pack; row i of `pictures` is character `character[i]` in the font split `split[i]`."""
+    """The whole pack; row i of `images` is character `character[i]` in the font split `split[i]`."""
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     character: NDArray[np.uint8]
     split: NDArray[np.str_]
     characters: tuple[str, ...]
@@ -39,11 +39,11 @@ def _pack() -> _Pack:
         with (files("germline.data") / "packs" / "glyphs.npz").open("rb") as file:
             arrays = dict(np.load(file, allow_pickle=False))
         packed = np.frombuffer(lzma.decompress(arrays["pixels"].tobytes()), np.uint8)
-        pictures = np.stack((packed >> 4, packed & 15), axis=-1).reshape(len(arrays["font"]), 1, _SIDE, _SIDE)
+        images = np.stack((packed >> 4, packed & 15), axis=-1).reshape(len(arrays["font"]), 1, _SIDE, _SIDE)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, lzma.LZMAError) as error:
         raise DataError("the embedded glyphs pack cannot be read", str(error), "install germline again") from error
     return _Pack(
-        pictures * np.uint8(17),  # 16 greys spread over 0..255
+        images * np.uint8(17),  # 16 greys spread over 0..255
         arrays["character"],
         arrays["splits"][arrays["font"]],
         tuple(str(name) for name in arrays["characters"]),
@@ -51,7 +51,7 @@ def _pack() -> _Pack:
     )
 
 
-def _read(part: str, split: Split) -> Pictures:
+def _read(part: str, split: Split) -> Images:
     pack = _pack()
     members = [index for index, own in enumerate(pack.parts) if own == part]
     label = np.full(len(pack.characters), -1, np.int64)
@@ -59,7 +59,7 @@ def _read(part: str, split: Split) -> Pictures:
     fonts = "final" if part == "final" and split == "test" else split
     rows = np.flatnonzero((label[pack.character] >= 0) & (pack.split == fonts))
     classes = tuple(pack.characters[index] for index in members)
-    return Pictures(torch.from_numpy(pack.pictures[rows]), torch.from_numpy(label[pack.character[rows]]), classes)
+    return Images(torch.from_numpy(pack.images[rows]), torch.from_numpy(label[pack.character[rows]]), classes)
 
 
 def read_glyphs(part: str | None = None) -> DataSet:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from germline.data.dataset import DataSet, PictureFiles, Split
+from germline.data.dataset import DataSet, ImageFiles, Split
 from germline.data.placeholder import MissingDataError, describe
 from germline.data.search_path import set_folder
 from germline.data.sets.few_shot_splits import TRAINING, check_classes, part_and_folder, share
@@ -83,15 +83,15 @@ def _list_csv(root: Path, path: Path) -> Listing:
     return Listing(tuple(images / name for name, _ in rows), tuple(classes.index(label) for _, label in rows), classes)
 
 
-def _read(root: Path, part: str, side: int, split: Split) -> PictureFiles:
+def _read(root: Path, part: str, side: int, split: Split) -> ImageFiles:
     folder, path = root / STEMS[part], root / f"{STEMS[part]}.csv"
     listing = list_folder(folder) if folder.is_dir() else _list_csv(root, path)
     check_classes(folder if folder.is_dir() else path, listing.classes, CLASSES[part])
     # once checked, the classes found, which are sorted, are the published ones, which are sorted too
     labels = torch.tensor(listing.labels, dtype=torch.int64)
     keys = (file.name.encode("utf-8", "surrogateescape") for file in listing.paths)
-    pictures = PictureFiles(labels, listing.classes, listing.paths, side)
-    return pictures.subset(share(labels, listing.classes, keys, split))
+    images = ImageFiles(labels, listing.classes, listing.paths, side)
+    return images.subset(share(labels, listing.classes, keys, split))
 
 
 def read_mini_imagenet(location: str | None = None) -> DataSet:

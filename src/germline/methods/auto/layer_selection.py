@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from germline.data import AnyPictures, in_order
+from germline.data import AnyImages, in_order
 from germline.methods.auto.meta_network import Elder
 from germline.training import FitResult
 
 Taps = Literal["blocks", "stages", "pairs"]
 Rule = Literal["top", "threshold", "contiguous"]
-MOST_PICTURES = 2000
+MOST_IMAGES = 2000
 DIGITS = 5  # of a kept score
 _BATCH = 100
 
@@ -129,14 +129,14 @@ def cka(features: Tensor, others: Tensor) -> float:
 
 
 @torch.no_grad()
-def label_similarity(elder: Elder, pictures: AnyPictures) -> Scores:
+def label_similarity(elder: Elder, images: AnyImages) -> Scores:
     """The alignment of each tap's pooled maps with the labels, without any training.
 
     Args:
         elder: The ancestor.
-        pictures: With labels; at most 2,000 of them are looked at, evenly spaced.
+        images: With labels; at most 2,000 of them are looked at, evenly spaced.
     """
-    few = pictures.subset(torch.arange(0, len(pictures), -(-len(pictures) // MOST_PICTURES)))
+    few = images.subset(torch.arange(0, len(images), -(-len(images) // MOST_IMAGES)))
     device = next(elder.network.model.parameters()).device
     elder.network.model.eval()
     pooled = torch.cat([elder.look(batch.pixels, []).pooled for batch in in_order(few, _BATCH, device)]).cpu()

@@ -15,7 +15,7 @@ from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant
 from germline.methods.auto.layer_selection import (
-    MOST_PICTURES,
+    MOST_IMAGES,
     Layer,
     Rule,
     Scores,
@@ -131,26 +131,26 @@ class Auto(Method, TrainSettings):
     def _trains(self) -> bool:
         return self.select == "meta" and self.layers is None
 
-    def condensing_samples(self, pictures: int) -> int:
+    def condensing_samples(self, images: int) -> int:
         """The batch of each step, its meta batch, and the held-out one; of `cka` one look; else none."""
         if self._trains:
             aside = (1 if self.batches == "fixed" else 2) * (self.meta_batch or self.batch_size)
-            return self.total_steps(pictures) * (self.batch_size + aside)
-        return min(pictures, MOST_PICTURES) if self.distils else 0
+            return self.total_steps(images) * (self.batch_size + aside)
+        return min(images, MOST_IMAGES) if self.distils else 0
 
-    def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
+    def condensing_flops(self, form: Spec, images: int, teacher: int) -> int:
         """Real and virtual passes of the pseudo descendant, and the ancestor's looks; what maps are led by is left out.
 
         The real step is a pass, forward and backward, of the batch and one of the meta batch; each virtual step is one
         too, and the gradient back through it counts as two more; the outer loss is one.
         """
         if not self._trains:
-            return self.condensing_samples(pictures) * teacher
+            return self.condensing_samples(images) * teacher
         small = self._pseudo_spec(form, form.channels, form.image_size, form.classes)
         meta = self.meta_batch or self.batch_size
         outer = self.batch_size if self.batches == "fixed" else meta
         seen = 4 * self.batch_size + (1 + 3 * self.inner_steps) * meta + outer
-        return self.total_steps(pictures) * (seen * 3 * int(architecture_of(small).flops(small)) + meta * teacher)
+        return self.total_steps(images) * (seen * 3 * int(architecture_of(small).flops(small)) + meta * teacher)
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
@@ -261,8 +261,8 @@ class Auto(Method, TrainSettings):
         return data.roles.get("held_out") or data
 
     def _pseudo_spec(self, spec: Spec, channels: int, side: int, classes: int) -> Spec:
-        pictures = {"channels": channels, "image_size": side, "classes": classes}
-        form = type(spec).model_validate({**spec.model_dump(), **pictures})
+        images = {"channels": channels, "image_size": side, "classes": classes}
+        form = type(spec).model_validate({**spec.model_dump(), **images})
         sized: Spec = architecture_of(form).resize(form, Size.parse(self.pseudo))
         return sized
 
@@ -284,14 +284,14 @@ class Auto(Method, TrainSettings):
     ) -> Scores | None:
         if self.layers is not None or self.select == "random":
             return None
-        taps, pictures = architecture_of(spec).feature_names(spec), self._task(data).train
+        taps, images = architecture_of(spec).feature_names(spec), self._task(data).train
         model = network.model.to(run.fabric.device).eval()
         side = Side.of(model, spec, [taps[one.tap] for one in layers], network.preprocess)
         elder = Elder(network, side, self.grid)
         if self.select == "cka":
-            found = label_similarity(elder, pictures)
+            found = label_similarity(elder, images)
         else:
-            form = self._pseudo_spec(spec, pictures.channels, pictures.side, len(pictures.classes))
+            form = self._pseudo_spec(spec, images.channels, images.side, len(images.classes))
             names = architecture_of(form).feature_names(form)
             own = [names[one.tap] for one in layers_of(stages(form), self.pseudo_taps or self.taps)]
             found = lean(elder, form, own, self._task(data), run, self, self._bilevel(form), self.held)

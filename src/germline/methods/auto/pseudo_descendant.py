@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from germline.architectures import Preprocess, Spec
-from germline.data import AnyPictures, Augment, Augmentation, Batch, DataSet, Loader
+from germline.data import AnyImages, Augment, Augmentation, Batch, DataSet, Loader
 from germline.methods.auto.bilevel import Loss, Start, Tensors, hypergradient
 from germline.methods.auto.layer_selection import Scores
 from germline.methods.auto.meta_network import Elder, Look, Matched, MetaForm, MetaNetwork, Side, matching_loss
@@ -45,13 +45,13 @@ def lean(
         bilevel: How the meta-network is.
         held: Share of the training pictures that is held out for the outer loss.
     """
-    pictures, name = task.train, "auto"
+    images, name = task.train, "auto"
     with use_generator(generator(run.seed, name, "pseudo descendant")):
         model = architecture_of(form).build(form).to(run.fabric.device)
-        network = Network(model, Preprocess.from_images(pictures.sample()), task.classes, spec=form)
+        network = Network(model, Preprocess.from_images(images.sample()), task.classes, spec=form)
         side = Side.of(model, form, taps, network.preprocess)
         matched = Matched(network, side, elder.side, elder.grid)
-    kept, apart = _set_apart(pictures, held, run.seed)
+    kept, apart = _set_apart(images, held, run.seed)
     learnt_on = Task(kept, apart, task.augmentation if settings.augment else (), derive(run.seed, name))
     objective = PseudoDescendant(elder, matched, learnt_on, bilevel, settings.total_steps(len(kept)))
     result = run.fit("pseudo", network, objective, kept, settings, val=task.val, augmentation=task.augmentation)
@@ -65,11 +65,11 @@ def lean(
     )
 
 
-def _set_apart(pictures: AnyPictures, share: float, seed: int) -> tuple[AnyPictures, AnyPictures]:
+def _set_apart(images: AnyImages, share: float, seed: int) -> tuple[AnyImages, AnyImages]:
     """Pictures to learn from, and those of the outer loss."""
-    order = torch.randperm(len(pictures), generator=generator(seed, "auto", "held-out pictures"))
-    held = max(1, round(share * len(pictures)))
-    return pictures.subset(order[held:].sort().values), pictures.subset(order[:held].sort().values)
+    order = torch.randperm(len(images), generator=generator(seed, "auto", "held-out pictures"))
+    held = max(1, round(share * len(images)))
+    return images.subset(order[held:].sort().values), images.subset(order[:held].sort().values)
 
 
 LOGGER = logging.getLogger("germline")
@@ -115,8 +115,8 @@ class Task:
         seed: Of the order and the augmentation of the meta batches and of the held-out ones.
     """
 
-    train: AnyPictures
-    held: AnyPictures
+    train: AnyImages
+    held: AnyImages
     augmentation: Sequence[Augmentation]
     seed: int
 

@@ -126,12 +126,12 @@ def stacked(
         names: What `sources` gave.
         generator: Draws the adapters.
     """
-    shapes, pictures = shapes_of(wanted), parts_of(own).image_kernels
+    shapes, images = shapes_of(wanted), parts_of(own).image_kernels
     adapters: dict[tuple[int, int], Tensor] = {}
     found: dict[str, tuple[Tensor, Origin]] = {}
     for name, source in names.items():
         tensor, want = tensors[source].clone(), shapes[name]
-        if tensor.shape == want or source in pictures:  # other channels of pictures are adapted elsewhere
+        if tensor.shape == want or source in images:  # other channels of pictures are adapted elsewhere
             found[name] = tensor, "copied"
             continue
         pair = (tensor.shape[1], want[1])

@@ -168,8 +168,8 @@ class GTL(CircuitGene):
         """
         for part in self._split_roles(data, 0):
             draw_task(part, self.ways, None, 0, 0)
-        pictures = data.train
-        spec = model_spec(self.model, image_size=pictures.side, channels=pictures.channels, classes=self.ways)
+        images = data.train
+        spec = model_spec(self.model, image_size=images.side, channels=images.channels, classes=self.ways)
         family = architecture_of(spec)
         if family.name not in self.architectures:
             raise SettingError(
@@ -178,16 +178,16 @@ class GTL(CircuitGene):
         form: Spec = family.resize(spec, Size.parse(self.size))
         return form
 
-    def condensing_samples(self, pictures: int) -> int:
+    def condensing_samples(self, images: int) -> int:
         """Pictures that lives, critics and the last judging see, where no patience ends it before.
 
         Args:
-            pictures: Ignored: lives are counted in steps.
+            images: Ignored: lives are counted in steps.
         """
         critics = 0 if self.fitness == "life" else self.critic_steps
         births = self.population * (self.generations + 1)
         last = self.finalists * self.final_runs * self.critic_steps
-        return self.life.batch_size * (births * (self.life.total_steps(pictures) + critics) + last)
+        return self.life.batch_size * (births * (self.life.total_steps(images) + critics) + last)
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Evolve a gene; every generation is kept, so that a killed evolution goes on where it was.

@@ -117,7 +117,7 @@ def _match_units(gene: tuple[StageUnits, ...], host: tuple[StageUnits, ...]) -> 
 
 
 def _unit_tensors(
-    content: UnitContent, gene: Mapping[str, Tensor], channels: int, width: int, pictures: bool
+    content: UnitContent, gene: Mapping[str, Tensor], channels: int, width: int, images: bool
 ) -> Iterator[tuple[str, Tensor, Origin]]:
     """A unit's tensors on the circuit's channels, by name within it, each with its origin."""
     if content == "silent":
@@ -130,7 +130,7 @@ def _unit_tensors(
             yield f"norm.{name}", torch.tensor(value), "identity"
     else:
         kernel = gene[f"{content.name}.conv.weight"]
-        adapted = pictures and kernel.shape[1] != channels
+        adapted = images and kernel.shape[1] != channels
         yield "conv.weight", adapt_kernel(kernel, channels) if adapted else kernel, "adapted" if adapted else "copied"
         for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
             yield f"norm.{name}", gene[f"{content.name}.norm.{name}"], "copied"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from germline.data import AnyPictures, Batch, in_order
+from germline.data import AnyImages, Batch, in_order
 from germline.network import Network
 from germline.training import Objective
 from germline.training.objectives import Forward, label_loss
@@ -99,7 +99,7 @@ class EpochEwcObjective(Objective):
             every: Steps of an epoch.
         """
         super().__init__()
-        self._names, self._strength, self._every, self._step, self._pictures = names, strength, every, 0, 0
+        self._names, self._strength, self._every, self._step, self._images = names, strength, every, 0, 0
         parameters = dict(model.named_parameters())
         for index, name in enumerate(names):
             self.register_buffer(f"value_{index}", parameters[name].detach().clone())
@@ -111,7 +111,7 @@ class EpochEwcObjective(Objective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """The mean cross entropy, in nats."""
-        self._pictures = len(batch.pixels)
+        self._images = len(batch.pixels)
         return label_loss(network(batch.pixels), batch)
 
     def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
@@ -126,11 +126,11 @@ class EpochEwcObjective(Objective):
                 weight.copy_(value + (weight - value) / (1 + scale * importance))
             if cast:
                 value.copy_(weight)
-                importance.copy_(self._pictures * weight.grad.square() if weight.grad is not None else 0 * weight)
+                importance.copy_(self._images * weight.grad.square() if weight.grad is not None else 0 * weight)
 
 
 def estimate_fisher(
-    network: Network, columns: Tensor, pictures: AnyPictures, count: int, source: torch.Generator
+    network: Network, columns: Tensor, images: AnyImages, count: int, source: torch.Generator
 ) -> dict[str, Tensor]:
     """The diagonal of the Fisher information, by parameter name: how much the network's answers hang on each weight.
 
@@ -140,13 +140,13 @@ def estimate_fisher(
     Args:
         network: Stays as it is.
         columns: Outputs that the answer is over, int64 [K].
-        pictures: To draw from.
+        images: To draw from.
         count: Pictures drawn, at most.
         source: Draws pictures and answers.
     """
     parameters = dict(network.model.named_parameters())
     found = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    drawn = pictures.subset(torch.randperm(len(pictures), generator=source)[:count])
+    drawn = images.subset(torch.randperm(len(images), generator=source)[:count])
     network.model.eval()
     for batch in in_order(drawn, 1, next(iter(parameters.values())).device):
         words = log_softmax(network.model(network.preprocess(batch.pixels))[0, columns], dim=0)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from germline.architectures import Spec, extract_features, on_meta_device
-from germline.data import AnyPictures, in_order
+from germline.data import AnyImages, in_order
 from germline.errors import SettingError
 from germline.network import Network
 from germline.registry import architecture_of
@@ -165,7 +165,7 @@ def choose_window(
 
 
 @torch.no_grad()
-def find_dead_units(network: Network, pictures: AnyPictures) -> tuple[int, ...]:
+def find_dead_units(network: Network, images: AnyImages) -> tuple[int, ...]:
     """Units that give the same for every picture, in evaluation; counted from 0.
 
     Raises:
@@ -174,7 +174,7 @@ def find_dead_units(network: Network, pictures: AnyPictures) -> tuple[int, ...]:
     if network.spec is None:
         raise SettingError("units of a network that no architecture knows", "they have no names")
     taps = architecture_of(network.spec).feature_names(network.spec)
-    few = pictures.subset(torch.linspace(0, len(pictures) - 1, min(DEAD_CHECK_IMAGES, len(pictures))).round().long())
+    few = images.subset(torch.linspace(0, len(images) - 1, min(DEAD_CHECK_IMAGES, len(images))).round().long())
     was_training = network.model.training
     network.model.eval()
     batch = next(iter(in_order(few, DEAD_CHECK_IMAGES)))

@@ -212,15 +212,15 @@ class OpenWorld(Method):
         names = [full for block in blocks[first : first + self.units] for full in block.values()]
         return {n: sizes[n] for n in names} | {f"{IMPORTANCE_PREFIX}{n}": sizes[n] for n in names if n in trained}
 
-    def condensing_samples(self, pictures: int) -> int:
+    def condensing_samples(self, images: int) -> int:
         """Pictures that all tasks see, those of unknown classes included if they may follow.
 
         Args:
-            pictures: Ignored: tasks are counted in steps.
+            images: Ignored: tasks are counted in steps.
         """
         return (self.tasks + self.open_tasks) * self.training.total_samples(0)
 
-    def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
+    def condensing_flops(self, form: Spec, images: int, teacher: int) -> int:
         """Operations of all tasks, each in the network as it then is."""
         found = self._specs_by_task(form.channels, form.image_size, self.ways)
         found = found[-1:] * self.tasks if self.stream == "joint" else found + found[-1:] * self.open_tasks
@@ -309,11 +309,11 @@ class OpenWorld(Method):
             SettingError: Says which tensor.
         """
         shapes = {name: tuple(shape) for name, shape in shapes_of(spec).items()}
-        pictures = parts_of(spec).image_kernels
+        images = parts_of(spec).image_kernels
         for name, tensor in inherited_tensors(gene.tensors).items():
             found = shapes.get(name)
             expected = tuple(tensor.shape)
-            if name in pictures and found is not None:
+            if name in images and found is not None:
                 found, expected = (found[0], *found[2:]), (expected[0], *expected[2:])
             if found != expected:
                 raise SettingError(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from germline.data import AnyPictures, in_order
+from germline.data import AnyImages, in_order
 from germline.methods.openworld.task_stream import Heads
 from germline.network import Network
 from germline.training.evaluate import EVAL_BATCH
@@ -17,21 +17,21 @@ CURVE_PERCENTILES = (1, 2, 5, 10, 20, 30, 50)  # percentiles
 
 
 @torch.no_grad()
-def measure_confidence(network: Network, heads: Heads, seen: int, pictures: AnyPictures) -> Tensor:
+def measure_confidence(network: Network, heads: Heads, seen: int, images: AnyImages) -> Tensor:
     """The largest softmax over the outputs of a task, of all tasks the largest; float32 [N].
 
     Args:
         network: In evaluation mode afterwards.
         heads: Of the network.
         seen: Tasks that it has met.
-        pictures: Labels do not matter.
+        images: Labels do not matter.
     """
     network.model.eval()
     device = next(network.model.parameters()).device
     tasks = range(seen) if heads.kind == "per-task" else range(seen - 1, seen)
     columns = [heads.columns(task, seen).to(device) for task in tasks]
     found = []
-    for batch in in_order(pictures, EVAL_BATCH, device):
+    for batch in in_order(images, EVAL_BATCH, device):
         logits = network.model(network.preprocess(batch.pixels))
         sure = [logits[:, own].softmax(dim=1).amax(dim=1) for own in columns]
         found.append(torch.stack(sure).amax(dim=0).float().cpu())

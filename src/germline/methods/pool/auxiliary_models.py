@@ -50,9 +50,9 @@ class Auxiliaries(nn.Module):
         self.students = nn.ModuleDict({str(width): model for width, model in models.items()})
         self._taps = {str(width): taps[width] if taps else () for width in models}
 
-    def forward(self, pictures: Tensor) -> list[Look]:
+    def forward(self, images: Tensor) -> list[Look]:
         """One look a student, in their order, at normalised pictures [B, C, H, W]."""
-        return [Look(*extract_features(model, self._taps[width], pictures)) for width, model in self.students.items()]
+        return [Look(*extract_features(model, self._taps[width], images)) for width, model in self.students.items()]
 
     def no_weight_decay(self) -> set[str]:
         """What the students spare, under our names."""

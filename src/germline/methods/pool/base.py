@@ -184,19 +184,19 @@ class Pooled(Method):
             models = {width: VIT.build(spec) for width, spec in forms.models.items()}
             return count_elements(PoolNetwork(models, self.layout))
 
-    def condensing_samples(self, pictures: int) -> int:
+    def condensing_samples(self, images: int) -> int:
         """Those of the auxiliary models, and those of the pool."""
-        return self._instance_samples(pictures) + self.finetune.total_samples(pictures)
+        return self._instance_samples(images) + self.finetune.total_samples(images)
 
-    def condensing_flops(self, form: Spec, pictures: int, teacher: int) -> int:
+    def condensing_flops(self, form: Spec, images: int, teacher: int) -> int:
         """As the auxiliary models and, on the mean of its draws, the pool are trained; validation is not counted."""
         forms = self.forms(form)
         always = self._always(forms)
         flops = {path: forms.count(path).flops for path in self.layout.paths}
         drawn = [flops[path] for path in flops if path not in always]
         each = 3 * (sum(flops[path] for path in always) + sum(drawn) / max(len(drawn), 1))
-        tuning = self.finetune.total_samples(pictures) * (each + (teacher if self.teach else 0))
-        return self._instance_flops(forms, pictures, teacher) + round(tuning)
+        tuning = self.finetune.total_samples(images) * (each + (teacher if self.teach else 0))
+        return self._instance_flops(forms, images, teacher) + round(tuning)
 
     def _always(self, forms: Forms) -> tuple[Path, ...]:
         """The paths of every step."""
@@ -205,10 +205,10 @@ class Pooled(Method):
         order = sorted(self.layout.paths, key=forms.count)
         return order[0], order[-1]
 
-    def _instance_samples(self, pictures: int) -> int:
+    def _instance_samples(self, images: int) -> int:
         raise NotImplementedError
 
-    def _instance_flops(self, forms: Forms, pictures: int, teacher: int) -> int:
+    def _instance_flops(self, forms: Forms, images: int, teacher: int) -> int:
         raise NotImplementedError
 
     def _instances(

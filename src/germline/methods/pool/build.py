@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from germline.architectures import VIT, Preprocess
-from germline.data import AnyPictures, in_order
+from germline.data import AnyImages, in_order
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.stitching import Affine, Init, from_matrices, least_squares
 from germline.methods.pool.supernet import PoolNetwork, rebuilt
@@ -59,16 +59,16 @@ def fresh(method: str, forms: Forms, settings: TrainSettings, seed: int) -> dict
     return models
 
 
-def accuracy(network: Network, pictures: AnyPictures, run: Run) -> float:
+def accuracy(network: Network, images: AnyImages, run: Run) -> float:
     """Of a network on pictures; it is left on the CPU."""
     network.model.to(run.fabric.device)
-    found = evaluate(network.model, network.logits, pictures, run.fabric.device).accuracy
+    found = evaluate(network.model, network.logits, images, run.fabric.device).accuracy
     network.model.cpu()
     return found
 
 
 def stitched(
-    instances: Instances, forms: Forms, how: Stitching, pictures: AnyPictures, preprocess: Preprocess, run: Run
+    instances: Instances, forms: Forms, how: Stitching, images: AnyImages, preprocess: Preprocess, run: Run
 ) -> PoolNetwork:
     """The pool of these auxiliary models, its stitches begun.
 
@@ -76,7 +76,7 @@ def stitched(
         instances: The models; they stay as they are.
         forms: Of the models, with the dropped paths that the pool is to have.
         how: How stitches begin.
-        pictures: To draw pictures from for least squares; they are not augmented.
+        images: To draw pictures from for least squares; they are not augmented.
         preprocess: How the models see them.
         run: Where what costs something is kept.
     """
@@ -90,7 +90,7 @@ def stitched(
 
         def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
             pool.to(run.fabric.device).eval()
-            batches = _batches(pictures, how.images, preprocess, run)
+            batches = _batches(images, how.images, preprocess, run)
             return least_squares(pool.tokens, forms.layout, batches, how.ridge), {}
 
         begun = run.keep("stitches", work)[0]
@@ -102,19 +102,19 @@ def stitched(
     return pool
 
 
-def _batches(pictures: AnyPictures, images: int, preprocess: Preprocess, run: Run) -> Iterator[Tensor]:
-    order = torch.randperm(len(pictures), generator=generator(run.seed, "pool", "stitches", "pictures"))
-    for batch in in_order(pictures.subset(order[:images]), INIT_BATCH, run.fabric.device):
+def _batches(images: AnyImages, count: int, preprocess: Preprocess, run: Run) -> Iterator[Tensor]:
+    order = torch.randperm(len(images), generator=generator(run.seed, "pool", "stitches", "pictures"))
+    for batch in in_order(images.subset(order[:count]), INIT_BATCH, run.fabric.device):
         yield preprocess(batch.pixels)
 
 
-def validated(network: Network, forms: Forms, pictures: AnyPictures, run: Run) -> list[dict[str, Any]]:
+def validated(network: Network, forms: Forms, images: AnyImages, run: Run) -> list[dict[str, Any]]:
     """What each path of a pool is and does on pictures, in the order of the layout; kept by the run.
 
     Args:
         network: Whose model is a pool; left on the CPU, with the widest model chosen.
         forms: Of its paths.
-        pictures: With labels.
+        images: With labels.
         run: Where it computes.
     """
     pool: Any = network.model
@@ -124,7 +124,7 @@ def validated(network: Network, forms: Forms, pictures: AnyPictures, run: Run) -
         rows = []
         for path in forms.layout.paths:
             pool.choose(path)
-            score, count = evaluate(pool, network.logits, pictures, run.fabric.device), forms.count(path)
+            score, count = evaluate(pool, network.logits, images, run.fabric.device), forms.count(path)
             sizes = {"parameters": count.parameters, "headless_parameters": count.headless, "flops": count.flops}
             rows.append({"size": str(path), **sizes, "accuracy": score.accuracy})
         return {}, {"paths": rows}

@@ -196,10 +196,10 @@ class Pool(Pooled):
             label_smoothing=self.distil.label_smoothing,
         )
 
-    def _instance_samples(self, pictures: int) -> int:
+    def _instance_samples(self, images: int) -> int:
         """One pass for all of them."""
-        return self.distil.total_samples(pictures)
+        return self.distil.total_samples(images)
 
-    def _instance_flops(self, forms: Forms, pictures: int, teacher: int) -> int:
+    def _instance_flops(self, forms: Forms, images: int, teacher: int) -> int:
         looks = teacher if self.instances == "distilled" else 0
-        return self._instance_samples(pictures) * (3 * sum(forms.model_flops().values()) + looks)
+        return self._instance_samples(images) * (3 * sum(forms.model_flops().values()) + looks)

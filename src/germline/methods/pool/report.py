@@ -92,9 +92,9 @@ def _means(seeds: Sequence[Paths]) -> list[Point]:
 def alone(found: Paths) -> list[Section]:
     """The paths of one gene, drawn and listed."""
     where = f"{len(found.paths)} networks that the gene grows, measured on {found.split} of {found.data}"
-    picture = drawing(["gene"], {"gene": found.points}, f"accuracy on {found.split}")
+    image = drawing(["gene"], {"gene": found.points}, f"accuracy on {found.split}")
     return [
-        Section("The paths of the gene", f"{where}. {FRONTIER}", picture),
+        Section("The paths of the gene", f"{where}. {FRONTIER}", image),
         Section("Path by path", f"{where}; the smallest first.", table(found)),
     ]
 

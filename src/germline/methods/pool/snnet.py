@@ -82,8 +82,8 @@ class SNNet(Pooled):
         if self.teach:
             self._check_teacher(ancestor, data)
         if self.model is not None:
-            pictures = data.train
-            size = {"image_size": pictures.side, "channels": pictures.channels, "classes": len(data.classes)}
+            images = data.train
+            size = {"image_size": images.side, "channels": images.channels, "classes": len(data.classes)}
             spec: Spec | None = model_spec(self.model, **size)
         else:
             spec = None if ancestor is None else ancestor.spec
@@ -120,9 +120,9 @@ class SNNet(Pooled):
         metrics = {f"anchor {width} (val)": one.accuracy for width, one in zip(models, results, strict=True)}
         return Instances(models, results, metrics, {})
 
-    def _instance_samples(self, pictures: int) -> int:
+    def _instance_samples(self, images: int) -> int:
         """Those of every anchor."""
-        return len(self.widths) * self.anchor.total_samples(pictures)
+        return len(self.widths) * self.anchor.total_samples(images)
 
-    def _instance_flops(self, forms: Forms, pictures: int, teacher: int) -> int:
-        return self.anchor.total_samples(pictures) * 3 * sum(forms.model_flops().values())
+    def _instance_flops(self, forms: Forms, images: int, teacher: int) -> int:
+        return self.anchor.total_samples(images) * 3 * sum(forms.model_flops().values())

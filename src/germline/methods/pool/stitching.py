@@ -93,10 +93,8 @@ def least_squares(tokens: Tokens, layout: Layout, batches: Iterable[Tensor], rid
     """
     pairs = sorted({(stitch.front, stitch.end) for stitch in layout.stitches})
     sums = {(pair, cut): Sums() for pair in pairs for cut in cuts(layout.depth)}
-    for pictures in batches:
-        seen = {
-            width: [one.double().cpu().flatten(0, -2) for one in tokens(width, pictures)] for width in layout.widths
-        }
+    for images in batches:
+        seen = {width: [one.double().cpu().flatten(0, -2) for one in tokens(width, images)] for width in layout.widths}
         for ((front, end), (j, k)), one in sums.items():
             one.add(seen[front][j], seen[end][k - 1])
     found: dict[str, Tensor] = {}

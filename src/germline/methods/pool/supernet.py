@@ -27,9 +27,9 @@ class Route(NamedTuple):
     steps: tuple[nn.Module, ...]
     end: Any
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Logits [B, classes] of normalised pictures [B, C, H, W]."""
-        tokens = embed(self.front, pictures)
+        tokens = embed(self.front, images)
         for step in self.steps:
             tokens = step(tokens)
         logits: Tensor = self.end.forward_head(self.end.norm(tokens))
@@ -101,14 +101,14 @@ class PoolNetwork(nn.Module):
             steps += [*stitches[index - 1 : index], *(self.model(width).blocks[block] for block in run)]
         return Route(self.model(path.widths[0]), tuple(steps), self.model(path.widths[-1]))
 
-    def forward(self, pictures: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits [B, classes] of normalised pictures [B, C, H, W]; of several chosen paths one tensor each."""
-        found = tuple(route(pictures) for route in self._taken)
+        found = tuple(route(images) for route in self._taken)
         return found[0] if len(found) == 1 else found
 
-    def tokens(self, width: int, pictures: Tensor) -> list[Tensor]:
+    def tokens(self, width: int, images: Tensor) -> list[Tensor]:
         """Tokens [B, tokens, width] of one auxiliary model, before its first block and after each."""
-        found = [embed(self.model(width), pictures)]
+        found = [embed(self.model(width), images)]
         for block in self.model(width).blocks:
             found.append(block(found[-1]))
         return found
@@ -118,9 +118,9 @@ class PoolNetwork(nn.Module):
         return {f"{width}.{name}" for width in self.layout.widths for name in self.model(width).no_weight_decay()}
 
 
-def embed(model: Any, pictures: Tensor) -> Tensor:
+def embed(model: Any, images: Tensor) -> Tensor:
     """Tokens [B, tokens, width] that reach a timm ViT's first block: what its `forward_features` begins with."""
-    tokens: Tensor = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(pictures))))
+    tokens: Tensor = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
     return tokens
 
 

@@ -95,14 +95,14 @@ class ExpandedNetwork(nn.Module):
                 if tensor.ndim == 1:
                     tensor.zero_()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Logits [B, classes] of normalised pictures [B, C, H, W]."""
         shell = self._shell[0]
         if shell.training != self.training:
             shell.train(self.training)
         tensors: dict[str, Tensor] = {**dict(self.frame.named_parameters()), **self._expanded()}
         # No architecture shares tensors between layers, so the search for shared ones is spared.
-        logits: Tensor = functional_call(shell, tensors, (pictures,), tie_weights=False)
+        logits: Tensor = functional_call(shell, tensors, (images,), tie_weights=False)
         return logits
 
     def _expanded(self) -> dict[str, Tensor]:
