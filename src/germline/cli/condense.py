@@ -41,7 +41,7 @@ def condense_command(
     chosen = settings(METHODS[method], set_)
     output = check_outputs(out, resume=resume, overwrite=overwrite)
     from germline.api import check_inputs, condense
-    from germline.data import data as load_data
+    from germline.data import load_data
     from germline.network import load_network
 
     data_name = _join_roles(data)

@@ -51,7 +51,7 @@ def inherit(
     loaded = Learngene.load(gene)
     names: int | tuple[str, ...] | None = classes
     if data is not None:
-        from germline.data import data as load_data
+        from germline.data import load_data
 
         images = load_data(data).train
         names = images.classes

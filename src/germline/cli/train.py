@@ -37,7 +37,7 @@ def train_command(
     chosen = settings(TrainSettings, set_)
     output = check_outputs(out, resume=resume, overwrite=overwrite)
     from germline.api import build_gene_objective, build_start_network, check_labels, train
-    from germline.data import data as load_data
+    from germline.data import load_data
 
     source = load_data(data)
     network = build_start_network(model, source, chosen, seed)
