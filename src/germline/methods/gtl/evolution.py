@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +20,9 @@ from germline.methods.gtl.selection import (
     normalise_fitness,
     share_credit,
 )
+from germline.methods.gtl.settings import GTLSettings
 from germline.randomness import generator
 from germline.training import FitResult
-
-if TYPE_CHECKING:
-    from germline.methods.gtl.method import GTL
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ class Evolution:
         trainer: Where networks live.
     """
 
-    rules: GTL
+    rules: GTLSettings
     trainer: PopulationTrainer
 
     def run_generation(self, number: int, state: EvolutionState) -> EvolutionState:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import model_validator
 
 from germline.architectures import Preprocess, Size, Spec
 from germline.data import DataSet, draw_task, split_classes, task_list
@@ -19,7 +18,7 @@ from germline.methods.gtl.circuit_method import CircuitGene
 from germline.methods.gtl.circuits import circuit_spec
 from germline.methods.gtl.evolution import Evolution, EvolutionState, FinalGene
 from germline.methods.gtl.population import PopulationTrainer
-from germline.methods.gtl.selection import CreditRule
+from germline.methods.gtl.settings import GTLSettings
 from germline.methods.presets import fill_from_preset
 from germline.network import Network
 from germline.randomness import derive
@@ -71,7 +70,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class GTL(CircuitGene):
+class GTL(GTLSettings, CircuitGene):
     """Genetic Transfer Learning: a circuit of channels, evolved in a population of CNNs.
 
     Every network is born fresh with a gene of the pool planted in it, lives (is trained, all weights free) on a small
@@ -83,34 +82,6 @@ class GTL(CircuitGene):
     Source: Feng et al., arXiv 2401.08139; scores, tournaments, pool and credit after the same group's arXiv 2306.10225.
     What the sources leave open is decided in docs/gtl.md: closed circuits, the critic as judge, mutation that exchanges
     channels for others of the trained network, one flat pool.
-
-    Attributes:
-        preset: Fills what is not given: for the paper's networks (`full`), a quarter of their width (`lab`), or tests.
-        model: Preset of a `vgg` or `resnet12`.
-        size: In the size language, where it differs from the model's own.
-        population: Networks of a generation.
-        generations: After the first, which is born without genes.
-        tournament: Networks of a tournament.
-        pool: Genes kept at most.
-        replaced: Largest share of the pool that a generation replaces.
-        decay: What the pool's scores are multiplied by each generation.
-        credit: Share of a winner's score that goes to its father, and again at each step further up.
-        credit_depth: Forefathers that are reached.
-        credit_rule: By distance and similarity (`tree`), or as the public code does it (`grl`).
-        ways: Classes of a task.
-        tasks: Tasks to live on.
-        critic_tasks: Tasks of held-out classes.
-        life: How a network is trained.
-        critic_steps: Steps for which a critic is trained; else as in a life.
-        fitness: A critic's last accuracy (`critic`), or the mean accuracy over a life (`life`).
-        selection: Winners by `fitness`, or at random (`drift`, the control).
-        mutation: Chance that a gene mutates.
-        mutation_rate: Chance of each of its channels to be exchanged.
-        noise: Added to a mutated gene's weights, in standard deviations of each tensor.
-        patience: Generations without a better mean of the winners, after which it stops.
-        finalists: Genes that are judged once more.
-        final_runs: Critics of each of them.
-        engine: Way in which a population is trained.
     """
 
     name: ClassVar[str] = "gtl"
@@ -118,45 +89,11 @@ class GTL(CircuitGene):
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "held_out")
 
-    preset: Literal["full", "lab", "tiny"] = "lab"
-    model: str = ""
-    size: str = ""
-    population: int = Field(default=50, ge=2)
-    generations: int = Field(default=100, ge=0)
-    tournament: int = Field(default=3, ge=1)
-    pool: int = Field(default=16, ge=1)
-    replaced: float = Field(default=0.3, gt=0, le=1)
-    decay: float = Field(default=0.6, ge=0, le=1)
-    credit: float = Field(default=1 / math.e, ge=0, lt=1)
-    credit_depth: int = Field(default=5, ge=0)
-    credit_rule: CreditRule = "tree"
-    ways: int = Field(default=5, ge=2)
-    tasks: int = Field(default=20, ge=1)
-    critic_tasks: int = Field(default=8, ge=1)
-    life: TrainSettings = TrainSettings()
-    critic_steps: int = Field(default=100, ge=1)
-    fitness: Literal["critic", "life"] = "critic"
-    selection: Literal["fitness", "drift"] = "fitness"
-    mutation: float = Field(default=0.5, ge=0, le=1)
-    mutation_rate: float = Field(default=0.05, ge=0, le=1)
-    noise: float = Field(default=0.0, ge=0)
-    patience: int = Field(default=15, ge=1)
-    finalists: int = Field(default=3, ge=1)
-    final_runs: int = Field(default=5, ge=1)
-    engine: Literal["auto", "loop", "vmap"] = "auto"
-
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
         """Put what is given over the preset."""
         return fill_from_preset(given, PRESETS, "lab")
-
-    @field_validator("life")
-    @classmethod
-    def _require_steps(cls, value: TrainSettings) -> TrainSettings:
-        if value.steps is None:
-            raise ValueError("a life is counted in steps, give life.steps")
-        return value
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The form of the population's networks.
@@ -210,10 +147,6 @@ class GTL(CircuitGene):
                 if number > 1:  # the last but one stays, for where the last is damaged
                     run.forget(_phase_name(number - 2))
             return self._make_learngene(evolution.trainer, data, run, state, evolution.choose_final_gene(state))
-
-    def count_steps(self, samples: int) -> int:
-        """Steps of all networks in which so many pictures are seen."""
-        return samples // self.life.batch_size
 
     def _load_last_generation(self, run: Run) -> tuple[int, EvolutionState]:
         """The generation to begin with, and the state after the one before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,12 @@ from germline.methods.openworld.net2wider import (
     widen_spec,
     widen_tensors,
 )
+from germline.methods.openworld.settings import OpenWorldSettings
 from germline.methods.openworld.task_stream import Growth, Heads
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
 from germline.training import FitResult, Objective, Run, evaluate
 from germline.training.objectives import Forward, label_loss
-
-if TYPE_CHECKING:
-    from germline.methods.openworld.method import OpenWorld
 
 _IMPORTANCE = "importance/"
 _DIGITS = 6  # of what is told of gradients
@@ -129,7 +127,7 @@ class Collective:
         tasks: In their order.
     """
 
-    rules: OpenWorld
+    rules: OpenWorldSettings
     run: Run
     spec: VggSpec
     growth: Growth

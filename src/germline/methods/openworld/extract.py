@@ -1,4 +1,4 @@
-"""What a trained collective network comes to: unknown classes that it meets, and the gene."""
+"""Detection of unknown classes and extraction of the learngene, both from a trained collective network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from germline.architectures import VggSpec
 from germline.data import DataSet, of_classes
 from germline.learngene import Learngene, Provenance
 from germline.methods.openworld.collective import Collective, CollectiveState
@@ -20,86 +21,100 @@ from germline.training import FitResult
 def detect_new_classes(
     collective: Collective, state: CollectiveState | None, data: DataSet, unknown: DataSet
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What becomes of unknown pictures after the last base task, as it is kept.
+    """Detect which unknown classes are new after the last base task.
 
     Args:
-        collective: With its tasks.
-        state: After the last of them.
+        collective: Trained collective with its tasks.
+        state: State after the last of them.
         data: Base classes.
-        unknown: Classes that were in no task; their labels only tell how well they are detected.
+        unknown: Classes of no task. Their labels only measure how well they are detected.
+
+    Returns:
+        No tensors, and the facts of `detect_unknown`, as `run.keep` saves them.
     """
-    assert state is not None  # noqa: S101 - it is only asked once the tasks are done
+    assert state is not None  # noqa: S101 - it is only called once the tasks are done
     network, seen = collective.build_network(state), len(collective.tasks)
-    learnt = tuple(dict.fromkeys(name for task in collective.tasks for name in task.classes))
-    ours = measure_confidence(network, collective.heads, seen, of_classes(data, learnt).val)
-    theirs, labels = measure_confidence(network, collective.heads, seen, unknown.val), unknown.val.labels
-    assert labels is not None  # noqa: S101 - a stream is labelled, or no task could be drawn of it
+    seen_classes = tuple(dict.fromkeys(name for task in collective.tasks for name in task.classes))
+    known_confidence = measure_confidence(network, collective.heads, seen, of_classes(data, seen_classes).val)
+    unknown_confidence, labels = measure_confidence(network, collective.heads, seen, unknown.val), unknown.val.labels
+    assert labels is not None  # noqa: S101 - a stream has labels, else no task could be drawn from it
     rules = collective.rules
-    return {}, detect_unknown(ours, theirs, labels, unknown.classes, percentile=rules.percentile, share=rules.met)
+    facts = detect_unknown(
+        known_confidence,
+        unknown_confidence,
+        labels,
+        unknown.classes,
+        percentile=rules.percentile,
+        share=rules.met,
+    )
+    return {}, facts
 
 
 def extract_learngene(
-    collective: Collective, state: CollectiveState, data: DataSet, met: dict[str, Any] | None
+    collective: Collective, state: CollectiveState, data: DataSet, spec: VggSpec, detection: dict[str, Any] | None
 ) -> Learngene:
-    """The window of units that the criterion chooses, with the importance of each weight to the last task.
+    """Extract the window that the gradient criterion chooses.
+
+    The gene also holds the importance of each weight of the window to the last task.
 
     Args:
-        collective: With all its tasks.
-        state: After the last of them.
+        collective: Trained collective with all its tasks.
+        state: State after the last task.
         data: Base classes.
-        met: What `meet` told; None where nothing unknown came.
+        spec: Spec of the individual.
+        detection: Facts of `detect_new_classes`; None without unknown classes.
 
     Raises:
         SettingError: No window can be taken.
     """
     rules, network, last = collective.rules, collective.build_network(state), len(collective.tasks) - 1
-    form, own = rules.condense_spec(None, data), rules.individual == "own"
+    size, keeps_place = rules.units, rules.individual == "own"
     dead = find_dead_units(network, collective.tasks[last].val)
-    fitting = [
-        at
-        for at in find_window_starts(state.spec, form, rules.units, own=own)
-        if not {*range(at, at + rules.units)} & {*dead}
-    ]
-    choice = choose_window(state.heat, rules.units, dead=dead, fitting=fitting)
+    starts = find_window_starts(state.spec, spec, size, keeps_place=keeps_place)
+    fitting = [start for start in starts if not {*range(start, start + size)} & {*dead}]
+    choice = choose_window(state.heat, size, dead=dead, fitting=fitting)
     network.model.to(collective.run.fabric.device)
     units = collect_units(state.spec, state.tensors, collective.estimate_importance(last, network))
-    told = {
+    record = {
         "heat": state.heat,
         "scores": choice.scores,
         "windows": choice.windows,
-        "window": [choice.start, rules.units],
+        "window": [choice.start, size],
         "fitting": fitting,
         "dead": dead,
         "accuracies": state.accuracies,
         "parameters": state.parameters,
         "grown": state.grown,
-        "detection": met,
+        "detection": detection,
     }
+    window = cut_window(units, spec, choice.start, size, keeps_place=keeps_place)
     return Learngene(
-        method=rules.name,
+        method="openworld",
         settings=rules.model_dump(mode="json"),
         architecture="vgg",
-        spec=form,
-        tensors={**cut_window(units, form, choice.start, rules.units, own=own), **(units if rules.whole else {})},
+        spec=spec,
+        tensors={**window, **(units if rules.whole else {})},
         preprocess=collective.preprocess,
-        provenance=_provenance(collective, state, data, told),
+        provenance=_make_provenance(collective, state, data, record),
     )
 
 
-def _provenance(collective: Collective, state: CollectiveState, data: DataSet, told: dict[str, Any]) -> Provenance:
+def _make_provenance(
+    collective: Collective, state: CollectiveState, data: DataSet, record: dict[str, Any]
+) -> Provenance:
     steps, samples, seconds = state.results
-    ends, met = state.accuracies[-1], told["detection"]
+    accuracies, detection = state.accuracies[-1], record["detection"]
     metrics = {
-        "accuracy on all tasks in the end": sum(ends) / len(ends),
+        "accuracy on all tasks in the end": sum(accuracies) / len(accuracies),
         "forgetting": measure_forgetting(state.accuracies),
     }
-    if met is not None:
-        metrics |= {"unknown pictures found": met["detection"], "false alarms": met["false_alarms"]}
+    if detection is not None:
+        metrics |= {"unknown pictures found": detection["detection"], "false alarms": detection["false_alarms"]}
     return make_provenance(
         f"none: a collective network grown over {len(collective.tasks)} tasks",
         data,
         collective.run,
         [FitResult(int(steps), int(samples), seconds, [], [])],
         metrics,
-        {"collective": told},
+        {"collective": record},
     )

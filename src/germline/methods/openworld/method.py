@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 from germline.architectures import VGG, Preprocess, Size, Spec, Target, VggSpec, on_meta_device
@@ -22,9 +22,9 @@ from germline.methods.checks import check_resume_settings
 from germline.methods.openworld.collective import Collective
 from germline.methods.openworld.ewc import EpochEwcObjective, EwcObjective, EwcPenalty, normalise_importance
 from germline.methods.openworld.extract import detect_new_classes, extract_learngene
-from germline.methods.openworld.gradient_criterion import CountingRule
 from germline.methods.openworld.presets import PRESETS
-from germline.methods.openworld.task_stream import Growth, HeadKind, Heads, published_growth, specs_by_task
+from germline.methods.openworld.settings import OpenWorldSettings
+from germline.methods.openworld.task_stream import Growth, Heads, published_growth, specs_by_task
 from germline.methods.openworld.windows import (
     IMPORTANCE_PREFIX,
     UNIT_PREFIX,
@@ -43,7 +43,7 @@ from germline.training import Objective, Run, TrainSettings
 _INHERIT_SETTINGS = ("window", "anchor", "strength", "anchor_every")
 
 
-class OpenWorld(Method):
+class OpenWorld(OpenWorldSettings, Method):
     """Open-World Learngene: a collective CNN grows over a stream of tasks; its steadiest layers are the gene.
 
     A network is trained on one task of a few classes after another and made wider between them. The gradients that it
@@ -54,36 +54,6 @@ class OpenWorld(Method):
     Source: Wang et al., AAAI 2022, arXiv 2106.06788, and its public code. Where we depart from both is said in
     docs/openworld.md: widening that keeps BatchNorm whole, heads of their own for tasks, a criterion without scale, and
     an anchor to what was inherited.
-
-    Attributes:
-        preset: Fills what is not given: for the published networks (`full`), an eighth of their width (`lab`), tests.
-        model: Preset of a `vgg`: what the collective begins as.
-        size: In the size language, where it differs from the model's own.
-        individual: Preset of the individual's network, whose last units the gene becomes; `own` for the collective's
-            last form, in which the gene keeps its place.
-        stream: One task after another (`tasks`), or the control: the last form trained at once on all classes, for as
-            many steps (`joint`).
-        tasks: Of base classes.
-        ways: Classes of a task.
-        overlap: Whether tasks may share classes.
-        head: Which outputs answer a task: see `stream.Heads`.
-        growth: Steps of [conv unit from 1, channels], one before each task but the first; `published`, or `none`.
-        noise: Added to copied kernels, in standard deviations.
-        training: Of one task.
-        dropout: Between the head's hidden layers, while the collective is trained.
-        consolidation: Strength of elastic weight consolidation; 0 is off.
-        fisher_samples: Pictures from which an importance is estimated.
-        open_tasks: Tasks of unknown classes that may follow, where the data have a `stream`.
-        percentile: Of the confidence on known pictures; what is below is taken for unknown.
-        met: Share of a class's pictures that has to be taken for unknown, for the class to be met.
-        criterion: How gradients are counted.
-        epsilon: Threshold of the criterion; None finds it in the first task.
-        units: Of the gene.
-        window: First unit of the gene, counted from 1; `auto` is the criterion's choice.
-        whole: Whether the gene file keeps all units, so that other windows can be taken from it.
-        anchor: Of the individual: to what was `inherited`, cast anew every `epoch` (as the public code does), `none`.
-        strength: Of the anchor; its importance has mean 1, except for `epoch`. `inf` freezes the gene.
-        anchor_every: Steps of an epoch for `anchor=epoch`.
     """
 
     name: ClassVar[str] = "openworld"
@@ -93,51 +63,11 @@ class OpenWorld(Method):
     architectures: ClassVar[tuple[str, ...]] = ("vgg",)
     inherits_head: ClassVar[bool] = False
 
-    preset: Literal["full", "lab", "tiny"] = "lab"
-    model: str = ""
-    size: str = ""
-    individual: str = ""
-    stream: Literal["tasks", "joint"] = "tasks"
-    tasks: int = Field(default=21, ge=1)
-    ways: int = Field(default=5, ge=2)
-    overlap: bool = True
-    head: HeadKind = "per-task"
-    growth: Literal["published", "none"] | Growth = "published"
-    noise: float = Field(default=0.0, ge=0)
-    training: TrainSettings = TrainSettings()
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    consolidation: float = Field(default=0.0, ge=0)
-    fisher_samples: int = Field(default=128, ge=1)
-    open_tasks: int = Field(default=0, ge=0)
-    percentile: float = Field(default=5.0, gt=0, lt=100)
-    met: float = Field(default=0.15, ge=0, le=1)
-    criterion: CountingRule = "scale-free"
-    epsilon: float | None = Field(default=None, gt=0)
-    units: int = Field(default=3, ge=1)
-    window: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    whole: bool = False
-    anchor: Literal["inherited", "epoch", "none"] = "inherited"
-    strength: Annotated[float, Field(ge=0)] | Literal["inf"] = 1.0
-    anchor_every: int = Field(default=10, ge=1)
-
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
         """Put what is given over the preset."""
         return fill_from_preset(given, PRESETS, "lab")
-
-    @model_validator(mode="after")
-    def _check_criterion(self) -> OpenWorld:
-        if self.criterion == "positive" and self.epsilon is None:
-            raise ValueError("criterion=positive counts against a number, set epsilon=5e-10 or another")
-        return self
-
-    @field_validator("training")
-    @classmethod
-    def _require_steps(cls, value: TrainSettings) -> TrainSettings:
-        if not value.steps:
-            raise ValueError("a task is counted in steps, give training.steps")
-        return value
 
     def inner(self) -> OpenWorld | None:
         """The same collective with all else as it comes, where this one differs in how individuals grow from it."""
@@ -171,7 +101,7 @@ class OpenWorld(Method):
                 "take a gene that was condensed with whole=true",
             )
         assert isinstance(gene.spec, VggSpec)  # noqa: S101 - it grows nothing else
-        tensors = cut_window(gene.tensors, gene.spec, start, self.units, own=self.individual == "own")
+        tensors = cut_window(gene.tensors, gene.spec, start, self.units, keeps_place=self.individual == "own")
         kept = {name: value for name, value in gene.tensors.items() if name.startswith(UNIT_PREFIX) and self.whole}
         return replace(gene, settings=settings, tensors={**tensors, **kept})
 
@@ -187,7 +117,7 @@ class OpenWorld(Method):
         channels, side = data.train.channels, data.train.side
         last = self._specs_by_task(channels, side, self.ways)[-1]
         spec = last if self.individual == "own" else self._vgg_spec(self.individual, channels, side, self.ways)
-        fitting = find_window_starts(last, spec, self.units, own=self.individual == "own")
+        fitting = find_window_starts(last, spec, self.units, keeps_place=self.individual == "own")
         if not fitting or (self.window != "auto" and self.window - 1 not in fitting):
             raise SettingError(
                 f"no window of {self.units} units fits into '{self.individual}'"
@@ -244,11 +174,11 @@ class OpenWorld(Method):
         state = None if known else collective.train_all_tasks()
         if unknown is None:
             assert state is not None  # noqa: S101 - nothing was met before
-            return extract_learngene(collective, state, data, None)
+            return extract_learngene(collective, state, data, self.condense_spec(None, data), None)
         met = known or run.keep("met", partial(detect_new_classes, collective, state, data, unknown))
         further = self._draw_open_tasks(unknown, met[1]["flagged"], run)
         longer = self.build_collective(data, run, further)
-        return extract_learngene(longer, longer.train_all_tasks(state), data, met[1])
+        return extract_learngene(longer, longer.train_all_tasks(state), data, self.condense_spec(None, data), met[1])
 
     def build_collective(self, data: DataSet, run: Run, further: tuple[DataSet, ...] = ()) -> Collective:
         """The network that is to be trained, with its tasks.

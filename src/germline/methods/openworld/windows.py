@@ -12,18 +12,18 @@ IMPORTANCE_PREFIX = "importance."
 UNIT_PREFIX = "unit."
 
 
-def find_window_starts(collective: VggSpec, individual: VggSpec, size: int, *, own: bool) -> tuple[int, ...]:
+def find_window_starts(collective: VggSpec, individual: VggSpec, size: int, *, keeps_place: bool) -> tuple[int, ...]:
     """First units of the windows that can stand in an individual network, counted from 0.
 
     Args:
         collective: The whole network.
         individual: The network to be grown.
         size: Units in a window.
-        own: Whether each stands in its own place; else in the last units, which then have to have its widths.
+        keeps_place: Whether each stands in its own place; else in the last units, which then have to have its widths.
     """
     shapes = [unit[1:] for unit in collective.units]
     last = [unit[1:] for unit in individual.units][-size:]
-    return tuple(at for at in range(len(shapes) - size + 1) if own or shapes[at : at + size] == last)
+    return tuple(at for at in range(len(shapes) - size + 1) if keeps_place or shapes[at : at + size] == last)
 
 
 def collect_units(spec: VggSpec, tensors: Mapping[str, Tensor], importance: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ def collect_units(spec: VggSpec, tensors: Mapping[str, Tensor], importance: Mapp
 
 
 def cut_window(
-    units: Mapping[str, Tensor], individual: VggSpec, start: int, size: int, *, own: bool
+    units: Mapping[str, Tensor], individual: VggSpec, start: int, size: int, *, keeps_place: bool
 ) -> dict[str, Tensor]:
     """The tensors of a window under the names that they have in an individual network, and their importance.
 
@@ -47,10 +47,10 @@ def cut_window(
         individual: The network to be grown.
         start: First unit, counted from 0.
         size: Units.
-        own: Whether it stands in its own place, or in the last units.
+        keeps_place: Whether it stands in its own place, or in the last units.
     """
     blocks = VGG.parts(individual).blocks
-    first = start if own else len(blocks) - size
+    first = start if keeps_place else len(blocks) - size
     found: dict[str, Tensor] = {}
     for index in range(size):
         prefix = f"{UNIT_PREFIX}{start + index}."
