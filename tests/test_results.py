@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from germline.compare.analysis.results import Summary
-from germline.compare.report.paths_protocol import claims_table
+from germline.compare.analysis.results import ComparisonResults
+from germline.compare.report.paths_protocol import paths_claims_table
 from germline.reporting.statistics import estimate
 
 ROOT = Path(__file__).parent.parent
@@ -24,14 +24,14 @@ def kept(name):
 @pytest.mark.parametrize("path", quoting.PAGES, ids=lambda path: path.name)
 def test_tables_are_those_of_the_results(path):
     page = path.read_text(encoding="utf-8")
-    assert quoting.quoted(page) == page
+    assert quoting.update_tables(page) == page
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/tleg.md", "docs/gtl.md"])
 def test_the_pages_with_figures_ask_for_them(name):
     page = (ROOT / name).read_text(encoding="utf-8")
-    assert all(found[5].count("\n") > 2 for found in quoting.ASKED.finditer(page))
-    assert len(quoting.ASKED.findall(page)) >= 1
+    assert all(found[5].count("\n") > 2 for found in quoting.REQUEST.finditer(page))
+    assert len(quoting.REQUEST.findall(page)) >= 1
 
 
 def accuracies(name, arm, images):
@@ -85,9 +85,11 @@ CLAIMS = [
 
 @pytest.mark.parametrize("name", ["pool-family", "pool-family-least-squares", "pool-family-fashion"])
 def test_the_pools_page_names_the_claims_that_hold(name):
-    summary, found = Summary(kept(name)), []
+    summary, found = ComparisonResults(kept(name)), []
     for each in (False, True):
-        found += [tuple(row[:5]) for row in claims_table(summary, each=each)[1:] if row[4] != "no difference shown"]
+        found += [
+            tuple(row[:5]) for row in paths_claims_table(summary, per_size=each)[1:] if row[4] != "no difference shown"
+        ]
     expected = [claim[1:] for claim in CLAIMS if claim[0] == name]
     assert found == [(f"pool ends above {arm}", f"{size}, all images", *rest) for arm, size, *rest in expected]
     page = " ".join((ROOT / "docs" / "pool.md").read_text(encoding="utf-8").split())

@@ -1,15 +1,22 @@
-"""Put tables from kept results into README and docs.
+"""Put tables of stored results into README and docs.
 
-A page asks for a table by a comment and gets it right below, in place of the lines of the table that stood there:
+A page asks for a table with a comment. The table is written below the comment and replaces the old one:
 
     <!-- results: tleg-samples claims_table scratch|layers -->
 
-names a file of `benchmarks/results`, a function of `germline.compare.report.tables` or
-`germline.compare.report.gene_records` (of another module of `germline.compare` with its name before it,
-`analysis.selection_regret.table`), and a pattern that rows must match (all rows where it is left out).
+The three words are:
 
-    python tools/quote_results.py            # write them
-    python tools/quote_results.py --check    # say which pages would change
+- a file of `benchmarks/results`, without its ending;
+- a function that makes a table: its dotted path, such as `germline.methods.gtl.report_fitness.generations_table`, or a
+  short name. `report.` and `analysis.` mean packages of `germline.compare`. A name without dots is looked up in the
+  `tables` and `cost_tables` of `germline.compare.report`, and in the report modules of methods;
+- a regular expression that rows must match (optional; all rows by default).
+
+A function of a method's report module gets the parsed records of its kind by arm and seed. All others get the
+`ComparisonResults`.
+
+    python tools/quote_results.py            # write the tables
+    python tools/quote_results.py --check    # list the pages that would change
 """
 
 from __future__ import annotations
@@ -19,55 +26,75 @@ import importlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
-from germline.compare.analysis.results import Summary
-from germline.compare.report import gene_records as records
-from germline.compare.report import tables
+from germline.compare.analysis.results import ComparisonResults
+from germline.compare.report.gene_records import records_by_arm
+from germline.reporting.hook import load_report_module, report_places
+from germline.reporting.html import Rows, markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-ASKED = re.compile(r"(<!-- results: (\S+) ([\w.]+)(?: (.+?))? -->\n)((?:\|.*\n)*)")
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+REQUEST = re.compile(r"(<!-- results: (\S+) ([\w.]+)(?: (.+?))? -->\n)((?:\|.*\n)*)")
+TABLE_MODULES = ("germline.compare.report.tables", "germline.compare.report.cost_tables")
+# Names of tables before they were renamed.
+ALIASES = {
+    "choice_table": "germline.methods.gtl.report_fitness.fitness_claims_table",
+    "analysis.selection_regret.table": "germline.compare.analysis.selection_regret.regret_table",
+    "report.paths_protocol.claims_table": "germline.compare.report.paths_protocol.paths_claims_table",
+    "report.paths_protocol.over_table": "germline.compare.report.paths_protocol.over_sizes_table",
+    "report.paths_protocol.family_table": "germline.compare.report.paths_protocol.paths_family_table",
+    "report.paths_protocol.stored_table": "germline.compare.report.paths_protocol.paths_stored_table",
+}
 
 
-def quoted(page: str) -> str:
-    """The page with every table that it asks for as the results have it."""
-    return ASKED.sub(lambda found: found[1] + table(found[2], found[3], found[4] or ""), page)
+def update_tables(page: str) -> str:
+    """Return the page with every table that it asks for, as the results have it."""
+    return REQUEST.sub(lambda match: match[1] + quote_table(match[2], match[3], match[4] or ""), page)
 
 
-def table(name: str, function: str, pattern: str) -> str:
-    """One table of one kept comparison as Markdown."""
-    kept = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    head, *rows = _found(function)(Summary(kept))
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(
-        [
-            "| " + " | ".join(head) + " |",
-            "|" + "---|" * len(head),
-            *(line for line in lines if re.search(pattern, line)),
-            "",
-        ]
-    )
+def quote_table(name: str, function: str, pattern: str) -> str:
+    """Return one table of one stored comparison as Markdown, with the rows that match the pattern."""
+    stored = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    lines = markdown_table(make_table(function, ComparisonResults(stored))).splitlines(keepends=False)
+    return "\n".join([*lines[:2], *(line for line in lines[2:] if re.search(pattern, line)), ""])
 
 
-def _found(function: str) -> Any:
-    module, _, name = function.rpartition(".")
+def make_table(function: str, results: ComparisonResults) -> Rows:
+    """Call the function of that name or dotted path.
+
+    Raises:
+        ValueError: There is no such function.
+    """
+    place, name = _find_function(function)
+    kinds = [kind for kind, module in report_places().items() if module == place]
+    argument = records_by_arm(results, kinds[0], load_report_module(place)) if kinds else results
+    rows: Rows = getattr(importlib.import_module(place), name)(argument)
+    return rows
+
+
+def _find_function(function: str) -> tuple[str, str]:
+    """Return module and name of a function."""
+    module, _, name = ALIASES.get(function, function).rpartition(".")
     if module:
-        return getattr(importlib.import_module(f"germline.compare.{module}"), name)
-    return getattr(tables, name, getattr(records, name, None))
+        return module if module.startswith("germline.") else f"germline.compare.{module}", name
+    for place in (*TABLE_MODULES, *report_places().values()):
+        if hasattr(importlib.import_module(place), name):
+            return place, name
+    raise ValueError(f"No function makes a table '{function}'. Use its dotted path.")
 
 
 def main() -> int:
-    """Write the pages, or say which would change."""
+    """Write the tables, or list the pages that would change."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true")
     check, changed = parser.parse_args().check, []
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
-        if quoted(text) != text:
+        updated = update_tables(text)
+        if updated != text:
             changed.append(path.name)
             if not check:
-                path.write_text(quoted(text), encoding="utf-8")
+                path.write_text(updated, encoding="utf-8")
     print("changed: " + (", ".join(changed) or "none"))
     return int(check and bool(changed))
 

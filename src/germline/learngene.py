@@ -49,8 +49,7 @@ class Provenance(BaseModel):
         training: What the training cost and how: samples, steps, seconds, device, seed, threads.
         metrics: What was measured, by name; accuracies as shares of 1.
         versions: Versions of the libraries that made it.
-        record: What the method tells of how it came to be, by kind: each kind has a drawing in the report, see
-            `germline.compare.report.gene_records`.
+        record: Records of how the gene was made, by kind. Reports show them, see `germline.reporting.hook`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -55,7 +55,7 @@ class Registry(Mapping[str, T], Generic[T]):
 @cache
 def _installed(group: str) -> dict[str, str]:
     """What other packages register; asked for once, since the answer is gathered from every package's files."""
-    return {point.name: point.value for point in entry_points(group=group)}
+    return {point.name: point.value for point in sorted(entry_points(group=group), key=lambda point: point.name)}
 
 
 METHODS: Registry[type[Method]] = Registry(

@@ -31,9 +31,9 @@ def test_the_page_of_a_gene(told, run):
     assert (done.code, done.out, done.err) == (0, "report: told.html\n", "")
     page = (told / "told.html").read_text()
     assert re.findall("<h2>(.*?)</h2>", page) == [
-        "What it is",
+        "The gene",
         "Fitness over generations",
-        "The gene tree",
+        "Gene tree",
         "How to repeat it",
     ]
     assert re.findall(r'id="(?:gene|descent)-\d+"', page) == ['id="descent-1"', 'id="gene-0"', 'id="gene-1"']
@@ -118,8 +118,8 @@ def test_the_page_of_a_gene_with_paths(walked, run):
     assert run("report", "walked").code == 0
     page = (walked / "walked.html").read_text()
     assert re.findall("<h2>(.*?)</h2>", page)[1:3] == ["The paths of the gene", "Path by path"]
-    assert 'id="frontier-gene-parameters"' in page
-    assert 'id="frontier-gene-flops"' in page
+    assert 'id="front-gene-parameters"' in page
+    assert 'id="front-gene-flops"' in page
     assert (
         "<td class=text>depth=2</td><td>6,000</td><td>5,000</td><td>2.0</td><td>25.0</td><td class=text></td>" in page
     )

@@ -86,7 +86,9 @@ def test_a_comparison_of_which_a_part_failed_is_3_and_has_its_report(bench, run)
     words = ("compare", "r.yaml", "--out", "new", "--workers", "1", "--quiet", "--set", "seeds=[0]")
     done = run(*words, "--set", "arms.burst={method: scratch, train: {lr: 1e30}}")
     assert done.code == 3
-    assert done.err.startswith("germline: 1 parts of the comparison failed, first burst depth=2 2 a class seed=0. ")
+    assert done.err.startswith(
+        "germline: 1 parts of the comparison failed, first burst depth=2 2 images per class seed=0. "
+    )
     assert done.err.count("\n") == 1
     assert "at step" in done.err
     assert "--resume" in done.err

@@ -554,15 +554,15 @@ FAULTS = [
             ("family-size", [FAMILY.replace("depth=2", "depth=3")], ("family.size=depth=3", "one of the recipe's own")),
             ("family-first", [FAMILY, "arms={scratch: {method: scratch}}"], ("family with 'scratch'", "first")),
             ("levelling-of-nothing", ["levelling={}", "arms={gene: {method: tleg}}"], ("without an arm 'scratch'",)),
-            ("no-curve", ["protocol=convergence"], ("eval_at=()", "set train.eval_every")),
+            ("no-curve", ["protocol=convergence"], ("eval_at=()", "Set train.eval_every")),
             (
                 "no-instincts",
                 ["protocol=instincts", "train.eval_at=[0, 1]"],
                 ("0, 1, 5, 10, 50, 100", "train.steps=100"),
             ),
-            ("one-size", ["protocol=sizes"], ("sizes=['depth=2']", "two sizes or more")),
+            ("one-size", ["protocol=sizes"], ("sizes ['depth=2']", "at least two sizes")),
             # A family that is evaluated as it stands
-            ("paths-one-size", ["protocol=paths"], ("sizes=['depth=2']", "two sizes or more")),
+            ("paths-one-size", ["protocol=paths"], ("sizes ['depth=2']", "at least two sizes")),
             (
                 "budget-0-without-a-gene",
                 [*STANDING, "train.steps=0"],
@@ -718,11 +718,9 @@ FAULTS = [
     Fault("report-nowhere", "report nowhere", ("no results in 'nowhere'", "--resume")),
     Fault("report-not-results", "report kept", ("kept/results.json", "--resume"), text("kept/results.json", "[]")),
     Fault("report-not-json", "report kept", ("kept/results.json", "not valid JSON"), text("kept/results.json", "{")),
-    Fault(
-        "report-gene-paths", "report gene", ("'paths' of gene 'gene'", "make the gene again"), telling({"paths": []})
-    ),
-    Fault("inspect-gene-paths", "inspect gene", ("'paths' of this gene", "make the gene again"), telling([])),
-    Fault("report-gene-without-record", "report gene", ("'gene' tells nothing", "gene_tree", "germline inspect")),
+    Fault("report-gene-paths", "report gene", ("'paths' of gene 'gene'", "germline condense"), telling({"paths": []})),
+    Fault("inspect-gene-paths", "inspect gene", ("'paths' of this gene", "germline condense"), telling([])),
+    Fault("report-gene-without-record", "report gene", ("'gene' has nothing to show", "gene_tree", "germline inspect")),
     Fault(
         "report-gene-there-already",
         "report gene --out old.html",

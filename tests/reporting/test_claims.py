@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from germline.reporting.claims import Claim, judge, tally
+from germline.reporting.claims import Claim, count_verdicts, judge
 
 
 def one(*differences, unit="points"):
@@ -49,12 +49,12 @@ def test_one_seed_shows_nothing():
 
 def test_doublings_are_told_as_they_are():
     assert one(1.0, 2.0, 3.0, unit="doublings").row()[2] == "+2.0 ± 2.5 doublings"
-    assert one(1.0, 2.0, 3.0, unit="doublings").least == "3.3 doublings"
+    assert one(1.0, 2.0, 3.0, unit="doublings").detectable == "3.3 doublings"
 
 
 def test_the_tally_counts_verdicts():
     sets = ((0.19, 0.20, 0.21), (-0.19, -0.20, -0.21), (0.20, 0.21, 0.20), (0.1,))
-    assert tally(judge([Claim("a", "", values) for values in sets])) == (
+    assert count_verdicts(judge([Claim("a", "", values) for values in sets])) == (
         "2 of 4 claims: holds; 1 of 4 claims: the reverse holds; 1 of 4 claims: one seed shows nothing."
     )
 

@@ -31,12 +31,12 @@ def inspect(
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
-    paths = _recorded_paths(loaded)
-    # The recorded paths have the gene's own head, so they do not answer for other classes.
-    if paths is not None and not size and classes is None:
-        sizes = _paths_table(paths)
+    measured = _recorded_sizes(loaded)
+    # The recorded sizes have the gene's own head, so they do not answer for other classes.
+    if measured is not None and not size and classes is None:
+        sizes = _measured_table(measured)
     else:
-        requested = size or (_default_sizes(loaded) if paths is None else [path[0] for path in paths[1:]])
+        requested = size or (_default_sizes(loaded) if measured is None else [row[0] for row in measured[1:]])
         if classes is None and loaded.classes is None:  # a gene without a head has no class names, but a number
             classes = loaded.spec.classes
         sizes = _sizes_table(loaded, requested, classes)
@@ -65,17 +65,15 @@ def facts(gene: Learngene) -> dict[str, str]:
     }
 
 
-def _recorded_paths(gene: Learngene) -> list[list[str]] | None:
-    """Rows of the paths in a gene's record; None without importing the slow report modules if there are none."""
-    if "paths" not in gene.provenance.record:
-        return None
-    from germline.compare.report.gene_records import paths_table
+def _recorded_sizes(gene: Learngene) -> list[list[str]] | None:
+    """Rows of the sizes that the gene's record measures; None if it measures none."""
+    from germline.reporting.hook import size_table
 
-    return paths_table(gene)
+    return size_table(gene.provenance.record, "this gene")
 
 
-def _paths_table(rows: list[list[str]]) -> Table:
-    """Every path in the gene's record with its measured values."""
+def _measured_table(rows: list[list[str]]) -> Table:
+    """Every size in the gene's record with its measured values."""
     from rich.table import Table
 
     head, *body = rows

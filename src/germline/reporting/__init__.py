@@ -1,1 +1,1 @@
-"""HTML pages, plots and statistics that reports are made of."""
+"""HTML pages, plots, statistics and claims for reports, and the interface of report modules."""

@@ -1,4 +1,4 @@
-"""What is claimed of an arm, and whether it holds here."""
+"""Claims about an arm, and tests of whether they hold."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from germline.reporting.statistics import LEVEL, Estimate, estimate, holm, p_val
 
 @dataclass(frozen=True)
 class Claim:
-    """That a paired difference is above zero.
+    """Claim that a paired difference is above zero.
 
     Attributes:
         text: The claim in words.
-        where: The condition.
-        differences: One a seed; above 0 speaks for the claim.
-        unit: Of the differences: points of accuracy, doublings (of speed), or % of sizes.
+        where: The condition under which it is tested.
+        differences: One paired difference per seed. Values above 0 support the claim.
+        unit: Unit of the differences: points of accuracy, doublings (of speed), or % of sizes.
     """
 
     text: str
@@ -27,28 +27,28 @@ class Claim:
 
     @property
     def scale(self) -> float:
-        """What a difference is multiplied by to be shown."""
+        """Factor from a difference to the number shown."""
         return 1 if self.unit == "doublings" else 100
 
     @property
-    def coarse(self) -> bool:
-        """Whether seeds may well agree to the last digit, in which case the t test would be sure of anything."""
+    def is_coarse(self) -> bool:
+        """Whether few values are possible, so that seeds can agree exactly and a t test would be too sure."""
         return self.unit == "% of sizes"
 
     @property
     def p_value(self) -> float:
-        """Of the paired t test; of coarse differences at least that of the sign test."""
-        found = p_value(self.differences)
-        return max(found, sign_p_value(self.differences)) if self.coarse else found
+        """The p-value of the paired t test; for coarse differences at least that of the sign test."""
+        value = p_value(self.differences)
+        return max(value, sign_p_value(self.differences)) if self.is_coarse else value
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the seeds say to a claim.
+    """Result of testing a claim over seeds.
 
     Attributes:
         claim: The claim.
-        p: Of the claim, adjusted for the number of claims in the report.
+        p: The p-value, adjusted for the number of claims in the report.
     """
 
     claim: Claim
@@ -56,12 +56,12 @@ class Judgement:
 
     @property
     def difference(self) -> Estimate:
-        """The mean difference with its own 95 % interval, not adjusted."""
+        """Mean difference with its own 95 % interval, not adjusted."""
         return estimate(self.claim.differences)
 
     @property
     def verdict(self) -> str:
-        """Whether it holds."""
+        """The verdict in words."""
         if len(self.claim.differences) < 2:
             return "one seed shows nothing"
         if self.p < 1 - LEVEL:
@@ -69,33 +69,38 @@ class Judgement:
         return "no difference shown"
 
     @property
-    def least(self) -> str:
-        """Where no difference is shown, the one that so many seeds with such a spread would have shown."""
-        if len(self.claim.differences) < 2 or self.p < 1 - LEVEL or self.claim.coarse:
+    def detectable(self) -> str:
+        """Smallest difference that this many seeds with this spread would show; empty if a difference is shown."""
+        if len(self.claim.differences) < 2 or self.p < 1 - LEVEL or self.claim.is_coarse:
             return ""
         return f"{smallest_difference(self.claim.differences) * self.claim.scale:.1f} {self.claim.unit}"
 
     def row(self) -> list[str]:
-        """For a table: claim, condition, difference, p, verdict, what would have been shown."""
+        """Return the cells of a table row, in the order of `CLAIM_COLUMNS`."""
         chance = "" if len(self.claim.differences) < 2 else ("< 0.001" if self.p < 0.001 else f"{self.p:.3f}")
         size = f"{self.difference.text(scale=self.claim.scale, sign=True)} {self.claim.unit}"
-        return [self.claim.text, self.claim.where, size, chance, self.verdict, self.least]
+        return [self.claim.text, self.claim.where, size, chance, self.verdict, self.detectable]
 
 
-HEADER = ["claim", "where", "difference", "p (Holm)", "here", "would have shown"]
+CLAIM_COLUMNS = ["claim", "condition", "difference", "p (Holm)", "verdict", "detectable difference"]
 
 
-def tally(judgements: Sequence[Judgement]) -> str:
-    """How many claims hold, in a sentence."""
-    found = Counter(judgement.verdict for judgement in judgements)
-    counts = [f"{count} of {len(judgements)} claims: {verdict}" for verdict, count in found.most_common()]
+def claim_rows(claims: Sequence[Claim]) -> list[list[str]]:
+    """Judge claims together and return their table."""
+    return [CLAIM_COLUMNS, *(judgement.row() for judgement in judge(claims))]
+
+
+def count_verdicts(judgements: Sequence[Judgement]) -> str:
+    """Return how many claims got each verdict, in one sentence."""
+    verdicts = Counter(judgement.verdict for judgement in judgements)
+    counts = [f"{count} of {len(judgements)} claims: {verdict}" for verdict, count in verdicts.most_common()]
     return "; ".join(counts) + "."
 
 
 def judge(claims: Sequence[Claim]) -> list[Judgement]:
-    """Judge all claims of one report together, by Holm's correction; one without any seed is left out."""
-    known = [claim for claim in claims if claim.differences]
-    # A single seed has no p and takes no part in the correction.
-    tested = [claim for claim in known if len(claim.differences) > 1]
+    """Judge all claims of one report together, with Holm's correction; skip claims without any seed."""
+    measured = [claim for claim in claims if claim.differences]
+    # A single seed has no p-value and takes no part in the correction.
+    tested = [claim for claim in measured if len(claim.differences) > 1]
     adjusted = iter(holm([claim.p_value for claim in tested]))
-    return [Judgement(claim, next(adjusted) if len(claim.differences) > 1 else 1.0) for claim in known]
+    return [Judgement(claim, next(adjusted) if len(claim.differences) > 1 else 1.0) for claim in measured]

@@ -1,4 +1,4 @@
-"""A report's page: sections one after the other, in one file that needs nothing else."""
+"""HTML page of a report: sections in one file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NUMBER = re.compile(r"[-+<]? ?[0-9]")
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report.
+    """Part of a report.
 
     Attributes:
-        heading: Its title.
-        note: How to read it.
-        body: A table, or a picture as SVG.
+        heading: Title of the section.
+        note: How to read the body.
+        body: A table (its first row is the header), or a figure as SVG text.
     """
 
     heading: str
@@ -39,16 +39,16 @@ class Section:
     body: Rows | str
 
 
-def page(
+def render_page(
     title: str, sections: Sequence[Section], facts: Sequence[str], warnings: Sequence[tuple[str, str]] = ()
 ) -> str:
-    """A report as HTML.
+    """Return a report as HTML.
 
     Args:
-        title: Of the page.
-        sections: What it says, in its order.
-        facts: How to repeat it, line by line.
-        warnings: What stands above all else: its kind, which is its class in the style, and its text.
+        title: Title of the page.
+        sections: Sections in the order in which they are shown.
+        facts: Lines that say how to repeat the work.
+        warnings: Warnings shown above all sections: a class of the style sheet, and a text.
     """
     title = html.escape(title)
     parts = [
@@ -58,20 +58,35 @@ def page(
     parts += [f"<p class={kind}>{html.escape(text)}</p>" for kind, text in warnings]
     for section in sections:
         parts.append(f"<h2>{html.escape(section.heading)}</h2><p class=note>{html.escape(section.note)}</p>")
-        parts.append(section.body if isinstance(section.body, str) else html_table(section.body))
+        parts.append(section.body if isinstance(section.body, str) else render_table(section.body))
     if facts:
         lines = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts)
         parts.append(f"<h2>How to repeat it</h2><ul class=note>{lines}</ul>")
     return "\n".join(parts)
 
 
-def html_table(rows: Rows) -> str:
-    """A table as HTML; columns of numbers stand to the right, all others to the left."""
-    numbers = [all(not row[at] or NUMBER.match(row[at]) for row in rows[1:]) for at in range(len(rows[0]))]
+def render_table(rows: Rows) -> str:
+    """Return a table as HTML; columns of numbers are aligned to the right, all others to the left."""
+    is_number = [all(not row[at] or NUMBER.match(row[at]) for row in rows[1:]) for at in range(len(rows[0]))]
 
-    def line(cells: list[str], tag: str) -> str:
-        kinds = (f"<{tag}>" if number else f"<{tag} class=text>" for number in numbers)
-        return "".join(f"{kind}{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+    def render_row(cells: list[str], tag: str) -> str:
+        tags = (f"<{tag}>" if number else f"<{tag} class=text>" for number in is_number)
+        return "".join(f"{opening}{html.escape(cell)}</{tag}>" for opening, cell in zip(tags, cells, strict=True))
 
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows[1:])
-    return f"<table><thead><tr>{line(rows[0], 'th')}</tr></thead><tbody>{body}</tbody></table>"
+    body = "".join(f"<tr>{render_row(row, 'td')}</tr>" for row in rows[1:])
+    return f"<table><thead><tr>{render_row(rows[0], 'th')}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def markdown_table(rows: Rows) -> str:
+    """Return a table as lines of Markdown."""
+    head, *body = rows
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
+
+
+def text_table(rows: Rows) -> str:
+    """Return a table as aligned plain text."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

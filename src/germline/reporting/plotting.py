@@ -1,4 +1,4 @@
-"""Plot styles that all figures share."""
+"""Style and rendering shared by all figures."""
 
 from __future__ import annotations
 
@@ -11,42 +11,47 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Okabe and Ito's colours, which the colour-blind tell apart, with grey for their yellow, which is lost on white; the
-# order is that of the recipe's arms.
+# Okabe and Ito's colours, which colour-blind readers can distinguish. Grey replaces their yellow, which is lost on
+# white. The order is that of the recipe's arms.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
-
-
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-
-
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-")
+PAGE_WIDTH = 11.0  # inches
+COLOUR_STEPS = 24  # with more, matplotlib embeds the colour bar as a bitmap
 
 
-def style(index: int) -> dict[str, Any]:
-    """How the arm at that place in the recipe is drawn: colour, line and marker."""
+def arm_style(index: int) -> dict[str, Any]:
+    """Return colour, line and marker of the arm with this index in the recipe."""
     at = index % len(COLOURS)
     return {"color": COLOURS[at], "linestyle": DASHES[at], "marker": MARKERS[at]}
 
 
-def legend(figure: Figure, columns: int) -> None:
-    """What the lines are, above all panels; `columns` of these stand side by side."""
-    found: dict[str, Any] = {}
+def add_legend(figure: Figure, columns: int) -> None:
+    """Add one legend above all panels, four entries wide for each of the `columns` of panels."""
+    entries: dict[str, Any] = {}
     for panel in figure.axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    if found:
-        columns = min(len(found), 4 * columns)
-        figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns, fontsize=8)
+            entries.setdefault(label, handle)
+    if entries:
+        columns = min(len(entries), 4 * columns)
+        figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns, fontsize=8)
 
 
-def within_shares(panel: Axes) -> None:
-    """An interval may leave what a share can be; the picture does not."""
+def clip_to_percent(panel: Axes) -> None:
+    """Clip the vertical axis to 0 to 100 %, which an interval may exceed."""
     low, high = panel.get_ylim()
     panel.set_ylim(max(0, low), min(100, high))
 
 
-def svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
-    """What `draw` puts on a figure of that many inches, as the text of an SVG element."""
+def use_whole_numbers(panel: Axes) -> None:
+    """Label the horizontal axis with whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def render_svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
+    """Run `draw` on a figure of that many inches and return the text of an SVG element."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

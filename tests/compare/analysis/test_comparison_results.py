@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from germline.compare.analysis.results import Condition, Summary, accuracy_at, mean_accuracy
-from germline.compare.analysis.results import tested as last
+from germline.compare.analysis.results import ComparisonResults, Condition, accuracy_at, mean_accuracy
+from germline.compare.analysis.results import final_accuracy as last
 from germline.errors import ArtefactError
 from helpers.comparison import BY_HAND, by_hand, cell, three_seeds
 
@@ -14,7 +14,7 @@ HERE = Condition("depth=2", 10)
 
 @pytest.fixture
 def summary():
-    return Summary(by_hand(three_seeds()))
+    return ComparisonResults(by_hand(three_seeds()))
 
 
 def test_differences_are_paired_by_seed(summary):
@@ -23,11 +23,11 @@ def test_differences_are_paired_by_seed(summary):
 
 def test_only_seeds_that_both_have_count():
     cells = [c for c in three_seeds() if (c["asked"]["arm"], c["asked"]["seed"]) != ("scratch", 2)]
-    assert Summary(by_hand(cells)).differences("gene", "scratch", HERE, last) == pytest.approx([0.1, 0.2])
+    assert ComparisonResults(by_hand(cells)).differences("gene", "scratch", HERE, last) == pytest.approx([0.1, 0.2])
 
 
 def test_the_order_of_the_cells_does_not_matter(summary):
-    turned = Summary(by_hand(three_seeds()[::-1]))
+    turned = ComparisonResults(by_hand(three_seeds()[::-1]))
     assert turned.differences("gene", "scratch", HERE, last) == summary.differences("gene", "scratch", HERE, last)
 
 
@@ -71,18 +71,18 @@ def test_curve_has_a_point_a_step(summary):
 
 def test_subject_controls_and_conditions():
     arms = {name: {"method": name} for name in ("finetune", "tleg", "scratch")}
-    found = Summary(by_hand([], arms=arms, sizes=["depth=2", ""], images_per_class=[10, 20]))
+    found = ComparisonResults(by_hand([], arms=arms, sizes=["depth=2", ""], images_per_class=[10, 20]))
     assert (found.subject, found.controls) == ("finetune", ["scratch", "tleg"])
     assert [str(at) for at in found.conditions] == [
-        "depth=2, 10 a class",
-        "own size, 10 a class",
-        "depth=2, 20 a class",
-        "own size, 20 a class",
+        "depth=2, 10 images per class",
+        "own size, 10 images per class",
+        "depth=2, 20 images per class",
+        "own size, 20 images per class",
     ]
 
 
 def test_longer_scratch_is_told_from_the_recipes_own():
-    found = Summary(BY_HAND["convergence"]())
+    found = ComparisonResults(BY_HAND["convergence"]())
     assert found.accuracy("scratch", HERE).mean == pytest.approx(0.40)
     assert found.accuracy("scratch", HERE, 200).mean == pytest.approx(0.45)
     assert found.differences("gene", "scratch", HERE, last, control_steps=200) == pytest.approx([0.05, 0.15, 0.25])
@@ -108,7 +108,7 @@ def test_whether_scratch_has_levelled_off(values, tolerance, expected):
     other = {"size": "depth=2", "images": 20, "multiple": 2, "steps": 999, "val": 0.9}
     wanted = {"tolerance": tolerance, "most": 4}
     results = by_hand(three_seeds(), levels=[other, *levels], levelling=wanted, images_per_class=[10, 20])
-    assert Summary(results).levelled(HERE) == expected
+    assert ComparisonResults(results).longest_scratch(HERE) == expected
 
 
 def test_shares_by_origin(summary):
@@ -121,9 +121,9 @@ def test_what_holds_no_results_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(ArtefactError, match="result"):
-        Summary.read(tmp_path)
+        ComparisonResults.load(tmp_path)
 
 
 def test_kept_results_are_read(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(by_hand(three_seeds())))
-    assert Summary.read(tmp_path).arms == ["gene", "scratch"]
+    assert ComparisonResults.load(tmp_path).arms == ["gene", "scratch"]

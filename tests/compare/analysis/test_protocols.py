@@ -2,8 +2,9 @@
 
 import pytest
 
-from germline.compare.analysis.protocols import PROTOCOLS, grid_means, instinct_steps
-from germline.compare.analysis.results import Condition, Summary
+from germline.compare.analysis.protocols import PROTOCOLS, mean_by_grid_point
+from germline.compare.analysis.recipe_checks import instinct_steps
+from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.recipe.loader import load_recipe
 from germline.errors import SettingError
 from germline.reporting.claims import judge
@@ -14,7 +15,7 @@ HERE = Condition("depth=2", 10)
 
 def claims(results):
     """Claims as (text, where) to differences."""
-    found = PROTOCOLS[results["recipe"]["protocol"]].claims(Summary(results))
+    found = PROTOCOLS[results["recipe"]["protocol"]].claims(ComparisonResults(results))
     return {(claim.text, claim.where): claim.differences for claim in found}
 
 
@@ -29,29 +30,29 @@ def test_there_is_a_hand_made_result_of_every_protocol():
 
 
 def test_convergence():
-    at = "depth=2, 10 a class"
+    at = "depth=2, 10 images per class"
     same(
         claims(BY_HAND["convergence"]()),
         {
             # the gene holds scratch's last 0.40 after 50 of 100 steps, after 100, and never
-            ("gene is faster to scratch's last accuracy", at): (1, 0, 0),
+            ("gene reaches the final accuracy of scratch faster", at): (1, 0, 0),
             # areas under the curves: 0.4, 0.3375 and 0.2 against 0.225
-            ("gene is higher over the whole training than scratch", at): (0.175, 0.1125, -0.025),
+            ("gene has a higher mean accuracy over the training than scratch", at): (0.175, 0.1125, -0.025),
             ("gene ends above scratch", at): (0.1, 0.2, 0.3),
-            ("gene ends above scratch with 200 steps (levelled off)", at): (0.05, 0.15, 0.25),
+            ("gene ends above scratch with 200 steps (on a plateau)", at): (0.05, 0.15, 0.25),
         },
     )
 
 
 def test_speed_is_counted_in_doublings():
-    found = next(iter(PROTOCOLS["convergence"].claims(Summary(BY_HAND["convergence"]()))))
+    found = next(iter(PROTOCOLS["convergence"].claims(ComparisonResults(BY_HAND["convergence"]()))))
     assert (found.unit, found.scale) == ("doublings", 1)
 
 
 def test_scratch_that_still_rises_is_called_so():
     results = BY_HAND["convergence"]()
     results["recipe"]["levelling"]["tolerance"] = 0.09
-    assert "gene ends above scratch with 200 steps (still rising)" in [text for text, _ in claims(results)]
+    assert "gene ends above scratch with 200 steps (still improving)" in [text for text, _ in claims(results)]
 
 
 @pytest.mark.parametrize(
@@ -75,19 +76,19 @@ def test_speed_by_hand(at, gene, doublings):
 
 def test_samples():
     found = claims(BY_HAND["samples"]())
-    first, second = (("gene ends above scratch", f"depth=2, {images} a class") for images in (10, 20))
+    first, second = (("gene ends above scratch", f"depth=2, {images} images per class") for images in (10, 20))
     same(found, {first: (0.1, 0.2, 0.3), second: (0, 0, 0)})
 
 
 def test_sensitivity():
     # two points: the spread is their distance by the root of 2
     less = (0.20 - 0.04) / 2**0.5
-    at = "depth=2, 10 a class"
+    at = "depth=2, 10 images per class"
     same(
         claims(BY_HAND["sensitivity"]()),
         {
             ("gene spreads less over the grid than scratch", at): (less, less, less),
-            ("the worst of the grid is higher for gene than for scratch", at): (0.20, 0.21, 0.22),
+            ("the lowest accuracy over the grid is higher for gene than for scratch", at): (0.20, 0.21, 0.22),
         },
     )
 
@@ -101,29 +102,29 @@ def test_a_seed_with_a_failed_point_is_left_out_of_sensitivity():
 
 
 def test_grid_means():
-    summary = Summary(BY_HAND["sensitivity"]())
-    assert grid_means(summary, "gene", HERE) == pytest.approx({(1e-3, 0.05): 0.51, (1e-2, 0.05): 0.55})
+    summary = ComparisonResults(BY_HAND["sensitivity"]())
+    assert mean_by_grid_point(summary, "gene", HERE) == pytest.approx({(1e-3, 0.05): 0.51, (1e-2, 0.05): 0.55})
 
 
 def test_sizes():
-    at = "depth=2, 10 a class"
+    at = "depth=2, 10 images per class"
     same(
         claims(BY_HAND["sizes"]()),
         {
             ("gene ends above scratch", at): (0.1, 0.2, 0.3),
-            ("gene ends above scratch", "depth=3, 10 a class"): (0, 0, 0),
-            ("gene ends above scratch given the same total, 5 descendants, ancestor and gene paid for", at): (
+            ("gene ends above scratch", "depth=3, 10 images per class"): (0, 0, 0),
+            ("gene ends above scratch at the same total cost, 5 descendants, ancestor and gene included", at): (
                 -0.05,
                 0.05,
                 0.15,
             ),
-            ("gene ends above scratch given the same total, 5 descendants, gene paid for", at): (),
+            ("gene ends above scratch at the same total cost, 5 descendants, gene included", at): (),
         },
     )
 
 
 def test_paths():
-    both, last = "3 sizes, 10 a class", "depth=3, 10 a class"
+    both, last = "3 sizes, 10 images per class", "depth=3, 10 images per class"
     found = claims(BY_HAND["paths"]())
     above = "gene is above rival"
     same(
@@ -133,8 +134,8 @@ def test_paths():
             (f"{above} in the mean over sizes", both): (0.1 / 3, 0.19 / 3, 0.18 / 3),
             # two of three each time: one that is the same is not above
             (f"{above} at more than half of the sizes", both): (1 / 6, 1 / 6, 1 / 6),
-            ("gene ends above rival", "depth=1, 10 a class"): (0.10, 0.00, 0.10),
-            ("gene ends above rival", "depth=2, 10 a class"): (-0.05, 0.10, 0.10),
+            ("gene ends above rival", "depth=1, 10 images per class"): (0.10, 0.00, 0.10),
+            ("gene ends above rival", "depth=2, 10 images per class"): (-0.05, 0.10, 0.10),
             # scratch stands at the last size alone, which is no family
             ("gene ends above scratch", last): (-0.15, -0.12, -0.09),
             ("gene ends above rival", last): (0.05, 0.09, -0.02),
@@ -143,7 +144,7 @@ def test_paths():
 
 
 def test_shares_of_sizes_are_shown_in_percent():
-    share = PROTOCOLS["paths"].claims(Summary(BY_HAND["paths"]()))[1]
+    share = PROTOCOLS["paths"].claims(ComparisonResults(BY_HAND["paths"]()))[1]
     assert (share.unit, share.scale) == ("% of sizes", 100)
     (judged,) = judge([share])
     # three seeds agree to the last digit: 2 to the power of -2, and no word of what would have been shown
@@ -154,8 +155,9 @@ def test_a_seed_of_which_a_size_failed_is_no_mean_over_sizes():
     results = BY_HAND["paths"]()
     results["cells"] = [c for c in results["cells"] if list(c["asked"].values())[:4] != ["rival", "depth=2", 10, 1]]
     found = claims(results)
-    assert found["gene is above rival in the mean over sizes", "3 sizes, 10 a class"] == pytest.approx((0.1 / 3, 0.06))
-    assert found["gene ends above rival", "depth=1, 10 a class"] == pytest.approx((0.10, 0.00, 0.10))
+    mean = found["gene is above rival in the mean over sizes", "3 sizes, 10 images per class"]
+    assert mean == pytest.approx((0.1 / 3, 0.06))
+    assert found["gene ends above rival", "depth=1, 10 images per class"] == pytest.approx((0.10, 0.00, 0.10))
 
 
 @pytest.mark.parametrize("protocol", ["convergence", "samples", "sensitivity", "sizes", "instincts"])
@@ -165,15 +167,15 @@ def test_no_claim_is_made_where_an_arm_does_not_stand(protocol):
     everywhere = claims(results)
     results["recipe"]["arms"]["scratch"]["sizes"] = results["recipe"]["sizes"][:-1]
     here = claims(results)
-    assert {where for _, where in everywhere} - {where for _, where in here} >= {"depth=9, 10 a class"}
+    assert {where for _, where in everywhere} - {where for _, where in here} >= {"depth=9, 10 images per class"}
     assert everywhere | here == everywhere
     results["recipe"]["arms"]["gene"]["sizes"] = ["depth=9"]
     # what is left is said of scratch alone
-    assert all("same total" in text for text, _ in claims(results))
+    assert all("same total cost" in text for text, _ in claims(results))
 
 
 def test_instincts():
-    at = "depth=2, 10 a class"
+    at = "depth=2, 10 images per class"
     rises = {1: 0.0, 5: 0.1, 10: 0.2, 50: 0.2, 100: 0.0}
     expected = {
         (f"gene after {step} step{'s' if step > 1 else ''} is above scratch", at): (gain, gain + 0.01, gain + 0.02)
@@ -186,13 +188,13 @@ def test_instincts():
 def test_every_control_is_claimed_against_scratch_first():
     arms = {name: {"method": method} for name, method in (("gene", "tleg"), ("even", "layers"), ("scratch", "scratch"))}
     found = claims(by_hand([*three_seeds(), cell("even", 1, (0.1, 0.2, 0.4), 0.55)], arms=arms))
-    at = "depth=2, 10 a class"
+    at = "depth=2, 10 images per class"
     same(found, {("gene ends above scratch", at): (0.1, 0.2, 0.3), ("gene ends above even", at): (0.05,)})
 
 
 @pytest.mark.parametrize("protocol", list(BY_HAND))
 def test_holm_counts_all_claims_of_the_report(protocol):
-    found = PROTOCOLS[protocol].claims(Summary(BY_HAND[protocol]()))
+    found = PROTOCOLS[protocol].claims(ComparisonResults(BY_HAND[protocol]()))
     judged = judge(found)
     assert len(judged) == len([claim for claim in found if claim.differences])
     least = min(judged, key=lambda one: one.p)
@@ -209,11 +211,11 @@ def test_a_comparison_of_which_all_failed_has_claims_without_differences(protoco
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (["protocol=convergence", "train.eval_at=[0]"], "hardly a point"),
-        (["protocol=convergence", "train.eval_at=[10, 20]"], "hardly a point"),
-        (["protocol=convergence", "train.eval_at=[]", "train.eval_every=100"], "hardly a point"),
-        (["protocol=convergence", "arms.gene.train.eval_at=[]"], "hardly a point"),
-        (["protocol=sizes"], "two sizes or more"),
+        (["protocol=convergence", "train.eval_at=[0]"], "too few points"),
+        (["protocol=convergence", "train.eval_at=[10, 20]"], "too few points"),
+        (["protocol=convergence", "train.eval_at=[]", "train.eval_every=100"], "too few points"),
+        (["protocol=convergence", "arms.gene.train.eval_at=[]"], "too few points"),
+        (["protocol=sizes"], "at least two sizes"),
         (["protocol=instincts"], r"after 0, 1, 5, 10, 50, 100 steps"),
         (["protocol=instincts", "train.steps=100", "train.eval_at=[0, 1, 5, 10]"], "train.eval_at"),
         (["protocol=instincts", "train.steps=99", "train.eval_at=[0, 1, 5, 10, 50]"], "train.steps=100"),
@@ -245,5 +247,5 @@ def test_instincts_looks_after_further_steps_of_a_recipe():
     assert instinct_steps() == (0, 1, 5, 10, 50, 100)
     assert instinct_steps([20, 5]) == (0, 1, 5, 10, 20, 50, 100)
     load_recipe("lab/gtl-instincts")
-    with pytest.raises(SettingError, match="looks after 0, 1, 5, 10, 30, 50, 100 steps"):
+    with pytest.raises(SettingError, match="evaluates after 0, 1, 5, 10, 30, 50, 100 steps"):
         PROTOCOLS["instincts"].check(load_recipe("lab/gtl-instincts", ["instinct_steps=[30]"]))

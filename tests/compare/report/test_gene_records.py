@@ -7,11 +7,12 @@ import pytest
 
 from germline.baselines.random_gene import RandomGene
 from germline.compare import write_report
-from germline.compare.analysis.results import Summary
+from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report import gene_records as records
 from germline.data import load_data
 from germline.errors import ArtefactError
 from germline.learngene import MANIFEST, Learngene
+from germline.methods.gtl import report_fitness
 from germline.randomness import generator
 from germline.training import Run
 from helpers.comparison import Bred, by_hand, comparison, generations, record, results, three_seeds
@@ -52,7 +53,7 @@ def told(kept):
 
 
 def headings(results):
-    return [section.heading for section in records.of_comparison(Summary(results))]
+    return [section.heading for section in records.record_sections(ComparisonResults(results))]
 
 
 def test_records_have_their_sections_in_the_report(tmp_path):
@@ -63,9 +64,9 @@ def test_records_have_their_sections_in_the_report(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(found))
     write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
-    asked = ["Fitness over generations", "Does evolution choose?", "The gene tree of gene", "The gene tree of drawn"]
+    asked = ["Fitness over generations", "Does evolution select?", "Gene tree of gene", "Gene tree of drawn"]
     every = re.findall("<h2>(.*?)</h2>", page)
-    assert every[every.index("Learning curves") + 1 : every.index("What one descendant cost")] == asked
+    assert every[every.index("Learning curves") + 1 : every.index("What one descendant costs")] == asked
     assert 'id="gene-gene-4"' in page
     assert 'id="drawn-gene-4"' in page
     assert (
@@ -76,14 +77,14 @@ def test_records_have_their_sections_in_the_report(tmp_path):
 
 def test_an_arm_of_another_ones_genes_is_not_held_against_it():
     kept = {("gene", 0): record(), ("drawn", 0): record()}
-    assert headings(told(kept)) == ["Fitness over generations", "The gene tree of gene"]
+    assert headings(told(kept)) == ["Fitness over generations", "Gene tree of gene"]
 
 
 def test_without_records_there_are_no_sections():
     assert headings(by_hand(three_seeds())) == []
     assert headings(told({("gene", 0): {}, ("drawn", 0): {"of another kind": 3}})) == []
     tree = {"gene_tree": record()["gene_tree"]}
-    assert headings(told({("gene", 0): {}, ("drawn", 0): tree})) == ["The gene tree of drawn"]
+    assert headings(told({("gene", 0): {}, ("drawn", 0): tree})) == ["Gene tree of drawn"]
 
 
 def test_a_damaged_record_is_named():
@@ -94,11 +95,11 @@ def test_a_damaged_record_is_named():
 def test_tables_for_pages():
     other = {"gene_tree": record()["gene_tree"], "generations": generations(0.2, 0.2, 0.2)}
     kept = {("gene", seed): record() for seed in (0, 1)} | {("drawn", seed): other for seed in (0, 1)}
-    found = Summary(told(kept))
-    head, *rows = records.generations_table(found)
+    found = records.records_by_arm(ComparisonResults(told(kept)), "generations", report_fitness)
+    head, *rows = report_fitness.generations_table(found)
     assert head == ["arm", "generation 0, %", "generation 1, %", "generation 2, %"]
     assert rows[1] == ["drawn", "20.0 ± 0.0", "20.0 ± 0.0", "20.0 ± 0.0"]
     assert rows[0][3] == "50.0 ± 0.0"
-    _, last, all_along = records.choice_table(found)
+    _, last, all_along = report_fitness.fitness_claims_table(found)
     assert last[:3] == ["gene ends with a fitter population than drawn", "generation 2", "+30.0 ± 0.0 points"]
     assert all_along[1] == "generations 1 to 2"

@@ -6,12 +6,12 @@ import re
 import pytest
 
 from germline.compare import write_report
-from germline.compare.analysis.results import Summary
+from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report import gene_records as records
 from germline.compare.report import paths_protocol as by_path
 from germline.errors import ArtefactError
 from germline.methods.pool import report as paths
-from germline.reporting.pareto import Point, drawing, frontier
+from germline.reporting.pareto import NetworkPoint, draw_pareto_fronts, pareto_front
 from germline.reporting.statistics import estimate
 from helpers.comparison import BY_HAND, by_hand, cell
 
@@ -40,7 +40,7 @@ RECORD = {
 
 
 def point(size, parameters, flops, accuracy):
-    return Point(size, parameters, flops, estimate([accuracy]))
+    return NetworkPoint(size, parameters, flops, estimate([accuracy]))
 
 
 def changed(**changes):
@@ -59,15 +59,15 @@ def test_the_frontier_by_hand():
         point("e", 40, 9, 0.60),  # as good as c, dearer: nobody is more accurate
         point("f", 40, 1, 0.40),
     ]
-    assert [one.size for one in frontier(family, "parameters")] == ["a", "c", "e"]
-    assert [one.size for one in frontier(family, "flops")] == ["f", "d", "c", "e"]
-    assert [one.size for one in frontier(family[::-1], "flops")] == ["f", "d", "c", "e"]
-    assert frontier([], "flops") == []
+    assert [one.size for one in pareto_front(family, "parameters")] == ["a", "c", "e"]
+    assert [one.size for one in pareto_front(family, "flops")] == ["f", "d", "c", "e"]
+    assert [one.size for one in pareto_front(family[::-1], "flops")] == ["f", "d", "c", "e"]
+    assert pareto_front([], "flops") == []
 
 
 def test_equal_points_do_not_dominate_each_other():
     twins = [point("a", 10, 1, 0.5), point("b", 10, 1, 0.5), point("c", 10, 1, 0.4)]
-    assert {one.size for one in frontier(twins, "parameters")} == {"a", "b"}
+    assert {one.size for one in pareto_front(twins, "parameters")} == {"a", "b"}
 
 
 def marks(svg, gid):
@@ -77,11 +77,11 @@ def marks(svg, gid):
 
 def test_the_drawing_marks_each_arms_frontier_on_both_axes():
     first = [point("a", 1, 4, 0.5), point("b", 2, 3, 0.6), point("c", 3, 2, 0.4)]
-    found = drawing(["none", "one", "two"], {"one": first, "two": first[:1]}, "test accuracy")
-    assert [marks(found, f"frontier-one-{axis}") for axis in ("parameters", "flops")] == [2, 2]
+    found = draw_pareto_fronts(["none", "one", "two"], {"one": first, "two": first[:1]}, "test accuracy")
+    assert [marks(found, f"front-one-{axis}") for axis in ("parameters", "flops")] == [2, 2]
     assert [marks(found, f"others-one-{axis}") for axis in ("parameters", "flops")] == [1, 1]
-    assert [marks(found, f"frontier-two-{axis}") for axis in ("parameters", "flops")] == [1, 1]
-    assert "frontier-none" not in found
+    assert [marks(found, f"front-two-{axis}") for axis in ("parameters", "flops")] == [1, 1]
+    assert "front-none" not in found
     assert all(text in found for text in ("parameters, millions", "FLOPs, millions", "test accuracy, %"))
 
 
@@ -89,10 +89,10 @@ def test_the_drawing_marks_each_arms_frontier_on_both_axes():
 
 
 def test_a_record_is_read_as_it_is_told():
-    found = paths.read(json.loads(json.dumps(RECORD)))
+    found = paths.parse(json.loads(json.dumps(RECORD)))
     assert (found.data, found.split, len(found.paths)) == ("digits", "val", 4)
     assert found.paths[3].flops == 10**6
-    assert paths.read({**RECORD, "more": 1}) == found
+    assert paths.parse({**RECORD, "more": 1}) == found
 
 
 @pytest.mark.parametrize(
@@ -110,30 +110,30 @@ def test_a_record_is_read_as_it_is_told():
 )
 def test_a_wrong_record_is_refused(value):
     with pytest.raises(ValueError):  # noqa: PT011 - the kind's contract; which key is pydantic's to say
-        paths.read(value)
+        paths.parse(value)
 
 
 def test_the_table_of_a_gene_by_hand():
-    assert paths.table(paths.read(RECORD)) == [
-        ["size", "parameters", "without head", "MFLOP a picture", "accuracy, %", "frontier"],
+    assert paths.size_table(paths.parse(RECORD)) == [
+        ["size", "parameters", "without head", "MFLOPs per image", "accuracy, %", "Pareto front"],
         ["width=8", "100", "90", "5.0", "50.0", "both"],
         ["front=8,end=16,j=2,k=2", "150", "130", "1.0", "40.0", "FLOPs"],
         ["front=8,end=16,j=1,k=2", "200", "180", "10.0", "70.0", "both"],
         ["width=16", "300", "280", "9.0", "70.0", "both"],
     ]
     worse = changed(paths=[*RECORD["paths"][:3], {**RECORD["paths"][3], "flops": 6 * 10**6}])
-    assert [row[5] for row in paths.table(paths.read(worse))[1:]] == ["both", "", "both", "both"]
+    assert [row[5] for row in paths.size_table(paths.parse(worse))[1:]] == ["both", "", "both", "both"]
     cheap = changed(paths=[*RECORD["paths"][:1], {**RECORD["paths"][1], "parameters": 90, "accuracy": 0.6}])
-    assert [row[5] for row in paths.table(paths.read(cheap))[1:]] == ["both", "FLOPs"]
+    assert [row[5] for row in paths.size_table(paths.parse(cheap))[1:]] == ["both", "FLOPs"]
 
 
 def test_the_report_of_a_gene_draws_and_lists_them():
-    image, listed = paths.alone(paths.read(RECORD))
-    assert image.heading == "The paths of the gene"
-    assert "4 networks that the gene grows, measured on val of digits" in image.note
-    assert marks(image.body, "frontier-gene-parameters") == 3
-    assert marks(image.body, "others-gene-parameters") == 1
-    assert listed.body == paths.table(paths.read(RECORD))
+    picture, listed = paths.gene_sections(paths.parse(RECORD))
+    assert picture.heading == "The paths of the gene"
+    assert "4 networks that the gene grows, measured on val of digits" in picture.note
+    assert marks(picture.body, "front-gene-parameters") == 3
+    assert marks(picture.body, "others-gene-parameters") == 1
+    assert listed.body == paths.size_table(paths.parse(RECORD))
 
 
 ARMS = {"gene": {"method": "tleg"}, "drawn": {"method": "layers"}, "scratch": {"method": "scratch"}}
@@ -144,19 +144,19 @@ def test_a_comparison_shows_them_as_means_over_seeds():
     facts = {"bytes": 8, "elements": 2, "headless_elements": 2}
     kept = [("gene", 0, RECORD), ("gene", 1, better), ("drawn", 0, changed(data="glyphs/base"))]
     genes = [{"arm": arm, "seed": seed, **facts, "record": {"paths": told}} for arm, seed, told in kept]
-    (section,) = records.of_comparison(Summary({**by_hand([], arms=ARMS), "genes": genes}))
+    (section,) = records.record_sections(ComparisonResults({**by_hand([], arms=ARMS), "genes": genes}))
     assert section.heading == "The paths of the genes"
     assert "val of digits or val of glyphs/base" in section.note
     # the path that the second seed lacks is left out; three of the others are on the frontier
-    assert marks(section.body, "frontier-gene-parameters") == 3
+    assert marks(section.body, "front-gene-parameters") == 3
     assert marks(section.body, "others-gene-parameters") is None
-    assert marks(section.body, "frontier-drawn-parameters") == 3
-    found = {one.size: one.accuracy for one in paths._means([paths.read(RECORD), paths.read(better)])}
+    assert marks(section.body, "front-drawn-parameters") == 3
+    found = {one.size: one.accuracy for one in paths._mean_points([paths.parse(RECORD), paths.parse(better)])}
     assert list(found) == ["width=8", "width=16", "front=8,end=16,j=1,k=2"]
     assert found["width=8"].mean == pytest.approx(0.6)
     genes[0]["record"]["paths"] = {"paths": 3}
     with pytest.raises(ArtefactError, match="'paths' of the gene of gene, seed 0"):
-        records.of_comparison(Summary({**by_hand([], arms=ARMS), "genes": genes}))
+        records.record_sections(ComparisonResults({**by_hand([], arms=ARMS), "genes": genes}))
 
 
 # The report of the protocol
@@ -164,12 +164,20 @@ def test_a_comparison_shows_them_as_means_over_seeds():
 
 @pytest.fixture
 def summary():
-    return Summary(BY_HAND["paths"]())
+    return ComparisonResults(BY_HAND["paths"]())
 
 
 def test_path_by_path_by_hand(summary):
     head, *rows = by_path.path_table(summary)
-    assert head == ["size", "parameters", "MFLOP", "gene, %", "rival, %", "scratch, %", "gene - rival, points"]
+    assert head == [
+        "size",
+        "parameters",
+        "MFLOPs per image",
+        "gene, %",
+        "rival, %",
+        "scratch, %",
+        "gene - rival, points",
+    ]
     # means 62, 70 and 69 against 55 1/3, 65 and 65; half an interval is 4.303 * 0.02 / sqrt(3) = 0.0497
     assert [[row[at] for at in (0, 1, 2)] for row in rows] == [
         ["depth=1", "1,000", "1.0"],
@@ -183,32 +191,32 @@ def test_path_by_path_by_hand(summary):
 
 
 def test_over_all_sizes_by_hand(summary):
-    head, *rows = by_path.over_table(summary)
-    assert head[2:] == ["sizes of both", "mean difference, points", "share of sizes above it, %"]
+    head, *rows = by_path.over_sizes_table(summary)
+    assert head[2:] == ["shared sizes", "mean difference, points", "share of sizes above it, %"]
     assert rows == [
-        ["10 a class", "scratch", "1", "-12.0 ± 7.5", "0.0 ± 0.0"],
-        ["10 a class", "rival", "3", "+5.2 ± 4.1", "66.7 ± 0.0"],
+        ["10 images per class", "scratch", "1", "-12.0 ± 7.5", "0.0 ± 0.0"],
+        ["10 images per class", "rival", "3", "+5.2 ± 4.1", "66.7 ± 0.0"],
     ]
 
 
 def test_a_cell_that_failed_is_told(summary):
-    cells = [c for c in summary.results["cells"] if (c["asked"]["arm"], c["asked"]["size"]) != ("rival", "depth=2")]
-    found = Summary({**summary.results, "cells": cells})
+    cells = [c for c in summary.stored["cells"] if (c["asked"]["arm"], c["asked"]["size"]) != ("rival", "depth=2")]
+    found = ComparisonResults({**summary.stored, "cells": cells})
     row = by_path.path_table(found, 10)[2]
     assert (row[4], row[6]) == ("failed", "")
-    assert by_path.over_table(found)[2] == ["10 a class", "rival", "3", "failed", ""]
-    assert [one.size for one in by_path.points(found, "rival", 10)] == ["depth=1", "depth=3"]
+    assert by_path.over_sizes_table(found)[2] == ["10 images per class", "rival", "3", "failed", ""]
+    assert [one.size for one in by_path.family_points(found, "rival", 10)] == ["depth=1", "depth=3"]
 
 
 def test_differences_are_to_the_first_control_that_stands_everywhere():
     results = BY_HAND["paths"]()
-    assert by_path.compared(Summary(results)) == "rival"
+    assert by_path.difference_control(ComparisonResults(results)) == "rival"
     results["recipe"]["arms"]["rival"]["sizes"] = ["depth=1", "depth=2"]
-    assert by_path.compared(Summary(results)) == "scratch"
+    assert by_path.difference_control(ComparisonResults(results)) == "scratch"
     results["recipe"]["arms"] = {"gene": results["recipe"]["arms"]["gene"]}
-    found = Summary(results)
-    assert by_path.compared(found) is None
-    assert by_path.path_table(found, 10)[0] == ["size", "parameters", "MFLOP", "gene, %"]
+    found = ComparisonResults(results)
+    assert by_path.difference_control(found) is None
+    assert by_path.path_table(found, 10)[0] == ["size", "parameters", "MFLOPs per image", "gene, %"]
 
 
 def test_what_families_cost_and_store_by_hand():
@@ -216,14 +224,14 @@ def test_what_families_cost_and_store_by_hand():
     for c in results["cells"]:
         c["flops"] = 10**12 * (c["asked"]["arm"] == "scratch")
     results["costs"]["families"]["rival"]["shared"] = False
-    found = Summary(results)
-    assert by_path.family_table(found)[1:] == [
+    found = ComparisonResults(results)
+    assert by_path.paths_family_table(found)[1:] == [
         ["gene", "3", "800", "400", "0", "0.01", "0.004"],
         ["rival", "3", "800", "400", "0", "0.01", "0.004"],
         ["scratch", "1", "0", "0", "6,400", "1", "1"],
     ]
     # the gene's 600 elements; a network of each size: 900, 1,800 and 2,700
-    assert by_path.stored_table(found)[1:] == [
+    assert by_path.paths_stored_table(found)[1:] == [
         ["gene", "one gene", "600", "650", "1.00"],
         ["rival", "3 networks", "5,400", "6,000", "9.00"],
         ["scratch", "1 network", "2,700", "3,000", "4.50"],
@@ -262,6 +270,6 @@ def test_a_report_of_71_paths_can_be_read(tmp_path):
     parts = [text.split(f"## {heading}")[1].split("\n## ")[0].split("\n") for heading in ("Is every", "Claims size")]
     whole, each = ([line for line in part if line.startswith("| gene ")] for part in parts)
     assert (len(whole), len(each)) == (2 * 2, 71 + 2)
-    assert all("sizes, 10 a class" in line for line in whole)
+    assert all("sizes, 10 images per class" in line for line in whole)
     assert "claims: " in parts[0][2]
-    assert marks(page, "frontier-gene-parameters") == 71
+    assert marks(page, "front-gene-parameters") == 71

@@ -9,15 +9,15 @@ import pytest
 
 from germline.compare import write_report
 from germline.compare.analysis.protocols import PROTOCOLS
-from germline.compare.analysis.results import Summary
+from germline.compare.analysis.results import ComparisonResults
 from germline.errors import ArtefactError
 from germline.reporting.claims import judge
 from germline.reporting.plotting import COLOURS
 from helpers.comparison import BY_HAND, by_hand, three_seeds
 
 COSTS = {
-    "What one descendant cost": ["gene", "6,400", "0.001", "100", "0.001", "0.05"],
-    "What is stored": ["gene of gene (for all sizes)", "600", "650", "1.00"],
+    "What one descendant costs": ["gene", "6,400", "0.001", "100", "0.001", "0.05"],
+    "What is stored": ["gene of gene (all sizes)", "600", "650", "1.00"],
     "How each arm was tuned": ["gene", "0.001", "0.05", "61.0 *"],
 }
 TUNED = {
@@ -34,14 +34,14 @@ TUNED = {
 }
 TUNE = {"lr": [1e-3, 1e-2, 1e-1], "weight_decay": [0.05], "size": "depth=2", "images_per_class": 10}
 HEADINGS = {
-    "convergence": ["Accuracy", "Learning curves", "Has scratch levelled off?"],
-    "samples": ["Accuracy", "Accuracy over samples", "Learning curves"],
-    "sensitivity": ["Over the grid", "Accuracy over the rate"],
+    "convergence": ["Accuracy", "Learning curves", "Is scratch on a plateau?"],
+    "samples": ["Accuracy", "Accuracy over images per class", "Learning curves"],
+    "sensitivity": ["Over the grid", "Accuracy over the learning rate"],
     "sizes": ["Accuracy", "Accuracy over size", "Learning curves"],
-    "instincts": ["The first steps", "The first steps, drawn"],
+    "instincts": ["The first steps", "Curves of the first steps"],
     "paths": ["Over all sizes", "Accuracy over size and cost", "Path by path", "Claims size by size"],
 }
-COMMON = ["What one descendant cost", "What the whole family costs", "What is stored", "Where the elements came from"]
+COMMON = ["What one descendant costs", "What the whole family costs", "What is stored", "Where the elements came from"]
 
 
 def write(place, results):
@@ -117,7 +117,7 @@ def test_a_report_of_every_protocol(tmp_path, protocol):
     found, cells = tables(text), Page(page).cells
     assert len(found) == len(expected) - 1 - images
     assert {cell for rows in found.values() for row in rows for cell in row} <= {*cells, ""}
-    claims = judge(PROTOCOLS[protocol].claims(Summary(results)))
+    claims = judge(PROTOCOLS[protocol].claims(ComparisonResults(results)))
     whole = found[asks][1:]
     assert whole + found.get("Claims size by size", [])[1:] == [one.row() for one in claims]
     assert all(one.claim.text in told for one in claims[: len(whole)])
@@ -138,8 +138,8 @@ def test_with_one_number_of_images_each_arm_has_a_line_of_its_own(written):
 def test_the_main_table_by_hand(written):
     told, page, text = written()
     main = tables(text)["Accuracy"]
-    at = "depth=2, 10 a class"
-    assert main[1] == [at, "gene", "60.0 ± 24.8", "+20.0 ± 24.8", "100% of them, not by 1 of 3 seeds"]
+    at = "depth=2, 10 images per class"
+    assert main[1] == [at, "gene", "60.0 ± 24.8", "+20.0 ± 24.8", "100% of scratch's, 1 of 3 seeds never"]
     assert main[2][:3] == [at, "scratch", "40.0 ± 0.0"]
     assert "60.0 ± 24.8" in told
     assert {"60.0 ± 24.8", "+20.0 ± 24.8"} <= set(Page(page).cells)
@@ -173,7 +173,7 @@ def test_the_family_by_hand(tmp_path):
 def test_sizes_store_one_gene_or_all_networks(tmp_path):
     found = tables(write(tmp_path, BY_HAND["sizes"]())[2])["What is stored"]
     assert found[1:] == [
-        ["gene of gene (for all sizes)", "600", "650", "1.00"],
+        ["gene of gene (all sizes)", "600", "650", "1.00"],
         ["one network, depth=2", "900", "1,000", "1.50"],
         ["one network, depth=3", "1,800", "2,000", "3.00"],
         ["all 2 networks", "2,700", "3,000", "4.50"],
@@ -182,12 +182,14 @@ def test_sizes_store_one_gene_or_all_networks(tmp_path):
 
 def test_levels_by_hand(tmp_path):
     found = tables(write(tmp_path, BY_HAND["convergence"]())[2])
-    at = "depth=2, 10 a class"
-    assert found["Has scratch levelled off?"][1:] == [
+    at = "depth=2, 10 images per class"
+    assert found["Is scratch on a plateau?"][1:] == [
         [at, "100", "40.0 ± 0.0", "40.0 ± 0.0"],
         [at, "200", "50.0 ± 0.0", "45.0 ± 0.0"],
     ]
-    assert [at, "scratch, 200 steps (levelled off)", "45.0 ± 0.0", "+5.0 ± 0.0"] in [r[:4] for r in found["Accuracy"]]
+    assert [at, "scratch with 200 steps (on a plateau)", "45.0 ± 0.0", "+5.0 ± 0.0"] in [
+        r[:4] for r in found["Accuracy"]
+    ]
 
 
 def test_the_grid_by_hand(tmp_path):
@@ -235,10 +237,10 @@ def test_a_quick_run_says_that_it_is_no_evidence(written):
 def test_what_failed_is_told(written):
     cells = [c for c in three_seeds() if (c["asked"]["arm"], c["asked"]["seed"]) != ("gene", 2)]
     why = "the loss is nan & no number"
-    _, page, text = written(cells, failed={"gene depth=2 10 a class seed=2": why})
-    assert "<p class=failed>1 parts failed" in page
-    assert "1 parts failed" in text
-    assert tables(text)["What failed"][1:] == [["gene depth=2 10 a class seed=2", why]]
+    _, page, text = written(cells, failed={"gene depth=2 10 images per class seed=2": why})
+    assert "<p class=failed>1 part failed" in page
+    assert "1 part failed" in text
+    assert tables(text)["What failed"][1:] == [["gene depth=2 10 images per class seed=2", why]]
     assert "the loss is nan &amp; no number" in page
     assert tables(text)["Accuracy"][1][2] == "55.0 ± 63.5"
     assert "What failed" not in written()[1]
@@ -255,13 +257,13 @@ def test_a_comparison_of_which_all_failed_still_has_a_report(tmp_path, protocol)
         "failed": {"all": "no room"},
     }
     _, page, text = write(tmp_path, results)
-    assert tables(text)["What failed"] == [["what", "why"], ["all", "no room"]]
+    assert tables(text)["What failed"] == [["part", "reason"], ["all", "no room"]]
     assert "no room" in page
 
 
 def test_one_gene_is_called_so(written):
     assert "one ancestor and one gene serve all seeds" in written(one_gene=True)[2]
-    assert "each makes its own" in written(one_gene=False)[2]
+    assert "each seed makes its own gene" in written(one_gene=False)[2]
 
 
 def test_the_final_part_is_named(written):
@@ -271,7 +273,7 @@ def test_the_final_part_is_named(written):
 
 def test_how_to_repeat_it_is_told(written):
     _, page, text = written()
-    assert "ancestors: 85.0 ± 63.5 % on validation pictures of digits" in text
+    assert "ancestors: 85.0 ± 63.5 % on validation images of digits" in text
     for fact in ("germline compare by-hand.yaml", "0123456789ab", "seeds 0, 1, 2", "12 s"):
         assert fact in page
         assert fact in text
@@ -288,7 +290,7 @@ def test_one_seed_is_called_so(written):
 def test_without_scratch_there_is_no_gain(written):
     cells = [cell for cell in three_seeds() if cell["asked"]["arm"] == "gene"]
     _, _, text = written(cells, arms={"gene": {"method": "tleg"}})
-    assert tables(text)["Accuracy"][1][:3] == ["depth=2, 10 a class", "gene", "60.0 ± 24.8"]
+    assert tables(text)["Accuracy"][1][:3] == ["depth=2, 10 images per class", "gene", "60.0 ± 24.8"]
     assert "+" not in text
 
 

@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from germline.compare.report.gene_records import KINDS
 from germline.methods.auto import report as layer_choice
 
 
@@ -33,7 +32,7 @@ def fills(svg, name):
 
 
 def test_the_sections_of_one_gene():
-    drawn, weighed = layer_choice.alone(layer_choice.read(told()))
+    drawn, weighed = layer_choice.gene_sections(layer_choice.parse(told()))
     assert drawn.heading == "The chosen layers"
     assert named(drawn.body, "ancestor") == ["ancestor-0", "ancestor-1", "ancestor-2"]
     assert [fills(drawn.body, f"descendant-{at}") for at in range(3)] == ["#0072b2", "#ffffff", "#0072b2"]
@@ -46,40 +45,40 @@ def test_the_sections_of_one_gene():
 
 def test_without_scores_there_is_the_drawing_alone():
     given = told(select="given", scores=[], matrix=[], against=[], history=[])
-    (drawn,) = layer_choice.alone(layer_choice.read(given))
+    (drawn,) = layer_choice.gene_sections(layer_choice.parse(given))
     assert "The layers were given." in drawn.note
 
 
 def test_without_a_training_there_is_one_panel():
     alike = told(select="cka", against=["labels"], matrix=[[0.1], [0.2], [0.3]], history=[])
-    assert named(layer_choice.alone(layer_choice.read(alike))[1].body, "weights") == ["weights-0"]
+    assert named(layer_choice.gene_sections(layer_choice.parse(alike))[1].body, "weights") == ["weights-0"]
 
 
 def test_in_a_comparison_the_first_seed_of_each_arm_that_scored():
-    scored, given = layer_choice.read(told()), layer_choice.read(told(scores=[], matrix=[], history=[]))
-    found = KINDS["layers"].among(["gene", "first"], {"gene": {3: scored, 4: scored}, "first": {3: given}})
-    assert [section.heading for section in found] == ["The chosen layers of gene", "What the pairs weighed of gene"]
+    scored, given = layer_choice.parse(told()), layer_choice.parse(told(scores=[], matrix=[], history=[]))
+    found = layer_choice.comparison_sections(["gene", "first"], {"gene": {3: scored, 4: scored}, "first": {3: given}})
+    assert [section.heading for section in found] == ["The chosen layers of gene", "Matching weights of gene"]
     assert found[0].note.startswith("Seed 3.")
     assert named(found[0].body, "ancestor")[0] == "gene-ancestor-0"
 
 
 def test_layers_of_several_blocks_are_named_by_their_ends():
-    choice = layer_choice.read(told(layers=[[0], [1, 2]], scores=[0.5, 0.5], matrix=[], history=[]))
-    assert [choice.name(at) for at in range(2)] == ["0", "1-2"]
+    choice = layer_choice.parse(told(layers=[[0], [1, 2]], scores=[0.5, 0.5], matrix=[], history=[]))
+    assert [choice.layer_name(at) for at in range(2)] == ["0", "1-2"]
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"kept": [3]}, "some of the ancestor's 3"),
-        ({"kept": []}, "some of the ancestor's 3"),
-        ({"scores": [1.0]}, "one score a layer"),
-        ({"matrix": [[0.0, 1.0]]}, "a row a layer"),
-        ({"against": ["a"]}, "a row a layer"),
+        ({"kept": [3]}, "not among the ancestor's 3"),
+        ({"kept": []}, "not among the ancestor's 3"),
+        ({"scores": [1.0]}, "one score per layer"),
+        ({"matrix": [[0.0, 1.0]]}, "one row per layer"),
+        ({"against": ["a"]}, "one row per layer"),
         ({"matrix": [[float("nan")] * 2] * 3}, "finite"),
         ({"stages": None}, "stages"),
     ],
 )
 def test_what_is_no_choice_is_refused(changes, says):
     with pytest.raises(ValueError, match=says):
-        layer_choice.read(told(**changes))
+        layer_choice.parse(told(**changes))

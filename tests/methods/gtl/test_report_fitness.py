@@ -6,13 +6,13 @@ import re
 import pytest
 
 from germline.methods.gtl import report_fitness as evolution
-from germline.reporting.claims import HEADER
+from germline.reporting.claims import CLAIM_COLUMNS
 from helpers.comparison import generations
 
 
 def histories(**arms):
     return {
-        arm: {seed: evolution.read(generations(*fitness)) for seed, fitness in enumerate(seeds)}
+        arm: {seed: evolution.parse(generations(*fitness)) for seed, fitness in enumerate(seeds)}
         for arm, seeds in arms.items()
     }
 
@@ -27,20 +27,20 @@ def found():
 
 
 def test_claims_by_hand(found):
-    ends, all_along = evolution.claims(found)
+    ends, all_along = evolution.fitness_claims(found)
     assert ends.text == "gene ends with a fitter population than drawn"
     assert ends.differences == pytest.approx((0.2, 0.3, 0.3))
-    assert ends.where == "generations that were the last of both"
+    assert ends.where == "generations the last of both arms"
     # generation 0, in which they differ most, is left out: (0.1 + 0.2) / 2, (0.1 + 0.3) / 2, and 0.3 alone
     assert all_along.text == "gene has fitter populations than drawn"
     assert all_along.differences == pytest.approx((0.15, 0.2, 0.3))
-    assert all_along.where == "generations 1 to the last of both"
+    assert all_along.where == "generations 1 to the last of both arms"
 
 
 def test_the_table_by_hand(found):
-    image, table = evolution.among(["gene", "drawn"], found)
-    assert (image.heading, table.heading) == ("Fitness over generations", "Does evolution choose?")
-    assert table.body[0] == HEADER
+    picture, table = evolution.comparison_sections(["gene", "drawn"], found)
+    assert (picture.heading, table.heading) == ("Fitness over generations", "Does evolution select?")
+    assert table.body[0] == CLAIM_COLUMNS
     # mean 0.26667, deviation 0.05774: t = 8, p = 0.01527, doubled by Holm; half an interval is 4.303 * 0.0333
     assert table.body[1][2:] == ["+26.7 ± 14.3 points", "0.031", "holds", ""]
     # mean 0.21667, deviation 0.07638: t = 4.914, p = 0.039, the larger of the two and not doubled
@@ -50,37 +50,37 @@ def test_the_table_by_hand(found):
 
 def test_generations_are_named_where_they_are_the_same():
     same = histories(gene=[(0.2, 0.3, 0.4)], drawn=[(0.2, 0.2, 0.2)], other=[(0.1, 0.1)])
-    assert [claim.where for claim in evolution.claims(same)] == [
+    assert [claim.where for claim in evolution.fitness_claims(same)] == [
         "generation 2",
         "generations 1 to 2",
         "generation 1",
         "generation 1",
     ]
-    rows = evolution.among(["gene", "drawn", "other"], same)[1].body
+    rows = evolution.comparison_sections(["gene", "drawn", "other"], same)[1].body
     assert {row[4] for row in rows[1:]} == {"one seed shows nothing"}
 
 
 def test_seeds_and_generations_that_only_one_arm_has_are_left_out():
     some = histories(gene=[(0.2, 0.3), (0.2, 0.5)], drawn=[(0.1, 0.1)])
-    assert [len(claim.differences) for claim in evolution.claims(some)] == [1, 1]
+    assert [len(claim.differences) for claim in evolution.fitness_claims(some)] == [1, 1]
     # nothing but generation 0: nothing was chosen
     barely = histories(gene=[(0.2,)], drawn=[(0.1, 0.2)])
-    ends, all_along = evolution.claims(barely)
+    ends, all_along = evolution.fitness_claims(barely)
     assert ends.differences == pytest.approx((0.1,))
     assert all_along.differences == ()
 
 
 def test_means_over_seeds_are_of_generations_that_all_reached(found):
-    points = evolution.means(found["drawn"])
+    points = evolution.mean_fitness(found["drawn"])
     assert list(points) == [0, 1]
-    points = evolution.means(found["gene"])
+    points = evolution.mean_fitness(found["gene"])
     assert [point.mean for point in points.values()] == pytest.approx([0.9, 1.1 / 3, 1.7 / 3])
     assert points[2].half == pytest.approx(4.3027 * math.sqrt(1 / 300) / math.sqrt(3), rel=1e-3)
 
 
-def test_the_image_has_a_line_an_arm_and_one_a_seed(found):
+def test_the_picture_has_a_line_an_arm_and_one_a_seed(found):
     arms = ["gene", "scratch", "drawn"]
-    svg = evolution.among(arms, found)[0].body
+    svg = evolution.comparison_sections(arms, found)[0].body
     assert re.findall(r'id="(fitness-[^"]*)"', svg) == [
         f"fitness-{arm}{end}" for arm in ("gene", "drawn") for end in ("-seed-0", "-seed-1", "-seed-2", "")
     ]
@@ -91,12 +91,12 @@ def test_the_image_has_a_line_an_arm_and_one_a_seed(found):
 
 
 def test_one_arm_is_held_against_nothing(found):
-    (image,) = evolution.among(["gene"], {"gene": found["gene"]})
-    assert image.heading == "Fitness over generations"
+    (picture,) = evolution.comparison_sections(["gene"], {"gene": found["gene"]})
+    assert picture.heading == "Fitness over generations"
 
 
 def test_one_evolution_alone():
-    (section,) = evolution.alone(evolution.read(generations(0.2, 0.4)))
+    (section,) = evolution.gene_sections(evolution.parse(generations(0.2, 0.4)))
     assert re.findall(r'id="(fitness-[^"]*)"', section.body) == [
         "fitness-population",
         "fitness-winners",
@@ -107,4 +107,4 @@ def test_one_evolution_alone():
 @pytest.mark.parametrize("kept", [[], generations(0.1, 0.2)[::-1], [{"generation": 0}], "none"])
 def test_what_is_no_history_is_refused(kept):
     with pytest.raises(ValueError, match=r"generation|fitness|tuple"):
-        evolution.read(kept)
+        evolution.parse(kept)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from germline.compare.report.gene_records import KINDS, write_gene_report
+from germline.compare.report.gene_records import write_gene_report
 from germline.methods.openworld import report as stream
 from germline.methods.openworld.method import OpenWorld
 from germline.training import Run
@@ -31,48 +31,49 @@ MET = {
 
 
 def test_what_is_kept_is_read_and_summed_up():
-    found = stream.read(KEPT)
+    found = stream.parse(KEPT)
     assert found.by_task == [[0.9, 0.5, 0.1], pytest.approx([0.7, 0.3, 0.1])]
     assert found.means == [0.9, pytest.approx(0.6)]
     assert found.units == "2 to 3"
-    assert KINDS["collective"].read(KEPT) == found
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heat": [[[0.9, 0.5]], [[0.8, 0.4]]]}, "the heat is not that of 3 units"),
-        ({"accuracies": [[0.9], [0.5]]}, "one accuracy more"),
-        ({"grown": [0]}, "not all parts are of 2 tasks"),
+        ({"heat": [[[0.9, 0.5]], [[0.8, 0.4]]]}, "the heat does not have 3 units"),
+        ({"accuracies": [[0.9], [0.5]]}, "each task adds one accuracy"),
+        ({"grown": [0]}, "not all parts have 2 tasks"),
         ({"window": [2, 2]}, "not all parts"),
         ({"heat": []}, "heat"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        stream.read({**KEPT, **changes})
+        stream.parse({**KEPT, **changes})
 
 
 def test_sections_of_one_gene():
-    sections = stream.alone(stream.read({**KEPT, "detection": MET}))
+    sections = stream.gene_sections(stream.parse({**KEPT, "detection": MET}))
     assert [section.heading for section in sections] == [
         "The collectives",
         "Gradients by unit and task",
         "Forgetting over the stream",
         "Growth over the stream",
-        "Unknown pictures",
+        "Unknown images",
     ]
     assert sections[0].body[1] == ["this collective", "2 to 3", "none", "60.0", "40.0", "25.0", "5.0", "1"]
-    images = [section.body for section in sections[1:]]
-    assert all(body.startswith("<svg") or "<svg" in body[:300] for body in images)
-    assert 'id="window"' in images[0]
-    assert not any("<image" in body for body in images[:1])
-    assert len(stream.alone(stream.read(KEPT))) == 4
+    pictures = [section.body for section in sections[1:]]
+    assert all(body.startswith("<svg") or "<svg" in body[:300] for body in pictures)
+    assert 'id="window"' in pictures[0]
+    assert not any("<image" in body for body in pictures[:1])
+    assert len(stream.gene_sections(stream.parse(KEPT))) == 4
 
 
 def test_sections_of_a_comparison():
-    seeds = {seed: stream.read({**KEPT, "accuracies": [[0.9], [0.5, own]]}) for seed, own in enumerate((0.6, 0.8))}
-    sections = stream.among(["gene", "scratch", "other"], {"gene": seeds, "other": {0: stream.read(KEPT)}})
+    seeds = {seed: stream.parse({**KEPT, "accuracies": [[0.9], [0.5, own]]}) for seed, own in enumerate((0.6, 0.8))}
+    sections = stream.comparison_sections(
+        ["gene", "scratch", "other"], {"gene": seeds, "other": {0: stream.parse(KEPT)}}
+    )
     assert [row[:3] for row in sections[0].body[1:]] == [["gene", "2 to 3", "none"], ["other", "2 to 3", "none"]]
     assert sections[0].body[1][4].startswith("40.0")
     assert sections[1].heading == "Gradients by unit and task, gene"

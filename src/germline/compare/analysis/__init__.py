@@ -1,1 +1,1 @@
-"""What a comparison's cells add up to."""
+"""Analysis of a comparison's results: protocols, claims and regret."""

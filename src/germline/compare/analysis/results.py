@@ -1,8 +1,8 @@
-"""From the cells of a comparison to what the report says."""
+"""Results of a comparison, and the values that reports read from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,18 +14,18 @@ from germline.errors import ArtefactError
 from germline.files import read_json
 from germline.reporting.statistics import Estimate, estimate
 
-Kept = Mapping[str, Any]
-Value = Callable[[Kept], float]
-PARTS = {"recipe", "cells", "ancestors", "genes", "tuned", "costs", "family", "levels", "failed"}
+Entry = Mapping[str, Any]  # one cell, gene or scratch run, as stored
+CellValue = Callable[[Entry], float]
+RESULT_KEYS = {"recipe", "cells", "ancestors", "genes", "tuned", "costs", "family", "levels", "failed"}
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Where arms are compared.
+    """Condition under which arms are compared.
 
     Attributes:
-        size: Of the descendants, in the size language.
-        images: Training pictures a class.
+        size: Size of the descendants in the size language.
+        images: Training images per class, or "all".
     """
 
     size: str
@@ -36,117 +36,142 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A comparison's kept results, with the questions that are asked of them.
+class ComparisonResults:
+    """Stored results of a comparison, with the questions that reports ask of them.
 
     Attributes:
-        results: What `results.json` holds.
+        stored: The content of `results.json`.
     """
 
-    results: Mapping[str, Any]
+    stored: Mapping[str, Any]
 
     @classmethod
-    def read(cls, out: Path) -> Summary:
-        """Read the results of a comparison.
+    def load(cls, path: Path) -> ComparisonResults:
+        """Load the results of a comparison from its folder or from a results file.
 
         Raises:
-            ArtefactError: The folder holds none.
+            ArtefactError: There are no results, or the file holds something else.
         """
-        if not (out / "results.json").exists():
-            raise ArtefactError(f"no results in '{out}'", "the comparison has not ended", "run it again with --resume")
-        results = read_json(out / "results.json")
-        if not isinstance(results, dict) or PARTS - results.keys():
+        file = path / "results.json" if path.is_dir() else path
+        if not file.exists():
             raise ArtefactError(
-                f"'{out / 'results.json'}' is not a comparison's results", fix="run the comparison again with --resume"
+                f"There are no results in '{path}'",
+                "The comparison has not ended",
+                "Run it again with --resume",
             )
-        return cls(results)
+        stored = read_json(file)
+        if not isinstance(stored, dict) or RESULT_KEYS - stored.keys():
+            raise ArtefactError(
+                f"'{file}' does not hold a comparison's results",
+                "Some of its parts are missing",
+                "Run the comparison again with --resume",
+            )
+        return cls(stored)
 
     @property
     def recipe(self) -> dict[str, Any]:
         """The recipe as it ran."""
-        return dict(self.results["recipe"])
+        return dict(self.stored["recipe"])
 
     @property
     def arms(self) -> list[str]:
-        """Arms, in the recipe's order."""
+        """Names of the arms, in the recipe's order."""
         return list(self.recipe["arms"])
 
     @property
     def subject(self) -> str:
-        """The arm that claims are made of: the first."""
+        """The arm that the claims are about: the first one."""
         return self.arms[0]
 
     @property
     def controls(self) -> list[str]:
-        """What the subject is held against: scratch first, then the other arms."""
+        """The arms that the subject is compared with: scratch first, then the others."""
         others = [arm for arm in self.arms if arm not in (self.subject, CONTROL)]
         return [CONTROL, *others] if CONTROL in self.arms and self.subject != CONTROL else others
 
-    def stands(self, arm: str, size: str) -> bool:
-        """Whether an arm is asked about at a size."""
+    def settings_of(self, arm: str) -> dict[str, Any]:
+        """Return the method settings that the recipe gives an arm."""
+        return dict(self.recipe["arms"][arm].get("settings") or {})
+
+    @property
+    def record_kinds(self) -> set[str]:
+        """Kinds of records that the genes keep."""
+        return {kind for gene in self.stored["genes"] for kind in gene.get("record", {})}
+
+    def records(self, kind: str) -> Iterator[tuple[str, int, Any]]:
+        """Yield arm, seed and stored record of every gene that has a record of this kind."""
+        for gene in self.stored["genes"]:
+            if kind in gene.get("record", {}):
+                yield gene["arm"], gene["seed"], gene["record"][kind]
+
+    def has_size(self, arm: str, size: str) -> bool:
+        """Return whether the recipe gives an arm this size."""
         return size in self.sizes_of(arm)
 
     def sizes_of(self, arm: str) -> list[str]:
-        """The sizes at which an arm stands, in the recipe's order."""
+        """Return the sizes of an arm, in the recipe's order."""
         recipe = self.recipe
         named = recipe["arms"][arm].get("sizes")
         return [size for size in recipe["sizes"] if named is None or size in named]
 
     def arms_at(self, size: str) -> list[str]:
-        """The arms that stand at a size, in the recipe's order."""
-        return [arm for arm in self.arms if self.stands(arm, size)]
+        """Return the arms that have a size, in the recipe's order."""
+        return [arm for arm in self.arms if self.has_size(arm, size)]
 
     def controls_at(self, size: str) -> list[str]:
-        """What the subject is held against at a size; nothing where it does not stand there itself."""
-        return [arm for arm in self.controls if self.stands(arm, size)] if self.stands(self.subject, size) else []
+        """Return the controls that have a size; none if the subject does not have it."""
+        return [arm for arm in self.controls if self.has_size(arm, size)] if self.has_size(self.subject, size) else []
 
-    def shared(self, control: str) -> list[str]:
-        """The sizes at which both the subject and a control stand."""
-        return [size for size in self.sizes_of(self.subject) if self.stands(control, size)]
+    def shared_sizes(self, control: str) -> list[str]:
+        """Return the sizes that both the subject and a control have."""
+        return [size for size in self.sizes_of(self.subject) if self.has_size(control, size)]
 
     @property
     def conditions(self) -> list[Condition]:
-        """Every size at every number of pictures."""
+        """Every size at every number of images."""
         recipe = self.recipe
         return [Condition(size, images) for images in recipe["images_per_class"] for size in recipe["sizes"]]
 
-    def cells(self, arm: str, at: Condition, steps: int | None = None) -> dict[int, Kept]:
-        """The cells of one arm and condition by seed; `steps` asks for those that were given another number."""
+    def cells(self, arm: str, at: Condition, steps: int | None = None) -> dict[int, Entry]:
+        """Return the cells of one arm and condition by seed; `steps` selects those with another number of steps."""
         return {seed: cells[0] for seed, cells in self.grid(arm, at, steps).items()}
 
-    def grid(self, arm: str, at: Condition, steps: int | None = None) -> dict[int, list[Kept]]:
-        """All cells of one arm and condition by seed; several where rates and decays are tried."""
-        found: dict[int, list[Kept]] = {}
-        for cell in self.results["cells"]:
+    def grid(self, arm: str, at: Condition, steps: int | None = None) -> dict[int, list[Entry]]:
+        """Return all cells of one arm and condition by seed; several if rates and decays are tried."""
+        by_seed: dict[int, list[Entry]] = {}
+        for cell in self.stored["cells"]:
             asked = cell["asked"]
             if (asked["arm"], asked["size"], asked["images"], asked["steps"]) == (arm, at.size, at.images, steps):
-                found.setdefault(asked["seed"], []).append(cell)
-        return found
+                by_seed.setdefault(asked["seed"], []).append(cell)
+        return by_seed
 
     def accuracy(self, arm: str, at: Condition, steps: int | None = None) -> Estimate | None:
-        """Last accuracy on test, over seeds; None where no cell came to its end."""
-        values = [tested(cell) for cell in self.cells(arm, at, steps).values()]
+        """Return the final test accuracy over seeds; None if no cell finished."""
+        values = [final_accuracy(cell) for cell in self.cells(arm, at, steps).values()]
         return estimate(values) if values else None
 
     def differences(
-        self, arm: str, control: str, at: Condition, value: Value, control_steps: int | None = None
+        self, arm: str, control: str, at: Condition, value: CellValue, control_steps: int | None = None
     ) -> list[float]:
-        """A value of the arm's cell minus that of the control's, for each seed that both have."""
+        """Return a value of the arm's cell minus that of the control's, for each seed that both have."""
         ours, theirs = self.cells(arm, at), self.cells(control, at, control_steps)
         return [value(ours[seed]) - value(theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
 
     def over_sizes(self, control: str, images: int | str) -> dict[int, list[float]]:
-        """Last accuracy on test of the subject minus a control's, at each size where both stand, by seed.
+        """Return the subject's final test accuracy minus a control's, by seed, at each size that both have.
 
-        A seed in which one of these cells failed is left out: the rest would be another mean.
+        A seed in which one of these cells failed is left out: its mean would be over other sizes.
         """
         both = (self.subject, control)
-        pairs = [[self.cells(arm, Condition(size, images)) for arm in both] for size in self.shared(control)]
-        whole = set.intersection(*(set(cells) for pair in pairs for cells in pair)) if pairs else set()
-        return {seed: [tested(ours[seed]) - tested(theirs[seed]) for ours, theirs in pairs] for seed in sorted(whole)}
+        pairs = [[self.cells(arm, Condition(size, images)) for arm in both] for size in self.shared_sizes(control)]
+        complete = set.intersection(*(set(cells) for pair in pairs for cells in pair)) if pairs else set()
+        return {
+            seed: [final_accuracy(ours[seed]) - final_accuracy(theirs[seed]) for ours, theirs in pairs]
+            for seed in sorted(complete)
+        }
 
     def curve(self, arm: str, at: Condition) -> list[tuple[int, Estimate]]:
-        """Accuracy on validation over steps."""
+        """Return the validation accuracy over steps."""
         cells = list(self.cells(arm, at).values())
         if not cells:
             return []
@@ -154,10 +179,10 @@ class Summary:
         return [(step, estimate([accuracy_at(step)(cell) for cell in cells])) for step in steps]
 
     def share_of_steps(self, arm: str, at: Condition, control: str = CONTROL) -> list[float | None]:
-        """For each seed, steps after which the arm first holds the control's last validation accuracy, as a share.
+        """Return per seed the steps until the arm reaches the control's final validation accuracy.
 
-        The share is of the control's own steps; None where the arm never gets there. Both are read at the steps that
-        were looked at, so the true share is at most this one.
+        Steps are a share of the control's own; None if the arm never reaches it. Accuracy is known only at the steps
+        that were evaluated, so the true share is at most this one.
         """
         ours, theirs = self.cells(arm, at), self.cells(control, at)
         shares: list[float | None] = []
@@ -167,57 +192,57 @@ class Summary:
             shares.append(reached[0] / last["step"] if reached and last["step"] else None)
         return shares
 
-    def rungs(self, at: Condition) -> list[Kept]:
-        """Scratch with more and more steps at a condition, as it was looked at on validation."""
-        return [rung for rung in self.results["levels"] if (rung["size"], rung["images"]) == (at.size, at.images)]
+    def scratch_runs(self, at: Condition) -> list[Entry]:
+        """Return the longer and longer scratch runs at a condition, with their validation accuracy."""
+        return [run for run in self.stored["levels"] if (run["size"], run["images"]) == (at.size, at.images)]
 
-    def levelled(self, at: Condition) -> tuple[int, bool] | None:
-        """Steps of the longest scratch at a condition, and whether the last doubling added no more than the tolerance.
+    def longest_scratch(self, at: Condition) -> tuple[int, bool] | None:
+        """Return the steps of the longest scratch run and whether its accuracy is on a plateau.
 
-        None where scratch was not trained any longer.
+        On a plateau the last doubling added no more than the tolerance. None if scratch was not trained longer.
         """
-        rungs = self.rungs(at)
-        if not rungs or rungs[-1]["val"] is None:
+        runs = self.scratch_runs(at)
+        if not runs or runs[-1]["val"] is None:
             return None
         first = [cell["curve"][-1]["accuracy"] for cell in self.cells(CONTROL, at).values()]
-        before = rungs[-2]["val"] if len(rungs) > 1 else sum(first) / len(first)
+        before = runs[-2]["val"] if len(runs) > 1 else sum(first) / len(first)
         tolerance = self.recipe["levelling"]["tolerance"]
-        return int(rungs[-1]["steps"]), rungs[-1]["val"] - before <= tolerance
+        return int(runs[-1]["steps"]), runs[-1]["val"] - before <= tolerance
 
-    def first_cell(self, arm: str, size: str) -> Kept | None:
-        """Any cell of an arm at a size."""
+    def first_cell(self, arm: str, size: str) -> Entry | None:
+        """Return any cell of an arm at a size; None if none finished."""
         for images in self.recipe["images_per_class"]:
             for cell in self.cells(arm, Condition(size, images)).values():
                 return cell
         return None
 
     def origins(self, arm: str, size: str) -> dict[str, float]:
-        """Share of a descendant's elements by origin; empty where no cell came to its end."""
+        """Return the share of a descendant's elements by origin; empty if no cell finished."""
         cell = self.first_cell(arm, size)
         counts: dict[str, int] = {} if cell is None else cell["origins"]
         return {origin: count / sum(counts.values()) for origin, count in counts.items()}
 
 
-def tested(cell: Kept) -> float:
-    """Last accuracy on test."""
+def final_accuracy(cell: Entry) -> float:
+    """Return the final test accuracy of a cell."""
     return float(cell["test_accuracy"])
 
 
-def accuracy_at(step: int) -> Value:
-    """Accuracy on validation after so many steps."""
+def accuracy_at(step: int) -> CellValue:
+    """Return a function that reads a cell's validation accuracy after `step` steps."""
 
-    def value(cell: Kept) -> float:
+    def value(cell: Entry) -> float:
         return float(next(point["accuracy"] for point in cell["curve"] if point["step"] == step))
 
     return value
 
 
-def mean_accuracy(cell: Kept) -> float:
-    """Accuracy on validation, averaged over the steps by the trapezium rule."""
-    curve: Sequence[Kept] = cell["curve"]
+def mean_accuracy(cell: Entry) -> float:
+    """Return a cell's validation accuracy averaged over the steps, by the trapezoidal rule."""
+    curve: Sequence[Entry] = cell["curve"]
     area = sum(
         (after["step"] - before["step"]) * (after["accuracy"] + before["accuracy"]) / 2
         for before, after in pairwise(curve)
     )
-    whole = curve[-1]["step"] - curve[0]["step"]
-    return float(area / whole) if whole else float(curve[-1]["accuracy"])
+    length = curve[-1]["step"] - curve[0]["step"]
+    return float(area / length) if length else float(curve[-1]["accuracy"])

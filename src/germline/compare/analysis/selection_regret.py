@@ -1,64 +1,73 @@
-"""Was a choice of layers or of a window a good one? Its regret and its rank among all given choices of that size."""
+"""Regret and rank of a choice of blocks among all given choices of the same size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
 
-from germline.compare.analysis.results import Condition, Summary, tested
+from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
+from germline.reporting.hook import parse_record, report_modules
 from germline.reporting.html import Rows, Section
-from germline.reporting.statistics import Estimate, estimate
+from germline.reporting.statistics import estimate
 
-GIVEN = "given"
 Blocks = tuple[int, ...]
-Chosen = dict[str, dict[int, Blocks]]  # by arm and seed
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How the choices of one arm stand, seed by seed.
+class SelectionScore:
+    """Regret and rank of one arm's choices.
 
     Attributes:
         chosen: Blocks by seed.
-        regrets: Accuracy of the best other choice minus the arm's, as shares of 1; best on the other seeds, so that no
-            seed has a say in what it is held against. A single seed has none.
-        ranks: 1 where no other choice is better in that seed; of equal ones the mean of their places.
-        among: Choices that are ranked, the arm's own included.
+        regrets: Accuracy of the best given choice minus the arm's, as shares of 1, one per seed. The best choice is
+            found on the other seeds, so that no seed helps to choose what it is compared with. A single seed has none.
+        ranks: Rank of the arm in each seed. Rank 1 means that no other choice is better; ties share the mean rank.
+        competitors: Number of choices that are ranked, the arm's own included.
     """
 
     chosen: Mapping[int, Blocks]
     regrets: list[float]
     ranks: list[float]
-    among: int
+    competitors: int
 
 
-def standings(summary: Summary, at: Condition) -> dict[str, Standing]:
-    """The standing of every arm that chooses, among the arms whose choice is given; only choices as large compete."""
-    found = {}
-    for kept, given in (_layers(summary), _windows(summary)):
-        fixed = {arm: blocks for arm, blocks in given.items() if summary.cells(arm, at)}
-        for arm, chosen in kept.items():
-            sizes = {len(blocks) for blocks in chosen.values()}
-            rivals = {other: blocks for other, blocks in fixed.items() if {len(blocks)} == sizes}
-            if len(rivals) > 1 and summary.cells(arm, at):
-                found[arm] = _standing(summary, at, arm, chosen, rivals)
-    return found
+@dataclass(frozen=True)
+class _Group:
+    """Choices that compete: those that arms made, by arm and seed, and those that the recipe gives, by arm."""
+
+    chosen: dict[str, dict[int, Blocks]] = field(default_factory=dict)
+    given: dict[str, Blocks] = field(default_factory=dict)
 
 
-def _standing(
-    summary: Summary, at: Condition, arm: str, chosen: Mapping[int, Blocks], rivals: Mapping[str, Blocks]
-) -> Standing:
-    ours = {seed: tested(cell) for seed, cell in summary.cells(arm, at).items()}
-    theirs = {other: {seed: tested(cell) for seed, cell in summary.cells(other, at).items()} for other in rivals}
-    regrets, ranks, among = [], [], 0
+def score_selections(results: ComparisonResults, at: Condition) -> dict[str, SelectionScore]:
+    """Score every arm that chooses blocks among the arms whose blocks are given and as many."""
+    scores = {}
+    for group in _groups(results):
+        given = {arm: blocks for arm, blocks in group.given.items() if results.cells(arm, at)}
+        for arm, chosen in group.chosen.items():
+            counts = {len(blocks) for blocks in chosen.values()}
+            rivals = {other: blocks for other, blocks in given.items() if {len(blocks)} == counts}
+            if len(rivals) > 1 and results.cells(arm, at):
+                scores[arm] = _score(results, at, arm, chosen, rivals)
+    return scores
+
+
+def _score(
+    results: ComparisonResults, at: Condition, arm: str, chosen: Mapping[int, Blocks], rivals: Mapping[str, Blocks]
+) -> SelectionScore:
+    ours = {seed: final_accuracy(cell) for seed, cell in results.cells(arm, at).items()}
+    theirs = {
+        other: {seed: final_accuracy(cell) for seed, cell in results.cells(other, at).items()} for other in rivals
+    }
+    regrets, ranks, competitors = [], [], 0
     for seed, accuracy in ours.items():
         others = {other: theirs[other] for other, blocks in rivals.items() if blocks != chosen[seed]}
         present = [values[seed] for values in others.values() if seed in values]
-        above, equal = (sum(test) for test in ((v > accuracy for v in present), (v == accuracy for v in present)))
+        above = sum(value > accuracy for value in present)
+        equal = sum(value == accuracy for value in present)
         ranks.append(1 + above + equal / 2)
-        among = max(among, 1 + len(present))
+        competitors = max(competitors, 1 + len(present))
         elsewhere = {
             other: fmean(rest)
             for other, values in others.items()
@@ -67,80 +76,55 @@ def _standing(
         if elsewhere:
             best = max(elsewhere, key=lambda other: elsewhere[other])
             regrets.append(others[best][seed] - accuracy)
-    return Standing(chosen, regrets, ranks, among)
+    return SelectionScore(chosen, regrets, ranks, competitors)
 
 
-def _layers(summary: Summary) -> tuple[Chosen, dict[str, Blocks]]:
-    """The blocks of genes, counted from 0: those that were chosen, by arm and seed, and those that were given."""
-    chosen: Chosen = {}
-    given: dict[str, Blocks] = {}
-    for gene in summary.results["genes"]:
-        if told := gene.get("record", {}).get("layers"):
-            if told["select"] == GIVEN:
-                given[gene["arm"]] = tuple(told["kept"])
+def _groups(results: ComparisonResults) -> list[_Group]:
+    """Collect the block choices that the genes record, by kind of record and group."""
+    groups: dict[tuple[str, str], _Group] = {}
+    for kind, module in report_modules(results.record_kinds).items():
+        chosen_blocks = getattr(module, "chosen_blocks", None)
+        if chosen_blocks is None:
+            continue
+        for arm, seed, value in results.records(kind):
+            record = parse_record(module, kind, value, f"the gene of {arm}, seed {seed}")
+            choice = chosen_blocks(record, results.settings_of(arm))
+            group = groups.setdefault((kind, choice.group), _Group())
+            if choice.is_given:
+                group.given[arm] = choice.blocks
             else:
-                chosen.setdefault(gene["arm"], {})[gene["seed"]] = tuple(told["kept"])
-    return chosen, given
+                group.chosen.setdefault(arm, {})[seed] = choice.blocks
+    return list(groups.values())
 
 
-def _windows(summary: Summary) -> tuple[Chosen, dict[str, Blocks]]:
-    """The units of the first arm's windows, counted from 1, and those of arms that differ from it in naming one."""
-    arms: dict[str, Any] = summary.recipe["arms"]
-    told: list[tuple[int, Any]] = [
-        (gene["seed"], gene.get("record", {}).get("collective"))
-        for gene in summary.results["genes"]
-        if gene["arm"] == summary.subject
-    ]
-    windows = {seed: record["window"] for seed, record in told if record}
-    ours = arms[summary.subject]
-    if not windows or "window" in ours["settings"]:
-        return {}, {}
-    size = next(iter(windows.values()))[1]
-    given = {
-        arm: _units(one["settings"]["window"], size)
-        for arm, one in arms.items()
-        if one["method"] == ours["method"]
-        and "window" in one["settings"]
-        and {key: value for key, value in one["settings"].items() if key != "window"} == ours["settings"]
-    }
-    return {summary.subject: {seed: _units(start + 1, size) for seed, (start, _) in windows.items()}}, given
-
-
-def _units(first: int, size: int) -> Blocks:
-    return tuple(range(first, first + size))
-
-
-def table(summary: Summary) -> Rows:
-    """Condition by condition and arm by arm: what was chosen, regret and rank."""
-    rows = [["condition", "arm", "chosen", "regret, points", "rank", "of"]]
-    for at in summary.conditions:
-        for arm, standing in standings(summary, at).items():
-            regret = estimate(standing.regrets).text(sign=True) if standing.regrets else ""
-            rank = _plain(estimate(standing.ranks))
-            rows.append([str(at), arm, _spoken(standing.chosen), regret, rank, str(standing.among)])
+def regret_table(results: ComparisonResults) -> Rows:
+    """List the chosen blocks, regret and rank by condition and arm."""
+    rows = [["condition", "arm", "chosen blocks", "regret, points", "rank", "of"]]
+    for at in results.conditions:
+        for arm, score in score_selections(results, at).items():
+            regret = estimate(score.regrets).text(sign=True) if score.regrets else ""
+            rank = estimate(score.ranks).text(scale=1)
+            rows.append([str(at), arm, _chosen_text(score.chosen), regret, rank, str(score.competitors)])
     return rows
 
 
-def _plain(found: Estimate) -> str:
-    return found.text(scale=1, digits=1)
-
-
-def _spoken(chosen: Mapping[int, Blocks]) -> str:
-    """`4+5 in 3 seeds, 2+3 in 1`."""
+def _chosen_text(chosen: Mapping[int, Blocks]) -> str:
+    """Return text such as `4+5 in 3, 2+3 in 1`: blocks, and the number of seeds that chose them."""
     counts: dict[Blocks, int] = {}
     for blocks in chosen.values():
         counts[blocks] = counts.get(blocks, 0) + 1
-    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{'+'.join(map(str, blocks))} in {count}" for blocks, count in ordered)
 
 
-def sections(summary: Summary) -> list[Section]:
-    """The table, where some arm chooses among several given ones."""
-    rows = table(summary)
+def regret_sections(results: ComparisonResults) -> list[Section]:
+    """Return the table as a section, if some arm chooses among several given choices."""
+    rows = regret_table(results)
     note = (
-        "Layers are counted from 0, units of a window from 1; behind each choice the seeds that made it. Regret is the "
-        "test accuracy of the best other given choice of that size minus the arm's own: best on the mean of the other "
-        "seeds, read on this one; above 0, another choice would have been better. Rank 1 is the best of the choices in "
-        "a seed; a choice by chance has the middle one. Means with 95 % t intervals over seeds."
+        "Layers are counted from 0, units of a window from 1. The number after a choice is the number of seeds that "
+        "made it. Regret is the test accuracy of the best other given choice of that size minus the arm's own. The "
+        "best choice is found on the other seeds and read on this one. Regret above 0: another choice would have been "
+        "better. Rank 1 is the best choice in a seed; a random choice has the middle rank on average. Means with 95 % "
+        "t intervals over seeds."
     )
-    return [Section("Was the choice a good one?", note, rows)] if len(rows) > 1 else []
+    return [Section("Was the choice of blocks good?", note, rows)] if len(rows) > 1 else []

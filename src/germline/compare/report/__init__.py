@@ -1,1 +1,1 @@
-"""The report of a comparison."""
+"""Reports of comparisons and genes."""

@@ -1,4 +1,4 @@
-"""Pictures of a comparison, as SVG text; told apart by line and marker as well as by colour."""
+"""Figures of a comparison as SVG text; arms differ in line and marker as well as in colour."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from germline.architectures import Size
-from germline.compare.analysis.protocols import grid_means
-from germline.compare.analysis.results import Condition, Summary
+from germline.compare.analysis.protocols import mean_by_grid_point
+from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.run.cells import images_text
-from germline.reporting.plotting import COLOURS, legend, style, svg
+from germline.reporting.plotting import COLOURS, add_legend, arm_style, render_svg
 from germline.reporting.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo", "--", "**", "||")
-COLUMNS = 4
-BARS = 40  # descendants whose origins are drawn one by one
-# Where a condition stands on the axis, and what is written beside its point.
-Place = Callable[[Condition], tuple[float | str, str]]
+CURVE_COLUMNS = 4
+MAX_BARS = 40  # with more descendants, their mean over sizes is drawn
+# Position of a condition on the axis, and the text beside its point.
+AxisPosition = Callable[[Condition], tuple[float | str, str]]
 
 
-def curves(summary: Summary) -> str:
-    """Accuracy on validation over steps, one panel a condition, bands are 95 % intervals over seeds.
+def draw_curves(results: ComparisonResults) -> str:
+    """Draw validation accuracy over steps, one panel per condition; bands are 95 % intervals over seeds.
 
-    Steps are drawn to a scale that is even at first and logarithmic from ten steps on.
+    The scale of steps is linear up to ten steps, and logarithmic above.
     """
-    conditions = summary.conditions
-    rows, columns = -(-len(conditions) // COLUMNS), min(COLUMNS, len(conditions))
+    conditions = results.conditions
+    rows, columns = -(-len(conditions) // CURVE_COLUMNS), min(CURVE_COLUMNS, len(conditions))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for panel, at in zip(axes.flat, conditions, strict=False):
-            for index, arm in enumerate(summary.arms):
-                _curve(panel, arm, summary.curve(arm, at), index)
-            panel.set_title(f"{_spoken(at.size)}, {images_text(at.images)}", fontsize=9)
+            for index, arm in enumerate(results.arms):
+                _draw_curve(panel, arm, results.curve(arm, at), index)
+            panel.set_title(_condition_text(at), fontsize=9)
             panel.set_xlabel("steps")
             panel.set_xscale("symlog", linthresh=10)
             panel.set_xlim(left=0)
@@ -47,161 +47,167 @@ def curves(summary: Summary) -> str:
             panel.set_axis_off()
         for row in axes:
             row[0].set_ylabel("validation accuracy, %")
-        legend(figure, columns)
+        add_legend(figure, columns)
 
-    return svg(draw, width=max(5.5, 2.9 * columns + 0.4), height=2.6 * rows + 0.5)
+    return render_svg(draw, width=max(5.5, 2.9 * columns + 0.4), height=2.6 * rows + 0.5)
 
 
-def _curve(panel: Axes, arm: str, points: Sequence[tuple[int, Estimate]], index: int) -> None:
+def _draw_curve(panel: Axes, arm: str, points: Sequence[tuple[int, Estimate]], index: int) -> None:
     if not points:
         return
     steps = [step for step, _ in points]
-    panel.plot(steps, [100 * point.mean for _, point in points], label=arm, ms=3, **style(index))
+    panel.plot(steps, [100 * point.mean for _, point in points], label=arm, ms=3, **arm_style(index))
     if points[0][1].count > 1:
         low, high = ([100 * getattr(point, end) for _, point in points] for end in ("low", "high"))
-        panel.fill_between(steps, low, high, color=style(index)["color"], alpha=0.15, linewidth=0)
+        panel.fill_between(steps, low, high, color=arm_style(index)["color"], alpha=0.15, linewidth=0)
 
 
-def sizes(summary: Summary) -> str:
-    """Last accuracy on test over parameters, one panel a number of images; bars are 95 % intervals over seeds."""
-    recipe = summary.recipe
-    counts = summary.results["costs"]["parameters"]
+def draw_sizes(results: ComparisonResults) -> str:
+    """Draw final test accuracy over parameters, one panel per number of images; bars are 95 % intervals."""
+    recipe = results.recipe
+    counts = results.stored["costs"]["parameters"]
     panels = {
-        f"{images} images a class": [Condition(s, images) for s in recipe["sizes"]] for images in _images(summary)
+        images_text(images): [Condition(size, images) for size in recipe["sizes"]] for images in _image_counts(results)
     }
 
-    def place(at: Condition) -> tuple[float | str, str]:
-        return counts[at.size]["full"] / 1e3, _spoken(at.size)
+    def position(at: Condition) -> tuple[float | str, str]:
+        return counts[at.size]["full"] / 1e3, _size_text(at.size)
 
-    return _accuracies(summary, panels, place, "parameters, thousands")
-
-
-def samples(summary: Summary) -> str:
-    """Last accuracy on test over pictures a class, one panel a size; bars are 95 % intervals over seeds."""
-    panels = {_spoken(size): [Condition(size, i) for i in _images(summary)] for size in summary.recipe["sizes"]}
-    return _accuracies(summary, panels, lambda at: (str(at.images), ""), "images a class")
+    return _draw_accuracies(results, panels, position, "parameters, thousands")
 
 
-def arms(summary: Summary) -> str:
-    """Last accuracy on test, a line an arm and one panel a condition; bars are 95 % intervals over seeds."""
-    conditions, names = summary.conditions, summary.arms
+def draw_samples(results: ComparisonResults) -> str:
+    """Draw final test accuracy over images per class, one panel per size; bars are 95 % intervals."""
+    counts = _image_counts(results)
+    panels = {_size_text(size): [Condition(size, images) for images in counts] for size in results.recipe["sizes"]}
+    return _draw_accuracies(results, panels, lambda at: (str(at.images), ""), "images per class")
+
+
+def draw_arms(results: ComparisonResults) -> str:
+    """Draw final test accuracy, one line per arm and one panel per condition; bars are 95 % intervals."""
+    conditions, names = results.conditions, results.arms
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
         for panel, at in zip(axes, conditions, strict=True):
             for index, arm in enumerate(names):
-                if (point := summary.accuracy(arm, at)) is not None:
+                if (point := results.accuracy(arm, at)) is not None:
                     half = 100 * point.half if point.count > 1 else 0
-                    panel.errorbar(100 * point.mean, -index, xerr=half, ms=5, capsize=3, **style(index))
-            panel.set_title(f"{_spoken(at.size)}, {images_text(at.images)}", fontsize=9)
+                    panel.errorbar(100 * point.mean, -index, xerr=half, ms=5, capsize=3, **arm_style(index))
+            panel.set_title(_condition_text(at), fontsize=9)
             panel.set_xlabel("test accuracy, %")
             panel.grid(alpha=0.3, axis="x")
         axes[0].set_yticks([-index for index in range(len(names))], names, fontsize=8)
 
-    return svg(draw, width=max(5.5, 3.2 * len(conditions) + 1), height=1.1 + 0.27 * len(names))
+    return render_svg(draw, width=max(5.5, 3.2 * len(conditions) + 1), height=1.1 + 0.27 * len(names))
 
 
-def _images(summary: Summary) -> list[int | str]:
-    return sorted(summary.recipe["images_per_class"], key=lambda images: (isinstance(images, str), images))
+def _image_counts(results: ComparisonResults) -> list[int | str]:
+    return sorted(results.recipe["images_per_class"], key=lambda images: (isinstance(images, str), images))
 
 
-def _accuracies(
-    summary: Summary,
-    panels: dict[str, list[Condition]],
-    place: Place,
-    axis: str,
+def _draw_accuracies(
+    results: ComparisonResults, panels: dict[str, list[Condition]], position: AxisPosition, axis: str
 ) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for panel, (title, conditions) in zip(axes, panels.items(), strict=True):
-            for index, arm in enumerate(summary.arms):
-                _points(panel, summary, arm, conditions, place, index)
+            for index, arm in enumerate(results.arms):
+                _draw_points(panel, results, arm, conditions, position, index)
             panel.set_title(title, fontsize=9)
             panel.set_xlabel(axis)
             panel.margins(x=0.15)
             panel.grid(alpha=0.3)
         axes[0].set_ylabel("test accuracy, %")
-        legend(figure, len(panels))
+        add_legend(figure, len(panels))
 
-    return svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.6)
+    return render_svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.6)
 
 
-def _points(
+def _draw_points(
     panel: Axes,
-    summary: Summary,
+    results: ComparisonResults,
     arm: str,
     conditions: Sequence[Condition],
-    place: Place,
+    position: AxisPosition,
     index: int,
 ) -> None:
-    found = [(place(at), point) for at in conditions if (point := summary.accuracy(arm, at)) is not None]
-    if not found:
+    points = [(position(at), point) for at in conditions if (point := results.accuracy(arm, at)) is not None]
+    if not points:
         return
-    where, heights = [at for (at, _), _ in found], [100 * point.mean for _, point in found]
-    halves = [100 * point.half if point.count > 1 else 0 for _, point in found]
-    panel.errorbar(where, heights, halves, label=arm, ms=4, capsize=3, **style(index))
+    places, heights = [place for (place, _), _ in points], [100 * point.mean for _, point in points]
+    halves = [100 * point.half if point.count > 1 else 0 for _, point in points]
+    panel.errorbar(places, heights, halves, label=arm, ms=4, capsize=3, **arm_style(index))
     if index == 0:
-        for ((at, name), _), height in zip(found, heights, strict=True):
-            panel.annotate(name, (at, height), (5, 4), textcoords="offset points", fontsize=7)
+        for ((place, text), _), height in zip(points, heights, strict=True):
+            panel.annotate(text, (place, height), (5, 4), textcoords="offset points", fontsize=7)
 
 
-def sensitivity(summary: Summary) -> str:
-    """Mean last accuracy on test over the rate, a panel a decay and condition."""
-    grid = summary.recipe["grid"]
-    panels = [(at, decay) for at in summary.conditions for decay in grid["weight_decay"]]
+def draw_sensitivity(results: ComparisonResults) -> str:
+    """Draw mean final test accuracy over the learning rate, one panel per weight decay and condition."""
+    decays = results.recipe["grid"]["weight_decay"]
+    panels = [(at, decay) for at in results.conditions for decay in decays]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for panel, (at, decay) in zip(axes, panels, strict=True):
-            for index, arm in enumerate(summary.arms):
-                line = [(lr, value) for (lr, own), value in grid_means(summary, arm, at).items() if own == decay]
-                rates, values = [lr for lr, _ in line], [100 * value for _, value in line]
-                panel.plot(rates, values, label=arm, ms=4, **style(index))
+            for index, arm in enumerate(results.arms):
+                points = mean_by_grid_point(results, arm, at).items()
+                line = [(rate, value) for (rate, own_decay), value in points if own_decay == decay]
+                rates, values = [rate for rate, _ in line], [100 * value for _, value in line]
+                panel.plot(rates, values, label=arm, ms=4, **arm_style(index))
             panel.set_xscale("log")
             panel.set_title(f"{at}, decay {decay:g}", fontsize=9)
             panel.set_xlabel("learning rate")
             panel.grid(alpha=0.3)
         axes[0].set_ylabel("test accuracy, %")
-        legend(figure, len(panels))
+        add_legend(figure, len(panels))
 
-    return svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.4)
+    return render_svg(draw, width=max(5.5, 3.2 * len(panels)), height=3.4)
 
 
-def origins(summary: Summary) -> str:
-    """Where the elements of each arm's descendants came from, as shares; of many sizes their mean."""
-    bars = _bars(summary)
-    kinds = list(dict.fromkeys(kind for _, shares in bars for kind in shares))
+def draw_origins(results: ComparisonResults) -> str:
+    """Draw the origins of the elements of each arm's descendants, as shares."""
+    bars = _origin_bars(results)
+    origins = list(dict.fromkeys(origin for _, shares in bars for origin in shares))
 
     def draw(figure: Figure) -> None:
         panel = figure.subplots()
         names = [name for name, _ in bars][::-1]
         left = [0.0] * len(bars)
-        for index, kind in enumerate(kinds):
-            widths = [100 * shares.get(kind, 0) for _, shares in bars][::-1]
-            panel.barh(names, widths, left=left, label=kind, color=COLOURS[index % 8], hatch=HATCHES[index], alpha=0.8)
+        for index, origin in enumerate(origins):
+            widths = [100 * shares.get(origin, 0) for _, shares in bars][::-1]
+            colour, hatch = COLOURS[index % len(COLOURS)], HATCHES[index]
+            panel.barh(names, widths, left=left, label=origin, color=colour, hatch=hatch, alpha=0.8)
             left = [start + width for start, width in zip(left, widths, strict=True)]
         panel.set_xlim(0, 100)
         panel.set_xlabel("share of the descendant's elements, %")
-        legend(figure, 2)
+        add_legend(figure, 2)
 
-    return svg(draw, width=7, height=1.2 + 0.28 * len(bars))
+    return render_svg(draw, width=7, height=1.2 + 0.28 * len(bars))
 
 
-def _bars(summary: Summary) -> list[tuple[str, dict[str, float]]]:
-    """Names of descendants, each with its elements' shares by origin."""
-    found = {
-        arm: {size: shares for size in summary.sizes_of(arm) if (shares := summary.origins(arm, size))}
-        for arm in summary.arms
+def _origin_bars(results: ComparisonResults) -> list[tuple[str, dict[str, float]]]:
+    """Return the names of descendants, each with its elements' shares by origin; means if there are many sizes."""
+    by_arm = {
+        arm: {size: shares for size in results.sizes_of(arm) if (shares := results.origins(arm, size))}
+        for arm in results.arms
     }
-    if sum(map(len, found.values())) <= BARS:
-        return [(f"{arm}, {_spoken(size)}", shares) for arm, own in found.items() for size, shares in own.items()]
+    if sum(map(len, by_arm.values())) <= MAX_BARS:
+        return [
+            (f"{arm}, {_size_text(size)}", shares) for arm, sizes in by_arm.items() for size, shares in sizes.items()
+        ]
     means = []
-    for arm, own in found.items():
-        kinds = dict.fromkeys(kind for shares in own.values() for kind in shares)
-        mean = {kind: fmean(shares.get(kind, 0) for shares in own.values()) for kind in kinds}
-        means += [(f"{arm}, mean of {len(own)} sizes", mean)] if own else []
+    for arm, sizes in by_arm.items():
+        origins = dict.fromkeys(origin for shares in sizes.values() for origin in shares)
+        mean = {origin: fmean(shares.get(origin, 0) for shares in sizes.values()) for origin in origins}
+        means += [(f"{arm}, mean of {len(sizes)} sizes", mean)] if sizes else []
     return means
 
 
-def _spoken(size: str) -> str:
+def _condition_text(at: Condition) -> str:
+    return f"{_size_text(at.size)}, {images_text(at.images)}"
+
+
+def _size_text(size: str) -> str:
     return ", ".join(f"{key} {value}" for key, value in Size.parse(size).items()) or "the gene's own size"

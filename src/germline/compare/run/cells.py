@@ -75,8 +75,8 @@ def longer_cells(recipe: Recipe, size: str, images: int | str, steps: int | None
 
 
 def images_text(images: int | str) -> str:
-    """`10 a class`, or `all images`."""
-    return "all images" if images == "all" else f"{images} a class"
+    """`10 images per class`, or `all images`."""
+    return "all images" if images == "all" else f"{images} images per class"
 
 
 def drawn_images(recipe: Recipe, per_class: int | str, available: int, classes: int) -> int:

@@ -78,6 +78,7 @@ class Auto(Method, TrainSettings):
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "held_out")
     architectures: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
     inherits_head: ClassVar[bool] = False
+    reports: ClassVar[Mapping[str, str]] = {"layers": "germline.methods.auto.report"}
 
     preset: Literal[
         "lab", "lab-vit", "cnn", "vit", "vgg9", "resnet12", "resnet18", "vit6", "deit-first6", "deit-last3", "tiny"

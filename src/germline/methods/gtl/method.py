@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -88,6 +89,10 @@ class GTL(GTLSettings, CircuitGene):
     paper: ClassVar[str] = "arXiv 2401.08139"
     ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "held_out")
+    reports: ClassVar[Mapping[str, str]] = {
+        "generations": "germline.methods.gtl.report_fitness",
+        "gene_tree": "germline.methods.gtl.report_gene_tree",
+    }
 
     @model_validator(mode="before")
     @classmethod

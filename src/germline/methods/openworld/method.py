@@ -62,6 +62,7 @@ class OpenWorld(OpenWorldSettings, Method):
     roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "stream")
     architectures: ClassVar[tuple[str, ...]] = ("vgg",)
     inherits_head: ClassVar[bool] = False
+    reports: ClassVar[Mapping[str, str]] = {"collective": "germline.methods.openworld.report"}
 
     @model_validator(mode="before")
     @classmethod

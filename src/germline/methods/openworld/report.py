@@ -1,283 +1,132 @@
-"""How a collective network grew over a stream of tasks: gradients, forgetting, growth, and what it took for unknown."""
+"""Report on the record `collective`: a collective network over its stream of tasks."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import TypeAdapter
 
+from germline.methods.openworld import report_figures as figures
+from germline.methods.openworld.report_records import CollectiveRecord
 from germline.methods.openworld.task_stream import measure_forgetting
-from germline.reporting.html import Section
-from germline.reporting.plotting import COLOURS, legend, style, svg
+from germline.reporting.hook import BlockChoice
+from germline.reporting.html import Rows, Section
 from germline.reporting.statistics import estimate
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-WIDTH = 11.0  # inches
-SHADES = 24  # more, and matplotlib would embed the scale as a bitmap
+Seeds = Mapping[int, CollectiveRecord]
+_STORED = TypeAdapter(CollectiveRecord)
 
 
-class Detection(BaseModel):
-    """Unknown pictures told from known ones; shares of 1."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    percentile: float
-    detection: float
-    false_alarms: float
-    auroc: float
-    flagged: tuple[str, ...]
-    curve: tuple[tuple[float, float, float], ...]
-
-
-class Growing(BaseModel):
-    """What is kept of a collective network.
-
-    Attributes:
-        heat: Share of gradients above the threshold, by task, epoch and unit.
-        scores: By unit, the criterion's.
-        window: First unit of the gene, counted from 0, and number of units.
-        dead: Units with constant outputs, counted from 0.
-        accuracies: After each task those on it and all before it.
-        parameters: At each task.
-        grown: Unit, counted from 1, that grew before each task; 0 for none.
-        detection: None where nothing unknown came.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    heat: tuple[tuple[tuple[float, ...], ...], ...] = Field(min_length=1)
-    scores: tuple[float, ...] = Field(min_length=1)
-    window: tuple[int, int]
-    dead: tuple[int, ...]
-    accuracies: tuple[tuple[float, ...], ...] = Field(min_length=1)
-    parameters: tuple[int, ...]
-    grown: tuple[int, ...]
-    detection: Detection | None
-
-    @property
-    def by_task(self) -> list[list[float]]:
-        """Mean over epochs, by task and unit."""
-        return [[fmean(column) for column in zip(*epochs, strict=True)] for epochs in self.heat]
-
-    @property
-    def means(self) -> list[float]:
-        """After each task the mean accuracy over all tasks so far."""
-        return [fmean(row) for row in self.accuracies]
-
-    @property
-    def units(self) -> str:
-        """The gene's, counted from 1."""
-        return f"{self.window[0] + 1} to {sum(self.window)}"
-
-
-Seeds = Mapping[int, Growing]
-_KEPT = TypeAdapter(Growing)
-
-
-def read(value: object) -> Growing:
-    """What a gene keeps of its collective.
+def parse(value: object) -> CollectiveRecord:
+    """Check the record of a collective network.
 
     Raises:
-        ValueError: It is not that, or its parts do not fit each other.
+        ValueError: It is damaged, or its parts do not fit each other.
     """
-    found = _KEPT.validate_python(value)
-    tasks, units = len(found.accuracies), len(found.scores)
-    if any(len(epoch) != units for epochs in found.heat for epoch in epochs) or not all(found.heat):
-        raise ValueError(f"the heat is not that of {units} units")
-    if [len(row) for row in found.accuracies] != [*range(1, tasks + 1)]:
-        raise ValueError("after each task there is one accuracy more")
-    if not len(found.heat) == len(found.parameters) == len(found.grown) == tasks or sum(found.window) > units:
-        raise ValueError(f"not all parts are of {tasks} tasks and {units} units")
-    return found
+    record = _STORED.validate_python(value)
+    tasks, units = len(record.accuracies), len(record.scores)
+    if any(len(epoch) != units for epochs in record.heat for epoch in epochs) or not all(record.heat):
+        raise ValueError(f"the heat does not have {units} units")
+    if [len(row) for row in record.accuracies] != [*range(1, tasks + 1)]:
+        raise ValueError("each task adds one accuracy")
+    if not len(record.heat) == len(record.parameters) == len(record.grown) == tasks or sum(record.window) > units:
+        raise ValueError(f"not all parts have {tasks} tasks and {units} units")
+    return record
 
 
-def among(arms: Sequence[str], found: Mapping[str, Seeds]) -> list[Section]:
-    """Every arm's collectives, and the first seed's drawn."""
-    sections = [_collectives(found), _heat_of_arms(found)]
-    note = "Mean accuracy over all tasks met so far, on validation pictures; a line an arm, means over seeds."
-    sections.append(Section("Forgetting over the stream", note, _curves(arms, found)))
-    first = {arm: next(iter(seeds.values())) for arm, seeds in found.items()}
-    sections.append(Section("Growth over the stream", "Of each arm's first seed.", _growth(arms, first)))
-    known = {arm: one for arm, one in first.items() if one.detection}
-    if known:
-        sections.append(Section("Unknown pictures", f"{_DETECTION} Of each arm's first seed.", _detected(arms, known)))
+def comparison_sections(arms: Sequence[str], records: Mapping[str, Seeds]) -> list[Section]:
+    """Show every arm's collectives, with figures of the first seed."""
+    arm, seeds = next(iter(records.items()))
+    seed, record = next(iter(seeds.items()))
+    first = {arm: next(iter(seeds.values())) for arm, seeds in records.items()}
+    means = {arm: [one.means for one in seeds.values()] for arm, seeds in records.items()}
+    sections = [
+        _table_section(records),
+        Section(f"Gradients by unit and task, {arm}", f"Seed {seed}. {HEAT_NOTE}", figures.draw_heat(record)),
+        Section(
+            "Forgetting over the stream",
+            "Mean accuracy over all tasks so far, on validation images. One line per arm, means over seeds.",
+            figures.draw_mean_accuracies(arms, means),
+        ),
+        Section("Growth over the stream", "First seed of each arm.", figures.draw_growth(arms, first)),
+    ]
+    detections = {arm: one.detection for arm, one in first.items() if one.detection}
+    if detections:
+        note = f"{DETECTION_NOTE} First seed of each arm."
+        sections.append(Section("Unknown images", note, figures.draw_detection(arms, detections)))
     return sections
 
 
-def alone(found: Growing) -> list[Section]:
-    """One collective: which gradients it met, what it forgot, how it grew, what it detected."""
-    one = {"this collective": found}
+def gene_sections(record: CollectiveRecord) -> list[Section]:
+    """Show one collective: its gradients, forgetting, growth and detection of unknown images."""
+    name = "this collective"
     sections = [
-        _collectives({"this collective": {0: found}}),
-        Section("Gradients by unit and task", _HEAT, _heat(found)),
-        Section("Forgetting over the stream", _FORGETTING, _tasks(found)),
-        Section("Growth over the stream", "Numbers are the units that grew.", _growth(list(one), one)),
+        _table_section({name: {0: record}}),
+        Section("Gradients by unit and task", HEAT_NOTE, figures.draw_heat(record)),
+        Section("Forgetting over the stream", FORGETTING_NOTE, figures.draw_task_accuracies(record)),
+        Section(
+            "Growth over the stream", "Numbers are the units that grew.", figures.draw_growth([name], {name: record})
+        ),
     ]
-    return (
-        [*sections, Section("Unknown pictures", _DETECTION, _detected(list(one), one))] if found.detection else sections
-    )
+    if record.detection:
+        figure = figures.draw_detection([name], {name: record.detection})
+        sections.append(Section("Unknown images", DETECTION_NOTE, figure))
+    return sections
 
 
-_HEAT = (
-    "Share of a unit's weights whose gradient is larger than the threshold, mean over a task's epochs; the frame is "
-    "the window that became the gene."
+HEAT_NOTE = (
+    "Share of a unit's weights with a gradient above the threshold, as a mean over a task's epochs. The frame is the "
+    "window that became the gene."
 )
-_FORGETTING = (
-    "Accuracy on validation pictures: a thin line a task, from when it was learnt on; the thick one is their mean."
+FORGETTING_NOTE = (
+    "Accuracy on validation images. A thin line is one task, from the moment it was learned; the thick line is the "
+    "mean over tasks."
 )
-_DETECTION = (
-    "Share of unknown pictures below the threshold over that of known ones, as the threshold rises; the dot is the one "
-    "that was taken."
+DETECTION_NOTE = (
+    "Share of unknown images below the threshold, over that of known images, as the threshold rises. The circle marks "
+    "the threshold that was used."
 )
 
 
-def table(found: Mapping[str, Seeds]) -> list[list[str]]:
-    """Arm by arm: the gene's units, what the collective knows in the end, what it forgot and what it detected."""
-    rows = [["arm", "units of the gene", "dead units", "all tasks in the end, %", "forgetting, points"]]
-    rows[0] += ["unknown found, %", "false alarms, %", "met classes"]
-    for arm, seeds in found.items():
-        all_ = list(seeds.values())
-        met = [one.detection for one in all_ if one.detection]
+def chosen_blocks(record: CollectiveRecord, settings: Mapping[str, Any]) -> BlockChoice:
+    """Return the units of the gene's window, counted from 1.
+
+    A window that the settings give replaces the recorded one, which the collective chose. Windows compete if their
+    arms' settings differ in nothing else.
+    """
+    start, size = record.window
+    given = settings.get("window", "auto")
+    first = start + 1 if given == "auto" else int(given)
+    others = {key: value for key, value in settings.items() if key != "window"}
+    return BlockChoice(tuple(range(first, first + size)), given != "auto", json.dumps(others, sort_keys=True))
+
+
+def collectives_table(records: Mapping[str, Seeds]) -> Rows:
+    """List per arm the units of the gene, the final accuracy, forgetting and detection."""
+    head = ["arm", "units of the gene", "dead units", "final accuracy over all tasks, %", "forgetting, points"]
+    rows = [[*head, "unknown images detected, %", "false alarms, %", "new classes detected"]]
+    for arm, seeds in records.items():
+        collectives = list(seeds.values())
+        detections = [one.detection for one in collectives if one.detection]
+        dead = (", ".join(str(unit + 1) for unit in one.dead) or "none" for one in collectives)
         rows.append(
             [
                 arm,
-                "; ".join(dict.fromkeys(one.units for one in all_)),
-                "; ".join(dict.fromkeys(", ".join(str(at + 1) for at in one.dead) or "none" for one in all_)),
-                estimate([one.means[-1] for one in all_]).text(),
-                estimate([measure_forgetting(one.accuracies) for one in all_]).text(),
-                estimate([one.detection for one in met]).text() if met else "",
-                estimate([one.false_alarms for one in met]).text() if met else "",
-                f"{fmean(len(one.flagged) for one in met):.3g}" if met else "",
+                "; ".join(dict.fromkeys(one.units for one in collectives)),
+                "; ".join(dict.fromkeys(dead)),
+                estimate([one.means[-1] for one in collectives]).text(),
+                estimate([measure_forgetting(one.accuracies) for one in collectives]).text(),
+                estimate([one.detection for one in detections]).text() if detections else "",
+                estimate([one.false_alarms for one in detections]).text() if detections else "",
+                f"{fmean(len(one.flagged) for one in detections):.3g}" if detections else "",
             ]
         )
     return rows
 
 
-def _collectives(found: Mapping[str, Seeds]) -> Section:
-    note = "Means with 95 % t intervals over seeds, of collectives that arms do not share."
-    return Section("The collectives", note, table(found))
-
-
-def _heat_of_arms(found: Mapping[str, Seeds]) -> Section:
-    arm, seeds = next(iter(found.items()))
-    seed, one = next(iter(seeds.items()))
-    return Section(f"Gradients by unit and task, {arm}", f"Seed {seed}. {_HEAT}", _heat(one))
-
-
-def _heat(found: Growing) -> str:
-    values = [list(column) for column in zip(*found.by_task, strict=True)]
-    tasks, units = len(values[0]), len(values)
-
-    def draw(figure: Figure) -> None:
-        import matplotlib as mpl
-        from matplotlib.colors import ListedColormap
-        from matplotlib.patches import Rectangle
-        from matplotlib.ticker import MaxNLocator
-
-        panel = figure.subplots()
-        whole = mpl.colormaps["cividis"]
-        shades = ListedColormap([whole(shade / (SHADES - 1)) for shade in range(SHADES)])
-        edges = ([at + 0.5 for at in range(tasks + 1)], [at + 0.5 for at in range(units + 1)])
-        mesh = panel.pcolormesh(*edges, values, cmap=shades, rasterized=False)
-        start, size = found.window
-        frame = Rectangle((0.5, start + 0.5), tasks, size, fill=False, ec=COLOURS[1], lw=3, gid="window")
-        panel.add_patch(frame)
-        panel.set_xlabel("task")
-        panel.set_ylabel("unit")
-        panel.invert_yaxis()
-        for axis in (panel.xaxis, panel.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
-        figure.colorbar(mesh, ax=panel, label="q", pad=0.01)
-
-    return svg(draw, width=WIDTH, height=max(2.5, 1.2 + 0.25 * units))
-
-
-def _curves(arms: Sequence[str], found: Mapping[str, Seeds]) -> str:
-    def draw(figure: Figure) -> None:
-        panel = figure.subplots()
-        for arm, seeds in found.items():
-            rows = list(zip(*(one.means for one in seeds.values()), strict=False))
-            at = list(range(1, len(rows) + 1))
-            panel.plot(at, [100 * fmean(row) for row in rows], label=arm, ms=4, **style(arms.index(arm)))
-        _finish(figure, panel)
-
-    return svg(draw, width=7, height=3.6)
-
-
-def _tasks(found: Growing) -> str:
-    count = len(found.accuracies)
-
-    def draw(figure: Figure) -> None:
-        panel = figure.subplots()
-        for task in range(count):
-            at = list(range(task + 1, count + 1))
-            values = [100 * row[task] for row in found.accuracies[task:]]
-            panel.plot(at, values, color="#b0b0b0", lw=0.8, marker=".", ms=3)
-        at = list(range(1, count + 1))
-        panel.plot(at, [100 * value for value in found.means], label="mean of all tasks so far", **style(0))
-        own = [100 * row[-1] for row in found.accuracies]
-        panel.plot(at, own, label="the task just learnt", **style(1))
-        _finish(figure, panel)
-
-    return svg(draw, width=7, height=3.6)
-
-
-def _whole_numbers(panel: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _finish(figure: Figure, panel: Axes) -> None:
-    _whole_numbers(panel)
-    panel.set_xlabel("tasks learnt")
-    panel.set_ylabel("validation accuracy, %")
-    panel.set_ylim(0, 100)
-    panel.grid(alpha=0.3)
-    legend(figure, 1)
-
-
-def _growth(arms: Sequence[str], found: Mapping[str, Growing]) -> str:
-    def draw(figure: Figure) -> None:
-        panel = figure.subplots()
-        for arm, one in found.items():
-            at = list(range(1, len(one.parameters) + 1))
-            panel.step(at, [count / 1e3 for count in one.parameters], where="post", label=arm, **style(arms.index(arm)))
-        first = next(iter(found.values()))
-        for task, (unit, count) in enumerate(zip(first.grown, first.parameters, strict=True), 1):
-            if unit:
-                panel.annotate(str(unit), (task, count / 1e3), (0, 5), textcoords="offset points", fontsize=7)
-        _whole_numbers(panel)
-        panel.set_xlabel("task")
-        panel.set_ylabel("parameters, thousands")
-        panel.set_ylim(0, 1.15e-3 * max(max(one.parameters) for one in found.values()))
-        panel.grid(alpha=0.3)
-        legend(figure, 1)
-
-    return svg(draw, width=7, height=3.4)
-
-
-def _detected(arms: Sequence[str], found: Mapping[str, Growing]) -> str:
-    def draw(figure: Figure) -> None:
-        panel = figure.subplots()
-        for arm, one in found.items():
-            if one.detection is None:
-                continue
-            look = style(arms.index(arm))
-            curve = [(0.0, 0.0), *((alarms, seen) for _, seen, alarms in one.detection.curve)]
-            name = f"{arm}, area under the whole curve {one.detection.auroc:.2f}"
-            panel.plot(*zip(*((100 * x, 100 * y) for x, y in curve), strict=True), label=name, ms=4, **look)
-            taken = (100 * one.detection.false_alarms, 100 * one.detection.detection)
-            panel.plot(*taken, "o", ms=9, mfc="none", mec=look["color"])
-        panel.plot([0, 50], [0, 50], color="#b0b0b0", lw=0.8)
-        panel.set_xlabel("false alarms, % of known pictures")
-        panel.set_ylabel("detected, % of unknown pictures")
-        panel.grid(alpha=0.3)
-        legend(figure, 1)
-
-    return svg(draw, width=7, height=3.8)
+def _table_section(records: Mapping[str, Seeds]) -> Section:
+    note = "Means with 95 % t intervals over seeds. Arms that share their collectives are shown once."
+    return Section("The collectives", note, collectives_table(records))

@@ -61,6 +61,7 @@ class Pooled(Method):
     """
 
     architectures: ClassVar[tuple[str, ...]] = ("vit",)
+    reports: ClassVar[Mapping[str, str]] = {"paths": "germline.methods.pool.report"}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     preset: str

@@ -1,4 +1,4 @@
-"""The paths of a gene: every network that it grows without training, as it was measured when the gene was made."""
+"""Report on the record `paths`: every network that a gene grows without training, measured with the gene."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from germline.reporting.html import Rows, Section
-from germline.reporting.pareto import AXES, Point, drawing, frontier
+from germline.reporting.pareto import AXES, FRONT_NOTE, NetworkPoint, draw_pareto_fronts, pareto_front
 from germline.reporting.statistics import estimate
 
-FRONTIER = "A filled mark is on the frontier: no other network that costs as little is more accurate."
 
-
-class _Kept(BaseModel):
-    # A method may tell more.
+class _Record(BaseModel):
+    # A method may record more.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
-class Path(_Kept):
-    """One network that a gene grows.
+class PathRecord(_Record):
+    """Record of one network that a gene grows.
 
     Attributes:
-        size: In the size language.
-        parameters: With its head.
-        headless_parameters: Without it.
-        flops: Operations of one picture's forward pass; a multiply-add counts as two.
-        accuracy: As a share of 1.
+        size: Size of the network in the size language.
+        parameters: Number of parameters, the head included.
+        headless_parameters: Number of parameters without the head.
+        flops: FLOPs of one image's forward pass; a multiply-add counts as two.
+        accuracy: Accuracy as a share of 1.
     """
 
     size: str
@@ -36,76 +34,76 @@ class Path(_Kept):
     accuracy: float = Field(ge=0, le=1)
 
 
-class Paths(_Kept):
-    """All that a gene grows, and on what it was measured.
+class PathsRecord(_Record):
+    """Record of all networks that a gene grows, and of the images they were measured on.
 
     Attributes:
         data: Name of the data set.
-        split: Which of its parts.
-        paths: One entry a network.
+        split: Name of its part, such as "val".
+        paths: One entry per network.
     """
 
     data: str
     split: str
-    paths: tuple[Path, ...] = Field(min_length=1)
+    paths: tuple[PathRecord, ...] = Field(min_length=1)
 
     @property
-    def points(self) -> list[Point]:
-        """What is drawn of them."""
-        return [Point(path.size, path.parameters, path.flops, estimate([path.accuracy])) for path in self.paths]
+    def points(self) -> list[NetworkPoint]:
+        """The networks as points of a figure."""
+        return [NetworkPoint(path.size, path.parameters, path.flops, estimate([path.accuracy])) for path in self.paths]
 
 
-def read(value: object) -> Paths:
-    """The paths that a gene keeps.
+def parse(value: object) -> PathsRecord:
+    """Check the paths that a gene records.
 
     Raises:
-        ValueError: They are not what is kept of paths, none at all, or one of them twice.
+        ValueError: They are damaged or empty, or one of them is listed twice.
     """
-    found = Paths.model_validate(value)
-    sizes = [path.size for path in found.paths]
+    record = PathsRecord.model_validate(value)
+    sizes = [path.size for path in record.paths]
     if len(set(sizes)) != len(sizes):
-        raise ValueError("a size stands twice")
-    return found
+        raise ValueError("a size is listed twice")
+    return record
 
 
-def among(arms: Sequence[str], found: Mapping[str, Mapping[int, Paths]]) -> list[Section]:
-    """The paths of every arm that has them, as means over the seeds, in one picture."""
-    measured = dict.fromkeys(f"{one.split} of {one.data}" for seeds in found.values() for one in seeds.values())
+def comparison_sections(arms: Sequence[str], records: Mapping[str, Mapping[int, PathsRecord]]) -> list[Section]:
+    """Show the paths of every arm in one figure, as means over seeds."""
+    measured = dict.fromkeys(f"{one.split} of {one.data}" for seeds in records.values() for one in seeds.values())
     note = (
-        f"Every network that a gene grows, measured on {' or '.join(measured)} when the gene was made; means with 95 % "
-        f"intervals over seeds. {FRONTIER}"
+        f"Every network that a gene grows, measured on {' or '.join(measured)} when the gene was made. Means with 95 % "
+        f"intervals over seeds. {FRONT_NOTE}"
     )
-    families = {arm: _means(list(seeds.values())) for arm, seeds in found.items()}
-    return [Section("The paths of the genes", note, drawing(arms, families, "accuracy"))]
+    families = {arm: _mean_points(list(seeds.values())) for arm, seeds in records.items()}
+    return [Section("The paths of the genes", note, draw_pareto_fronts(arms, families, "accuracy"))]
 
 
-def _means(seeds: Sequence[Paths]) -> list[Point]:
-    """Each path that all seeds have, its accuracy over them."""
+def _mean_points(seeds: Sequence[PathsRecord]) -> list[NetworkPoint]:
+    """Return each path that all seeds have, with its accuracy over them."""
     by_seed = [{path.size: path.accuracy for path in one.paths} for one in seeds]
     return [
-        Point(path.size, path.parameters, path.flops, estimate([known[path.size] for known in by_seed]))
+        NetworkPoint(path.size, path.parameters, path.flops, estimate([known[path.size] for known in by_seed]))
         for path in seeds[0].paths
         if all(path.size in known for known in by_seed)
     ]
 
 
-def alone(found: Paths) -> list[Section]:
-    """The paths of one gene, drawn and listed."""
-    where = f"{len(found.paths)} networks that the gene grows, measured on {found.split} of {found.data}"
-    image = drawing(["gene"], {"gene": found.points}, f"accuracy on {found.split}")
+def gene_sections(record: PathsRecord) -> list[Section]:
+    """Show the paths of one gene as a figure and as a table."""
+    where = f"{len(record.paths)} networks that the gene grows, measured on {record.split} of {record.data}"
+    figure = draw_pareto_fronts(["gene"], {"gene": record.points}, f"accuracy on {record.split}")
     return [
-        Section("The paths of the gene", f"{where}. {FRONTIER}", image),
-        Section("Path by path", f"{where}; the smallest first.", table(found)),
+        Section("The paths of the gene", f"{where}. {FRONT_NOTE}", figure),
+        Section("Path by path", f"{where}; the smallest first.", size_table(record)),
     ]
 
 
-def table(found: Paths) -> Rows:
-    """Path by path, the smallest first: size, parameters, operations, accuracy, and on which frontiers it is."""
-    best = {axis: {point.size for point in frontier(found.points, axis)} for axis in AXES}
-    rows = [["size", "parameters", "without head", "MFLOP a picture", "accuracy, %", "frontier"]]
-    for path in sorted(found.paths, key=lambda path: (path.parameters, path.flops)):
-        on = [AXES[axis] for axis in AXES if path.size in best[axis]]
-        told = "both" if len(on) == len(AXES) else "".join(on)
+def size_table(record: PathsRecord) -> Rows:
+    """List the paths, the smallest first: size, cost, accuracy, and the Pareto fronts they are on."""
+    fronts = {axis: {point.size for point in pareto_front(record.points, axis)} for axis in AXES}
+    rows = [["size", "parameters", "without head", "MFLOPs per image", "accuracy, %", "Pareto front"]]
+    for path in sorted(record.paths, key=lambda path: (path.parameters, path.flops)):
+        axes = [AXES[axis] for axis in AXES if path.size in fronts[axis]]
+        on_front = "both" if len(axes) == len(AXES) else "".join(axes)
         counts = [f"{path.parameters:,}", f"{path.headless_parameters:,}", f"{path.flops / 1e6:,.1f}"]
-        rows.append([path.size, *counts, f"{100 * path.accuracy:.1f}", told])
+        rows.append([path.size, *counts, f"{100 * path.accuracy:.1f}", on_front])
     return rows

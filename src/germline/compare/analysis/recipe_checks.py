@@ -1,0 +1,71 @@
+"""Checks that a recipe can answer the question of its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from germline.compare.recipe.schema import Recipe
+from germline.errors import SettingError
+
+INSTINCT_STEPS = (0, 1, 5, 10, 50, 100)
+
+
+def instinct_steps(further: Iterable[int] = ()) -> tuple[int, ...]:
+    """Return the steps after which `instincts` evaluates: those of the protocol, and further ones of a recipe."""
+    return tuple(sorted({*INSTINCT_STEPS, *further}))
+
+
+def accept_recipe(recipe: Recipe) -> None:
+    """Accept every recipe."""
+
+
+def check_curve_points(recipe: Recipe) -> None:
+    """Refuse a recipe of `convergence` whose learning curves have too few points.
+
+    Raises:
+        SettingError: An arm is evaluated fewer than twice before its last step.
+    """
+    for arm in recipe.arms:
+        settings = recipe.train_settings(arm)
+        every, steps = settings.eval_every, settings.steps
+        evaluations = [step for step in settings.eval_at if steps is None or step < steps]
+        is_regular = every is not None and (steps is None or 2 * every < steps)
+        if len(evaluations) < 2 and not is_regular:
+            raise SettingError(
+                f"The protocol convergence cannot use eval_every={every}, eval_at={settings.eval_at}, steps={steps}",
+                "Speed is read from the learning curve, which has too few points",
+                "Set train.eval_every, or set train.eval_at to at least two steps before the last",
+            )
+
+
+def check_size_count(recipe: Recipe) -> None:
+    """Refuse a recipe whose first arm has only one size.
+
+    Raises:
+        SettingError: It has one size.
+    """
+    own = recipe.sizes_of(next(iter(recipe.arms)))
+    if len(own) < 2:
+        raise SettingError(
+            f"The first arm has only the sizes {list(own)}",
+            "The protocol asks about a family of sizes",
+            "Give it at least two sizes",
+        )
+
+
+def check_instinct_steps(recipe: Recipe) -> None:
+    """Refuse a recipe of `instincts` that does not evaluate after the steps of the protocol.
+
+    Raises:
+        SettingError: An arm ends earlier or is not evaluated after one of the steps.
+    """
+    asked = instinct_steps(recipe.instinct_steps)
+    for arm in recipe.arms:
+        settings = recipe.train_settings(arm)
+        missing = [step for step in asked if not settings.evaluates(step, settings.steps or 0)]
+        if settings.steps is None or settings.steps < asked[-1] or missing:
+            raise SettingError(
+                f"The protocol instincts cannot use steps={settings.steps}, eval_at={settings.eval_at}",
+                f"It evaluates after {', '.join(map(str, asked))} steps",
+                f"Set train.steps={asked[-1]} or more and train.eval_at={list(asked)}",
+            )

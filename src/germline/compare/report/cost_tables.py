@@ -1,0 +1,113 @@
+"""Tables of cost, storage and tuning in a comparison's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
+from germline.compare.cost.storage import stored_ratio
+from germline.compare.recipe.schema import CONTROL
+from germline.compare.report.tables import accuracy_text
+from germline.registry import METHODS
+from germline.reporting.html import Rows
+from germline.reporting.statistics import estimate
+
+FAMILY_COUNTS = (1, 5, 10)
+
+
+def cost_table(results: ComparisonResults) -> Rows:
+    """List the budget of one descendant by arm: what it is trained on, and with what settings."""
+    rows = [["arm", "images seen", "TFLOPs", "steps", "learning rate", "weight decay"]]
+    for arm in results.arms:
+        cells = [c for c in results.stored["cells"] if c["asked"]["arm"] == arm and c["asked"]["steps"] is None]
+        if not cells:
+            continue
+        most = max(cells, key=lambda cell: int(cell["flops"]))
+        rates, decays = ({cell[key] for cell in cells if cell["steps"]} for key in ("lr", "weight_decay"))
+        counts = [f"{most['samples']:,}", tera_text(most["flops"]), f"{most['steps']:,}"]
+        rows.append([arm, *counts, _values_text(rates), _values_text(decays)])
+    return rows
+
+
+def _values_text(values: set[float]) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(values))
+
+
+def tera_text(flops: float) -> str:
+    """Return FLOPs in TFLOPs, to four digits."""
+    return f"{flops / 1e12:,.4g}"
+
+
+def family_table(results: ComparisonResults) -> Rows:
+    """Compare the budget of the first arm's whole family with scratch for each descendant."""
+    costs, at = results.stored["costs"], _family_condition(results)
+    ours, scratch = (list(results.cells(arm, at).values()) for arm in (results.subject, CONTROL))
+    made = costs["genes"].get(results.subject)
+    if made is None or not ours or not scratch:
+        return []
+    head = ["descendants", "included", "total TFLOPs", "relative to scratch"]
+    rows = [[*head, "scratch at the same total, %", "gain over it, points"]]
+    budgets = {(b["count"], b["with_ancestor"]): b["steps"] for b in results.stored["family"]}
+    for count in dict.fromkeys((*FAMILY_COUNTS, *(count for count, _ in budgets))):
+        for with_ancestor in (True, False) if costs["ancestor"] else (False,):
+            ancestor = costs["ancestor"]["flops"] if with_ancestor else 0
+            flops = ancestor + made["flops"] + count * ours[0]["flops"]
+            included = "ancestor, gene, descendants" if with_ancestor else "gene, descendants"
+            ratio = f"{flops / (count * scratch[0]['flops']):.2f}"
+            steps = budgets.get((count, with_ancestor))
+            rows.append([str(count), included, tera_text(flops), ratio, *_scratch_at_total(results, at, steps)])
+    return rows
+
+
+def _family_condition(results: ComparisonResults) -> Condition:
+    family = results.recipe["family"]
+    return Condition(family["size"], family["images_per_class"]) if family else results.conditions[0]
+
+
+def _scratch_at_total(results: ComparisonResults, at: Condition, steps: int | None) -> list[str]:
+    if steps is None or not results.cells(CONTROL, at, steps):
+        return ["not run", ""]
+    gain = results.differences(results.subject, CONTROL, at, final_accuracy, control_steps=steps)
+    accuracy = accuracy_text(results.accuracy(CONTROL, at, steps))
+    return [f"{accuracy} ({steps:,} steps)", estimate(gain).text(sign=True)]
+
+
+def stored_table(results: ComparisonResults) -> Rows:
+    """List what is stored to have all sizes: one gene, or every descendant as a pretrained network."""
+    sizes = results.stored["costs"]["parameters"]
+    rows = [["stored", "parameters without heads", "with heads", "relative to the first gene, without heads"]]
+    genes = {gene["arm"]: gene for gene in results.stored["genes"]}
+    first = genes.get(results.subject)
+    for arm, gene in genes.items():
+        scope = "one size" if _needs_own_ancestor(results, arm) else "all sizes"
+        rows.append([f"gene of {arm} ({scope})", *_counts(gene["headless_elements"], gene["elements"], first)])
+    for size, count in sizes.items():
+        rows.append([f"one network, {size or 'own size'}", *_counts(count["headless"], count["full"], first)])
+    if len(sizes) > 1:
+        headless, full = (sum(count[key] for count in sizes.values()) for key in ("headless", "full"))
+        rows.append([f"all {len(sizes)} networks", *_counts(headless, full, first)])
+    return rows
+
+
+def _needs_own_ancestor(results: ComparisonResults, arm: str) -> bool:
+    """Return whether a gene of this arm serves one size only; no if its method is not installed here."""
+    name = results.recipe["arms"][arm]["method"]
+    return name in METHODS and METHODS[name].own_size
+
+
+def _counts(headless: int, full: int, gene: Mapping[str, Any] | None) -> list[str]:
+    ratio = f"{stored_ratio(gene['headless_elements'], [headless]):.2f}" if gene else ""
+    return [f"{headless:,}", f"{full:,}", ratio]
+
+
+def tuning_table(results: ComparisonResults) -> Rows:
+    """List the grid on which each arm was tuned, with validation accuracies; a star marks the chosen point."""
+    rows = [["arm", "learning rate", "weight decay", "validation accuracy, %"]]
+    for arm, tuned in (results.stored["tuned"] or {}).items():
+        for point in tuned["grid"]:
+            is_chosen = (point["lr"], point["weight_decay"]) == (tuned["lr"], tuned["weight_decay"])
+            accuracy = point["accuracy"]
+            text = "failed" if accuracy is None else f"{100 * accuracy:.1f}{' *' if is_chosen else ''}"
+            rows.append([arm, f"{point['lr']:g}", f"{point['weight_decay']:g}", text])
+    return rows

@@ -1,0 +1,120 @@
+"""Sections of a comparison's report, in their order."""
+
+from __future__ import annotations
+
+from germline.compare.analysis.protocols import PROTOCOLS
+from germline.compare.analysis.results import ComparisonResults
+from germline.compare.analysis.selection_regret import regret_sections
+from germline.compare.report import cost_tables, figures, paths_protocol, tables
+from germline.compare.report.gene_records import record_sections
+from germline.reporting.claims import count_verdicts
+from germline.reporting.html import Section
+
+
+def report_sections(results: ComparisonResults) -> list[Section]:
+    """Return all sections of the report; parts that the comparison did not ask about are left out."""
+    sections = [
+        _claims_section(results),
+        *_answer_sections(results),
+        *_scratch_sections(results),
+        *regret_sections(results),
+        *record_sections(results),
+        *_cost_sections(results),
+        *_making_sections(results),
+    ]
+    return [section for section in sections if isinstance(section.body, str) or len(section.body) > 1]
+
+
+def _claims_section(results: ComparisonResults) -> Section:
+    protocol, recipe = PROTOCOLS[results.recipe["protocol"]], results.recipe
+    shared = "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each seed makes its own gene"
+    note = (
+        f"{count_verdicts(tables.judge_claims(results))} Paired differences over {len(recipe['seeds'])} seeds "
+        f"({shared}), with 95 % t intervals. p by the paired t test with Holm's correction over all claims. If no "
+        "difference is shown, the last column gives the smallest true difference that this many seeds with this spread "
+        "would show with 80 % power."
+    )
+    make_table = paths_protocol.paths_claims_table if protocol.name == "paths" else tables.claims_table
+    return Section(protocol.asks, note, make_table(results))
+
+
+def _answer_sections(results: ComparisonResults) -> list[Section]:
+    """Return the table and the figure of the protocol, and the learning curves."""
+    measured = "Last step, test images evaluated once. Means with 95 % t intervals over seeds; gains are paired by seed"
+    protocol = results.recipe["protocol"]
+    if protocol == "paths":
+        return paths_protocol.paths_answers(results)
+    if protocol == "sensitivity":
+        note = f"{measured}. Spread, best and worst are taken over the grid of each seed, then averaged over seeds."
+        table = Section("Over the grid", note, tables.sensitivity_table(results))
+        note = "One panel per weight decay; means over seeds."
+        return [table, Section("Accuracy over the learning rate", note, figures.draw_sensitivity(results))]
+    if protocol == "instincts":
+        note = "On validation images. The probe is a linear classifier on the features of the frozen network."
+        table = Section("The first steps", note, tables.instincts_table(results))
+        return [table, Section("Curves of the first steps", "Bands are 95 % intervals.", figures.draw_curves(results))]
+    note = (
+        f"{measured}, not adjusted. The last column gives the steps until an arm first reaches scratch's final "
+        "validation accuracy, as a share of scratch's steps (median seed)."
+    )
+    sections = [Section("Accuracy", note, tables.main_table(results))]
+    bars = "Bars are 95 % intervals."
+    if protocol == "samples" and len(results.recipe["images_per_class"]) == 1:
+        sections.append(Section("Accuracy by arm", bars, figures.draw_arms(results)))
+    elif protocol == "samples":
+        sections.append(Section("Accuracy over images per class", bars, figures.draw_samples(results)))
+    if protocol == "sizes":
+        sections.append(Section("Accuracy over size", f"{bars} A point is one size.", figures.draw_sizes(results)))
+    note = "Accuracy on validation images; bands are 95 % intervals."
+    return [*sections, Section("Learning curves", note, figures.draw_curves(results))]
+
+
+def _scratch_sections(results: ComparisonResults) -> list[Section]:
+    plateau = results.recipe["levelling"]
+    if plateau is None:
+        return []
+    note = (
+        "Scratch is trained for twice, four times, ... its steps, each time from the start. It stops when a doubling "
+        f"adds at most {100 * plateau['tolerance']:g} points on validation (mean over seeds), or at {plateau['most']} "
+        "times its steps."
+    )
+    return [Section("Is scratch on a plateau?", note, tables.levels_table(results))]
+
+
+def _cost_sections(results: ComparisonResults) -> list[Section]:
+    is_paths = results.recipe["protocol"] == "paths"
+    budget = "Arms without steps are used as grown" if is_paths else "Every arm sees the same number of images"
+    note = f"{budget}. The condition that costs most is shown. TFLOPs include a teacher's forward passes."
+    one = Section("What one descendant costs", note, cost_tables.cost_table(results))
+    if is_paths:
+        return [one, *paths_protocol.paths_costs(results)]
+    family = (
+        f"What {results.subject} costs as a family of descendants, compared with scratch. The last columns show "
+        "scratch with the same total cost, shared equally by as many networks. Tuning has its own table."
+    )
+    stored = "Elements that are stored, without heads (as papers count) and with heads."
+    return [
+        one,
+        Section("What the whole family costs", family, cost_tables.family_table(results)),
+        Section("What is stored", stored, cost_tables.stored_table(results)),
+    ]
+
+
+def _making_sections(results: ComparisonResults) -> list[Section]:
+    note = "The ledger of each descendant before training; every parameter and buffer is counted."
+    sections = [Section("Where the elements came from", note, figures.draw_origins(results))]
+    if results.stored["tuned"]:
+        sections.append(Section("How each arm was tuned", _tuning_note(results), cost_tables.tuning_table(results)))
+    return [*sections, Section("What failed", "These parts are in no table above.", tables.failed_table(results))]
+
+
+def _tuning_note(results: ComparisonResults) -> str:
+    tune = results.recipe["tune"]
+    points = [point for arm in results.stored["tuned"].values() for point in arm["grid"]]
+    scaling = "is the same" if tune["scaling"] == "none" else "is divided by how much wider they are"
+    return (
+        f"Final validation accuracy at {tune['size'] or 'own size'}, {tune['images_per_class']} images per class, seed "
+        f"{tune['seed']}, which is not part of the comparison. The point marked * is used everywhere; at other sizes "
+        f"the rate {scaling}. Tuning cost {sum(point['samples'] for point in points):,} images seen and "
+        f"{sum(point['flops'] for point in points) / 1e12:,.1f} TFLOPs."
+    )
