@@ -184,7 +184,7 @@ def test_bad_settings_no_ancestor_and_a_vit_are_refused(pico, make_network):
             CircuitBaseline(**settings)
     with pytest.raises(SettingError, match="circuit without an ancestor"):
         CircuitBaseline().condense_spec(None, pico)
-    with pytest.raises(SettingError, match="a circuit cannot grow in a vit"):
+    with pytest.raises(SettingError, match="A circuit cannot grow in a vit"):
         CircuitBaseline().condense_spec(make_network(), pico)
 
 

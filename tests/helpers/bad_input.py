@@ -309,7 +309,7 @@ FAULTS = [
     Fault(
         "openworld-threshold",
         "condense --method openworld --set criterion=positive --data digits --out new",
-        ("criterion='positive'", "set epsilon"),
+        ("criterion='positive'", "epsilon=5e-10"),
     ),
     Fault(
         "stored-gene",

@@ -58,7 +58,7 @@ def test_uneven_units_keep_no_more_than_the_narrowest_has():
 
 def test_a_vit_has_no_circuit():
     spec = VitSpec(depth=1, width=8, heads=1, patch_size=8, **IMAGE_FIELDS)
-    with pytest.raises(SettingError, match="a circuit cannot grow in a vit"):
+    with pytest.raises(SettingError, match="A circuit cannot grow in a vit"):
         circuit_spec(spec)
 
 

@@ -41,7 +41,7 @@ def test_presets_are_filled_in_and_changed():
 
 
 def test_a_life_is_counted_in_steps():
-    with pytest.raises(ValidationError, match="a life is counted in steps"):
+    with pytest.raises(ValidationError, match="A life is counted in steps"):
         GTL(life={"steps": None, "epochs": 2})
 
 

@@ -224,7 +224,7 @@ def test_every_element_is_counted_as_by_hand():
 def test_places_have_to_be_as_many_as_the_channels():
     narrow, gene, circuit = cut(VGG)
     for places in ({**circuit, "stages.0.blocks.0": torch.tensor([0])}, {"stages.0.blocks.0": torch.tensor([0])}):
-        with pytest.raises(SettingError, match="not as many as its channels"):
+        with pytest.raises(SettingError, match="They are not as many as its channels"):
             transplant_circuit(awake(VGG).state_dict(), gene, narrow, VGG, places)
 
 

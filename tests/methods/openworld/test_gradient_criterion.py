@@ -78,7 +78,7 @@ def test_the_window_is_the_least_and_steadiest_of_the_later_tasks():
     assert choose_window([early, early, late, later], 2).windows == pytest.approx((1.1, 0.4, 0.6))
     assert choose_window([early, early, late, later], 1, dead=(1,)).start == 2
     assert choose_window([early, early, late, later], 2, fitting=(0, 2)).windows[1] is None
-    with pytest.raises(SettingError, match=r"no window of 3 units.*dead, with constant outputs: 2"):
+    with pytest.raises(SettingError, match=r"No window of 3 units.*dead, with constant outputs: 2"):
         choose_window([early], 3, dead=(1,))
 
 

@@ -46,9 +46,9 @@ def test_presets_are_filled_in_and_kept():
     assert (lab.model, lab.individual, lab.tasks, lab.head) == ("collective_x0125", "individual_x0125", 21, "per-task")
     assert (full.training.lr, full.training.steps, full.dropout) == (0.01, 3125, 0.5)
     assert OpenWorld.model_validate(full.model_dump(mode="json")) == full
-    with pytest.raises(ValidationError, match="a task is counted in steps"):
+    with pytest.raises(ValidationError, match="A task is counted in steps"):
         OpenWorld(training={"steps": None, "epochs": 2})
-    with pytest.raises(ValidationError, match="criterion=positive counts against a number"):
+    with pytest.raises(ValidationError, match="criterion=positive counts gradients above a number"):
         OpenWorld(criterion="positive")
 
 

@@ -54,7 +54,7 @@ def test_growth_that_cannot_be_is_refused():
     assert [one.widths for one in specs_by_task(spec, ((2, 4),), 3)] == [((2,), (3,)), ((2,), (7,)), ((2,), (7,))]
     with pytest.raises(SettingError, match="conv unit 3"):
         specs_by_task(spec, ((3, 1),), 2)
-    with pytest.raises(SettingError, match="a step adds at least one"):
+    with pytest.raises(SettingError, match="A step adds at least one"):
         specs_by_task(spec, ((1, 0),), 2)
 
 

@@ -1,7 +1,7 @@
-"""Closed circuits of channels from the picture to the last maps of a network of stages: how large, which, how alike.
+"""Closed circuits of channels: their size, their choice, their mutation and their similarity.
 
-Within a stage every channel group keeps equally many channels, so that a circuit alone is a network of the same
-architecture with narrower stages.
+A circuit leads from the image to the last maps of a network of stages. Within a stage every channel group keeps the
+same number of channels. A circuit alone is therefore a network of the same architecture with narrower stages.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from germline.registry import architecture_of
 
 Circuit: TypeAlias = Mapping[str, Tensor]  # rising channel indices of a host, int64 [kept], by group name
 StrengthMeasure = Literal["norm", "scale"]
-# Shares that differ by less count as equal, and the circuit nearest to the uniform ratio is taken.
+# Shares that differ by less count as equal. Among these the circuit nearest to the uniform ratio is taken.
 SHARE_TOLERANCE = 1e-4
-WIDTH_MARGIN = 1  # how far beyond the two whole numbers next to the uniform ratio a stage's width is looked for
+WIDTH_MARGIN = 1  # how far a stage's width is searched beyond the two whole numbers next to the uniform ratio
 
 
 @dataclass(frozen=True)
 class HostLayout:
-    """What is asked of a network's form again and again.
+    """Channel groups, units and tensors of a network of stages.
 
     Attributes:
-        groups: Its channel groups.
-        units: Its conv units, stage by stage.
-        tensors: Names of its backbone's tensors, buffers included.
-        parameters: Shapes of the parameters of its backbone, by name; the head is none of them.
-        narrowest: For each stage, the fewest channels of its groups.
+        groups: Channel groups of the network.
+        units: Conv units, stage by stage.
+        tensors: Names of the backbone's tensors, buffers included.
+        parameters: Shapes of the backbone's parameters by name, without the head.
+        narrowest: Fewest channels of a group, for each stage.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -56,10 +56,10 @@ class HostLayout:
 
 @lru_cache(maxsize=64)
 def describe_layout(spec: Spec) -> HostLayout:
-    """The form of a network of stages, built without making room for it.
+    """Describe a network of stages without allocating its tensors.
 
     Raises:
-        SettingError: It has no stages of convolutions.
+        SettingError: The network has no stages of convolutions.
     """
     architecture = require_convolutional(spec)
     groups = architecture.groups(spec)
@@ -78,28 +78,28 @@ def describe_layout(spec: Spec) -> HostLayout:
 
 
 def require_convolutional(spec: Spec) -> ConvArchitecture[Any]:
-    """The architecture of a network of stages.
+    """Return the architecture of a network of stages.
 
     Raises:
-        SettingError: It has no stages of convolutions.
+        SettingError: The network has no stages of convolutions.
     """
     architecture = architecture_of(spec)
     if not isinstance(architecture, ConvArchitecture):
         raise SettingError(
-            f"a circuit cannot grow in a {architecture.name}",
-            "it follows channels through germline's own convolutions",
-            "use a vgg or a resnet12",
+            f"A circuit cannot grow in a {architecture.name}",
+            "It follows channels through germline's own convolutions",
+            "Use a vgg or a resnet12",
         )
     return architecture
 
 
 def remove_head(spec: Spec) -> Spec:
-    """The same network without its head."""
+    """Return the spec of the same network without its head."""
     return spec.model_copy(update={"classes": 0})
 
 
 def narrow_spec(spec: Spec, widths: tuple[int, ...]) -> Spec:
-    """The headless network with every group of a stage made equally wide."""
+    """Return the headless spec in which all groups of a stage have the same width."""
     size = Size(**{f"width{stage}": width for stage, width in enumerate(widths, 1)})
     narrow: Spec = remove_head(require_convolutional(spec).resize(spec, size))
     return narrow
@@ -107,17 +107,17 @@ def narrow_spec(spec: Spec, widths: tuple[int, ...]) -> Spec:
 
 @lru_cache(maxsize=64)
 def circuit_spec(spec: Spec, share: float = 0.2) -> Spec:
-    """The form of a circuit that has a given share of a host's parameters, convolutions and norms of its backbone.
+    """Find the spec of a circuit that has a given share of a host's parameters.
 
-    Each stage keeps about sqrt(share) of its channels; whole numbers round that are tried out, all stages together, and
-    counted without building anything.
+    The share is that of the backbone, convolutions and norms. Each stage keeps about sqrt(share) of its channels. Whole
+    numbers near that are tried, all stages together. Parameters are counted without building anything.
 
     Args:
-        spec: The host's form.
-        share: Of the host's backbone, above 0 and at most 1.
+        spec: Spec of the host.
+        share: Share of the host's backbone, above 0 and at most 1.
 
     Returns:
-        The spec of the circuit alone, headless.
+        The headless spec of the circuit alone.
 
     Raises:
         SettingError: The host has no stages of convolutions.
@@ -148,7 +148,7 @@ def _mean_widths(groups: tuple[ChannelGroup, ...]) -> list[float]:
 
 
 def _count_parameters(form: HostLayout, kept: Tensor) -> Tensor:
-    """Parameters of circuits that keep `kept` [candidates, stages] channels of each stage, int64 [candidates]."""
+    """Count the parameters of circuits, int64 [candidates]; `kept` [candidates, stages] are channels of each stage."""
     stages: dict[str, list[int]] = {name: [] for name in form.parameters}
     outside = {name: shape.numel() for name, shape in form.parameters.items()}
     for group in form.groups:
@@ -156,7 +156,7 @@ def _count_parameters(form: HostLayout, kept: Tensor) -> Tensor:
             if member.tensor in outside:
                 stages[member.tensor].append(group.stage)
                 outside[member.tensor] //= group.width
-    # The count is a polynomial in the kept channels: a kernel is of second degree, a norm of first.
+    # The count is a polynomial in the kept channels: a kernel has degree two, a norm degree one.
     terms: Counter[tuple[int, ...]] = Counter()
     for name, found in stages.items():
         terms[tuple(sorted(found))] += outside[name]
@@ -167,12 +167,12 @@ def _count_parameters(form: HostLayout, kept: Tensor) -> Tensor:
 
 
 def draw_circuit(spec: Spec, narrow: Spec, generator: torch.Generator) -> dict[str, Tensor]:
-    """A circuit of a host at random, each group's channels equally likely.
+    """Draw a random circuit of a host; the channels of a group are equally likely.
 
     Args:
-        spec: The host's form.
-        narrow: The circuit's, see `circuit_spec`.
-        generator: Draws it.
+        spec: Spec of the host.
+        narrow: Spec of the circuit, see `circuit_spec`.
+        generator: Generator of the draw.
     """
     kept = describe_layout(narrow).narrowest
     return {
@@ -184,14 +184,14 @@ def draw_circuit(spec: Spec, narrow: Spec, generator: torch.Generator) -> dict[s
 def select_strongest_circuit(
     tensors: Mapping[str, Tensor], spec: Spec, narrow: Spec, by: StrengthMeasure = "norm"
 ) -> dict[str, Tensor]:
-    """The circuit of a host's strongest channels; equal ones go by their place.
+    """Select the circuit of a host's strongest channels; the first of equal ones wins.
 
     Args:
-        tensors: The host's, by full name.
-        spec: Its form.
-        narrow: The circuit's.
-        by: What makes a channel strong: the size of its BatchNorm's factor (`scale`), or that times the norm of its
-            kernel (`norm`); summed over all units that write the channel.
+        tensors: Tensors of the host, by full name.
+        spec: Spec of the host.
+        narrow: Spec of the circuit.
+        by: Strength of a channel: the size of its BatchNorm's factor (`scale`), or that times the norm of its kernel
+            (`norm`). Strengths are summed over all units that write the channel.
     """
     kept, strengths = describe_layout(narrow).narrowest, _channel_strengths(tensors, spec, by)
     return {
@@ -212,12 +212,14 @@ def _channel_strengths(tensors: Mapping[str, Tensor], spec: Spec, by: StrengthMe
 
 
 def extract_circuit(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit) -> dict[str, Tensor]:
-    """A circuit's own tensors, buffers included, under the names that they have in the host; copies, without the head.
+    """Copy the tensors of a circuit out of its host, without the head.
+
+    Buffers are included. The tensors have the same names as in the host.
 
     Args:
-        tensors: The host's.
-        spec: Its form.
-        circuit: Which of its channels.
+        tensors: Tensors of the host.
+        spec: Spec of the host.
+        circuit: Channels to extract.
     """
     form = describe_layout(spec)
     own = {name: tensors[name] for name in form.tensors}
@@ -227,15 +229,15 @@ def extract_circuit(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit)
 def mutate_circuit(circuit: Circuit, spec: Spec, generator: torch.Generator, chance: float = 0.05) -> dict[str, Tensor]:
     """Swap a few channels of each group for others of the host; sizes stay.
 
-    The operator is our own, since the paper's is not known to us: m ~ Binomial(kept, chance) members leave, and m
-    others, each equally likely, take their places. A group mutates once, so what is added together keeps the same
-    channels.
+    This operator is our own, because the paper's operator is not known to us. A number m ~ Binomial(kept, chance) of
+    members leave. In their places come m others, all equally likely. A group mutates once, so maps that are added
+    together keep the same channels.
 
     Args:
-        circuit: Stays as it is.
-        spec: The host's form.
-        generator: Draws who leaves and who comes.
-        chance: That a member leaves.
+        circuit: Circuit to start from, which is not changed.
+        spec: Spec of the host.
+        generator: Generator that draws which channels leave and come.
+        chance: Chance that a member leaves.
     """
     mutated = {}
     for group in describe_layout(spec).groups:
@@ -244,7 +246,7 @@ def mutate_circuit(circuit: Circuit, spec: Spec, generator: torch.Generator, cha
         inside[members] = True
         others = (~inside).nonzero().flatten()
         leaving = members[torch.rand(len(members), generator=generator) < chance]
-        # Where fewer stand outside than want to leave, those who stay are drawn too.
+        # If fewer channels are outside than leave, the leaving ones are drawn too.
         leaving = leaving[torch.randperm(len(leaving), generator=generator)[: len(others)]]
         coming = others[torch.randperm(len(others), generator=generator)[: len(leaving)]]
         inside[leaving], inside[coming] = False, True
@@ -253,10 +255,10 @@ def mutate_circuit(circuit: Circuit, spec: Spec, generator: torch.Generator, cha
 
 
 def circuit_similarity(one: Circuit, other: Circuit, spec: Spec) -> float:
-    """How much two circuits of a host have in common, between 0 and 1.
+    """Measure how much two circuits of a host have in common, between 0 and 1.
 
-    It is sum_g w_g |A_g and B_g| / sum_g w_g |A_g or B_g|, where w_g is the number of parameters that write one channel
-    of group g in the host: kernel and norm, of all units that are added together.
+    The similarity is sum_g w_g |A_g and B_g| / sum_g w_g |A_g or B_g|. w_g is the number of parameters that write one
+    channel of group g in the host: kernel and norm, of all units that are added together.
     """
     form, shared, whole = describe_layout(spec), 0, 0
     for group in form.groups:

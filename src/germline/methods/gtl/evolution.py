@@ -1,9 +1,9 @@
-"""How an evolution goes from one generation to the next, and what it is between two of them."""
+"""The evolution: its generations, and its state between two of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -27,42 +27,50 @@ from germline.training import FitResult
 
 @dataclass(frozen=True)
 class EvolutionState:
-    """Where an evolution stands after a generation: ids and tables, and tensors of the pool's genes alone.
+    """State of an evolution after a generation; it has tensors of the pool's genes alone.
 
     Attributes:
-        genes: The gene tree, by rising id.
-        scores: What each gene of the pool is worth now.
+        genes: Gene tree, by rising id.
+        scores: Score of each gene of the pool.
         pool: Ids of the genes in the pool, best first.
-        carried: What those genes are made of.
-        generations: For each generation mean, best and spread of the fitness, and the winners' mean.
+        weights: Circuits and weights of the genes in the pool.
+        generations: Mean, best and spread of the fitness and the winners' mean, for each generation.
         stale: Generations since the winners' mean was highest.
-        samples: Pictures seen so far, repeats counted.
+        samples: Images seen so far, repeats counted.
     """
 
     genes: list[GeneNode] = field(default_factory=list)
     scores: dict[int, float] = field(default_factory=dict)
     pool: list[int] = field(default_factory=list)
-    carried: dict[int, CircuitWeights] = field(default_factory=dict)
+    weights: dict[int, CircuitWeights] = field(default_factory=dict)
     generations: list[dict[str, float]] = field(default_factory=list)
     stale: int = 0
     samples: int = 0
 
     def to_record(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """As it is kept: tensors, and facts as JSON."""
+        """Return the state as `run.keep` saves it: tensors, and facts as JSON."""
         tensors: dict[str, Tensor] = {}
-        for id_, gene in self.carried.items():
+        for id_, gene in self.weights.items():
             tensors |= gene.to_tensors(f"{id_}/")
-        facts = asdict(replace(self, carried={}))
-        return tensors, {**facts, "scores": {str(id_): score for id_, score in self.scores.items()}}
+        facts = {
+            "genes": [asdict(gene) for gene in self.genes],
+            "scores": {str(id_): score for id_, score in self.scores.items()},
+            "pool": self.pool,
+            "carried": {},  # always empty; a key of files that are already written
+            "generations": self.generations,
+            "stale": self.stale,
+            "samples": self.samples,
+        }
+        return tensors, facts
 
     @classmethod
     def from_record(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> EvolutionState:
-        """What `to_record` gave."""
+        """Rebuild the state from the values of `to_record`."""
         return cls(
             genes=[GeneNode(**row) for row in facts["genes"]],
             scores={int(id_): score for id_, score in facts["scores"].items()},
             pool=list(facts["pool"]),
-            carried={id_: CircuitWeights.from_tensors(tensors, f"{id_}/") for id_ in facts["pool"]},
+            weights={id_: CircuitWeights.from_tensors(tensors, f"{id_}/") for id_ in facts["pool"]},
             generations=list(facts["generations"]),
             stale=facts["stale"],
             samples=facts["samples"],
@@ -71,24 +79,24 @@ class EvolutionState:
 
 @dataclass(frozen=True)
 class FinalGene:
-    """The gene that is handed out.
+    """The gene that becomes the learngene.
 
     Attributes:
-        id: Its number in the tree.
-        carried: What it is made of.
-        fitness: Mean accuracy of its critics in the last judging.
-        samples: Pictures that the last judging saw.
+        id: Number of the gene in the tree.
+        weights: Circuit and weights of the gene.
+        fitness: Mean accuracy of its critics in the final judgement.
+        samples: Images that the final judgement saw.
     """
 
     id: int
-    carried: CircuitWeights
+    weights: CircuitWeights
     fitness: float
     samples: int
 
 
 @dataclass(frozen=True)
 class _GenerationFitness:
-    """Fitness of each member, index of the task that it was taken on, and pictures that critics saw."""
+    """Fitness of each member, index of the task that gave it, and number of images that critics saw."""
 
     fitness: list[float]
     tasks: list[int]
@@ -97,75 +105,76 @@ class _GenerationFitness:
 
 @dataclass(frozen=True)
 class Evolution:
-    """An evolution by the rules of some settings in a world.
+    """An evolution with given settings.
 
     Attributes:
-        rules: The method's settings.
-        trainer: Where networks live.
+        rules: Settings of the method.
+        trainer: Trainer of the networks and critics.
     """
 
     rules: GTLSettings
     trainer: PopulationTrainer
 
     def run_generation(self, number: int, state: EvolutionState) -> EvolutionState:
-        """A generation: birth, life, mutation, judgement, tournaments, credit and the pool's renewal.
+        """Run a generation: birth, life, mutation, judgement, tournaments, credit and update of the pool.
 
         Args:
-            number: Of the generation; networks of generation 0 are born without genes, with circuits that are drawn.
-            state: After the one before.
+            number: Number of the generation. Networks of generation 0 start without genes, and their circuits are
+                drawn.
+            state: State after the generation before.
         """
         rules, members = self.rules, range(self.rules.population)
         fathers = [self._draw_father(state, number, index) for index in members]
         tasks = [int(torch.randint(rules.tasks, (1,), generator=self._generator("task", number, i))) for i in members]
-        born = [None if father is None else state.carried[father] for father in fathers]
+        inherited_genes = [None if father is None else state.weights[father] for father in fathers]
         done = rules.count_steps(state.samples)
         networks, lives = self.trainer.train_generation(
-            number, tasks, born, is_evaluated=rules.fitness == "life", done=done
+            number, tasks, inherited_genes, is_evaluated=rules.fitness == "life", done=done
         )
-        own = [gene or self.trainer.draw_gene(number, index) for index, gene in enumerate(born)]
+        start_genes = [gene or self.trainer.draw_gene(number, index) for index, gene in enumerate(inherited_genes)]
         mutation = Mutation(rules.mutation if number else 0.0, rules.mutation_rate, rules.noise)
-        left = [
+        new_genes = [
             self.trainer.extract_gene(network, gene.circuit, mutation, number, index)
-            for index, (network, gene) in enumerate(zip(networks, own, strict=True))
+            for index, (network, gene) in enumerate(zip(networks, start_genes, strict=True))
         ]
         groups = draw_tournaments(rules.population, rules.tournament, self._generator("tournaments", number))
-        lived = state.samples + sum(life.samples for life in lives)
-        judged = self._score_fitness(number, groups, left, lives, tasks, self.rules.count_steps(lived))
-        won = {self._choose_winner(group, judged.fitness, number) for group in groups}
-        drift, first = rules.selection == "drift", len(state.genes)
-        scores = [1.0] * len(members) if drift else normalise_fitness(judged.fitness, judged.tasks)
+        samples = state.samples + sum(life.samples for life in lives)
+        judged = self._score_fitness(number, groups, new_genes, lives, tasks, rules.count_steps(samples))
+        winner_indices = {self._choose_winner(group, judged.fitness, number) for group in groups}
+        is_drift, first = rules.selection == "drift", len(state.genes)
+        scores = [1.0] * len(members) if is_drift else normalise_fitness(judged.fitness, judged.tasks)
         genes = [
             GeneNode(
                 id=first + index,
                 father=fathers[index],
                 generation=number,
-                similarity=circuit_similarity(left[index].circuit, own[index].circuit, self.trainer.spec),
+                similarity=circuit_similarity(new_genes[index].circuit, start_genes[index].circuit, self.trainer.spec),
                 task=tasks[index],
                 critic_task=judged.tasks[index],
                 fitness=judged.fitness[index],
                 score=scores[index],
-                won=index in won,
+                won=index in winner_indices,
             )
             for index in members
         ]
-        winners = {first + index: left[index] for index in sorted(won)}
-        return self._update_state(state, genes, winners, lived + judged.samples)
+        winners = {first + index: new_genes[index] for index in sorted(winner_indices)}
+        return self._update_state(state, genes, winners, samples + judged.samples)
 
     def run_and_record(self, number: int, state: EvolutionState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The same as it is kept."""
+        """Run a generation and return the state as `run.keep` saves it."""
         return self.run_generation(number, state).to_record()
 
     def choose_final_gene(self, state: EvolutionState) -> FinalGene:
-        """The best of the pool's highest genes, each judged by the same few critics once more."""
+        """Choose the best of the pool's highest genes, which the same few critics judge once more."""
         rules, ids = self.rules, state.pool[: self.rules.finalists]
         pairs = [(id_, turn) for id_ in ids for turn in range(rules.final_runs)]
-        genes, turns = [state.carried[id_] for id_, _ in pairs], [turn for _, turn in pairs]
+        genes, turns = [state.weights[id_] for id_, _ in pairs], [turn for _, turn in pairs]
         tasks, draws = [turn % rules.critic_tasks for turn in turns], [f"final/{turn}" for turn in turns]
         results = self.trainer.judge_genes(genes, tasks, draws, done=self.rules.count_steps(state.samples))
         judged = list(zip(pairs, results, strict=True))
-        means = {id_: fmean(result.accuracy for (own, _), result in judged if own == id_) for id_ in ids}
+        means = {id_: fmean(result.accuracy for (judged_id, _), result in judged if judged_id == id_) for id_ in ids}
         best = max(ids, key=lambda id_: means[id_])
-        return FinalGene(best, state.carried[best], means[best], sum(result.samples for result in results))
+        return FinalGene(best, state.weights[best], means[best], sum(result.samples for result in results))
 
     def _draw_father(self, state: EvolutionState, number: int, index: int) -> int | None:
         return draw_by_roulette(state.scores, self._generator("father", number, index)) if state.pool else None
@@ -179,20 +188,20 @@ class Evolution:
         self,
         number: int,
         groups: Sequence[Sequence[int]],
-        left: Sequence[CircuitWeights],
+        genes: Sequence[CircuitWeights],
         lives: Sequence[FitResult],
         tasks: Sequence[int],
         done: int,
     ) -> _GenerationFitness:
-        """The fitness of all; members of one tournament meet the same critic on the same task."""
+        """Score all members; members of one tournament meet the same critic on the same task."""
         if self.rules.fitness == "life":
             return _GenerationFitness([mean_life_accuracy(life) for life in lives], list(tasks), 0)
         group_of = {index: place for place, group in enumerate(groups) for index in group}
-        # All critic tasks are used as evenly as can be, so that generations compare.
+        # All critic tasks are used as evenly as possible, so that generations compare.
         order = torch.randperm(self.rules.critic_tasks, generator=self._generator("critics", number)).tolist()
-        critics = [order[group_of[index] % len(order)] for index in range(len(left))]
-        draws = [f"{number}/{group_of[index]}" for index in range(len(left))]
-        results = self.trainer.judge_genes(left, critics, draws, done=done)
+        critics = [order[group_of[index] % len(order)] for index in range(len(genes))]
+        draws = [f"{number}/{group_of[index]}" for index in range(len(genes))]
+        results = self.trainer.judge_genes(genes, critics, draws, done=done)
         return _GenerationFitness(
             [result.accuracy for result in results], critics, sum(result.samples for result in results)
         )
@@ -200,26 +209,26 @@ class Evolution:
     def _update_state(
         self, state: EvolutionState, genes: Sequence[GeneNode], winners: Mapping[int, CircuitWeights], samples: int
     ) -> EvolutionState:
-        """Scores decayed, forefathers credited, the pool renewed."""
+        """Decay scores, share credit with forefathers, and update the pool."""
         rules, tree = self.rules, {gene.id: gene for gene in (*state.genes, *genes)}
         scores = {id_: score * rules.decay for id_, score in state.scores.items()}
         for id_ in winners:
-            found = share_credit(tree[id_], tree, share=rules.credit, depth=rules.credit_depth, rule=rules.credit_rule)
-            for forefather, worth in found.items():
-                if forefather in scores:  # one that has left the pool needs no score any more
+            credit = share_credit(tree[id_], tree, share=rules.credit, depth=rules.credit_depth, rule=rules.credit_rule)
+            for forefather, worth in credit.items():
+                if forefather in scores:  # genes that left the pool have no score
                     scores[forefather] += worth
         scores |= {id_: tree[id_].score for id_ in winners}
         pool = merge_pool(state.pool, list(winners), scores, capacity=rules.pool, replaced=rules.replaced)
-        carried = {**state.carried, **winners}
-        now = _summarise_generation(genes)
-        better = not state.generations or now["winners"] > max(past["winners"] for past in state.generations)
+        weights = {**state.weights, **winners}
+        summary = _summarise_generation(genes)
+        is_better = not state.generations or summary["winners"] > max(past["winners"] for past in state.generations)
         return EvolutionState(
             genes=list(tree.values()),
             scores={id_: scores[id_] for id_ in pool},
             pool=pool,
-            carried={id_: carried[id_] for id_ in pool},
-            generations=[*state.generations, now],
-            stale=0 if better else state.stale + 1,
+            weights={id_: weights[id_] for id_ in pool},
+            generations=[*state.generations, summary],
+            stale=0 if is_better else state.stale + 1,
             samples=samples,
         )
 

@@ -211,7 +211,7 @@ class GTL(GTLSettings, CircuitGene):
             settings=self.model_dump(mode="json"),
             architecture=architecture_of(trainer.spec).name,
             spec=trainer.spec,
-            tensors=final.carried.tensors,
+            tensors=final.weights.tensors,
             preprocess=trainer.preprocess,
             provenance=Provenance(
                 ancestor=f"none: a population of {self.population} evolved over {len(state.generations)} generations",

@@ -1,4 +1,4 @@
-"""One generation of an evolution: networks are born with a gene, live, hand on a gene, and it is judged."""
+"""Training of one generation: networks start with a gene, are trained, and leave a gene, which critics judge."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _CIRCUIT = "circuit/"
 
 @dataclass(frozen=True)
 class CircuitWeights:
-    """What a gene is made of.
+    """A circuit and its weights.
 
     Attributes:
-        circuit: Channels of the network that it was taken from, by group.
-        tensors: Of the circuit alone.
+        circuit: Channels of the network from which it was taken, by group.
+        tensors: Tensors of the circuit alone.
     """
 
     circuit: Circuit
     tensors: Mapping[str, Tensor]
 
     def to_tensors(self, prefix: str) -> dict[str, Tensor]:
-        """All of it as tensors, to be kept."""
+        """Return the circuit and its weights as tensors that can be saved."""
         named = {f"{prefix}{_CIRCUIT}{group}": channels for group, channels in self.circuit.items()}
         return named | {f"{prefix}{name}": tensor for name, tensor in self.tensors.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], prefix: str) -> CircuitWeights:
-        """What `to_tensors` gave."""
+        """Rebuild a circuit from the tensors of `to_tensors`."""
         own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         circuit = {name.removeprefix(_CIRCUIT): own[name] for name in own if name.startswith(_CIRCUIT)}
         return cls(circuit, {name: tensor for name, tensor in own.items() if not name.startswith(_CIRCUIT)})
@@ -50,12 +50,12 @@ class CircuitWeights:
 
 @dataclass(frozen=True)
 class Mutation:
-    """How genes change between two lives.
+    """Change of a gene between two generations.
 
     Attributes:
-        chance: That a gene changes at all.
+        chance: Chance that a gene changes at all.
         rate: Chance of each channel to be exchanged for another of the trained network.
-        noise: Added to all its weights, in standard deviations of each tensor.
+        noise: Noise on all its weights, in standard deviations of each tensor.
     """
 
     chance: float
@@ -65,19 +65,19 @@ class Mutation:
 
 @dataclass(frozen=True)
 class PopulationTrainer:
-    """What all generations have in common.
+    """Trains the networks and critics of all generations.
 
     Attributes:
-        run: Where it computes, and the seed of every draw.
-        spec: Form of all networks.
-        narrow: Form of the circuit alone.
-        preprocess: How they see pictures.
-        tasks: On which networks live.
-        critic_tasks: Of classes that no network lives on.
-        life: How a network is trained.
-        critic: How a gene is tried out.
-        way: Of the population engine.
-        progress: Where steps of all networks are told.
+        run: Run that gives the device and the seed of every draw.
+        spec: Spec of all networks.
+        narrow: Spec of the circuit alone.
+        preprocess: Preprocessing of all networks.
+        tasks: Tasks on which networks are trained.
+        critic_tasks: Tasks of held-out classes.
+        life: Training settings of a network.
+        critic: Training settings of a critic.
+        way: Name of the population engine.
+        progress: Progress that counts the steps of all networks.
     """
 
     run: Run
@@ -100,13 +100,13 @@ class PopulationTrainer:
         is_evaluated: bool,
         done: int = 0,
     ) -> tuple[list[Network], list[FitResult]]:
-        """Networks born with their fathers' genes, trained on their tasks, all weights free.
+        """Train fresh networks that start with their fathers' genes; no weights are frozen.
 
         Args:
-            generation: Its number.
+            generation: Number of the generation.
             tasks: Index of each network's task.
-            fathers: Each network's gene; None begins with nothing.
-            is_evaluated: Whether they are evaluated on validation pictures on the way.
+            fathers: Gene of each network; None for a network without a gene.
+            is_evaluated: Whether networks are evaluated on validation images during training.
             done: Steps of all networks before these.
         """
         members = []
@@ -121,13 +121,13 @@ class PopulationTrainer:
     def judge_genes(
         self, genes: Sequence[CircuitWeights], tasks: Sequence[int], draws: Sequence[str], *, done: int = 0
     ) -> list[FitResult]:
-        """Genes put into fresh critic networks, each trained for a while on a task of held-out classes.
+        """Train fresh critic networks with the genes, each on a task of held-out classes.
 
         Args:
-            genes: To be judged.
-            tasks: Index of the critic task of each.
-            draws: Names of the draw of each critic's initial weights and order of pictures; genes of one name and task
-                meet the same critic, so that they compare as pairs.
+            genes: Genes to judge.
+            tasks: Index of each gene's critic task.
+            draws: Names of the draws of the critics' initial weights and order of images. Genes with the same name and
+                task meet the same critic, so that they compare as pairs.
             done: Steps of all networks before these.
         """
         members = []
@@ -138,13 +138,13 @@ class PopulationTrainer:
         return self._fit_members(members, self.critic, done)
 
     def draw_gene(self, *keys: str | int) -> CircuitWeights:
-        """A gene whose channels are drawn and that has no tensors yet."""
+        """Draw the channels of a gene that has no tensors yet."""
         return CircuitWeights(draw_circuit(self.spec, self.narrow, self._generator("circuit", *keys)), {})
 
     def extract_gene(self, network: Network, circuit: Circuit, mutation: Mutation, *keys: str | int) -> CircuitWeights:
-        """The gene that a network leaves: at its circuit, perhaps mutated, with the weights that life has given it.
+        """Extract the gene of a trained network, and perhaps mutate it.
 
-        A mutated channel brings the trained network's own weights, so that mutation tries trained channels, not noise.
+        A mutated channel has the trained network's own weights, so mutation tries trained channels, not noise.
         """
         generator = self._generator("mutation", *keys)
         mutates = float(torch.rand(1, generator=generator)) < mutation.chance
@@ -159,7 +159,7 @@ class PopulationTrainer:
         return self.run.fit_population("population", members, settings, way=self.way, stretch=stretch)
 
     def _build_network(self, gene: CircuitWeights | None, data: DataSet, *keys: str | int) -> Network:
-        """A fresh network, with a gene planted at its own channels."""
+        """Build a fresh network with a gene transplanted to its own channels."""
         with use_generator(self._generator(*keys)):
             model = architecture_of(self.spec).build(self.spec)
         if gene is not None:
@@ -176,11 +176,11 @@ class PopulationTrainer:
 
 
 def mean_life_accuracy(result: FitResult) -> float:
-    """Mean validation accuracy over a life, which rewards those that learn fast."""
+    """Average the validation accuracies over a life, which rewards networks that learn fast."""
     return fmean(score["accuracy"] for score in result.scores)
 
 
 def _add_noise(tensor: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    if not tensor.is_floating_point() or tensor.ndim < 2:  # norms and their statistics stay what they are
+    if not tensor.is_floating_point() or tensor.ndim < 2:  # norms and their statistics get no noise
         return tensor
     return tensor + noise * tensor.std() * torch.randn(tensor.shape, generator=generator)

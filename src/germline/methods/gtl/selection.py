@@ -1,7 +1,8 @@
-"""The tables of an evolution: who descends from whom, who wins, what it is worth; plain numbers, no tensors.
+"""Descent, winners and scores of an evolution; plain numbers, no tensors.
 
-Source: Genetic Transfer Learning, arXiv 2401.08139; what its abstract leaves open is taken from the same group's public
-code for reinforcement learning (arXiv 2306.10225): normalised scores, tournaments of three, decay, credit, pool.
+Source: Genetic Transfer Learning, arXiv 2401.08139. Its abstract leaves some points open. For these we follow the same
+group's public code for reinforcement learning (arXiv 2306.10225): normalised scores, tournaments of three, decay,
+credit, pool.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ CreditRule = Literal["tree", "grl"]
 
 @dataclass(frozen=True)
 class GeneNode:
-    """One gene of the tree.
+    """One gene of the gene tree.
 
     Attributes:
-        id: Its number; fathers have lower ones.
-        father: Whose circuit and weights it began with; None in the first generation.
-        generation: Counted from 0.
-        similarity: Of its circuit with its father's, in [0, 1].
-        task: Index of the task that its network lived on.
-        critic_task: Index of the held-out task on which its fitness was taken; its own task for the fitness of a life.
+        id: Number of the gene; a father has a lower number than its children.
+        father: Gene from whose circuit and weights this one started; None in the first generation.
+        generation: Number of the generation, from 0.
+        similarity: Similarity of its circuit with its father's, in [0, 1].
+        task: Index of the task on which its network was trained.
+        critic_task: Index of the held-out task that gave its fitness; its own task for the fitness of a life.
         fitness: Accuracy as a share of 1.
-        score: What a win with it was worth.
+        score: Score of a win.
         won: Whether it won its tournament.
     """
 
@@ -45,10 +46,10 @@ class GeneNode:
 
 
 def normalise_fitness(fitness: Sequence[float], tasks: Sequence[int]) -> list[float]:
-    """Scores that compare over tasks of unequal difficulty: s_i = r_i / max(r_j of the same task) x mean(r).
+    """Normalise fitness over tasks of different difficulty.
 
-    The size of a gene, which the source divides by, is the same for all here and left out. Where a task's best is 0 its
-    members score 0.
+    s_i = r_i / max(r_j of the same task) x mean(r). The source also divides by the size of a gene. Here all genes have
+    the same size, so that is left out. If a task's best is 0, its members score 0.
     """
     best: dict[int, float] = {}
     for value, task in zip(fitness, tasks, strict=True):
@@ -58,13 +59,13 @@ def normalise_fitness(fitness: Sequence[float], tasks: Sequence[int]) -> list[fl
 
 
 def draw_tournaments(members: int, size: int, generator: torch.Generator) -> list[list[int]]:
-    """A random partition of the members into groups of `size`; the last one may be smaller."""
+    """Draw a partition of the members into groups of `size`; the last group may be smaller."""
     order = torch.randperm(members, generator=generator).tolist()
     return [order[first : first + size] for first in range(0, members, size)]
 
 
 def draw_by_roulette(scores: Mapping[int, float], generator: torch.Generator) -> int:
-    """One of the ids, with a chance in proportion to its score; all alike where no score is above 0."""
+    """Draw an id with a chance in proportion to its score; uniformly if no score is above 0."""
     ids = sorted(scores)
     weights = torch.tensor([max(scores[id_], 0.0) for id_ in ids], dtype=torch.float64)
     if not float(weights.sum()) > 0:
@@ -75,46 +76,46 @@ def draw_by_roulette(scores: Mapping[int, float], generator: torch.Generator) ->
 def share_credit(
     winner: GeneNode, genes: Mapping[int, GeneNode], *, share: float, depth: int, rule: CreditRule = "tree"
 ) -> dict[int, float]:
-    """What a winner's score adds to the scores of its forefathers.
+    """Compute what a winner adds to the scores of the genes that it descends from.
 
-    The m-th forefather gets share^m x the product of the similarities of the m steps of descent x the winner's score.
-    The rule `grl` is the public code's, to the letter: exponents 1, 2, 4, 8, ..., and in place of the product the
-    similarity of the step before, none for the father.
+    With the rule `tree` the m-th forefather gets share^m x product x the winner's score. The product is that of the
+    similarities of the m steps of descent. The rule `grl` follows the public code exactly. Its exponents are
+    1, 2, 4, 8, .... In place of the product it has the similarity of the step before, and none for the father.
 
     Args:
-        winner: Whose score is passed on.
+        winner: Gene whose score is shared.
         genes: All genes, by id.
-        share: In (0, 1); the source has 1/e.
-        depth: Forefathers that are reached at most.
-        rule: Which of the two.
+        share: Share of the score, in (0, 1); the source uses 1/e.
+        depth: Largest number of forefathers that get credit.
+        rule: Rule of sharing.
     """
-    found: dict[int, float] = {}
+    credit: dict[int, float] = {}
     child, product, last = winner, 1.0, 1.0
     for step in count(1):
         if child.father is None or step > depth:
-            return found
+            return credit
         product *= child.similarity
         worth = share**step * product if rule == "tree" else share ** (2 ** (step - 1)) * last
-        found[child.father] = worth * winner.score
+        credit[child.father] = worth * winner.score
         last, child = child.similarity, genes[child.father]
-    raise AssertionError  # the loop has no end of its own
+    raise AssertionError  # the loop above always returns
 
 
 def merge_pool(
     pool: Sequence[int], newcomers: Sequence[int], scores: Mapping[int, float], *, capacity: int, replaced: float
 ) -> list[int]:
-    """The pool after a generation, best first.
+    """Merge the winners of a generation into the pool, best first.
 
-    Free places go to the best newcomers. Then the lowest residents compete with the newcomers that are left for their
-    own places, a share `replaced` of the capacity; the best resident is never among them.
+    Free places go to the best newcomers. Then the lowest residents compete for their places with the other newcomers.
+    At most a share `replaced` of the capacity changes. The best resident always stays.
     """
 
-    def best(ids: Sequence[int]) -> list[int]:
+    def sort_by_score(ids: Sequence[int]) -> list[int]:
         return sorted(ids, key=lambda id_: (-scores[id_], id_))
 
-    waiting, residents = best(newcomers), best(pool)
+    waiting, residents = sort_by_score(newcomers), sort_by_score(pool)
     free = capacity - len(residents)
     settled, waiting = waiting[:free], waiting[free:]
     at_stake = min(max(1, math.floor(replaced * capacity)), max(0, len(residents) - 1))
     safe, risked = residents[: len(residents) - at_stake], residents[len(residents) - at_stake :]
-    return best([*safe, *settled, *best([*risked, *waiting])[:at_stake]])
+    return sort_by_score([*safe, *settled, *sort_by_score([*risked, *waiting])[:at_stake]])

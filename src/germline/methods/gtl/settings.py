@@ -75,7 +75,7 @@ class GTLSettings(BaseModel):
     @classmethod
     def _require_steps(cls, value: TrainSettings) -> TrainSettings:
         if value.steps is None:
-            raise ValueError("a life is counted in steps, give life.steps")
+            raise ValueError("A life is counted in steps. Set life.steps")
         return value
 
     def count_steps(self, samples: int) -> int:

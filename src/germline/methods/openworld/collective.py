@@ -1,4 +1,4 @@
-"""The collective network: trained on one task after another, and grown between them."""
+"""The collective network, which is trained on one task after another and grows between them."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from germline.training import FitResult, Objective, Run, evaluate
 from germline.training.objectives import Forward, label_loss
 
 _IMPORTANCE = "importance/"
-_DIGITS = 6  # of what is told of gradients
+_DIGITS = 6  # decimal places of recorded gradient rates
 
 
 @dataclass(frozen=True)
 class CollectiveState:
-    """Where the collective stands after a task.
+    """State of the collective after a task.
 
     Attributes:
-        spec: Its form.
-        tensors: Its weights and statistics.
-        importance: Of its parameters to all tasks so far; empty without consolidation.
-        epsilon: Threshold of the criterion; None before the first task.
+        spec: Spec of the network.
+        tensors: Weights and statistics.
+        importance: Importance of the parameters to all tasks so far; empty without consolidation.
+        epsilon: Threshold of the gradient criterion; None before the first task.
         heat: q by task, epoch and unit.
-        accuracies: After each task those on validation pictures of it and all before it, as shares.
-        parameters: At each task.
+        accuracies: Validation accuracies after each task, on it and all before it, as shares.
+        parameters: Number of parameters at each task.
         grown: Unit, counted from 1, that grew before each task; 0 for none.
         results: Steps, samples and seconds so far.
     """
@@ -59,16 +59,16 @@ class CollectiveState:
     results: tuple[float, float, float] = (0, 0, 0)
 
     def to_record(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """As it is kept: tensors, and facts as JSON."""
-        own = {
+        """Return the state as `run.keep` saves it: tensors, and facts as JSON."""
+        facts = {
             name: getattr(self, name) for name in ("epsilon", "heat", "accuracies", "parameters", "grown", "results")
         }
         importance = {f"{_IMPORTANCE}{name}": value for name, value in self.importance.items()}
-        return {**self.tensors, **importance}, {**own, "spec": self.spec.model_dump(mode="json")}
+        return {**self.tensors, **importance}, {**facts, "spec": self.spec.model_dump(mode="json")}
 
     @classmethod
     def from_record(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> CollectiveState:
-        """What `to_record` gave."""
+        """Rebuild the state from the values of `to_record`."""
         importance = {n.removeprefix(_IMPORTANCE): t for n, t in tensors.items() if n.startswith(_IMPORTANCE)}
         return cls(
             spec=VggSpec.model_validate(facts["spec"]),
@@ -84,11 +84,13 @@ class CollectiveState:
 
 
 class TaskLoss(Objective):
-    """Cross entropy over the outputs that answer a task; after each step gradients are noted and weights held.
+    """Cross entropy over the outputs of one task.
+
+    After each step it counts gradients and takes the proximal step of the EWC penalty.
 
     Attributes:
-        watch: Of the gradients, which are those of the cross entropy alone.
-        anchor: To the weights after earlier tasks; None for none.
+        watch: Counter of gradients, which are those of the cross entropy alone.
+        anchor: EWC penalty towards the weights after earlier tasks; None without consolidation.
     """
 
     def __init__(
@@ -99,15 +101,15 @@ class TaskLoss(Objective):
         self.register_buffer("columns", columns, persistent=False)
 
     def begin(self, seed: int, name: str, step: int) -> None:
-        """Which step it is says which epoch it is."""
+        """Note the step, which tells the epoch."""
         self._step = step
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """The mean cross entropy, in nats."""
+        """Return the mean cross entropy in nats."""
         return label_loss(network(batch.pixels)[:, self.get_buffer("columns")], batch, self._smoothing)
 
     def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
-        """Note the step's gradients, then pull."""
+        """Count the step's gradients, then take the proximal step."""
         self.watch.record_step(model, self._step)
         if self.anchor is not None:
             self.anchor.take_proximal_step(model, learning_rate_of(first))
@@ -115,16 +117,16 @@ class TaskLoss(Objective):
 
 @dataclass(frozen=True)
 class Collective:
-    """A growing network by the rules of some settings.
+    """A growing network with its tasks.
 
     Attributes:
-        rules: The method's settings.
-        run: Where it computes, and the seed of every draw.
-        spec: Form that it begins with.
+        rules: Settings of the method.
+        run: Run that gives the device and the seed of every draw.
+        spec: Spec before the first task.
         growth: Steps of growth, one before each task but the first.
-        preprocess: How it sees pictures.
-        heads: Which outputs answer which task.
-        tasks: In their order.
+        preprocess: Preprocessing of the network.
+        heads: Outputs of each task.
+        tasks: Tasks in their order.
     """
 
     rules: OpenWorldSettings
@@ -136,38 +138,38 @@ class Collective:
     tasks: Sequence[DataSet]
 
     def train_all_tasks(self, state: CollectiveState | None = None) -> CollectiveState:
-        """Train on all tasks, from the last one that was kept on.
+        """Train on all tasks after the last one that was saved.
 
         Args:
-            state: After the tasks before these; None begins.
+            state: State after the tasks before these; None starts with the first task.
         """
-        first, found = self._load_last_task()
-        now = found or state or CollectiveState(self.spec)
+        first, saved = self._load_last_task()
+        now = saved or state or CollectiveState(self.spec)
         for number in range(max(first, len(now.accuracies)), len(self.tasks)):
             now = CollectiveState.from_record(
                 *self.run.keep(_phase_name(number), partial(self.train_task_and_record, number, now))
             )
-            if number > 1:  # the last but one stays, for where the last is damaged
+            if number > 1:  # the task before stays, in case the last one is damaged
                 self.run.forget(_phase_name(number - 2))
         return now
 
     def _load_last_task(self) -> tuple[int, CollectiveState | None]:
         for number in reversed(range(len(self.tasks))):
-            found = self.run.kept(_phase_name(number))
-            if found is not None:
-                return number + 1, CollectiveState.from_record(*found)
+            saved = self.run.kept(_phase_name(number))
+            if saved is not None:
+                return number + 1, CollectiveState.from_record(*saved)
         return 0, None
 
     def train_task_and_record(self, number: int, state: CollectiveState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The state after the next task, as it is kept."""
+        """Train on a task and return the state as `run.keep` saves it."""
         return self.train_task(number, state).to_record()
 
     def train_task(self, number: int, state: CollectiveState) -> CollectiveState:
-        """Grow, where that is due, and train on a task.
+        """Grow the network if a step is due, and train it on a task.
 
         Args:
-            number: Of the task.
-            state: After the one before.
+            number: Number of the task.
+            state: State after the task before.
         """
         state, unit = self.grow(number, state)
         network = self.build_network(state)
@@ -196,7 +198,7 @@ class Collective:
         return done
 
     def grow(self, number: int, state: CollectiveState) -> tuple[CollectiveState, int]:
-        """The state with a unit made wider, where one is due before that task, and which; 0 for none."""
+        """Widen a unit if a step is due before that task; return the state and the unit, 0 for none."""
         if not 0 < number <= len(self.growth):
             return state, 0
         unit, added = self.growth[number - 1]
@@ -209,7 +211,7 @@ class Collective:
         ), unit
 
     def build_network(self, state: CollectiveState) -> Network:
-        """The network of a state; freshly drawn before the first task."""
+        """Build the network of a state; it is freshly drawn before the first task."""
         with use_generator(generator(self.run.seed, "openworld", "initial weights")):
             model = VGG.build(state.spec)
         if state.tensors:
@@ -221,7 +223,7 @@ class Collective:
         return Network(model, self.preprocess, names, spec=state.spec)
 
     def measure_accuracy(self, network: Network, task: int, seen: int) -> float:
-        """On a task's validation pictures, as a share."""
+        """Measure the accuracy on a task's validation images, as a share."""
         device = self.run.fabric.device
         columns = self.heads.columns(task, seen).to(device)
 
@@ -232,11 +234,11 @@ class Collective:
         return evaluate(network.model, logits, self.tasks[task].val, device).accuracy
 
     def estimate_importance(self, number: int, network: Network) -> dict[str, Tensor]:
-        """The importance of each parameter to a task, normalised."""
+        """Estimate the normalised importance of each parameter to a task."""
         columns = self.heads.columns(number, number + 1).to(self.run.fabric.device)
         source = generator(self.run.seed, "openworld", "fisher", number)
-        found = estimate_fisher(network, columns, self.tasks[number].train, self.rules.fisher_samples, source)
-        return {name: value.cpu() for name, value in normalise_importance(found).items()}
+        information = estimate_fisher(network, columns, self.tasks[number].train, self.rules.fisher_samples, source)
+        return {name: value.cpu() for name, value in normalise_importance(information).items()}
 
     def _fit_task(self, number: int, network: Network, state: CollectiveState) -> tuple[GradientWatch, FitResult]:
         rules, task = self.rules, self.tasks[number]
@@ -250,8 +252,8 @@ class Collective:
         )
         anchor = None
         if state.importance:
-            held = {name: state.tensors[name] for name in state.importance}
-            anchor = EwcPenalty(held, state.importance, rules.consolidation)
+            anchors = {name: state.tensors[name] for name in state.importance}
+            anchor = EwcPenalty(anchors, state.importance, rules.consolidation)
         loss = TaskLoss(self.heads.columns(number, number + 1), watch, anchor, settings.label_smoothing)
         augmentation = tuple(task.augmentation)
         name = f"{_phase_name(number)}/training"
@@ -259,7 +261,7 @@ class Collective:
         return watch.to("cpu"), result
 
     def _add_importance(self, number: int, network: Network, state: CollectiveState) -> dict[str, Tensor]:
-        """To all tasks so far: every task adds as much; nothing where nothing is consolidated."""
+        """Add a task's importance to that of all tasks so far; return nothing without consolidation."""
         if not self.rules.consolidation:
             return {}
         now = self.estimate_importance(number, network)

@@ -1,6 +1,6 @@
-"""Which units of a network hold what is common to all its tasks: gradients watched, and a window of units chosen.
+"""The gradient criterion: it counts gradients, and chooses the units that all tasks of a network share.
 
-Works on any architecture's blocks: conv units of a VGG, blocks of a ViT.
+It works on the blocks of any architecture: conv units of a VGG, blocks of a ViT.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from germline.registry import architecture_of
 
 CountingRule = Literal["scale-free", "positive"]
 Heat = Sequence[Sequence[Sequence[float]]]  # by task, epoch and unit
-MEDIAN_SAMPLE = 16_384  # elements from which a median is taken
-DEAD_CHECK_IMAGES = 64  # pictures on which outputs are held to be constant
+MEDIAN_SAMPLE = 16_384  # number of elements for a median
+DEAD_CHECK_IMAGES = 64  # number of images on which a dead unit gives constant outputs
 
 
 def unit_weight_names(spec: Spec) -> tuple[tuple[str, ...], ...]:
-    """For each unit the full names of its matrices and kernels; vectors are left out, as in the paper."""
+    """List the full names of each unit's matrices and kernels; vectors are left out, as in the paper."""
     architecture = architecture_of(spec)
     with on_meta_device():
         shapes = {name: value.ndim for name, value in architecture.build(spec).named_parameters()}
@@ -36,16 +36,16 @@ def unit_weight_names(spec: Spec) -> tuple[tuple[str, ...], ...]:
 
 
 class GradientWatch(nn.Module):
-    """Counts, step by step, which share of each unit's weights has a gradient above a threshold.
+    """Counts at each step the share of each unit's weights whose gradient is above a threshold.
 
-    q(unit, epoch) = mean over steps of the share of |gradient| > epsilon. Source: arXiv 2106.06788, whose code counts
-    positive gradients alone, above a number set by hand (`positive`). Here the sizes of gradients count, and epsilon is
-    the median over all units in the first task, so that no scale of the loss matters (`scale-free`).
+    q(unit, epoch) = mean over steps of the share of |gradient| > epsilon. Source: arXiv 2106.06788. The paper's code
+    counts positive gradients alone, above a number set by hand (`positive`). Here sizes of gradients count, and epsilon
+    is the median over all units in the first task (`scale-free`). The scale of the loss then does not matter.
 
     Attributes:
-        epsilon: The threshold, a mean over the steps so far where it is being found.
+        epsilon: Threshold; in the first task the mean over the steps so far.
         counted: Sums of shares [epochs, units].
-        steps: Steps by epoch [epochs].
+        steps: Number of steps by epoch [epochs].
     """
 
     def __init__(
@@ -57,21 +57,23 @@ class GradientWatch(nn.Module):
         epsilon: float | None,
         rule: CountingRule = "scale-free",
     ) -> None:
-        """Set up for one task.
+        """Prepare the counts of one task.
 
         Args:
             units: Names of each unit's weights.
-            steps: Of the task.
-            epoch: Steps of an epoch.
-            epsilon: The threshold; None finds it on the way, as the running mean of the steps' medians.
-            rule: Of counting.
+            steps: Number of steps of the task.
+            epoch: Number of steps of an epoch.
+            epsilon: Threshold; None finds it during the task, as the running mean of the steps' medians.
+            rule: Rule of counting.
 
         Raises:
             SettingError: `positive` without a threshold.
         """
         super().__init__()
         if rule == "positive" and epsilon is None:
-            raise SettingError("criterion=positive without epsilon", "it counts against a number", "set epsilon=5e-10")
+            raise SettingError(
+                "criterion=positive without epsilon", "It counts gradients above a number", "Set epsilon=5e-10"
+            )
         self._units, self._epoch, self._finds = units, epoch, epsilon is None
         self._sign = rule == "positive"
         epochs = max(1, math.ceil(steps / epoch))
@@ -84,7 +86,7 @@ class GradientWatch(nn.Module):
 
     @torch.no_grad()
     def record_step(self, model: nn.Module, step: int) -> None:
-        """Take in the gradients of a step, counted from 0; a parameter without one counts as one of zeros."""
+        """Count the gradients of a step, from 0; a parameter without a gradient counts as zeros."""
         parameters = dict(model.named_parameters())
         gradients = [[(parameters[name].grad, parameters[name].numel()) for name in unit] for unit in self._units]
         if self._finds:
@@ -95,9 +97,9 @@ class GradientWatch(nn.Module):
         self.steps[epoch] += 1
 
     def rates(self) -> list[list[float]]:
-        """q by epoch and unit."""
-        found: list[list[float]] = (self.counted / self.steps.clamp_min(1)[:, None]).tolist()
-        return found
+        """Return q by epoch and unit."""
+        rates: list[list[float]] = (self.counted / self.steps.clamp_min(1)[:, None]).tolist()
+        return rates
 
     def _update_epsilon(self, gradients: Sequence[Tensor], step: int) -> None:
         if not gradients:
@@ -116,11 +118,11 @@ class GradientWatch(nn.Module):
 
 @dataclass(frozen=True)
 class WindowChoice:
-    """What the criterion says.
+    """The window that the gradient criterion chooses, with the scores of all.
 
     Attributes:
         start: First unit of the window, counted from 0.
-        scores: By unit, mean + standard deviation of q over the last half of the tasks.
+        scores: Mean + standard deviation of q over the last half of the tasks, by unit.
         windows: Sum of the scores by first unit; None for a window that cannot be taken.
     """
 
@@ -132,12 +134,14 @@ class WindowChoice:
 def choose_window(
     heat: Heat, size: int, *, dead: Collection[int] = (), fitting: Collection[int] | None = None
 ) -> WindowChoice:
-    """The contiguous window of units whose gradients are least and steadiest over the last half of the tasks.
+    """Choose the contiguous window of units with the smallest and steadiest gradients.
+
+    The last half of the tasks counts.
 
     Args:
         heat: q by task, epoch and unit.
-        size: Units in the window.
-        dead: Units whose outputs are constant: a window with one is refused, however small its gradients.
+        size: Number of units in the window.
+        dead: Units with constant outputs. A window with a dead unit is refused, however small its gradients.
         fitting: First units of windows that may be taken; None for all.
 
     Raises:
@@ -157,16 +161,16 @@ def choose_window(
     if not known:
         dead_text = ", ".join(str(unit + 1) for unit in sorted(dead)) or "none"
         raise SettingError(
-            f"no window of {size} units can be taken",
-            f"of {len(scores)} units these are dead, with constant outputs: {dead_text}",
-            "train the collective at a lower rate, or take a smaller window",
+            f"No window of {size} units can be taken",
+            f"Of {len(scores)} units these are dead, with constant outputs: {dead_text}",
+            "Set a lower rate for the collective, or use a smaller window",
         )
     return WindowChoice(min(known, key=lambda start: known[start]), scores, windows)
 
 
 @torch.no_grad()
 def find_dead_units(network: Network, images: AnyImages) -> tuple[int, ...]:
-    """Units that give the same for every picture, in evaluation; counted from 0.
+    """Find the units that give the same output for every image in evaluation; counted from 0.
 
     Raises:
         SettingError: No architecture knows the network.

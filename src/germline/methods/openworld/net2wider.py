@@ -1,4 +1,4 @@
-"""Growing a network that goes on computing what it did: wider units, and units that pass maps on."""
+"""Net2Wider: units become wider while the network computes the same."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TensorKind = Literal["weights", "gradients", "squares"]
 
 @dataclass(frozen=True)
 class Widening:
-    """Which channels a group gets beside its own.
+    """The channels that a group gets in addition to its own.
 
     Attributes:
-        group: That becomes wider, as it was.
-        picks: For each further channel the one that it is a copy of, int64 [added].
+        group: Group before it becomes wider.
+        picks: Source channel of each added channel, int64 [added].
     """
 
     group: ChannelGroup
@@ -30,13 +30,13 @@ class Widening:
 
     @property
     def copies(self) -> Tensor:
-        """How often each channel of the wider group is there, [width + added]."""
+        """Number of copies of each channel of the wider group, itself included, [width + added]."""
         counts = 1 + torch.bincount(self.picks, minlength=self.group.width)
         return counts[self.sources]
 
     @property
     def sources(self) -> Tensor:
-        """For each channel of the wider group the one that it comes from, int64 [width + added]."""
+        """Source channel of each channel of the wider group, int64 [width + added]."""
         return torch.cat((torch.arange(self.group.width), self.picks))
 
 
@@ -44,28 +44,29 @@ def draw_widening(group: ChannelGroup, added: int, generator: torch.Generator) -
     """Draw which channels are copied, each with equal chance.
 
     Raises:
-        SettingError: Less than one is to be added.
+        SettingError: Fewer than one channel would be added.
     """
     if added < 1:
-        raise SettingError(f"{added} channels for '{group.name}'", "widening adds at least one", "add 1 or more")
+        raise SettingError(f"{added} channels for '{group.name}'", "Widening adds at least one", "Use 1 or more")
     return Widening(group, torch.randint(group.width, (added,), generator=generator))
 
 
 def widen_tensors(tensors: Mapping[str, Tensor], widening: Widening, kind: TensorKind = "weights") -> dict[str, Tensor]:
-    """Net2Wider: channels are copied, and whoever reads them shares its weight among the copies.
+    """Widen tensors by Net2Wider: channels are copied, and their readers divide the weight among the copies.
 
-    Running statistics are copied with their channels, so evaluation gives the same outputs up to rounding, and so does
-    training before its first step. Source: Chen et al., arXiv 1511.05641; Open-World Learngene, arXiv 2106.06788.
+    Running statistics are copied with their channels. Evaluation then gives the same outputs up to rounding, and so
+    does training before its first step. Source: Chen et al., arXiv 1511.05641; Open-World Learngene, arXiv 2106.06788.
 
     Args:
-        tensors: By full name: the network's, or others of the same names and shapes. Those of no member stay.
-        widening: Of one channel group.
-        kind: `weights`, anchors included; `gradients`, such as momentum: a copy has 1/n of the gradient of what it is
-            a copy of, since its reader has 1/n of the weight, and the reader's own is the same; `squares`, such as an
-            importance or a second moment: with 1/n^2.
+        tensors: Tensors of the network by full name, or others of the same names and shapes. Tensors outside the group
+            do not change.
+        widening: Widening of one channel group.
+        kind: Kind of the tensors. `weights` includes anchors. `gradients`, such as momentum: a copy has 1/n of its
+            source's gradient, because its reader has 1/n of the weight. The reader's own gradient stays. `squares`,
+            such as an importance or a second moment: a copy has 1/n^2.
 
     Returns:
-        All of them, those widened as new tensors.
+        All tensors; the widened ones are new.
     """
     wider = dict(tensors)
     for member in widening.group.members:
@@ -75,50 +76,50 @@ def widen_tensors(tensors: Mapping[str, Tensor], widening: Widening, kind: Tenso
 
 
 def _widen_tensor(tensor: Tensor, member: GroupMember, widening: Widening, kind: TensorKind) -> Tensor:
-    at = channel_indices(member, widening.group.width, widening.sources)
-    found = tensor.index_select(member.dim, at.to(tensor.device))
-    buffer = member.tensor.endswith(("running_mean", "running_var"))
-    if buffer or (member.role == "read") != (kind == "weights"):
-        return found
-    each = widening.copies[:, None].expand(-1, member.inner).repeat(member.outer, 1).flatten()
+    indices = channel_indices(member, widening.group.width, widening.sources)
+    wider = tensor.index_select(member.dim, indices.to(tensor.device))
+    is_buffer = member.tensor.endswith(("running_mean", "running_var"))
+    if is_buffer or (member.role == "read") != (kind == "weights"):
+        return wider
+    copies = widening.copies[:, None].expand(-1, member.inner).repeat(member.outer, 1).flatten()
     shape = [1] * tensor.ndim
     shape[member.dim] = -1
-    return found / each.to(tensor).view(shape) ** (2 if kind == "squares" else 1)
+    return wider / copies.to(tensor).view(shape) ** (2 if kind == "squares" else 1)
 
 
 def add_noise_to_copies(
     tensors: Mapping[str, Tensor], widening: Widening, noise: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """A widened network whose copies differ a little, for exact ones have equal gradients for ever.
+    """Add noise to copied channels, because exact copies have equal gradients forever.
 
     Args:
-        tensors: Of the widened network.
-        widening: That it went through.
-        noise: Added to the kernels that write the copies, in standard deviations of each kernel; 0 adds none.
-        generator: Draws it.
+        tensors: Tensors of the widened network.
+        widening: Widening of the network.
+        noise: Noise on the kernels that write the copies, in standard deviations of each kernel; 0 adds none.
+        generator: Generator of the noise.
     """
-    moved = dict(tensors)
+    noisy = dict(tensors)
     for member in widening.group.members:
-        kernel = moved.get(member.tensor)
+        kernel = noisy.get(member.tensor)
         if noise and kernel is not None and member.role == "written" and kernel.ndim > 1:
-            own = widening.group.width
-            drawn = noise * kernel.std() * torch.randn(kernel[own:].shape, generator=generator)
-            moved[member.tensor] = torch.cat((kernel[:own], kernel[own:] + drawn))
-    return moved
+            width = widening.group.width
+            drawn = noise * kernel.std() * torch.randn(kernel[width:].shape, generator=generator)
+            noisy[member.tensor] = torch.cat((kernel[:width], kernel[width:] + drawn))
+    return noisy
 
 
 def widen_spec(spec: VggSpec, unit: int, added: int) -> VggSpec:
-    """The form with one conv unit wider; units are counted from 0."""
+    """Return the spec with one conv unit wider; units are counted from 0."""
     _check_unit(spec, unit)
     stage = spec.units[unit][0]
-    place = unit - sum(spec.stages[:stage])
-    widths = [list(own) for own in spec.widths]
-    widths[stage][place] += added
+    index = unit - sum(spec.stages[:stage])
+    widths = [list(stage_widths) for stage_widths in spec.widths]
+    widths[stage][index] += added
     return VggSpec.model_validate({**spec.model_dump(), "widths": widths})
 
 
 def group_of_unit(architecture: VggArchitecture, spec: VggSpec, unit: int) -> ChannelGroup:
-    """The channel group that a conv unit writes; units are counted from 0.
+    """Return the channel group that a conv unit writes; units are counted from 0.
 
     Raises:
         SettingError: There is no such unit.
@@ -129,4 +130,6 @@ def group_of_unit(architecture: VggArchitecture, spec: VggSpec, unit: int) -> Ch
 
 def _check_unit(spec: VggSpec, unit: int) -> None:
     if not 0 <= unit < sum(spec.stages):
-        raise SettingError(f"conv unit {unit + 1}", f"there are {sum(spec.stages)}", "units are counted from 1")
+        raise SettingError(
+            f"conv unit {unit + 1} does not exist", f"There are {sum(spec.stages)}", "Use a number from 1 to that"
+        )

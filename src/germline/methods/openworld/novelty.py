@@ -1,4 +1,4 @@
-"""Pictures of unknown classes, told by how little sure a network is."""
+"""Detection of images of unknown classes by a network's low confidence."""
 
 from __future__ import annotations
 
@@ -13,47 +13,48 @@ from germline.methods.openworld.task_stream import Heads
 from germline.network import Network
 from germline.training.evaluate import EVAL_BATCH
 
-CURVE_PERCENTILES = (1, 2, 5, 10, 20, 30, 50)  # percentiles
+CURVE_PERCENTILES = (1, 2, 5, 10, 20, 30, 50)
 
 
 @torch.no_grad()
 def measure_confidence(network: Network, heads: Heads, seen: int, images: AnyImages) -> Tensor:
-    """The largest softmax over the outputs of a task, of all tasks the largest; float32 [N].
+    """Measure the largest softmax over the outputs of any task; float32 [N].
 
     Args:
-        network: In evaluation mode afterwards.
-        heads: Of the network.
-        seen: Tasks that it has met.
-        images: Labels do not matter.
+        network: Network to measure, in evaluation mode afterwards.
+        heads: Outputs of each task.
+        seen: Number of tasks on which the network was trained.
+        images: Images to measure; their labels do not matter.
     """
     network.model.eval()
     device = next(network.model.parameters()).device
     tasks = range(seen) if heads.kind == "per-task" else range(seen - 1, seen)
     columns = [heads.columns(task, seen).to(device) for task in tasks]
-    found = []
+    confidences = []
     for batch in in_order(images, EVAL_BATCH, device):
         logits = network.model(network.preprocess(batch.pixels))
-        sure = [logits[:, own].softmax(dim=1).amax(dim=1) for own in columns]
-        found.append(torch.stack(sure).amax(dim=0).float().cpu())
-    return torch.cat(found)
+        by_task = [logits[:, outputs].softmax(dim=1).amax(dim=1) for outputs in columns]
+        confidences.append(torch.stack(by_task).amax(dim=0).float().cpu())
+    return torch.cat(confidences)
 
 
 def detect_unknown(
     known: Tensor, unknown: Tensor, labels: Tensor, classes: Sequence[str], *, percentile: float, share: float
 ) -> dict[str, Any]:
-    """Set a threshold on known pictures and apply it to others: what is below it is taken for unknown.
+    """Set a threshold on known images and apply it to others; images below it are taken for unknown.
 
     Args:
-        known: Confidence on pictures of known classes [N]; every other one sets the threshold, the rest are tried.
-        unknown: Confidence on pictures of unknown classes [M].
-        labels: Of the latter, int64 [M], in `classes`.
+        known: Confidence on images of known classes [N]. Every other image sets the threshold, the rest test it.
+        unknown: Confidence on images of unknown classes [M].
+        labels: Labels of the unknown images, int64 [M], in `classes`.
         classes: Names of unknown classes.
-        percentile: Of the known pictures' confidence that is the threshold.
-        share: Of a class's pictures that are below the threshold, from which on the class counts as met.
+        percentile: Percentile of the known images' confidence for the threshold.
+        share: Smallest share of a class's images below the threshold at which the class counts as new.
 
     Returns:
-        JSON-able: `threshold`, `detection` and `false_alarms` as shares, the `curve` of both over percentiles, `auroc`
-        (chance that a known picture has the higher confidence), `flagged` (the classes met), `shares` by class.
+        JSON-able facts: `threshold`, and `detection` and `false_alarms` as shares. `curve` has both over percentiles.
+        `auroc` is the chance that a known image has the higher confidence. `flagged` are the new classes, `shares` the
+        shares by class.
     """
     setting, trial = known[::2], known[1::2]
 

@@ -77,12 +77,12 @@ class OpenWorldSettings(BaseModel):
     @model_validator(mode="after")
     def _check_criterion(self) -> Self:
         if self.criterion == "positive" and self.epsilon is None:
-            raise ValueError("criterion=positive counts against a number, set epsilon=5e-10 or another")
+            raise ValueError("criterion=positive counts gradients above a number. Set epsilon=5e-10 or another")
         return self
 
     @field_validator("training")
     @classmethod
     def _require_steps(cls, value: TrainSettings) -> TrainSettings:
         if not value.steps:
-            raise ValueError("a task is counted in steps, give training.steps")
+            raise ValueError("A task is counted in steps. Set training.steps")
         return value

@@ -1,4 +1,4 @@
-"""A stream of tasks for a network that grows: which tasks, which outputs answer them, when it grows."""
+"""A stream of tasks for a growing network: the outputs of each task, and the growth between tasks."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ PUBLISHED_STAGES = (2, 2, 3, 3, 3)
 
 @dataclass(frozen=True)
 class Heads:
-    """Which outputs of the network answer a task.
+    """Outputs of the network that answer each task.
 
     Attributes:
-        kind: All tasks on the same outputs, literally as published (`shared`); outputs of its own for each task
-            (`per-task`); or one output a class, those of all classes seen so far competing (`class-incremental`).
-        tasks: For each task its classes, in their order.
-        classes: Every class that may come, base classes first.
-        ways: Classes of a task.
-        most: Tasks that there may be.
+        kind: Kind of outputs. `shared`: all tasks on the same outputs, literally as published. `per-task`: own outputs
+            for each task. `class-incremental`: one output per class; those of all classes seen so far compete.
+        tasks: Classes of each task, in their order.
+        classes: All classes that may come, base classes first.
+        ways: Number of classes of a task.
+        max_tasks: Largest number of tasks.
     """
 
     kind: HeadKind
@@ -40,27 +40,29 @@ class Heads:
 
     @property
     def outputs(self) -> int:
-        """Of the network."""
+        """Number of outputs of the network."""
         return self.ways * self.max_tasks if self.kind == "per-task" else max(self.ways, len(self.classes))
 
     def columns(self, task: int, seen: int) -> Tensor:
-        """Outputs that compete over a task's pictures, those of its own classes first and in their order; int64 [K].
+        """List the outputs that compete on a task's images, its own classes first and in order; int64 [K].
 
         Args:
-            task: Whose pictures.
-            seen: Tasks that the network has met.
+            task: Index of the task.
+            seen: Number of tasks on which the network was trained.
         """
         if self.kind == "per-task":
             return torch.arange(task * self.ways, (task + 1) * self.ways)
         if self.kind == "shared":
             return torch.arange(self.outputs)
         known = [self.classes.index(name) for names in self.tasks[:seen] for name in names]
-        own = [self.classes.index(name) for name in self.tasks[task]]
-        return torch.tensor(list(dict.fromkeys([*own, *sorted(known)])))
+        task_classes = [self.classes.index(name) for name in self.tasks[task]]
+        return torch.tensor(list(dict.fromkeys([*task_classes, *sorted(known)])))
 
 
 def published_growth(spec: VggSpec) -> Growth:
-    """The twenty steps that make a VGG16 of the published collective network, in proportion to its first width.
+    """Return the twenty growth steps of the published collective network, in proportion to its first width.
+
+    They make a VGG16 of it.
 
     Raises:
         SettingError: The network has other units.
@@ -68,35 +70,37 @@ def published_growth(spec: VggSpec) -> Growth:
     if spec.stages != PUBLISHED_STAGES:
         raise SettingError(
             f"growth=published for stages of {', '.join(map(str, spec.stages))} units",
-            "the published steps are for 13 conv units",
-            "use model=collective_x0125 or another of that name, or give growth=[[unit, channels], ...]",
+            "The published steps are for 13 conv units",
+            "Use model=collective_x0125 or another of that name, or give growth=[[unit, channels], ...]",
         )
     width = spec.widths[0][0]
-    twice = [(unit, width if unit < 8 else 2 * width) for unit in range(5, 14) for _ in range(2)]
-    return ((3, width), (4, width), *twice)
+    later_steps = [(unit, width if unit < 8 else 2 * width) for unit in range(5, 14) for _ in range(2)]
+    return ((3, width), (4, width), *later_steps)
 
 
 def specs_by_task(spec: VggSpec, growth: Growth, tasks: int) -> list[VggSpec]:
-    """The network's form at each task, the first included.
+    """List the network's spec at each task, the first included.
 
     Raises:
-        SettingError: A step names a unit that is not there, or adds nothing.
+        SettingError: A step names a unit that does not exist, or adds nothing.
     """
-    found = [spec]
+    specs = [spec]
     for unit, added in growth[: tasks - 1]:
         group_of_unit(ARCHITECTURES["vgg"], spec, unit - 1)
         if added < 1:
-            raise SettingError(f"growth with {added} channels for unit {unit}", "a step adds at least one")
-        found.append(widen_spec(found[-1], unit - 1, added))
-    return found + [found[-1]] * (tasks - len(found))
+            raise SettingError(
+                f"growth with {added} channels for unit {unit}", "A step adds at least one", "Use 1 or more"
+            )
+        specs.append(widen_spec(specs[-1], unit - 1, added))
+    return specs + [specs[-1]] * (tasks - len(specs))
 
 
 def measure_forgetting(accuracies: Sequence[Sequence[float]]) -> float:
-    """How much is lost: the best that an earlier task ever had minus what it has at the end, mean over these tasks.
+    """Measure forgetting: the mean over earlier tasks of their best accuracy minus their last.
 
     Args:
-        accuracies: After each task those on it and all before it.
+        accuracies: Accuracies after each task, on it and all before it.
     """
     last = accuracies[-1]
-    lost = [max(row[task] for row in accuracies[task:]) - last[task] for task in range(len(last) - 1)]
-    return sum(lost) / len(lost) if lost else 0.0
+    losses = [max(row[task] for row in accuracies[task:]) - last[task] for task in range(len(last) - 1)]
+    return sum(losses) / len(losses) if losses else 0.0

@@ -1,4 +1,4 @@
-"""Windows of units: cut out of a collective network, and put in their place in an individual one."""
+"""Windows of units that are cut out of a collective network for an individual network."""
 
 from __future__ import annotations
 
@@ -13,56 +13,57 @@ UNIT_PREFIX = "unit."
 
 
 def find_window_starts(collective: VggSpec, individual: VggSpec, size: int, *, keeps_place: bool) -> tuple[int, ...]:
-    """First units of the windows that can stand in an individual network, counted from 0.
+    """Find the first units of the windows that fit an individual network, counted from 0.
 
     Args:
-        collective: The whole network.
-        individual: The network to be grown.
-        size: Units in a window.
-        keeps_place: Whether each stands in its own place; else in the last units, which then have to have its widths.
+        collective: Spec of the collective.
+        individual: Spec of the individual.
+        size: Number of units in a window.
+        keeps_place: Whether a window keeps its place. Else it becomes the last units, which must have its widths.
     """
-    shapes = [unit[1:] for unit in collective.units]
-    last = [unit[1:] for unit in individual.units][-size:]
-    return tuple(at for at in range(len(shapes) - size + 1) if keeps_place or shapes[at : at + size] == last)
+    unit_shapes = [unit[1:] for unit in collective.units]
+    last_shapes = [unit[1:] for unit in individual.units][-size:]
+    starts = range(len(unit_shapes) - size + 1)
+    return tuple(at for at in starts if keeps_place or unit_shapes[at : at + size] == last_shapes)
 
 
 def collect_units(spec: VggSpec, tensors: Mapping[str, Tensor], importance: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every unit's tensors and their importance as `unit.<number>.<name within it>`, numbers from 0."""
-    found: dict[str, Tensor] = {}
+    """Collect the tensors and importance of all units as `unit.<number>.<name within it>`, numbers from 0."""
+    units: dict[str, Tensor] = {}
     for index, block in enumerate(VGG.parts(spec).blocks):
         for name, full in block.items():
-            found[f"{UNIT_PREFIX}{index}.{name}"] = tensors[full]
+            units[f"{UNIT_PREFIX}{index}.{name}"] = tensors[full]
             if full in importance:
-                found[f"{UNIT_PREFIX}{index}.{IMPORTANCE_PREFIX}{name}"] = importance[full]
-    return found
+                units[f"{UNIT_PREFIX}{index}.{IMPORTANCE_PREFIX}{name}"] = importance[full]
+    return units
 
 
 def cut_window(
     units: Mapping[str, Tensor], individual: VggSpec, start: int, size: int, *, keeps_place: bool
 ) -> dict[str, Tensor]:
-    """The tensors of a window under the names that they have in an individual network, and their importance.
+    """Cut a window out of all units: its tensors and importance, under their names in an individual network.
 
     Args:
-        units: What `all_units` gives.
-        individual: The network to be grown.
+        units: Tensors from `collect_units`.
+        individual: Spec of the individual.
         start: First unit, counted from 0.
-        size: Units.
-        keeps_place: Whether it stands in its own place, or in the last units.
+        size: Number of units.
+        keeps_place: Whether the window keeps its place, or becomes the last units.
     """
     blocks = VGG.parts(individual).blocks
     first = start if keeps_place else len(blocks) - size
-    found: dict[str, Tensor] = {}
+    window: dict[str, Tensor] = {}
     for index in range(size):
         prefix = f"{UNIT_PREFIX}{start + index}."
         for name, tensor in units.items():
             if name.startswith(prefix):
                 within = name.removeprefix(prefix)
-                weighs = within.startswith(IMPORTANCE_PREFIX)
+                is_importance = within.startswith(IMPORTANCE_PREFIX)
                 full = blocks[first + index][within.removeprefix(IMPORTANCE_PREFIX)]
-                found[f"{IMPORTANCE_PREFIX}{full}" if weighs else full] = tensor.clone()
-    return found
+                window[f"{IMPORTANCE_PREFIX}{full}" if is_importance else full] = tensor.clone()
+    return window
 
 
 def inherited_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of a gene's tensors those that a descendant inherits."""
+    """Select those of a gene's tensors that a descendant inherits."""
     return {name: tensor for name, tensor in tensors.items() if not name.startswith((IMPORTANCE_PREFIX, UNIT_PREFIX))}
