@@ -20,8 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 from common import in_turn, keep, row, set_up
 from germline.architectures import Preprocess, Size
 from germline.data import Batch, Images
-from germline.methods.auto.meta_network import Elder, Matched, Side
-from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
+from germline.methods.auto.meta_network import AncestorFeatures, FeatureSpec, ProjectedNetwork
+from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, PseudoTask
 from germline.network import Network
 from germline.registry import architecture_of, model_spec
 
@@ -48,27 +48,35 @@ def sides_of(model: str, size: str, grid: int | None, lr: float, inner: int) -> 
     """A plain and a bilevel step of networks of their own."""
     found = {}
     for name in ("ours", "peer"):
-        elder, student = network(model, ""), network(model, size)
-        elder.model.eval()
-        taps: list[Any] = [architecture_of(one.spec).feature_names(one.spec) for one in (elder, student)]  # type: ignore[arg-type]
+        ancestor, student = network(model, ""), network(model, size)
+        ancestor.model.eval()
+        taps: list[Any] = [architecture_of(one.spec).feature_names(one.spec) for one in (ancestor, student)]  # type: ignore[arg-type]
         sides = [
-            Side.of(one.model, one.spec, own, one.preprocess)  # type: ignore[arg-type]
-            for one, own in zip((elder, student), taps, strict=True)
+            FeatureSpec.of(one.model, one.spec, own, one.preprocess)  # type: ignore[arg-type]
+            for one, own in zip((ancestor, student), taps, strict=True)
         ]
-        matched = Matched(student, sides[1], sides[0], grid)
-        found[name] = _step(Elder(elder, sides[0], grid), matched, student, lr, inner, bilevel=name == "ours")
+        projected_student = ProjectedNetwork(student, sides[1], sides[0], grid)
+        found[name] = _step(
+            AncestorFeatures(ancestor, sides[0], grid), projected_student, student, lr, inner, bilevel=name == "ours"
+        )
     return found
 
 
 def _step(
-    elder: Elder, matched: Matched, student: Network, lr: float, inner: int, *, bilevel: bool
+    ancestor: AncestorFeatures,
+    projected_student: ProjectedNetwork,
+    student: Network,
+    lr: float,
+    inner: int,
+    *,
+    bilevel: bool,
 ) -> Callable[[], None]:
     images, labels = torch.randint(0, 256, (256, 1, 32, 32), dtype=torch.uint8), torch.randint(CLASSES, (256,))
     some = Images(images, labels, NAMES)
     absolute = "vit" in type(student.spec).__name__.lower()
     settings = BilevelSettings("relu6", inner, 0.1, 1e-4, 1e-4, "separate", absolute, BATCH)
-    objective = PseudoDescendant(elder, matched, Task(some, some, (), 0), settings, 1)
-    trained = [one for one in matched.parameters() if one.requires_grad]
+    objective = PseudoDescendant(ancestor, projected_student, PseudoTask(some, some, (), 0), settings, 1)
+    trained = [one for one in projected_student.parameters() if one.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
     batch = Batch(images[:BATCH].float() / 255, labels[:BATCH])
     student.model.train()

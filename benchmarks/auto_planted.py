@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from common import keep
 from germline.architectures import Preprocess
 from germline.data import Images
-from germline.methods.auto.meta_network import Elder, Matched, Side
-from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
+from germline.methods.auto.meta_network import AncestorFeatures, FeatureSpec, ProjectedNetwork
+from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, PseudoTask
 from germline.network import Network
 from germline.randomness import derive, generator, use_generator
 from germline.training import Run, TrainSettings
@@ -73,10 +73,10 @@ def planted(seed: int, which: int, steps: int = STEPS) -> tuple[list[float], flo
     with use_generator(generator(seed, "planted", which, "pseudo descendant")):
         model = pseudo_descendant()
         network = Network(model, GREY, NAMES)
-        elder = Elder(stub, Side(tuple(f"taps.{at}" for at in range(TAPS)), (CHANNELS,) * TAPS))
-        matched = Matched(network, Side(("0",), (HIDDEN,)), elder.side)
-    task = Task(train, held, (), derive(seed, "planted", which))
-    objective = PseudoDescendant(elder, matched, task, BILEVEL, steps)
+        ancestor = AncestorFeatures(stub, FeatureSpec(tuple(f"taps.{at}" for at in range(TAPS)), (CHANNELS,) * TAPS))
+        projected_student = ProjectedNetwork(network, FeatureSpec(("0",), (HIDDEN,)), ancestor.side)
+    task = PseudoTask(train, held, (), derive(seed, "planted", which))
+    objective = PseudoDescendant(ancestor, projected_student, task, BILEVEL, steps)
     settings = TrainSettings(
         steps=steps, batch_size=32, optimizer="sgd", lr=0.05, weight_decay=5e-4, warmup=0.0, log_every=100
     )

@@ -8,9 +8,9 @@ from germline.architectures import ResNet12Spec, Size, VggSpec
 from germline.architectures.presets import MODELS
 from germline.errors import DataError, SettingError
 from germline.learngene import Learngene
-from germline.methods.auto.layer_selection import Scores, choose_layers, cka, layers_of
+from germline.methods.auto.layer_selection import LayerScores, choose_layers, compute_cka, split_layers
 from germline.methods.auto.method import PRESETS, Auto
-from germline.methods.auto.stacking import placed
+from germline.methods.auto.stacking import place_blocks
 from germline.registry import architecture_of, model_spec
 from germline.training import Run
 
@@ -36,9 +36,9 @@ def form(model, **fields):
 
 class TestChoosing:
     def test_layers(self):
-        assert [one.blocks for one in layers_of((1, 2), "blocks")] == [(0,), (1,), (2,)]
-        assert layers_of((1, 2), "stages") == (((0,), 0), ((1, 2), 2))
-        assert layers_of((5,), "pairs") == (((0, 1), 0), ((2, 3), 2), ((4,), 4))
+        assert [one.blocks for one in split_layers((1, 2), "blocks")] == [(0,), (1,), (2,)]
+        assert split_layers((1, 2), "stages") == (((0,), 0), ((1, 2), 2))
+        assert split_layers((5,), "pairs") == (((0, 1), 0), ((2, 3), 2), ((4,), 4))
 
     @pytest.mark.parametrize(
         ("rule", "keep", "chosen"),
@@ -60,17 +60,17 @@ class TestChoosing:
         assert choose_layers([0.1] * 3, "threshold", 2) == (0, 1, 2)
 
     def test_scores_are_the_largest_of_their_rows_normalised(self):
-        assert Scores([[1.0, 3.0], [1.0, 0.0]], ("a", "b")).by_layer == [0.75, 0.25]
-        assert Scores([[0.0], [0.0]], ("a",)).by_layer == [0.5, 0.5]
+        assert LayerScores([[1.0, 3.0], [1.0, 0.0]], ("a", "b")).by_layer == [0.75, 0.25]
+        assert LayerScores([[0.0], [0.0]], ("a",)).by_layer == [0.5, 0.5]
 
     def test_cka(self):
         draw = torch.Generator().manual_seed(0)
         features, turn = torch.randn(50, 3, generator=draw), torch.linalg.qr(torch.randn(3, 3, generator=draw))[0]
-        assert cka(features, features @ turn * 5 + 2) == pytest.approx(1)
-        assert cka(features, torch.randn(50, 3, generator=draw)) < 0.2
+        assert compute_cka(features, features @ turn * 5 + 2) == pytest.approx(1)
+        assert compute_cka(features, torch.randn(50, 3, generator=draw)) < 0.2
         one, other = torch.tensor([[1.0], [-1.0], [0.0]]), torch.tensor([[1.0], [0.0], [-1.0]])
-        assert cka(one, other) == pytest.approx(0.25)  # the square of the correlation
-        assert cka(one, torch.ones(3, 2)) == 0
+        assert compute_cka(one, other) == pytest.approx(0.25)  # the square of the correlation
+        assert compute_cka(one, torch.ones(3, 2)) == 0
 
 
 class TestPlaces:
@@ -94,15 +94,15 @@ class TestPlaces:
     )
     def test_where_blocks_go(self, model, wanted, chosen, place, found):
         own = form(model)
-        there = placed(own, architecture_of(own).resize(own, Size(**wanted)), chosen, place)
+        there = place_blocks(own, architecture_of(own).resize(own, Size(**wanted)), chosen, place)
         assert tuple(there) == chosen
         assert tuple(there.values()) == found
 
     @pytest.mark.parametrize(("place", "depth", "least"), [("relative", 1, 2), ("positions", 5, 6)])
     def test_too_few_blocks_are_refused(self, place, depth, least):
         own = form("vit_pico")
-        with pytest.raises(SettingError, match=f"its layers need {least}"):
-            placed(own, own.model_copy(update={"depth": depth}), (0, 5), place)
+        with pytest.raises(SettingError, match=f"Its layers need {least}"):
+            place_blocks(own, own.model_copy(update={"depth": depth}), (0, 5), place)
 
 
 class TestCondensing:
@@ -244,7 +244,7 @@ class TestPresets:
         asked = Size.parse(f"{size},depth4=2,depth5=2" if preset == "vgg9" else size)
         gene = Auto(preset=preset).condense(ancestor, pico, Run(device="cpu", quiet=True))
         child = gene.inherit(asked, classes=5)
-        where = placed(gene.spec, child.network.spec, gene.provenance.record["layers"]["kept"], "relative")
+        where = place_blocks(gene.spec, child.network.spec, gene.provenance.record["layers"]["kept"], "relative")
         own, parts = (architecture_of(one).parts(one) for one in (gene.spec, child.network.spec))
         assert len(where) == len(Auto(preset=preset).layers)
         for index, at in where.items():
@@ -320,7 +320,7 @@ class TestInheriting:
         assert gene.tensors.keys() == {*own.stem, *(n for at in told["kept"] for n in own.blocks[at].values())}
         widths = {f"width{stage}": 9 for stage in range(1, 5) if 2 * stage - 2 not in told["kept"]}
         child = gene.inherit(Size(depth2=3, depth3=3, **widths), classes=3, channels=3)
-        there = placed(gene.spec, child.network.spec, told["kept"], "relative")
+        there = place_blocks(gene.spec, child.network.spec, told["kept"], "relative")
         parts = architecture_of(child.network.spec).parts(child.network.spec)
         sizes = {name: one.numel() for name, one in state(child).items()}
         assert {name: count.total() for name, count in child.ledger.entries.items()} == sizes
@@ -334,7 +334,7 @@ class TestInheriting:
 
     def test_a_timm_resnet_s_stem_has_to_fit_where_it_is_kept(self, ancestors, pico):
         kept, left = (condensed(ancestors["resnet"], pico, layers=(7,), frame=frame) for frame in ("stem", "none"))
-        with pytest.raises(SettingError, match=r"cannot grow 'conv1\.0\.weight'.*keep the widths"):
+        with pytest.raises(SettingError, match=r"cannot grow 'conv1\.0\.weight'.*the ancestor.s widths"):
             kept.inherit(Size(width=2, width4=32), classes=3)
         child = left.inherit(Size(width=2, width4=32), classes=3)
         assert state(child)["conv1.0.weight"].shape[0] == 1
@@ -350,7 +350,9 @@ class TestInheriting:
         assert child.ledger.entries[name].keys() == {"adapted"}
         assert torch.allclose(state(child)[name].sum(dim=1, keepdim=True), gene.tensors[name], atol=1e-6)
 
-    @pytest.mark.parametrize(("size", "says"), [({"width3": 6}, "keep the widths"), ({"depth3": 1}, "its layers need")])
+    @pytest.mark.parametrize(
+        ("size", "says"), [({"width3": 6}, "the ancestor.s widths"), ({"depth3": 1}, "Its layers need")]
+    )
     def test_where_layers_do_not_fit_is_said(self, vgg, pico, size, says):
         gene = condensed(vgg, pico, layers=(2, 3))
         with pytest.raises(SettingError, match=says):

@@ -6,9 +6,9 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from germline.methods.auto.bilevel import Rule, Start, hypergradient, virtual_step
+from germline.methods.auto.bilevel import SgdRule, SgdState, compute_hypergradient, take_virtual_step
 
-RULE = Rule(lr=0.05, momentum=0.9, weight_decay=0.01)
+RULE = SgdRule(lr=0.05, momentum=0.9, weight_decay=0.01)
 
 
 def drawn(seed, *shape):
@@ -18,7 +18,7 @@ def drawn(seed, *shape):
 def started(weights, rule, seed=7):
     weights = {name: one.detach().clone().requires_grad_() for name, one in weights.items()}
     velocities = {name: 0.1 * drawn(seed, *one.shape) for name, one in weights.items()}
-    return Start(weights, velocities, dict.fromkeys(weights, rule))
+    return SgdState(weights, velocities, dict.fromkeys(weights, rule))
 
 
 def linear():
@@ -53,7 +53,7 @@ def network(model, seed, told):
     def labelled(weights, _):
         return cross_entropy(logits(weights), labels)
 
-    start = started(dict(model.named_parameters()), Rule(0.05, 0.9, 0.0, 0.01, True))
+    start = started(dict(model.named_parameters()), SgdRule(0.05, 0.9, 0.0, 0.01, True))
     return start, [inner, inner, labelled], labelled, told
 
 
@@ -87,10 +87,10 @@ PROBLEMS = {
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_it_agrees_with_finite_differences(name):
     start, inner, outer, told = PROBLEMS[name]()
-    found, value = hypergradient(start, inner, outer, told)
+    found, value = compute_hypergradient(start, inner, outer, told)
 
     def after(changed):
-        return float(hypergradient(start, inner, outer, changed)[1])
+        return float(compute_hypergradient(start, inner, outer, changed)[1])
 
     assert after(told) == float(value)
     size, largest = 1e-5, max(float(one.abs().max()) for one in found.values())
@@ -109,9 +109,9 @@ def test_virtual_steps_are_those_of_torch(nesterov):
     groups = [{"params": [first], "weight_decay": 0.1}, {"params": [second], "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=nesterov)
     for step in range(3):
-        start = Start.of(optimizer, {"first": first, "second": second})
+        start = SgdState.of(optimizer, {"first": first, "second": second})
         gradients = {"first": drawn(step, 3), "second": None if step == 1 else drawn(step, 2)}
-        there = virtual_step(start, gradients)
+        there = take_virtual_step(start, gradients)
         first.grad, second.grad = gradients["first"], gradients["second"]
         optimizer.step()
         assert torch.allclose(there.weights["first"], first, rtol=1e-14)
@@ -122,8 +122,8 @@ def test_virtual_steps_are_those_of_torch(nesterov):
 
 def test_more_steps_reach_further():
     start, inner, outer, told = linear()
-    one, three = (hypergradient(start, inner[:count], outer, told)[0]["a"] for count in (1, 3))
-    none, value = hypergradient(start, [], outer, told)
+    one, three = (compute_hypergradient(start, inner[:count], outer, told)[0]["a"] for count in (1, 3))
+    none, value = compute_hypergradient(start, [], outer, told)
     assert three.norm() > one.norm() > 0
     assert none["a"].count_nonzero() == 0
     assert value == outer(start.weights, told)

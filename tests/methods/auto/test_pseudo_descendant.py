@@ -5,8 +5,17 @@ import logging
 import pytest
 import torch
 
-from germline.methods.auto.meta_network import Elder, Look, Matched, MetaNetwork, Side, as_maps, matching_loss, owners
-from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, Task
+from germline.methods.auto.meta_network import (
+    AncestorFeatures,
+    AncestorOutputs,
+    FeatureSpec,
+    MetaNetwork,
+    ProjectedNetwork,
+    compute_matching_loss,
+    make_owner_table,
+    to_maps,
+)
+from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, PseudoTask
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of
 from germline.training import Run, TrainSettings
@@ -20,17 +29,17 @@ def settings(**changes):
 
 
 def side_of(network):
-    return Side.of(
+    return FeatureSpec.of(
         network.model, network.spec, architecture_of(network.spec).feature_names(network.spec), network.preprocess
     )
 
 
 def objective(ancestor, network, pico, grid=4, steps=6, **changes):
-    elder = Elder(ancestor, side_of(ancestor), grid)
+    elder = AncestorFeatures(ancestor, side_of(ancestor), grid)
     with use_generator(generator(0, "projections")):
-        matched = Matched(network, side_of(network), elder.side, grid)
+        matched = ProjectedNetwork(network, side_of(network), elder.side, grid)
     even = torch.arange(0, len(pico.train), 2)
-    task = Task(pico.train.subset(even), pico.train.subset(even + 1), pico.augmentation, 3)
+    task = PseudoTask(pico.train.subset(even), pico.train.subset(even + 1), pico.augmentation, 3)
     return PseudoDescendant(elder, matched, task, settings(**changes), steps)
 
 
@@ -60,18 +69,18 @@ def test_a_pair_s_weight_depends_on_its_own_tap_alone():
 def test_the_matching_loss_by_hand():
     widths = (1, 2)
     ours = [torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1).repeat(2, 1, 2, 2)]
-    look = Look([torch.zeros(2, 3, 2, 2)], torch.zeros(2, 3))
+    extract = AncestorOutputs([torch.zeros(2, 3, 2, 2)], torch.zeros(2, 3))
     weights = torch.tensor([[[2.0, 1.0]], [[4.0, 0.0]]])
     # squared: 1 and (4 + 9) / 2; absolute: 1 and 5 / 2; the mean of both pictures
-    squared = matching_loss(ours, look, weights, owners(widths), absolute=False)
-    absolute = matching_loss(ours, look, weights, owners(widths), absolute=True)
+    squared = compute_matching_loss(ours, extract, weights, make_owner_table(widths), absolute=False)
+    absolute = compute_matching_loss(ours, extract, weights, make_owner_table(widths), absolute=True)
     assert float(squared) == pytest.approx((2 + 6.5 + 4) / 2)
     assert float(absolute) == pytest.approx((2 + 2.5 + 4) / 2)
 
 
 def test_tokens_become_maps_without_those_that_stand_before(make_network, pixels):
     tokens = torch.arange(2 * 5 * 3).view(2, 5, 3)
-    maps = as_maps(tokens, 1)
+    maps = to_maps(tokens, 1)
     assert maps.shape == (2, 3, 2, 2)
     assert torch.equal(maps[1, :, 0, 1], tokens[1, 2])
     with_class = make_network(class_token=True)
@@ -81,19 +90,19 @@ def test_tokens_become_maps_without_those_that_stand_before(make_network, pixels
 
 def test_where_the_ancestor_has_other_sizes_its_maps_are_resized(ancestors, make_network, pico, pixels):
     conv, vit = ancestors["vgg"], make_network()
-    elder = Elder(conv, side_of(conv))
-    look = elder.look(pixels, [(4, 4), (2, 2)])
+    elder = AncestorFeatures(conv, side_of(conv))
+    extract = elder.extract(pixels, [(4, 4), (2, 2)])
     whole = sum(elder.side.widths)
-    assert [tuple(one.shape) for one in look.targets] == [(8, whole, 4, 4), (8, whole, 2, 2)]
-    assert look.pooled.shape == (8, whole)
-    matched = Matched(vit, side_of(vit), elder.side)
+    assert [tuple(one.shape) for one in extract.targets] == [(8, whole, 4, 4), (8, whole, 2, 2)]
+    assert extract.pooled.shape == (8, whole)
+    matched = ProjectedNetwork(vit, side_of(vit), elder.side)
     logits, projected = matched(pixels)
     assert torch.equal(logits, vit.logits(pixels))
     assert [one.shape[1] for one in projected] == [whole] * 2
-    alike = Matched(vit, side_of(vit), side_of(make_network(seed=1)))
+    alike = ProjectedNetwork(vit, side_of(vit), side_of(make_network(seed=1)))
     assert not list(alike.projections.parameters())  # tokens of one width stay as they are
-    bounded = Elder(conv, elder.side, 2).look(pixels, [(2, 2)]).targets[0]
-    assert torch.allclose(bounded.mean(dim=(2, 3)), look.pooled, atol=1e-5)
+    bounded = AncestorFeatures(conv, elder.side, 2).extract(pixels, [(2, 2)]).targets[0]
+    assert torch.allclose(bounded.mean(dim=(2, 3)), extract.pooled, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["vit", "vgg", "resnet12", "resnet"])
@@ -177,8 +186,8 @@ def test_it_is_said_when_all_pairs_are_dead(ancestors, pico, make_network, caplo
     with caplog.at_level(logging.WARNING, "germline"):
         fitted(None, ancestor, network, pico, made)
     assert made.dead == SGD.steps
-    assert [record.message for record in caplog.records if "weighs nothing" in record.message] == [
-        "every pair of layers weighs nothing: 1 steps so far; try meta=softplus"
+    assert [record.message for record in caplog.records if "had weight 0" in record.message] == [
+        "All pairs of layers had weight 0 in 1 steps. Use meta=softplus."
     ]
 
 

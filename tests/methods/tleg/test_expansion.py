@@ -5,7 +5,14 @@ import torch
 from torch.func import functional_call
 
 from germline.architectures import VIT, VitSpec
-from germline.methods.tleg.expansion import ExpandedNetwork, coefficient, expand, lines, positions, split_depth
+from germline.methods.tleg.expansion import (
+    ExpandedNetwork,
+    block_coefficient,
+    block_positions,
+    expand_blocks,
+    expand_tensor,
+    split_depth,
+)
 
 
 def spec(**changes):
@@ -31,11 +38,11 @@ def auxiliary(depth=4, segments=None, grid="zero", **changes):
     ],
 )
 def test_coefficients_of_four_blocks(grid, expected):
-    assert [coefficient(index, 4, grid) for index in range(4)] == expected
+    assert [block_coefficient(index, 4, grid) for index in range(4)] == expected
 
 
 def test_coefficients_of_a_single_block():
-    assert [coefficient(0, 1, grid) for grid in ("zero", "one", "closed")] == [0.0, 1.0, 0.0]
+    assert [block_coefficient(0, 1, grid) for grid in ("zero", "one", "closed")] == [0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -53,20 +60,20 @@ def test_blocks_are_shared_evenly_among_segments(depth, segments, expected):
 
 
 def test_each_segment_has_its_own_line():
-    assert positions(5, (4, 4), "zero") == [(0, 0.0), (0, 1 / 3), (0, 2 / 3), (1, 0.0), (1, 0.5)]
+    assert block_positions(5, (4, 4), "zero") == [(0, 0.0), (0, 1 / 3), (0, 2 / 3), (1, 0.0), (1, 0.5)]
 
 
 def test_depth_six_takes_every_second_layer_of_twelve():
-    assert positions(6, (12,), "zero") == positions(12, (12,), "zero")[::2]
-    assert positions(4, (12,), "zero") == positions(12, (12,), "zero")[::3]
-    assert positions(3, (12,), "zero") == positions(12, (12,), "zero")[::4]
+    assert block_positions(6, (12,), "zero") == block_positions(12, (12,), "zero")[::2]
+    assert block_positions(4, (12,), "zero") == block_positions(12, (12,), "zero")[::3]
+    assert block_positions(3, (12,), "zero") == block_positions(12, (12,), "zero")[::4]
 
 
 def test_forward_is_the_plain_network_with_expanded_tensors():
     network = auxiliary().eval()
     gene, parts = network.state_dict(), VIT.parts(spec())
     plain = VIT.build(spec()).eval()
-    grown = lines(gene, parts.blocks, positions(4, (4,), "zero"))
+    grown = expand_blocks(gene, parts.blocks, block_positions(4, (4,), "zero"))
     frame = {name.removeprefix("frame."): value for name, value in gene.items() if name.startswith("frame.")}
     plain.load_state_dict({**frame, **grown})
     images = torch.rand(3, 1, 16, 16)
@@ -80,9 +87,9 @@ def test_gradients_are_the_sum_and_the_weighted_sum_of_the_layers_own():
     network(images).square().sum().backward()
     plain = VIT.build(spec()).train()
     gene, parts = network.state_dict(), VIT.parts(spec())
-    places = positions(4, (4,), "zero")
+    places = block_positions(4, (4,), "zero")
     tensors = {name.removeprefix("frame."): value for name, value in gene.items() if name.startswith("frame.")}
-    tensors |= lines(gene, parts.blocks, places)
+    tensors |= expand_blocks(gene, parts.blocks, places)
     own = {name: value.clone().requires_grad_() for name, value in tensors.items()}
     functional_call(plain, own, (images,)).square().sum().backward()
     for name, parameter in network.offset[0].named_parameters():
@@ -135,8 +142,8 @@ def test_position_table_is_spared_from_weight_decay():
 
 def test_expand_without_a_slope_is_the_offset():
     offset = torch.rand(3)
-    assert expand(offset, None, 0.7) is offset
-    assert torch.equal(expand(offset, torch.ones(3), 0.5), offset + 0.5)
+    assert expand_tensor(offset, None, 0.7) is offset
+    assert torch.equal(expand_tensor(offset, torch.ones(3), 0.5), offset + 0.5)
 
 
 def test_dropped_paths_follow_the_mode():

@@ -1,4 +1,4 @@
-"""The gradient through virtual steps: how a loss after some steps of SGD changes with what those steps were told."""
+"""The gradient through virtual steps of SGD: how the loss after the steps depends on hyper-parameters of the steps."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Tensors = Mapping[str, Tensor]
-Loss = Callable[[Tensors, Tensors], Tensor]  # of weights and of what is told, both by name
+Loss = Callable[[Tensors, Tensors], Tensor]  # of weights and hyper-parameters, both by name
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How SGD moves one weight, as `torch.optim.SGD` has it.
+class SgdRule:
+    """How SGD updates one weight, with the names of `torch.optim.SGD`.
 
     Attributes:
-        lr: Rate.
-        momentum: What is kept of the velocity.
-        dampening: What is left out of the gradient as it enters the velocity.
-        weight_decay: Added to the gradient, times the weight.
-        nesterov: Whether the step looks ahead.
+        lr: Learning rate.
+        momentum: Factor of the velocity in the next step.
+        dampening: Share of the gradient that does not enter the velocity.
+        weight_decay: Factor of the weight that is added to the gradient.
+        nesterov: Whether the step uses Nesterov momentum.
     """
 
     lr: float
@@ -34,48 +34,48 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where virtual steps begin.
+class SgdState:
+    """Weights and optimiser state at one step.
 
     Attributes:
-        weights: By name.
-        velocities: Momentum of those weights that have moved before, by name.
-        rules: How each weight is moved, by name.
+        weights: Weights by name.
+        velocities: Velocities by name, of the weights that have been updated before.
+        rules: Update rule of each weight by name.
     """
 
     weights: Tensors
     velocities: Tensors
-    rules: Mapping[str, Rule]
+    rules: Mapping[str, SgdRule]
 
     @classmethod
-    def of(cls, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> Start:
-        """Where an SGD optimiser stands; nothing is copied, and nothing is written to.
+    def of(cls, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> SgdState:
+        """Return the state of an SGD optimiser, without copying or changing it.
 
         Args:
             optimizer: A `torch.optim.SGD`.
-            named: Those of its parameters that are to be moved, by name.
+            named: Parameters to update, by name.
         """
         keys = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
-        found = {
-            id(one): Rule(**{key: group[key] for key in keys})
+        rules = {
+            id(parameter): SgdRule(**{key: group[key] for key in keys})
             for group in optimizer.param_groups
-            for one in group["params"]
+            for parameter in group["params"]
         }
         state: Any = optimizer.state
-        kept = {name: state[one].get("momentum_buffer") for name, one in named.items() if one in state}
+        buffers = {name: state[one].get("momentum_buffer") for name, one in named.items() if one in state}
         return cls(
             weights={name: one.detach().requires_grad_() for name, one in named.items()},
-            velocities={name: one.detach() for name, one in kept.items() if one is not None},
-            rules={name: found[id(one)] for name, one in named.items()},
+            velocities={name: one.detach() for name, one in buffers.items() if one is not None},
+            rules={name: rules[id(one)] for name, one in named.items()},
         )
 
 
-def virtual_step(here: Start, gradients: Mapping[str, Tensor | None]) -> Start:
-    """One step of SGD, of which autograd keeps account; weights without a gradient stay, as in torch.
+def take_virtual_step(here: SgdState, gradients: Mapping[str, Tensor | None]) -> SgdState:
+    """Take one differentiable step of SGD; weights without a gradient stay, as in torch.
 
     Args:
-        here: Weights, velocities and rules.
-        gradients: By name.
+        here: State before the step.
+        gradients: Gradients by name.
     """
     weights, velocities = dict(here.weights), dict(here.velocities)
     for name, gradient in gradients.items():
@@ -89,35 +89,37 @@ def virtual_step(here: Start, gradients: Mapping[str, Tensor | None]) -> Start:
             velocities[name] = velocity
             moved = moved + rule.momentum * velocity if rule.nesterov else velocity
         weights[name] = weight - rule.lr * moved
-    return Start(weights, velocities, here.rules)
+    return SgdState(weights, velocities, here.rules)
 
 
-def hypergradient(start: Start, inner: Sequence[Loss], outer: Loss, told: Tensors) -> tuple[dict[str, Tensor], Tensor]:
-    """The exact gradient of an outer loss, after one virtual step on each inner loss, by what the losses are told.
+def compute_hypergradient(
+    start: SgdState, inner: Sequence[Loss], outer: Loss, hyper: Tensors
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Compute the gradient of an outer loss by hyper-parameters, through one virtual step on each inner loss.
 
-    All steps are unrolled, momentum and weight decay included. Attention is computed by its mathematical form, since
-    the fused ones have no second derivative everywhere.
+    The gradient is exact: all steps are unrolled, with momentum and weight decay. Attention uses its mathematical form,
+    since the fused forms do not always have a second derivative.
 
     Args:
-        start: Where the steps begin; it is left as it is.
-        inner: The losses of the steps, in their order.
-        outer: The loss after them.
-        told: By name; zeros come back for what no loss looks at.
+        start: State before the first step; it is not changed.
+        inner: Loss of each step, in order.
+        outer: Loss after the last step.
+        hyper: Hyper-parameters by name; the gradient of one that no loss uses is zero.
 
     Returns:
         The gradient by name, and the outer loss, detached.
 
-    Source: the recorded steps of arXiv 2305.02279's public code come to the same gradient.
+    Source: arXiv 2305.02279; the recorded steps of its public code give the same gradient.
     """
-    leaves = {name: tensor.detach().requires_grad_() for name, tensor in told.items()}
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in hyper.items()}
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         here = start
         for loss in inner:
             names = list(here.weights)
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 loss(here.weights, leaves), list(here.weights.values()), create_graph=True, allow_unused=True
             )
-            here = virtual_step(here, dict(zip(names, found, strict=True)))
+            here = take_virtual_step(here, dict(zip(names, gradients, strict=True)))
         value = outer(here.weights, leaves)
-        gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(leaves, gradients, strict=True)), value.detach()
+        result = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(leaves, result, strict=True)), value.detach()

@@ -1,4 +1,4 @@
-"""Which layers of an ancestor are worth inheriting: what a layer is, how alike it is, and the rule that chooses."""
+"""Layers of an ancestor, their scores, and the rules that select which ones are inherited."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from germline.data import AnyImages, in_order
-from germline.methods.auto.meta_network import Elder
+from germline.methods.auto.meta_network import AncestorFeatures
 from germline.training import FitResult
 
-Taps = Literal["blocks", "stages", "pairs"]
-Rule = Literal["top", "threshold", "contiguous"]
-MOST_IMAGES = 2000
-DIGITS = 5  # of a kept score
+LayerUnit = Literal["blocks", "stages", "pairs"]
+SelectionRule = Literal["top", "threshold", "contiguous"]
+MAX_IMAGES = 2000
+DIGITS = 5  # of a saved score
 _BATCH = 100
 
 
 class Layer(NamedTuple):
-    """What is chosen or left as a whole.
+    """Blocks that are selected together.
 
     Attributes:
-        blocks: Indices of its blocks.
-        tap: Index of the block whose output stands for it.
+        blocks: Indices of the blocks.
+        tap: Index of the block whose output represents the layer.
     """
 
     blocks: tuple[int, ...]
     tap: int
 
 
-def layers_of(stages: Sequence[int], taps: Taps) -> tuple[Layer, ...]:
-    """The layers of a network.
+def split_layers(stages: Sequence[int], taps: LayerUnit) -> tuple[Layer, ...]:
+    """Split the blocks of a network into layers.
 
     Args:
-        stages: Blocks of each stage.
-        taps: Every block is a layer; or every `stages` is one, tapped at its end; or two blocks at a time, `pairs`,
-            tapped before the second, as published for ViTs.
+        stages: Number of blocks of each stage.
+        taps: `blocks`: each block is a layer. `stages`: each stage is one, represented by its last block. `pairs`: two
+            blocks are one, represented by the first, as published for ViTs.
     """
     count = sum(stages)
     if taps == "blocks":
@@ -52,15 +52,15 @@ def layers_of(stages: Sequence[int], taps: Taps) -> tuple[Layer, ...]:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """How much each layer is leaned on.
+class LayerScores:
+    """Scores of layers: how much the pseudo descendant uses each one.
 
     Attributes:
-        matrix: By layer, then by what it was held against.
-        against: Names of what layers were held against.
+        matrix: Score of each layer (row) against each reference (column).
+        against: Names of the references.
         history: (steps done, matrix) over a training; empty without one.
-        results: Of trainings that were made for this.
-        metrics: What was measured on the way, by name.
+        results: Results of the trainings that produced the scores.
+        metrics: Measured values by name.
     """
 
     matrix: list[list[float]]
@@ -71,37 +71,37 @@ class Scores:
 
     @property
     def by_layer(self) -> list[float]:
-        """One number a layer, adding up to 1: the largest of its row; equal ones where all are 0."""
+        """One score per layer, with sum 1: the largest of its row; equal scores if all are 0."""
         largest = [max(row) for row in self.matrix]
-        whole = sum(largest)
-        return [one / whole if whole else 1 / len(largest) for one in largest]
+        total = sum(largest)
+        return [score / total if total else 1 / len(largest) for score in largest]
 
     def record(self) -> dict[str, Any]:
-        """What is kept of them in a gene."""
+        """Return the part that a gene stores."""
         return {
             "against": list(self.against),
-            "matrix": _rounded(self.matrix),
-            "history": [{"step": step, "matrix": _rounded(matrix)} for step, matrix in self.history],
+            "matrix": _round_scores(self.matrix),
+            "history": [{"step": step, "matrix": _round_scores(matrix)} for step, matrix in self.history],
         }
 
 
-def _rounded(matrix: list[list[float]]) -> list[list[float]]:
+def _round_scores(matrix: list[list[float]]) -> list[list[float]]:
     return [[round(value, DIGITS) for value in row] for row in matrix]
 
 
-def choose_layers(scores: Sequence[float], rule: Rule, keep: int) -> tuple[int, ...]:
-    """The layers that a rule chooses, in their order; of equal ones the earlier.
+def choose_layers(scores: Sequence[float], rule: SelectionRule, keep: int) -> tuple[int, ...]:
+    """Return the layers that a rule selects, in order; among equal scores the earlier layer.
 
     Args:
-        scores: One a layer.
-        rule: The `keep` highest (`top`); all at or above the mean (`threshold`); or as many neighbours, whose sum is
-            the highest (`contiguous`).
-        keep: How many; not looked at by `threshold`.
+        scores: Score of each layer.
+        rule: `top`: the `keep` highest. `threshold`: all at or above the mean. `contiguous`: the `keep` neighbours with
+            the highest sum.
+        keep: Number of layers; `threshold` ignores it.
     """
     count = len(scores)
     if rule == "threshold":
         mean = sum(scores) / count
-        # Equal scores differ from their mean in the last bits.
+        # Rounding can make equal scores differ from their mean in the last bits.
         return tuple(at for at, score in enumerate(scores) if score >= mean - 1e-12)
     if rule == "contiguous":
         starts = range(count - keep + 1)
@@ -110,36 +110,45 @@ def choose_layers(scores: Sequence[float], rule: Rule, keep: int) -> tuple[int, 
     return tuple(sorted(sorted(range(count), key=lambda at: (-scores[at], at))[:keep]))
 
 
-def random_layers(count: int, rule: Rule, keep: int, generator: torch.Generator) -> tuple[int, ...]:
-    """What a rule might have chosen of so many layers, every choice as likely as any other."""
+def draw_layers(count: int, rule: SelectionRule, keep: int, generator: torch.Generator) -> tuple[int, ...]:
+    """Draw a selection that the rule could make, each with the same probability."""
     if rule == "contiguous":
         first = int(torch.randint(count - keep + 1, (1,), generator=generator))
         return tuple(range(first, first + keep))
     return choose_layers(torch.rand(count, generator=generator).tolist(), rule, keep)
 
 
-def cka(features: Tensor, others: Tensor) -> float:
-    """Linear centred kernel alignment of features [N, C] with others [N, K] of the same pictures, in [0, 1].
+def compute_cka(features: Tensor, others: Tensor) -> float:
+    """Compute the linear centred kernel alignment of two feature sets.
+
+    Args:
+        features: Features [N, C] of N images.
+        others: Features [N, K] of the same images.
+
+    Returns:
+        The alignment, in [0, 1].
 
     Source: Kornblith et al., "Similarity of Neural Network Representations Revisited", ICML 2019, eq. for linear CKA.
     """
-    ours, theirs = (one.double() - one.double().mean(dim=0) for one in (features, others))
-    norms = (ours.T @ ours).norm() * (theirs.T @ theirs).norm()
-    return float((ours.T @ theirs).square().sum() / norms) if norms > 0 else 0.0
+    first, second = (one.double() - one.double().mean(dim=0) for one in (features, others))
+    norms = (first.T @ first).norm() * (second.T @ second).norm()
+    return float((first.T @ second).square().sum() / norms) if norms > 0 else 0.0
 
 
 @torch.no_grad()
-def label_similarity(elder: Elder, images: AnyImages) -> Scores:
-    """The alignment of each tap's pooled maps with the labels, without any training.
+def score_label_similarity(ancestor: AncestorFeatures, images: AnyImages) -> LayerScores:
+    """Score each layer by the alignment of its pooled maps with the labels, without training.
 
     Args:
-        elder: The ancestor.
-        images: With labels; at most 2,000 of them are looked at, evenly spaced.
+        ancestor: Features of the ancestor.
+        images: Images with labels; at most 2,000 evenly spaced ones are used.
     """
-    few = images.subset(torch.arange(0, len(images), -(-len(images) // MOST_IMAGES)))
-    device = next(elder.network.model.parameters()).device
-    elder.network.model.eval()
-    pooled = torch.cat([elder.look(batch.pixels, []).pooled for batch in in_order(few, _BATCH, device)]).cpu()
-    assert few.labels is not None  # noqa: S101 - the caller has seen to that
-    wanted = one_hot(few.labels, len(few.classes))
-    return Scores([[cka(one, wanted)] for one in torch.split(pooled, list(elder.side.widths), dim=1)], ("labels",))
+    sample = images.subset(torch.arange(0, len(images), -(-len(images) // MAX_IMAGES)))
+    device = next(ancestor.network.model.parameters()).device
+    ancestor.network.model.eval()
+    pooled = torch.cat([ancestor.extract(batch.pixels, []).pooled for batch in in_order(sample, _BATCH, device)]).cpu()
+    assert sample.labels is not None  # noqa: S101 - the caller passes images with labels
+    labels = one_hot(sample.labels, len(sample.classes))
+    return LayerScores(
+        [[compute_cka(one, labels)] for one in torch.split(pooled, list(ancestor.side.widths), dim=1)], ("labels",)
+    )

@@ -15,20 +15,20 @@ from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant
 from germline.methods.auto.layer_selection import (
-    MOST_IMAGES,
+    MAX_IMAGES,
     Layer,
-    Rule,
-    Scores,
-    Taps,
+    LayerScores,
+    LayerUnit,
+    SelectionRule,
     choose_layers,
-    label_similarity,
-    layers_of,
-    random_layers,
+    draw_layers,
+    score_label_similarity,
+    split_layers,
 )
-from germline.methods.auto.meta_network import Elder, MetaForm, Side
+from germline.methods.auto.meta_network import AncestorFeatures, FeatureSpec, MetaForm
 from germline.methods.auto.presets import PRESETS
-from germline.methods.auto.pseudo_descendant import BilevelSettings, lean
-from germline.methods.auto.stacking import Place, check_stem, placed, sources, stacked
+from germline.methods.auto.pseudo_descendant import BilevelSettings, score_layers
+from germline.methods.auto.stacking import Placement, check_stem, find_sources, place_blocks, stack_tensors
 from germline.methods.base import DataRole, Method
 from germline.methods.checks import require_ancestor
 from germline.methods.presets import fill_from_preset
@@ -85,10 +85,10 @@ class Auto(Method, TrainSettings):
     ] = "lab"
     select: Literal["meta", "cka", "random"] = "meta"
     layers: tuple[int, ...] | None = None
-    rule: Rule = "top"
+    rule: SelectionRule = "top"
     keep: int = Field(default=2, ge=1)
-    taps: Taps = "blocks"
-    pseudo_taps: Taps | None = None
+    taps: LayerUnit = "blocks"
+    pseudo_taps: LayerUnit | None = None
     pseudo: str = ""
     meta: MetaForm = "relu6"
     inner_steps: int = Field(default=5, ge=0)
@@ -100,7 +100,7 @@ class Auto(Method, TrainSettings):
     held: float = Field(default=0.2, gt=0, lt=1)
     grid: int | None = Field(default=None, ge=1)
     frame: Literal["none", "stem", "whole"] = "stem"
-    place: Place = "relative"
+    place: Placement = "relative"
 
     @model_validator(mode="before")
     @classmethod
@@ -137,7 +137,7 @@ class Auto(Method, TrainSettings):
         if self._trains:
             aside = (1 if self.batches == "fixed" else 2) * (self.meta_batch or self.batch_size)
             return self.total_steps(images) * (self.batch_size + aside)
-        return min(images, MOST_IMAGES) if self.distils else 0
+        return min(images, MAX_IMAGES) if self.distils else 0
 
     def condensing_flops(self, form: Spec, images: int, teacher: int) -> int:
         """Real and virtual passes of the pseudo descendant, and the ancestor's looks; what maps are led by is left out.
@@ -175,7 +175,7 @@ class Auto(Method, TrainSettings):
                     f"layers={self.layers}", f"the ancestor has {count} blocks", f"indices go from 0 to {count - 1}"
                 )
             return spec
-        layers = layers_of(stages(spec), self.taps)
+        layers = split_layers(stages(spec), self.taps)
         if self.keep > len(layers):
             raise SettingError(f"keep={self.keep}", f"the ancestor has {len(layers)} layers", "keep fewer of them")
         task = self._task(data)
@@ -206,7 +206,7 @@ class Auto(Method, TrainSettings):
         """
         spec = self.condense_spec(ancestor, data)
         network, _ = require_ancestor(self.name, ancestor)
-        layers = layers_of(stages(spec), self.taps)
+        layers = split_layers(stages(spec), self.taps)
         scores = self._scores(network, spec, layers, data, run)
         kept = self.layers or tuple(at for one in self._chosen(scores, layers, run.seed) for at in layers[one].blocks)
         tensors = network.model.state_dict()
@@ -230,11 +230,11 @@ class Auto(Method, TrainSettings):
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """A fresh network with the gene's layers in it."""
         wanted = target.spec
-        names = sources(gene.spec, wanted, placed(gene.spec, wanted, self._kept(gene), self.place))
+        names = find_sources(gene.spec, wanted, place_blocks(gene.spec, wanted, self._kept(gene), self.place))
         parts = parts_of(gene.spec)
         frame = {name: gene.tensors[name] for name in (*parts.stem, *parts.norm) if name in gene.tensors}
         return build_fresh_descendant(
-            gene, target, stacked(gene.tensors, gene.spec, wanted, names, generator), generator, frame
+            gene, target, stack_tensors(gene.tensors, gene.spec, wanted, names, generator), generator, frame
         )
 
     def sizes(self, gene: Learngene) -> str:
@@ -253,9 +253,9 @@ class Auto(Method, TrainSettings):
         elif self.frame != "none":
             check_stem(gene.spec, spec)
         kept = self._kept(gene)
-        several = [kept] if kept else [layer.blocks for layer in layers_of(stages(gene.spec), self.taps)]
+        several = [kept] if kept else [layer.blocks for layer in split_layers(stages(gene.spec), self.taps)]
         for blocks in several:
-            sources(gene.spec, spec, placed(gene.spec, spec, blocks, self.place))
+            find_sources(gene.spec, spec, place_blocks(gene.spec, spec, blocks, self.place))
 
     def _task(self, data: DataSet) -> DataSet:
         """What the pseudo descendant learns."""
@@ -282,20 +282,20 @@ class Auto(Method, TrainSettings):
 
     def _scores(
         self, network: Network, spec: Spec, layers: tuple[Layer, ...], data: DataSet, run: Run
-    ) -> Scores | None:
+    ) -> LayerScores | None:
         if self.layers is not None or self.select == "random":
             return None
         taps, images = architecture_of(spec).feature_names(spec), self._task(data).train
         model = network.model.to(run.fabric.device).eval()
-        side = Side.of(model, spec, [taps[one.tap] for one in layers], network.preprocess)
-        elder = Elder(network, side, self.grid)
+        side = FeatureSpec.of(model, spec, [taps[one.tap] for one in layers], network.preprocess)
+        elder = AncestorFeatures(network, side, self.grid)
         if self.select == "cka":
-            found = label_similarity(elder, images)
+            found = score_label_similarity(elder, images)
         else:
             form = self._pseudo_spec(spec, images.channels, images.side, len(images.classes))
             names = architecture_of(form).feature_names(form)
-            own = [names[one.tap] for one in layers_of(stages(form), self.pseudo_taps or self.taps)]
-            found = lean(elder, form, own, self._task(data), run, self, self._bilevel(form), self.held)
+            own = [names[one.tap] for one in split_layers(stages(form), self.pseudo_taps or self.taps)]
+            found = score_layers(elder, form, own, self._task(data), run, self, self._bilevel(form), self.held)
         model.cpu()
         return found
 
@@ -312,14 +312,14 @@ class Auto(Method, TrainSettings):
             label_smoothing=self.label_smoothing,
         )
 
-    def _chosen(self, scores: Scores | None, layers: tuple[Layer, ...], seed: int) -> tuple[int, ...]:
+    def _chosen(self, scores: LayerScores | None, layers: tuple[Layer, ...], seed: int) -> tuple[int, ...]:
         """Indices of the chosen layers."""
         if scores is None:
-            return random_layers(len(layers), self.rule, self.keep, generator(seed, self.name, "random layers"))
+            return draw_layers(len(layers), self.rule, self.keep, generator(seed, self.name, "random layers"))
         return choose_layers(scores.by_layer, self.rule, self.keep)
 
     def _record(
-        self, spec: Spec, layers: tuple[Layer, ...], kept: tuple[int, ...], scores: Scores | None
+        self, spec: Spec, layers: tuple[Layer, ...], kept: tuple[int, ...], scores: LayerScores | None
     ) -> dict[str, Any]:
         """What a gene tells of how its layers were chosen."""
         found = scores.record() if scores else {"against": [], "matrix": [], "history": []}

@@ -1,4 +1,4 @@
-"""Layers of an ancestor stacked into another network: where each goes, and whether it fits there."""
+"""Place layers of an ancestor in a descendant: which block each becomes, and whether it fits."""
 
 from __future__ import annotations
 
@@ -16,81 +16,87 @@ from germline.ledger import Origin
 from germline.methods.slicing import parts_of, shapes_of, stages
 from germline.randomness import use_generator
 
-Place = Literal["relative", "positions"]
+Placement = Literal["relative", "positions"]
 
 
-def placed(own: Spec, wanted: Spec, chosen: Sequence[int], place: Place) -> dict[int, int]:
-    """For each chosen block of an ancestor, which block of a descendant it becomes.
+def place_blocks(own: Spec, wanted: Spec, chosen: Sequence[int], place: Placement) -> dict[int, int]:
+    """Return the descendant's block index for each chosen block of an ancestor.
 
-    Stage by stage. At `positions` a block keeps its index within the stage; at `relative` ones block i of s becomes
-    block floor(i t / s) of t, moved no further than it takes for all to stand in their order. Where a stage is as deep
-    as the ancestor's these are the same.
+    Blocks are placed stage by stage. With `positions`, a block keeps its index in the stage. With `relative`, block i
+    of s becomes block floor(i t / s) of t; blocks that would collide are moved by the least possible number of places.
+    For stages of equal depth both give the same result.
 
     Args:
-        own: The ancestor's form.
-        wanted: The descendant's.
-        chosen: Indices of the ancestor's blocks, rising.
-        place: How.
+        own: Spec of the ancestor.
+        wanted: Spec of the descendant.
+        chosen: Indices of the ancestor's blocks, in ascending order.
+        place: Rule of placement.
 
     Raises:
-        SettingError: There are other stages, or too few blocks in one.
+        SettingError: The number of stages differs, or a stage has too few blocks.
     """
     have, want = stages(own), stages(wanted)
     if len(have) != len(want):
-        raise SettingError(f"this gene cannot grow {len(want)} stages", f"the ancestor has {len(have)}", "keep these")
-    found: dict[int, int] = {}
+        raise SettingError(
+            f"This gene cannot grow {len(want)} stages", f"The ancestor has {len(have)}", f"Use {len(have)} stages"
+        )
+    placement: dict[int, int] = {}
     for depth, asked, first, start in zip(have, want, accumulate((0, *have)), accumulate((0, *want)), strict=False):
-        inside = [at - first for at in chosen if first <= at < first + depth]
-        places = inside if place == "positions" else _relative(inside, depth, asked)
+        inside = [index - first for index in chosen if first <= index < first + depth]
+        places = inside if place == "positions" else _place_relative(inside, depth, asked)
         least = max(places) + 1 if place == "positions" and places else len(places)
         if asked < least:
             where = f" in stage {have.index(depth) + 1}" if len(have) > 1 else ""
             raise SettingError(
-                f"this gene cannot grow {asked} blocks{where}", f"its layers need {least}", f"ask for {least} or more"
+                f"This gene cannot grow {asked} blocks{where}",
+                f"Its layers need {least}",
+                f"Use {least} blocks or more",
             )
-        found |= {first + one: start + other for one, other in zip(inside, places, strict=True)}
-    return found
+        placement |= {first + source: start + index for source, index in zip(inside, places, strict=True)}
+    return placement
 
 
-def _relative(inside: Sequence[int], depth: int, asked: int) -> list[int]:
+def _place_relative(inside: Sequence[int], depth: int, asked: int) -> list[int]:
     places: list[int] = []
-    for at in inside:
-        places.append(max(at * asked // depth, places[-1] + 1 if places else 0))
+    for index in inside:
+        places.append(max(index * asked // depth, places[-1] + 1 if places else 0))
     for back in range(len(places)):
         places[-1 - back] = min(places[-1 - back], asked - 1 - back)
     return places
 
 
-def sources(own: Spec, wanted: Spec, where: Mapping[int, int]) -> dict[str, str]:
-    """Names of the ancestor's tensors, by name in the descendant.
+def find_sources(own: Spec, wanted: Spec, where: Mapping[int, int]) -> dict[str, str]:
+    """Return the name of the ancestor's tensor for each inherited tensor of a descendant.
 
     Raises:
-        SettingError: A block has other tensors, or one that does not fit and that no adapter can lead to.
+        SettingError: A block has other tensors, or a tensor has a shape that no adapter can produce.
     """
-    elder, parts = parts_of(own), parts_of(wanted)
-    found: dict[str, str] = {}
-    for index, at in where.items():
-        block = parts.blocks[at]
-        if block.keys() != elder.blocks[index].keys():
+    source_parts, parts = parts_of(own), parts_of(wanted)
+    names: dict[str, str] = {}
+    for source, index in where.items():
+        block = parts.blocks[index]
+        if block.keys() != source_parts.blocks[source].keys():
             raise SettingError(
-                f"this gene cannot grow its block {index} as block {at}",
-                "one of them has tensors that the other has not",
-                "ask for the ancestor's own depths and widths",
+                f"This gene cannot grow its block {source} as block {index}",
+                "The two blocks have different tensors",
+                "Use the ancestor's own depths and widths",
             )
-        found |= {full: elder.blocks[index][name] for name, full in block.items()}
-    _check_shapes(own, wanted, found)
-    return found
+        names |= {full: source_parts.blocks[source][name] for name, full in block.items()}
+    _check_shapes(own, wanted, names)
+    return names
 
 
 def check_stem(own: Spec, wanted: Spec) -> None:
-    """Refuse a descendant that the ancestor's stem does not fit.
+    """Refuse a descendant whose stem differs from the ancestor's.
 
     Raises:
         SettingError: Names the tensor.
     """
     stem = parts_of(own).stem
     if set(stem) != set(parts_of(wanted).stem):
-        raise SettingError("this gene cannot grow another stem", "it holds the ancestor's", "condense with frame=none")
+        raise SettingError(
+            "This gene cannot grow another stem", "It holds the ancestor's", "Set frame=none when you condense"
+        )
     _check_shapes(own, wanted, {name: name for name in stem})
 
 
@@ -99,50 +105,49 @@ def _check_shapes(own: Spec, wanted: Spec, names: Mapping[str, str]) -> None:
     for name, source in names.items():
         if not _fits(given[source], shapes[name]):
             raise SettingError(
-                f"this gene cannot grow '{name}' of shape {tuple(shapes[name])}",
-                f"the ancestor's '{source}' has shape {tuple(given[source])}",
-                "keep the widths of inherited layers",
+                f"This gene cannot grow '{name}' of shape {tuple(shapes[name])}",
+                f"The ancestor's '{source}' has shape {tuple(given[source])}",
+                "Use the ancestor's widths for inherited layers",
             )
 
 
 def _fits(have: torch.Size, want: torch.Size) -> bool:
-    """Whether they are equal, or kernels that differ in the channels they read alone."""
+    """Whether shapes are equal, or those of kernels that differ only in their input channels."""
     return have == want or (len(have) == len(want) == 4 and (have[0], *have[2:]) == (want[0], *want[2:]))
 
 
-def stacked(
+def stack_tensors(
     tensors: Mapping[str, Tensor], own: Spec, wanted: Spec, names: Mapping[str, str], generator: torch.Generator
 ) -> dict[str, tuple[Tensor, Origin]]:
-    """The inherited tensors of a descendant, each with its origin.
+    """Return the inherited tensors of a descendant, each with its origin.
 
-    A convolution that reads other channels than it did gets an adapter before it: a 1x1 map, drawn semi-orthogonal and
-    scaled so that channels of unit variance stay so, folded into its kernel. All convolutions that read so many
-    channels of so many share one.
+    A convolution with another number of input channels gets an adapter, folded into its kernel. The adapter is a random
+    semi-orthogonal 1x1 map, scaled to keep unit variance. Convolutions with the same pair of channel counts share one.
 
     Args:
-        tensors: The gene's, by name in the ancestor.
-        own: The ancestor's form.
-        wanted: The descendant's form.
-        names: What `sources` gave.
-        generator: Draws the adapters.
+        tensors: Tensors of the gene by their name in the ancestor.
+        own: Spec of the ancestor.
+        wanted: Spec of the descendant.
+        names: Result of `find_sources`.
+        generator: Random generator of the adapters.
     """
     shapes, images = shapes_of(wanted), parts_of(own).image_kernels
     adapters: dict[tuple[int, int], Tensor] = {}
-    found: dict[str, tuple[Tensor, Origin]] = {}
+    inherited: dict[str, tuple[Tensor, Origin]] = {}
     for name, source in names.items():
         tensor, want = tensors[source].clone(), shapes[name]
-        if tensor.shape == want or source in images:  # other channels of pictures are adapted elsewhere
-            found[name] = tensor, "copied"
+        if tensor.shape == want or source in images:  # `build_descendant` adapts image channels
+            inherited[name] = tensor, "copied"
             continue
         pair = (tensor.shape[1], want[1])
         if pair not in adapters:
-            adapters[pair] = _adapter(*pair, generator)
-        found[name] = torch.einsum("oihw,ij->ojhw", tensor, adapters[pair]).contiguous(), "adapted"
-    return found
+            adapters[pair] = _draw_adapter(*pair, generator)
+        inherited[name] = torch.einsum("oihw,ij->ojhw", tensor, adapters[pair]).contiguous(), "adapted"
+    return inherited
 
 
-def _adapter(inputs: int, given: int, generator: torch.Generator) -> Tensor:
-    """A map [inputs, given] from the channels that there are to those that a layer reads."""
+def _draw_adapter(inputs: int, given: int, generator: torch.Generator) -> Tensor:
+    """Draw a map [inputs, given] from the given channels to those that a layer reads."""
     with use_generator(generator):
         drawn: Tensor = nn.init.orthogonal_(torch.empty(inputs, given))
     return drawn * math.sqrt(max(1.0, inputs / given))

@@ -1,4 +1,4 @@
-"""Networks whose blocks lie on straight lines along depth: what TLEG and its siblings train and grow from."""
+"""Networks whose blocks lie on straight lines along depth, and the expansion of these lines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.func import functional_call
 
 from germline.architectures import Architecture, Spec, on_meta_device
 
-Grid = Literal["zero", "one", "closed"]
+CoefficientGrid = Literal["zero", "one", "closed"]
 
 
-def coefficient(index: int, length: int, grid: Grid = "zero") -> float:
-    """Where a block stands on its line: l/L, (l+1)/L or l/(L-1) for block l of L, counted from 0."""
+def block_coefficient(index: int, length: int, grid: CoefficientGrid = "zero") -> float:
+    """Return the coefficient of block l of L, counted from 0: l/L, (l+1)/L or l/(L-1)."""
     if grid == "zero":
         return index / length
     if grid == "one":
@@ -24,10 +24,10 @@ def coefficient(index: int, length: int, grid: Grid = "zero") -> float:
 
 
 def split_depth(depth: int, segments: Sequence[int]) -> tuple[int, ...]:
-    """Blocks of each segment in a network of `depth` blocks.
+    """Return the number of blocks in each stage of a network of `depth` blocks.
 
-    At the auxiliary depth these are the segments themselves; elsewhere the depth is shared evenly, the first segments
-    taking what is left over.
+    At the auxiliary depth these are `segments`. Other depths are divided evenly. The first stages get one
+    block more if the division leaves a remainder.
     """
     if depth == sum(segments):
         return tuple(segments)
@@ -35,30 +35,35 @@ def split_depth(depth: int, segments: Sequence[int]) -> tuple[int, ...]:
     return tuple(share + (index < over) for index in range(len(segments)))
 
 
-def positions(depth: int, segments: Sequence[int], grid: Grid) -> list[tuple[int, float]]:
-    """For each block, its segment and its coefficient there."""
+def block_positions(depth: int, segments: Sequence[int], grid: CoefficientGrid) -> list[tuple[int, float]]:
+    """Return the stage and the coefficient of each block."""
     return [
-        (segment, coefficient(index, length, grid))
+        (segment, block_coefficient(index, length, grid))
         for segment, length in enumerate(split_depth(depth, segments))
         for index in range(length)
     ]
 
 
-def expand(offset: Tensor, slope: Tensor | None, place: float) -> Tensor:
-    """offset + place x slope; in this one form everywhere, so that grown blocks equal the auxiliary's to the bit."""
+def expand_tensor(offset: Tensor, slope: Tensor | None, place: float) -> Tensor:
+    """Return offset + place x slope.
+
+    All code uses this one function, so that expanded blocks equal those of the auxiliary model bitwise.
+    """
     return offset if slope is None else torch.add(offset, slope, alpha=place)
 
 
 class ExpandedNetwork(nn.Module):
-    """A network whose every block tensor is offset + coefficient x slope of its segment.
+    """A network whose block tensors are offset + coefficient x slope of their stage.
 
-    Its forward pass is that of the architecture's own network, called with the expanded tensors; the tensors trained
-    are the frame (stem, norm, head) and one or two blocks a segment.
+    Its forward pass is that of the architecture's own network with the expanded tensors. The trained tensors are the
+    frame (stem, norm, head) and one or two blocks per stage.
+
+    Source: Xia et al., arXiv 2312.05614.
 
     Attributes:
-        frame: Stem, norm and head, under the names that they have in the whole network.
-        offset: One block a segment.
-        slope: One block a segment, all zeros at first but for the weights of linear layers; empty without slopes.
+        frame: Stem, norm and head, with their names in the whole network.
+        offset: One block per stage.
+        slope: One block per stage, in which all but the weights of linear layers start at zero; empty without slopes.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class ExpandedNetwork(nn.Module):
         architecture: Architecture[Any],
         spec: Spec,
         segments: Sequence[int],
-        grid: Grid = "zero",
+        grid: CoefficientGrid = "zero",
         *,
         slopes: bool = True,
     ) -> None:
@@ -74,18 +79,18 @@ class ExpandedNetwork(nn.Module):
         self.frame = architecture.frame(spec)
         self.offset = nn.ModuleList(architecture.block(spec) for _ in segments)
         self.slope = nn.ModuleList(architecture.block(spec) for _ in segments if slopes)
-        self._start()
+        self._initialise()
         parts = architecture.parts(spec)
-        self._places = positions(len(parts.blocks), segments, grid)
+        self._places = block_positions(len(parts.blocks), segments, grid)
         self._names = parts.blocks
         with on_meta_device():
-            # A tuple hides the shell from torch: it lends its forward pass and holds no tensors of its own.
+            # The shell provides the forward pass and has no tensors. A tuple hides it from torch.
             self._shell = (architecture.build(spec),)
 
     @torch.no_grad()
-    def _start(self) -> None:
-        # Source: the paper's public code as noted in its specification: weights from a normal of deviation 0.02 cut off
-        # at two, biases 0; norms start as 1 + l/L x 0.
+    def _initialise(self) -> None:
+        # As in the paper's public code: weights from a normal of deviation 0.02 truncated at 2, biases 0. Norms start
+        # as 1 + l/L x 0.
         for block in (*self.offset, *self.slope):
             for tensor in block.parameters():
                 if tensor.ndim > 1:
@@ -96,12 +101,12 @@ class ExpandedNetwork(nn.Module):
                     tensor.zero_()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, classes] of normalised pictures [B, C, H, W]."""
+        """Return logits [B, classes] of normalised images [B, C, H, W]."""
         shell = self._shell[0]
         if shell.training != self.training:
             shell.train(self.training)
         tensors: dict[str, Tensor] = {**dict(self.frame.named_parameters()), **self._expanded()}
-        # No architecture shares tensors between layers, so the search for shared ones is spared.
+        # No architecture shares tensors between layers, so torch need not search for shared ones.
         logits: Tensor = functional_call(shell, tensors, (images,), tie_weights=False)
         return logits
 
@@ -109,24 +114,24 @@ class ExpandedNetwork(nn.Module):
         offsets = [dict(block.named_parameters()) for block in self.offset]
         slopes = [dict(block.named_parameters()) for block in self.slope]
         return {
-            full: expand(offsets[segment][name], slopes[segment][name] if slopes else None, place)
+            full: expand_tensor(offsets[segment][name], slopes[segment][name] if slopes else None, place)
             for (segment, place), names in zip(self._places, self._names, strict=True)
             for name, full in names.items()
         }
 
     def no_weight_decay(self) -> set[str]:
-        """What the frame itself spares, under our names."""
-        spared: set[str] = getattr(self.frame, "no_weight_decay", set)()
-        return {f"frame.{name}" for name in spared}
+        """Return the names of the parameters that the frame excludes from weight decay."""
+        excluded: set[str] = getattr(self.frame, "no_weight_decay", set)()
+        return {f"frame.{name}" for name in excluded}
 
 
-def lines(
+def expand_blocks(
     tensors: Mapping[str, Tensor], names: Sequence[Mapping[str, str]], places: Sequence[tuple[int, float]]
 ) -> dict[str, Tensor]:
-    """Block tensors of a network, none shared, from a gene's `offset.<segment>.*` and `slope.<segment>.*`."""
-    grown = {}
+    """Return the block tensors of a network from a gene's `offset.<stage>.*` and `slope.<stage>.*`; none is shared."""
+    expanded = {}
     for (segment, place), block in zip(places, names, strict=True):
         for name, full in block.items():
             offset, slope = tensors[f"offset.{segment}.{name}"], tensors.get(f"slope.{segment}.{name}")
-            grown[full] = offset.clone() if slope is None else expand(offset, slope, place)
-    return grown
+            expanded[full] = offset.clone() if slope is None else expand_tensor(offset, slope, place)
+    return expanded

@@ -18,7 +18,7 @@ from germline.methods.assembly import build_descendant
 from germline.methods.base import Method
 from germline.methods.checks import label_mismatch_error
 from germline.methods.provenance import make_provenance
-from germline.methods.tleg.expansion import ExpandedNetwork, Grid, lines, positions
+from germline.methods.tleg.expansion import CoefficientGrid, ExpandedNetwork, block_positions, expand_blocks
 from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
@@ -60,7 +60,7 @@ class TLEG(Method, TrainSettings):
     depth: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)
     heads: int | None = Field(default=None, ge=1)
-    grid: Grid = "zero"
+    grid: CoefficientGrid = "zero"
     segments: tuple[int, ...] | None = None
     slopes: bool = True
     distillation: Literal["soft", "hard", "none"] = "soft"
@@ -137,8 +137,8 @@ class TLEG(Method, TrainSettings):
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Evaluate the lines at the target's blocks; the frame is kept, resized or adapted, the head kept or fresh."""
         parts = architecture_of(target.spec).parts(target.spec)
-        places = positions(len(parts.blocks), self._segments(gene.spec), self.grid)
-        grown = lines(gene.tensors, parts.blocks, places)
+        places = block_positions(len(parts.blocks), self._segments(gene.spec), self.grid)
+        grown = expand_blocks(gene.tensors, parts.blocks, places)
         frame = {name.removeprefix("frame."): tensor for name, tensor in gene.tensors.items()}
         # A block without a slope equals its segment's block to the bit.
         origin: Origin = "expanded" if self.slopes else "copied"
