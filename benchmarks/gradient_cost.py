@@ -1,4 +1,4 @@
-"""What watching gradients adds to a training step of the collective network; target <= 1.05 times the plain step."""
+"""Measure what the gradient criterion adds to a training step; target <= 1.05 times the plain step."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROUNDS, BUDGET_S = 400, 20.0
 
 
 def last_form(model: str) -> VggSpec:
-    """The collective after its growth."""
+    """Return the spec of the collective after its growth."""
     spec = model_spec(model, image_size=32, channels=3, classes=CLASSES)
     assert isinstance(spec, VggSpec)
     return specs_by_task(spec, published_growth(spec), 21)[-1]
 
 
 def step_of(spec: VggSpec, batch: int, *, watched: bool, first: bool) -> Callable[[], None]:
-    """Forward, backward, update, the watch, and zeroing."""
+    """Make a function for one step: forward, backward, update, gradient counts, zeroing."""
     network = VGG.build(spec).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
     images, labels = torch.randn(batch, 3, 32, 32), torch.randint(CLASSES, (batch,))

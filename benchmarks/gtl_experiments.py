@@ -1,10 +1,10 @@
-"""What would make evolution matter: one change at a time, against drift and against circuits of a pretrained network.
+"""Compare variants of an evolution, one change at a time, with drift and with circuits of a pretrained network.
 
-Small: VGG11 at an eighth of its width, six networks, six generations, characters, three seeds. For each variant an
-evolution and its drift (winners drawn at random, all else equal) are run, and a network is pretrained on as many
-pictures of the same classes. Their genes of equal size are planted in fresh networks that learn three novel tasks of
-five characters; accuracy on validation pictures is taken early and at the end. Nothing is read of test pictures.
-Finished work is kept in --work, so that a stopped run goes on.
+The networks are small: VGG11 at an eighth of its width, six networks, six generations, characters, three seeds. For
+each variant we run an evolution and its drift: winners drawn at random, all else equal. We also pretrain a network on
+as many images of the same classes. Their genes have equal size. Fresh networks inherit them and learn three novel tasks
+of five characters. Accuracy on validation images is taken early and at the end. Test images are never read. Finished
+work is saved in --work, so a stopped run continues.
 
     python benchmarks/gtl_experiments.py --work runs/gtl-experiments
 """
@@ -42,7 +42,7 @@ BASE: dict[str, Any] = {
     "critic_tasks": 2,
     "life": {"lr": 0.03},
 }
-# What is changed, and why it might help selection.
+# The change of each variant, and why it might help selection.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("the lab preset at an eighth of the width, six networks, five generations after the first", {}),
     "critic-5": ("critics of 5 steps: judged on what is known at once", {"critic_steps": 5}),
@@ -67,20 +67,20 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 DOWN = TrainSettings(optimizer="sgd", lr=0.03, weight_decay=5e-4, warmup=0, steps=END, batch_size=16, eval_at=EARLY)
 
 
-def rules(variant: str, **more: Any) -> GTL:
-    """The settings of one variant."""
+def make_settings(variant: str, **more: Any) -> GTL:
+    """Return the settings of one variant."""
     return GTL(**{**BASE, **VARIANTS[variant][1], **more})
 
 
-def evolved(variant: str, seed: int, work: Path, selection: str) -> Learngene:
-    """The gene of an evolution, or of drift."""
+def evolve_gene(variant: str, seed: int, work: Path, selection: str) -> Learngene:
+    """Evolve a gene, by fitness or by drift."""
     run = Run(work / f"{variant}-{seed}-{selection}", seed=seed, device="cpu", quiet=True)
-    return rules(variant, selection=selection).condense(None, load_data("glyphs/base"), run)
+    return make_settings(variant, selection=selection).condense(None, load_data("glyphs/base"), run)
 
 
-def cut(variant: str, seed: int, work: Path, samples: int) -> Learngene:
-    """A circuit, by BatchNorm scale, of a network pretrained on as many pictures."""
-    source, settings = load_data("glyphs/base"), rules(variant)
+def cut_circuit(variant: str, seed: int, work: Path, samples: int) -> Learngene:
+    """Cut a circuit, by BatchNorm scale, out of a network pretrained on as many images."""
+    source, settings = load_data("glyphs/base"), make_settings(variant)
     how = TrainSettings(optimizer="sgd", lr=0.1, weight_decay=5e-4, steps=samples // 64, batch_size=64)
     network = build_start_network(settings.model, source, how, seed, Size.parse(settings.size))
     run = Run(work / f"pretrained-{samples}-{seed}", seed=seed, device="cpu", quiet=True)
@@ -88,8 +88,8 @@ def cut(variant: str, seed: int, work: Path, samples: int) -> Learngene:
     return CircuitBaseline(choose="scale").condense(network, source, run)
 
 
-def learns(gene: Learngene, seed: int) -> dict[str, float]:
-    """Mean accuracy on validation pictures of descendants on novel tasks, by steps."""
+def measure_novel_tasks(gene: Learngene, seed: int) -> dict[str, float]:
+    """Measure the mean validation accuracy of descendants on novel tasks, by steps."""
     members = []
     for index, task in enumerate(task_list(load_data("glyphs/novel"), 5, None, TASKS, derive(seed, "tasks"))):
         network = gene.inherit(classes=task.classes, seed=derive(seed, "descendant", index)).network
@@ -100,23 +100,23 @@ def learns(gene: Learngene, seed: int) -> dict[str, float]:
     return {str(int(at[0]["step"])): fmean(score["accuracy"] for score in at) for at in scores}
 
 
-def experiment(variant: str, seed: int, work: Path) -> dict[str, Any]:
-    """One variant and seed: how genes of evolution, drift and a pretrained network do on novel tasks."""
+def run_experiment(variant: str, seed: int, work: Path) -> dict[str, Any]:
+    """Run one variant and seed: genes of evolution, drift and a pretrained network on novel tasks."""
     torch.set_num_threads(1)
     place = work / f"{variant}-{seed}.json"
     if not place.exists():
-        genes = {selection: evolved(variant, seed, work, selection) for selection in ("fitness", "drift")}
+        genes = {selection: evolve_gene(variant, seed, work, selection) for selection in ("fitness", "drift")}
         samples = genes["fitness"].provenance.training["samples"]
-        genes["pretrained"] = cut(variant, seed, work, samples)
+        genes["pretrained"] = cut_circuit(variant, seed, work, samples)
         last = {name: genes[name].provenance.record["generations"][-1]["fitness"] for name in ("fitness", "drift")}
-        found = {name: learns(gene, seed) for name, gene in genes.items()}
+        found = {name: measure_novel_tasks(gene, seed) for name, gene in genes.items()}
         write_json(place, {"variant": variant, "seed": seed, "samples": samples, "last fitness": last, **found})
     result: dict[str, Any] = read_json(place)
     return result
 
 
-def summed_up(variant: str, found: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Paired differences in points, mean and half of the 95 % interval over seeds."""
+def summarise_variant(variant: str, found: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Summarise paired differences in points: mean and half of the 95 % interval over seeds."""
     differences = {
         "last fitness, against drift": [one["last fitness"]["fitness"] - one["last fitness"]["drift"] for one in found]
     }
@@ -130,7 +130,7 @@ def summed_up(variant: str, found: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all that is not done, and keep the log."""
+    """Run all that is not done, and save the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
@@ -138,10 +138,10 @@ def main() -> None:
     asked = parser.parse_args()
     with ProcessPoolExecutor(asked.processes, get_context("spawn")) as pool:
         pairs = [(variant, seed) for variant in asked.variants for seed in SEEDS]
-        waiting = {pair: pool.submit(experiment, *pair, asked.work) for pair in pairs}
+        waiting = {pair: pool.submit(run_experiment, *pair, asked.work) for pair in pairs}
         rows = []
         for variant in asked.variants:
-            rows.append(summed_up(variant, [waiting[variant, seed].result() for seed in SEEDS]))
+            rows.append(summarise_variant(variant, [waiting[variant, seed].result() for seed in SEEDS]))
             print(variant, rows[-1]["points"], flush=True)
     keep("gtl_experiments", [], base=BASE, descendants=DOWN.model_dump(mode="json"), experiments=rows)
 

@@ -1,6 +1,6 @@
-"""Kill ten evolutions by SIGKILL, each at a random time, resume them, and compare their genes with one left alone.
+"""Kill ten evolutions by SIGKILL at random times, resume them, and compare their genes with an undisturbed one.
 
-Good is: every gene equals the other's to the bit.
+The benchmark passes if every gene equals the undisturbed one to the bit.
 
     python benchmarks/gtl_kills.py --kills 10
 """
@@ -24,8 +24,8 @@ from germline.learngene import Learngene
 SETTINGS = {"preset": "tiny", "ways": 3, "population": 6, "generations": 12, "patience": 20, "life.steps": 10}
 
 
-def begin(out: Path) -> subprocess.Popen[bytes]:
-    """The evolution as a user runs it."""
+def start_evolution(out: Path) -> subprocess.Popen[bytes]:
+    """Start the evolution as a user runs it."""
     command = [sys.executable, "-m", "germline.cli", "condense", "--method", "gtl", "--data", "digits", "--quiet"]
     changes = [f"--set={key}={value}" for key, value in SETTINGS.items()]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -33,19 +33,19 @@ def begin(out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(whole, env=env, stdout=subprocess.DEVNULL)
 
 
-def last(out: Path) -> int:
-    """The last generation that is kept; -1 before the first."""
+def last_generation(out: Path) -> int:
+    """Return the last generation that is saved; -1 before the first."""
     kept = sorted(out.with_name(f"{out.name}.run").glob("generation-*/kept.json"))
     return int(kept[-1].parent.name.removeprefix("generation-")) if kept else -1
 
 
-def hashes(out: Path) -> dict[str, str]:
-    """Of every tensor of a gene."""
+def hash_tensors(out: Path) -> dict[str, str]:
+    """Hash every tensor of a gene."""
     return {name: hash_tensor(tensor) for name, tensor in Learngene.load(out).tensors.items()}
 
 
 def main() -> int:
-    """Run both and keep the outcome."""
+    """Run all evolutions and save the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
@@ -54,21 +54,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         alone = Path(place) / "alone"
         began = time.monotonic()
-        begin(alone).wait()
-        whole, wanted = time.monotonic() - began, hashes(alone)
+        start_evolution(alone).wait()
+        whole, wanted = time.monotonic() - began, hash_tensors(alone)
         while len(kills) < asked.kills:
             out, wait = Path(place) / f"killed-{draw.randrange(2**32)}", draw.uniform(0.3, 0.95) * whole
-            child = begin(out)
+            child = start_evolution(out)
             try:
                 child.wait(timeout=wait)
-                continue  # it was done before, so nothing was killed
+                continue  # it ended before the kill
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGKILL)
                 child.wait()
-            kept = last(out)
-            begin(out).wait()
+            kept = last_generation(out)
+            start_evolution(out).wait()
             kill = {"after_s": round(wait, 2), "signal": -child.returncode, "last_generation": kept}
-            kills.append({**kill, "equal": hashes(out) == wanted})
+            kills.append({**kill, "equal": hash_tensors(out) == wanted})
             print(kills[-1], flush=True)
     good = all(kill["equal"] for kill in kills)
     keep("gtl_kills", [], settings=SETTINGS, seconds_alone=round(whole, 1), kills=kills, equal=good)

@@ -1,7 +1,7 @@
-"""Genes with true features against genes of noise: which does the critic score higher, in twenty seeds?
+"""Compare the critics' scores of genes with true features and genes of noise, in twenty seeds.
 
-In each seed one network lives on a task and one does not; the genes at the same channels of both are put into the same
-critics, three tasks of held-out classes, and compared by their mean accuracy.
+In each seed one network is trained on a task and one is not. The genes at the same channels of both get the same
+critics, with three tasks of held-out classes. They are compared by mean accuracy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SEEDS = range(20)
 
 
 def main() -> None:
-    """Score both in every seed."""
+    """Score both genes in every seed."""
     set_up(__doc__)
     rules, source, found = GTL(), load_data("glyphs/base"), []
     for seed in SEEDS:

@@ -1,4 +1,4 @@
-"""The rate at which the controls' network is pretrained, by validation: on as many pictures as an evolution sees."""
+"""Choose the controls' pretraining rate by validation, on as many images as an evolution sees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RATES, SEED = (0.02, 0.05, 0.1, 0.2), 1000
 
 
 def main() -> None:
-    """Train at every rate, on a seed apart from those of the comparison."""
+    """Train at every rate, with a seed that the comparison does not use."""
     set_up(__doc__)
     wanted, found = load_recipe("lab/gtl-ability").ancestor, {}
     source = load_data(wanted.data)
@@ -21,7 +21,7 @@ def main() -> None:
         network = build_start_network(wanted.model, source, settings, SEED)
         result = train(network, source, settings, run=Run(None, seed=SEED, device="cpu"))
         found[str(rate)] = result.accuracy
-        print(f"{rate:g}: {result.accuracy:.4f} of the validation pictures")
+        print(f"{rate:g}: {result.accuracy:.4f} of the validation images")
     keep("gtl_pretraining_rate", [], recipe="lab/gtl-ability", validation_accuracy=found)
 
 

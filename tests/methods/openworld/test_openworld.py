@@ -186,13 +186,13 @@ def test_other_windows_and_anchors_come_from_the_same_collective(grown, pico):
 
 
 def test_windows_that_cannot_be_taken_are_refused(grown, pico):
-    with pytest.raises(SettingError, match=r"window=7 does not fit into 'own'.*take one of 1, 2, 3, 4, 5, 6"):
+    with pytest.raises(SettingError, match=r"window=7 does not fit into 'own'.*Use one of 1, 2, 3, 4, 5, 6"):
         OpenWorld(**TINY, window=7).condense_spec(None, pico)
     told = {**grown.provenance.record["collective"], "fitting": [0, 1]}
     dead = replace(grown, provenance=grown.provenance.model_copy(update={"record": {"collective": told}}))
-    with pytest.raises(SettingError, match=r"window=3.*alive.*take one of 1, 2"):
+    with pytest.raises(SettingError, match=r"window=3.*dead or.*Use one of 1, 2"):
         OpenWorld(**TINY, window=3).redraw(dead, torch.Generator())
-    with pytest.raises(SettingError, match=r"no window of 3 units fits into 'individual_x0125'"):
+    with pytest.raises(SettingError, match=r"No window of 3 units fits into 'individual_x0125'"):
         OpenWorld(**TINY, individual="individual_x0125").condense_spec(None, pico)
     with pytest.raises(SettingError, match=r"openworld cannot grow a resnet12"):
         OpenWorld(**TINY, individual="resnet12").condense_spec(None, pico)

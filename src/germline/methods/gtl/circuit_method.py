@@ -1,4 +1,4 @@
-"""What methods share whose gene is a closed circuit of channels."""
+"""Base class of methods whose gene is a closed circuit of channels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from germline.registry import architecture_of
 
 
 class CircuitGene(Method):
-    """A gene that is a closed circuit of channels through all convolutions, of a share of the backbone's parameters.
+    """Gene that is a closed circuit of channels through all convolutions.
 
-    The gene's form is its host's; its tensors are those of the narrow network that the circuit is alone, headless. In a
-    descendant it stands on the first channels of every group, see `planting.plant`; all else is drawn, the head always.
+    The spec of the gene is its host's. Its tensors are those of the circuit alone, a narrow network without a head. In
+    a descendant the circuit has the first channels of every group, see `transplant.transplant_circuit`. All else is
+    freshly drawn, and so is the head.
 
     Attributes:
-        share: Of the host's backbone, convolutions and norms.
+        share: Share of the backbone's parameters in the circuit, convolutions and norms.
     """
 
     architectures: ClassVar[tuple[str, ...]] = ("vgg", "resnet12")
@@ -42,7 +43,7 @@ class CircuitGene(Method):
             return count_elements(require_convolutional(narrow).build(narrow))
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """Plant the circuit in a fresh network."""
+        """Transplant the circuit into a fresh network."""
         architecture: Architecture[Any] = architecture_of(target.spec)
         with use_generator(generator):
             fresh = architecture.build(remove_head(target.spec)).state_dict()
@@ -55,22 +56,24 @@ class CircuitGene(Method):
         return f"any width and depth of a {' or a '.join(self.architectures)}"
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Refuse other families, and in its own family another number of stages.
+        """Refuse other architectures, and another number of stages in the gene's own.
 
         Raises:
-            SettingError: Says which.
+            SettingError: The gene cannot grow this spec.
         """
         name = architecture_of(spec).name
         if name not in self.architectures:
             raise SettingError(
                 f"{self.name} cannot grow a {name}",
-                "its gene follows channels through germline's own convolutions",
-                f"ask for a {' or a '.join(self.architectures)}",
+                "Its gene follows channels through germline's own convolutions",
+                f"Choose a {' or a '.join(self.architectures)}",
             )
-        own, wanted = _count_stages(gene.spec), _count_stages(spec)
-        if name == gene.architecture and own != wanted:
+        gene_stages, stages = _count_stages(gene.spec), _count_stages(spec)
+        if name == gene.architecture and gene_stages != stages:
             raise SettingError(
-                f"{self.name} cannot grow {wanted} stages", f"the gene has {own}", "leave their number as it is"
+                f"{self.name} cannot grow {stages} stages",
+                f"The gene has {gene_stages}",
+                f"Use a size with {gene_stages} stages",
             )
 
 

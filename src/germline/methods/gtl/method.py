@@ -1,4 +1,4 @@
-"""GTL: a learngene evolved in a population of networks."""
+"""Genetic Transfer Learning: a learngene that evolves in a population of networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from germline.training import Run, TrainSettings
 from germline.training.progress import Progress
 
 LIFE_EVALUATIONS = 4
-HELD_OUT_SHARE = 0.2  # of the classes, where no other data set is given for the critics
+HELD_OUT_SHARE = 0.2  # share of the classes for the critics, if no other data set is given
 _LIFE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.0}
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {
@@ -72,17 +72,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class GTL(GTLSettings, CircuitGene):
-    """Genetic Transfer Learning: a circuit of channels, evolved in a population of CNNs.
+    """Genetic Transfer Learning: a circuit of channels that evolves in a population of CNNs.
 
-    Every network is born fresh with a gene of the pool planted in it, lives (is trained, all weights free) on a small
-    task of its own, and hands on the gene at its circuit, with the weights that life has given it and perhaps mutated.
-    Genes are judged on tasks of held-out classes in fresh critic networks; winners of tournaments go into the pool,
-    their forefathers are credited along the gene tree. The highest genes of the pool are judged once more; the best is
-    the learngene.
+    Every network starts fresh, with a gene of the pool transplanted into it. It lives: it is trained on a small task of
+    its own, with no weights frozen. It leaves the gene at its circuit, with the trained weights and perhaps mutated.
+    Fresh critic networks judge genes on tasks of held-out classes. Winners of tournaments go into the pool, and their
+    forefathers get credit along the gene tree. At the end the highest genes of the pool are judged once more. The best
+    is the learngene.
 
-    Source: Feng et al., arXiv 2401.08139; scores, tournaments, pool and credit after the same group's arXiv 2306.10225.
-    What the sources leave open is decided in docs/gtl.md: closed circuits, the critic as judge, mutation that exchanges
-    channels for others of the trained network, one flat pool.
+    Source: Feng et al., arXiv 2401.08139. Scores, tournaments, pool and credit follow arXiv 2306.10225 of the same
+    group. Our choices where the sources are open are in docs/gtl.md: closed circuits, the critic as judge, one flat
+    pool. Mutation, also our choice, exchanges channels for others of the trained network.
     """
 
     name: ClassVar[str] = "gtl"
@@ -101,24 +101,26 @@ class GTL(GTLSettings, CircuitGene):
         return fill_from_preset(given, PRESETS, "lab")
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """The form of the population's networks.
+        """Return the spec of the population's networks.
 
         Raises:
             UnknownNameError: There is no such model.
-            SettingError: It is of an architecture that has no circuits.
+            SettingError: The model's architecture has no circuits.
             DataError: Too few classes, or no labels.
         """
         for part in self._split_roles(data, 0):
             draw_task(part, self.ways, None, 0, 0)
         images = data.train
         spec = model_spec(self.model, image_size=images.side, channels=images.channels, classes=self.ways)
-        family = architecture_of(spec)
-        if family.name not in self.architectures:
+        architecture = architecture_of(spec)
+        if architecture.name not in self.architectures:
             raise SettingError(
-                f"gtl cannot evolve a {family.name}", "its genes are circuits of convolutions", "set model=vgg11_x025"
+                f"gtl cannot evolve a {architecture.name}",
+                "Its genes are circuits of convolutions",
+                "Set model=vgg11_x025",
             )
-        form: Spec = family.resize(spec, Size.parse(self.size))
-        return form
+        resized: Spec = architecture.resize(spec, Size.parse(self.size))
+        return resized
 
     def condensing_samples(self, images: int) -> int:
         """Pictures that lives, critics and the last judging see, where no patience ends it before.
@@ -132,10 +134,10 @@ class GTL(GTLSettings, CircuitGene):
         return self.life.batch_size * (births * (self.life.total_steps(images) + critics) + last)
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
-        """Evolve a gene; every generation is kept, so that a killed evolution goes on where it was.
+        """Evolve a gene. Every generation is saved, so a killed evolution continues.
 
         Raises:
-            SettingError: A model without circuits, or work that was begun with other settings.
+            SettingError: The model has no circuits, or the run was started with other settings.
             DataError: Too few classes, or no labels.
         """
         check_resume_settings(self, data, run)
@@ -149,39 +151,39 @@ class GTL(GTLSettings, CircuitGene):
                 state = EvolutionState.from_record(
                     *run.keep(_phase_name(number), partial(evolution.run_and_record, number, state))
                 )
-                if number > 1:  # the last but one stays, for where the last is damaged
+                if number > 1:  # the generation before stays, in case the last one is damaged
                     run.forget(_phase_name(number - 2))
             return self._make_learngene(evolution.trainer, data, run, state, evolution.choose_final_gene(state))
 
     def _load_last_generation(self, run: Run) -> tuple[int, EvolutionState]:
-        """The generation to begin with, and the state after the one before."""
+        """Load the last saved state; return the next generation and that state."""
         for number in reversed(range(self.generations + 1)):
-            found = run.kept(_phase_name(number))
-            if found is not None:
-                return number + 1, EvolutionState.from_record(*found)
+            saved = run.kept(_phase_name(number))
+            if saved is not None:
+                return number + 1, EvolutionState.from_record(*saved)
         return 0, EvolutionState()
 
     def build_trainer(self, data: DataSet, run: Run, progress: Progress | None = None) -> PopulationTrainer:
-        """Where the population lives: form of its networks, tasks, critics.
+        """Build the trainer of the population: spec of its networks, tasks and critics.
 
         Args:
-            data: Whose classes are lived on, and held out where no further set is given for that.
-            run: Where it computes, and the seed of every draw.
-            progress: Where steps are told.
+            data: Data of the tasks. Some classes are held out, if `data` has no role `held_out`.
+            run: Run that gives the device and the seed of every draw.
+            progress: Progress that counts steps.
 
         Raises:
-            SettingError: A model without circuits.
+            SettingError: The model has no circuits.
             DataError: Too few classes, or no labels.
         """
         spec, seed = self.condense_spec(None, data), derive(run.seed, "gtl")
-        lived, judged = self._split_roles(data, seed)
+        train_data, critic_data = self._split_roles(data, seed)
         return PopulationTrainer(
             run=run,
             spec=spec,
             narrow=circuit_spec(spec, self.share),
-            preprocess=Preprocess.from_images(lived.train.sample()),
-            tasks=task_list(lived, self.ways, None, self.tasks, derive(seed, "tasks")),
-            critic_tasks=task_list(judged, self.ways, None, self.critic_tasks, derive(seed, "critic tasks")),
+            preprocess=Preprocess.from_images(train_data.train.sample()),
+            tasks=task_list(train_data, self.ways, None, self.tasks, derive(seed, "tasks")),
+            critic_tasks=task_list(critic_data, self.ways, None, self.critic_tasks, derive(seed, "critic tasks")),
             life=self._life_settings(),
             critic=self.life.model_copy(update={"steps": self.critic_steps, "eval_at": (), "eval_every": None}),
             way=self.engine,
@@ -189,12 +191,12 @@ class GTL(GTLSettings, CircuitGene):
         )
 
     def _split_roles(self, data: DataSet, seed: int) -> tuple[DataSet, DataSet]:
-        """Classes to live on, and classes of the critics."""
-        judged = data.roles.get("held_out")
-        return (data, judged) if judged is not None else split_classes(data, HELD_OUT_SHARE, self.ways, seed)
+        """Return the data of the networks, and the data of the critics."""
+        held_out = data.roles.get("held_out")
+        return (data, held_out) if held_out is not None else split_classes(data, HELD_OUT_SHARE, self.ways, seed)
 
     def _life_settings(self) -> TrainSettings:
-        """The settings of a life; where its accuracies are the fitness, they are taken at least four times."""
+        """Return the settings of a life. If its accuracies are the fitness, there are at least four of them."""
         life = self.life
         if self.fitness == "critic" or life.eval_every is not None or life.eval_at or life.steps is None:
             return life

@@ -1,4 +1,4 @@
-"""Open-World Learngene: layers that a growing network keeps steady over a stream of tasks."""
+"""Open-World Learngene: layers of a growing network that stay steady over a stream of tasks."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ from germline.randomness import derive
 from germline.registry import ARCHITECTURES, architecture_of, model_spec
 from germline.training import Objective, Run, TrainSettings
 
-# What says how a descendant is grown from a collective, and not how that came to be.
+# Settings of the descendants alone; the collective does not depend on them.
 _INHERIT_SETTINGS = ("window", "anchor", "strength", "anchor_every")
 
 
 class OpenWorld(OpenWorldSettings, Method):
     """Open-World Learngene: a collective CNN grows over a stream of tasks; its steadiest layers are the gene.
 
-    A network is trained on one task of a few classes after another and made wider between them. The gradients that it
-    meets on the way tell which layers change least as tasks go by; a window of these is the learngene. An individual
-    network for few pictures of a novel task is built round it: fresh units before it, a fresh head behind it, and the
-    gene's weights held near what they were.
+    A network is trained on one small task after another, and becomes wider between them. Its gradients show which
+    layers change least over the tasks. A window of these layers is the learngene. An individual network learns a novel
+    task from few images. It has fresh units before the gene and a fresh head behind it. A proximal anchor pulls the
+    gene's weights towards their inherited values.
 
-    Source: Wang et al., AAAI 2022, arXiv 2106.06788, and its public code. Where we depart from both is said in
-    docs/openworld.md: widening that keeps BatchNorm whole, heads of their own for tasks, a criterion without scale, and
-    an anchor to what was inherited.
+    Source: Wang et al., AAAI 2022, arXiv 2106.06788, and its public code. docs/openworld.md lists our departures from
+    both: widening that keeps BatchNorm whole, an own head for each task, a gradient criterion without scale, and an
+    anchor to the inherited weights.
     """
 
     name: ClassVar[str] = "openworld"
@@ -87,19 +87,19 @@ class OpenWorld(OpenWorldSettings, Method):
         settings = self.model_dump(mode="json")
         if self.window == gene.settings["window"]:
             return replace(gene, settings=settings)
-        told = gene.provenance.record["collective"]
-        start = told["window"][0] if self.window == "auto" else self.window - 1
-        if start not in told["fitting"]:
+        record = gene.provenance.record["collective"]
+        start = record["window"][0] if self.window == "auto" else self.window - 1
+        if start not in record["fitting"]:
             raise SettingError(
-                f"window={self.window}",
-                "units of these widths, or alive, are not there",
-                f"take one of {', '.join(str(at + 1) for at in told['fitting'])}",
+                f"window={self.window} does not fit",
+                "Some of its units are dead or have the wrong width",
+                f"Use one of {', '.join(str(at + 1) for at in record['fitting'])}",
             )
         if not any(name.startswith(UNIT_PREFIX) for name in gene.tensors):
             raise SettingError(
-                f"window={self.window}",
-                "the gene keeps no units but its own window's",
-                "take a gene that was condensed with whole=true",
+                f"window={self.window} cannot be cut from this gene",
+                "The gene keeps no units but its own window's",
+                "Use a gene that was condensed with whole=true",
             )
         assert isinstance(gene.spec, VggSpec)  # noqa: S101 - it grows nothing else
         tensors = cut_window(gene.tensors, gene.spec, start, self.units, keeps_place=self.individual == "own")
@@ -107,11 +107,11 @@ class OpenWorld(OpenWorldSettings, Method):
         return replace(gene, settings=settings, tensors={**tensors, **kept})
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> VggSpec:
-        """The form of the individual.
+        """Return the spec of the individual.
 
         Raises:
             UnknownNameError: There is no such model.
-            SettingError: It is no `vgg`, the growth does not fit, or no window fits into the individual.
+            SettingError: The model is no `vgg`, the growth does not fit, or no window fits into the individual.
             DataError: Too few classes, or no labels.
         """
         self._check_tasks(data)
@@ -121,11 +121,11 @@ class OpenWorld(OpenWorldSettings, Method):
         fitting = find_window_starts(last, spec, self.units, keeps_place=self.individual == "own")
         if not fitting or (self.window != "auto" and self.window - 1 not in fitting):
             raise SettingError(
-                f"no window of {self.units} units fits into '{self.individual}'"
+                f"No window of {self.units} units fits into '{self.individual}'"
                 if not fitting
                 else f"window={self.window} does not fit into '{self.individual}'",
-                "the collective's units have other widths than the individual's last ones",
-                f"take one of {', '.join(str(at + 1) for at in fitting)}" if fitting else "use individual=own",
+                "The collective's units have other widths than the individual's last ones",
+                f"Use one of {', '.join(str(at + 1) for at in fitting)}" if fitting else "Use individual=own",
             )
         return spec
 
@@ -158,10 +158,10 @@ class OpenWorld(OpenWorldSettings, Method):
         return sum(3 * VGG.flops(one) for one in found) * self.training.total_samples(0)
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
-        """Train the collective and bring the gene out; every task is kept, so that a killed one goes on where it was.
+        """Train the collective and extract its gene. Every task is saved, so a killed run continues.
 
         Raises:
-            SettingError: Settings that do not fit, work that was begun with others, or no window that can be taken.
+            SettingError: Settings do not fit, the run was started with others, or no window can be taken.
             DataError: Too few classes, or no labels.
         """
         inner = self.inner()
@@ -174,7 +174,7 @@ class OpenWorld(OpenWorldSettings, Method):
         known = run.kept("met") if unknown is not None else None
         state = None if known else collective.train_all_tasks()
         if unknown is None:
-            assert state is not None  # noqa: S101 - nothing was met before
+            assert state is not None  # noqa: S101 - it was trained just now
             return extract_learngene(collective, state, data, self.condense_spec(None, data), None)
         met = known or run.keep("met", partial(detect_new_classes, collective, state, data, unknown))
         further = self._draw_open_tasks(unknown, met[1]["flagged"], run)
@@ -182,42 +182,42 @@ class OpenWorld(OpenWorldSettings, Method):
         return extract_learngene(longer, longer.train_all_tasks(state), data, self.condense_spec(None, data), met[1])
 
     def build_collective(self, data: DataSet, run: Run, further: tuple[DataSet, ...] = ()) -> Collective:
-        """The network that is to be trained, with its tasks.
+        """Build the collective with its tasks, before any training.
 
         Args:
             data: Base classes.
-            run: Where it computes, and the seed of every draw.
+            run: Run that gives the device and the seed of every draw.
             further: Tasks of unknown classes that follow.
         """
         self.condense_spec(None, data)
-        joint, unknown = self.stream == "joint", data.roles.get("stream")
-        tasks = (data,) if joint else (*self._draw_tasks(data, derive(run.seed, "openworld", "tasks")), *further)
+        is_joint, unknown = self.stream == "joint", data.roles.get("stream")
+        tasks = (data,) if is_joint else (*self._draw_tasks(data, derive(run.seed, "openworld", "tasks")), *further)
         heads = Heads(
-            kind="class-incremental" if joint else self.head,
+            kind="class-incremental" if is_joint else self.head,
             tasks=tuple(task.classes for task in tasks),
             classes=(*data.classes, *(unknown.classes if unknown is not None and self.open_tasks else ())),
             ways=self.ways,
             max_tasks=self.tasks + (self.open_tasks if unknown is not None else 0),
         )
         train = data.train
-        begun = self._specs_by_task(train.channels, train.side, heads.outputs)
-        rules = self.model_copy(update={"training": self._joint_training()}) if joint else self
+        specs = self._specs_by_task(train.channels, train.side, heads.outputs)
+        rules = self.model_copy(update={"training": self._joint_training()}) if is_joint else self
         return Collective(
             rules=rules,
             run=run,
-            spec=begun[-1] if joint else begun[0],
-            growth=() if joint else self._growth(begun[0]),
+            spec=specs[-1] if is_joint else specs[0],
+            growth=() if is_joint else self._growth(specs[0]),
             preprocess=Preprocess.from_images(train.sample()),
             heads=heads,
             tasks=tasks,
         )
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """A fresh network with the gene's units in it."""
+        """Build a fresh network with the gene's units in it."""
         return build_fresh_descendant(gene, target, copy_tensors(inherited_tensors(gene.tensors)), generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
-        """Cross entropy, and the anchor to the weights that the descendant has now."""
+        """Return cross entropy with the anchor to the descendant's present weights."""
         if self.anchor == "none" or self.strength == 0:
             return None
         state, parameters = descendant.model.state_dict(), dict(descendant.model.named_parameters())
@@ -226,35 +226,34 @@ class OpenWorld(OpenWorldSettings, Method):
         if self.anchor == "epoch":
             names = [name for name in values if name in parameters]
             return EpochEwcObjective(descendant.model, names, strength, self.anchor_every)
-        weighs = {name: self._importance_of(gene, name, values[name]) for name in values if name in parameters}
-        return EwcObjective(EwcPenalty(values, normalise_importance(weighs), strength))
+        importance = {name: self._importance_of(gene, name, values[name]) for name in values if name in parameters}
+        return EwcObjective(EwcPenalty(values, normalise_importance(importance), strength))
 
     def sizes(self, gene: Learngene) -> str:
         """What stays and what may change."""
         return f"any width and depth of the units round its {self.units}, which keep their widths and places"
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Refuse networks in which the gene's units have no place.
+        """Refuse networks into which the gene's units do not fit.
 
         Raises:
-            SettingError: Says which tensor.
+            SettingError: A tensor of the gene does not fit.
         """
         shapes = {name: tuple(shape) for name, shape in shapes_of(spec).items()}
         images = parts_of(spec).image_kernels
         for name, tensor in inherited_tensors(gene.tensors).items():
-            found = shapes.get(name)
-            expected = tuple(tensor.shape)
-            if name in images and found is not None:
-                found, expected = (found[0], *found[2:]), (expected[0], *expected[2:])
-            if found != expected:
+            shape, gene_shape = shapes.get(name), tuple(tensor.shape)
+            if name in images and shape is not None:
+                shape, gene_shape = (shape[0], *shape[2:]), (gene_shape[0], *gene_shape[2:])
+            if shape != gene_shape:
                 raise SettingError(
                     f"{self.name} cannot grow '{name}' of shape {shapes.get(name)}",
-                    f"the gene's has {tuple(tensor.shape)}",
-                    "leave the gene's units as they are",
+                    f"The gene's tensor has shape {tuple(tensor.shape)}",
+                    "Use a size that keeps the widths of the gene's units",
                 )
 
     def _importance_of(self, gene: Learngene, name: str, value: Tensor) -> Tensor:
-        """Importance of a tensor; all alike where it was adapted to other pictures."""
+        """Return the importance of a tensor; ones if it was adapted to other images."""
         known = gene.tensors.get(f"{IMPORTANCE_PREFIX}{name}")
         return torch.ones_like(value) if known is None or known.shape != value.shape else known
 
@@ -263,13 +262,13 @@ class OpenWorld(OpenWorldSettings, Method):
         if not isinstance(spec, VggSpec):
             raise SettingError(
                 f"openworld cannot grow a {architecture_of(spec).name}",
-                "its units are a VGG's",
-                "set model=collective_x0125",
+                "Its units are a VGG's",
+                "Set model=collective_x0125",
             )
         return spec
 
     def _specs_by_task(self, channels: int, side: int, outputs: int) -> list[VggSpec]:
-        """The collective's form at each task."""
+        """List the collective's spec at each task."""
         spec: VggSpec = ARCHITECTURES["vgg"].resize(
             self._vgg_spec(self.model, channels, side, outputs), Size.parse(self.size)
         )
@@ -294,7 +293,7 @@ class OpenWorld(OpenWorldSettings, Method):
         return drawn or disjoint_tasks(data, self.ways, self.tasks, seed)
 
     def _draw_open_tasks(self, unknown: DataSet, flagged: list[str], run: Run) -> tuple[DataSet, ...]:
-        """Tasks of the unknown classes that were met; none where they are too few."""
+        """Draw tasks of the new classes; none if they are too few."""
         if self.stream == "joint" or not self.open_tasks or len(flagged) < self.ways:
             return ()
         seed = derive(run.seed, "openworld", "open tasks")

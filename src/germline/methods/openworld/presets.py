@@ -11,7 +11,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "individual": "individual",
         "tasks": 21,
         "dropout": 0.5,
-        # 100 epochs of 2,000 pictures.
+        # 100 epochs of 2,000 images.
         "training": {**_SGD, "lr": 1e-3, "schedule": "constant", "steps": 3125, "batch_size": 64},
     },
     "lab": {
