@@ -31,9 +31,9 @@ def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
 
 def _entries(kind: str) -> dict[str, str]:
     if kind == "recipes":
-        from germline.compare.recipe.loader import load_recipe, packaged_recipes
+        from germline.compare.recipe.loader import list_packaged_recipes, load_recipe
 
-        return {name: load_recipe(name).title for name in packaged_recipes()}
+        return {name: load_recipe(name).title for name in list_packaged_recipes()}
     if kind == "models":
         from germline.architectures.presets import MODELS
 
@@ -61,14 +61,14 @@ def _stages(values: tuple[Any, ...]) -> str:
 
 def show(recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")]) -> None:
     """Print a recipe."""
-    from germline.compare.recipe.loader import recipe_text
+    from germline.compare.recipe.loader import read_recipe_text
 
-    print(recipe_text(recipe), end="")
+    print(read_recipe_text(recipe), end="")
 
 
 def check_command(recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")], set_: Set = None) -> None:
     """Check a recipe and estimate its cost. Nothing is trained."""
-    from germline.compare.cost.estimate import price
+    from germline.compare.cost.estimate import estimate_cost
     from germline.compare.recipe.loader import load_recipe
 
-    print(price(load_recipe(recipe, set_ or ())).text())
+    print(estimate_cost(load_recipe(recipe, set_ or ())).text())

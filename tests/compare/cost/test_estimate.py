@@ -7,9 +7,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from germline.architectures import Preprocess
-from germline.compare.cost.cost import Cost, forward_flops, spec_flops, total, training_cost
-from germline.compare.cost.estimate import price
-from germline.compare.cost.storage import headless_elements, parameters, stored_ratio
+from germline.compare.cost.cost import Cost, forward_flops, spec_flops, sum_costs, training_cost
+from germline.compare.cost.estimate import estimate_cost
+from germline.compare.cost.storage import count_headless_elements, count_network_parameters, storage_ratio
 from germline.compare.recipe.loader import load_recipe
 from germline.data import MissingDataError
 from germline.methods.gtl.method import GTL
@@ -114,8 +114,8 @@ def test_flops_by_hand():
 
 
 def test_costs_add_up():
-    assert total([Cost(1, 2, 3), Cost(4, 5, 6)]) == Cost(5, 7, 9)
-    assert total([]) == Cost()
+    assert sum_costs([Cost(1, 2, 3), Cost(4, 5, 6)]) == Cost(5, 7, 9)
+    assert sum_costs([]) == Cost()
 
 
 def test_one_training(ancestor):
@@ -127,11 +127,11 @@ def test_one_training(ancestor):
 
 @pytest.fixture
 def priced(recipe_file):
-    return lambda *changes: price(load_recipe(str(recipe_file), changes))
+    return lambda *changes: estimate_cost(load_recipe(str(recipe_file), changes))
 
 
 def form(recipe_file, tmp_path, size):
-    return spec_flops(comparison(recipe_file, tmp_path)._workshop({}).form(size))
+    return spec_flops(comparison(recipe_file, tmp_path)._artifact_store({}).descendant_spec(size))
 
 
 def test_price_by_hand(priced, recipe_file, tmp_path):
@@ -204,7 +204,7 @@ def test_price_counts_ancestors_and_genes(priced, changes, ancestors, genes, con
 def test_price_is_what_a_run_makes(recipe_file, tmp_path):
     more = ("arms.finetune.method=finetune", "arms.pupil.method=distil", RANDOM, "sizes=[depth=1, depth=6]")
     work = comparison(recipe_file, tmp_path / "out", *more, "seeds=[0]")
-    told = price(work.recipe)
+    told = estimate_cost(work.recipe)
     work.run()
     found = results(tmp_path / "out")
     assert len(found["cells"]) == told.cells.count
@@ -219,7 +219,7 @@ def test_price_is_what_a_run_makes(recipe_file, tmp_path):
 
 def test_tasks_are_priced_as_they_run(recipe_file, tmp_path):
     work = comparison(recipe_file, tmp_path / "out", "tasks={ways: 3, count: 2}", "arms={scratch: {method: scratch}}")
-    told = price(work.recipe)
+    told = estimate_cost(work.recipe)
     work.run()
     cells = results(tmp_path / "out")["cells"]
     assert sum(cell["samples"] for cell in cells) == told.cells.samples
@@ -230,7 +230,7 @@ def test_tasks_are_priced_as_they_run(recipe_file, tmp_path):
 def test_the_papers_ratios_come_from_sizes_alone():
     sizes = "sizes=[" + ", ".join(f"depth={depth}" for depth in range(3, 13)) + "]"
     # 250 steps of 512 pictures an epoch; ratios of epochs do not depend on how many there are
-    found = price(load_recipe("paper/tleg-imagenet", [sizes, "described.images=128000"])).family
+    found = estimate_cost(load_recipe("paper/tleg-imagenet", [sizes, "described.images=128000"])).family
     assert found.gene == 14_918_400
     assert found.networks["depth=6"] / found.gene == pytest.approx(2.900, abs=5e-4)
     even = sum(found.networks[f"depth={depth}"] for depth in (4, 6, 8, 10, 12))
@@ -242,7 +242,7 @@ def test_the_papers_ratios_come_from_sizes_alone():
 
 
 def test_several_data_sets_are_described():
-    found = price(load_recipe("paper/auto-cifar-fs"))
+    found = estimate_cost(load_recipe("paper/auto-cifar-fs"))
     # two hundred epochs of 64 classes with 400 pictures each, in batches of 128, for each of three seeds
     assert found.ancestors.samples == 3 * 200 * 64 * 400
     # the published choice costs nothing; the search 12,500 steps, three batches of 64 each
@@ -268,7 +268,7 @@ def test_missing_data_are_priced_with_a_note_and_refused_in_a_run(priced, recipe
 
 
 def test_the_notes_name_every_missing_set_that_a_recipe_describes():
-    found = price(load_recipe("paper/gtl-cifar-fs"))
+    found = estimate_cost(load_recipe("paper/gtl-cifar-fs"))
     assert len(found.missing) == 2
     assert all("No cifar100 in /data" in note for note in found.missing)
 
@@ -276,5 +276,5 @@ def test_the_notes_name_every_missing_set_that_a_recipe_describes():
 def test_buffers_of_a_circuit_are_no_parameters():
     """A fifth of the backbone: five times the gene is one network."""
     form = model_spec("vgg11_x025", image_size=32, channels=1, classes=5)
-    kept = headless_elements(form, GTL().outline(form))
-    assert stored_ratio(kept, [parameters(form)[1]]) == pytest.approx(5, abs=0.01)
+    kept = count_headless_elements(form, GTL().outline(form))
+    assert storage_ratio(kept, [count_network_parameters(form)[1]]) == pytest.approx(5, abs=0.01)

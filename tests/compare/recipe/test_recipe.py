@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from germline.compare.cost.estimate import price
-from germline.compare.recipe.loader import load_recipe, packaged_recipes, recipe_text
+from germline.compare.cost.estimate import estimate_cost
+from germline.compare.recipe.loader import list_packaged_recipes, load_recipe, read_recipe_text
 from germline.compare.recipe.schema import Recipe
-from germline.compare.run.cells import main_cells, tuning_cells
+from germline.compare.run.cells import list_main_cells, list_tuning_cells
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.registry import METHODS
 
@@ -43,13 +43,13 @@ def load(tmp_path):
 
 @cache
 def priced(name):
-    return price(load_recipe(name))
+    return estimate_cost(load_recipe(name))
 
 
 # What comes with germline
 
 
-@pytest.mark.parametrize("name", list(packaged_recipes()))
+@pytest.mark.parametrize("name", list(list_packaged_recipes()))
 def test_packaged_recipes_are_sound(name):
     recipe = load_recipe(name)
     assert recipe.title
@@ -72,17 +72,17 @@ def test_a_recipe_without_a_grid_takes_what_another_found_best(name):
         assert (settings.lr, settings.weight_decay) == (tuned[arm]["lr"], tuned[arm]["weight_decay"])
 
 
-@pytest.mark.parametrize("name", list(packaged_recipes()))
+@pytest.mark.parametrize("name", list(list_packaged_recipes()))
 def test_packaged_recipes_can_be_priced(name):
     recipe, found = load_recipe(name), priced(name)
-    if recipe.is_open:
+    if recipe.has_open_sizes:
         first = next(iter(recipe.arms.values()))
         recipe = recipe.model_copy(update={"sizes": METHODS[first.method](**first.settings).every_size(None)})
     grid = len(recipe.grid.lr) * len(recipe.grid.weight_decay) if recipe.grid else 1
     descendants = sum(len(recipe.sizes_of(arm)) for arm in recipe.arms)
     count = descendants * len(recipe.images_per_class) * len(recipe.seeds) * grid
-    assert found.cells.count == count == len(main_cells(recipe))
-    assert found.tuning.count == len(tuning_cells(recipe))
+    assert found.cells.count == count == len(list_main_cells(recipe))
+    assert found.tuning.count == len(list_tuning_cells(recipe))
     assert found.cells.samples > 0
     assert found.cells.flops > 0
     assert f"{count} cells" in found.text()
@@ -106,7 +106,7 @@ def test_every_protocol_has_a_recipe_and_its_quick_twin(protocol):
 def test_the_pools_recipe_gives_anchors_what_it_says(name):
     recipe = load_recipe(name)
     assert (recipe.protocol, recipe.kind, recipe.sizes) == ("paths", "full", ("*",))
-    assert [arm for arm in recipe.arms if recipe.trains(arm)] == ["scratch"]
+    assert [arm for arm in recipe.arms if recipe.is_trained(arm)] == ["scratch"]
     steps = recipe.ancestor.train.steps
     pool, same, whole = (recipe.arms[arm].settings for arm in ("pool", "snnet-same", "snnet-total"))
     assert same["anchor"] == pool["distil"]
@@ -198,7 +198,7 @@ def test_a_recipe_does_not_extend_itself(tmp_path):
 
 
 def test_a_recipe_is_found_by_name_or_path(tmp_path):
-    (tmp_path / "mine.yaml").write_text(recipe_text(DEMO))
+    (tmp_path / "mine.yaml").write_text(read_recipe_text(DEMO))
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe(DEMO)
     with pytest.raises(UnknownNameError, match=r"unknown recipe 'dmeo'. Did you mean demo"):
         load_recipe("dmeo")

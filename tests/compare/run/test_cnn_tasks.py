@@ -3,7 +3,7 @@
 import pytest
 
 from germline.compare import write_report
-from germline.compare.cost.estimate import price
+from germline.compare.cost.estimate import estimate_cost
 from helpers.comparison import comparison, results
 
 ARMS = "arms={finetune: {method: finetune}, scratch: {method: scratch}}"
@@ -20,7 +20,7 @@ ASKED = {
 def test_a_cnn_on_tasks(recipe_file, tmp_path, protocol):
     out = tmp_path / "out"
     work = comparison(recipe_file, out, *VGG, f"protocol={protocol}", *ASKED[protocol])
-    told = price(work.recipe)
+    told = estimate_cost(work.recipe)
     work.run()
     assert work.failed == {}
     found = results(out)

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from germline.compare.run import progress as boards
-from germline.compare.run.executor import Ended, OneByOne, Processes
-from germline.compare.run.progress import Board, Line
+from germline.compare.run import progress as task_progress
+from germline.compare.run.executor import ProcessEngine, SerialEngine, TaskResult
+from germline.compare.run.progress import ProgressDisplay, TaskProgress
 from germline.training import progress
 from germline.training.progress import Progress, watch
 from helpers.comparison import comparison, results
@@ -19,13 +19,13 @@ class Threads:
     def __init__(self):
         self.done = []
 
-    def run(self, tasks, shop, board):
+    def run(self, tasks, store, display):
         for task in tasks:
-            thread = threading.Thread(target=task, args=(shop,))
+            thread = threading.Thread(target=task, args=(store,))
             thread.start()
             thread.join()
             self.done.append(task.name)
-            yield Ended(task)
+            yield TaskResult(task)
 
     def describe(self):
         return "threads of a test"
@@ -50,10 +50,10 @@ def test_processes_give_what_one_process_gives(recipe_file, tmp_path, whole_resu
 
 def test_engines_by_number_of_workers(recipe_file, tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 6)
-    one, two, all_ = (comparison(recipe_file, tmp_path, workers=count)._engine() for count in (1, 2, 0))
-    assert (type(one), two, all_) == (OneByOne, Processes(2), Processes(6))
+    one, two, all_ = (comparison(recipe_file, tmp_path, workers=count)._get_engine() for count in (1, 2, 0))
+    assert (type(one), two, all_) == (SerialEngine, ProcessEngine(2), ProcessEngine(6))
     assert two.describe() == "cpu, 2 processes of 3 threads"
-    assert Processes(7).threads == 1
+    assert ProcessEngine(7).threads == 1
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def clock(monkeypatch):
 
 
 def test_a_line_a_finished_task_with_the_time_left(clock, capsys):
-    with Board("cells", 4) as board:
+    with ProgressDisplay("cells", 4) as display:
         clock[0] += 10
-        board.end("gene seed=0", None)
+        display.end("gene seed=0", None)
         clock[0] += 20
-        board.end("gene seed=1", "the loss is nan")
-        board.end("gene seed=2", None)
+        display.end("gene seed=1", "the loss is nan")
+        display.end("gene seed=2", None)
     assert capsys.readouterr().err.splitlines() == [
         "cells 1/4: gene seed=0; about 30 s left for these",
         "cells 2/4: gene seed=1 FAILED: the loss is nan",
@@ -79,10 +79,10 @@ def test_a_line_a_finished_task_with_the_time_left(clock, capsys):
 
 
 def test_running_tasks_have_a_line_now_and_then(clock, capsys):
-    with Board("cells", 2) as board:
+    with ProgressDisplay("cells", 2) as display:
         for second in range(0, 70, 10):
             clock[0] += 10
-            board.show(Line("one", "descendant", second, 70, 70 - second))
+            display.show(TaskProgress("one", "descendant", second, 70, 70 - second))
     assert capsys.readouterr().err.splitlines() == [
         "  one: descendant, step 30/70, 40 s left",
         "  one: descendant, step 60/70, 10 s left",
@@ -90,17 +90,17 @@ def test_running_tasks_have_a_line_now_and_then(clock, capsys):
 
 
 def test_a_quiet_board_says_nothing(clock, capsys):
-    with Board("cells", 2, quiet=True) as board:
-        board.show(Line("one", "descendant", 1, 70, 70))
+    with ProgressDisplay("cells", 2, quiet=True) as display:
+        display.show(TaskProgress("one", "descendant", 1, 70, 70))
         clock[0] += 100
-        board.show(Line("one", "descendant", 2, 70, 70))
-        board.end("one", None)
-        board.end("two", "why")
+        display.show(TaskProgress("one", "descendant", 2, 70, 70))
+        display.end("one", None)
+        display.end("two", "why")
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_comparison_tells_its_stages(recipe_file, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(boards, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(task_progress, "TASK_LINE_SECONDS", 0.0)
     monkeypatch.setattr(progress, "WATCH_SECONDS", 0.0)
     comparison(recipe_file, tmp_path / "out", "seeds=[0]", quiet=False).run()
     lines = capsys.readouterr().err.splitlines()

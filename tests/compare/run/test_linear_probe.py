@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from germline.architectures import Preprocess
-from germline.compare.run.linear_probe import features, linear_probe
+from germline.compare.run.linear_probe import fit_linear_probe, pooled_features
 from germline.data import load_data
 from germline.network import Network
 
@@ -48,17 +48,17 @@ def network():
 
 
 def test_separable_features_give_all(network):
-    assert linear_probe(network, split("halves", 0), split("halves", 1)) == 1.0
+    assert fit_linear_probe(network, split("halves", 0), split("halves", 1)) == 1.0
 
 
 def test_noise_gives_chance(network):
-    assert 0.2 <= linear_probe(network, split("noise", 0), split("noise", 1)) <= 0.8
+    assert 0.2 <= fit_linear_probe(network, split("noise", 0), split("noise", 1)) <= 0.8
 
 
 def test_a_feature_without_spread_does_no_harm(network):
     train = split("halves", 0)
     train.images[:, :, :4, :4] = 0
-    assert linear_probe(network, train, train) == 1.0
+    assert fit_linear_probe(network, train, train) == 1.0
 
 
 @pytest.mark.parametrize("architecture", ["vit", "stitched", "vgg", "resnet12", "resnet"])
@@ -67,9 +67,9 @@ def test_a_network_is_left_as_it_is_and_probed_the_same_again(ancestors, pico, a
     before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
     torch.manual_seed(5)
     drawn = torch.get_rng_state()
-    first = linear_probe(network, pico.train, pico.val)
+    first = fit_linear_probe(network, pico.train, pico.val)
     assert torch.get_rng_state().equal(drawn)
-    assert linear_probe(network, pico.train, pico.val) == first
+    assert fit_linear_probe(network, pico.train, pico.val) == first
     after = network.model.state_dict()
     assert all(after[name].equal(before[name]) for name in before)
     assert all(parameter.grad is None for parameter in network.model.parameters())
@@ -77,7 +77,7 @@ def test_a_network_is_left_as_it_is_and_probed_the_same_again(ancestors, pico, a
 
 
 def test_features_are_those_before_the_head(ancestor, pico):
-    found, labels = features(ancestor, pico.val)
+    found, labels = pooled_features(ancestor, pico.val)
     assert found.shape == (len(pico.val), 16)
     assert labels.equal(pico.val.labels)
     with torch.no_grad():
@@ -87,5 +87,5 @@ def test_features_are_those_before_the_head(ancestor, pico):
 
 def test_trained_features_are_told_apart_more_easily(ancestor, make_network, pico):
     # on the pictures that it was trained on and fitted to
-    trained, fresh = (linear_probe(network, pico.train, pico.train) for network in (ancestor, make_network()))
+    trained, fresh = (fit_linear_probe(network, pico.train, pico.train) for network in (ancestor, make_network()))
     assert trained > fresh + 0.1

@@ -3,29 +3,28 @@
 import pytest
 
 from germline.compare.cost.cost import spec_flops
-from germline.compare.run import longer_scratch as further
-from germline.compare.run import runner
-from germline.compare.run.longer_scratch import family_budgets, family_cells, next_doublings
+from germline.compare.run import longer_scratch, runner
+from germline.compare.run.longer_scratch import compute_family_budgets, list_family_cells, plan_doublings
 from helpers.comparison import comparison, results
 
 SMALL, LARGE = ("depth=1", 3), ("depth=2", 3)
 
 
 @pytest.fixture
-def shop(recipe_file, tmp_path):
-    return lambda *changes: comparison(recipe_file, tmp_path / "out", *changes)._workshop({})
+def store(recipe_file, tmp_path):
+    return lambda *changes: comparison(recipe_file, tmp_path / "out", *changes)._artifact_store({})
 
 
-def climb(shop, monkeypatch, known, failed=()):
+def climb(store, monkeypatch, known, failed=()):
     """All levels that are asked for where scratch's accuracies by size and steps are known; nothing is trained."""
 
     def made(_, cell):
         accuracy = known[cell.size][cell.steps or 5] + (0.1 if cell.seed else -0.1)
         return {"curve": [{"step": 0, "accuracy": 0.0}, {"step": cell.steps or 5, "accuracy": accuracy}]}
 
-    monkeypatch.setattr(further, "make_cell", made)
+    monkeypatch.setattr(longer_scratch, "run_cell", made)
     levels, broken = [], {}
-    while found := next_doublings(shop, levels, broken):
+    while found := plan_doublings(store, levels, broken):
         levels += found
         broken |= {c.name: "why" for level in found for c in level.cells if (c.size, c.steps) in failed}
     return [(level.size, level.multiple, level.cells[0].steps) for level in levels]
@@ -42,37 +41,37 @@ def climb(shop, monkeypatch, known, failed=()):
         ({5: 0.1, 10: 0.2, 20: 0.3, 40: 0.4}, [2, 4, 8]),
     ],
 )
-def test_doublings_go_on_while_they_gain(shop, monkeypatch, rises, multiples):
-    found = climb(shop("levelling={tolerance: 0.0625, most: 8}"), monkeypatch, {"depth=1": rises})
+def test_doublings_go_on_while_they_gain(store, monkeypatch, rises, multiples):
+    found = climb(store("levelling={tolerance: 0.0625, most: 8}"), monkeypatch, {"depth=1": rises})
     assert found == [("depth=1", multiple, 5 * multiple) for multiple in multiples]
 
 
-def test_a_gain_of_just_the_tolerance_is_none(shop, monkeypatch):
+def test_a_gain_of_just_the_tolerance_is_none(store, monkeypatch):
     rises = {"depth=1": {5: 0.25, 10: 0.5, 20: 0.75}}
-    assert [m for _, m, _ in climb(shop("levelling={tolerance: 0.25, most: 8}"), monkeypatch, rises)] == [2]
+    assert [m for _, m, _ in climb(store("levelling={tolerance: 0.25, most: 8}"), monkeypatch, rises)] == [2]
 
 
 @pytest.mark.parametrize(("most", "multiples"), [(2, [2]), (3, [2]), (4, [2, 4]), (7, [2, 4])])
-def test_the_most_is_never_passed(shop, monkeypatch, most, multiples):
+def test_the_most_is_never_passed(store, monkeypatch, most, multiples):
     rises = {"depth=1": {5 * 2**n: 0.1 * n for n in range(6)}}
-    found = climb(shop(f"levelling={{tolerance: 0, most: {most}}}"), monkeypatch, rises)
+    found = climb(store(f"levelling={{tolerance: 0, most: {most}}}"), monkeypatch, rises)
     assert [multiple for _, multiple, _ in found] == multiples
 
 
-def test_each_condition_goes_on_by_itself(shop, monkeypatch):
+def test_each_condition_goes_on_by_itself(store, monkeypatch):
     rises = {"depth=1": {5: 0.1, 10: 0.1}, "depth=2": {5: 0.1, 10: 0.2, 20: 0.2}}
-    found = climb(shop("levelling={}", "sizes=[depth=1, depth=2]"), monkeypatch, rises)
+    found = climb(store("levelling={}", "sizes=[depth=1, depth=2]"), monkeypatch, rises)
     assert found == [("depth=1", 2, 10), ("depth=2", 2, 10), ("depth=2", 4, 20)]
 
 
-def test_a_failed_level_is_the_last(shop, monkeypatch):
+def test_a_failed_level_is_the_last(store, monkeypatch):
     rises = {"depth=1": {5 * 2**n: 0.1 * n for n in range(6)}}
-    found = climb(shop("levelling={most: 16}"), monkeypatch, rises, failed={("depth=1", 20)})
+    found = climb(store("levelling={most: 16}"), monkeypatch, rises, failed={("depth=1", 20)})
     assert [multiple for _, multiple, _ in found] == [2, 4]
 
 
-def test_without_levelling_nothing_is_added(shop, monkeypatch):
-    assert climb(shop(), monkeypatch, {}) == []
+def test_without_levelling_nothing_is_added(store, monkeypatch):
+    assert climb(store(), monkeypatch, {}) == []
 
 
 def test_levels_are_kept(recipe_file, tmp_path):
@@ -87,53 +86,57 @@ def test_levels_are_kept(recipe_file, tmp_path):
 FAMILY = "family={counts: [1, 5], size: depth=1, images_per_class: 3}"
 
 
-def test_a_familys_steps_by_hand(shop):
+def test_a_familys_steps_by_hand(store):
     # Gene: 3 steps of 16 pictures in a network of six blocks, forward and backward, and the ancestor looking at each.
     # Ancestor: 3 steps of 16 pictures in the same. Scratch: 5 steps of 16 pictures in a network of one block.
-    found = shop(FAMILY)
-    six, one = (spec_flops(found.form(size)) for size in ("", "depth=1"))
+    found = store(FAMILY)
+    six, one = (spec_flops(found.descendant_spec(size)) for size in ("", "depth=1"))
     ancestor, gene, step = 3 * 16 * 3 * six, 3 * 16 * (3 * six + six), 16 * 3 * one
     expected = [
         {"count": count, "with_ancestor": whole, "steps": 5 + round((gene + whole * ancestor) / count / step)}
         for count in (1, 5)
         for whole in (True, False)
     ]
-    assert family_budgets(found) == expected
+    assert compute_family_budgets(found) == expected
     # one block of six, and the frame: the gene alone is worth more than 3 * 4 / 3 steps of scratch, many times over
     assert expected[0]["steps"] > expected[1]["steps"] > expected[3]["steps"] > 5
 
 
-def test_a_teacher_of_descendants_is_paid_for(shop):
+def test_a_teacher_of_descendants_is_paid_for(store):
     arms = "arms={pupil: {method: distil}, scratch: {method: scratch}}"
-    found = shop(FAMILY, arms)
-    six, one = (spec_flops(found.form(size)) for size in ("", "depth=1"))
+    found = store(FAMILY, arms)
+    six, one = (spec_flops(found.descendant_spec(size)) for size in ("", "depth=1"))
     # the gene is the ancestor as it is; its descendant's every picture is looked at by the ancestor, for 5 steps
     expected = 5 + round(5 * six / (3 * one))
-    assert [b["steps"] for b in family_budgets(found) if not b["with_ancestor"]] == [expected, expected]
+    assert [b["steps"] for b in compute_family_budgets(found) if not b["with_ancestor"]] == [expected, expected]
 
 
-def test_an_ancestor_at_hand_costs_nothing(shop):
-    found = family_budgets(shop(FAMILY, "ancestor.path=packaged", "ancestor.data=glyphs/base", "data=glyphs/novel"))
+def test_an_ancestor_at_hand_costs_nothing(store):
+    found = compute_family_budgets(
+        store(FAMILY, "ancestor.path=packaged", "ancestor.data=glyphs/base", "data=glyphs/novel")
+    )
     assert [one["steps"] for one in found[::2]] == [one["steps"] for one in found[1::2]]
 
 
-def test_every_budget_has_a_cell_a_seed(shop):
-    cells = family_cells(shop(FAMILY))
-    steps = {budget["steps"] for budget in family_budgets(shop(FAMILY))}
+def test_every_budget_has_a_cell_a_seed(store):
+    cells = list_family_cells(store(FAMILY))
+    steps = {budget["steps"] for budget in compute_family_budgets(store(FAMILY))}
     assert {cell.steps for cell in cells} == steps
     assert len(cells) == 2 * len(steps)
-    assert family_cells(shop()) == []
+    assert list_family_cells(store()) == []
 
 
 def test_the_stages_of_a_run(recipe_file, tmp_path, monkeypatch):
     stages = []
 
-    def note(self, name, tasks, shop):
+    def note(self, name, tasks, store):
         if tasks:
             stages.append((name, len(tasks)))
 
-    monkeypatch.setattr(runner.Comparison, "_stage", note)
-    monkeypatch.setattr(runner.Comparison, "_keep", lambda *given: None)
+    monkeypatch.setattr(runner.Comparison, "_run_stage", note)
+    monkeypatch.setattr(runner.Comparison, "_write_results", lambda *given: None)
     comparison(recipe_file, tmp_path / "out", FAMILY, "protocol=sizes", "sizes=[depth=1, depth=2]").run()
-    budgets = len({b["steps"] for b in family_budgets(comparison(recipe_file, tmp_path, FAMILY)._workshop({}))})
+    budgets = len(
+        {b["steps"] for b in compute_family_budgets(comparison(recipe_file, tmp_path, FAMILY)._artifact_store({}))}
+    )
     assert stages == [("seeds", 2), ("cells", 8), ("cells of equal total", 2 * budgets)]

@@ -7,8 +7,8 @@ import pytest
 from germline.baselines.finetune import Finetune
 from germline.compare import write_report
 from germline.compare.cost.cost import Cost, condensing_cost, spec_flops
-from germline.compare.cost.estimate import price
-from germline.compare.run.longer_scratch import family_budgets
+from germline.compare.cost.estimate import estimate_cost
+from germline.compare.run.longer_scratch import compute_family_budgets
 from germline.data import load_data
 from germline.errors import SettingError
 from germline.methods.tleg.method import TLEG
@@ -27,12 +27,12 @@ def work(recipe_file, tmp_path, bred):
 
 def test_it_is_priced_as_it_runs_and_no_ancestor_is_made(work, tmp_path):
     asked = work(RANDOM, FAMILY, "seeds=[0]")
-    told, shop = price(asked.recipe), asked._workshop({})
-    form = spec_flops(shop.form("width=2"))
+    told, store = estimate_cost(asked.recipe), asked._artifact_store({})
+    form = spec_flops(store.descendant_spec("width=2"))
     assert told.ancestors == Cost()
     # three lives of a step of 8 pictures; the shuffled gene is the same one
     assert told.genes == Cost(1, 3 * 8, 3 * 8 * 3 * form)
-    assert family_budgets(shop) == [
+    assert compute_family_budgets(store) == [
         # 5 is a step of 16 pictures for scratch; half as many again for the gene, shared by five
         {"count": 1, "with_ancestor": False, "steps": 1 + round(24 / 16)},
         {"count": 5, "with_ancestor": False, "steps": 1 + round(24 / 16 / 5)},
@@ -56,9 +56,9 @@ def test_it_is_priced_as_it_runs_and_no_ancestor_is_made(work, tmp_path):
 
 def test_an_ancestor_that_another_arm_needs_is_its_alone(work):
     found = work("arms.finetune.method=finetune", FAMILY)
-    told = price(found.recipe)
+    told = estimate_cost(found.recipe)
     assert told.ancestors.count == 2
-    assert {budget["with_ancestor"] for budget in family_budgets(found._workshop({}))} == {False}
+    assert {budget["with_ancestor"] for budget in compute_family_budgets(found._artifact_store({}))} == {False}
 
 
 def test_an_ancestor_of_another_comparison_is_not_told(work, tmp_path, recipe_file):

@@ -6,9 +6,9 @@ from germline.architectures import Size
 from germline.baselines.distillation import Distil
 from germline.baselines.layers import Layers
 from germline.compare import write_report
-from germline.compare.cost.estimate import price
+from germline.compare.cost.estimate import estimate_cost
 from germline.compare.recipe.loader import load_recipe
-from germline.compare.run.cells import main_cells, tuning_cells
+from germline.compare.run.cells import list_main_cells, list_tuning_cells
 from germline.data import load_data
 from germline.errors import SettingError
 from germline.learngene import Learngene
@@ -53,7 +53,7 @@ def stood(tmp_path_factory):
     place = tmp_path_factory.mktemp("standing")
     (place / "paths.yaml").write_text(PATHS)
     work = comparison(place / "paths.yaml", place / "out", TUNE, FINETUNE)
-    told = price(work.recipe)
+    told = estimate_cost(work.recipe)
     work.run()
     assert work.failed == {}
     return place / "out", told
@@ -101,7 +101,7 @@ def test_a_cell_of_no_steps_costs_nothing_and_is_not_probed(stood):
 
 def test_only_what_is_trained_is_tuned(stood, recipe_file):
     recipe = load_recipe(str(recipe_file), [TUNE])
-    assert {cell.arm for cell in tuning_cells(recipe)} == {"scratch"}
+    assert {cell.arm for cell in list_tuning_cells(recipe)} == {"scratch"}
     assert list(results(stood[0])["tuned"]) == ["scratch"]
     # on the tuning seed no gene and no ancestor is made
     assert len(kept(stood[0] / "store", "gene")) == 2 * (1 + 1 + 2)
@@ -127,12 +127,12 @@ def test_what_arms_store_is_priced(stood, recipe_file):
     text = stood[1].text()
     assert f"genes of other arms, as many times this one: even {stored['even'] / stored['gene']:.2f}" in text
     assert "trained: scratch" not in text
-    whole = price(load_recipe(str(recipe_file), ["arms.scratch.sizes=null"])).family
+    whole = estimate_cost(load_recipe(str(recipe_file), ["arms.scratch.sizes=null"])).family
     assert (whole.alone, whole.together) == (3 * 2 * 16, 3 * 16)
     # of many sizes only the least and the most are told
     depths = ", ".join(f"depth={depth}" for depth in range(1, 13))
     arms = "arms={gene: {method: tleg, settings: {steps: 3, batch_size: 16}, train: {steps: 0}}}"
-    many = price(load_recipe(str(recipe_file), [f"sizes=[{depths}]", arms]))
+    many = estimate_cost(load_recipe(str(recipe_file), [f"sizes=[{depths}]", arms]))
     ratios = [count / many.family.gene for count in many.family.networks.values()]
     assert f"(one: {min(ratios):.2f} to {max(ratios):.2f})" in many.text()
 
@@ -235,13 +235,13 @@ def test_every_size_of_the_first_arms_method(recipe_file, tmp_path, monkeypatch)
     assert work.recipe.sizes == ("*",)
     work.check()
     assert work.recipe.sizes == ("depth=1", "depth=3", "depth=5")
-    assert [(c.arm, c.size) for c in main_cells(work.recipe) if c.seed == 0] == [
+    assert [(c.arm, c.size) for c in list_main_cells(work.recipe) if c.seed == 0] == [
         ("gene", "depth=1"),
         ("gene", "depth=3"),
         ("scratch", "depth=3"),
         ("gene", "depth=5"),
     ]
-    assert price(load_recipe(str(recipe_file), changes)).cells.count == 2 * 4
+    assert estimate_cost(load_recipe(str(recipe_file), changes)).cells.count == 2 * 4
     with pytest.raises(SettingError, match=r"arms.scratch.sizes: 'depth=2'"):
         comparison(recipe_file, tmp_path / "out", *changes, "arms.scratch.sizes=[depth=2]").check()
 

@@ -4,11 +4,11 @@ import pytest
 
 from germline.architectures import Size
 from germline.compare import write_report
-from germline.compare.cost.estimate import price
-from germline.compare.cost.storage import parameters
+from germline.compare.cost.estimate import estimate_cost
+from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
-from germline.compare.run.train_cell import cell_place
-from germline.compare.run.validate import check
+from germline.compare.run.train_cell import cell_path
+from germline.compare.run.validate import check_recipe
 from germline.learngene import Learngene
 from germline.methods.pool.method import Pool
 from helpers.comparison import comparison, results
@@ -43,7 +43,7 @@ def stood(tmp_path_factory):
     place = tmp_path_factory.mktemp("pools")
     (place / "pools.yaml").write_text(POOLS)
     work = comparison(place / "pools.yaml", place / "out")
-    told = price(work.recipe)
+    told = estimate_cost(work.recipe)
     work.run()
     assert work.failed == {}
     return place / "out", told
@@ -78,12 +78,12 @@ def test_a_stitched_path_holds_a_stitch_and_nothing_fresh(stood):
 def test_paths_of_equal_form_are_cells_of_their_own(tmp_path):
     three = POOLS.replace("preset: tiny", "preset: tiny, widths: [8, 16, 24], heads: [1, 2, 3], segments: 3, depth: 3")
     (tmp_path / "three.yaml").write_text(three)
-    shop = check(comparison(tmp_path / "three.yaml", tmp_path / "out").recipe)
+    store = check_recipe(comparison(tmp_path / "three.yaml", tmp_path / "out").recipe)
     shift = "front=8,middle=16,end=24,j=1,k={},l={},m=2"
     one, other = (shift.format(block, block) for block in (1, 2))
-    assert shop.form(one) == shop.form(other)
-    assert cell_place(shop, Cell("pool", one, 3, 0)) != cell_place(shop, Cell("pool", other, 3, 0))
-    assert cell_place(shop, Cell("pool", one, 3, 0)) == cell_place(shop, Cell("pool", one, 3, 0))
+    assert store.descendant_spec(one) == store.descendant_spec(other)
+    assert cell_path(store, Cell("pool", one, 3, 0)) != cell_path(store, Cell("pool", other, 3, 0))
+    assert cell_path(store, Cell("pool", one, 3, 0)) == cell_path(store, Cell("pool", one, 3, 0))
 
 
 def test_it_is_priced_as_it_ran(stood):
@@ -116,4 +116,4 @@ def test_every_size_is_a_path_that_a_gene_grows(stood):
     assert [path["size"] for path in gene.provenance.record["paths"]["paths"]] == SIZES
     counts = results(stood[0])["costs"]["parameters"]
     for size in SIZES:
-        assert parameters(gene.inherit(size=Size.parse(size)).network.spec)[0] == counts[size]["full"]
+        assert count_network_parameters(gene.inherit(size=Size.parse(size)).network.spec)[0] == counts[size]["full"]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from germline.compare.run import train_cell as growing
+from germline.compare.run import train_cell
 from germline.compare.run.runner import GeneTask
-from germline.compare.run.store import Workshop
+from germline.compare.run.store import ArtifactStore
 from germline.errors import DataError, SettingError
 from helpers.comparison import comparison, kept, results
 
@@ -82,7 +82,7 @@ def test_what_a_run_keeps(whole_results):
 
 
 def test_a_finished_comparison_trains_nothing_again(whole, recipe_file, monkeypatch):
-    monkeypatch.setattr(growing.Run, "fit", None)
+    monkeypatch.setattr(train_cell.Run, "fit", None)
     before, said = kept(whole / "store"), results(whole)
     comparison(recipe_file, whole).run()
     assert (kept(whole / "store"), results(whole)) == (before, said)
@@ -165,15 +165,15 @@ def test_without_its_ancestor_an_arm_fails_untrained_and_scratch_goes_on(recipe_
 
 def test_what_failed_is_tried_again(recipe_file, tmp_path, monkeypatch, whole_results):
     out = tmp_path / "out"
-    gene = Workshop._gene
+    gene = ArtifactStore._make_gene
 
     def no_room(self, *asked):
         raise RuntimeError("out of memory\nand more")
 
-    monkeypatch.setattr(Workshop, "_gene", no_room)
+    monkeypatch.setattr(ArtifactStore, "_make_gene", no_room)
     comparison(recipe_file, out).run()
     assert results(out)["failed"][GeneTask(0).name] == "RuntimeError: out of memory"
-    monkeypatch.setattr(Workshop, "_gene", gene)
+    monkeypatch.setattr(ArtifactStore, "_make_gene", gene)
     again = comparison(recipe_file, out)
     again.run()
     assert again.failed == {}
@@ -184,7 +184,7 @@ def test_a_fault_of_our_own_is_no_failed_cell(recipe_file, tmp_path, monkeypatch
     def wrong(self, *asked):
         raise KeyError("a fault")
 
-    monkeypatch.setattr(Workshop, "gene", wrong)
+    monkeypatch.setattr(ArtifactStore, "get_gene", wrong)
     with pytest.raises(KeyError, match="a fault"):
         comparison(recipe_file, tmp_path / "out").run()
 

@@ -10,9 +10,9 @@ import pytest
 
 from germline.compare.cost.cost import cell_cost
 from germline.compare.recipe.loader import load_recipe
-from germline.compare.run import store as workshop
-from germline.compare.run.cells import Cell, main_cells
-from germline.compare.run.train_cell import cell_place
+from germline.compare.run import store as store_module
+from germline.compare.run.cells import Cell, list_main_cells
+from germline.compare.run.train_cell import cell_path
 from germline.files import append_json, file_lock, read_json
 from germline.learngene import Learngene
 from germline.methods.tleg.method import TLEG
@@ -24,9 +24,9 @@ RANDOM = "arms.random={method: random-gene, settings: {method: tleg, settings: {
 
 
 @pytest.fixture
-def shop(recipe_file, tmp_path):
+def store(recipe_file, tmp_path):
     """The workshop of the recipe with changes; nothing is made."""
-    return lambda *changes: comparison(recipe_file, tmp_path / "out", *changes)._workshop({})
+    return lambda *changes: comparison(recipe_file, tmp_path / "out", *changes)._artifact_store({})
 
 
 CELL = Cell("gene", "depth=1", 3, 0)
@@ -63,13 +63,13 @@ def test_two_comparisons_with_one_store_make_nothing_twice(recipe_file, tmp_path
             assert cell["curve"] == shared[cell["asked"]["arm"]]
 
 
-def test_a_random_gene_is_the_stored_gene_redrawn(shop):
-    found = shop(SAME_GENE, RANDOM)
-    own, like, random = (found.gene(arm, 0, "depth=1") for arm in ("gene", "like", "random"))
-    (place,) = kept(found.store, "gene")
-    assert Learngene.load(found.store / place).tensors.keys() == own.tensors.keys() == like.tensors.keys()
+def test_a_random_gene_is_the_stored_gene_redrawn(store):
+    found = store(SAME_GENE, RANDOM)
+    own, like, random = (found.get_gene(arm, 0, "depth=1") for arm in ("gene", "like", "random"))
+    (place,) = kept(found.folder, "gene")
+    assert Learngene.load(found.folder / place).tensors.keys() == own.tensors.keys() == like.tensors.keys()
     assert all((own.tensors[name] == like.tensors[name]).all() for name in own.tensors)
-    again = found.method("random").redraw(own, generator(0, "random-gene"))
+    again = found.get_method("random").redraw(own, generator(0, "random-gene"))
     assert random.method == "random-gene"
     assert all((random.tensors[name] == again.tensors[name]).all() for name in own.tensors)
     assert any((random.tensors[name] != own.tensors[name]).any() for name in own.tensors)
@@ -89,8 +89,8 @@ def test_a_random_gene_is_the_stored_gene_redrawn(shop):
         ("arms.gene.train.lr=1e-3",),
     ],
 )
-def test_what_a_part_does_not_depend_on_leaves_its_place(shop, changes):
-    assert cell_place(shop(*changes), CELL) == cell_place(shop(), CELL)
+def test_what_a_part_does_not_depend_on_leaves_its_place(store, changes):
+    assert cell_path(store(*changes), CELL) == cell_path(store(), CELL)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_what_a_part_does_not_depend_on_leaves_its_place(shop, changes):
         ("tasks={ways: 2, count: 1}",),
     ],
 )
-def test_every_changed_fact_gives_another_place(shop, changes):
-    assert cell_place(shop(*changes), CELL) != cell_place(shop(), CELL)
+def test_every_changed_fact_gives_another_place(store, changes):
+    assert cell_path(store(*changes), CELL) != cell_path(store(), CELL)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_every_changed_fact_gives_another_place(shop, changes):
         {"tuning": True},
     ],
 )
-def test_every_cell_has_a_place_of_its_own(shop, asked):
-    assert cell_place(shop(), replace(CELL, **asked)) != cell_place(shop(), CELL)
+def test_every_cell_has_a_place_of_its_own(store, asked):
+    assert cell_path(store(), replace(CELL, **asked)) != cell_path(store(), CELL)
 
 
 @pytest.mark.parametrize(
@@ -144,58 +144,58 @@ def test_every_cell_has_a_place_of_its_own(shop, asked):
         ),
     ],
 )
-def test_places_stay_what_they_are(shop, monkeypatch, changes, places):
+def test_places_stay_what_they_are(store, monkeypatch, changes, places):
     # A change here makes every store that people have be made again; a new setting of a training is one.
-    monkeypatch.setattr(workshop, "version", lambda name: "0")
-    monkeypatch.setattr(workshop, "_fingerprint_once", lambda name: "pictures")
-    found = shop(*changes)
-    method, size = found.method("gene"), found.recipe.sizes[0]
-    ancestor = found.ancestor_place(1, size if method.own_size else None)
-    parts = (ancestor, found.gene_place(method, 1, size), cell_place(found, Cell("gene", size, 3, 1)))
+    monkeypatch.setattr(store_module, "version", lambda name: "0")
+    monkeypatch.setattr(store_module, "_fingerprint_once", lambda name: "pictures")
+    found = store(*changes)
+    method, size = found.get_method("gene"), found.recipe.sizes[0]
+    ancestor = found.ancestor_path(1, size if method.own_size else None)
+    parts = (ancestor, found.gene_path(method, 1, size), cell_path(found, Cell("gene", size, 3, 1)))
     assert [part.stem for part in parts] == [
         f"{kind}-{place}" for kind, place in zip(("ancestor", "gene", "cell"), places, strict=True)
     ]
 
 
-def test_an_ancestor_is_not_built_for_every_place(shop, monkeypatch):
-    built, begin = [], workshop.Workshop.begin_ancestor
+def test_an_ancestor_is_not_built_for_every_place(store, monkeypatch):
+    built, begin = [], store_module.ArtifactStore.build_ancestor
     monkeypatch.setattr(
-        workshop.Workshop, "begin_ancestor", lambda self, *given: built.append(given) or begin(self, *given)
+        store_module.ArtifactStore, "build_ancestor", lambda self, *given: built.append(given) or begin(self, *given)
     )
-    found = shop("arms.finetune.method=finetune", "arms.pupil.method=distil", "sizes=[depth=1, depth=2]")
-    for cell in main_cells(found.recipe):
-        cell_place(found, cell)
+    found = store("arms.finetune.method=finetune", "arms.pupil.method=distil", "sizes=[depth=1, depth=2]")
+    for cell in list_main_cells(found.recipe):
+        cell_path(found, cell)
         cell_cost(found, cell)
     # one of the ancestor's own size, and one of each size that fine-tuning needs
     assert sorted(built, key=str) == [(0, "depth=1"), (0, "depth=2"), (0, None)]
     built.clear()
     # what is known goes with the workshop to another process
     other = pickle.loads(pickle.dumps(found))
-    places = [cell_place(other, cell) for cell in main_cells(found.recipe)]
+    places = [cell_path(other, cell) for cell in list_main_cells(found.recipe)]
     assert (built, len(set(places))) == ([], 2 * 2 * 4)
 
 
-def test_other_data_of_the_same_name_is_another_part(shop, monkeypatch):
-    before = cell_place(shop(), CELL)
-    monkeypatch.setattr(workshop, "_fingerprint_once", lambda name: "other pictures")
-    assert cell_place(shop(), CELL) != before
+def test_other_data_of_the_same_name_is_another_part(store, monkeypatch):
+    before = cell_path(store(), CELL)
+    monkeypatch.setattr(store_module, "_fingerprint_once", lambda name: "other pictures")
+    assert cell_path(store(), CELL) != before
 
 
 def test_tuned_settings_are_facts_and_the_seeds_gene_is_one(recipe_file, tmp_path):
     work = comparison(recipe_file, tmp_path / "out", "one_gene=true")
-    one, other = (work._workshop({"gene": {"lr": lr, "weight_decay": 0.0, "grid": []}}) for lr in (0.1, 0.2))
-    assert cell_place(one, CELL) != cell_place(other, CELL)
-    assert cell_place(one, Cell("scratch", "depth=1", 3, 0)) == cell_place(other, Cell("scratch", "depth=1", 3, 0))
+    one, other = (work._artifact_store({"gene": {"lr": lr, "weight_decay": 0.0, "grid": []}}) for lr in (0.1, 0.2))
+    assert cell_path(one, CELL) != cell_path(other, CELL)
+    assert cell_path(one, Cell("scratch", "depth=1", 3, 0)) == cell_path(other, Cell("scratch", "depth=1", 3, 0))
     assert [one.gene_seed(seed) for seed in (0, 1, 7)] == [0, 0, 0]
 
 
-def test_genes_are_made_for_the_seeds_and_sizes_that_need_them(shop):
-    assert shop().gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",)}
-    assert shop(TUNE).gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",), 7: ("depth=3",)}
-    assert shop(TUNE, "one_gene=true").gene_sizes("gene") == {0: ("depth=1", "depth=3")}
+def test_genes_are_made_for_the_seeds_and_sizes_that_need_them(store):
+    assert store().gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",)}
+    assert store(TUNE).gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",), 7: ("depth=3",)}
+    assert store(TUNE, "one_gene=true").gene_sizes("gene") == {0: ("depth=1", "depth=3")}
     # an arm that is tuned as another one, or stands at some sizes alone
     like = "arms.like={method: layers, tuned_as: gene, sizes: [depth=2]}"
-    found = shop(TUNE, "sizes=[depth=1, depth=2]", like)
+    found = store(TUNE, "sizes=[depth=1, depth=2]", like)
     assert found.gene_sizes("like") == {0: ("depth=2",), 1: ("depth=2",)}
     assert found.gene_sizes("gene")[7] == ("depth=3",)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from germline.compare import write_report
-from germline.compare.run import train_cell as growing
+from germline.compare.run import train_cell
 from germline.compare.run.cells import Cell
 from germline.data import load_data, task_list
 from germline.data.sets import glyphs as packed
@@ -20,7 +20,7 @@ ALONE = "arms={scratch: {method: scratch}}"
 
 
 def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, tmp_path, monkeypatch):
-    begun, fit = [], growing.Run.fit
+    begun, fit = [], train_cell.Run.fit
 
     def watched(self, name, network, objective, images, *given, **more):
         weights = {key: tensor.clone() for key, tensor in network.model.state_dict().items()}
@@ -29,7 +29,7 @@ def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, t
             begun.append((images.classes, len(images), weights, result.scores))
         return result
 
-    monkeypatch.setattr(growing.Run, "fit", watched)
+    monkeypatch.setattr(train_cell.Run, "fit", watched)
     comparison(recipe_file, tmp_path / "out", TASKS, "seeds=[4]").run()
     cells = results(tmp_path / "out")["cells"]
     tasks = task_list(load_data("digits"), 3, None, 2, derive(4, "tasks"))
@@ -50,21 +50,21 @@ def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, t
 @pytest.mark.parametrize("arm", ["gene", "scratch"])
 def test_the_order_of_tasks_changes_nothing(recipe_file, tmp_path, arm):
     inherits = "arms={gene: {method: auto, settings: {preset: tiny, layers: [0]}}, scratch: {method: scratch}}"
-    shop = comparison(recipe_file, tmp_path / "out", "tasks={ways: 3, count: 3}", inherits)._workshop({})
+    store = comparison(recipe_file, tmp_path / "out", "tasks={ways: 3, count: 3}", inherits)._artifact_store({})
     cell = Cell(arm, "depth=1", 3, 4)
-    gene, tasks = shop.gene(arm, 4, cell.size), list(enumerate(shop.sources(cell)))
+    gene, tasks = store.get_gene(arm, 4, cell.size), list(enumerate(store.load_cell_data(cell)))
 
     def learnt(order):
-        found = {task: growing._train(shop, cell, gene, source, task) for task, source in order}
+        found = {task: train_cell._train(store, cell, gene, source, task) for task, source in order}
         return {task: (one.test_accuracy, one.result.losses, one.result.scores) for task, one in sorted(found.items())}
 
     assert learnt(tasks) == learnt(tasks[::-1])
 
 
 def test_images_and_tasks_are_those_of_the_seed_for_every_arm(recipe_file, tmp_path):
-    shop = comparison(recipe_file, tmp_path, TASKS)._workshop({})
+    store = comparison(recipe_file, tmp_path, TASKS)._artifact_store({})
     one, other, third = (
-        [source.classes for source in shop.sources(Cell(arm, "depth=1", 3, seed))]
+        [source.classes for source in store.load_cell_data(Cell(arm, "depth=1", 3, seed))]
         for arm, seed in (("gene", 0), ("scratch", 0), ("gene", 1))
     )
     assert one == other != third
@@ -74,14 +74,14 @@ def test_images_and_tasks_are_those_of_the_seed_for_every_arm(recipe_file, tmp_p
 
 
 def tuned(recipe_file, out, *changes):
-    shop = comparison(recipe_file, out, *changes)._workshop({})
-    return shop, comparison(recipe_file, out, *changes)._workshop(
+    store = comparison(recipe_file, out, *changes)._artifact_store({})
+    return store, comparison(recipe_file, out, *changes)._artifact_store(
         {"gene": {"lr": 0.5, "weight_decay": 0.25}, "scratch": {"lr": 0.125, "weight_decay": 0.0}}
     )
 
 
-def rates(shop, *cells):
-    return [(settings.lr, settings.weight_decay) for settings in map(shop.settings, cells)]
+def rates(store, *cells):
+    return [(settings.lr, settings.weight_decay) for settings in map(store.cell_settings, cells)]
 
 
 def test_tuned_settings_are_used_but_in_tuning_and_on_a_grid(recipe_file, tmp_path):
@@ -90,7 +90,7 @@ def test_tuned_settings_are_used_but_in_tuning_and_on_a_grid(recipe_file, tmp_pa
     tried = Cell("gene", "depth=3", 2, 7, 1e-2, 0.0, tuning=True)
     assert rates(before, gene, scratch) == [(1e-3, 0.05), (1e-3, 0.05)]
     assert rates(after, gene, scratch, tried) == [(0.5, 0.25), (0.125, 0.0), (1e-2, 0.0)]
-    assert after.settings(Cell("scratch", "depth=1", 3, 0, steps=9)).steps == 9
+    assert after.cell_settings(Cell("scratch", "depth=1", 3, 0, steps=9)).steps == 9
 
 
 def test_an_arm_tuned_as_another_takes_its_settings(recipe_file, tmp_path):
@@ -137,13 +137,13 @@ def test_the_best_of_the_grid_is_chosen_and_kept(recipe_file, tmp_path):
 
 
 def test_tuning_leaves_the_test_images_alone(recipe_file, tmp_path, monkeypatch):
-    looked, evaluate = [], growing.evaluate
-    monkeypatch.setattr(growing, "evaluate", lambda *given: looked.append(1) or evaluate(*given))
-    shop = comparison(recipe_file, tmp_path / "out", ALONE, TUNE)._workshop({})
-    made = growing.make_cell(shop, Cell("scratch", "depth=3", 2, 7, 1e-2, 0.0, tuning=True))
+    looked, evaluate = [], train_cell.evaluate
+    monkeypatch.setattr(train_cell, "evaluate", lambda *given: looked.append(1) or evaluate(*given))
+    store = comparison(recipe_file, tmp_path / "out", ALONE, TUNE)._artifact_store({})
+    made = train_cell.run_cell(store, Cell("scratch", "depth=3", 2, 7, 1e-2, 0.0, tuning=True))
     assert (looked, made["test_accuracy"], made["probe_accuracy"]) == ([], None, None)
     assert [point["step"] for point in made["curve"]] == [5]
-    growing.make_cell(shop, Cell("scratch", "depth=3", 2, 7))
+    train_cell.run_cell(store, Cell("scratch", "depth=3", 2, 7))
     assert looked == [1]
 
 
@@ -153,10 +153,10 @@ def test_tuning_leaves_the_test_images_alone(recipe_file, tmp_path, monkeypatch)
 def test_scratch_beside_itself_differs_in_its_draw_alone_and_no_difference_is_claimed(recipe_file, tmp_path):
     arms = "arms={scratch: {method: scratch}, again: {method: scratch, draw: 1, tuned_as: scratch}}"
     work = comparison(recipe_file, tmp_path / "out", arms, "seeds=[0, 1, 2, 3, 4]", "train.steps=20")
-    shop = work._workshop({})
+    store = work._artifact_store({})
     drawn = load_data("digits").train
     one, other = (
-        growing._descendant(shop, Cell(arm, "depth=1", 3, 0), None, drawn).model.state_dict()
+        train_cell._build_descendant(store, Cell(arm, "depth=1", 3, 0), None, drawn).model.state_dict()
         for arm in ("scratch", "again")
     )
     assert any(not one[name].equal(other[name]) for name in one if name.endswith("weight"))
@@ -176,7 +176,7 @@ def test_scratch_beside_itself_differs_in_its_draw_alone_and_no_difference_is_cl
 @pytest.fixture
 def small_glyphs(monkeypatch):
     """Every part of the glyphs, with few test pictures, so that scoring takes no time."""
-    read = packed._read
+    read = packed._show_worker_progress
 
     def few(part, split):
         found = read(part, split)
@@ -186,13 +186,13 @@ def small_glyphs(monkeypatch):
 
 
 def test_final_reads_the_last_part_notes_it_and_tunes_elsewhere(recipe_file, tmp_path, small_glyphs, monkeypatch):
-    used, train = [], growing._train
+    used, train = [], train_cell._train
 
-    def watched(shop, cell, gene, source, task):
+    def watched(store, cell, gene, source, task):
         used.append((source.name, cell.tuning))
-        return train(shop, cell, gene, source, task)
+        return train(store, cell, gene, source, task)
 
-    monkeypatch.setattr(growing, "_train", watched)
+    monkeypatch.setattr(train_cell, "_train", watched)
     glyphs = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE, "seeds=[0, 1]", "final=true")
     out = tmp_path / "out"
     comparison(recipe_file, out, *glyphs, TUNE).run()
@@ -210,7 +210,9 @@ def test_final_reads_the_last_part_notes_it_and_tunes_elsewhere(recipe_file, tmp
 
 def test_headline_cells_are_others_than_those_of_the_work(recipe_file, tmp_path):
     glyphs = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE)
-    plain, final = (comparison(recipe_file, tmp_path, *glyphs, *more)._workshop({}) for more in ((), ("final=true",)))
+    plain, final = (
+        comparison(recipe_file, tmp_path, *glyphs, *more)._artifact_store({}) for more in ((), ("final=true",))
+    )
     cell, tried = Cell("scratch", "depth=1", 3, 0), Cell("scratch", "depth=1", 3, 7, 1e-2, 0.0, tuning=True)
-    assert growing.cell_place(plain, cell) != growing.cell_place(final, cell)
-    assert growing.cell_place(plain, tried) == growing.cell_place(final, tried)
+    assert train_cell.cell_path(plain, cell) != train_cell.cell_path(final, cell)
+    assert train_cell.cell_path(plain, tried) == train_cell.cell_path(final, tried)

@@ -12,7 +12,7 @@ import germline.timm  # noqa: F401 - registers stitched ViTs
 from germline.architectures import VIT, Size, count_elements
 from germline.baselines.random_gene import RandomGene
 from germline.compare.cost.cost import condensing_cost
-from germline.compare.cost.storage import headless_elements
+from germline.compare.cost.storage import count_headless_elements
 from germline.data import DataSet, Images
 from germline.errors import DataError, SettingError
 from germline.files import read_tensors
@@ -70,7 +70,7 @@ def test_the_gene_is_the_pool(own):
     sizes = {name: tensor.numel() for name, tensor in own.tensors.items()}
     assert own.bound_method().outline(own.spec) == sizes
     heads = (8 + 1) * 10 + (16 + 1) * 10
-    assert headless_elements(own.spec, sizes) == sum(sizes.values()) - heads
+    assert count_headless_elements(own.spec, sizes) == sum(sizes.values()) - heads
 
 
 @torch.no_grad()

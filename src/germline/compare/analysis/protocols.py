@@ -24,7 +24,7 @@ from germline.compare.analysis.results import (
     mean_accuracy,
 )
 from germline.compare.recipe.schema import CONTROL, Question, Recipe
-from germline.compare.run.cells import images_text
+from germline.compare.run.cells import format_images
 from germline.reporting.claims import Claim
 
 ClaimMaker = Callable[[ComparisonResults], list[Claim]]
@@ -169,7 +169,7 @@ def _claims_over_sizes(results: ComparisonResults) -> list[Claim]:
             count = len(results.shared_sizes(control))
             if count < 2:
                 continue
-            where = f"{count} sizes, {images_text(images)}"
+            where = f"{count} sizes, {format_images(images)}"
             by_seed = results.over_sizes(control, images).values()
             means = tuple(fmean(differences) for differences in by_seed)
             claims.append(Claim(f"{subject} is above {control} in the mean over sizes", where, means))

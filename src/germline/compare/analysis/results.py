@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from germline.compare.recipe.schema import CONTROL
-from germline.compare.run.cells import images_text
+from germline.compare.run.cells import format_images
 from germline.errors import ArtefactError
 from germline.files import read_json
 from germline.reporting.statistics import Estimate, estimate
@@ -32,7 +32,7 @@ class Condition:
     images: int | str
 
     def __str__(self) -> str:
-        return f"{self.size or 'own size'}, {images_text(self.images)}"
+        return f"{self.size or 'own size'}, {format_images(self.images)}"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from germline.architectures import Spec
-from germline.compare.run.cells import Cell, drawn_images
-from germline.compare.run.store import Workshop
+from germline.compare.run.cells import Cell, count_images
+from germline.compare.run.store import ArtifactStore
 from germline.methods.base import Method
 from germline.network import Network
 from germline.registry import architecture_of
@@ -37,7 +37,7 @@ class Cost:
         return Cost(self.count + other.count, self.samples + other.samples, self.flops + other.flops)
 
 
-def total(costs: Iterable[Cost]) -> Cost:
+def sum_costs(costs: Iterable[Cost]) -> Cost:
     """The sum of costs."""
     return sum(costs, Cost())
 
@@ -53,10 +53,10 @@ def forward_flops(network: Network) -> int:
     return int(counter.get_total_flops())
 
 
-def teacher_flops(shop: Workshop, size: str | None = None) -> int:
+def teacher_flops(store: ArtifactStore, size: str | None = None) -> int:
     """Operations of one picture's forward pass through the ancestor."""
-    spec = shop.ancestor_form(size)
-    return forward_flops(shop.begin_ancestor(0, size)) if spec is None else spec_flops(spec)
+    spec = store.ancestor_spec(size)
+    return forward_flops(store.build_ancestor(0, size)) if spec is None else spec_flops(spec)
 
 
 @lru_cache(maxsize=64)
@@ -91,28 +91,30 @@ def condensing_cost(method: Method, form: Spec | None, images: int, teacher: int
     return Cost(1, method.condensing_samples(images), flops)
 
 
-def gene_cost(shop: Workshop, method: Method, size: str) -> Cost:
+def gene_cost(store: ArtifactStore, method: Method, size: str) -> Cost:
     """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
     inner = method.root()
-    teacher = teacher_flops(shop, size if inner.own_size else None) if inner.distils and inner.ancestor != "none" else 0
-    images = len(shop.data(shop.recipe.ancestor.data).train)
-    return condensing_cost(inner, shop.gene_form(inner, size), images, teacher)
+    teacher = 0
+    if inner.distils and inner.ancestor != "none":
+        teacher = teacher_flops(store, size if inner.own_size else None)
+    images = len(store.load_data(store.recipe.ancestor.data).train)
+    return condensing_cost(inner, store.gene_spec(inner, size), images, teacher)
 
 
-def ancestor_cost(shop: Workshop, size: str | None = None) -> Cost:
+def ancestor_cost(store: ArtifactStore, size: str | None = None) -> Cost:
     """Training one ancestor; nothing for one that is at hand."""
-    spec = shop.ancestor_form(size)
-    if shop.recipe.ancestor.path is not None or spec is None:
+    spec = store.ancestor_spec(size)
+    if store.recipe.ancestor.path is not None or spec is None:
         return Cost()
-    return training_cost(spec, shop.recipe.ancestor.train, len(shop.data(shop.recipe.ancestor.data).train))
+    return training_cost(spec, store.recipe.ancestor.train, len(store.load_data(store.recipe.ancestor.data).train))
 
 
-def cell_cost(shop: Workshop, cell: Cell) -> Cost:
+def cell_cost(store: ArtifactStore, cell: Cell) -> Cost:
     """One descendant's training."""
-    train, tasks = shop.data(shop.recipe.data).train, shop.recipe.tasks
-    images = drawn_images(shop.recipe, cell.images, len(train), len(train.classes))
-    method = shop.method(cell.arm)
-    teacher = teacher_flops(shop) if method.teaches else 0
-    one = training_cost(shop.form(cell.size), shop.settings(cell), images, teacher)
+    train, tasks = store.load_data(store.recipe.data).train, store.recipe.tasks
+    images = count_images(store.recipe, cell.images, len(train), len(train.classes))
+    method = store.get_method(cell.arm)
+    teacher = teacher_flops(store) if method.teaches else 0
+    one = training_cost(store.descendant_spec(cell.size), store.cell_settings(cell), images, teacher)
     count = tasks.count if tasks else 1
     return Cost(1, one.samples * count, one.flops * count)

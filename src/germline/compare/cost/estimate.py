@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from germline.baselines.scratch import Scratch
-from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, total
-from germline.compare.cost.storage import headless_elements, parameters, stored_ratio
+from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, sum_costs
+from germline.compare.cost.storage import count_headless_elements, count_network_parameters, storage_ratio
 from germline.compare.recipe.schema import CONTROL, Recipe
-from germline.compare.run.cells import main_cells, tuning_cells
-from germline.compare.run.store import Workshop
-from germline.compare.run.validate import check
+from germline.compare.run.cells import list_main_cells, list_tuning_cells
+from germline.compare.run.store import ArtifactStore
+from germline.compare.run.validate import check_recipe
 from germline.methods.base import Method
 
-MOST = 10  # sizes whose ratios are all told
+MAX_RATIOS_SHOWN = 10  # sizes whose ratios are all told
 
 
 @dataclass(frozen=True)
-class Family:
+class FamilyEstimate:
     """What a recipe's first arm stores and trains for all sizes, from sizes and settings alone.
 
     Attributes:
@@ -42,26 +42,26 @@ class Family:
         counts = list(self.networks.values())
         found = [
             f"stored without heads: gene {self.gene:,}; all {len(counts)} networks {sum(counts):,}, "
-            f"{stored_ratio(self.gene, counts):.2f} times the gene (one: {self._each()})"
+            f"{storage_ratio(self.gene, counts):.2f} times the gene (one: {self._each()})"
         ]
         if self.gene_samples and self.alone:
             found.append(
                 f"trained: scratch for each {self.alone / self.gene_samples:.2f} times the gene, "
                 f"{self.alone / self.together:.2f} times gene and descendants (samples of one seed)"
             )
-        ratios = (f"{arm} {stored_ratio(self.gene, [count]):.2f}" for arm, count in self.others.items())
+        ratios = (f"{arm} {storage_ratio(self.gene, [count]):.2f}" for arm, count in self.others.items())
         return [*found, f"genes of other arms, as many times this one: {', '.join(ratios)}"] if self.others else found
 
     def _each(self) -> str:
         """How many times the gene one network is: each, or of too many the least and the most."""
         ratios = {size: count / self.gene for size, count in self.networks.items()}
-        if len(ratios) > MOST:
+        if len(ratios) > MAX_RATIOS_SHOWN:
             return f"{min(ratios.values()):.2f} to {max(ratios.values()):.2f}"
         return ", ".join(f"{size or 'own size'} {ratio:.2f}" for size, ratio in ratios.items())
 
 
 @dataclass(frozen=True)
-class Price:
+class CostEstimate:
     """What a recipe would cost.
 
     Attributes:
@@ -83,7 +83,7 @@ class Price:
     tuning: Cost
     ancestors: Cost
     genes: Cost
-    family: Family | None
+    family: FamilyEstimate | None
     missing: tuple[str, ...] = ()
 
     def text(self) -> str:
@@ -95,7 +95,7 @@ class Price:
             f"{cost.flops / 1e12:,.1f} TFLOP"
             for name, cost in parts.items()
         ]
-        whole = total(parts.values())
+        whole = sum_costs(parts.values())
         lines.append(f"in all {whole.samples:,} samples, {whole.flops / 1e12:,.1f} TFLOP")
         lines += self.family.lines() if self.family is not None else []
         lines.append(f"expected time on two cores: about {self.minutes:g} minutes")
@@ -106,84 +106,88 @@ class Price:
         return "\n".join([self.title, *lines])
 
 
-def price(recipe: Recipe) -> Price:
+def estimate_cost(recipe: Recipe) -> CostEstimate:
     """Check a recipe against what it names, and say what it would cost; further steps of scratch are not counted.
 
     Raises:
         GermlineError: It cannot be run.
     """
-    shop = check(recipe, pricing=True)
-    recipe = shop.recipe
-    return Price(
+    store = check_recipe(recipe, pricing=True)
+    recipe = store.recipe
+    return CostEstimate(
         title=recipe.title,
         minutes=recipe.minutes,
         seeds=len(recipe.seeds),
-        cells=total(cell_cost(shop, cell) for cell in main_cells(recipe)),
-        tuning=total(cell_cost(shop, cell) for cell in tuning_cells(recipe)),
-        ancestors=_ancestors(shop),
-        genes=_genes(shop),
-        family=_family(shop),
+        cells=sum_costs(cell_cost(store, cell) for cell in list_main_cells(recipe)),
+        tuning=sum_costs(cell_cost(store, cell) for cell in list_tuning_cells(recipe)),
+        ancestors=_sum_ancestor_costs(store),
+        genes=_sum_gene_costs(store),
+        family=_estimate_family(store),
         missing=tuple(
-            dict.fromkeys(message for name in (recipe.data, recipe.ancestor.data) for message in shop.missing(name))
+            dict.fromkeys(message for name in (recipe.data, recipe.ancestor.data) for message in store.missing(name))
         ),
     )
 
 
-def _family(shop: Workshop) -> Family | None:
-    recipe = shop.recipe
+def _estimate_family(store: ArtifactStore) -> FamilyEstimate | None:
+    recipe = store.recipe
     subject = next(iter(recipe.arms))
-    sizes, gene = recipe.sizes_of(subject), _stored(shop, subject)
+    sizes, gene = recipe.sizes_of(subject), _stored_elements(store, subject)
     if gene is None:
         return None
     # Where scratch is left out at a size, its samples are not those of the family.
     control = CONTROL if CONTROL in recipe.arms and set(sizes) <= set(recipe.sizes_of(CONTROL)) else None
-    one_seed = [cell for cell in main_cells(recipe) if cell.seed == recipe.seeds[0] and cell.size in sizes]
+    one_seed = [cell for cell in list_main_cells(recipe) if cell.seed == recipe.seeds[0] and cell.size in sizes]
     ours, alone = (
-        total(cell_cost(shop, cell) for cell in one_seed if cell.arm == arm).samples for arm in (subject, control)
+        sum_costs(cell_cost(store, cell) for cell in one_seed if cell.arm == arm).samples for arm in (subject, control)
     )
-    made = gene_cost(shop, shop.subject, sizes[0]).samples
-    networks = {size: parameters(shop.form(size))[1] for size in sizes}
-    others = {arm: _stored(shop, arm) for arm in recipe.arms if arm != subject and shop.method(arm).inner() is None}
+    made = gene_cost(store, store.first_method, sizes[0]).samples
+    networks = {size: count_network_parameters(store.descendant_spec(size))[1] for size in sizes}
+    others = {
+        arm: _stored_elements(store, arm)
+        for arm in recipe.arms
+        if arm != subject and store.get_method(arm).inner() is None
+    }
     known = {arm: count for arm, count in others.items() if count is not None}
-    return Family(gene, networks, alone, made, made + ours, known)
+    return FamilyEstimate(gene, networks, alone, made, made + ours, known)
 
 
-def _stored(shop: Workshop, arm: str) -> int | None:
+def _stored_elements(store: ArtifactStore, arm: str) -> int | None:
     """Elements of the gene that an arm's sizes share, without a head; None where there is none or it is not known."""
-    method = shop.method(arm).root()
-    if isinstance(method, Scratch) or (method.own_size and arm != next(iter(shop.recipe.arms))):
+    method = store.get_method(arm).root()
+    if isinstance(method, Scratch) or (method.own_size and arm != next(iter(store.recipe.arms))):
         return None
-    form = shop.gene_form(method, shop.recipe.sizes_of(arm)[0])
+    form = store.gene_spec(method, store.recipe.sizes_of(arm)[0])
     outline = None if form is None else method.outline(form)
-    return None if form is None or outline is None else headless_elements(form, outline)
+    return None if form is None or outline is None else count_headless_elements(form, outline)
 
 
-def _ancestors(shop: Workshop) -> Cost:
+def _sum_ancestor_costs(store: ArtifactStore) -> Cost:
     """One a seed, and one of each further size that a method needs of its own."""
     asked: dict[tuple[int, str], str | None] = {}
-    for method, seed, size in _grown(shop):
+    for method, seed, size in _iterate_genes(store):
         if method.ancestor != "none":
             own = size if method.own_size else None
-            asked[seed, repr(shop.ancestor_form(own))] = own
-    return total(ancestor_cost(shop, own) for own in asked.values())
+            asked[seed, repr(store.ancestor_spec(own))] = own
+    return sum_costs(ancestor_cost(store, own) for own in asked.values())
 
 
-def _genes(shop: Workshop) -> Cost:
+def _sum_gene_costs(store: ArtifactStore) -> Cost:
     """A gene that several sizes share counts once."""
     costs: dict[tuple[str, str | None], Cost] = {}
     asked: set[tuple[int, tuple[str, str | None]]] = set()
-    for method, seed, size in _grown(shop):
+    for method, seed, size in _iterate_genes(store):
         gene = (repr((method.name, method)), size if method.own_size else None)
         asked.add((seed, gene))
         if gene not in costs:
-            costs[gene] = gene_cost(shop, method, size)
-    return total(costs[gene] for _, gene in asked)
+            costs[gene] = gene_cost(store, method, size)
+    return sum_costs(costs[gene] for _, gene in asked)
 
 
-def _grown(shop: Workshop) -> Iterator[tuple[Method, int, str]]:
+def _iterate_genes(store: ArtifactStore) -> Iterator[tuple[Method, int, str]]:
     """Whose gene grows which size on which seed; a redrawn gene is that which it is redrawn from."""
-    for arm in shop.recipe.arms:
-        method = shop.method(arm).root()
+    for arm in store.recipe.arms:
+        method = store.get_method(arm).root()
         if not isinstance(method, Scratch):
-            for seed, sizes in shop.gene_sizes(arm).items():
+            for seed, sizes in store.gene_sizes(arm).items():
                 yield from ((method, seed, size) for size in sizes)

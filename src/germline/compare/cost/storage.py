@@ -9,23 +9,23 @@ from typing import Any
 
 from germline.architectures import Spec, on_meta_device
 from germline.baselines.scratch import Scratch
-from germline.compare.cost.cost import ancestor_cost, gene_cost, spec_flops, total
-from germline.compare.run.store import Workshop
+from germline.compare.cost.cost import ancestor_cost, gene_cost, spec_flops, sum_costs
+from germline.compare.run.store import ArtifactStore
 from germline.learngene import Learngene
 from germline.registry import architecture_of
 
 
-def stored(gene: Learngene) -> dict[str, int]:
+def gene_storage(gene: Learngene) -> dict[str, int]:
     """Bytes and elements of a gene, with its head and, as the papers count, without."""
     sizes = {name: tensor.numel() for name, tensor in gene.tensors.items()}
     return {
         "bytes": gene.bytes(),
         "elements": sum(sizes.values()),
-        "headless_elements": headless_elements(gene.spec, sizes),
+        "headless_elements": count_headless_elements(gene.spec, sizes),
     }
 
 
-def headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
+def count_headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
     """Elements of a gene condensed in a network of that form, as the papers count: heads and buffers are left out.
 
     A gene may hold several networks or their frame, each under a name of its own: `24.head.weight` is a head too.
@@ -38,7 +38,7 @@ def headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
 
 
 @lru_cache(maxsize=128)
-def parameters(spec: Spec) -> tuple[int, int]:
+def count_network_parameters(spec: Spec) -> tuple[int, int]:
     """Parameters of a network of that spec, with its head and without; counted without making room for them."""
     architecture = architecture_of(spec)
     head = architecture.parts(spec).head
@@ -47,42 +47,42 @@ def parameters(spec: Spec) -> tuple[int, int]:
     return sum(sizes.values()), sum(count for name, count in sizes.items() if name not in head)
 
 
-def costs(shop: Workshop) -> dict[str, Any]:
+def summarise_costs(store: ArtifactStore) -> dict[str, Any]:
     """Samples and operations of one ancestor and one gene an arm, and parameters and a forward pass of each size.
 
     The ancestor is None where the first arm's gene needs none; `families` are all ancestors and genes of one seed.
     """
-    recipe, genes = shop.recipe, {}
+    recipe, genes = store.recipe, {}
     for arm in recipe.arms:
-        method, size = shop.method(arm), recipe.sizes_of(arm)[0]
-        genes[arm] = None if isinstance(method, Scratch) else asdict(gene_cost(shop, method, size))
-    ancestor = asdict(ancestor_cost(shop)) if shop.subject.ancestor != "none" else None
+        method, size = store.get_method(arm), recipe.sizes_of(arm)[0]
+        genes[arm] = None if isinstance(method, Scratch) else asdict(gene_cost(store, method, size))
+    ancestor = asdict(ancestor_cost(store)) if store.first_method.ancestor != "none" else None
     return {
         "ancestor": ancestor,
         "genes": genes,
-        "families": {arm: _made(shop, arm) for arm in recipe.arms},
-        "parameters": {size: _counts(shop.form(size)) for size in recipe.sizes},
+        "families": {arm: _family_cost(store, arm) for arm in recipe.arms},
+        "parameters": {size: _counts(store.descendant_spec(size)) for size in recipe.sizes},
     }
 
 
 def _counts(form: Spec) -> dict[str, int]:
-    full, headless = parameters(form)
+    full, headless = count_network_parameters(form)
     return {"full": full, "headless": headless, "flops": spec_flops(form)}
 
 
-def _made(shop: Workshop, arm: str) -> dict[str, Any]:
+def _family_cost(store: ArtifactStore, arm: str) -> dict[str, Any]:
     """What all ancestors and genes of one seed that an arm's sizes need cost, and whether its sizes share one gene."""
-    method, sizes = shop.method(arm), shop.recipe.sizes_of(arm)
+    method, sizes = store.get_method(arm), store.recipe.sizes_of(arm)
     wanted = sizes if method.own_size else sizes[:1]
     made = () if isinstance(method, Scratch) else wanted
     grown_from = made if method.ancestor != "none" else ()
     # A method without sizes of its own takes the one ancestor that is trained at no size in particular.
-    ancestors = total(ancestor_cost(shop, size if method.own_size else None) for size in grown_from)
-    genes = total(gene_cost(shop, method, size) for size in made)
+    ancestors = sum_costs(ancestor_cost(store, size if method.own_size else None) for size in grown_from)
+    genes = sum_costs(gene_cost(store, method, size) for size in made)
     return {"ancestors": asdict(ancestors), "genes": asdict(genes), "shared": bool(made) and not method.own_size}
 
 
-def stored_ratio(gene: int, descendants: Sequence[int]) -> float:
+def storage_ratio(gene: int, descendants: Sequence[int]) -> float:
     """How many times more parameters are stored where each descendant is pretrained and kept, than in one gene.
 
     Args:

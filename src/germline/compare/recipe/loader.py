@@ -12,22 +12,22 @@ from germline.config import apply_overrides, merge_settings, parse_yaml, validat
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 
 
-def packaged_recipes() -> dict[str, Path]:
+def list_packaged_recipes() -> dict[str, Path]:
     """Recipes that come with germline, by name."""
     root = Path(str(files("germline") / "recipes"))
     return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
 
 
-def _extended(name: str, above: tuple[str, ...]) -> dict[str, Any]:
+def _merge_extended(name: str, above: tuple[str, ...]) -> dict[str, Any]:
     """A recipe's mapping, put over that of the recipe which it extends."""
     if name in above:
         raise SettingError(f"recipe '{name}' extends itself", " -> ".join((*above, name)), "take out one `extends`")
-    raw = parse_yaml(recipe_text(name), name)
+    raw = parse_yaml(read_recipe_text(name), name)
     base = raw.pop("extends", None)
-    return raw if base is None else merge_settings(_extended(str(base), (*above, name)), raw)
+    return raw if base is None else merge_settings(_merge_extended(str(base), (*above, name)), raw)
 
 
-def recipe_text(name: str) -> str:
+def read_recipe_text(name: str) -> str:
     """The text of a recipe, by path or packaged name.
 
     Raises:
@@ -35,7 +35,7 @@ def recipe_text(name: str) -> str:
         ArtefactError: There is no such file, or it is no text.
     """
     path = Path(name)
-    known = packaged_recipes()
+    known = list_packaged_recipes()
     if not path.is_file():
         if name not in known and path.suffix in (".yaml", ".yml"):
             raise ArtefactError(f"no recipe at '{name}'", "there is no such file", "germline list recipes has names")
@@ -55,5 +55,5 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         UnknownNameError: There is no such recipe, method or arm.
         SettingError: A key is unknown or a value is not allowed.
     """
-    raw = _extended(name, ())
+    raw = _merge_extended(name, ())
     return validate_settings(Recipe, apply_overrides(raw, overrides), name)

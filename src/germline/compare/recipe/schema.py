@@ -12,12 +12,12 @@ from germline.architectures import Size
 from germline.compare.recipe.sections import (
     AncestorRecipe,
     Arm,
-    Described,
-    Family,
-    Grid,
+    DataDescription,
+    FamilyBudget,
     ImagesPerClass,
-    Levelling,
-    Part,
+    RecipeSection,
+    ScratchPlateau,
+    SensitivityGrid,
     Tasks,
     Tuning,
 )
@@ -27,11 +27,11 @@ from germline.registry import METHODS
 from germline.training import TrainSettings
 
 CONTROL = "scratch"
-EVERY = "*"
+EVERY_SIZE = "*"
 Question = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths"]
 
 
-class Recipe(Part):
+class Recipe(RecipeSection):
     """A comparison: arms x sizes x pictures a class x seeds, asked one of the protocols' questions.
 
     Attributes:
@@ -68,24 +68,24 @@ class Recipe(Part):
     images_per_class: tuple[ImagesPerClass, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     one_gene: bool = False
-    described: tuple[Described, ...] = ()
+    described: tuple[DataDescription, ...] = ()
     tasks: Tasks | None = None
     train: TrainSettings
     tune: Tuning | None = None
-    grid: Grid | None = None
+    grid: SensitivityGrid | None = None
     instinct_steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = ()
-    levelling: Levelling | None = None
-    family: Family | None = None
+    levelling: ScratchPlateau | None = None
+    family: FamilyBudget | None = None
     final: bool = False
 
     @field_validator("described", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (Mapping, Described)) else value
+    def _wrap_single(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (Mapping, DataDescription)) else value
 
     @field_validator("sizes", "images_per_class", "seeds")
     @classmethod
-    def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _refuse_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len({str(value) for value in values}) != len(values):
             raise ValueError("a value stands twice")
         return values
@@ -94,8 +94,8 @@ class Recipe(Part):
         """Hold sizes, methods and arms against what there is, and against each other."""
         for name in self.arms:
             self._check_arm(name)
-        self._check_stands()
-        self._check_alike()
+        self._check_arm_sizes()
+        self._check_duplicates()
         if self.tune is not None:
             self._check_tuning(self.tune)
         if (self.protocol == "sensitivity") != (self.grid is not None):
@@ -106,7 +106,7 @@ class Recipe(Part):
             )
         for key in ("levelling", "family"):
             if getattr(self, key):
-                self._check_further(key)
+                self._check_scratch_budget(key)
         if self.family is not None:
             self._check_family(self.family)
         if self.final and not self.data.startswith("glyphs/"):
@@ -120,11 +120,11 @@ class Recipe(Part):
         if arm.method not in METHODS:
             raise UnknownNameError.with_nearest(f"method at arms.{name}.method:", arm.method, METHODS)
         validate_settings(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
-        if not self.trains(name):
+        if not self.is_trained(name):
             self._check_untrained(name)
         if other is not None and other not in self.arms:
             raise UnknownNameError.with_nearest(f"arm at arms.{name}.tuned_as:", other, self.arms)
-        if other is not None and (self.arms[other].tuned_as is not None or not self.trains(other)):
+        if other is not None and (self.arms[other].tuned_as is not None or not self.is_trained(other)):
             raise SettingError(f"arms.{name}.tuned_as={other}", "that arm is not tuned itself", "name one that is")
 
     def _check_untrained(self, name: str) -> None:
@@ -162,12 +162,14 @@ class Recipe(Part):
             if wrong:
                 raise SettingError(f"arm '{name}' has steps=0", why, f"{way}give it a step or more")
 
-    def _check_stands(self) -> None:
+    def _check_arm_sizes(self) -> None:
         """Every arm has sizes of the recipe's, and every size has an arm."""
-        if self.is_open:
+        if self.has_open_sizes:
             return
-        if EVERY in self.sizes:
-            raise SettingError(f"sizes={list(self.sizes)}", f"'{EVERY}' is every size there is", "leave the others out")
+        if EVERY_SIZE in self.sizes:
+            raise SettingError(
+                f"sizes={list(self.sizes)}", f"'{EVERY_SIZE}' is every size there is", "leave the others out"
+            )
         for name, arm in self.arms.items():
             odd = [size for size in arm.sizes or () if size not in self.sizes]
             if odd:
@@ -180,7 +182,7 @@ class Recipe(Part):
         if left := [size for size in self.sizes if size not in taken]:
             raise SettingError(f"sizes: '{left[0]}'", "no arm stands there", "leave it out, or give it to an arm")
 
-    def _check_further(self, key: str) -> None:
+    def _check_scratch_budget(self, key: str) -> None:
         if CONTROL not in self.arms:
             raise SettingError(f"{key} without an arm '{CONTROL}'", "it is about that arm", "add it, or take it out")
         if self.grid is not None:
@@ -188,10 +190,12 @@ class Recipe(Part):
                 f"{key} with a grid", "it trains scratch on at one rate and decay", f"take out the grid, or {key}"
             )
 
-    def _check_family(self, family: Family) -> None:
+    def _check_family(self, family: FamilyBudget) -> None:
         first = next(iter(self.arms))
         shared = set(self.sizes_of(first)) & set(self.sizes_of(CONTROL))
-        if (family.size not in shared and not self.is_open) or family.images_per_class not in self.images_per_class:
+        if (
+            family.size not in shared and not self.has_open_sizes
+        ) or family.images_per_class not in self.images_per_class:
             raise SettingError(
                 f"family.size={family.size}, family.images_per_class={family.images_per_class}",
                 "it is compared with a descendant of that size and number of pictures, and the recipe has none",
@@ -204,17 +208,17 @@ class Recipe(Part):
                 "put an arm with a gene first, or take out family",
             )
 
-    def _check_alike(self) -> None:
+    def _check_duplicates(self) -> None:
         """Two cells of one identity would be one piece of work that counts as two."""
         sizes: dict[frozenset[tuple[str, int]], str] = {}
-        for size in () if self.is_open else self.sizes:
+        for size in () if self.has_open_sizes else self.sizes:
             twin = sizes.setdefault(frozenset(Size.parse(size).items()), size)
             if twin is not size:
                 raise SettingError(f"sizes '{twin}' and '{size}'", "they are one and the same", "leave one out")
         arms: dict[str, str] = {}
         for name, arm in self.arms.items():
-            tuned = self._start(arm.tuned_as or name) if self.tune is not None else ""
-            twin = arms.setdefault(f"{self._start(name)} {tuned}", name)
+            tuned = self._arm_identity(arm.tuned_as or name) if self.tune is not None else ""
+            twin = arms.setdefault(f"{self._arm_identity(name)} {tuned}", name)
             if twin != name:
                 raise SettingError(
                     f"arms '{twin}' and '{name}'",
@@ -222,7 +226,7 @@ class Recipe(Part):
                     "leave one out, or give one another draw, such as draw: 1",
                 )
 
-    def _start(self, name: str) -> str:
+    def _arm_identity(self, name: str) -> str:
         """All that tells the cells of one arm from those of another, their tuning left out."""
         arm, settings = self.arms[name], self.train_settings(name)
         method = validate_settings(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
@@ -241,18 +245,18 @@ class Recipe(Part):
             TrainSettings, {**self.train.model_dump(), **self.arms[arm].train, **more}, f"arms.{arm}.train"
         )
 
-    def trains(self, arm: str) -> bool:
+    def is_trained(self, arm: str) -> bool:
         """Whether the descendants of an arm are trained at all; if not, they are evaluated as they were grown."""
         return self.train_settings(arm).steps != 0
 
     def is_tuned(self, arm: str) -> bool:
         """Whether an arm is tuned itself: neither as another one, nor without any training."""
-        return self.tune is not None and self.arms[arm].tuned_as is None and self.trains(arm)
+        return self.tune is not None and self.arms[arm].tuned_as is None and self.is_trained(arm)
 
     @property
-    def is_open(self) -> bool:
+    def has_open_sizes(self) -> bool:
         """Whether sizes are yet to be listed by the first arm's method."""
-        return self.sizes == (EVERY,)
+        return self.sizes == (EVERY_SIZE,)
 
     def sizes_of(self, arm: str) -> tuple[str, ...]:
         """The sizes at which an arm stands, in the recipe's order."""

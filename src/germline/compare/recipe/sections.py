@@ -13,13 +13,13 @@ ImagesPerClass = Annotated[int, Field(ge=1)] | Literal["all"]
 Decay = Annotated[float, Field(ge=0)]
 
 
-class Part(BaseModel):
+class RecipeSection(BaseModel):
     """What all parts have in common: they are frozen, and refuse keys that they do not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class AncestorRecipe(Part):
+class AncestorRecipe(RecipeSection):
     """How the ancestor comes to be.
 
     Attributes:
@@ -38,7 +38,7 @@ class AncestorRecipe(Part):
     train: TrainSettings = TrainSettings()
 
 
-class Arm(Part):
+class Arm(RecipeSection):
     """One way to start a descendant.
 
     Attributes:
@@ -58,7 +58,7 @@ class Arm(Part):
     sizes: tuple[str, ...] | None = Field(default=None, min_length=1)
 
 
-class Tuning(Part):
+class Tuning(RecipeSection):
     """The grid in which every arm is tuned on validation pictures.
 
     Attributes:
@@ -78,7 +78,7 @@ class Tuning(Part):
     scaling: Literal["none", "width"] = "none"
 
 
-class Grid(Part):
+class SensitivityGrid(RecipeSection):
     """The settings over which `sensitivity` looks at the spread.
 
     Attributes:
@@ -90,7 +90,7 @@ class Grid(Part):
     weight_decay: tuple[Decay, ...] = Field(min_length=1)
 
 
-class Levelling(Part):
+class ScratchPlateau(RecipeSection):
     """Scratch is trained for twice, four times, ... its steps until that adds no more.
 
     Attributes:
@@ -102,7 +102,7 @@ class Levelling(Part):
     most: int = Field(default=8, ge=2)
 
 
-class Family(Part):
+class FamilyBudget(RecipeSection):
     """Scratch is also given the total that ancestor, gene and descendants cost together, at one condition.
 
     Attributes:
@@ -116,7 +116,7 @@ class Family(Part):
     images_per_class: ImagesPerClass
 
 
-class Described(Part):
+class DataDescription(RecipeSection):
     """What a data set holds, so that a recipe can be priced where it is not at hand.
 
     Attributes:
@@ -134,7 +134,7 @@ class Described(Part):
     channels: Literal[1, 3] = 3
 
 
-class Tasks(Part):
+class Tasks(RecipeSection):
     """Each cell is the mean over a list of tasks drawn from the data's classes by its seed.
 
     Attributes:

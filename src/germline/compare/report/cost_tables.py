@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
-from germline.compare.cost.storage import stored_ratio
+from germline.compare.cost.storage import storage_ratio
 from germline.compare.recipe.schema import CONTROL
 from germline.compare.report.tables import accuracy_text
 from germline.registry import METHODS
@@ -97,7 +97,7 @@ def _needs_own_ancestor(results: ComparisonResults, arm: str) -> bool:
 
 
 def _counts(headless: int, full: int, gene: Mapping[str, Any] | None) -> list[str]:
-    ratio = f"{stored_ratio(gene['headless_elements'], [headless]):.2f}" if gene else ""
+    ratio = f"{storage_ratio(gene['headless_elements'], [headless]):.2f}" if gene else ""
     return [f"{headless:,}", f"{full:,}", ratio]
 
 

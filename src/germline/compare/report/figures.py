@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from germline.architectures import Size
 from germline.compare.analysis.protocols import mean_by_grid_point
 from germline.compare.analysis.results import ComparisonResults, Condition
-from germline.compare.run.cells import images_text
+from germline.compare.run.cells import format_images
 from germline.reporting.plotting import COLOURS, add_legend, arm_style, render_svg
 from germline.reporting.statistics import Estimate
 
@@ -67,7 +67,8 @@ def draw_sizes(results: ComparisonResults) -> str:
     recipe = results.recipe
     counts = results.stored["costs"]["parameters"]
     panels = {
-        images_text(images): [Condition(size, images) for size in recipe["sizes"]] for images in _image_counts(results)
+        format_images(images): [Condition(size, images) for size in recipe["sizes"]]
+        for images in _image_counts(results)
     }
 
     def position(at: Condition) -> tuple[float | str, str]:
@@ -206,7 +207,7 @@ def _origin_bars(results: ComparisonResults) -> list[tuple[str, dict[str, float]
 
 
 def _condition_text(at: Condition) -> str:
-    return f"{_size_text(at.size)}, {images_text(at.images)}"
+    return f"{_size_text(at.size)}, {format_images(at.images)}"
 
 
 def _size_text(size: str) -> str:

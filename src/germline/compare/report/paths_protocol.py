@@ -6,10 +6,10 @@ from statistics import fmean
 
 from germline.compare.analysis.protocols import share_above
 from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
-from germline.compare.cost.storage import stored_ratio
+from germline.compare.cost.storage import storage_ratio
 from germline.compare.report.cost_tables import tera_text
 from germline.compare.report.tables import accuracy_text, judge_claims
-from germline.compare.run.cells import images_text
+from germline.compare.run.cells import format_images
 from germline.reporting.claims import CLAIM_COLUMNS
 from germline.reporting.html import Rows, Section
 from germline.reporting.pareto import FRONT_NOTE, NetworkPoint, draw_pareto_fronts, pareto_front
@@ -24,9 +24,8 @@ def paths_answers(results: ComparisonResults) -> list[Section]:
     )
     sections = [Section("Over all sizes", note, over_sizes_table(results))]
     for images in results.recipe["images_per_class"]:
-        measured = (
-            f"Test images, evaluated once, {images_text(images)}. Means with 95 % t intervals over seeds, not adjusted."
-        )
+        count = format_images(images)
+        measured = f"Test images, evaluated once, {count}. Means with 95 % t intervals over seeds, not adjusted."
         families = {arm: family_points(results, arm, images) for arm in results.arms}
         families = {arm: points for arm, points in families.items() if points}
         figure = draw_pareto_fronts(results.arms, families, "test accuracy")
@@ -82,7 +81,7 @@ def over_sizes_table(results: ComparisonResults) -> Rows:
                 shares = [share_above(differences) for differences in by_seed]
                 texts = [estimate(means).text(sign=True), estimate(shares).text()]
             count = len(results.shared_sizes(control))
-            rows += [[images_text(images), control, str(count), *texts]] if count else []
+            rows += [[format_images(images), control, str(count), *texts]] if count else []
     return rows
 
 
@@ -159,7 +158,7 @@ def paths_stored_table(results: ComparisonResults) -> Rows:
     stored = {arm: counts for arm in results.arms if (counts := _stored_counts(results, arm)) is not None}
     first = stored.get(results.subject)
     for arm, (what, headless, full) in stored.items():
-        times = f"{stored_ratio(first[1], [headless]):.2f}" if first else ""
+        times = f"{storage_ratio(first[1], [headless]):.2f}" if first else ""
         rows.append([arm, what, f"{headless:,}", f"{full:,}", times])
     return rows
 

@@ -36,10 +36,10 @@ class Cell:
         """For people to read; unique in the comparison."""
         tried = "" if self.lr is None else f" lr={self.lr:g} wd={self.weight_decay:g}"
         longer = "" if self.steps is None else f" steps={self.steps}"
-        return f"{self.arm} {self.size or 'own size'} {images_text(self.images)} seed={self.seed}{tried}{longer}"
+        return f"{self.arm} {self.size or 'own size'} {format_images(self.images)} seed={self.seed}{tried}{longer}"
 
 
-def main_cells(recipe: Recipe) -> list[Cell]:
+def list_main_cells(recipe: Recipe) -> list[Cell]:
     """The recipe's own cells, seed by seed, so that an unfinished comparison has whole seeds."""
     cells = [
         Cell(arm, size, images, seed)
@@ -55,7 +55,7 @@ def main_cells(recipe: Recipe) -> list[Cell]:
     return [replace(cell, lr=lr, weight_decay=decay) for cell in cells for lr, decay in tried]
 
 
-def tuning_cells(recipe: Recipe) -> list[Cell]:
+def list_tuning_cells(recipe: Recipe) -> list[Cell]:
     """Every arm that is tuned, at every point of the grid."""
     tune = recipe.tune
     if tune is None:
@@ -69,17 +69,17 @@ def tuning_cells(recipe: Recipe) -> list[Cell]:
     ]
 
 
-def longer_cells(recipe: Recipe, size: str, images: int | str, steps: int | None) -> list[Cell]:
+def list_scratch_cells(recipe: Recipe, size: str, images: int | str, steps: int | None) -> list[Cell]:
     """Scratch with another number of steps, for every seed."""
     return [Cell(CONTROL, size, images, seed, steps=steps) for seed in recipe.seeds]
 
 
-def images_text(images: int | str) -> str:
+def format_images(images: int | str) -> str:
     """`10 images per class`, or `all images`."""
     return "all images" if images == "all" else f"{images} images per class"
 
 
-def drawn_images(recipe: Recipe, per_class: int | str, available: int, classes: int) -> int:
+def count_images(recipe: Recipe, per_class: int | str, available: int, classes: int) -> int:
     """Pictures that a descendant is trained on, of a set of that many pictures and classes."""
     ways = classes if recipe.tasks is None else recipe.tasks.ways
     return round(available * ways / classes) if isinstance(per_class, str) else per_class * ways

@@ -20,26 +20,26 @@ from typing import Protocol
 
 import torch
 
-from germline.compare.run.progress import Board, Line
-from germline.compare.run.store import Workshop
+from germline.compare.run.progress import ProgressDisplay, TaskProgress
+from germline.compare.run.store import ArtifactStore
 from germline.errors import GermlineError, TrainingError
 from germline.training import best_device
 from germline.training.progress import watch
 
 
-class Task(Protocol):
+class ComparisonTask(Protocol):
     """A piece of work that makes or finds something in the store."""
 
     @property
     def name(self) -> str:
         """For people to read; unique among the tasks of a stage."""
 
-    def __call__(self, shop: Workshop) -> None:
+    def __call__(self, store: ArtifactStore) -> None:
         """Do it."""
 
 
 @dataclass(frozen=True)
-class Ended:
+class TaskResult:
     """How a task ended.
 
     Attributes:
@@ -47,14 +47,16 @@ class Ended:
         error: Why it failed, in a line; None where it did not.
     """
 
-    task: Task
+    task: ComparisonTask
     error: str | None = None
 
 
 class Engine(Protocol):
     """Does tasks that do not wait for each other."""
 
-    def run(self, tasks: Sequence[Task], shop: Workshop, board: Board) -> Iterator[Ended]:
+    def run(
+        self, tasks: Sequence[ComparisonTask], store: ArtifactStore, display: ProgressDisplay
+    ) -> Iterator[TaskResult]:
         """Do all of them, and give each as it ends; a failed one does not keep the others from being done."""
 
     def describe(self) -> str:
@@ -62,14 +64,16 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class OneByOne:
+class SerialEngine:
     """Does tasks in this process."""
 
-    def run(self, tasks: Sequence[Task], shop: Workshop, board: Board) -> Iterator[Ended]:
+    def run(
+        self, tasks: Sequence[ComparisonTask], store: ArtifactStore, display: ProgressDisplay
+    ) -> Iterator[TaskResult]:
         """One after the other."""
         for task in tasks:
-            with watch(partial(_show, board, task.name)):
-                ended = _attempt(task, shop)
+            with watch(partial(_show_progress, display, task.name)):
+                ended = _run_task(task, store)
             yield ended
 
     def describe(self) -> str:
@@ -78,7 +82,7 @@ class OneByOne:
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessEngine:
     """Does tasks in processes of this machine, which share its cores.
 
     Attributes:
@@ -92,7 +96,9 @@ class Processes:
         """Of each process."""
         return max(1, (os.cpu_count() or 1) // self.workers)
 
-    def run(self, tasks: Sequence[Task], shop: Workshop, board: Board) -> Iterator[Ended]:
+    def run(
+        self, tasks: Sequence[ComparisonTask], store: ArtifactStore, display: ProgressDisplay
+    ) -> Iterator[TaskResult]:
         """As many at once as there are workers.
 
         Raises:
@@ -100,13 +106,13 @@ class Processes:
         """
         context = multiprocessing.get_context("spawn")
         lines = context.SimpleQueue()
-        reader = threading.Thread(target=_read, args=(lines, board), daemon=True)
+        reader = threading.Thread(target=_show_worker_progress, args=(lines, display), daemon=True)
         reader.start()
         others = set(multiprocessing.active_children())
         with ProcessPoolExecutor(
-            min(self.workers, len(tasks)), context, initializer=_begin, initargs=(self.threads, lines)
+            min(self.workers, len(tasks)), context, initializer=_start_worker, initargs=(self.threads, lines)
         ) as pool:
-            waiting = [pool.submit(_attempt_told, task, shop) for task in tasks]
+            waiting = [pool.submit(_run_worker_task, task, store) for task in tasks]
             # The pool watches over the workers that it had when it last woke; this wakes it with all of them there.
             pool.submit(os.getpid)
             try:
@@ -128,48 +134,50 @@ class Processes:
         return f"{best_device()}, {self.workers} processes of {self.threads} threads"
 
 
-def _show(board: Board, name: str, phase: str, step: int, whole: int, left: float) -> None:
-    board.show(Line(name, phase, step, whole, left))
+def _show_progress(display: ProgressDisplay, name: str, phase: str, step: int, whole: int, left: float) -> None:
+    display.show(TaskProgress(name, phase, step, whole, left))
 
 
-def _attempt(task: Task, shop: Workshop) -> Ended:
+def _run_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
     try:
-        task(shop)
+        task(store)
     except GermlineError as error:
-        return Ended(task, " ".join(str(error).split()))
+        return TaskResult(task, " ".join(str(error).split()))
     except (RuntimeError, MemoryError) as error:  # what torch raises when it is out of memory, or cannot go on
-        return Ended(task, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}")
-    return Ended(task)
+        return TaskResult(
+            task, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        )
+    return TaskResult(task)
 
 
-def _attempt_told(task: Task, shop: Workshop) -> Ended:
+def _run_worker_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
     """In a worker: what its training comes to is told to the process that shows it."""
-    lines = _LINES[0]
-    with watch(lambda *come: lines.put(Line(task.name, *come))):
-        return _attempt(task, shop)
+    lines = _PROGRESS_QUEUES[0]
+    with watch(lambda *come: lines.put(TaskProgress(task.name, *come))):
+        return _run_task(task, store)
 
 
-_LINES: list[multiprocessing.SimpleQueue[Line | None]] = []
+_PROGRESS_QUEUES: list[multiprocessing.SimpleQueue[TaskProgress | None]] = []
 
 
-def _begin(threads: int, lines: multiprocessing.SimpleQueue[Line | None]) -> None:
+def _start_worker(threads: int, lines: multiprocessing.SimpleQueue[TaskProgress | None]) -> None:
     torch.set_num_threads(threads)
-    _LINES[:] = [lines]
+    _PROGRESS_QUEUES[:] = [lines]
     # Ctrl-C reaches every process of a terminal; the one that was started by hand answers for all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     """End this worker when its parent was killed; an orphan would work beside the run that is resumed."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
-def _read(lines: multiprocessing.SimpleQueue[Line | None], board: Board) -> None:
+def _show_worker_progress(lines: multiprocessing.SimpleQueue[TaskProgress | None], display: ProgressDisplay) -> None:
     while (line := lines.get()) is not None:
-        board.show(line)
+        display.show(line)
 
 
 def _worker_died() -> TrainingError:

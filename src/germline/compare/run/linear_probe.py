@@ -15,13 +15,13 @@ DECAY = 1e-3  # of the probe's weights, on standardised features
 ROUNDS = 100
 
 
-def linear_probe(network: Network, train: AnyImages, val: AnyImages) -> float:
+def fit_linear_probe(network: Network, train: AnyImages, val: AnyImages) -> float:
     """Accuracy on `val`, in [0, 1], of a linear classifier on the frozen network's pooled features.
 
     Multinomial logistic regression with a ridge, fitted by L-BFGS on the features of `train`, standardised; without
     augmentation and without any random draw.
     """
-    inputs, labels = features(network, train)
+    inputs, labels = pooled_features(network, train)
     mean, spread = inputs.mean(dim=0), inputs.std(dim=0).clamp_min(1e-6)
     # The usual layer would draw initial weights.
     probe: nn.Linear = skip_init(nn.Linear, inputs.shape[1], len(train.classes))  # type: ignore[no-untyped-call]
@@ -37,14 +37,14 @@ def linear_probe(network: Network, train: AnyImages, val: AnyImages) -> float:
         return value
 
     solver.step(loss)  # type: ignore[no-untyped-call]
-    looked, right = features(network, val)
+    looked, right = pooled_features(network, val)
     with torch.no_grad():
         guess = probe((looked - mean) / spread).argmax(dim=1)
     return float((guess == right).float().mean())
 
 
 @torch.no_grad()
-def features(network: Network, images: AnyImages) -> tuple[Tensor, Tensor]:
+def pooled_features(network: Network, images: AnyImages) -> tuple[Tensor, Tensor]:
     """Pooled features [N, width] before the head, in eval mode, and labels [N]."""
     model: nn.Module = network.model.eval()
     found, labels = [], []

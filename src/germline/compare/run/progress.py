@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
-LINE_SECONDS = 30.0
+TASK_LINE_SECONDS = 30.0
 
 
-class Line(NamedTuple):
+class TaskProgress(NamedTuple):
     """How far one task has come.
 
     Attributes:
@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
 
 @dataclass
-class Board:
+class ProgressDisplay:
     """Shows the tasks of one stage on the standard error stream: bars on a terminal, plain lines elsewhere.
 
     Attributes:
@@ -51,26 +51,26 @@ class Board:
         if not self.quiet and sys.stderr.isatty():
             self._bars = _bars()
             self._bars.start()
-            self._ids[""] = self._bars.add_task(self.stage, total=self.whole)
+            self._ids[""] = self._bars.add_task(self.stage, sum_costs=self.whole)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bars is not None:
             self._bars.stop()
 
-    def show(self, line: Line) -> None:
+    def show(self, line: TaskProgress) -> None:
         """Show how far a task has come."""
         if self.quiet:
             return
         if self._bars is not None:
             title = f"{line.task}: {line.phase}"
             if line.task not in self._ids:
-                self._ids[line.task] = self._bars.add_task(title, total=line.whole)
-            self._bars.update(self._ids[line.task], description=title, completed=line.step, total=line.whole)
+                self._ids[line.task] = self._bars.add_task(title, sum_costs=line.whole)
+            self._bars.update(self._ids[line.task], description=title, completed=line.step, sum_costs=line.whole)
             return
         now = time.monotonic()
         # The first sight of a task begins its clock, so that short ones are not told at all.
-        if now - self._told.setdefault(line.task, now) >= LINE_SECONDS:
+        if now - self._told.setdefault(line.task, now) >= TASK_LINE_SECONDS:
             self._told[line.task] = now
             print(
                 f"  {line.task}: {line.phase}, step {line.step}/{line.whole}, {line.left:.0f} s left",

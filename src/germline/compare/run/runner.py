@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from germline.compare.cost.storage import costs, stored
+from germline.compare.cost.storage import gene_storage, summarise_costs
 from germline.compare.recipe.schema import Recipe
-from germline.compare.run.cells import Cell, main_cells, tuning_cells
-from germline.compare.run.executor import Engine, OneByOne, Processes, Task
-from germline.compare.run.longer_scratch import Level, family_budgets, family_cells, next_doublings
-from germline.compare.run.progress import Board
-from germline.compare.run.store import Workshop
-from germline.compare.run.train_cell import cell_place, make_cell
-from germline.compare.run.validate import check
+from germline.compare.run.cells import Cell, list_main_cells, list_tuning_cells
+from germline.compare.run.executor import ComparisonTask, Engine, ProcessEngine, SerialEngine
+from germline.compare.run.longer_scratch import ScratchRun, compute_family_budgets, list_family_cells, plan_doublings
+from germline.compare.run.progress import ProgressDisplay
+from germline.compare.run.store import ArtifactStore
+from germline.compare.run.train_cell import cell_path, run_cell
+from germline.compare.run.validate import check_recipe
 from germline.errors import GermlineError, SettingError
 from germline.files import read_json, write_json
 from germline.learngene import library_versions
@@ -57,19 +57,19 @@ class Comparison:
             GermlineError: The recipe cannot be run, or the folder holds other work.
         """
         self.check()
-        self._claim()
+        self._claim_folder()
         began = time.monotonic()
-        shop = self._workshop({})
-        seeds = sorted({seed for arm in self.recipe.arms for seed in shop.gene_sizes(arm)})
-        self._stage("seeds", [GeneTask(seed) for seed in seeds], shop)
-        tuned = self._tune(shop)
-        shop = self._workshop(tuned)
-        self._cells("cells", main_cells(self.recipe), shop)
-        levels = self._level(shop)
-        further = family_cells(shop)
-        self._cells("cells of equal total", further, shop)
-        cells = [*main_cells(self.recipe), *(cell for level in levels for cell in level.cells), *further]
-        self._keep(shop, time.monotonic() - began, list(dict.fromkeys(cells)), levels)
+        store = self._artifact_store({})
+        seeds = sorted({seed for arm in self.recipe.arms for seed in store.gene_sizes(arm)})
+        self._run_stage("seeds", [GeneTask(seed) for seed in seeds], store)
+        tuned = self._tune_arms(store)
+        store = self._artifact_store(tuned)
+        self._run_cells("cells", list_main_cells(self.recipe), store)
+        levels = self._lengthen_scratch(store)
+        further = list_family_cells(store)
+        self._run_cells("cells of equal total", further, store)
+        cells = [*list_main_cells(self.recipe), *(cell for level in levels for cell in level.cells), *further]
+        self._write_results(store, time.monotonic() - began, list(dict.fromkeys(cells)), levels)
 
     def check(self) -> None:
         """Hold the recipe against data, ancestor and sizes; nothing is written, and open sizes are listed.
@@ -77,18 +77,18 @@ class Comparison:
         Raises:
             GermlineError: It cannot be run.
         """
-        self.recipe = check(self.recipe).recipe
+        self.recipe = check_recipe(self.recipe).recipe
 
-    def _engine(self) -> Engine:
+    def _get_engine(self) -> Engine:
         if self.engine is not None:
             return self.engine
         workers = self.workers or os.cpu_count() or 1
-        return OneByOne() if workers == 1 else Processes(workers)
+        return SerialEngine() if workers == 1 else ProcessEngine(workers)
 
-    def _workshop(self, tuned: dict[str, Any]) -> Workshop:
-        return Workshop(self.recipe, self.out, self.store or self.out / "store", tuned)
+    def _artifact_store(self, tuned: dict[str, Any]) -> ArtifactStore:
+        return ArtifactStore(self.recipe, self.out, self.store or self.out / "store", tuned)
 
-    def _claim(self) -> None:
+    def _claim_folder(self) -> None:
         known, wanted = self.out / "recipe.json", self.recipe.model_dump(mode="json")
         if not known.exists() and self.out.is_dir() and any(self.out.iterdir()):
             raise SettingError(
@@ -100,37 +100,37 @@ class Comparison:
             )
         write_json(known, wanted)
 
-    def _stage(self, stage: str, tasks: Sequence[Task], shop: Workshop) -> None:
+    def _run_stage(self, stage: str, tasks: Sequence[ComparisonTask], store: ArtifactStore) -> None:
         """Do tasks that do not wait for each other."""
         if not tasks:
             return
-        with Board(stage, len(tasks), self.quiet) as board:
-            for ended in self._engine().run(tasks, shop, board):
-                board.end(ended.task.name, ended.error)
+        with ProgressDisplay(stage, len(tasks), self.quiet) as display:
+            for ended in self._get_engine().run(tasks, store, display):
+                display.end(ended.task.name, ended.error)
                 if ended.error is not None:
                     self.failed[ended.task.name] = ended.error
 
-    def _cells(self, stage: str, cells: Sequence[Cell], shop: Workshop) -> None:
+    def _run_cells(self, stage: str, cells: Sequence[Cell], store: ArtifactStore) -> None:
         """Make cells; those whose ancestor or gene could not be made fail for its reason, without being tried."""
         tasks = []
         for cell in cells:
-            seed = shop.gene_seed(cell.seed)
+            seed = store.gene_seed(cell.seed)
             reason = self.failed.get(GeneTask(seed).name)
-            if reason is not None and not shop.has_gene(cell.arm, seed, cell.size):
+            if reason is not None and not store.has_gene(cell.arm, seed, cell.size):
                 self.failed[cell.name] = reason
-            elif not cell_place(shop, cell).exists():
+            elif not cell_path(store, cell).exists():
                 tasks.append(CellTask(cell))
-        self._stage(stage, tasks, shop)
+        self._run_stage(stage, tasks, store)
 
-    def _tune(self, shop: Workshop) -> dict[str, Any]:
+    def _tune_arms(self, store: ArtifactStore) -> dict[str, Any]:
         """For each arm the cell of the grid with the highest last accuracy on validation, and the whole grid."""
-        grid = tuning_cells(self.recipe)
-        self._cells("tuning cells", grid, shop)
+        grid = list_tuning_cells(self.recipe)
+        self._run_cells("tuning cells", grid, store)
         best: dict[str, Any] = {}
         for cell in grid:
             entry = {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": None, "samples": 0, "flops": 0}
             if cell.name not in self.failed:
-                made = make_cell(shop, cell)
+                made = run_cell(store, cell)
                 entry.update(accuracy=made["curve"][-1]["accuracy"], samples=made["samples"], flops=made["flops"])
             known = best.setdefault(cell.arm, {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": -1.0})
             known.setdefault("grid", []).append(entry)
@@ -138,51 +138,53 @@ class Comparison:
                 known.update({key: entry[key] for key in ("lr", "weight_decay", "accuracy")})
         return best
 
-    def _level(self, shop: Workshop) -> list[Level]:
+    def _lengthen_scratch(self, store: ArtifactStore) -> list[ScratchRun]:
         """Double scratch's steps until that adds no more."""
-        levels: list[Level] = []
-        while doublings := next_doublings(shop, levels, self.failed):
-            self._cells("cells of longer scratch", [cell for level in doublings for cell in level.cells], shop)
+        levels: list[ScratchRun] = []
+        while doublings := plan_doublings(store, levels, self.failed):
+            self._run_cells("cells of longer scratch", [cell for level in doublings for cell in level.cells], store)
             levels = [*levels, *doublings]
         return levels
 
-    def _keep(self, shop: Workshop, seconds: float, cells: Sequence[Cell], levels: Sequence[Level]) -> None:
+    def _write_results(
+        self, store: ArtifactStore, seconds: float, cells: Sequence[Cell], levels: Sequence[ScratchRun]
+    ) -> None:
         write_json(
             self.out / "results.json",
             {
                 "name": self.name,
                 "command": shlex.join(["germline", *sys.argv[1:]]),
-                "commit": _commit(),
+                "commit": _read_commit(),
                 "versions": library_versions(),
-                "device": self._engine().describe(),
+                "device": self._get_engine().describe(),
                 "seconds": round(seconds, 1),
                 "recipe": self.recipe.model_dump(mode="json"),
-                "tuned": dict(shop.tuned) or None,
-                "costs": costs(shop),
-                "family": family_budgets(shop),
-                "ancestors": self._ancestors(shop),
-                "genes": list(self._genes(shop)),
-                "levels": [level.facts(shop, self.failed) for level in levels],
-                "cells": [make_cell(shop, cell) for cell in cells if cell.name not in self.failed],
+                "tuned": dict(store.tuned) or None,
+                "costs": summarise_costs(store),
+                "family": compute_family_budgets(store),
+                "ancestors": self._ancestor_facts(store),
+                "genes": list(self._gene_facts(store)),
+                "levels": [level.facts(store, self.failed) for level in levels],
+                "cells": [run_cell(store, cell) for cell in cells if cell.name not in self.failed],
                 "failed": dict(sorted(self.failed.items())),
             },
         )
 
-    def _ancestors(self, shop: Workshop) -> list[dict[str, Any]]:
-        seeds = sorted({shop.gene_seed(seed) for seed in self.recipe.seeds})
-        known = [(seed, shop.ancestor_accuracy(seed)) for seed in seeds]
+    def _ancestor_facts(self, store: ArtifactStore) -> list[dict[str, Any]]:
+        seeds = sorted({store.gene_seed(seed) for seed in self.recipe.seeds})
+        known = [(seed, store.ancestor_accuracy(seed)) for seed in seeds]
         return [{"seed": seed, "accuracy": accuracy} for seed, accuracy in known if accuracy is not None]
 
-    def _genes(self, shop: Workshop) -> Iterable[dict[str, Any]]:
+    def _gene_facts(self, store: ArtifactStore) -> Iterable[dict[str, Any]]:
         for arm in self.recipe.arms:
-            for seed in sorted({shop.gene_seed(seed) for seed in self.recipe.seeds}):
+            for seed in sorted({store.gene_seed(seed) for seed in self.recipe.seeds}):
                 size = self.recipe.sizes_of(arm)[0]
-                if not shop.has_gene(arm, seed, size):
+                if not store.has_gene(arm, seed, size):
                     continue
-                gene = shop.gene(arm, seed, size)
+                gene = store.get_gene(arm, seed, size)
                 if gene is not None:
                     origin = gene.provenance.model_dump(mode="json", exclude={"versions"})
-                    yield {"arm": arm, "seed": seed, **stored(gene), **origin}
+                    yield {"arm": arm, "seed": seed, **gene_storage(gene), **origin}
 
 
 @dataclass(frozen=True)
@@ -196,17 +198,17 @@ class GeneTask:
         """For people."""
         return f"ancestor and genes of seed {self.seed}"
 
-    def __call__(self, shop: Workshop) -> None:
+    def __call__(self, store: ArtifactStore) -> None:
         """Make those that are not made; one that fails does not keep the others from being made.
 
         Raises:
             GermlineError: One failed.
         """
         failures = []
-        for arm in shop.recipe.arms:
-            for size in shop.gene_sizes(arm).get(self.seed, ()):
+        for arm in store.recipe.arms:
+            for size in store.gene_sizes(arm).get(self.seed, ()):
                 try:
-                    shop.gene(arm, self.seed, size)
+                    store.get_gene(arm, self.seed, size)
                 except GermlineError as error:
                     failures.append(error)
         if failures:
@@ -224,12 +226,12 @@ class CellTask:
         """For people."""
         return self.cell.name
 
-    def __call__(self, shop: Workshop) -> None:
+    def __call__(self, store: ArtifactStore) -> None:
         """Make it."""
-        make_cell(shop, self.cell)
+        run_cell(store, self.cell)
 
 
-def _commit() -> str:
+def _read_commit() -> str:
     """The commit of a checkout, marked where it holds changes; "released" outside one."""
     here = Path(__file__).parent
     try:

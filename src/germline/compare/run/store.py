@@ -15,7 +15,7 @@ from germline.api import build_start_network, train
 from germline.architectures import Size, Spec
 from germline.baselines.scratch import Scratch
 from germline.compare.recipe.schema import Recipe
-from germline.compare.recipe.sections import Described
+from germline.compare.recipe.sections import DataDescription
 from germline.compare.run.cells import Cell
 from germline.config import validate_settings
 from germline.data import (
@@ -43,13 +43,13 @@ TUNED = ("lr", "weight_decay")
 
 
 @dataclass(frozen=True)
-class Workshop:
+class ArtifactStore:
     """Makes the parts of one comparison, or finds them made.
 
     Attributes:
         recipe: What is compared.
         out: The comparison's folder.
-        store: Folder in which parts are kept; several comparisons may share it.
+        folder: Folder in which parts are kept; several comparisons may share it.
         tuned: Chosen rate and decay by arm; empty until they are chosen.
         quiet: Whether progress is left out.
         pricing: Whether nothing is made: data and weights that are not at hand are stood for by their numbers.
@@ -57,42 +57,42 @@ class Workshop:
 
     recipe: Recipe
     out: Path
-    store: Path
+    folder: Path
     tuned: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     quiet: bool = True
     pricing: bool = False
 
-    def place(self, kind: str, facts: Mapping[str, Any]) -> Path:
+    def part_path(self, kind: str, facts: Mapping[str, Any]) -> Path:
         """Where a part is kept: the same facts are the same part, in this comparison or another."""
         text = json.dumps({"version": version("germline"), **facts}, sort_keys=True)
-        return self.store / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+        return self.folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
-    def method(self, arm: str) -> Method:
+    def get_method(self, arm: str) -> Method:
         """The method of an arm, with its settings."""
         chosen = self.recipe.arms[arm]
         return validate_settings(METHODS[chosen.method], chosen.settings, f"arms.{arm}.settings")
 
     @property
-    def subject(self) -> Method:
+    def first_method(self) -> Method:
         """The method of the first arm, of which claims are made."""
-        return self.method(next(iter(self.recipe.arms)))
+        return self.get_method(next(iter(self.recipe.arms)))
 
-    def makers(self) -> list[Method]:
+    def gene_methods(self) -> list[Method]:
         """Methods of the arms that have a gene, each once; a redrawn gene is that which it is redrawn from."""
         found: dict[str, Method] = {}
         for arm in self.recipe.arms:
-            method = self.method(arm).root()
+            method = self.get_method(arm).root()
             if not isinstance(method, Scratch):
                 found.setdefault(repr((method.name, method)), method)
         return list(found.values())
 
-    def settings(self, cell: Cell) -> TrainSettings:
+    def cell_settings(self, cell: Cell) -> TrainSettings:
         """How a cell's descendant is trained: as tried, or as tuned, or as the recipe says."""
         recipe, tune = self.recipe, self.recipe.tune
         chosen = {} if cell.tuning else self.tuned.get(recipe.arms[cell.arm].tuned_as or cell.arm, {})
         more: dict[str, Any] = {key: chosen[key] for key in TUNED if key in chosen}
         if more and tune is not None and tune.scaling == "width":
-            more["lr"] *= _width(self.form(tune.size)) / _width(self.form(cell.size))
+            more["lr"] *= _width(self.descendant_spec(tune.size)) / _width(self.descendant_spec(cell.size))
         if cell.lr is not None:
             more = {"lr": cell.lr, "weight_decay": cell.weight_decay}
         if cell.steps is not None:
@@ -115,15 +115,15 @@ class Workshop:
             sizes[seed] = tuple(dict.fromkeys((*sizes.get(seed, ()), tune.size)))
         return dict(sorted(sizes.items()))
 
-    def begin_ancestor(self, seed: int, size: str | None = None) -> Network:
+    def build_ancestor(self, seed: int, size: str | None = None) -> Network:
         """The ancestor of a seed before it is trained; one that is at hand as it is."""
         wanted = self.recipe.ancestor
         if wanted.path is not None and self.pricing and wanted.like is not None and not Path(wanted.path).exists():
-            return build_start_network(wanted.like, self.data(wanted.data), wanted.train, 0)
+            return build_start_network(wanted.like, self.load_data(wanted.data), wanted.train, 0)
         if wanted.path is not None:
             found = load_network(PACKAGED if wanted.path == "packaged" else wanted.path, weights=not self.pricing)
             return self._named(found)
-        source = self.data(wanted.data)
+        source = self.load_data(wanted.data)
         return build_start_network(wanted.model, source, wanted.train, derive(seed, "ancestor"), Size.parse(size or ""))
 
     def _named(self, ancestor: Network) -> Network:
@@ -131,21 +131,21 @@ class Workshop:
         known = self._stand_in(self.recipe.ancestor.data)
         if known is None or len(ancestor.classes) != known.classes:
             return ancestor
-        return replace(ancestor, classes=self.data(self.recipe.ancestor.data).classes)
+        return replace(ancestor, classes=self.load_data(self.recipe.ancestor.data).classes)
 
     @cached_property
     def _forms(self) -> dict[str, Spec | None]:
         """Forms that were asked for: for each of them a whole network has to be built or read, and cells ask again."""
         return {}
 
-    def ancestor_form(self, size: str | None = None) -> Spec | None:
+    def ancestor_spec(self, size: str | None = None) -> Spec | None:
         """The form of the ancestor, which is that of every seed; None where no architecture knows it."""
         asked = "ancestor" if self.recipe.ancestor.path is not None else f"ancestor {size or ''}"
         if asked not in self._forms:
-            self._forms[asked] = self.begin_ancestor(0, size).spec
+            self._forms[asked] = self.build_ancestor(0, size).spec
         return self._forms[asked]
 
-    def gene_form(self, method: Method, size: str) -> Spec | None:
+    def gene_spec(self, method: Method, size: str) -> Spec | None:
         """The form that a gene is condensed in; None where it is not known beforehand.
 
         Raises:
@@ -154,100 +154,100 @@ class Workshop:
         inner, own = method.root(), size if method.own_size else None
         asked = repr((inner.name, inner, own))
         if asked not in self._forms:
-            begun = None if inner.ancestor == "none" else self.begin_ancestor(0, own)
-            self._forms[asked] = inner.condense_spec(begun, self.data(self.recipe.ancestor.data))
+            begun = None if inner.ancestor == "none" else self.build_ancestor(0, own)
+            self._forms[asked] = inner.condense_spec(begun, self.load_data(self.recipe.ancestor.data))
         return self._forms[asked]
 
-    def ancestor(self, seed: int, size: str | None = None) -> Network:
+    def get_ancestor(self, seed: int, size: str | None = None) -> Network:
         """The ancestor of a seed; of a descendant's size where that is given."""
-        wanted, network = self.recipe.ancestor, self.begin_ancestor(seed, size)
+        wanted, network = self.recipe.ancestor, self.build_ancestor(seed, size)
         if wanted.path is not None:
             return network
-        source, place = self.data(wanted.data), self.ancestor_place(seed, size)
+        source, place = self.load_data(wanted.data), self.ancestor_path(seed, size)
         with file_lock(place.with_suffix(".lock")):
             run = Run(place, seed=derive(seed, "ancestor"), quiet=self.quiet)
             train(network, source, wanted.train, run=run, name="ancestor")
         return network
 
-    def ancestor_place(self, seed: int, size: str | None = None) -> Path:
+    def ancestor_path(self, seed: int, size: str | None = None) -> Path:
         """Where the ancestor of a seed is kept; of one that is at hand, a name for its weights."""
         wanted = self.recipe.ancestor
         if wanted.path is not None:
-            return self.place("ancestor", {"weights": _weights_hash(wanted.path)})
+            return self.part_path("ancestor", {"weights": _weights_hash(wanted.path)})
         facts = {
-            "data": self.fingerprint(wanted.data),
+            "data": self.data_fingerprint(wanted.data),
             "train": wanted.train.model_dump(mode="json"),
-            "spec": repr(self.ancestor_form(size)),
+            "spec": repr(self.ancestor_spec(size)),
             "seed": seed,
         }
-        return self.place("ancestor", facts)
+        return self.part_path("ancestor", facts)
 
     def ancestor_accuracy(self, seed: int) -> float | None:
         """Last validation accuracy of a seed's ancestor; None for one that is at hand, or that nobody asks for."""
-        if self.recipe.ancestor.path is not None or all(method.ancestor == "none" for method in self.makers()):
+        if self.recipe.ancestor.path is not None or all(method.ancestor == "none" for method in self.gene_methods()):
             return None
-        kept = self.ancestor_place(seed) / "ancestor" / "result.json"
+        kept = self.ancestor_path(seed) / "ancestor" / "result.json"
         return float(read_json(kept)["scores"][-1]["accuracy"]) if kept.exists() else None
 
-    def gene(self, arm: str, seed: int, size: str) -> Learngene | None:
+    def get_gene(self, arm: str, seed: int, size: str) -> Learngene | None:
         """The gene of an arm; None for an arm that has none."""
-        method = self.method(arm)
-        return None if isinstance(method, Scratch) else self._gene(method, seed, size)
+        method = self.get_method(arm)
+        return None if isinstance(method, Scratch) else self._make_gene(method, seed, size)
 
-    def _gene(self, method: Method, seed: int, size: str) -> Learngene:
+    def _make_gene(self, method: Method, seed: int, size: str) -> Learngene:
         inner = method.inner()
         if inner is not None:
-            return method.redraw(self._gene(inner, seed, size), generator(seed, method.name))
-        place = self.gene_place(method, seed, size)
+            return method.redraw(self._make_gene(inner, seed, size), generator(seed, method.name))
+        place = self.gene_path(method, seed, size)
         with file_lock(place.with_suffix(".lock")):
             if place.exists():
                 return Learngene.load(place)
             own = size if method.own_size else None
-            ancestor = None if method.ancestor == "none" else self.ancestor(seed, own)
+            ancestor = None if method.ancestor == "none" else self.get_ancestor(seed, own)
             run = Run(place.with_suffix(".run"), seed=derive(seed, method.name), quiet=self.quiet)
-            gene = method.condense(ancestor, self.data(self.recipe.ancestor.data), run)
+            gene = method.condense(ancestor, self.load_data(self.recipe.ancestor.data), run)
             gene.save(place)
         return gene
 
     def has_gene(self, arm: str, seed: int, size: str) -> bool:
         """Whether the gene that an arm needs is there; an arm without one needs none."""
-        method = self.method(arm).root()
-        return isinstance(method, Scratch) or self.gene_place(method, seed, size).exists()
+        method = self.get_method(arm).root()
+        return isinstance(method, Scratch) or self.gene_path(method, seed, size).exists()
 
-    def gene_place(self, method: Method, seed: int, size: str) -> Path:
+    def gene_path(self, method: Method, seed: int, size: str) -> Path:
         """Where a gene is kept."""
         facts: dict[str, Any] = {"method": method.name, "settings": method.model_dump(mode="json"), "seed": seed}
-        facts["data"] = self.fingerprint(self.recipe.ancestor.data)
+        facts["data"] = self.data_fingerprint(self.recipe.ancestor.data)
         if method.ancestor != "none":
-            facts["ancestor"] = self.ancestor_place(seed, size if method.own_size else None).name
-        return self.place("gene", facts)
+            facts["ancestor"] = self.ancestor_path(seed, size if method.own_size else None).name
+        return self.part_path("gene", facts)
 
-    def source_name(self, cell: Cell) -> str:
+    def cell_data_name(self, cell: Cell) -> str:
         """The data that a cell's descendant is trained on: for headline numbers, the part that is kept for them."""
         return FINAL if self.recipe.final and not cell.tuning else self.recipe.data
 
-    def sources(self, cell: Cell) -> tuple[DataSet, ...]:
+    def load_cell_data(self, cell: Cell) -> tuple[DataSet, ...]:
         """The data of a cell: one set, or one a task."""
-        name, tasks = self.source_name(cell), self.recipe.tasks
+        name, tasks = self.cell_data_name(cell), self.recipe.tasks
         why = f"{self.recipe.title}: {cell.name}"
-        whole = read_final(self.out / "final-readings.jsonl", why) if name == FINAL else self.data(name)
+        whole = read_final(self.out / "final-readings.jsonl", why) if name == FINAL else self.load_data(name)
         if tasks is None:
             return (whole,)
         return task_list(whole, tasks.ways, None, tasks.count, derive(cell.seed, "tasks"))
 
-    def form(self, size: str, drawn: AnyImages | None = None) -> Spec:
+    def descendant_spec(self, size: str, drawn: AnyImages | None = None) -> Spec:
         """The form of what grows from nothing: the ancestor's, at the size as the first arm there reads it."""
-        drawn = self.data(self.recipe.data).train if drawn is None else drawn
+        drawn = self.load_data(self.recipe.data).train if drawn is None else drawn
         wanted = {"image_size": drawn.side, "channels": drawn.channels, "classes": len(drawn.classes)}
         if self.recipe.ancestor.path is None:
             spec = model_spec(self.recipe.ancestor.model, **wanted)
         else:
-            own = self.ancestor_form()
+            own = self.ancestor_spec()
             spec = model_spec(self.recipe.ancestor.model, **wanted) if own is None else own.model_copy(update=wanted)
-        readers = (self.method(arm) for arm in self.recipe.arms if size in self.recipe.sizes_of(arm))
-        return next(readers, self.subject).descendant_spec(spec, Size.parse(size))
+        readers = (self.get_method(arm) for arm in self.recipe.arms if size in self.recipe.sizes_of(arm))
+        return next(readers, self.first_method).descendant_spec(spec, Size.parse(size))
 
-    def data(self, name: str) -> DataSet:
+    def load_data(self, name: str) -> DataSet:
         """A data set, read once a process; for pricing alone, one that is not at hand is as the recipe describes it."""
         known = self._stand_in(name)
         if known is not None:
@@ -258,12 +258,12 @@ class Workshop:
         """Messages about the data sets of a name that are not on this machine and are known by their numbers alone."""
         return (_absence(name),) if self._stand_in(name) is not None else _read_or_describe_once(name)[1]
 
-    def _stand_in(self, name: str) -> Described | None:
+    def _stand_in(self, name: str) -> DataDescription | None:
         """The numbers of a data set that is not at hand, where they will do and there are any."""
         found = next((one for one in self.recipe.described if one.data == name), None)
         return found if self.pricing and found is not None and _absence(name) else None
 
-    def fingerprint(self, name: str) -> str:
+    def data_fingerprint(self, name: str) -> str:
         """What stands for a data set's training pictures in a part's facts."""
         return f"{name} {_fingerprint_once(name)}"
 

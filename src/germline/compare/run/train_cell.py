@@ -12,10 +12,10 @@ import torch
 from germline.architectures import Preprocess, Size, Target
 from germline.baselines.scratch import Scratch
 from germline.compare.cost.cost import forward_flops, teacher_flops
-from germline.compare.cost.storage import parameters
+from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
-from germline.compare.run.linear_probe import linear_probe
-from germline.compare.run.store import Workshop
+from germline.compare.run.linear_probe import fit_linear_probe
+from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, DataSet
 from germline.errors import SettingError
 from germline.files import file_lock, read_json, write_json
@@ -26,7 +26,7 @@ from germline.training import CrossEntropy, FitResult, Run, evaluate
 
 
 @dataclass(frozen=True)
-class _Trained:
+class _TaskRun:
     """What one training of one descendant came to."""
 
     child: Descendant
@@ -36,51 +36,53 @@ class _Trained:
     taught_flops: int
 
 
-def make_cell(shop: Workshop, cell: Cell) -> dict[str, Any]:
+def run_cell(store: ArtifactStore, cell: Cell) -> dict[str, Any]:
     """Grow, train and score one descendant (one a task, where there are tasks), or give the kept result."""
-    place = cell_place(shop, cell)
+    place = cell_path(store, cell)
     with file_lock(place.with_suffix(".lock")):
         if not place.exists():
-            gene = shop.gene(cell.arm, shop.gene_seed(cell.seed), cell.size)
-            trained = [_train(shop, cell, gene, source, task) for task, source in enumerate(shop.sources(cell))]
-            write_json(place, _facts(shop, cell, trained))
+            gene = store.get_gene(cell.arm, store.gene_seed(cell.seed), cell.size)
+            trained = [
+                _train(store, cell, gene, source, task) for task, source in enumerate(store.load_cell_data(cell))
+            ]
+            write_json(place, _cell_facts(store, cell, trained))
         return {"asked": asdict(cell), **read_json(place)}
 
 
-def cell_place(shop: Workshop, cell: Cell) -> Path:
+def cell_path(store: ArtifactStore, cell: Cell) -> Path:
     """Where a cell's result is kept."""
-    method, recipe, form = shop.method(cell.arm), shop.recipe, shop.form(cell.size)
+    method, recipe, form = store.get_method(cell.arm), store.recipe, store.descendant_spec(cell.size)
     facts: dict[str, Any] = {
         "method": method.name,
         "settings": method.model_dump(mode="json"),
         "form": repr(form),
-        "data": shop.fingerprint(recipe.data),
-        "final": shop.source_name(cell) != recipe.data,
+        "data": store.data_fingerprint(recipe.data),
+        "final": store.cell_data_name(cell) != recipe.data,
         "images": cell.images,
         "tasks": recipe.tasks and recipe.tasks.model_dump(),
         "seed": cell.seed,
         "draw": recipe.arms[cell.arm].draw,
-        "train": shop.settings(cell).model_dump(mode="json"),
+        "train": store.cell_settings(cell).model_dump(mode="json"),
         "tuning": cell.tuning,
     }
     if cell.size in method.every_size(form):
         # Sizes that are named say which parts of the gene are meant; paths of equal form are not the same network.
         facts["size"] = cell.size
     if not isinstance(method, Scratch):
-        facts["gene"] = shop.gene_place(method.root(), shop.gene_seed(cell.seed), cell.size).name
-    return shop.place("cell", facts).with_suffix(".json")
+        facts["gene"] = store.gene_path(method.root(), store.gene_seed(cell.seed), cell.size).name
+    return store.part_path("cell", facts).with_suffix(".json")
 
 
-def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, task: int) -> _Trained:
-    seed = cell.seed if shop.recipe.tasks is None else derive(cell.seed, "task", task)
-    drawn = _drawn(source.train, cell.images, seed)
-    child, settings = _descendant(shop, cell, gene, drawn), shop.settings(cell)
-    network, method = child.network, shop.method(cell.arm)
+def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, source: DataSet, task: int) -> _TaskRun:
+    seed = cell.seed if store.recipe.tasks is None else derive(cell.seed, "task", task)
+    drawn = _draw_images(source.train, cell.images, seed)
+    child, settings = _build_descendant(store, cell, gene, drawn), store.cell_settings(cell)
+    network, method = child.network, store.get_method(cell.arm)
     if settings.steps == 0:
-        return _as_grown(cell, child, source)
-    probed = None if cell.tuning else linear_probe(network, drawn, source.val)
+        return _evaluate_untrained(cell, child, source)
+    probed = None if cell.tuning else fit_linear_probe(network, drawn, source.val)
     objective = method.objective(gene, child) if gene is not None else None
-    result = Run(None, seed=seed, quiet=shop.quiet).fit(
+    result = Run(None, seed=seed, quiet=store.quiet).fit(
         "descendant",
         network,
         objective or CrossEntropy(settings.label_smoothing),
@@ -90,11 +92,11 @@ def _train(shop: Workshop, cell: Cell, gene: Learngene | None, source: DataSet, 
         augmentation=source.augmentation,
     )
     tested = None if cell.tuning else evaluate(network.model, network.logits, source.test).accuracy
-    teacher = teacher_flops(shop) if method.teaches else 0
-    return _Trained(child, result, tested, probed, teacher * result.samples)
+    teacher = teacher_flops(store) if method.teaches else 0
+    return _TaskRun(child, result, tested, probed, teacher * result.samples)
 
 
-def _as_grown(cell: Cell, child: Descendant, source: DataSet) -> _Trained:
+def _evaluate_untrained(cell: Cell, child: Descendant, source: DataSet) -> _TaskRun:
     """Look at a descendant that is not to be trained: on validation as at step 0, and on test.
 
     Raises:
@@ -111,30 +113,30 @@ def _as_grown(cell: Cell, child: Descendant, source: DataSet) -> _Trained:
         )
     seen, last = (evaluate(network.model, network.logits, part) for part in (source.val, source.test))
     scores = [{"step": 0, "accuracy": seen.accuracy, "loss": seen.loss}]
-    return _Trained(child, FitResult(0, 0, 0.0, [], scores), last.accuracy, None, 0)
+    return _TaskRun(child, FitResult(0, 0, 0.0, [], scores), last.accuracy, None, 0)
 
 
-def _drawn(train: AnyImages, images: int | str, seed: int) -> AnyImages:
+def _draw_images(train: AnyImages, images: int | str, seed: int) -> AnyImages:
     return train if isinstance(images, str) else train.per_class(images, generator(seed, "draw", images))
 
 
-def _descendant(shop: Workshop, cell: Cell, gene: Learngene | None, drawn: AnyImages) -> Descendant:
-    draw = derive(cell.seed, "initial", cell.size, *([again] if (again := shop.recipe.arms[cell.arm].draw) else []))
+def _build_descendant(store: ArtifactStore, cell: Cell, gene: Learngene | None, drawn: AnyImages) -> Descendant:
+    draw = derive(cell.seed, "initial", cell.size, *([again] if (again := store.recipe.arms[cell.arm].draw) else []))
     if gene is not None:
-        size = Size() if shop.method(cell.arm).own_size else Size.parse(cell.size)
+        size = Size() if store.get_method(cell.arm).own_size else Size.parse(cell.size)
         return gene.inherit(size, drawn.classes, drawn.channels, drawn.side, seed=draw)
-    form = shop.form(cell.size, drawn)
+    form = store.descendant_spec(cell.size, drawn)
     target = Target(architecture_of(form).name, form, drawn.classes, Preprocess.from_images(drawn.sample()))
-    method = shop.method(cell.arm)
+    method = store.get_method(cell.arm)
     assert isinstance(method, Scratch)  # noqa: S101 - all others have a gene
     return method.inherit(None, target, torch.Generator().manual_seed(draw))
 
 
-def _facts(shop: Workshop, cell: Cell, trained: list[_Trained]) -> dict[str, Any]:
-    first, results, settings = trained[0], [one.result for one in trained], shop.settings(cell)
+def _cell_facts(store: ArtifactStore, cell: Cell, trained: list[_TaskRun]) -> dict[str, Any]:
+    first, results, settings = trained[0], [one.result for one in trained], store.cell_settings(cell)
     network = first.child.network
     assert network.spec is not None  # noqa: S101 - a grown network always has one
-    whole, headless = parameters(network.spec)
+    whole, headless = count_network_parameters(network.spec)
     samples = sum(result.samples for result in results)
     return {
         "lr": settings.lr,
@@ -144,7 +146,7 @@ def _facts(shop: Workshop, cell: Cell, trained: list[_Trained]) -> dict[str, Any
             for at, score in enumerate(results[0].scores)
         ],
         "test_accuracy": _mean([one.test_accuracy for one in trained]),
-        "task_accuracies": [one.test_accuracy for one in trained] if shop.recipe.tasks else None,
+        "task_accuracies": [one.test_accuracy for one in trained] if store.recipe.tasks else None,
         "probe_accuracy": _mean([one.probe for one in trained]),
         "steps": results[0].steps,
         "samples": samples,

@@ -8,15 +8,15 @@ from pathlib import Path
 from germline.architectures import Preprocess, Size, Spec
 from germline.baselines.scratch import Scratch
 from germline.compare.analysis.protocols import PROTOCOLS
-from germline.compare.recipe.schema import EVERY, Recipe
-from germline.compare.run.store import Workshop
+from germline.compare.recipe.schema import EVERY_SIZE, Recipe
+from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, draw_task
 from germline.errors import DataError, SettingError
 from germline.learngene import Learngene
 from germline.registry import architecture_of
 
 
-def check(recipe: Recipe, *, pricing: bool = False) -> Workshop:
+def check_recipe(recipe: Recipe, *, pricing: bool = False) -> ArtifactStore:
     """Refuse a recipe that could not be run to its end.
 
     Args:
@@ -31,60 +31,62 @@ def check(recipe: Recipe, *, pricing: bool = False) -> Workshop:
         ArtefactError: The ancestor cannot be read.
         SettingError: A size that cannot be built, or that a method cannot grow.
     """
-    shop = _listed(Workshop(recipe, Path(), Path(), pricing=pricing))
-    recipe = shop.recipe
+    store = _expand_sizes(ArtifactStore(recipe, Path(), Path(), pricing=pricing))
+    recipe = store.recipe
     PROTOCOLS[recipe.protocol].check(recipe)
-    source = shop.data(recipe.data)
+    source = store.load_data(recipe.data)
     for images in (source.train, source.val, source.test):
         _check_labels(images, recipe.data)
-    _check_counts(recipe, source.train)
+    _check_image_counts(recipe, source.train)
     if recipe.tasks is not None:
         draw_task(source, recipe.tasks.ways, None, recipe.seeds[0], 0)
     if recipe.ancestor.path is None:
-        _check_labels(shop.data(recipe.ancestor.data).train, recipe.ancestor.data)
-    forms = {size: shop.form(size) for size in recipe.sizes}
+        _check_labels(store.load_data(recipe.ancestor.data).train, recipe.ancestor.data)
+    forms = {size: store.descendant_spec(size) for size in recipe.sizes}
     # Sizes that are named are parts of a gene, which differ where their forms do not.
-    _check_forms({size: form for size, form in forms.items() if size not in shop.subject.every_size(form)})
+    _check_equal_networks(
+        {size: form for size, form in forms.items() if size not in store.first_method.every_size(form)}
+    )
     if recipe.tune is not None:
-        shop.form(recipe.tune.size)
+        store.descendant_spec(recipe.tune.size)
     for arm in recipe.arms:
-        if not recipe.trains(arm):
-            _check_known(shop, arm, source.classes)
-        sizes = dict.fromkeys(size for wanted in shop.gene_sizes(arm).values() for size in wanted)
-        _check_arm(shop, arm, list(sizes), source.train)
-    return shop
+        if not recipe.is_trained(arm):
+            _check_ancestor_classes(store, arm, source.classes)
+        sizes = dict.fromkeys(size for wanted in store.gene_sizes(arm).values() for size in wanted)
+        _check_arm(store, arm, list(sizes), source.train)
+    return store
 
 
-def _listed(shop: Workshop) -> Workshop:
+def _expand_sizes(store: ArtifactStore) -> ArtifactStore:
     """A recipe whose sizes are open gets all that the first arm's method lists."""
-    recipe = shop.recipe
-    if not recipe.is_open:
-        return shop
-    form = shop.gene_form(shop.subject, "")
-    found = () if form is None else shop.subject.every_size(form)
+    recipe = store.recipe
+    if not recipe.has_open_sizes:
+        return store
+    form = store.gene_spec(store.first_method, "")
+    found = () if form is None else store.first_method.every_size(form)
     if not found:
         raise SettingError(
-            f"sizes=['{EVERY}']",
-            f"'{shop.subject.name}' of the first arm has no list of its sizes",
+            f"sizes=['{EVERY_SIZE}']",
+            f"'{store.first_method.name}' of the first arm has no list of its sizes",
             "name the sizes that you ask about",
         )
-    return replace(shop, recipe=Recipe.model_validate({**recipe.model_dump(), "sizes": found}))
+    return replace(store, recipe=Recipe.model_validate({**recipe.model_dump(), "sizes": found}))
 
 
-def _check_known(shop: Workshop, arm: str, classes: tuple[str, ...]) -> None:
+def _check_ancestor_classes(store: ArtifactStore, arm: str, classes: tuple[str, ...]) -> None:
     """An ancestor that is at hand may know other classes than those of the data that it is said to be of."""
-    if shop.pricing or shop.recipe.ancestor.path is None:
+    if store.pricing or store.recipe.ancestor.path is None:
         return
-    known = shop.begin_ancestor(0).classes
+    known = store.build_ancestor(0).classes
     if known != classes:
         raise SettingError(
-            f"arm '{arm}' has steps=0 with ancestor.path={shop.recipe.ancestor.path}",
-            f"that network knows {len(known)} classes, '{shop.recipe.data}' has {len(classes)} or other names",
+            f"arm '{arm}' has steps=0 with ancestor.path={store.recipe.ancestor.path}",
+            f"that network knows {len(known)} classes, '{store.recipe.data}' has {len(classes)} or other names",
             "give the arm a step or more, or name data with the ancestor's classes",
         )
 
 
-def _check_forms(forms: dict[str, Spec]) -> None:
+def _check_equal_networks(forms: dict[str, Spec]) -> None:
     """Two sizes that come to the same network would be one piece of work that counts as two."""
     known: dict[str, str] = {}
     for size, form in forms.items():
@@ -98,7 +100,7 @@ def _check_labels(images: AnyImages, name: str) -> None:
         raise DataError(f"'{name}' has no labels", "a comparison needs them", "put each class in a folder of its own")
 
 
-def _check_counts(recipe: Recipe, train: AnyImages) -> None:
+def _check_image_counts(recipe: Recipe, train: AnyImages) -> None:
     assert train.labels is not None  # noqa: S101 - said above, repeated for the type checker
     asked = (*recipe.images_per_class, *([recipe.tune.images_per_class] if recipe.tune else []))
     wanted = max((images for images in asked if not isinstance(images, str)), default=1)
@@ -111,7 +113,7 @@ def _check_counts(recipe: Recipe, train: AnyImages) -> None:
         )
 
 
-def _check_same(arm: str, size: str, grown: Spec, form: Spec) -> None:
+def _check_same_network(arm: str, size: str, grown: Spec, form: Spec) -> None:
     """An arm whose descendants are other networks than scratch's would be compared with what it is not."""
     ours, theirs = ({k: v for k, v in spec.model_dump().items() if k != "drop_path"} for spec in (grown, form))
     for key, value in ours.items():
@@ -123,20 +125,20 @@ def _check_same(arm: str, size: str, grown: Spec, form: Spec) -> None:
             )
 
 
-def _plain(form: Spec) -> Preprocess:
+def _grey_preprocess(form: Spec) -> Preprocess:
     """Statistics that stand for those of a gene that is not there; a form does not depend on them."""
     grey = (0.5,) * form.channels
     return Preprocess(channels=form.channels, image_size=form.image_size, mean=grey, std=grey)
 
 
-def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyImages) -> None:
+def _check_arm(store: ArtifactStore, arm: str, sizes: list[str], train: AnyImages) -> None:
     """Grow every size in thought, from a gene that has its form and no tensors."""
-    method = shop.method(arm)
+    method = store.get_method(arm)
     if isinstance(method, Scratch):
         return
     for size in sizes:
         own = size if method.own_size else None
-        form = shop.gene_form(method, size)
+        form = store.gene_spec(method, size)
         if form is None:
             continue
         if own is not None and architecture_of(form).resize(form, Size.parse(own)) != form:
@@ -146,8 +148,8 @@ def _check_arm(shop: Workshop, arm: str, sizes: list[str], train: AnyImages) -> 
                 "leave out ancestor.path, so that one of each size is trained, or leave out the arm",
             )
         gene = Learngene(
-            method.name, method.model_dump(mode="json"), architecture_of(form).name, form, {}, _plain(form)
+            method.name, method.model_dump(mode="json"), architecture_of(form).name, form, {}, _grey_preprocess(form)
         )
         wanted = Size() if own is not None else Size.parse(size)
         grown = gene.target(wanted, train.classes, train.channels, train.side).spec
-        _check_same(arm, size, grown, shop.form(size))
+        _check_same_network(arm, size, grown, store.descendant_spec(size))
