@@ -22,8 +22,8 @@ from torch.nn.functional import cross_entropy
 from common import in_turn, keep, row, set_up
 from germline.architectures import VIT, Preprocess, Size, VitSpec
 from germline.data import Batch
-from germline.methods.pool.auxiliary_models import Auxiliaries, AuxiliaryDistillation, Follows
-from germline.methods.pool.paths import Layout, Path
+from germline.methods.pool.auxiliary_models import AuxiliaryDistillation, AuxiliaryModels, MatchedFeatures
+from germline.methods.pool.paths import PoolLayout, PoolPath
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.supernet import PoolNetwork
 from germline.network import Network
@@ -56,7 +56,7 @@ def distilling(ancestor: Network, forms: Forms, widths: Sequence[int], batch: Ba
     """A step in which these auxiliary models are distilled."""
     spec: Any = ancestor.spec
     follows = {
-        width: Follows.at(
+        width: MatchedFeatures.at(
             "end" if width == forms.layout.widths[-1] else "front,mid,end", "all", forms.models[width], spec
         )
         for width in widths
@@ -65,7 +65,7 @@ def distilling(ancestor: Network, forms: Forms, widths: Sequence[int], batch: Ba
     objective = AuxiliaryDistillation(
         ancestor, follows, matrices, alpha=0.1, temperature=1.0, reduction="batchmean", label_smoothing=0.0
     )
-    students = Auxiliaries(
+    students = AuxiliaryModels(
         {width: VIT.build(forms.models[width]) for width in widths}, {width: follows[width].taps for width in widths}
     ).train()
     optimizer = torch.optim.AdamW([*students.parameters(), *objective.parameters()], lr=1e-4, fused=True)
@@ -104,7 +104,7 @@ def pool_of(forms: Forms) -> PoolNetwork:
 
 def switching(widths: tuple[int, ...], heads: tuple[int, ...], depth: int) -> dict[str, Any]:
     """Every path of a pool chosen in turn, the first time included."""
-    forms = Forms.of(Layout(widths, depth), LAB, heads)
+    forms = Forms.of(PoolLayout(widths, depth), LAB, heads)
     pool, seconds = pool_of(forms), []
     for _ in range(SWITCHES):
         for path in forms.layout.paths:
@@ -131,7 +131,7 @@ def step_of(network: nn.Module, spec: VitSpec, batch: int) -> Callable[[], None]
     return run
 
 
-def stepping(name: str, forms: Forms, path: Path, size: int, budget_s: float) -> dict[str, Any]:
+def stepping(name: str, forms: Forms, path: PoolPath, size: int, budget_s: float) -> dict[str, Any]:
     """A training step of a path in the pool against one of the same network by itself."""
     pool, spec, first = pool_of(forms), forms.spec(path), forms.models[path.widths[0]]
     pool.choose(path)
@@ -147,14 +147,14 @@ def main() -> None:
     torch.manual_seed(0)
     rows = []
     for name, elder, widths, heads, batch in CASES:
-        rows.append(together(name, elder, Forms.of(Layout(widths, 6), elder, heads), batch, budget_s))
+        rows.append(together(name, elder, Forms.of(PoolLayout(widths, 6), elder, heads), batch, budget_s))
     rows.append(switching((24, 96), (1, 4), 6))
     rows.append(switching((24, 48, 96), (1, 2, 4), 12))
-    lab = Forms.of(Layout((24, 96), 6), LAB, (1, 4))
+    lab = Forms.of(PoolLayout((24, 96), 6), LAB, (1, 4))
     for text in PATHS:
-        rows.append(stepping("lab", lab, Path.of(Size.parse(text)), 64, budget_s))
-    large = Forms.of(Layout((192, 768), 6), DEIT, (3, 12))
-    rows.append(stepping("64 px", large, Path((192, 768), ((3, 4),)), 8, budget_s))
+        rows.append(stepping("lab", lab, PoolPath.of(Size.parse(text)), 64, budget_s))
+    large = Forms.of(PoolLayout((192, 768), 6), DEIT, (3, 12))
+    rows.append(stepping("64 px", large, PoolPath((192, 768), ((3, 4),)), 8, budget_s))
     keep("pool_cost", rows)
 
 

@@ -9,8 +9,8 @@ import torch
 from germline.architectures import VIT, Preprocess, VitSpec
 from germline.data import load_data
 from germline.files import write_tensors
-from germline.methods.pool.path_sampling import OnePath
-from germline.methods.pool.paths import Layout
+from germline.methods.pool.path_sampling import SampledPathLoss
+from germline.methods.pool.paths import PoolLayout
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.supernet import PoolNetwork
 from germline.network import Network
@@ -34,7 +34,7 @@ ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1, "clip": 0.5, "ema
 
 def pool(spec):
     """A pool of which each step leaves out a part."""
-    forms = Forms.of(Layout((8, 16), 2), spec, (1, 2))
+    forms = Forms.of(PoolLayout((8, 16), 2), spec, (1, 2))
     return PoolNetwork({width: VIT.build(one) for width, one in forms.models.items()}, forms.layout)
 
 
@@ -54,7 +54,7 @@ def main(folder):
         run = Run(folder, device="cpu", quiet=True)
         objective = Scaled() if name == "owned" else CrossEntropy(asked.label_smoothing)
         if isinstance(model, PoolNetwork):
-            objective = OnePath(model, None, 0.0, model.layout.paths[:2] if name == "sandwich" else ())
+            objective = SampledPathLoss(model, None, 0.0, model.layout.paths[:2] if name == "sandwich" else ())
         seen = val if name != "sandwich" else None
         result = run.fit(name, network, objective, train, asked, val=seen, augmentation=("shift", "rotate"))
         accuracy = result.accuracy if result.scores else 0.0

@@ -6,10 +6,16 @@ from torch.nn.functional import cross_entropy, log_softmax, mse_loss
 
 from germline.architectures import VIT
 from germline.data import Batch
-from germline.methods.pool.auxiliary_models import Auxiliaries, AuxiliaryDistillation, Follows, LabelsAlone, positions
+from germline.methods.pool.auxiliary_models import (
+    AuxiliaryDistillation,
+    AuxiliaryModels,
+    LabelLoss,
+    MatchedFeatures,
+    pair_positions,
+)
 from germline.methods.pool.build import fresh
 from germline.methods.pool.method import Pool
-from germline.methods.pool.paths import Layout
+from germline.methods.pool.paths import PoolLayout
 from germline.methods.pool.sizes import Forms
 from germline.network import Network
 from germline.training import Run, TrainSettings
@@ -36,19 +42,19 @@ LOGITS = {"temperature": 1.0, "reduction": "batchmean", "label_smoothing": 0.0}
     ],
 )
 def test_positions(which, student, ancestor, expected):
-    assert positions(which, student, ancestor) == tuple(expected)
+    assert pair_positions(which, student, ancestor) == tuple(expected)
 
 
 def setting(ancestor, widths=(8, 16), losses="all", which="front,mid,end", alpha=0.1, **changes):
     """Students of the ancestor and the loss that they share."""
-    forms = Forms.of(Layout((8, 16), 2), ancestor.spec, (1, 2))
+    forms = Forms.of(PoolLayout((8, 16), 2), ancestor.spec, (1, 2))
     forms = Forms(forms.layout, {width: forms.models[width] for width in widths})
-    follows = {width: Follows.at(which, losses, spec, ancestor.spec) for width, spec in forms.models.items()}
+    follows = {width: MatchedFeatures.at(which, losses, spec, ancestor.spec) for width, spec in forms.models.items()}
     matrices = {}
     for width, one in follows.items():
         torch.manual_seed(width)
         matrices[width] = one.matrices(width, ancestor.spec.width)
-    students = Auxiliaries(fresh("pool", forms, TrainSettings(), 0), {w: one.taps for w, one in follows.items()})
+    students = AuxiliaryModels(fresh("pool", forms, TrainSettings(), 0), {w: one.taps for w, one in follows.items()})
     return students, AuxiliaryDistillation(ancestor, follows, matrices, alpha=alpha, **{**LOGITS, **changes})
 
 
@@ -190,7 +196,7 @@ def test_labels_alone_are_the_sum_over_students(ancestor, batch):
     students, _ = setting(ancestor)
     images = ancestor.preprocess(batch.pixels)
     expected = sum(cross_entropy(model(images), batch.labels) for model in students.students.values())
-    loss = LabelsAlone()(lambda pixels: students(ancestor.preprocess(pixels)), batch)
+    loss = LabelLoss()(lambda pixels: students(ancestor.preprocess(pixels)), batch)
     assert loss.detach().item() == pytest.approx(expected.detach().item(), rel=1e-6)
 
 

@@ -8,14 +8,14 @@ from torch.nn.functional import cross_entropy
 
 from germline.architectures import VIT, VitSpec
 from germline.data import Batch
-from germline.methods.pool.path_sampling import OnePath
-from germline.methods.pool.paths import Layout
+from germline.methods.pool.path_sampling import SampledPathLoss
+from germline.methods.pool.paths import PoolLayout
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.supernet import PoolNetwork
 from germline.network import Network
 from germline.training import Distillation, Run, TrainSettings
 
-LAYOUT = Layout((8, 16), 2)
+LAYOUT = PoolLayout((8, 16), 2)
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ def drawn(pool, objective, steps, seed=0, name="pool"):
 
 
 def test_paths_are_drawn_all_alike(pool):
-    found = Counter(drawn(pool, OnePath(pool, None, 0.0), 600))
+    found = Counter(drawn(pool, SampledPathLoss(pool, None, 0.0), 600))
     assert set(found) == {(path,) for path in LAYOUT.paths}
     assert min(found.values()) > 60  # of 100 each
 
 
 def test_the_draw_depends_on_seed_phase_and_step_alone(pool):
-    one, other = OnePath(pool, None, 0.0), OnePath(pool, None, 0.0)
+    one, other = SampledPathLoss(pool, None, 0.0), SampledPathLoss(pool, None, 0.0)
     first = drawn(pool, one, 30)
     torch.manual_seed(123)
     other.begin(0, "pool", 20)
@@ -57,7 +57,7 @@ def test_the_draw_depends_on_seed_phase_and_step_alone(pool):
 
 def test_a_step_moves_its_path_alone(pool, pico, ancestor):
     """In the one loop, decay and all; gradients of what is left out are none."""
-    objective = OnePath(pool, None, 0.0)
+    objective = SampledPathLoss(pool, None, 0.0)
     before = {name: value.clone() for name, value in pool.state_dict().items()}
     network = Network(pool, ancestor.preprocess, pico.classes)
     settings = TrainSettings(steps=1, batch_size=20, lr=1e-2, weight_decay=0.5, warmup=0.0, schedule="constant")
@@ -73,20 +73,20 @@ def test_the_loss_of_one_path_is_the_labels_or_the_mixture(pool, ancestor, batch
     def forward(pixels):
         return pool(ancestor.preprocess(pixels))
 
-    labels = OnePath(pool, None, 0.0)
+    labels = SampledPathLoss(pool, None, 0.0)
     labels.begin(0, "pool", 3)
     with torch.no_grad():
         assert torch.equal(labels(forward, batch), cross_entropy(forward(batch.pixels), batch.labels))
         for kind in ("soft", "hard"):
             teacher = Distillation(ancestor, kind=kind, alpha=0.3)
-            taught = OnePath(pool, teacher, 0.0)
+            taught = SampledPathLoss(pool, teacher, 0.0)
             taught.begin(0, "pool", 3)
             assert torch.equal(taught(forward, batch), teacher(forward, batch))
 
 
 def test_the_sandwich_takes_the_ends_and_one_between(pool, ancestor, batch):
     ends = (LAYOUT.paths[0], LAYOUT.paths[-1])
-    objective = OnePath(pool, Distillation(ancestor, alpha=0.5), 0.0, ends)
+    objective = SampledPathLoss(pool, Distillation(ancestor, alpha=0.5), 0.0, ends)
     found = drawn(pool, objective, 60)
     assert all(taken[:2] == ends and len(taken) == 3 and taken[2] not in ends for taken in found)
     assert {taken[2] for taken in found} == set(LAYOUT.paths) - set(ends)
@@ -105,14 +105,14 @@ def test_the_sandwich_takes_the_ends_and_one_between(pool, ancestor, batch):
 
 def test_a_sandwich_of_all_paths_draws_none(ancestor):
     spec = VitSpec.model_validate({**ancestor.spec.model_dump(), "depth": 1})
-    layout = Layout((8, 16), 1)
+    layout = PoolLayout((8, 16), 1)
     forms = Forms.of(layout, spec, (1, 2))
     pool = PoolNetwork({width: VIT.build(one) for width, one in forms.models.items()}, layout)
-    objective = OnePath(pool, None, 0.0, layout.paths)
+    objective = SampledPathLoss(pool, None, 0.0, layout.paths)
     assert drawn(pool, objective, 3) == [layout.paths] * 3
 
 
 def test_neither_pool_nor_teacher_is_a_part_of_the_loss(pool, ancestor):
-    objective = OnePath(pool, Distillation(ancestor), 0.0)
+    objective = SampledPathLoss(pool, Distillation(ancestor), 0.0)
     assert not list(objective.parameters())
     assert not objective.state_dict()

@@ -18,8 +18,8 @@ from germline.errors import DataError, SettingError
 from germline.files import read_tensors
 from germline.learngene import Learngene
 from germline.methods.pool.method import Pool
-from germline.methods.pool.paths import Path
-from germline.methods.pool.supernet import PoolNetwork, rebuilt
+from germline.methods.pool.paths import PoolPath
+from germline.methods.pool.supernet import PoolNetwork, rebuild_vit
 from germline.network import load_network, load_strict
 from germline.registry import architecture_of
 from germline.training import Run, TrainSettings, evaluate
@@ -77,7 +77,7 @@ def test_the_gene_is_the_pool(own):
 @pytest.mark.parametrize("size", PATHS)
 def test_a_standalone_descendant_equals_the_pool_on_its_path(own, pixels, size, tmp_path):
     pool = pool_of(own)
-    pool.choose(Path.of(Size.parse(size)))
+    pool.choose(PoolPath.of(Size.parse(size)))
     expected = pool(own.preprocess(pixels))
     child = own.inherit(Size.parse(size))
     assert torch.equal(child.network.logits(pixels), expected)
@@ -168,7 +168,7 @@ def test_a_cap_counts_the_descendant_s_own_head(own):
     [
         ("max_params=100", "cannot grow max_params=100. its smallest path, width=8"),
         ("max_params=1M,max_flops=7", "cannot grow max_params=1000000,max_flops=7. its smallest"),
-        ("max_params=1M,width=8", "the sizes of a pool are its paths"),
+        ("max_params=1M,width=8", "The sizes of a pool are its paths"),
         ("depth=2", "cannot grow depth=2"),
         ("width=12", "none has 12"),
         ("front=8,end=16,j=2,k=3", "have blocks 1 to 2"),
@@ -207,7 +207,7 @@ def test_three_widths(ancestor, pico, pixels):
     pool = pool_of(own)
     # two paths of one form and of other blocks
     for size in ("front=8,middle=16,end=24,j=1,k=1,l=1,m=1", "front=8,middle=16,end=24,j=1,k=2,l=2,m=1"):
-        pool.choose(Path.of(Size.parse(size)))
+        pool.choose(PoolPath.of(Size.parse(size)))
         child = own.inherit(Size.parse(size))
         assert child.network.spec.depths == (1, 1, 2)
         assert torch.equal(child.network.logits(pixels), pool(own.preprocess(pixels)))
@@ -372,7 +372,7 @@ def test_a_class_token_layer_scale_and_registers_come_from_the_ancestor(make_net
     assert (child.network.spec.class_token, child.network.spec.reg_tokens) == (True, 1)
     assert child.model.blocks[0].ls1.gamma.shape == (8,)
     pool = pool_of(own)
-    pool.choose(Path.of(Size.parse(STITCHED)))
+    pool.choose(PoolPath.of(Size.parse(STITCHED)))
     with torch.no_grad():
         assert torch.equal(child.network.logits(pixels), pool(own.preprocess(pixels)))
 
@@ -454,4 +454,4 @@ def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, mak
 def test_a_gene_s_models_can_be_taken_out(own):
     tensors = {name[2:]: value for name, value in own.tensors.items() if name.startswith("8.")}
     spec = own.target(Size(width=8)).spec
-    assert equal(rebuilt(spec, tensors).state_dict(), own.inherit(Size(width=8)).model.state_dict())
+    assert equal(rebuild_vit(spec, tensors).state_dict(), own.inherit(Size(width=8)).model.state_dict())

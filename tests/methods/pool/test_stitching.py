@@ -4,16 +4,23 @@ import pytest
 import torch
 from torch import nn
 
-from germline.methods.pool.paths import Layout, cuts, window
-from germline.methods.pool.stitching import Affine, Sums, affine, from_matrices, least_squares, mean
+from germline.methods.pool.paths import PoolLayout, cut_window, list_cuts
+from germline.methods.pool.stitching import (
+    AffineMap,
+    NormalEquations,
+    average_maps,
+    copy_affine,
+    fit_stitches,
+    stitches_from_matrices,
+)
 
 RIDGE = 1e-9
-LAYOUT = Layout((4, 12), 3)
+LAYOUT = PoolLayout((4, 12), 3)
 
 
 def drawn(outputs, inputs, seed=0):
     source = torch.Generator().manual_seed(seed)
-    return Affine(torch.randn(outputs, inputs, generator=source), torch.randn(outputs, generator=source))
+    return AffineMap(torch.randn(outputs, inputs, generator=source), torch.randn(outputs, generator=source))
 
 
 def apply(one, rows):
@@ -22,7 +29,7 @@ def apply(one, rows):
 
 def test_least_squares_recovers_a_planted_affine_map():
     planted, rows = drawn(12, 4), torch.randn(500, 4, generator=torch.Generator().manual_seed(1)).double()
-    sums = Sums()
+    sums = NormalEquations()
     for part in rows.split(64):
         sums.add(part, apply(planted, part))
     found = sums.solve(RIDGE)
@@ -41,20 +48,20 @@ def test_least_squares_recovers_maps_planted_in_a_pool():
         # Before block 1 and 2 the first map holds, before block 3 the second; all fronts are alike.
         return front if width == 4 else [apply(planted[index > 1], front[0]) for index in range(4)]
 
-    found = least_squares(tokens, LAYOUT, batches, RIDGE)
+    found = fit_stitches(tokens, LAYOUT, batches, RIDGE)
     assert set(found) == {f"stitch.4-12.{number}.{kind}" for number in (0, 1) for kind in ("weight", "bias")}
     assert found["stitch.4-12.0.weight"].dtype == torch.float32
     assert float((found["stitch.4-12.0.weight"] - planted[0].weight).abs().max()) <= 1e-5
     # Window 1 holds (2, 3), (3, 2) and (3, 3): k = 3 in two of its three cuts.
-    both = mean([planted[0], planted[1], planted[1]])
-    assert sorted(k for j, k in cuts(3) if window(j, k) == 1) == [2, 3, 3]
+    both = average_maps([planted[0], planted[1], planted[1]])
+    assert sorted(k for j, k in list_cuts(3) if cut_window(j, k) == 1) == [2, 3, 3]
     assert float((found["stitch.4-12.1.weight"] - both.weight).abs().max()) <= 1e-5
     assert float((found["stitch.4-12.1.bias"] - both.bias).abs().max()) <= 1e-5
 
 
 def test_more_ridge_shrinks_the_weights_and_leaves_the_mean():
     rows = torch.randn(300, 4, generator=torch.Generator().manual_seed(1)).double() + 3
-    sums = Sums()
+    sums = NormalEquations()
     sums.add(rows, apply(drawn(6, 4), rows))
     exact, shrunk = sums.solve(RIDGE), sums.solve(10.0)
     assert float(shrunk.weight.norm()) < 0.5 * float(exact.weight.norm())
@@ -63,7 +70,7 @@ def test_more_ridge_shrinks_the_weights_and_leaves_the_mean():
 
 
 def test_tokens_that_say_nothing_give_the_mean():
-    sums, outputs = Sums(), torch.randn(50, 3, generator=torch.Generator().manual_seed(1)).double()
+    sums, outputs = NormalEquations(), torch.randn(50, 3, generator=torch.Generator().manual_seed(1)).double()
     sums.add(torch.zeros(50, 2).double(), outputs)
     found = sums.solve(RIDGE)
     assert not found.weight.any()
@@ -72,7 +79,7 @@ def test_tokens_that_say_nothing_give_the_mean():
 
 def test_transpose_is_that_of_the_mean_matrix_with_bias_zero():
     maps = [drawn(4, 12, seed) for seed in range(3)]
-    found = from_matrices("transpose", LAYOUT.stitches, {4: maps, 12: [drawn(12, 12)]})
+    found = stitches_from_matrices("transpose", LAYOUT.stitches, {4: maps, 12: [drawn(12, 12)]})
     expected = sum(one.weight for one in maps) / 3
     for number in (0, 1):
         assert torch.allclose(found[f"stitch.4-12.{number}.weight"], expected.T, atol=1e-7)
@@ -83,7 +90,7 @@ def test_transpose_is_that_of_the_mean_matrix_with_bias_zero():
 
 def test_between_two_small_models_the_end_s_matrix_leads_down_again():
     matrices = {4: [drawn(4, 12, 1)], 8: [drawn(8, 12, 2), drawn(8, 12, 3)], 12: [drawn(12, 12, 4)]}
-    found = from_matrices("transpose", Layout((4, 8, 12), 2, "all").stitches, matrices)
+    found = stitches_from_matrices("transpose", PoolLayout((4, 8, 12), 2, "all").stitches, matrices)
     down = (matrices[8][0].weight + matrices[8][1].weight) / 2
     assert torch.allclose(found["stitch.4-8.0.weight"], down @ matrices[4][0].weight.T, atol=1e-6)
     assert not found["stitch.4-8.0.bias"].any()
@@ -94,18 +101,18 @@ def test_between_two_small_models_the_end_s_matrix_leads_down_again():
 def test_pinv_leads_back_what_the_matrix_led_down():
     """On what the front still knows: down, up and down again is down."""
     matrices = {4: [drawn(4, 12, 1)], 8: [drawn(8, 12, 2)], 12: [drawn(12, 12, 4)]}
-    found = from_matrices("pinv", Layout((4, 8, 12), 2, "all").stitches, matrices)
+    found = stitches_from_matrices("pinv", PoolLayout((4, 8, 12), 2, "all").stitches, matrices)
     rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(5))
     small = apply(matrices[4][0], rows)
-    up = apply(Affine(found["stitch.4-12.0.weight"], found["stitch.4-12.0.bias"]), small)
+    up = apply(AffineMap(found["stitch.4-12.0.weight"], found["stitch.4-12.0.bias"]), small)
     assert torch.allclose(apply(matrices[4][0], up), small, atol=1e-4)
-    middle = apply(Affine(found["stitch.4-8.0.weight"], found["stitch.4-8.0.bias"]), small)
+    middle = apply(AffineMap(found["stitch.4-8.0.weight"], found["stitch.4-8.0.bias"]), small)
     assert torch.allclose(middle, apply(matrices[8][0], up), atol=1e-4)
 
 
 def test_what_is_read_from_a_layer_is_apart_from_it():
     layer = nn.Linear(3, 2)
-    read = affine(layer)
+    read = copy_affine(layer)
     before = read.weight.clone()
     with torch.no_grad():
         layer.weight.zero_()
@@ -115,5 +122,5 @@ def test_what_is_read_from_a_layer_is_apart_from_it():
 
 @pytest.mark.parametrize("kind", ["transpose", "pinv"])
 def test_every_window_of_a_pair_begins_alike_and_apart(kind):
-    found = from_matrices(kind, LAYOUT.stitches, {4: [drawn(4, 12)], 12: [drawn(12, 12)]})
+    found = stitches_from_matrices(kind, LAYOUT.stitches, {4: [drawn(4, 12)], 12: [drawn(12, 12)]})
     assert torch.equal(found["stitch.4-12.0.weight"], found["stitch.4-12.1.weight"])

@@ -9,7 +9,7 @@ from torch import nn
 
 from germline.architectures import STITCHED, VIT, Size, StitchedSpec, VitSpec
 from germline.errors import SettingError
-from germline.methods.pool.paths import Layout, Path
+from germline.methods.pool.paths import PoolLayout, PoolPath
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.supernet import PoolNetwork
 from germline.randomness import generator, use_generator
@@ -36,7 +36,7 @@ NINE = """65.34, 58.25, 65.78, 58.70, 51.61, 59.14, 52.05, 44.97, 52.50, 45.41, 
 
 
 def make(layout=None, heads=(1, 2, 4), **changes):
-    layout = layout or Layout((8, 16, 24), 3, "all", 3)
+    layout = layout or PoolLayout((8, 16, 24), 3, "all", 3)
     forms = Forms.of(layout, FORM.model_copy(update=changes), heads[: len(layout.widths)])
     with use_generator(generator(0, "pool")):
         models = {width: VIT.build(spec) for width, spec in forms.models.items()}
@@ -54,7 +54,7 @@ def standalone(pool, forms, path):
     tensors = {name: front.state_dict()[name] for name in parts.stem}
     tensors |= {name: end.state_dict()[name] for name in (*parts.norm, *parts.head)}
     place = 0
-    for index, (width, run) in enumerate(path.stretches(pool.layout.depth)):
+    for index, (width, run) in enumerate(path.block_ranges(pool.layout.depth)):
         for at, block in enumerate(run):
             tensors |= {f"blocks.{place}.{k}": v for k, v in pool.model(width).blocks[block].state_dict().items()}
             if index and at == 0:
@@ -76,7 +76,7 @@ FORMS = [{}, {"class_token": True, "global_pool": "token", "init_values": 1e-5},
 @pytest.mark.parametrize(("changes", "depth"), [(FORMS[0], 2), (FORMS[1], 1), (FORMS[2], 1)], ids=str)
 @torch.no_grad()
 def test_every_path_equals_its_standalone_network_to_the_bit(images, changes, depth):
-    pool, forms = make(Layout((8, 16, 24), depth, "all", 3), **changes)
+    pool, forms = make(PoolLayout((8, 16, 24), depth, "all", 3), **changes)
     seen = []
     for path in pool.layout.paths:
         pool.choose(path)
@@ -89,7 +89,7 @@ def test_every_path_equals_its_standalone_network_to_the_bit(images, changes, de
 @torch.no_grad()
 def test_a_stitched_forward_is_the_composition_of_its_parts(images):
     pool, _ = make()
-    pool.choose(Path((8, 24), ((2, 3),)))
+    pool.choose(PoolPath((8, 24), ((2, 3),)))
     small, large = pool.model(8), pool.model(24)
     tokens = small.patch_embed(images) + small.pos_embed
     tokens = small.blocks[1](small.blocks[0](tokens))
@@ -101,14 +101,14 @@ def test_a_stitched_forward_is_the_composition_of_its_parts(images):
 def test_a_pure_path_is_the_auxiliary_model(images):
     pool, _ = make()
     for width in (8, 16, 24):
-        pool.choose(Path((width,)))
+        pool.choose(PoolPath((width,)))
         assert torch.equal(pool(images), pool.model(width)(images))
 
 
 @torch.no_grad()
 def test_the_final_norm_is_applied_on_every_path(images):
     pool, _ = make()
-    for path in (Path((24,)), Path((8, 24), ((2, 3),))):
+    for path in (PoolPath((24,)), PoolPath((8, 24), ((2, 3),))):
         pool.choose(path)
         before = pool(images)
         pool.model(24).norm.weight.mul_(3)
@@ -137,7 +137,7 @@ def test_tokens_before_and_after_each_block(images):
 
 
 def test_switching_copies_no_weights_and_takes_no_time(images):
-    pool, _ = make(Layout((8, 16), 12), heads=(1, 2))
+    pool, _ = make(PoolLayout((8, 16), 12), heads=(1, 2))
     places = {name: parameter.data_ptr() for name, parameter in pool.named_parameters()}
     seconds = []
     for path in pool.layout.paths:  # each for the first time
@@ -152,7 +152,7 @@ def test_switching_copies_no_weights_and_takes_no_time(images):
 
 @pytest.mark.parametrize("pairs", ["nearest", "all"])
 def test_every_stitch_is_reached_and_gets_a_gradient_and_the_rest_none(images, pairs):
-    pool, _ = make(Layout((8, 16, 24), 2, pairs, 3))
+    pool, _ = make(PoolLayout((8, 16, 24), 2, pairs, 3))
     reached = set()
     for path in pool.layout.paths:
         pool.zero_grad()
@@ -170,10 +170,10 @@ def test_every_stitch_is_reached_and_gets_a_gradient_and_the_rest_none(images, p
 
 
 def test_what_is_not_on_the_path_is_left_alone_by_a_step_with_decay(images):
-    pool, _ = make(Layout((8, 16), 3), heads=(1, 2))
+    pool, _ = make(PoolLayout((8, 16), 3), heads=(1, 2))
     before = {name: value.clone() for name, value in pool.state_dict().items()}
     optimizer = torch.optim.AdamW(pool.parameters(), lr=0.1, weight_decay=0.5)
-    pool.choose(Path((8, 16), ((1, 2),)))
+    pool.choose(PoolPath((8, 16), ((1, 2),)))
     pool(images).square().sum().backward()
     optimizer.step()
     moved = {name for name, value in pool.state_dict().items() if not torch.equal(value, before[name])}
@@ -185,14 +185,14 @@ def test_what_is_not_on_the_path_is_left_alone_by_a_step_with_decay(images):
 
 def test_an_unknown_path_is_refused(images):
     pool, _ = make()
-    for path in (Path((8, 24), ((1, 3),)), Path((9,)), Path((24, 8), ((1, 1),))):
-        with pytest.raises(SettingError, match=f"no path {path}"):
+    for path in (PoolPath((8, 24), ((1, 3),)), PoolPath((9,)), PoolPath((24, 8), ((1, 1),))):
+        with pytest.raises(SettingError, match=f"has no path {path}"):
             pool.choose(path)
-    assert pool.chosen == (Path((24,)),)
+    assert pool.chosen == (PoolPath((24,)),)
 
 
 def test_what_has_no_decay_in_the_models_has_none_in_the_pool():
-    pool, _ = make(Layout((8, 16), 2), heads=(1, 2), class_token=True)
+    pool, _ = make(PoolLayout((8, 16), 2), heads=(1, 2), class_token=True)
     assert pool.no_weight_decay() == {
         f"{width}.{name}" for width in (8, 16) for name in pool.model(8).no_weight_decay()
     }
@@ -202,7 +202,7 @@ def test_what_has_no_decay_in_the_models_has_none_in_the_pool():
 @pytest.mark.parametrize(("depth", "listed"), [(6, SIX), (9, NINE)])
 def test_sizes_of_the_paper_s_paths(depth, listed):
     """Of every path, to 0.01 million; stitched ones in the published order."""
-    layout = Layout((192, 768), depth)
+    layout = PoolLayout((192, 768), depth)
     forms = Forms.of(layout, DEIT, (3, 12))
     found = [forms.count(path).parameters / 1e6 for path in layout.paths]
     expected = [{6: 3.05, 9: 4.38}[depth], {6: 44.04, 9: 65.30}[depth], *map(float, listed.split(","))]
@@ -212,7 +212,7 @@ def test_sizes_of_the_paper_s_paths(depth, listed):
 
 def test_what_the_paper_s_pools_store():
     for depth, millions in ((6, 47.83), (9, 70.87)):
-        forms = Forms.of(Layout((192, 768), depth), DEIT, (3, 12))
+        forms = Forms.of(PoolLayout((192, 768), depth), DEIT, (3, 12))
         with torch.device("meta"):
             pool = PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, forms.layout)
         assert sum(parameter.numel() for parameter in pool.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
@@ -220,7 +220,7 @@ def test_what_the_paper_s_pools_store():
 
 @pytest.mark.parametrize("changes", FORMS, ids=str)
 def test_counted_parameters_are_those_of_the_built_networks(changes):
-    layout = Layout((8, 16, 24), 3, "all", 3)
+    layout = PoolLayout((8, 16, 24), 3, "all", 3)
     forms = Forms.of(layout, FORM.model_copy(update=changes), (1, 2, 4))
     for path in layout.paths[::9]:
         spec, count = forms.spec(path), forms.count(path)
@@ -231,15 +231,17 @@ def test_counted_parameters_are_those_of_the_built_networks(changes):
 
 
 def test_the_form_of_a_path():
-    forms = Forms.of(Layout((8, 16, 24), 3, "nearest", 3), FORM.model_copy(update={"class_token": True}), (1, 2, 4))
-    assert forms.spec(Path((8,))) == FORM.model_copy(update={"class_token": True, "depth": 3, "width": 8, "heads": 1})
-    stitched = forms.spec(Path((8, 16, 24), ((2, 1), (2, 3))))
+    forms = Forms.of(PoolLayout((8, 16, 24), 3, "nearest", 3), FORM.model_copy(update={"class_token": True}), (1, 2, 4))
+    assert forms.spec(PoolPath((8,))) == FORM.model_copy(
+        update={"class_token": True, "depth": 3, "width": 8, "heads": 1}
+    )
+    stitched = forms.spec(PoolPath((8, 16, 24), ((2, 1), (2, 3))))
     assert isinstance(stitched, StitchedSpec)
     assert (stitched.depths, stitched.widths, stitched.heads) == ((2, 2, 1), (8, 16, 24), (1, 2, 4))
     assert stitched.class_token
     assert sum(p.numel() for p in STITCHED.build(stitched).parameters()) > 0
     with pytest.raises(SettingError, match="width=8 with heads=3"):
-        Forms.of(Layout((8, 16), 2), FORM, (3, 2))
+        Forms.of(PoolLayout((8, 16), 2), FORM, (3, 2))
 
 
 def record(forms, accuracies):
@@ -249,7 +251,7 @@ def record(forms, accuracies):
 
 
 def test_the_best_path_under_a_cap():
-    forms = Forms.of(Layout((8, 16), 2), FORM, (1, 2))
+    forms = Forms.of(PoolLayout((8, 16), 2), FORM, (1, 2))
     paths = forms.layout.paths
     counts = [forms.count(path) for path in paths]
     rising = record(forms, [0.1 * index for index in range(6)])
@@ -269,8 +271,8 @@ def test_the_best_path_under_a_cap():
 
 
 def test_a_cap_that_nothing_fits_names_the_smallest():
-    forms = Forms.of(Layout((8, 16), 2), FORM, (1, 2))
-    least = forms.count(Path((8,)))
+    forms = Forms.of(PoolLayout((8, 16), 2), FORM, (1, 2))
+    least = forms.count(PoolPath((8,)))
     for caps in (Size(max_params=least.parameters - 1), Size(max_flops=least.flops - 1)):
         message = f"cannot grow {caps}. its smallest path, width=8, has {least.parameters:,} parameters"
         with pytest.raises(SettingError, match=message):
@@ -278,11 +280,11 @@ def test_a_cap_that_nothing_fits_names_the_smallest():
 
 
 def test_the_pool_is_a_module_like_others(images):
-    pool, forms = make(Layout((8, 16), 2), heads=(1, 2))
+    pool, forms = make(PoolLayout((8, 16), 2), heads=(1, 2))
     with torch.device("meta"):
         again = PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, forms.layout)
     again.load_state_dict(pool.state_dict(), assign=True)
-    path = Path((8, 16), ((2, 2),))
+    path = PoolPath((8, 16), ((2, 2),))
     pool.choose(path)
     again.eval().choose(path)
     assert torch.equal(pool(images), again(images))

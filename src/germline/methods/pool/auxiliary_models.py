@@ -1,4 +1,4 @@
-"""Auxiliary models: several students in one module, distilled from one ancestor that looks at each picture once."""
+"""Auxiliary models: students in one module, distilled together with one forward pass of the ancestor per image."""
 
 from __future__ import annotations
 
@@ -20,97 +20,101 @@ Losses = Literal["logits", "logits+rep", "all"]
 _THIRDS = {"front": 1, "mid": 2, "end": 3}
 
 
-class Look(NamedTuple):
-    """What one student makes of pictures.
+class StudentOutputs(NamedTuple):
+    """Outputs of one student.
 
     Attributes:
-        logits: [B, classes].
-        features: By the name of a tapped module: tokens [B, tokens, width].
+        logits: Logits [B, classes].
+        features: Tokens [B, tokens, width] by the name of the module that gives them.
     """
 
     logits: Tensor
     features: dict[str, Tensor]
 
 
-class Auxiliaries(nn.Module):
-    """Several students that see the same pictures; they share nothing.
+class AuxiliaryModels(nn.Module):
+    """Several students that see the same images and share no parameters.
 
     Attributes:
-        students: By their width.
+        students: Students by their width.
     """
 
     def __init__(self, models: Mapping[int, nn.Module], taps: Mapping[int, tuple[str, ...]] | None = None) -> None:
-        """Set up.
+        """Collect the students.
 
         Args:
-            models: The students.
-            taps: For each the modules whose features it gives besides its logits; None for none at all.
+            models: Students by their width.
+            taps: Modules of each student whose features are returned; None for logits only.
         """
         super().__init__()
         self.students = nn.ModuleDict({str(width): model for width, model in models.items()})
         self._taps = {str(width): taps[width] if taps else () for width in models}
 
-    def forward(self, images: Tensor) -> list[Look]:
-        """One look a student, in their order, at normalised pictures [B, C, H, W]."""
-        return [Look(*extract_features(model, self._taps[width], images)) for width, model in self.students.items()]
+    def forward(self, images: Tensor) -> list[StudentOutputs]:
+        """Return the outputs of each student, in order, for normalised images [B, C, H, W]."""
+        return [
+            StudentOutputs(*extract_features(model, self._taps[width], images))
+            for width, model in self.students.items()
+        ]
 
     def no_weight_decay(self) -> set[str]:
-        """What the students spare, under our names."""
-        return {f"students.{width}.{name}" for width, model in self.students.items() for name in _spared(model)}
+        """Return the names of the parameters that the students exclude from weight decay."""
+        return {
+            f"students.{width}.{name}" for width, model in self.students.items() for name in _names_without_decay(model)
+        }
 
 
-def _spared(model: Any) -> set[str]:
-    spared: set[str] = model.no_weight_decay()
-    return spared
+def _names_without_decay(model: Any) -> set[str]:
+    names: set[str] = model.no_weight_decay()
+    return names
 
 
-def positions(which: Positions, student: int, ancestor: int) -> tuple[tuple[int, int], ...]:
-    """Blocks (the student's, the ancestor's) that are held against each other, counted from 0.
+def pair_positions(which: Positions, student: int, ancestor: int) -> tuple[tuple[int, int], ...]:
+    """Return pairs of blocks (the student's, the ancestor's) that are matched, counted from 0.
 
-    `front`, `mid` and `end` are the last blocks of the first, second and third third, thirds rounded up: 1, 3, 5 of
-    six, 3, 7, 11 of twelve, as published. Where a student has fewer than three blocks, two names may come to the same
-    one; it then follows the later.
+    `front`, `mid` and `end` are the last blocks of each third, rounded up: 1, 3, 5 of six and 3, 7, 11 of twelve, as
+    published. In a student of fewer than three blocks, two names can mean the same block. It then follows the later.
 
     Args:
-        which: Names.
-        student: Blocks of the student.
-        ancestor: Blocks of the ancestor.
+        which: Names of the positions.
+        student: Number of blocks of the student.
+        ancestor: Number of blocks of the ancestor.
     """
-    found = {}
+    pairs = {}
     for name in which.split(","):
-        own, theirs = (-(-_THIRDS[name] * blocks // 3) - 1 for blocks in (student, ancestor))
-        found[own] = theirs
-    return tuple(found.items())
+        student_block, ancestor_block = (-(-_THIRDS[name] * blocks // 3) - 1 for blocks in (student, ancestor))
+        pairs[student_block] = ancestor_block
+    return tuple(pairs.items())
 
 
-class Follows(NamedTuple):
-    """In what a student follows the ancestor besides its logits: names of tapped modules, (its own, the ancestor's).
+class MatchedFeatures(NamedTuple):
+    """Pairs of modules (the student's, the ancestor's) whose outputs are matched in addition to the logits.
 
     Attributes:
         hidden: Blocks, whose outputs are the hidden maps.
-        attention: Self-attentions after the projection and before they are added.
+        attention: Self-attentions, after the projection and before the residual addition.
     """
 
     hidden: tuple[tuple[str, str], ...]
     attention: tuple[tuple[str, str], ...]
 
     @classmethod
-    def at(cls, which: Positions, losses: Losses, student: VitSpec, ancestor: VitSpec) -> Follows:
-        """What these positions and losses ask for."""
-        pairs = positions(which, student.depth, ancestor.depth)
+    def at(cls, which: Positions, losses: Losses, student: VitSpec, ancestor: VitSpec) -> MatchedFeatures:
+        """Return the pairs for given positions and losses."""
+        pairs = pair_positions(which, student.depth, ancestor.depth)
         hidden, attention = (
-            tuple((names(student)[own], names(ancestor)[theirs]) for own, theirs in pairs)
+            tuple((names(student)[first], names(ancestor)[second]) for first, second in pairs)
             for names in (VIT.feature_names, VIT.attention_names)
         )
         return cls(hidden if losses != "logits" else (), attention if losses == "all" else ())
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The student's own modules."""
+        """Names of the student's modules."""
         return tuple(own for own, _ in (*self.hidden, *self.attention))
 
     def matrices(self, student: int, ancestor: int) -> nn.ModuleDict:
-        """Fresh transformation matrices, which lead from the ancestor's width down to the student's, with bias."""
+        """Create linear maps with bias from the ancestor's width to the student's, one for each pair."""
         return nn.ModuleDict(
             {
                 kind: nn.ModuleList(nn.Linear(ancestor, student) for _ in pairs)
@@ -120,23 +124,24 @@ class Follows(NamedTuple):
 
 
 class AuxiliaryDistillation(Distillation):
-    """Of each student alpha x labels + (1 - alpha) x (logits + hidden maps + attention outputs); summed over students.
+    """Distillation of several students from one teacher.
 
-    The ancestor looks once. Its hidden maps and attention outputs are led down to the student's width by matrices that
-    are trained along; each pair adds the mean squared difference over all elements.
+    The loss of a student is alpha x labels + (1 - alpha) x (logits + hidden maps + attention outputs). The total is the
+    sum over students. The teacher computes its outputs once. Trained matrices map its hidden maps and attention outputs
+    to the student's width. Each pair adds the mean squared difference over all elements.
 
-    Source: Learngene Pool, arXiv 2312.05743. Departures: the matrices are in the optimiser, which the public PyTorch
-    code forgets; the logits' part is Kullback-Leibler, which differs from the public cross entropy by what no student
-    can change; its sum is divided by the batch unless `reduction` says otherwise.
+    Source: Learngene Pool, arXiv 2312.05743. Departures: the optimiser trains the matrices, which the public PyTorch
+    code omits. The loss of logits is the Kullback-Leibler divergence, which has the gradient of the public cross
+    entropy. Its sum is divided by the batch size unless `reduction` differs.
 
     Attributes:
-        matrices: By student and kind, `hidden` and `attention`, one a position.
+        matrices: Linear maps by student and kind (`hidden`, `attention`), one per position.
     """
 
     def __init__(
         self,
         teacher: Network,
-        follows: Mapping[int, Follows],
+        follows: Mapping[int, MatchedFeatures],
         matrices: Mapping[int, nn.ModuleDict],
         *,
         alpha: float,
@@ -144,16 +149,16 @@ class AuxiliaryDistillation(Distillation):
         reduction: Literal["batchmean", "legacy_numel"],
         label_smoothing: float,
     ) -> None:
-        """Set up.
+        """Create the loss.
 
         Args:
             teacher: The ancestor.
-            follows: By the student's width, in the order of the students.
-            matrices: For each the matrices to train.
+            follows: Matched modules by the student's width, in the order of the students.
+            matrices: Linear maps to train, by the student's width.
             alpha: Weight of the labels.
-            temperature: Divides both logits; their loss is multiplied by its square.
-            reduction: Of the logits' part.
-            label_smoothing: Of the labels' part.
+            temperature: Divisor of both logits; their loss is multiplied by its square.
+            reduction: Reduction of the loss of logits.
+            label_smoothing: Label smoothing of the loss of labels.
         """
         super().__init__(
             teacher,
@@ -164,42 +169,44 @@ class AuxiliaryDistillation(Distillation):
         )
         self._follows = dict(follows)
         self.matrices = nn.ModuleDict({str(width): matrices[width] for width in follows})
-        theirs = (tap for one in follows.values() for _, tap in (*one.hidden, *one.attention))
-        self._taps = tuple(dict.fromkeys(theirs))
+        teacher_taps = (tap for one in follows.values() for _, tap in (*one.hidden, *one.attention))
+        self._taps = tuple(dict.fromkeys(teacher_taps))
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """The loss of all students, in nats plus mean squares."""
-        word, theirs = self._look(batch)
-        looks: Any = network(batch.pixels)
-        total = torch.zeros((), device=word.device)
-        for width, look in zip(self._follows, looks, strict=True):
-            rest = self.alpha * self._features(width, look.features, theirs)
-            total = total + self.loss(look.logits, word, batch) + rest
+        """Compute the loss of all students: cross entropy in nats plus mean squared differences."""
+        teacher_logits, targets = self._teacher_outputs(batch)
+        outputs: Any = network(batch.pixels)
+        total = torch.zeros((), device=teacher_logits.device)
+        for width, student in zip(self._follows, outputs, strict=True):
+            matching = self.alpha * self._matching_loss(width, student.features, targets)
+            total = total + self.loss(student.logits, teacher_logits, batch) + matching
         return total
 
     @torch.no_grad()
-    def _look(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _teacher_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         teacher = self._teacher[0]
         return extract_features(teacher.model, self._taps, teacher.preprocess(batch.pixels))
 
-    def _features(self, width: int, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Tensor | float:
+    def _matching_loss(
+        self, width: int, features: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+    ) -> Tensor | float:
         matrices: Any = self.matrices[str(width)]
         follows = self._follows[width]
         return sum(
-            mse_loss(ours[own], matrix(theirs[tap]))
+            mse_loss(features[own], matrix(targets[tap]))
             for pairs, kind in ((follows.hidden, "hidden"), (follows.attention, "attention"))
             for (own, tap), matrix in zip(pairs, matrices[kind], strict=True)
         )
 
 
-class LabelsAlone(Objective):
-    """Cross entropy with the labels, summed over students: what distillation is held against."""
+class LabelLoss(Objective):
+    """Cross entropy with the labels, summed over students: the control of distillation."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """The loss of all students, in nats."""
-        looks: Any = network(batch.pixels)
-        return torch.stack([label_loss(look.logits, batch, self.label_smoothing) for look in looks]).sum()
+        """Compute the loss of all students, in nats."""
+        outputs: Any = network(batch.pixels)
+        return torch.stack([label_loss(one.logits, batch, self.label_smoothing) for one in outputs]).sum()

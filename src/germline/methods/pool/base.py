@@ -28,10 +28,10 @@ from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_descendant
 from germline.methods.base import Method
 from germline.methods.pool.build import Instances, Stitching, metrics_of, stitched, validated
-from germline.methods.pool.path_sampling import OnePath
-from germline.methods.pool.paths import Layout, Pairs, Path
+from germline.methods.pool.path_sampling import SampledPathLoss
+from germline.methods.pool.paths import Pairs, PoolLayout, PoolPath
 from germline.methods.pool.sizes import Forms, pieces
-from germline.methods.pool.stitching import Init
+from germline.methods.pool.stitching import StitchInit
 from germline.methods.pool.supernet import PoolNetwork
 from germline.methods.presets import fill_from_preset
 from germline.methods.provenance import make_provenance
@@ -70,7 +70,7 @@ class Pooled(Method):
     depth: int = Field(default=6, ge=1)
     pairs: Pairs = "nearest"
     segments: Literal[2, 3] = 2
-    init: Init
+    init: StitchInit
     init_images: int = Field(default=100, ge=1)
     ridge: float = Field(default=1e-9, gt=0)
     finetune: TrainSettings = TrainSettings()
@@ -95,7 +95,7 @@ class Pooled(Method):
         return self
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> PoolLayout:
         """Which paths there are."""
         return _layout(self.widths, self.depth, self.pairs, self.segments)
 
@@ -134,7 +134,7 @@ class Pooled(Method):
         forms = self.forms(form)
         return forms.spec(self._path(forms, size, gene))
 
-    def _path(self, forms: Forms, size: Size, gene: Learngene | None) -> Path:
+    def _path(self, forms: Forms, size: Size, gene: Learngene | None) -> PoolPath:
         if not size:
             return self.layout.widest
         if not set(size) <= set(CAPS):
@@ -156,7 +156,7 @@ class Pooled(Method):
         """
         self._path_of(spec)
 
-    def _path_of(self, spec: Spec) -> Path:
+    def _path_of(self, spec: Spec) -> PoolPath:
         """The first path of that form; with three models there may be several."""
         forms, paths = self.forms(spec), self.layout.paths
         for path in paths:
@@ -199,7 +199,7 @@ class Pooled(Method):
         tuning = self.finetune.total_samples(images) * (each + (teacher if self.teach else 0))
         return self._instance_flops(forms, images, teacher) + round(tuning)
 
-    def _always(self, forms: Forms) -> tuple[Path, ...]:
+    def _always(self, forms: Forms) -> tuple[PoolPath, ...]:
         """The paths of every step."""
         if not self.sandwich:
             return ()
@@ -232,7 +232,7 @@ class Pooled(Method):
         how = Stitching(self.init, self.init_images, self.ridge)
         pool = stitched(instances, forms, how, data.train, preprocess, run)
         network = Network(pool, preprocess, data.classes)
-        objective = OnePath(pool, self._taught_by(ancestor), self.finetune.label_smoothing, self._always(forms))
+        objective = SampledPathLoss(pool, self._taught_by(ancestor), self.finetune.label_smoothing, self._always(forms))
         last = run.fit("pool", network, objective, data.train, self.finetune, augmentation=data.augmentation)
         paths = validated(network, forms, data.val, run)
         return Learngene(
@@ -277,5 +277,5 @@ class Pooled(Method):
 
 
 @lru_cache(maxsize=16)
-def _layout(widths: tuple[int, ...], depth: int, pairs: Pairs, segments: Literal[2, 3]) -> Layout:
-    return Layout(widths, depth, pairs, segments)
+def _layout(widths: tuple[int, ...], depth: int, pairs: Pairs, segments: Literal[2, 3]) -> PoolLayout:
+    return PoolLayout(widths, depth, pairs, segments)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from germline.architectures import VIT, Preprocess
 from germline.data import AnyImages, in_order
 from germline.methods.pool.sizes import Forms
-from germline.methods.pool.stitching import Affine, Init, from_matrices, least_squares
-from germline.methods.pool.supernet import PoolNetwork, rebuilt
+from germline.methods.pool.stitching import AffineMap, StitchInit, fit_stitches, stitches_from_matrices
+from germline.methods.pool.supernet import PoolNetwork, rebuild_vit
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
 from germline.training import FitResult, Run, TrainSettings, evaluate
@@ -33,7 +33,7 @@ class Instances(NamedTuple):
     models: Mapping[int, nn.Module]
     results: list[FitResult]
     metrics: dict[str, float]
-    matrices: Mapping[int, Sequence[Affine]]
+    matrices: Mapping[int, Sequence[AffineMap]]
 
 
 class Stitching(NamedTuple):
@@ -45,7 +45,7 @@ class Stitching(NamedTuple):
         ridge: Of least squares.
     """
 
-    init: Init
+    init: StitchInit
     images: int
     ridge: float
 
@@ -81,7 +81,9 @@ def stitched(
         run: Where what costs something is kept.
     """
     models = {
-        width: rebuilt(spec, {name: tensor.clone() for name, tensor in instances.models[width].state_dict().items()})
+        width: rebuild_vit(
+            spec, {name: tensor.clone() for name, tensor in instances.models[width].state_dict().items()}
+        )
         for width, spec in forms.models.items()
     }
     with use_generator(generator(run.seed, "pool", "stitches")):
@@ -91,13 +93,13 @@ def stitched(
         def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
             pool.to(run.fabric.device).eval()
             batches = _batches(images, how.images, preprocess, run)
-            return least_squares(pool.tokens, forms.layout, batches, how.ridge), {}
+            return fit_stitches(pool.tokens, forms.layout, batches, how.ridge), {}
 
         begun = run.keep("stitches", work)[0]
     else:
         begun = {}
         if how.init != "random":
-            begun = from_matrices(how.init, forms.layout.stitches, instances.matrices)
+            begun = stitches_from_matrices(how.init, forms.layout.stitches, instances.matrices)
     load_strict(pool.cpu(), {**pool.state_dict(), **begun}, "the stitches' beginning")
     return pool
 

@@ -12,17 +12,17 @@ from germline.data import DataSet
 from germline.errors import SettingError
 from germline.methods.checks import label_mismatch_error
 from germline.methods.pool.auxiliary_models import (
-    Auxiliaries,
     AuxiliaryDistillation,
-    Follows,
-    LabelsAlone,
+    AuxiliaryModels,
+    LabelLoss,
     Losses,
+    MatchedFeatures,
     Positions,
 )
 from germline.methods.pool.base import Pooled
 from germline.methods.pool.build import Instances, accuracy, fresh
 from germline.methods.pool.sizes import Forms
-from germline.methods.pool.stitching import Init, affine
+from germline.methods.pool.stitching import StitchInit, copy_affine
 from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.training import Objective, Run, TrainSettings
@@ -96,17 +96,17 @@ class Pool(Pooled):
     }
 
     preset: Literal["paper6", "paper9", "lab", "tiny"] = "lab"
-    init: Init = "transpose"
+    init: StitchInit = "transpose"
     instances: Literal["distilled", "scratch"] = "distilled"
     losses: Losses = "all"
-    positions: tuple[Positions, ...] | None = None
+    pair_positions: tuple[Positions, ...] | None = None
     alpha: float = Field(default=0.1, ge=0, le=1)
     rates: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     distil: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        for name, given in (("positions", self.positions), ("rates", self.rates)):
+        for name, given in (("positions", self.pair_positions), ("rates", self.rates)):
             if given is not None and len(given) != len(self.widths):
                 raise ValueError(f"{name}={list(given)}: give as many as widths")
         if self.init in ("transpose", "pinv") and (self.instances == "scratch" or self.losses == "logits"):
@@ -143,7 +143,7 @@ class Pool(Pooled):
         follows = {} if self.instances == "scratch" or ancestor is None else self._follows(forms, ancestor)
         objective = self._objective(ancestor, follows, run)
         models = fresh(self.name, forms, self.distil, run.seed)
-        together = Auxiliaries(models, {width: one.taps for width, one in follows.items()})
+        together = AuxiliaryModels(models, {width: one.taps for width, one in follows.items()})
         result = run.fit(
             "auxiliaries",
             Network(together, preprocess, data.classes),
@@ -162,7 +162,7 @@ class Pool(Pooled):
                 f"auxiliary model {width} (val)": accuracy(Network(model, preprocess, data.classes), data.val, run)
                 for width, model in models.items()
             },
-            {width: [affine(layer) for layer in matrices[str(width)]["hidden"]] for width in follows},
+            {width: [copy_affine(layer) for layer in matrices[str(width)]["hidden"]] for width in follows},
         )
 
     def _factors(self) -> dict[str, float]:
@@ -170,17 +170,17 @@ class Pool(Pooled):
         given = dict(zip(self.widths, self.rates or (), strict=self.rates is not None))
         return {f"{kind}.{width}.": rate for width, rate in given.items() for kind in ("students", "matrices")}
 
-    def _follows(self, forms: Forms, ancestor: Network) -> dict[int, Follows]:
-        where, elder = self.positions or (*(_DENSE for _ in self.widths[1:]), _SPARSE), ancestor.spec
+    def _follows(self, forms: Forms, ancestor: Network) -> dict[int, MatchedFeatures]:
+        where, elder = self.pair_positions or (*(_DENSE for _ in self.widths[1:]), _SPARSE), ancestor.spec
         assert isinstance(elder, VitSpec)  # noqa: S101 - `form` refused all else
         return {
-            width: Follows.at(which, self.losses, forms.models[width], elder)
+            width: MatchedFeatures.at(which, self.losses, forms.models[width], elder)
             for width, which in zip(self.widths, where, strict=True)
         }
 
-    def _objective(self, ancestor: Network | None, follows: Mapping[int, Follows], run: Run) -> Objective:
+    def _objective(self, ancestor: Network | None, follows: Mapping[int, MatchedFeatures], run: Run) -> Objective:
         if ancestor is None or not follows:
-            return LabelsAlone(self.distil.label_smoothing)
+            return LabelLoss(self.distil.label_smoothing)
         elder: Any = ancestor.spec
         matrices = {}
         for width, one in follows.items():

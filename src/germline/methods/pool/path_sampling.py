@@ -1,4 +1,4 @@
-"""Training a pool: one path a step, or a few."""
+"""The loss of a pool: paths that are drawn for each step."""
 
 from __future__ import annotations
 
@@ -9,49 +9,48 @@ import torch
 from torch import Tensor
 
 from germline.data import Batch
-from germline.methods.pool.paths import Path
+from germline.methods.pool.paths import PoolPath
 from germline.methods.pool.supernet import PoolNetwork
 from germline.randomness import generator
 from germline.training import Distillation, Objective
 from germline.training.objectives import Forward, label_loss
 
 
-class OnePath(Objective):
-    """The loss of paths that are drawn anew for every step, the same on every process.
+class SampledPathLoss(Objective):
+    """Mean loss of paths that are drawn for each step, the same on every process.
 
-    One path is drawn, all alike. With the sandwich rule the paths of `always` are taken too, and the loss is the mean
-    over all that are taken; so is the rate that goes with it. Parameters that lie on none of them get no gradient, and
-    so stay as they are.
+    One path is drawn uniformly. With the sandwich rule, the paths of `always` are added to every step. Parameters on
+    none of the step's paths get no gradient and do not change.
 
-    Source: one random configuration a step as in SN-Net, arXiv 2302.06586; the sandwich rule is Yu and Huang's,
+    Source: one random configuration per step as in SN-Net, arXiv 2302.06586; the sandwich rule is Yu and Huang's,
     arXiv 1903.05134.
     """
 
     def __init__(
-        self, pool: PoolNetwork, loss: Distillation | None, label_smoothing: float, always: Sequence[Path] = ()
+        self, pool: PoolNetwork, loss: Distillation | None, label_smoothing: float, always: Sequence[PoolPath] = ()
     ) -> None:
-        """Set up.
+        """Create the loss.
 
         Args:
-            pool: What is trained.
-            loss: Of one path's logits; None for cross entropy with the labels.
-            label_smoothing: Of that cross entropy.
+            pool: Network to train.
+            loss: Loss of one path's logits; None for cross entropy with the labels.
+            label_smoothing: Label smoothing of that cross entropy.
             always: Paths of every step.
         """
         super().__init__()
-        # In tuples, so that neither pool nor teacher is a part of this module.
+        # Tuples keep pool and teacher out of this module's parameters.
         self._pool, self._loss = (pool,), (loss,)
         self._always, self.label_smoothing = tuple(always), label_smoothing
         self._drawn = tuple(path for path in pool.layout.paths if path not in self._always)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move the teacher along."""
+        """Move the loss and its teacher to a device."""
         if self._loss[0] is not None:
             self._loss[0].to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
     def begin(self, seed: int, name: str, step: int) -> None:
-        """Draw the step's path."""
+        """Draw the path of a step."""
         drawn = []
         if self._drawn:
             index = int(torch.randint(len(self._drawn), (), generator=generator(seed, name, "path", step)))
@@ -59,13 +58,13 @@ class OnePath(Objective):
         self._pool[0].choose(*self._always, *drawn)
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """The mean loss of the paths of this step, in nats."""
-        word = None if self._loss[0] is None else self._loss[0].word(batch)
-        found = network(batch.pixels)
-        each = [found] if isinstance(found, Tensor) else found
-        return torch.stack([self._of(logits, word, batch) for logits in each]).mean()
+        """Compute the mean loss of the paths of this step, in nats."""
+        teacher_logits = None if self._loss[0] is None else self._loss[0].word(batch)
+        outputs = network(batch.pixels)
+        by_path = [outputs] if isinstance(outputs, Tensor) else outputs
+        return torch.stack([self._path_loss(logits, teacher_logits, batch) for logits in by_path]).mean()
 
-    def _of(self, logits: Tensor, word: Tensor | None, batch: Batch) -> Tensor:
-        if self._loss[0] is None or word is None:
+    def _path_loss(self, logits: Tensor, teacher_logits: Tensor | None, batch: Batch) -> Tensor:
+        if self._loss[0] is None or teacher_logits is None:
             return label_loss(logits, batch, self.label_smoothing)
-        return self._loss[0].loss(logits, word, batch)
+        return self._loss[0].loss(logits, teacher_logits, batch)

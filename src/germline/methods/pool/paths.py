@@ -1,4 +1,4 @@
-"""Paths through a pool: which auxiliary models a descendant is made of, and where it goes from one to the next."""
+"""Paths through a pool: the auxiliary models of a descendant, and the blocks between which it changes models."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from germline.errors import SettingError
 
 Pairs = Literal["nearest", "all"]
 Cut = tuple[int, int]
-# The keys of a size by the number of auxiliary models; widths first, then the cuts in order.
-KEYS: Mapping[int, tuple[str, ...]] = {
+# Keys of a size by the number of auxiliary models: first widths, then cuts in order.
+PATH_KEYS: Mapping[int, tuple[str, ...]] = {
     1: ("width",),
     2: ("front", "end", "j", "k"),
     3: ("front", "middle", "end", "j", "k", "l", "m"),
@@ -22,12 +22,12 @@ KEYS: Mapping[int, tuple[str, ...]] = {
 
 
 class Stitch(NamedTuple):
-    """Which stitch: paths share it whose cuts between the same two models lie in the same window.
+    """Key of a stitch. Paths share a stitch if their cuts between the same models are in the same window.
 
     Attributes:
-        front: Width of the model before it.
-        end: Width of the model behind it.
-        window: Counted from 0.
+        front: Width of the model before the stitch.
+        end: Width of the model after the stitch.
+        window: Index of the window, counted from 0.
     """
 
     front: int
@@ -36,93 +36,98 @@ class Stitch(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Under which a pool and its gene hold it."""
+        """Name of the stitch in a pool and its gene."""
         return f"stitch.{self.front}-{self.end}.{self.window}"
 
 
 @dataclass(frozen=True)
-class Path:
-    """One way through a pool.
+class PoolPath:
+    """One path through a pool.
 
-    Its name is a size: `front=24,end=96,j=3,k=4` are blocks 1 to 3 of the auxiliary model of width 24, a stitch, and
-    blocks 4 to the last of that of width 96. Blocks are counted from one here, as all sizes are; papers and public code
-    count them from zero. With three models blocks k to l of the `middle` come between two stitches, and the end begins
-    at m. `width=96` is a whole auxiliary model.
+    Its name is a size. `front=24,end=96,j=3,k=4` means blocks 1 to 3 of the auxiliary model of width 24, a stitch, and
+    blocks 4 to the last of the model of width 96. Blocks are counted from 1, like all sizes. Papers and public code
+    count from 0. With three models, blocks k to l of the `middle` are between two stitches, and the end starts at m.
+    `width=96` is a whole auxiliary model.
 
     Attributes:
-        widths: Of the models, in order.
-        cuts: For each stitch the last block before it and the first one behind it, (j, k), counted from one.
+        widths: Widths of the models, in order.
+        cuts: Last block before and first block after each stitch, (j, k), counted from 1.
     """
 
     widths: tuple[int, ...]
     cuts: tuple[Cut, ...] = ()
 
     @classmethod
-    def of(cls, size: Size) -> Path:
-        """The path of that name; whether a pool has it is the pool's to say.
+    def of(cls, size: Size) -> PoolPath:
+        """Return the path of a size, without checking that a pool has it.
 
         Raises:
-            SettingError: The keys are not those of a path.
+            SettingError: The size does not have the keys of a path.
         """
-        for models, keys in KEYS.items():
+        for models, keys in PATH_KEYS.items():
             if set(size) == set(keys):
                 values = [size[key] for key in keys]
                 numbers = values[models:]
                 return cls(tuple(values[:models]), tuple(zip(numbers[::2], numbers[1::2], strict=True)))
         raise SettingError(
-            f"this gene cannot grow {size}",
-            "the sizes of a pool are its paths",
-            "write for example width=96, or front=24,end=96,j=3,k=4, or a cap such as max_params=12M",
+            f"This gene cannot grow {size}",
+            "The sizes of a pool are its paths",
+            "Use for example width=96, or front=24,end=96,j=3,k=4, or a cap such as max_params=12M",
         )
 
     @property
     def size(self) -> Size:
-        """Its name."""
+        """Size that names the path."""
         values = (*self.widths, *(block for cut in self.cuts for block in cut))
-        return Size(**dict(zip(KEYS[len(self.widths)], values, strict=True)))
+        return Size(**dict(zip(PATH_KEYS[len(self.widths)], values, strict=True)))
 
     def __str__(self) -> str:
         return str(self.size)
 
-    def stretches(self, depth: int) -> list[tuple[int, range]]:
-        """The width of each model and its blocks on the path, counted from 0; models have `depth` blocks."""
+    def block_ranges(self, depth: int) -> list[tuple[int, range]]:
+        """Return the width and the block range of each model, counted from 0; models have `depth` blocks."""
         firsts = [0, *(k - 1 for _, k in self.cuts)]
         lasts = [*(j for j, _ in self.cuts), depth]
         return [(width, range(*ends)) for width, *ends in zip(self.widths, firsts, lasts, strict=True)]
 
     def stitches(self) -> list[Stitch]:
-        """The stitches on it, in order."""
+        """Return the stitches of the path, in order."""
         both = zip(self.widths, self.widths[1:], self.cuts, strict=False)
-        return [Stitch(front, end, window(*cut)) for front, end, cut in both]
+        return [Stitch(front, end, cut_window(*cut)) for front, end, cut in both]
 
 
-def window(j: int, k: int) -> int:
-    """The window of a cut, counted from 0: window 0 holds those up to block 2, each further one those new to it."""
+def cut_window(j: int, k: int) -> int:
+    """Return the window of a cut, counted from 0.
+
+    Window 0 has the cuts up to block 2. Each later window has the cuts that its next block adds.
+    """
     return max(max(j, k) - 2, 0)
 
 
-def cuts(depth: int) -> tuple[Cut, ...]:
-    """All cuts (j, k) between two models of `depth` blocks, counted from one: 3 depth - 2 with |j - k| <= 1.
+def list_cuts(depth: int) -> tuple[Cut, ...]:
+    """Return all cuts (j, k) between two models of `depth` blocks, counted from 1.
+
+    These are the 3 depth - 2 cuts with |j - k| <= 1.
 
     Source: SN-Net's paired windows of kernel 2 and stride 1 (Pan et al., arXiv 2302.06586), in the order of its code.
     """
-    found: dict[Cut, None] = {}
+    unique: dict[Cut, None] = {}
     for start in range(1, depth + 1):
         for j, k in product((start, start + 1), repeat=2):
             if max(j, k) <= depth:
-                found[j, k] = None
-    return tuple(found)
+                unique[j, k] = None
+    return tuple(unique)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a pool is laid out; its paths follow.
+class PoolLayout:
+    """Structure of a pool, which determines its paths.
 
     Attributes:
-        widths: Of the auxiliary models, rising.
-        depth: Blocks of each.
-        pairs: Stitches between neighbours alone, or between all.
-        segments: Most models a path.
+        widths: Widths of the auxiliary models, in ascending order.
+        depth: Number of blocks of each auxiliary model.
+        pairs: Whether stitches join only neighbouring widths (`nearest`) or all pairs (`all`).
+        segments: Largest number of models in a path.
     """
 
     widths: tuple[int, ...]
@@ -131,24 +136,24 @@ class Layout:
     segments: Literal[2, 3] = 2
 
     @cached_property
-    def paths(self) -> tuple[Path, ...]:
-        """All of them: whole models, then pairs of models, then triples; smaller widths before larger ones."""
+    def paths(self) -> tuple[PoolPath, ...]:
+        """All paths: whole models, then pairs, then triples; smaller widths first."""
         return tuple(self._paths())
 
     @property
-    def widest(self) -> Path:
-        """The whole model of the largest width."""
-        return Path(self.widths[-1:])
+    def widest(self) -> PoolPath:
+        """Path that is the whole model of the largest width."""
+        return PoolPath(self.widths[-1:])
 
-    def _paths(self) -> Iterator[Path]:
-        between = cuts(self.depth)
+    def _paths(self) -> Iterator[PoolPath]:
+        between = list_cuts(self.depth)
         for width in self.widths:
-            yield Path((width,))
+            yield PoolPath((width,))
         for pair in self._chains(2):
-            yield from (Path(pair, (cut,)) for cut in between)
+            yield from (PoolPath(pair, (cut,)) for cut in between)
         for triple in self._chains(self.segments) if self.segments > 2 else ():
-            # The middle model has a block at least.
-            yield from (Path(triple, both) for both in product(between, repeat=2) if both[1][0] >= both[0][1])
+            # The middle model keeps at least one block.
+            yield from (PoolPath(triple, both) for both in product(between, repeat=2) if both[1][0] >= both[0][1])
 
     def _chains(self, models: int) -> Iterator[tuple[int, ...]]:
         for places in combinations(range(len(self.widths)), models):
@@ -157,42 +162,42 @@ class Layout:
 
     @cached_property
     def stitches(self) -> tuple[Stitch, ...]:
-        """All of them, each once: `depth` - 1 between two models, one where a model is a single block."""
+        """All stitches: `depth` - 1 between two models, or one if the models have a single block."""
         windows = range(max(self.depth - 1, 1))
         return tuple(Stitch(front, end, window) for front, end in self._chains(2) for window in windows)
 
-    def path(self, size: Size) -> Path:
-        """The path of that name.
+    def path(self, size: Size) -> PoolPath:
+        """Return the path of a size.
 
         Raises:
-            SettingError: It is none of this pool's; says why.
+            SettingError: The pool does not have it; the message gives the reason.
         """
-        path = Path.of(size)
+        path = PoolPath.of(size)
         if path not in self._known:
-            raise SettingError(f"this gene cannot grow {path}", *self._why_not(path))
+            raise SettingError(f"This gene cannot grow {path}", *self._explain_refusal(path))
         return path
 
     @cached_property
-    def _known(self) -> frozenset[Path]:
+    def _known(self) -> frozenset[PoolPath]:
         return frozenset(self.paths)
 
-    def _why_not(self, path: Path) -> tuple[str, str]:
-        """What is wrong with a path that is none of ours, and what to do."""
+    def _explain_refusal(self, path: PoolPath) -> tuple[str, str]:
+        """Return why the pool lacks a path, and how to fix it."""
         odd = [width for width in path.widths if width not in self.widths]
         if odd:
             known = ", ".join(map(str, self.widths))
-            return f"its auxiliary models have widths {known}; none has {odd[0]}", "choose among these"
+            return f"Its auxiliary models have widths {known}; none has {odd[0]}", "Choose from these widths"
         if len(path.widths) > self.segments:
-            return f"its paths lead through {self.segments} models at most", "leave out middle, l and m"
+            return f"Its paths have at most {self.segments} models", "Remove middle, l and m"
         if sorted(set(path.widths)) != list(path.widths):
-            return "paths lead from smaller models to larger ones", "let front be the smaller one"
+            return "Paths go from smaller models to larger ones", "Use the smaller width as front"
         if path.widths not in self._chains(len(path.widths)):
-            return "its stitches join neighbouring widths alone (pairs=nearest)", "choose neighbours among the widths"
+            return "Its stitches join only neighbouring widths (pairs=nearest)", "Choose neighbouring widths"
         if any(block > self.depth for cut in path.cuts for block in cut):
-            return f"its auxiliary models have blocks 1 to {self.depth}", "choose blocks among these"
+            return f"Its auxiliary models have blocks 1 to {self.depth}", "Choose from these blocks"
         if any(abs(j - k) > 1 for j, k in path.cuts):
             return (
-                "a stitch joins block j to block j-1, j or j+1",
-                f"let j and k differ by 1 at most, up to {self.depth}",
+                "A stitch joins block j to block j-1, j or j+1",
+                f"Choose j and k up to {self.depth} that differ by 1 at most",
             )
-        return "no block of the middle model is left", "let l be k or more"
+        return "No block of the middle model is left", "Set l to k or more"

@@ -13,7 +13,7 @@ from germline.architectures import Size, Spec, StitchedSpec, VitSpec, count_elem
 from germline.architectures.size import CAPS
 from germline.errors import SettingError
 from germline.ledger import Origin
-from germline.methods.pool.paths import Layout, Path
+from germline.methods.pool.paths import PoolLayout, PoolPath
 from germline.registry import architecture_of
 
 _SIZES = frozenset({"depth", "width", "heads", "depths", "widths"})
@@ -42,11 +42,11 @@ class Forms:
         models: A form by width.
     """
 
-    layout: Layout
+    layout: PoolLayout
     models: Mapping[int, VitSpec]
 
     @classmethod
-    def of(cls, layout: Layout, form: Spec, heads: Sequence[int]) -> Forms:
+    def of(cls, layout: PoolLayout, form: Spec, heads: Sequence[int]) -> Forms:
         """The forms that follow from one ViT, with other depth, widths and heads.
 
         Raises:
@@ -58,12 +58,12 @@ class Forms:
         }
         return cls(layout, models)
 
-    def spec(self, path: Path) -> VitSpec | StitchedSpec:
+    def spec(self, path: PoolPath) -> VitSpec | StitchedSpec:
         """The form of a path's network: a plain ViT, or a stitched one."""
         if len(path.widths) == 1:
             return self.models[path.widths[0]]
         shared = _shared(self.models[path.widths[0]])
-        depths = tuple(len(run) for _, run in path.stretches(self.layout.depth))
+        depths = tuple(len(run) for _, run in path.block_ranges(self.layout.depth))
         heads = tuple(self.models[width].heads for width in path.widths)
         return StitchedSpec.model_validate({**shared, "depths": depths, "widths": path.widths, "heads": heads})
 
@@ -71,16 +71,16 @@ class Forms:
         """Operations of one picture's forward pass through each auxiliary model, by width."""
         return {width: architecture_of(spec).flops(spec) for width, spec in self.models.items()}
 
-    def count(self, path: Path) -> Count:
+    def count(self, path: PoolPath) -> Count:
         """What a path's network is, from the parts of the auxiliary models; nothing is built for it."""
         parts = {width: _parts(self.models[width]) for width in path.widths}
         body = parts[path.widths[0]].stem + parts[path.widths[-1]].norm
-        body += sum(len(run) * parts[width].block for width, run in path.stretches(self.layout.depth))
+        body += sum(len(run) * parts[width].block for width, run in path.block_ranges(self.layout.depth))
         body += sum((stitch.front + 1) * stitch.end for stitch in path.stitches())
         spec = self.spec(path)
         return Count(body + parts[path.widths[-1]].head, body, architecture_of(spec).flops(spec))
 
-    def under(self, caps: Size, validated: Sequence[Mapping[str, Any]]) -> Path:
+    def under(self, caps: Size, validated: Sequence[Mapping[str, Any]]) -> PoolPath:
         """The path of the highest validated accuracy under all caps; of equals the one of fewest parameters.
 
         Args:
@@ -101,7 +101,7 @@ class Forms:
                 f"{counts[least].flops:,} operations a picture",
                 "raise the cap",
             )
-        accuracy = {Path.of(Size.parse(row["size"])): float(row["accuracy"]) for row in validated}
+        accuracy = {PoolPath.of(Size.parse(row["size"])): float(row["accuracy"]) for row in validated}
         return max(fitting, key=lambda path: (accuracy[path], -fitting[path].parameters, -fitting[path].flops))
 
 
@@ -129,7 +129,7 @@ def _shared(form: Spec) -> dict[str, Any]:
 
 
 def pieces(
-    forms: Forms, path: Path, tensors: Mapping[str, Tensor]
+    forms: Forms, path: PoolPath, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Origin]]]:
     """The tensors of a path, under the names that they have in its network: its frame, and its blocks with stitches.
 
@@ -144,7 +144,7 @@ def pieces(
     frame = {name: tensors[f"{front}.{name}"] for name in parts.stem}
     frame |= {name: tensors[f"{end}.{name}"] for name in (*parts.norm, *parts.head)}
     own = {width: architecture_of(form).parts(form).blocks for width, form in forms.models.items()}
-    sources = [(width, block) for width, run in path.stretches(forms.layout.depth) for block in run]
+    sources = [(width, block) for width, run in path.block_ranges(forms.layout.depth) for block in run]
     stitches = dict(zip(spec.starts[1:], path.stitches(), strict=True))
     blocks: dict[str, tuple[Tensor, Origin]] = {}
     for index, (names, (width, block)) in enumerate(zip(parts.blocks, sources, strict=True)):
