@@ -82,12 +82,12 @@ def _step(
     student.model.train()
 
     def run() -> None:
-        objective.begin(0, "pseudo", 0)
+        objective.before_step(0, "pseudo", 0)
         objective(student.logits, batch).backward()
         optimizer.step()
         optimizer.zero_grad()
         if bilevel and objective.optimizer is not None:
-            objective.after(student.model, optimizer)
+            objective.after_step(student.model, optimizer)
             objective.optimizer.step()
             objective.optimizer.zero_grad()
 

@@ -95,7 +95,7 @@ def measure_novel_tasks(gene: Learngene, seed: int) -> dict[str, float]:
         network = gene.inherit(classes=task.classes, seed=derive(seed, "descendant", index)).network
         drawn = task.train.per_class(20, generator(seed, "draw", index))
         members.append(Member(f"task-{index}", network, drawn, seed, task.val, tuple(task.augmentation)))
-    results = Run(None, seed=seed, device="cpu", quiet=True).fit_population("novel tasks", members, DOWN, way="loop")
+    results = Run(None, seed=seed, device="cpu", quiet=True).fit_population("novel tasks", members, DOWN, engine="loop")
     scores = zip(*(result.scores for result in results), strict=True)
     return {str(int(at[0]["step"])): fmean(score["accuracy"] for score in at) for at in scores}
 

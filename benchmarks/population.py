@@ -30,7 +30,15 @@ from germline.network import Network
 from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, Member, Run, TrainSettings
 from germline.training.population import Population
-from germline.training.population_engine import MOST, PLANNED, TIMED, WARM, WAYS, Choices, cost_of_measuring
+from germline.training.population_engine import (
+    ENGINES,
+    MAX_SHARE,
+    PLANNED_SHARE,
+    TIMED_STEPS,
+    WARMUP_STEPS,
+    EngineChooser,
+    measuring_cost,
+)
 
 AUTO_TARGET, STACK_TARGET = 1.05, 1.0
 SIDE, CLASSES, IMAGES = 32, 5, 250  # a task of five classes with fifty pictures each
@@ -83,32 +91,32 @@ def population(case: Case, run: Run) -> Population:
     return Population(tuple(members), CrossEntropy(), settings, run.fabric)
 
 
-def side(run: Run, given: Population, way: str) -> Callable[[], object]:
+def side(run: Run, given: Population, engine: str) -> Callable[[], object]:
     """A few steps of all members, each time from where the last ones led."""
     members = [replace(m, network=copy.deepcopy(m.network)) for m in given.members]
-    return partial(run.fit_population, "piece", members, given.settings, way=way)
+    return partial(run.fit_population, "piece", members, given.settings, engine=engine)
 
 
 def measured(case: Case, budget_s: float, least: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Both comparisons of one case, and what else is worth knowing of it."""
     run = Run(device=case.device, quiet=True)
     given = population(case, run)
-    steps = math.ceil(cost_of_measuring(given, WAYS) / PLANNED / case.members)
+    steps = math.ceil(measuring_cost(given, ENGINES) / PLANNED_SHARE / case.members)
     whole = replace(given, settings=given.settings.model_copy(update={"steps": steps}))
     chosen: list[str] = []
-    sides = {name: side(run, given, name) for name in WAYS}
-    sides["choosing"] = lambda: chosen.append(Choices(None).choose(whole).name)
+    sides = {name: side(run, given, name) for name in ENGINES}
+    sides["choosing"] = lambda: chosen.append(EngineChooser(None).choose(whole).name)
     seconds = in_turn(sides, ROUNDS, warmup=1, budget_s=budget_s, least=least)
     taken = chosen[-len(seconds["loop"]) :]
     pieces = whole.member_steps / given.member_steps
     loop = [pieces * took for took in seconds["loop"]]
     auto = [
-        choosing + pieces * seconds[way][index]
-        for index, (choosing, way) in enumerate(zip(seconds["choosing"], taken, strict=True))
+        choosing + pieces * seconds[engine][index]
+        for index, (choosing, engine) in enumerate(zip(seconds["choosing"], taken, strict=True))
     ]
-    choice = {"steps_of_each": steps, "taken": {name: taken.count(name) for name in WAYS}}
-    pace = {name: round(given.member_steps / statistics.median(seconds[name]), 2) for name in WAYS}
-    memory = {name: peak(case, name) for name in WAYS}
+    choice = {"steps_of_each": steps, "taken": {name: taken.count(name) for name in ENGINES}}
+    pace = {name: round(given.member_steps / statistics.median(seconds[name]), 2) for name in ENGINES}
+    memory = {name: peak(case, name) for name in ENGINES}
     rows = [row(f"{case.name}: vmap", seconds["vmap"], seconds["loop"], STACK_TARGET, member_steps=given.member_steps)]
     rows.append(row(f"{case.name}: auto", auto, loop, AUTO_TARGET, **choice))
     print(
@@ -117,21 +125,21 @@ def measured(case: Case, budget_s: float, least: int) -> tuple[list[dict[str, An
     return rows, {"case": case.name, "member_steps_per_second": pace, "peak_mib": memory}
 
 
-def peak(case: Case, way: str) -> float:
+def peak(case: Case, engine: str) -> float:
     """Peak memory of training by one way, in MiB, found in a process of its own."""
-    asked = [case.model, str(case.members), str(case.batch), case.device, way]
+    asked = [case.model, str(case.members), str(case.batch), case.device, engine]
     threads = ["--threads", str(torch.get_num_threads())]
     command = [sys.executable, __file__, *threads, "--peak", *asked]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def train_and_tell(model: str, members: str, batch: str, device: str, way: str) -> None:
+def train_and_tell(model: str, members: str, batch: str, device: str, engine: str) -> None:
     """What `peak` runs: print the MiB that two steps took at most."""
     run = Run(device=device, quiet=True)
     given = population(Case(model, int(members), int(batch), device), run)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    run.fit_population("peak", given.members, given.settings.model_copy(update={"steps": 2}), way=way)
+    run.fit_population("peak", given.members, given.settings.model_copy(update={"steps": 2}), engine=engine)
     peak_mib = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else resident("VmHWM") - before
     print(round(peak_mib, 1))
 
@@ -155,7 +163,7 @@ def main() -> None:
         return
     rows: list[dict[str, Any]] = []
     facts: list[dict[str, Any]] = []
-    settings = {"most": MOST, "planned": PLANNED, "warm": WARM, "timed": TIMED}
+    settings = {"most": MAX_SHARE, "planned": PLANNED_SHARE, "warm": WARMUP_STEPS, "timed": TIMED_STEPS}
     for case in CASES[asked.cases]:
         found, more = measured(case, BUDGET_S[asked.cases], LEAST[asked.cases])
         rows += found

@@ -17,7 +17,7 @@ import germline.files
 import germline.training.checkpoint
 from germline.errors import OutputError
 from germline.files import check_output_folder
-from germline.training.trainer import Fit
+from germline.training.trainer import Trainer
 from helpers.bad_input import RECIPE, snapshot
 
 WORK = ("train", "--model", "ancestor", "--data", "digits", "--device", "cpu", "--quiet", "--set", "batch_size=20")
@@ -55,7 +55,7 @@ def test_killed_and_resumed_ends_in_the_same_weights(bench, run):
 @pytest.mark.parametrize("at", [1, 4, 11])
 def test_interrupted_is_130_and_goes_on(bench, run, monkeypatch, at):
     assert run(*SHORT, "--out", "whole").code == 0
-    step = Fit._step
+    step = Trainer._step
 
     def interrupted(self, number):
         if number == at:
@@ -63,7 +63,7 @@ def test_interrupted_is_130_and_goes_on(bench, run, monkeypatch, at):
         return step(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Fit, "_step", interrupted)
+        patch.setattr(Trainer, "_step", interrupted)
         done = run(*SHORT, "--out", "stopped")
     assert done.code == 130
     assert done.err == "germline: Interrupted. Run the same command with --resume to continue.\n"
@@ -102,7 +102,7 @@ def test_out_of_memory_is_3_and_proposes_a_smaller_batch(bench, run, monkeypatch
     def full(self, number):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(Fit, "_step", full)
+    monkeypatch.setattr(Trainer, "_step", full)
     done = run(*SHORT, "--out", "new")
     assert done.code == 3
     assert "batch_size" in done.err
@@ -169,9 +169,9 @@ def test_a_disk_that_fills_under_a_checkpoint_stops_work_that_can_go_on(bench, r
 
 def test_the_last_checkpoint_damaged_the_one_before_is_taken(bench, run, monkeypatch, caplog):
     assert run(*SHORT, "--out", "whole").code == 0
-    step = Fit._step
+    step = Trainer._step
     with monkeypatch.context() as patch:
-        patch.setattr(Fit, "_step", lambda self, number: no_room() if number == 10 else step(self, number))
+        patch.setattr(Trainer, "_step", lambda self, number: no_room() if number == 10 else step(self, number))
         assert run(*SHORT, "--out", "hurt").code == 2
     newest = bench / "hurt.run/train/checkpoints/step-00000009/model.safetensors"
     newest.write_bytes(newest.read_bytes()[:-7])

@@ -16,10 +16,10 @@ SPECS = {
 AUGMENTATION = ("shift", "mirror", "erase")
 
 
-def train(members, *, folder=None, way="loop", together=None, objective=None, precision="32-true", **settings):
+def train(members, *, folder=None, engine="loop", together=None, objective=None, precision="32-true", **settings):
     asked = TrainSettings(**{"steps": 6, "batch_size": 12, "log_every": 1, **settings})
     run = Run(folder, device="cpu", quiet=True, precision=precision)
-    return run.fit_population("all", members, asked, objective=objective, way=way, together=together)
+    return run.fit_population("all", members, asked, objective=objective, engine=engine, together=together)
 
 
 def states(members):

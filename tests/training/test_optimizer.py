@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from germline.training import CrossEntropy, TrainSettings
-from germline.training.optimizer import Average, load_optimizer, make_optimizer, optimizer_tensors
+from germline.training.optimizer import WeightAverage, load_optimizer, make_optimizer, optimizer_tensors
 
 
 class Model(nn.Module):
@@ -73,7 +73,7 @@ def test_average_in_numbers():
     model = nn.BatchNorm1d(1)
     with torch.no_grad():
         model.weight.fill_(0.0)
-    average = Average(model, decay=0.5)
+    average = WeightAverage(model, decay=0.5)
     for step in (1, 2):
         with torch.no_grad():
             model.weight.fill_(float(step))

@@ -12,7 +12,7 @@ import torch
 from germline.errors import SettingError
 from germline.training import CrossEntropy, Run, TrainSettings
 
-STATE = {
+PHASE_STATE = {
     "zeta": torch.tensor([[1.5, -0.0], [float("nan"), 3e-39]]),
     "count": torch.tensor(7),
     "half": torch.arange(3).to(torch.bfloat16),
@@ -26,7 +26,7 @@ READ = {"pair": [1, 2.5], "by step": {"3": "drei"}, "none": None, "text": "ä"}
 class Work:
     """Counts how often it is done."""
 
-    def __init__(self, tensors=STATE, facts=FACTS):
+    def __init__(self, tensors=PHASE_STATE, facts=FACTS):
         self.calls, self.answer = 0, (tensors, facts)
 
     def __call__(self):
@@ -40,8 +40,8 @@ def bare(folder=None):
 
 def check(found):
     tensors, facts = found
-    assert list(tensors) == list(STATE)
-    for name, value in STATE.items():
+    assert list(tensors) == list(PHASE_STATE)
+    for name, value in PHASE_STATE.items():
         assert (tensors[name].dtype, tensors[name].shape) == (value.dtype, value.shape)
         assert torch.equal(tensors[name].flatten().view(torch.uint8), value.flatten().view(torch.uint8))
     assert facts == READ

@@ -41,14 +41,14 @@ class Scaled(CrossEntropy):
 class Drawing(CrossEntropy):
     """Cross entropy that is told of every step."""
 
-    def begin(self, seed, name, step):
+    def before_step(self, seed, name, step):
         self.step = step
 
 
 class Afterwards(CrossEntropy):
     """Cross entropy that looks after every step."""
 
-    def after(self, model, first):
+    def after_step(self, model, first):
         self.first = first
 
 
@@ -58,11 +58,11 @@ def losses(results):
 
 def check_equal_in_double(make_members, kind="vgg", prepare=lambda members: None, objective=None, **settings):
     found = []
-    for way in ("loop", "vmap"):
+    for engine in ("loop", "vmap"):
         members = make_members(kind, dtype=torch.float64)
         prepare(members)
         before = states(members)
-        results = train(members, way=way, objective=copy.deepcopy(objective) or Doubled(), **settings)
+        results = train(members, engine=engine, objective=copy.deepcopy(objective) or Doubled(), **settings)
         assert difference(before, states(members)) > 1e-3
         found.append((members, results))
     (one, first), (other, second) = found
@@ -99,7 +99,7 @@ def test_gradients_are_clipped_by_the_member(make_members, double):
     check_equal_in_double(make_members, clip=0.05, **settings)
     members = make_members(dtype=torch.float64)
     before = states(members)
-    train(members, way="vmap", objective=Doubled(), clip=0.05, **settings)
+    train(members, engine="vmap", objective=Doubled(), clip=0.05, **settings)
     for old, member in zip(before, members, strict=True):
         weights = member.network.model.named_parameters()
         moved = sum(float((weight.detach() - old[name]).square().sum()) for name, weight in weights)
@@ -133,7 +133,7 @@ def test_other_objectives_are_stacked_too(make_members, double):
 def test_looks_and_logs_are_those_of_the_loop(make_members, kind):
     asked = {"steps": 5, "lr": 1e-3, "eval_every": 2, "eval_at": (0,), "log_every": 3, "checkpoint_every": 4}
     one, other = (make_members(kind, val=True, augmentation=("shift", "rotate")) for _ in range(2))
-    first, second = train(one, way="loop", **asked), train(other, way="vmap", **asked)
+    first, second = train(one, engine="loop", **asked), train(other, engine="vmap", **asked)
     for loop, vmap in zip(first, second, strict=True):
         assert [step for step, _ in vmap.losses] == [step for step, _ in loop.losses] == [3, 4, 5]
         assert [score["step"] for score in vmap.scores] == [score["step"] for score in loop.scores] == [0, 2, 4, 5]
@@ -151,7 +151,7 @@ def test_looks_and_logs_are_those_of_the_loop(make_members, kind):
 def test_the_loop_is_fit_to_the_bit(make_members):
     asked = TrainSettings(steps=5, batch_size=12, log_every=2, eval_every=2, label_smoothing=0.1, mixup=0.3, ema=0.5)
     one, other = make_members(val=True), make_members(val=True)
-    together = Run(device="cpu", quiet=True).fit_population("all", one, asked, way="loop")
+    together = Run(device="cpu", quiet=True).fit_population("all", one, asked, engine="loop")
     for member, found in zip(other, together, strict=True):
         alone = Run(device="cpu", quiet=True, seed=member.seed).fit(
             member.name,
@@ -167,14 +167,14 @@ def test_the_loop_is_fit_to_the_bit(make_members):
     assert difference(states(one), states(other)) == 0
 
 
-@pytest.mark.parametrize("way", ["loop", "vmap"])
-def test_neither_grouping_nor_order_matters(make_members, double, way):
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_neither_grouping_nor_order_matters(make_members, double, engine):
     whole = make_members(dtype=torch.float64)
-    results = train(whole, way=way, objective=Doubled())
-    tolerance = 0 if way == "loop" else 1e-10
+    results = train(whole, engine=engine, objective=Doubled())
+    tolerance = 0 if engine == "loop" else 1e-10
     for together, order in ((1, (0, 1, 2)), (2, (0, 1, 2)), (2, (2, 0, 1)), (None, (1, 2, 0))):
         members = make_members(dtype=torch.float64)
-        found = train([members[place] for place in order], way=way, together=together, objective=Doubled())
+        found = train([members[place] for place in order], engine=engine, together=together, objective=Doubled())
         assert difference(states(whole), states(members)) <= tolerance
         assert losses(found) == pytest.approx(losses(results[place] for place in order), abs=1e-10)
 
@@ -195,8 +195,8 @@ REFUSED_SETTINGS = {
 def test_what_no_stack_can_do_is_refused(make_members, reason):
     members = make_members()
     before = states(members)
-    with pytest.raises(SettingError, match=f"way 'vmap' cannot train these members.*{reason}.*use way='loop'"):
-        train(members, way="vmap", **REFUSED_SETTINGS[reason])
+    with pytest.raises(SettingError, match=f"engine 'vmap' cannot train these members.*{reason}.*use engine='loop'"):
+        train(members, engine="vmap", **REFUSED_SETTINGS[reason])
     assert difference(before, states(members)) == 0
 
 
@@ -242,7 +242,7 @@ def test_members_that_are_no_stack_are_refused(make_members, change):
     members = make_members()
     members[1] = change(members[1])
     with pytest.raises(SettingError, match=f"'vmap' cannot.*{REFUSED_MEMBERS[change]}"):
-        train(members, way="vmap")
+        train(members, engine="vmap")
 
 
 def test_a_mixed_population_is_refused_and_auto_takes_the_loop(make_members, tmp_path):
@@ -251,47 +251,47 @@ def test_a_mixed_population_is_refused_and_auto_takes_the_loop(make_members, tmp
 
     members, expected = mixed(), mixed()
     with pytest.raises(SettingError, match="not of one shape that an architecture knows"):
-        train(members, way="vmap")
-    train(members, way="auto", folder=tmp_path)
-    train(expected, way="loop")
+        train(members, engine="vmap")
+    train(members, engine="auto", folder=tmp_path)
+    train(expected, engine="loop")
     assert difference(states(members), states(expected)) == 0
     assert not (tmp_path / "engine.json").exists()  # there was nothing to choose
 
 
 def test_what_makes_no_sense_is_refused(make_members):
     members = make_members()
-    with pytest.raises(UnknownNameError, match=r"unknown way to train a population 'vmup'.*vmap"):
-        train(members, way="vmup")
+    with pytest.raises(UnknownNameError, match=r"unknown population engine 'vmup'.*vmap"):
+        train(members, engine="vmup")
     with pytest.raises(SettingError, match="together=0"):
         train(members, together=0)
     with pytest.raises(SettingError, match="stands for several members"):
         train([members[0], replace(members[1], network=members[0].network)])
-    assert train([], way="auto") == []
+    assert train([], engine="auto") == []
 
 
-@pytest.mark.parametrize("way", ["loop", "vmap"])
-def test_a_broken_member_is_named(make_members, way):
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_a_broken_member_is_named(make_members, engine):
     members = make_members()
     with torch.no_grad():
         members[1].network.model.head.fc.bias[0] = float("nan")
     message = r"^'member-1' came to a loss or weights that are not finite numbers at step 1\. There is no checkpoint"
     with pytest.raises(TrainingError, match=f"(?i){message}"):
-        train(members, way=way, log_every=4)
+        train(members, engine=engine, log_every=4)
 
 
-@pytest.mark.parametrize("way", ["loop", "vmap"])
-def test_weights_that_the_last_step_broke_are_no_result(make_members, way):
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_weights_that_the_last_step_broke_are_no_result(make_members, engine):
     members = make_members()
     settings = {"optimizer": "sgd", "lr": 1e38, "weight_decay": 1e3, "warmup": 0.0, "steps": 1}
     with pytest.raises(TrainingError, match=r"^'member-0' came to a loss or weights .* at step 1\."):
-        train(members, way=way, **settings)
+        train(members, engine=engine, **settings)
 
 
-@pytest.mark.parametrize("way", ["loop", "vmap"])
-def test_progress_counts_the_steps_of_all_members(make_members, monkeypatch, way):
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_progress_counts_the_steps_of_all_members(make_members, monkeypatch, engine):
     monkeypatch.setattr(progress_module, "WATCH_SECONDS", 0.0)
     told = []
-    with progress_module.watch(lambda *facts: told.append(facts[:3])):
-        train(make_members(), way=way, together=2, steps=4, log_every=2)
-    expected = [2, 4, 6, 8, 10, 12] if way == "loop" else [4, 8, 10, 12]
+    with progress_module.watch_progress(lambda *facts: told.append(facts[:3])):
+        train(make_members(), engine=engine, together=2, steps=4, log_every=2)
+    expected = [2, 4, 6, 8, 10, 12] if engine == "loop" else [4, 8, 10, 12]
     assert told == [("all", step, 12) for step in expected]

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from germline.training import CrossEntropy, Run, TrainSettings
-from germline.training import population_engine as ways
+from germline.training import population_engine as engines
 from germline.training.population import Population
-from germline.training.trainer import Log
+from germline.training.trainer import TrainingLog
 from helpers.populations import difference, states, train
 
 
@@ -18,18 +18,18 @@ class Idle:
     def __init__(self, seconds=0.0, error=None):
         self.name, self.calls, self._seconds, self._error = "idle", [], seconds, error
 
-    def why_not(self, population):
+    def unsupported_reason(self, population):
         return None
 
-    def width(self, population):
+    def members_at_once(self, population):
         return 1
 
-    def train(self, population, stretch):
+    def train(self, population, progress):
         self.calls.append(len(population.members))
         if self._error:
             raise self._error
         time.sleep(self._seconds)
-        return [(Log(), 0.0) for _ in population.members]
+        return [(TrainingLog(), 0.0) for _ in population.members]
 
 
 @pytest.fixture
@@ -37,16 +37,16 @@ def join(monkeypatch):
     """Lets a third way join, and lets measuring cost what it likes."""
 
     def make(*given, **told):
-        way = Idle(*given, **told)
-        monkeypatch.setitem(ways.WAYS, "idle", way)
-        monkeypatch.setattr(ways, "PLANNED", 10.0)
-        monkeypatch.setattr(ways, "MOST", 10.0)
-        return way
+        engine = Idle(*given, **told)
+        monkeypatch.setitem(engines.ENGINES, "idle", engine)
+        monkeypatch.setattr(engines, "PLANNED_SHARE", 10.0)
+        monkeypatch.setattr(engines, "MAX_SHARE", 10.0)
+        return engine
 
     return make
 
 
-def engine(folder):
+def read_choices(folder):
     (choice,) = json.loads((folder / "engine.json").read_text()).values()
     return choice
 
@@ -54,10 +54,10 @@ def engine(folder):
 def test_auto_measures_on_copies_and_takes_the_fastest(make_members, join, tmp_path):
     idle, members = join(), make_members(val=True)
     before, objective = states(members), CrossEntropy()
-    train(members, way="auto", folder=tmp_path, objective=objective)
+    train(members, engine="auto", folder=tmp_path, objective=objective)
     assert idle.calls == [1, 1, 3]  # two trials, then the work
     assert difference(before, states(members)) == 0  # the loop and the stack were tried, on copies
-    choice = engine(tmp_path)
+    choice = read_choices(tmp_path)
     assert (choice["way"], choice["why"]) == ("idle", "measured")
     assert choice["seconds_a_member_step"].keys() == {"loop", "vmap", "idle"}
     assert choice["seconds_a_member_step"]["idle"] < choice["seconds_a_member_step"]["loop"]
@@ -68,18 +68,18 @@ def test_auto_measures_on_copies_and_takes_the_fastest(make_members, join, tmp_p
 
 def test_a_second_run_follows_the_first_ones_choice(make_members, join, tmp_path):
     join()
-    train(make_members(), way="auto", folder=tmp_path)
+    train(make_members(), engine="auto", folder=tmp_path)
     slow = join(0.5)
-    train(make_members(), way="auto", folder=tmp_path)
+    train(make_members(), engine="auto", folder=tmp_path)
     assert slow.calls == [3]  # it was not measured again
     known = json.loads((tmp_path / "engine.json").read_text())
     for choice in known.values():
         choice["way"] = "vmap"
     (tmp_path / "engine.json").write_text(json.dumps(known))
     followed, stacked, looped = make_members(), make_members(), make_members()
-    train(followed, way="auto", folder=tmp_path)
-    train(stacked, way="vmap")
-    train(looped, way="loop")
+    train(followed, engine="auto", folder=tmp_path)
+    train(stacked, engine="vmap")
+    train(looped, engine="loop")
     assert slow.calls == [3]
     assert difference(states(followed), states(stacked)) == 0
     assert difference(states(followed), states(looped)) > 0
@@ -88,10 +88,10 @@ def test_a_second_run_follows_the_first_ones_choice(make_members, join, tmp_path
 
 def test_a_choice_that_is_unknown_here_is_made_again(make_members, join, tmp_path, monkeypatch):
     join()
-    train(make_members(), way="auto", folder=tmp_path)
-    monkeypatch.delitem(ways.WAYS, "idle")
-    train(make_members(), way="auto", folder=tmp_path)
-    assert engine(tmp_path)["way"] in ("loop", "vmap")
+    train(make_members(), engine="auto", folder=tmp_path)
+    monkeypatch.delitem(engines.ENGINES, "idle")
+    train(make_members(), engine="auto", folder=tmp_path)
+    assert read_choices(tmp_path)["way"] in ("loop", "vmap")
 
 
 def test_without_a_folder_the_run_remembers(make_members, join):
@@ -106,10 +106,10 @@ def test_without_a_folder_the_run_remembers(make_members, join):
 
 def test_few_steps_are_not_worth_measuring(make_members, tmp_path):
     one, other = make_members(), make_members()
-    train(one, way="auto", folder=tmp_path)
-    train(other, way="loop")
+    train(one, engine="auto", folder=tmp_path)
+    train(other, engine="loop")
     assert difference(states(one), states(other)) == 0
-    choice = engine(tmp_path)
+    choice = read_choices(tmp_path)
     assert choice["way"] == "loop"
     assert choice["why"].startswith("not measured")
     assert choice["seconds_a_member_step"] == {}
@@ -117,10 +117,10 @@ def test_few_steps_are_not_worth_measuring(make_members, tmp_path):
 
 def test_a_way_that_fails_on_trial_is_left_out(make_members, join, tmp_path, monkeypatch):
     broken = join(error=RuntimeError("out of memory\nand more"))
-    monkeypatch.delitem(ways.WAYS, "vmap")
-    train(make_members(), way="auto", folder=tmp_path)
+    monkeypatch.delitem(engines.ENGINES, "vmap")
+    train(make_members(), engine="auto", folder=tmp_path)
     assert broken.calls == [1]
-    assert (engine(tmp_path)["way"], engine(tmp_path)["why"]) == (
+    assert (read_choices(tmp_path)["way"], read_choices(tmp_path)["why"]) == (
         "loop",
         "measured; idle failed on trial: out of memory",
     )
@@ -129,17 +129,17 @@ def test_a_way_that_fails_on_trial_is_left_out(make_members, join, tmp_path, mon
 def test_measuring_stops_where_it_would_cost_too_much(make_members, join, monkeypatch):
     members = make_members()
     slow = join(0.2)
-    monkeypatch.delitem(ways.WAYS, "vmap")
+    monkeypatch.delitem(engines.ENGINES, "vmap")
     asked = TrainSettings(steps=6, batch_size=12)
     population = Population(tuple(members), CrossEntropy(), asked, Run(device="cpu", quiet=True).fabric)
-    monkeypatch.setattr(ways, "MOST", 0.5)
-    seconds, _ = ways.measure(population, ways.WAYS)
+    monkeypatch.setattr(engines, "MAX_SHARE", 0.5)
+    seconds, _ = engines.measure_engines(population, engines.ENGINES)
     assert slow.calls == [1]  # one step showed enough
     assert seconds["idle"] > 0.2
-    assert ways.fastest(seconds) == "loop"
+    assert engines.choose_fastest(seconds) == "loop"
 
 
 def test_a_way_must_be_clearly_faster_than_the_loop():
-    assert ways.fastest({"loop": 1.0, "vmap": 0.97}) == "loop"
-    assert ways.fastest({"loop": 1.0, "vmap": 0.9, "third": 0.8}) == "third"
-    assert ways.fastest({}) == "loop"
+    assert engines.choose_fastest({"loop": 1.0, "vmap": 0.97}) == "loop"
+    assert engines.choose_fastest({"loop": 1.0, "vmap": 0.9, "third": 0.8}) == "third"
+    assert engines.choose_fastest({}) == "loop"

@@ -268,7 +268,7 @@ class Halved(CrossEntropy):
         super().__init__()
         self.seen = []
 
-    def after(self, model, first):
+    def after_step(self, model, first):
         rate = first.param_groups[0]["lr"]
         self.seen.append((rate, float(model.head.weight.grad.abs().sum()), torch.is_grad_enabled()))
         model.head.bias.mul_(0.5)
@@ -280,6 +280,6 @@ def test_an_objective_is_called_after_each_step_with_its_gradients_and_rate(trai
     network, _ = train(steps=1, objective=changed, warmup=0.0)
     assert torch.equal(network.model.head.bias, plain.model.head.bias * 0.5)
     network, _ = train(steps=4, objective=(changed := Halved()), accumulate=2)
-    assert [rate for rate, _, _ in changed.seen] == [TrainSettings(**SHORT).rate(step, 4) for step in range(4)]
+    assert [rate for rate, _, _ in changed.seen] == [TrainSettings(**SHORT).learning_rate(step, 4) for step in range(4)]
     assert all(gradient > 0 for _, gradient, _ in changed.seen)
     assert not any(recorded for _, _, recorded in changed.seen)

@@ -108,7 +108,7 @@ class OtherClasses(Distillation):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """The weighted loss, in nats."""
-        word = self.word(batch)
+        word = self.teacher_logits(batch)
         logits, features = self._look_inside(network, batch.pixels)
         # Under lower precision the features are not of the head's.
         aside = self.head(features.to(self.head.weight.dtype))

@@ -3,8 +3,9 @@
 from germline.training.device import best_device, check_device
 from germline.training.evaluate import Score, evaluate
 from germline.training.objectives import CrossEntropy, Distillation, Objective
+from germline.training.phase_store import FitResult
 from germline.training.population import Member
-from germline.training.run import FitResult, Run
+from germline.training.run import Run
 from germline.training.settings import TrainSettings
 
 __all__ = [

@@ -15,7 +15,7 @@ from torch import Tensor
 from germline.errors import ArtefactError
 from germline.files import atomic_folder, read_json, read_tensors, write_json, write_tensors
 
-LOGGER = logging.getLogger("germline")
+_LOGGER = logging.getLogger("germline")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class CheckpointFolder:
             try:
                 return _read(folder)
             except (ArtefactError, KeyError, TypeError, AttributeError) as error:
-                LOGGER.warning("checkpoint %s is passed over: %s", folder, error)
+                _LOGGER.warning("checkpoint %s is passed over: %s", folder, error)
         return None
 
     def latest_path(self) -> Path | None:

@@ -27,7 +27,7 @@ class Objective(nn.Module):
 
     optimizer: torch.optim.Optimizer | None = None
 
-    def begin(self, seed: int, name: str, step: int) -> None:
+    def before_step(self, seed: int, name: str, step: int) -> None:
         """Called before each step; what has to be drawn alike on all processes is drawn here.
 
         Args:
@@ -36,7 +36,7 @@ class Objective(nn.Module):
             step: About to be made, counted from 0.
         """
 
-    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
+    def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Called after each step, while its gradients are still there, without recording new ones.
 
         Where there is a second optimiser, it puts gradients on its parameters.
@@ -111,32 +111,32 @@ class Distillation(Objective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """The weighted loss, in nats."""
-        word = self.word(batch)
-        return self.loss(network(batch.pixels), word, batch)
+        teacher_logits = self.teacher_logits(batch)
+        return self.loss(network(batch.pixels), teacher_logits, batch)
 
     @torch.no_grad()
-    def word(self, batch: Batch) -> Tensor:
+    def teacher_logits(self, batch: Batch) -> Tensor:
         """The teacher's logits [B, classes]."""
         return self._teacher[0].logits(batch.pixels)
 
-    def loss(self, logits: Tensor, word: Tensor, batch: Batch) -> Tensor:
+    def loss(self, logits: Tensor, teacher_logits: Tensor, batch: Batch) -> Tensor:
         """The weighted loss of a student's logits [B, classes], in nats.
 
         Raises:
             DataError: The teacher has another number of outputs, or labels are needed and missing.
         """
-        if word.shape != logits.shape:
-            raise DataError(f"the teacher has {word.shape[1]} outputs, the student {logits.shape[1]}")
-        loss = self.alpha * self._teacher_loss(logits, word)
+        if teacher_logits.shape != logits.shape:
+            raise DataError(f"the teacher has {teacher_logits.shape[1]} outputs, the student {logits.shape[1]}")
+        loss = self.alpha * self._teacher_loss(logits, teacher_logits)
         if self.alpha < 1:
             loss = loss + (1 - self.alpha) * label_loss(logits, batch, self.label_smoothing)
         return loss
 
-    def _teacher_loss(self, logits: Tensor, word: Tensor) -> Tensor:
+    def _teacher_loss(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         if self.kind == "hard":
-            return cross_entropy(logits, word.argmax(dim=1))
+            return cross_entropy(logits, teacher_logits.argmax(dim=1))
         heat = self.temperature
-        student, teacher = log_softmax(logits / heat, dim=1), log_softmax(word / heat, dim=1)
+        student, teacher = log_softmax(logits / heat, dim=1), log_softmax(teacher_logits / heat, dim=1)
         total = kl_div(student, teacher, reduction="sum", log_target=True) * heat**2
         return total / (logits.numel() if self.reduction == "legacy_numel" else len(logits))
 

@@ -72,7 +72,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-class Average:
+class WeightAverage:
     """An exponential average of a network's tensors, warmed up so that it does not remember its start."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:

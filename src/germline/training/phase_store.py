@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from torch import Tensor
 
 from germline.errors import ArtefactError, SettingError
 from germline.files import atomic_folder, hash_tensor, read_json, read_tensors, write_json, write_tensors
+from germline.network import Network, load_strict
+from germline.training.objectives import Objective
 
-LOGGER = logging.getLogger("germline")
-TENSORS, STATE = "kept.safetensors", "kept.json"
+_LOGGER = logging.getLogger("germline")
+PHASE_TENSORS, PHASE_STATE = "kept.safetensors", "kept.json"
+_MODEL, _OBJECTIVE, _RESULT = "result.safetensors", "objective.safetensors", "result.json"
 
-State = tuple[dict[str, Tensor], dict[str, Any]]
-Work = Callable[[], tuple[Mapping[str, Tensor], dict[str, Any]]]
+PhaseState = tuple[dict[str, Tensor], dict[str, Any]]
+PhaseWork = Callable[[], tuple[Mapping[str, Tensor], dict[str, Any]]]
 
 
-def place_of(folder: Path, name: str) -> Path:
+def phase_folder(folder: Path, name: str) -> Path:
     """Where the phase `name` is kept.
 
     Raises:
@@ -34,7 +38,7 @@ def place_of(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def as_read(name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> State:
+def as_stored(name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> PhaseState:
     """A state as reading it back would give it: tensors on the CPU that share no memory, facts as JSON has them.
 
     Raises:
@@ -50,28 +54,28 @@ def as_read(name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) 
     return copies, known
 
 
-def write_kept(place: Path, state: State) -> None:
+def write_phase(place: Path, state: PhaseState) -> None:
     """Write a state in the place of whatever is there; a crash leaves the old folder or the new one."""
     tensors, facts = state
     hashes = {name: hash_tensor(tensor) for name, tensor in tensors.items()}
     with atomic_folder(place) as fresh:
-        write_tensors(fresh / TENSORS, tensors)
-        write_json(fresh / STATE, {"sha256": {"facts": _facts_hash(facts), "tensors": hashes}, "facts": facts})
+        write_tensors(fresh / PHASE_TENSORS, tensors)
+        write_json(fresh / PHASE_STATE, {"sha256": {"facts": _facts_hash(facts), "tensors": hashes}, "facts": facts})
 
 
-def read_kept(place: Path) -> State | None:
+def read_phase(place: Path) -> PhaseState | None:
     """The state in a folder; None where there is none, or a damaged one, which is named in a warning."""
-    if not (place / STATE).exists():
+    if not (place / PHASE_STATE).exists():
         return None
     try:
         return _read(place)
     except (ArtefactError, KeyError, TypeError, AttributeError) as error:
-        LOGGER.warning("what was kept in %s is passed over and made again: %s", place, error)
+        _LOGGER.warning("what was kept in %s is passed over and made again: %s", place, error)
         return None
 
 
-def _read(place: Path) -> State:
-    state, tensors = read_json(place / STATE), read_tensors(place / TENSORS)
+def _read(place: Path) -> PhaseState:
+    state, tensors = read_json(place / PHASE_STATE), read_tensors(place / PHASE_TENSORS)
     facts, hashes = state["facts"], state["sha256"]
     # The hashes are in the order in which the tensors were given; the file has an order of its own.
     found = {name: tensors[name] for name in hashes["tensors"]}
@@ -83,3 +87,50 @@ def _read(place: Path) -> State:
 
 def _facts_hash(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a phase of training came to.
+
+    Attributes:
+        steps: Optimiser steps.
+        samples: Pictures seen, repeats counted.
+        seconds: Wall time, earlier tries of a resumed run not counted.
+        losses: (step, loss) of the logged steps.
+        scores: One entry an evaluation: step, accuracy, loss.
+    """
+
+    steps: int
+    samples: int
+    seconds: float
+    losses: list[tuple[int, float]]
+    scores: list[dict[str, float]]
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy after the last step; a run without validation pictures has none and gives nan."""
+        return self.scores[-1]["accuracy"] if self.scores else float("nan")
+
+
+def write_result(place: Path, network: Network, objective: Objective, result: FitResult) -> None:
+    """Keep what a phase came to, the weights that its objective owns included; with this it is finished."""
+    write_tensors(place / _MODEL, network.model.state_dict())
+    if owned := objective.state_dict():
+        write_tensors(place / _OBJECTIVE, owned)
+    write_json(place / _RESULT, result.__dict__)
+
+
+def read_result(place: Path, network: Network, objective: Objective) -> FitResult:
+    """The result of a finished phase; network and objective get their weights."""
+    load_strict(network.model, read_tensors(place / _MODEL), place)
+    if objective.state_dict():
+        load_strict(objective, read_tensors(place / _OBJECTIVE), place)
+    network.model.eval()
+    stored = read_json(place / _RESULT)
+    return FitResult(**{**stored, "losses": [(int(step), float(loss)) for step, loss in stored["losses"]]})
+
+
+def has_result(place: Path) -> bool:
+    """Whether the phase in a folder is finished."""
+    return (place / _RESULT).exists()

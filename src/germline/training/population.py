@@ -12,9 +12,9 @@ from germline.data import AnyImages, Augmentation
 from germline.errors import SettingError
 from germline.network import Network
 from germline.training.objectives import Objective
-from germline.training.progress import Stretch
+from germline.training.progress import PartialProgress
 from germline.training.settings import TrainSettings
-from germline.training.trainer import Log
+from germline.training.trainer import TrainingLog
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Population:
         """Optimiser steps of all members."""
         return sum(map(self.steps, self.members))
 
-    def trial(self, members: int, steps: int) -> Population:
+    def make_trial(self, members: int, steps: int) -> Population:
         """A few steps of the first members, on copies, without evaluation: to see what they cost."""
         settings = self.settings.model_copy(update={"steps": steps, "eval_every": None, "eval_at": ()})
         copies = tuple(
@@ -85,18 +85,18 @@ class Population:
         return replace(self, members=copies, objective=copy.deepcopy(self.objective), settings=settings)
 
 
-class Way(Protocol):
+class PopulationEngine(Protocol):
     """A way to train a population. All ways come to the same result, up to the rounding of sums."""
 
     name: ClassVar[str]
 
-    def why_not(self, population: Population) -> str | None:
+    def unsupported_reason(self, population: Population) -> str | None:
         """The reason in words why it cannot train this population; None where it can."""
 
-    def width(self, population: Population) -> int:
+    def members_at_once(self, population: Population) -> int:
         """Members that it computes at once."""
 
-    def train(self, population: Population, stretch: Stretch) -> list[tuple[Log, float]]:
+    def train(self, population: Population, progress: PartialProgress) -> list[tuple[TrainingLog, float]]:
         """Train every member in place, and leave it in eval mode on the population's device.
 
         Args:

@@ -8,35 +8,35 @@ from typing import Any, ClassVar
 
 from germline.errors import SettingError, UnknownNameError
 from germline.files import read_json, write_json
-from germline.training.population import Population, Way
-from germline.training.population_vmap import Vmap
-from germline.training.progress import Stretch
-from germline.training.trainer import Fit, Log
+from germline.training.population import Population, PopulationEngine
+from germline.training.population_vmap import VmapEngine
+from germline.training.progress import PartialProgress
+from germline.training.trainer import Trainer, TrainingLog
 
 # What measuring may cost, as a share of the work. Half of it is planned, since a way on trial may be the slower one.
-MOST, PLANNED = 0.03, 0.015
+MAX_SHARE, PLANNED_SHARE = 0.03, 0.015
 # Another way is taken where it is at least this much faster: two steps do not tell less from nothing.
-MARGIN = 0.95
-WARM, TIMED, LOOP_TIMED = 1, 2, 4
+SPEED_MARGIN = 0.95
+WARMUP_STEPS, TIMED_STEPS, LOOP_TIMED_STEPS = 1, 2, 4
 
 
-class Loop:
+class LoopEngine:
     """Each member by itself through the one loop: to the bit what `Run.fit` does."""
 
     name: ClassVar[str] = "loop"
 
-    def why_not(self, population: Population) -> str | None:
+    def unsupported_reason(self, population: Population) -> str | None:
         """There is nothing that it cannot do."""
 
-    def width(self, population: Population) -> int:
+    def members_at_once(self, population: Population) -> int:
         """One at a time."""
         return 1
 
-    def train(self, population: Population, stretch: Stretch) -> list[tuple[Log, float]]:
+    def train(self, population: Population, progress: PartialProgress) -> list[tuple[TrainingLog, float]]:
         """Train the members in their order."""
         found = []
         for member in population.members:
-            fit = Fit(
+            trainer = Trainer(
                 member.name,
                 population.fabric,
                 member.network,
@@ -46,31 +46,31 @@ class Loop:
                 member.seed,
                 val=member.val,
                 augmentation=member.augmentation,
-                stretch=stretch,
+                progress=progress,
             )
-            found.append(fit.run())
-            stretch = stretch.further(population.steps(member))
+            found.append(trainer.run())
+            progress = progress.starting_after(population.steps(member))
         return found
 
 
-WAYS: dict[str, Way] = {way.name: way for way in (Loop(), Vmap())}
+ENGINES: dict[str, PopulationEngine] = {engine.name: engine for engine in (LoopEngine(), VmapEngine())}
 
 
-def way_by_name(name: str, population: Population) -> Way:
+def find_engine(name: str, population: Population) -> PopulationEngine:
     """The way that was asked for.
 
     Raises:
         UnknownNameError: There is no such way.
         SettingError: It cannot train this population.
     """
-    if name not in WAYS:
-        raise UnknownNameError.with_nearest("way to train a population", name, ["auto", *WAYS])
-    if reason := WAYS[name].why_not(population):
-        raise SettingError(f"way '{name}' cannot train these members", reason, "use way='loop' or 'auto'")
-    return WAYS[name]
+    if name not in ENGINES:
+        raise UnknownNameError.with_nearest("population engine", name, ["auto", *ENGINES])
+    if reason := ENGINES[name].unsupported_reason(population):
+        raise SettingError(f"engine '{name}' cannot train these members", reason, "use engine='loop' or 'auto'")
+    return ENGINES[name]
 
 
-class Choices:
+class EngineChooser:
     """Which way is taken for which kind of population: chosen once, then followed, so that a resumed run is the same.
 
     Choices are kept in `engine.json` of the run's folder, or here where there is none.
@@ -80,9 +80,9 @@ class Choices:
         self._path = folder / "engine.json" if folder else None
         self._known: dict[str, Any] = {}
 
-    def choose(self, population: Population) -> Way:
+    def choose(self, population: Population) -> PopulationEngine:
         """The way of a population: as known, else the fastest of those that can, else the loop."""
-        able = {name: way for name, way in WAYS.items() if way.why_not(population) is None}
+        able = {name: engine for name, engine in ENGINES.items() if engine.unsupported_reason(population) is None}
         if len(able) == 1:
             return able["loop"]
         key = _key(population)
@@ -90,8 +90,8 @@ class Choices:
             self._known = read_json(self._path)
         known = self._known.get(key, {}).get("way")
         if known not in able:
-            seconds, reason = measure(population, able)
-            known = fastest(seconds)
+            seconds, reason = measure_engines(population, able)
+            known = choose_fastest(seconds)
             note = {name: round(value, 6) for name, value in seconds.items()}
             self._known[key] = {"way": known, "why": reason, "seconds_a_member_step": note}
             if self._path is not None:
@@ -99,52 +99,56 @@ class Choices:
         return able[known]
 
 
-def fastest(seconds: dict[str, float]) -> str:
+def choose_fastest(seconds: dict[str, float]) -> str:
     """The way of least seconds a member-step, or the loop where no other is clearly faster."""
     if "loop" not in seconds:
         return "loop"
     best = min(seconds, key=lambda name: seconds[name])
-    return best if seconds[best] < MARGIN * seconds["loop"] else "loop"
+    return best if seconds[best] < SPEED_MARGIN * seconds["loop"] else "loop"
 
 
-def measure(population: Population, ways: dict[str, Way]) -> tuple[dict[str, float], str]:
+def measure_engines(population: Population, engines: dict[str, PopulationEngine]) -> tuple[dict[str, float], str]:
     """Seconds a member-step of each way, found on copies of the first members; and how that was found, in words.
 
     What is measured costs a small share of the work at most: where one step of a stack would cost more, nothing is
     measured, and where only that one can be paid for, it stands for the way.
     """
-    if cost_of_measuring(population, ways) > PLANNED * population.member_steps:
+    if measuring_cost(population, engines) > PLANNED_SHARE * population.member_steps:
         return {}, "not measured: that would cost too large a share of these few steps"
-    others = {name: way for name, way in ways.items() if name != "loop"}
-    _try(ways["loop"], population, WARM)
-    found, notes = {"loop": _try(ways["loop"], population, LOOP_TIMED)}, ["measured"]
-    left = found["loop"] * (MOST * population.member_steps - WARM - LOOP_TIMED)
-    for name, way in others.items():
+    others = {name: engine for name, engine in engines.items() if name != "loop"}
+    _time_engine(engines["loop"], population, WARMUP_STEPS)
+    found, notes = {"loop": _time_engine(engines["loop"], population, LOOP_TIMED_STEPS)}, ["measured"]
+    left = found["loop"] * (MAX_SHARE * population.member_steps - WARMUP_STEPS - LOOP_TIMED_STEPS)
+    for name, engine in others.items():
         try:
-            found[name] = _try(way, population, WARM)
-            width = way.width(population)
-            left -= found[name] * width * WARM
-            if found[name] * width * TIMED <= left:
-                left -= found[name] * width * TIMED
-                found[name] = _try(way, population, TIMED)
+            found[name] = _time_engine(engine, population, WARMUP_STEPS)
+            members = engine.members_at_once(population)
+            left -= found[name] * members * WARMUP_STEPS
+            if found[name] * members * TIMED_STEPS <= left:
+                left -= found[name] * members * TIMED_STEPS
+                found[name] = _time_engine(engine, population, TIMED_STEPS)
         except RuntimeError as error:  # torch's answer to too little memory, and to what it cannot map
             found.pop(name, None)
             notes.append(f"{name} failed on trial: {str(error).splitlines()[0]}")
     return found, "; ".join(notes)
 
 
-def cost_of_measuring(population: Population, ways: dict[str, Way]) -> int:
+def measuring_cost(population: Population, engines: dict[str, PopulationEngine]) -> int:
     """Member-steps that it takes to see what each way costs."""
-    return WARM + LOOP_TIMED + sum(WARM * way.width(population) for name, way in ways.items() if name != "loop")
+    return (
+        WARMUP_STEPS
+        + LOOP_TIMED_STEPS
+        + sum(WARMUP_STEPS * engine.members_at_once(population) for name, engine in engines.items() if name != "loop")
+    )
 
 
-def _try(way: Way, population: Population, steps: int) -> float:
+def _time_engine(engine: PopulationEngine, population: Population, steps: int) -> float:
     """Seconds a member-step over a few steps of so many members as the way computes at once."""
-    width = way.width(population)
-    trial = population.trial(width, steps)
+    members = engine.members_at_once(population)
+    trial = population.make_trial(members, steps)
     began = time.perf_counter()
-    way.train(trial, Stretch())
-    return (time.perf_counter() - began) / (steps * width)
+    engine.train(trial, PartialProgress())
+    return (time.perf_counter() - began) / (steps * members)
 
 
 def _key(population: Population) -> str:

@@ -17,50 +17,51 @@ from germline.training.evaluate import evaluate
 from germline.training.objectives import Objective
 from germline.training.optimizer import make_optimizer
 from germline.training.population import Member, Population
-from germline.training.progress import Stretch
-from germline.training.trainer import Log, not_finite
+from germline.training.progress import PartialProgress
+from germline.training.trainer import TrainingLog, not_finite_error
 
 
-class Vmap:
+class VmapEngine:
     """Forward and backward under `torch.func.vmap`, over parameters and buffers that are stacked."""
 
     name: ClassVar[str] = "vmap"
 
-    def why_not(self, population: Population) -> str | None:
+    def unsupported_reason(self, population: Population) -> str | None:
         """What it leaves to the loop: settings, objectives and members that are no plain stack."""
-        return _of_the_settings(population) or _of_the_members(population.members)
+        return _refused_settings(population) or _refused_members(population.members)
 
-    def width(self, population: Population) -> int:
+    def members_at_once(self, population: Population) -> int:
         """As many as are asked for."""
         return min(population.together or len(population.members), len(population.members))
 
-    def train(self, population: Population, stretch: Stretch) -> list[tuple[Log, float]]:
+    def train(self, population: Population, progress: PartialProgress) -> list[tuple[TrainingLog, float]]:
         """Train the members stack by stack; those of a stack have equally many steps."""
-        found: list[tuple[Log, float]] = [(Log(), 0.0)] * len(population.members)
-        width = self.width(population)
+        found: list[tuple[TrainingLog, float]] = [(TrainingLog(), 0.0)] * len(population.members)
+        count = self.members_at_once(population)
         steps = [population.steps(member) for member in population.members]
         for total in sorted(set(steps)):
             places = [place for place, own in enumerate(steps) if own == total]
-            for start in range(0, len(places), width):
-                chosen = places[start : start + width]
+            for start in range(0, len(places), count):
+                chosen = places[start : start + count]
                 began = time.monotonic()
-                logs = Stack(population, [population.members[place] for place in chosen], total).run(stretch)
+                logs = VmapStack(population, [population.members[place] for place in chosen], total).run(progress)
                 seconds = (time.monotonic() - began) / len(chosen)
                 for place, log in zip(chosen, logs, strict=True):
                     found[place] = (log, seconds)
-                stretch = stretch.further(total * len(chosen))
+                progress = progress.starting_after(total * len(chosen))
         return found
 
 
-def _of_the_settings(population: Population) -> str | None:
+def _refused_settings(population: Population) -> str | None:
     settings = population.settings
     refused = {
         "several processes share the batches": population.fabric.world_size > 1,
         "a precision below float32 is asked for": population.precision != "32-true",
         "the objective has parameters or buffers of its own": bool(population.objective.state_dict())
         or any(True for _ in population.objective.parameters()),
-        "the objective draws for every step": type(population.objective).begin is not Objective.begin,
-        "the objective has work to do after every step": type(population.objective).after is not Objective.after,
+        "the objective draws for every step": type(population.objective).before_step is not Objective.before_step,
+        "the objective has work to do after every step": type(population.objective).after_step
+        is not Objective.after_step,
         "mixup or cutmix is on": bool(settings.mixup or settings.cutmix),
         f"accumulate={settings.accumulate} parts a batch": settings.accumulate > 1,
         "an average of the weights (ema) is kept": settings.ema is not None,
@@ -69,9 +70,9 @@ def _of_the_settings(population: Population) -> str | None:
     return next((reason for reason, holds in refused.items() if holds), None)
 
 
-def _of_the_members(members: tuple[Member, ...]) -> str | None:
+def _refused_members(members: tuple[Member, ...]) -> str | None:
     networks, images = [member.network for member in members], [member.images for member in members]
-    if any(network.spec is None for network in networks) or len({_form(network) for network in networks}) > 1:
+    if any(network.spec is None for network in networks) or len({_shape_of(network) for network in networks}) > 1:
         return "the members are not of one shape that an architecture knows"
     if any(isinstance(each, ImageFiles) for each in images):
         return "pictures are decoded from files"
@@ -79,12 +80,12 @@ def _of_the_members(members: tuple[Member, ...]) -> str | None:
         return "there are pictures without labels"
     if len({(each.channels, each.side) for each in images}) > 1:
         return "the members' pictures are of several sizes"
-    if any(_drops(module) for network in networks for module in network.model.modules()):
+    if any(_drops_units(module) for network in networks for module in network.model.modules()):
         return "a network drops units or paths at random"
     return None
 
 
-def _form(network: Network) -> tuple[object, ...]:
+def _shape_of(network: Network) -> tuple[object, ...]:
     """What members of one stack have in common; statistics of the pictures may differ."""
     seen = (network.preprocess.channels, network.preprocess.image_size)
     tensors = [(name, tuple(tensor.shape)) for name, tensor in network.model.state_dict().items()]
@@ -92,12 +93,12 @@ def _form(network: Network) -> tuple[object, ...]:
     return type(network.model), str(network.spec), seen, tuple(tensors), tuple(trained)
 
 
-def _drops(module: nn.Module) -> bool:
+def _drops_units(module: nn.Module) -> bool:
     share: Any = module.p if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "drop_prob", 0)
     return bool(share)
 
 
-class Stack:
+class VmapStack:
     """Members of equally many steps, trained as one. Each has the batches, rates, groups and looks of its own `Fit`."""
 
     def __init__(self, population: Population, members: list[Member], total: int) -> None:
@@ -119,21 +120,21 @@ class Stack:
             torch.tensor(numbers, device=device)[:, None, :, None, None]
             for numbers in ([each.mean for each in preprocess], [each.std for each in preprocess])
         )
-        self._sized = _without_statistics(preprocess[0])
-        self._logs = [Log() for _ in members]
+        self._sized = _resize_only(preprocess[0])
+        self._logs = [TrainingLog() for _ in members]
         self._bad = torch.full((len(members),), -1, device=device)
 
-    def run(self, stretch: Stretch) -> list[Log]:
+    def run(self, progress: PartialProgress) -> list[TrainingLog]:
         """Train to the last step.
 
         Raises:
             TrainingError: A member's loss stopped being a number.
         """
-        self._look(0)
+        self._evaluate(0)
         for step in range(self._total):
             losses = self._step(step)
-            self._record(step + 1, losses, stretch)
-        self._give_back()
+            self._record(step + 1, losses, progress)
+        self._copy_back()
         for member in self._members:
             member.network.model.eval()
         return self._logs
@@ -156,7 +157,7 @@ class Stack:
     def _step(self, step: int) -> Tensor:
         """One step of every member; gives their losses [members], detached."""
         for group in self._optimizer.param_groups:
-            group["lr"] = self._settings.rate(step, self._total)
+            group["lr"] = self._settings.learning_rate(step, self._total)
         batches = [loader.batch(step) for loader in self._loaders]
         pixels = torch.stack([batch.pixels for batch in batches])
         labels = torch.stack([batch.labels for batch in batches if batch.labels is not None])
@@ -178,20 +179,20 @@ class Stack:
         for gradient in gradients:
             gradient.mul_(shares.view(-1, *[1] * (gradient.ndim - 1)))
 
-    def _record(self, step: int, losses: Tensor, stretch: Stretch) -> None:
+    def _record(self, step: int, losses: Tensor, progress: PartialProgress) -> None:
         settings, last = self._settings, step == self._total
         regular = last or step % settings.checkpoint_every == 0
         if regular or step % settings.log_every == 0:
             if regular:
-                self._look_over_weights(step)
+                self._check_weights(step)
             self._stop_if_bad()
             for log, value in zip(self._logs, losses.tolist(), strict=True):
                 log.losses.append((step, value))
-            stretch.update(step * len(self._members), float(losses.mean()))
+            progress.update(step * len(self._members), float(losses.mean()))
         if step > 0:
-            self._look(step)
+            self._evaluate(step)
 
-    def _look_over_weights(self, step: int) -> None:
+    def _check_weights(self, step: int) -> None:
         tensors = [t for t in (*self._parameters.values(), *self._buffers.values()) if t.is_floating_point()]
         whole = torch.stack([tensor.detach().flatten(1).isfinite().all(dim=1) for tensor in tensors]).all(dim=0)
         self._bad = torch.where(whole | (self._bad >= 0), self._bad, step)
@@ -199,19 +200,19 @@ class Stack:
     def _stop_if_bad(self) -> None:
         for member, step in zip(self._members, self._bad.tolist(), strict=True):
             if step >= 0:
-                raise not_finite(member.name, step, None)
+                raise not_finite_error(member.name, step, None)
 
-    def _look(self, step: int) -> None:
-        if not self._settings.evaluates(step, self._total):
+    def _evaluate(self, step: int) -> None:
+        if not self._settings.has_evaluation(step, self._total):
             return
-        self._give_back()
+        self._copy_back()
         for member, log in zip(self._members, self._logs, strict=True):
             if member.val is not None:
                 score = evaluate(member.network.model, member.network.logits, member.val, self._device)
                 log.scores.append({"step": step, "accuracy": score.accuracy, "loss": score.loss})
 
     @torch.no_grad()
-    def _give_back(self) -> None:
+    def _copy_back(self) -> None:
         for place, member in enumerate(self._members):
             model = member.network.model
             for name, tensor in (*model.named_parameters(), *model.named_buffers()):
@@ -219,7 +220,7 @@ class Stack:
                 tensor.copy_(stacked[place])
 
 
-def _without_statistics(preprocess: Preprocess) -> Preprocess:
+def _resize_only(preprocess: Preprocess) -> Preprocess:
     """Channels and size alone: what is left of a preprocessing whose mean and deviation are stacked."""
     none, one = (0.0,) * preprocess.channels, (1.0,) * preprocess.channels
     return preprocess.model_copy(update={"mean": none, "std": one})

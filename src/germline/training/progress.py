@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-LINE_SECONDS = 10.0
+SECONDS_BETWEEN_LINES = 10.0
 WATCH_SECONDS = 0.5
 
 Watcher = Callable[[str, int, int, float], None]
@@ -21,7 +21,7 @@ _WATCHERS: list[Watcher] = []
 
 
 @contextlib.contextmanager
-def watch(watcher: Watcher) -> Iterator[None]:
+def watch_progress(watcher: Watcher) -> Iterator[None]:
     """Within the block, call `watcher(phase, step, steps, seconds left)` now and then of all training here."""
     _WATCHERS.append(watcher)
     try:
@@ -60,19 +60,19 @@ class Progress:
                 watcher(self._name, step, self._total, left)
         if self._bar is not None:
             self._bar[0].update(self._bar[1], completed=step, loss=f"{loss:.3f}", rate=f"{rate:.1f} steps/s")
-        elif not self._quiet and now - self._told >= LINE_SECONDS:
+        elif not self._quiet and now - self._told >= SECONDS_BETWEEN_LINES:
             self._told = now
             line = f"{self._name}: step {step}/{self._total}, loss {loss:.3f}, {rate:.1f} steps/s, {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
 
 
-class Stretch:
+class PartialProgress:
     """A part of longer work: its steps are counted there from `start`; without a whole, nobody is told."""
 
     def __init__(self, whole: Progress | None = None, start: int = 0) -> None:
         self._whole, self._start = whole, start
 
-    def __enter__(self) -> Stretch:
+    def __enter__(self) -> PartialProgress:
         return self
 
     def __exit__(
@@ -85,9 +85,9 @@ class Stretch:
         if self._whole is not None:
             self._whole.update(self._start + step, loss)
 
-    def further(self, steps: int) -> Stretch:
+    def starting_after(self, steps: int) -> PartialProgress:
         """The part that begins so many steps later."""
-        return Stretch(self._whole, self._start + steps)
+        return PartialProgress(self._whole, self._start + steps)
 
 
 def _rich_bar(name: str, total: int, start: int) -> tuple[RichProgress, TaskID]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,62 +12,28 @@ from torch import Tensor
 
 from germline.data import AnyImages, Augmentation
 from germline.errors import SettingError
-from germline.files import read_json, read_tensors, write_json, write_tensors
+from germline.files import read_json, write_json
 from germline.learngene import library_versions
-from germline.network import Network, load_strict
+from germline.network import Network
 from germline.training.checkpoint import CheckpointFolder
 from germline.training.device import check_device, make_fabric
 from germline.training.objectives import CrossEntropy, Objective
-from germline.training.phase_store import Work, as_read, place_of, read_kept, write_kept
+from germline.training.phase_store import (
+    FitResult,
+    PhaseWork,
+    as_stored,
+    has_result,
+    phase_folder,
+    read_phase,
+    read_result,
+    write_phase,
+    write_result,
+)
 from germline.training.population import Member, Population
-from germline.training.population_engine import Choices, way_by_name
-from germline.training.progress import Progress, Stretch
+from germline.training.population_engine import EngineChooser, find_engine
+from germline.training.progress import PartialProgress, Progress
 from germline.training.settings import TrainSettings
-from germline.training.trainer import Fit, Log
-
-MODEL, OBJECTIVE, RESULT = "result.safetensors", "objective.safetensors", "result.json"
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a phase of training came to.
-
-    Attributes:
-        steps: Optimiser steps.
-        samples: Pictures seen, repeats counted.
-        seconds: Wall time, earlier tries of a resumed run not counted.
-        losses: (step, loss) of the logged steps.
-        scores: One entry an evaluation: step, accuracy, loss.
-    """
-
-    steps: int
-    samples: int
-    seconds: float
-    losses: list[tuple[int, float]]
-    scores: list[dict[str, float]]
-
-    @property
-    def accuracy(self) -> float:
-        """Accuracy after the last step; a run without validation pictures has none and gives nan."""
-        return self.scores[-1]["accuracy"] if self.scores else float("nan")
-
-
-def store_result(place: Path, network: Network, objective: Objective, result: FitResult) -> None:
-    """Keep what a phase came to, the weights that its objective owns included; with this it is finished."""
-    write_tensors(place / MODEL, network.model.state_dict())
-    if owned := objective.state_dict():
-        write_tensors(place / OBJECTIVE, owned)
-    write_json(place / RESULT, result.__dict__)
-
-
-def stored_result(place: Path, network: Network, objective: Objective) -> FitResult:
-    """The result of a finished phase; network and objective get their weights."""
-    load_strict(network.model, read_tensors(place / MODEL), place)
-    if objective.state_dict():
-        load_strict(objective, read_tensors(place / OBJECTIVE), place)
-    network.model.eval()
-    stored = read_json(place / RESULT)
-    return FitResult(**{**stored, "losses": [(int(step), float(loss)) for step, loss in stored["losses"]]})
+from germline.training.trainer import Trainer, TrainingLog
 
 
 class Run:
@@ -105,7 +70,7 @@ class Run:
         self.seed, self.quiet, self._logger = seed, quiet, logger
         self.fabric = make_fabric(device, precision)
         self.precision = precision
-        self._choices = Choices(self.folder)
+        self._choices = EngineChooser(self.folder)
         self._fix_threads()
 
     def fit(
@@ -139,9 +104,9 @@ class Run:
             SettingError: The phase was begun with other settings.
         """
         place = self._open(name, settings, images)
-        if place is not None and (place / RESULT).exists():
-            return stored_result(place, network, objective)
-        fit = Fit(
+        if place is not None and has_result(place):
+            return read_result(place, network, objective)
+        fit = Trainer(
             name,
             self.fabric,
             network,
@@ -160,7 +125,7 @@ class Run:
         log, seconds = fit.run()
         result = self._result(name, network, len(images), settings, log, seconds)
         if place is not None and self.fabric.is_global_zero:
-            store_result(place, network, objective, result)
+            write_result(place, network, objective, result)
             shutil.rmtree(place / "checkpoints", ignore_errors=True)
         self.fabric.barrier()
         return result
@@ -172,9 +137,9 @@ class Run:
         settings: TrainSettings,
         *,
         objective: Objective | None = None,
-        way: str = "auto",
+        engine: str = "auto",
         together: int | None = None,
-        stretch: Stretch | None = None,
+        progress: PartialProgress | None = None,
     ) -> list[FitResult]:
         """Train many networks of one shape in place, each on its own pictures; nothing is stored: `keep` does that.
 
@@ -199,19 +164,19 @@ class Run:
             return []
         loss = objective or CrossEntropy(settings.label_smoothing)
         population = Population(tuple(members), loss, settings, self.fabric, together, self.precision)
-        chosen = self._choices.choose(population) if way == "auto" else way_by_name(way, population)
+        chosen = self._choices.choose(population) if engine == "auto" else find_engine(engine, population)
         quiet = self.quiet or self.fabric.global_rank > 0
-        if stretch is not None:
-            outcomes = chosen.train(population, stretch)
+        if progress is not None:
+            outcomes = chosen.train(population, progress)
         else:
-            with Progress(name, population.member_steps, quiet=quiet) as progress:
-                outcomes = chosen.train(population, Stretch(progress))
+            with Progress(name, population.member_steps, quiet=quiet) as shown:
+                outcomes = chosen.train(population, PartialProgress(shown))
         return [
             self._result(member.name, member.network, len(member.images), settings, log, seconds)
             for member, (log, seconds) in zip(members, outcomes, strict=True)
         ]
 
-    def keep(self, name: str, work: Work) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def keep(self, name: str, work: PhaseWork) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The tensors and facts of a finished phase; an unfinished one is worked through first, and then kept whole.
 
         Args:
@@ -226,24 +191,24 @@ class Run:
         Raises:
             SettingError: JSON cannot hold the facts, or the name leads out of the run's folder.
         """
-        place = place_of(self.folder, name) if self.folder is not None else None
-        found = read_kept(place) if place is not None else None
+        place = phase_folder(self.folder, name) if self.folder is not None else None
+        found = read_phase(place) if place is not None else None
         self.fabric.barrier()
         if found is not None:
             return found
-        state = as_read(name, *work())
+        state = as_stored(name, *work())
         if place is not None and self.fabric.is_global_zero:
-            write_kept(place, state)
+            write_phase(place, state)
         self.fabric.barrier()
         return state
 
-    def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def find_phase(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What a phase was kept with; None for one that is not finished, or that is damaged.
 
         Raises:
             SettingError: The name leads out of the run's folder.
         """
-        return None if self.folder is None else read_kept(place_of(self.folder, name))
+        return None if self.folder is None else read_phase(phase_folder(self.folder, name))
 
     def forget(self, name: str) -> None:
         """Remove a kept phase, and all in its folder; one that is not there is no error.
@@ -252,7 +217,7 @@ class Run:
             SettingError: The name leads out of the run's folder.
         """
         if self.folder is not None and self.fabric.is_global_zero:
-            shutil.rmtree(place_of(self.folder, name), ignore_errors=True)
+            shutil.rmtree(phase_folder(self.folder, name), ignore_errors=True)
         self.fabric.barrier()
 
     def facts(self) -> dict[str, Any]:
@@ -267,7 +232,7 @@ class Run:
         }
 
     def _result(
-        self, name: str, network: Network, images: int, settings: TrainSettings, log: Log, seconds: float
+        self, name: str, network: Network, images: int, settings: TrainSettings, log: TrainingLog, seconds: float
     ) -> FitResult:
         """What a trained network came to; it comes back to the CPU."""
         # Whole numbers stay what they are; weights trained in bf16 come back as float32, like all others.

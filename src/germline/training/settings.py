@@ -75,7 +75,7 @@ class TrainSettings(BaseModel):
         """Pictures seen in all steps, repeats counted."""
         return self.total_steps(images) * self.batch_size
 
-    def rate(self, step: int, total: int) -> float:
+    def learning_rate(self, step: int, total: int) -> float:
         """Learning rate of a step, counted from 0; a function of the step alone, so nothing has to be resumed."""
         rising = round(self.warmup * total)
         if step < rising:
@@ -85,7 +85,7 @@ class TrainSettings(BaseModel):
         progress = (step - rising) / max(1, total - rising)
         return self.lr * (self.min_lr + (1 - self.min_lr) * 0.5 * (1 + math.cos(math.pi * progress)))
 
-    def evaluates(self, step: int, total: int) -> bool:
+    def has_evaluation(self, step: int, total: int) -> bool:
         """Whether the network is looked at after that many steps."""
         regular = self.eval_every is not None and step % self.eval_every == 0
         return step == total or step in self.eval_at or (regular and step > 0)

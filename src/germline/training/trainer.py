@@ -21,13 +21,13 @@ from germline.randomness import derive
 from germline.training.checkpoint import Checkpoint, CheckpointFolder
 from germline.training.evaluate import evaluate
 from germline.training.objectives import Objective
-from germline.training.optimizer import Average, load_optimizer, make_optimizer, optimizer_tensors
-from germline.training.progress import Progress, Stretch
+from germline.training.optimizer import WeightAverage, load_optimizer, make_optimizer, optimizer_tensors
+from germline.training.progress import PartialProgress, Progress
 from germline.training.settings import TrainSettings
 
 
 @dataclass
-class Log:
+class TrainingLog:
     """What happened, as it is kept: losses by step, and evaluations.
 
     Attributes:
@@ -47,7 +47,7 @@ class Log:
 
 
 @dataclass
-class Fit:
+class Trainer:
     """One phase of training, from its first step or its last checkpoint to its end.
 
     Attributes:
@@ -82,9 +82,9 @@ class Fit:
     checkpoints: CheckpointFolder | None = None
     log_path: Path | None = None
     quiet: bool = False
-    stretch: Stretch | None = None
+    progress: PartialProgress | None = None
 
-    def run(self) -> tuple[Log, float]:
+    def run(self) -> tuple[TrainingLog, float]:
         """Train to the last step.
 
         Returns:
@@ -95,13 +95,13 @@ class Fit:
         """
         began = time.monotonic()
         with torch.random.fork_rng():
-            self._set_up()
-            self._go_on()
+            self._prepare()
+            self._resume()
             step = self._done
             quiet = self.quiet or self.fabric.global_rank > 0
-            with self.stretch or Progress(self.name, self._total, step, quiet=quiet) as progress:
+            with self.progress or Progress(self.name, self._total, step, quiet=quiet) as progress:
                 if step == 0:
-                    self._look(0)
+                    self._evaluate(0)
                 while step < self._total:
                     loss = self._step(step)
                     step += 1
@@ -109,7 +109,7 @@ class Fit:
             self._finish()
         return self.log, time.monotonic() - began
 
-    def _set_up(self) -> None:
+    def _prepare(self) -> None:
         settings, fabric = self.settings, self.fabric
         model = self.network.model.train()
         self._total = settings.total_steps(len(self.images))
@@ -129,9 +129,9 @@ class Fit:
             rank=fabric.global_rank,
             world=fabric.world_size,
         )
-        self._average = Average(model, settings.ema) if settings.ema else None
+        self._average = WeightAverage(model, settings.ema) if settings.ema else None
         self._bad = torch.full((), -1, device=fabric.device)
-        self._done, self.log = 0, Log()
+        self._done, self.log = 0, TrainingLog()
 
     def _logits(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self._module(self.network.preprocess(pixels))
@@ -140,10 +140,10 @@ class Fit:
     def _step(self, step: int) -> Tensor:
         """One optimiser step; gives the mean loss of this process's share, detached."""
         for group in self._raw_optimizer.param_groups:
-            group["lr"] = group["factor"] * self.settings.rate(step, self._total)
+            group["lr"] = group["factor"] * self.settings.learning_rate(step, self._total)
         # Dropped paths draw from the global generator: keyed by the step, a resumed run draws the same.
         torch.manual_seed(derive(self.seed, self.name, "drop", step, self.fabric.global_rank))
-        self.objective.begin(self.seed, self.name, step)
+        self.objective.before_step(self.seed, self.name, step)
         parts = _split(self._loader.batch(step), self.settings.accumulate)
         whole = sum(len(part.pixels) for part in parts)
         total = torch.zeros((), device=self.fabric.device)
@@ -153,49 +153,49 @@ class Fit:
                 loss = self.objective(self._logits, part) * (len(part.pixels) / whole)
                 self.fabric.backward(loss)
             total += loss.detach()
-        self._share_objective()
+        self._average_objective_gradients()
         if self.settings.clip is not None:
             self.fabric.clip_gradients(self._module, self._optimizer, max_norm=self.settings.clip)
         self._optimizer.step()
         with torch.no_grad():
-            self.objective.after(self.network.model, self._raw_optimizer)
+            self.objective.after_step(self.network.model, self._raw_optimizer)
         self._optimizer.zero_grad()
-        self._second_step()
+        self._step_own_optimizer()
         if self._average is not None:
             self._average.update(self.network.model, step + 1)
         # Noted on the device and read when the loss is, so that a GPU need not wait every step.
         self._bad = torch.where(torch.isfinite(total) | (self._bad >= 0), self._bad, step + 1)
         return total
 
-    def _second_step(self) -> None:
+    def _step_own_optimizer(self) -> None:
         second = self.objective.optimizer
         if second is not None:
-            self._share_objective()
+            self._average_objective_gradients()
             second.step()
             second.zero_grad()
 
-    def _share_objective(self) -> None:
+    def _average_objective_gradients(self) -> None:
         """Average the gradients of the objective's own parameters over processes; the network's are already."""
         if self.fabric.world_size > 1:
             for parameter in self.objective.parameters():
                 if parameter.grad is not None:
                     parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
 
-    def _record(self, step: int, loss: Tensor, progress: Progress | Stretch) -> None:
+    def _record(self, step: int, loss: Tensor, progress: Progress | PartialProgress) -> None:
         last = step == self._total
         if last or step % self.settings.log_every == 0 or step % self.settings.checkpoint_every == 0:
             if last or step % self.settings.checkpoint_every == 0:
-                self._look_over_weights(step)
+                self._check_weights(step)
             self._stop_if_bad()
             value = float(self.fabric.all_reduce(loss, reduce_op="mean"))
             self.log.losses.append((step, value))
             progress.update(step, value)
-        if self.settings.evaluates(step, self._total) and not (last and self._average is not None):
-            self._look(step)
+        if self.settings.has_evaluation(step, self._total) and not (last and self._average is not None):
+            self._evaluate(step)
         if step % self.settings.checkpoint_every == 0 and not last:
             self._save(step)
 
-    def _look_over_weights(self, step: int) -> None:
+    def _check_weights(self, step: int) -> None:
         # A step can break the weights though its loss was finite: such weights are no checkpoint and no result.
         weights = [tensor for tensor in self.network.model.state_dict().values() if tensor.is_floating_point()]
         if int(self._bad) < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in weights):
@@ -205,17 +205,17 @@ class Fit:
         step = int(self.fabric.all_reduce(self._bad.float(), reduce_op="max"))
         if step < 0:
             return
-        raise not_finite(self.name, step, self.checkpoints.latest_path() if self.checkpoints else None)
+        raise not_finite_error(self.name, step, self.checkpoints.latest_path() if self.checkpoints else None)
 
-    def _look(self, step: int) -> None:
-        if self.val is not None and (step > 0 or self.settings.evaluates(0, self._total)):
+    def _evaluate(self, step: int) -> None:
+        if self.val is not None and (step > 0 or self.settings.has_evaluation(0, self._total)):
             score = evaluate(self.network.model, self._logits, self.val, self.fabric.device)
             self.log.scores.append({"step": step, "accuracy": score.accuracy, "loss": score.loss})
 
     def _finish(self) -> None:
         if self._average is not None:
             self.network.model.load_state_dict(self._average.tensors)
-            self._look(self._total)
+            self._evaluate(self._total)
         self.network.model.eval()
         self._write_log()
 
@@ -238,7 +238,7 @@ class Fit:
         self._write_log()
         self.fabric.barrier()
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Take up the last checkpoint, if there is one."""
         found = self.checkpoints.latest() if self.checkpoints else None
         if found is None:
@@ -251,10 +251,10 @@ class Fit:
         if self._average is not None:
             self._average.tensors = {k: t.to(self.fabric.device) for k, t in found.tensors["average"].items()}
         self._done = found.step
-        self.log = Log([(int(s), float(v)) for s, v in found.facts["losses"]], list(found.facts["scores"]))
+        self.log = TrainingLog([(int(s), float(v)) for s, v in found.facts["losses"]], list(found.facts["scores"]))
 
 
-def not_finite(name: str, step: int, checkpoint: Path | None) -> TrainingError:
+def not_finite_error(name: str, step: int, checkpoint: Path | None) -> TrainingError:
     """What is raised where the phase `name` broke at `step`; `checkpoint` is the last good one."""
     return TrainingError(
         f"'{name}' came to a loss or weights that are not finite numbers at step {step}",

@@ -9,7 +9,7 @@ from germline.compare.run import progress as task_progress
 from germline.compare.run.executor import ProcessEngine, SerialEngine, TaskResult
 from germline.compare.run.progress import ProgressDisplay, TaskProgress
 from germline.training import progress
-from germline.training.progress import Progress, watch
+from germline.training.progress import Progress, watch_progress
 from helpers.comparison import comparison, results
 
 
@@ -117,7 +117,7 @@ def test_a_comparison_tells_its_stages(recipe_file, tmp_path, capsys, monkeypatc
 def test_watching_training(clock):
     seen = []
     with Progress("fit", 100, quiet=True) as bar:
-        with watch(lambda *told: seen.append(told)):
+        with watch_progress(lambda *told: seen.append(told)):
             for step in range(1, 6):
                 clock[0] += 0.3
                 bar.update(step, 1.0)
@@ -129,6 +129,6 @@ def test_watching_training(clock):
 
 
 def test_a_watcher_is_let_go_after_an_error():
-    with pytest.raises(RuntimeError), watch(print):
+    with pytest.raises(RuntimeError), watch_progress(print):
         raise RuntimeError
     assert progress._WATCHERS == []

@@ -170,15 +170,15 @@ class TestCondensing:
         alone = method.condense(vgg, pico, Run(tmp_path / "alone", device="cpu", quiet=True))
         from germline.methods.auto.pseudo_descendant import PseudoDescendant
 
-        whole = PseudoDescendant.after
+        whole = PseudoDescendant.after_step
 
-        def after(self, model, first):
+        def after_step(self, model, first):
             if self._step == 4:
                 raise KeyboardInterrupt
             whole(self, model, first)
 
         with monkeypatch.context() as patch:
-            patch.setattr(PseudoDescendant, "after", after)
+            patch.setattr(PseudoDescendant, "after_step", after_step)
             with pytest.raises(KeyboardInterrupt):
                 method.condense(vgg, pico, Run(tmp_path / "killed", device="cpu", quiet=True))
         killed = method.condense(vgg, pico, Run(tmp_path / "killed", device="cpu", quiet=True))

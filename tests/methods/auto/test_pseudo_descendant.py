@@ -115,14 +115,14 @@ def test_virtual_steps_leave_no_trace(name, ancestors, pico):
     made = objective(ancestor, network, pico, absolute=name == "vit")
     batch = made._make_loaders()[0].batch(5)
     first = torch.optim.SGD([*model.parameters(), *made.projections.parameters()], lr=0.01, momentum=0.9)
-    made.begin(0, "pseudo", 0)
+    made.before_step(0, "pseudo", 0)
     made(network.logits, batch).backward()
     first.step()
     first.zero_grad()
     elder = {key: one.clone() for key, one in ancestor.model.state_dict().items()}
     before = {key: one.clone() for key, one in (model.state_dict() | made.state_dict()).items()}
     momenta = [state["momentum_buffer"].clone() for state in first.state.values()]
-    made.after(model, first)
+    made.after_step(model, first)
     assert all(torch.equal(one, before[key]) for key, one in model.state_dict().items())
     own = made.state_dict()
     assert all(torch.equal(own[key], before[key]) for key in own.keys() - {"sums", "counts"})
@@ -144,7 +144,7 @@ def test_its_training_resumes_to_the_bit(ancestors, pico, make_network, tmp_path
         network = make_network(seed=5)
         made = objective(ancestor, network, pico)
         if stop is not None:
-            step, whole = [0], made.after
+            step, whole = [0], made.after_step
 
             def after(model, first):
                 step[0] += 1
@@ -152,7 +152,7 @@ def test_its_training_resumes_to_the_bit(ancestors, pico, make_network, tmp_path
                     raise KeyboardInterrupt
                 whole(model, first)
 
-            made.after = after
+            made.after_step = after
             with pytest.raises(KeyboardInterrupt):
                 fitted(folder, ancestor, network, pico, made)
             return None
@@ -198,7 +198,7 @@ def test_the_literal_form_keeps_its_first_meta_batch(ancestors, pico, make_netwo
         made = objective(ancestor, make_network(seed=5), pico, batches=kind)
         seen = []
         for step in range(2):
-            made.begin(0, "pseudo", step)
+            made.before_step(0, "pseudo", step)
             seen.append(made._meta_batch.pixels)
         batches[kind] = torch.equal(*seen)
     assert batches == {"separate": False, "fixed": True}

@@ -98,14 +98,14 @@ def test_the_literal_anchor_is_none_in_the_first_epoch_and_goes_on_after_a_kill(
 
     def fails(child):
         made = literal(2)(child)
-        begin = made.begin
+        begin = made.before_step
 
         def stop(seed, name, step):
             if step == 5:
                 raise KilledError
             begin(seed, name, step)
 
-        made.begin = stop
+        made.before_step = stop
         return made
 
     with pytest.raises(KilledError):

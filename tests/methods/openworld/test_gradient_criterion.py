@@ -23,13 +23,13 @@ class Watched(Objective):
         super().__init__()
         self.watch, self.scale, self.step = watch, scale, 0
 
-    def begin(self, seed, name, step):
+    def before_step(self, seed, name, step):
         self.step = step
 
     def forward(self, network, batch):
         return self.scale * CrossEntropy()(network, batch)
 
-    def after(self, model, first):
+    def after_step(self, model, first):
         self.watch.record_step(model, self.step)
 
 

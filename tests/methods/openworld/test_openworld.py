@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_gene_and_another_another(grown, pico):
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_a_killed_stream_goes_on_to_the_same_bits(step, open_world, tmp_path, monkeypatch):
     settings = {"open_tasks": 2, "met": 0.0, "consolidation": 1.0, "training": {"checkpoint_every": 1}, "noise": 0.01}
-    whole, calls, begin = grow(open_world, **settings), [], TaskLoss.begin
+    whole, calls, begin = grow(open_world, **settings), [], TaskLoss.before_step
 
     def killed(self, seed, name, at):
         calls.append(at)
@@ -81,7 +81,7 @@ def test_a_killed_stream_goes_on_to_the_same_bits(step, open_world, tmp_path, mo
             raise KeyboardInterrupt
         begin(self, seed, name, at)
 
-    monkeypatch.setattr(TaskLoss, "begin", killed)
+    monkeypatch.setattr(TaskLoss, "before_step", killed)
     with pytest.raises(KeyboardInterrupt):
         grow(open_world, tmp_path, **settings)
     again = grow(open_world, tmp_path, **settings)

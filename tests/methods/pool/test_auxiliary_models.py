@@ -20,7 +20,7 @@ from germline.methods.pool.sizes import Forms
 from germline.network import Network
 from germline.training import Run, TrainSettings
 from germline.training.optimizer import make_optimizer
-from germline.training.trainer import Fit
+from germline.training.trainer import Trainer
 
 LOGITS = {"temperature": 1.0, "reduction": "batchmean", "label_smoothing": 0.0}
 
@@ -143,7 +143,7 @@ def test_matrices_are_trained_without_decay(ancestor, pico, batch):
 
 
 def test_pool_asks_for_matrices_without_decay_and_rates_of_its_own(ancestor, pico, monkeypatch):
-    asked, factors, real = {}, {}, Fit._set_up
+    asked, factors, real = {}, {}, Trainer._prepare
 
     def see(fit):
         real(fit)
@@ -154,7 +154,7 @@ def test_pool_asks_for_matrices_without_decay_and_rates_of_its_own(ancestor, pic
         for group in fit._raw_optimizer.param_groups:
             asked.update({named[id(p)]: group["weight_decay"] for p in group["params"] if id(p) in named})
 
-    monkeypatch.setattr(Fit, "_set_up", see)
+    monkeypatch.setattr(Trainer, "_prepare", see)
     Pool(preset="tiny", rates=(1.0, 0.1)).condense(ancestor, pico, Run(device="cpu", quiet=True))
     assert {name.split(".")[1] for name, factor in factors.items() if factor == 0.1} == {"16"}
     assert {name.split(".")[1] for name, factor in factors.items() if factor == 1} == {"8"}

@@ -33,7 +33,7 @@ def batch(pico):
 def drawn(pool, objective, steps, seed=0, name="pool"):
     found = []
     for step in range(steps):
-        objective.begin(seed, name, step)
+        objective.before_step(seed, name, step)
         found.append(pool.chosen)
     return found
 
@@ -48,7 +48,7 @@ def test_the_draw_depends_on_seed_phase_and_step_alone(pool):
     one, other = SampledPathLoss(pool, None, 0.0), SampledPathLoss(pool, None, 0.0)
     first = drawn(pool, one, 30)
     torch.manual_seed(123)
-    other.begin(0, "pool", 20)
+    other.before_step(0, "pool", 20)
     assert pool.chosen == first[20]
     assert drawn(pool, other, 30) == first
     assert drawn(pool, other, 30, seed=1) != first
@@ -74,13 +74,13 @@ def test_the_loss_of_one_path_is_the_labels_or_the_mixture(pool, ancestor, batch
         return pool(ancestor.preprocess(pixels))
 
     labels = SampledPathLoss(pool, None, 0.0)
-    labels.begin(0, "pool", 3)
+    labels.before_step(0, "pool", 3)
     with torch.no_grad():
         assert torch.equal(labels(forward, batch), cross_entropy(forward(batch.pixels), batch.labels))
         for kind in ("soft", "hard"):
             teacher = Distillation(ancestor, kind=kind, alpha=0.3)
             taught = SampledPathLoss(pool, teacher, 0.0)
-            taught.begin(0, "pool", 3)
+            taught.before_step(0, "pool", 3)
             assert torch.equal(taught(forward, batch), teacher(forward, batch))
 
 

@@ -317,7 +317,7 @@ class Stops(Run):
         if name == self.before:
             raise KeyboardInterrupt
         if name == self.midst:
-            real, left = objective.begin, [3]
+            real, left = objective.before_step, [3]
 
             def begin(seed, phase, step):
                 if not left[0]:
@@ -325,7 +325,7 @@ class Stops(Run):
                 left[0] -= 1
                 real(seed, phase, step)
 
-            objective.begin = begin
+            objective.before_step = begin
         return super().fit(name, network, objective, *rest, **more)
 
     def keep(self, name, work):

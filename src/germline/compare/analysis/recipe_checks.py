@@ -62,7 +62,7 @@ def check_instinct_steps(recipe: Recipe) -> None:
     asked = instinct_steps(recipe.instinct_steps)
     for arm in recipe.arms:
         settings = recipe.train_settings(arm)
-        missing = [step for step in asked if not settings.evaluates(step, settings.steps or 0)]
+        missing = [step for step in asked if not settings.has_evaluation(step, settings.steps or 0)]
         if settings.steps is None or settings.steps < asked[-1] or missing:
             raise SettingError(
                 f"The protocol instincts cannot use steps={settings.steps}, eval_at={settings.eval_at}",

@@ -24,7 +24,7 @@ from germline.compare.run.progress import ProgressDisplay, TaskProgress
 from germline.compare.run.store import ArtifactStore
 from germline.errors import GermlineError, TrainingError
 from germline.training import best_device
-from germline.training.progress import watch
+from germline.training.progress import watch_progress
 
 
 class ComparisonTask(Protocol):
@@ -72,7 +72,7 @@ class SerialEngine:
     ) -> Iterator[TaskResult]:
         """One after the other."""
         for task in tasks:
-            with watch(partial(_show_progress, display, task.name)):
+            with watch_progress(partial(_show_progress, display, task.name)):
                 ended = _run_task(task, store)
             yield ended
 
@@ -153,7 +153,7 @@ def _run_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
 def _run_worker_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
     """In a worker: what its training comes to is told to the process that shows it."""
     lines = _PROGRESS_QUEUES[0]
-    with watch(lambda *come: lines.put(TaskProgress(task.name, *come))):
+    with watch_progress(lambda *come: lines.put(TaskProgress(task.name, *come))):
         return _run_task(task, store)
 
 

@@ -186,7 +186,7 @@ class PseudoDescendant(Objective):
         self._networks[0].network.model.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
-    def begin(self, seed: int, name: str, step: int) -> None:
+    def before_step(self, seed: int, name: str, step: int) -> None:
         """Draw the meta batch and compute the ancestor's maps of it."""
         ancestor, student = self._networks
         if self._loaders is None:
@@ -205,7 +205,7 @@ class PseudoDescendant(Objective):
         _, projected = self._networks[1].extract(self._meta_batch.pixels, network)
         return labels + self._settings.gamma * self._match(projected, self.meta(self._outputs.pooled), self._outputs)
 
-    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
+    def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Set the meta-network's gradients from the outer loss, and record the weights of the pairs."""
         student, settings = self._networks[1], self._settings
         trained = {name: one for name, one in student.named_parameters() if one.requires_grad}

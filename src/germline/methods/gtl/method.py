@@ -158,7 +158,7 @@ class GTL(GTLSettings, CircuitGene):
     def _load_last_generation(self, run: Run) -> tuple[int, EvolutionState]:
         """Load the last saved state; return the next generation and that state."""
         for number in reversed(range(self.generations + 1)):
-            saved = run.kept(_phase_name(number))
+            saved = run.find_phase(_phase_name(number))
             if saved is not None:
                 return number + 1, EvolutionState.from_record(*saved)
         return 0, EvolutionState()

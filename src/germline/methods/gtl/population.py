@@ -18,7 +18,7 @@ from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of
 from germline.training import FitResult, Member, Run, TrainSettings
-from germline.training.progress import Progress, Stretch
+from germline.training.progress import PartialProgress, Progress
 
 _CIRCUIT = "circuit/"
 
@@ -88,7 +88,7 @@ class PopulationTrainer:
     critic_tasks: Sequence[DataSet]
     life: TrainSettings
     critic: TrainSettings
-    way: str
+    engine: str
     progress: Progress | None = None
 
     def train_generation(
@@ -155,8 +155,8 @@ class PopulationTrainer:
         return CircuitWeights(kept, {name: tensor.detach().clone() for name, tensor in tensors.items()})
 
     def _fit_members(self, members: Sequence[Member], settings: TrainSettings, done: int) -> list[FitResult]:
-        stretch = Stretch(self.progress, done)
-        return self.run.fit_population("population", members, settings, way=self.way, stretch=stretch)
+        progress = PartialProgress(self.progress, done)
+        return self.run.fit_population("population", members, settings, engine=self.engine, progress=progress)
 
     def _build_network(self, gene: CircuitWeights | None, data: DataSet, *keys: str | int) -> Network:
         """Build a fresh network with a gene transplanted to its own channels."""

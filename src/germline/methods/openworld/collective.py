@@ -100,7 +100,7 @@ class TaskLoss(Objective):
         self.watch, self.anchor, self._smoothing, self._step = watch, anchor, label_smoothing, 0
         self.register_buffer("columns", columns, persistent=False)
 
-    def begin(self, seed: int, name: str, step: int) -> None:
+    def before_step(self, seed: int, name: str, step: int) -> None:
         """Note the step, which tells the epoch."""
         self._step = step
 
@@ -108,7 +108,7 @@ class TaskLoss(Objective):
         """Return the mean cross entropy in nats."""
         return label_loss(network(batch.pixels)[:, self.get_buffer("columns")], batch, self._smoothing)
 
-    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
+    def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Count the step's gradients, then take the proximal step."""
         self.watch.record_step(model, self._step)
         if self.anchor is not None:
@@ -155,7 +155,7 @@ class Collective:
 
     def _load_last_task(self) -> tuple[int, CollectiveState | None]:
         for number in reversed(range(len(self.tasks))):
-            saved = self.run.kept(_phase_name(number))
+            saved = self.run.find_phase(_phase_name(number))
             if saved is not None:
                 return number + 1, CollectiveState.from_record(*saved)
         return 0, None

@@ -79,7 +79,7 @@ class EwcObjective(Objective):
         """Return the mean cross entropy in nats, without the penalty."""
         return label_loss(network(batch.pixels), batch)
 
-    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
+    def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Take the proximal step."""
         self.anchor.take_proximal_step(model, learning_rate_of(first))
 
@@ -108,7 +108,7 @@ class EpochEwcObjective(Objective):
             self.register_buffer(f"value_{index}", parameters[name].detach().clone())
             self.register_buffer(f"importance_{index}", torch.zeros_like(parameters[name]))
 
-    def begin(self, seed: int, name: str, step: int) -> None:
+    def before_step(self, seed: int, name: str, step: int) -> None:
         """Note the step, which tells the epoch."""
         self._step = step
 
@@ -117,7 +117,7 @@ class EpochEwcObjective(Objective):
         self._images = len(batch.pixels)
         return label_loss(network(batch.pixels), batch)
 
-    def after(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
+    def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Take the proximal step, and renew the anchor at the end of an epoch."""
         parameters = dict(model.named_parameters())
         is_epoch_end = (self._step + 1) % self._every == 0

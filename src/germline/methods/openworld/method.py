@@ -171,7 +171,7 @@ class OpenWorld(OpenWorldSettings, Method):
         check_resume_settings(self, data, run)
         collective = self.build_collective(data, run)
         unknown = data.roles.get("stream")
-        known = run.kept("met") if unknown is not None else None
+        known = run.find_phase("met") if unknown is not None else None
         state = None if known else collective.train_all_tasks()
         if unknown is None:
             assert state is not None  # noqa: S101 - it was trained just now

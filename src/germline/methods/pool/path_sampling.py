@@ -49,7 +49,7 @@ class SampledPathLoss(Objective):
             self._loss[0].to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
-    def begin(self, seed: int, name: str, step: int) -> None:
+    def before_step(self, seed: int, name: str, step: int) -> None:
         """Draw the path of a step."""
         drawn = []
         if self._drawn:
@@ -59,7 +59,7 @@ class SampledPathLoss(Objective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the mean loss of the paths of this step, in nats."""
-        teacher_logits = None if self._loss[0] is None else self._loss[0].word(batch)
+        teacher_logits = None if self._loss[0] is None else self._loss[0].teacher_logits(batch)
         outputs = network(batch.pixels)
         by_path = [outputs] if isinstance(outputs, Tensor) else outputs
         return torch.stack([self._path_loss(logits, teacher_logits, batch) for logits in by_path]).mean()
