@@ -1,11 +1,13 @@
-"""`germline report` of a gene that tells how it came to be."""
+"""`germline report` and `germline inspect` of genes with records, and of results files."""
 
+import json
 import re
 from dataclasses import replace
 
 import pytest
 
 from germline.learngene import Learngene
+from helpers.comparison import by_hand, three_seeds
 
 TREE = [
     {"id": at, "father": father, "generation": at, "fitness": 0.5, "score": 0.5, "won": True, "pool": False}
@@ -18,18 +20,18 @@ RECORD = {
 
 
 @pytest.fixture
-def told(bench):
-    """The bench with a gene that has a record, in the folder `told`."""
+def recorded(bench):
+    """The bench with a gene that has a record, in the folder `recorded`."""
     gene = Learngene.load("gene")
     origin = gene.provenance.model_copy(update={"record": RECORD})
-    replace(gene, provenance=origin).save(bench / "told")
+    replace(gene, provenance=origin).save(bench / "recorded")
     return bench
 
 
-def test_the_page_of_a_gene(told, run):
-    done = run("report", "told")
-    assert (done.code, done.out, done.err) == (0, "report: told.html\n", "")
-    page = (told / "told.html").read_text()
+def test_the_page_of_a_gene(recorded, run):
+    done = run("report", "recorded")
+    assert (done.code, done.out, done.err) == (0, "report: recorded.html\n", "")
+    page = (recorded / "recorded.html").read_text()
     assert re.findall("<h2>(.*?)</h2>", page) == [
         "The gene",
         "Fitness over generations",
@@ -38,27 +40,27 @@ def test_the_page_of_a_gene(told, run):
     ]
     assert re.findall(r'id="(?:gene|descent)-\d+"', page) == ['id="descent-1"', 'id="gene-0"', 'id="gene-1"']
     # every line that inspect prints of the gene, numbers of its own included
-    shown = run("inspect", "told", "--size", "depth=1").out
+    shown = run("inspect", "recorded", "--size", "depth=1").out
     rows = dict(re.findall("<td class=text>(.*?)</td><td class=text>(.*?)</td>", page))
     assert rows["method"] == "tleg"
     assert rows["holds"].split(",")[0] in shown
     assert rows.keys() >= {"method", "anatomy", "ancestor", "condensed on", "grows", "head", "images", "holds"}
-    assert run("report", "told").code == 0
+    assert run("report", "recorded").code == 0
 
 
-def test_its_place_can_be_chosen(told, run):
-    assert run("report", "told", "--out", "new/page.html").code == 0
-    first = (told / "new/page.html").read_text()
-    assert not (told / "told.html").exists()
-    (told / "new/page.html").write_text("old")
-    assert run("report", "told", "--out", "new/page.html", "--overwrite").code == 0
-    assert (told / "new/page.html").read_text() == first
+def test_out_names_the_file(recorded, run):
+    assert run("report", "recorded", "--out", "new/page.html").code == 0
+    first = (recorded / "new/page.html").read_text()
+    assert not (recorded / "recorded.html").exists()
+    (recorded / "new/page.html").write_text("old")
+    assert run("report", "recorded", "--out", "new/page.html", "--overwrite").code == 0
+    assert (recorded / "new/page.html").read_text() == first
 
 
-def test_of_the_folder_that_one_stands_in(told, run, monkeypatch):
-    monkeypatch.chdir(told / "told")
+def test_report_of_the_current_folder(recorded, run, monkeypatch):
+    monkeypatch.chdir(recorded / "recorded")
     assert run("report", ".").code == 0
-    assert "<title>The gene told</title>" in (told / "told.html").read_text()
+    assert "<title>The gene recorded</title>" in (recorded / "recorded.html").read_text()
 
 
 PATHS = {
@@ -74,7 +76,7 @@ PATHS = {
 
 @pytest.fixture
 def walked(bench):
-    """The bench with a gene that tells of its paths, in the folder `walked`."""
+    """The bench with a gene that records its paths, in the folder `walked`."""
     gene = Learngene.load("gene")
     origin = gene.provenance.model_copy(update={"record": {"paths": PATHS}})
     replace(gene, provenance=origin).save(bench / "walked")
@@ -82,13 +84,13 @@ def walked(bench):
 
 
 def rows(text):
-    """The table that inspect ends with, as words."""
+    """Return the last table of inspect as words."""
     lines = text.splitlines()
     return [line.split() for line in lines[next(at for at, line in enumerate(lines) if line.startswith("size")) :]]
 
 
-def test_inspect_lists_the_paths_that_a_gene_tells_of(walked, run, monkeypatch):
-    monkeypatch.setattr(Learngene, "inherit", None)  # no network is grown for that
+def test_inspect_lists_the_recorded_paths(walked, run, monkeypatch):
+    monkeypatch.setattr(Learngene, "inherit", None)  # no network is grown
     done = run("inspect", "walked")
     assert (done.code, done.err) == (0, "")
     assert [row for row in rows(done.out) if row and row[0].startswith("depth")] == [
@@ -103,7 +105,7 @@ def test_inspect_grows_what_is_asked_for(walked, run):
     one = run("inspect", "walked", "--size", "depth=4").out
     assert "depth=4" in one
     assert "depth=3" not in one
-    # with another head than that which was measured, every path is grown
+    # with another head than the measured one, every path is grown
     other = run("inspect", "walked", "--classes", "3").out
     assert [size for size in ("depth=1", "depth=2", "depth=3", "depth=4") if size in other] == [
         "depth=1",
@@ -123,3 +125,16 @@ def test_the_page_of_a_gene_with_paths(walked, run):
     assert (
         "<td class=text>depth=2</td><td>6,000</td><td>5,000</td><td>2.0</td><td>25.0</td><td class=text></td>" in page
     )
+
+
+def test_report_of_a_results_file(bench, run):
+    results = bench / "by-hand.json"
+    results.write_text(json.dumps(by_hand(three_seeds())))
+    done = run("report", "by-hand.json")
+    assert (done.code, done.out, done.err) == (0, "report: by-hand.html\n", "")
+    page = (bench / "by-hand.html").read_text()
+    assert "<h2>Accuracy</h2>" in page
+    assert run("report", "by-hand.json").code == 2
+    assert run("report", "by-hand.json", "--out", "other.html").code == 0
+    assert (bench / "other.html").read_text() == page
+    assert run("report", "by-hand.json", "--overwrite").code == 0

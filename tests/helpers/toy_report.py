@@ -1,6 +1,6 @@
 """The report module of the toy method: a tally is a list of numbers."""
 
-from germline.reporting.hook import BlockChoice
+from germline.reporting.hook import RecordedBlocks
 from germline.reporting.html import Section
 
 
@@ -24,4 +24,4 @@ def size_table(record):
 
 
 def chosen_blocks(record, settings):
-    return BlockChoice(record[:1], settings.get("given", False))
+    return RecordedBlocks(record[:1], settings.get("given", False))

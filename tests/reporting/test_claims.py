@@ -1,4 +1,4 @@
-"""Claims against numbers worked out by hand: verdicts, the smallest difference, Holm over one report, calibration."""
+"""Claims with numbers worked out by hand: verdicts, detectable differences, Holm, calibration."""
 
 import math
 
@@ -14,7 +14,7 @@ def one(*differences, unit="points"):
     return found
 
 
-def test_a_claim_that_holds():
+def test_claim_holds():
     # mean 0.2, standard deviation 0.01: t = 0.2 / (0.01 / sqrt(3)) = 34.64, 2 degrees
     found = one(0.19, 0.20, 0.21)
     assert found.p == pytest.approx(float(2 * stats.t.sf(20 * math.sqrt(3), 2)))
@@ -28,7 +28,7 @@ def test_the_reverse_holds():
     assert found.row()[2] == "-20.0 ± 2.5 points"
 
 
-def test_no_difference_names_the_smallest_that_would_have_been_shown():
+def test_no_difference_gives_the_detectable_difference():
     # power 0.8 of the paired t test at n = 3 needs 3.26 standard deviations of the differences: 0.1 gives 0.326
     found = one(0.0, 0.1, 0.2)
     assert found.p == pytest.approx(stats.ttest_1samp([0.0, 0.1, 0.2], 0).pvalue)
@@ -47,12 +47,12 @@ def test_one_seed_shows_nothing():
     assert found.row()[2:] == ["+40.0 points", "", "one seed shows nothing", ""]
 
 
-def test_doublings_are_told_as_they_are():
+def test_doublings_are_not_scaled():
     assert one(1.0, 2.0, 3.0, unit="doublings").row()[2] == "+2.0 ± 2.5 doublings"
     assert one(1.0, 2.0, 3.0, unit="doublings").detectable == "3.3 doublings"
 
 
-def test_the_tally_counts_verdicts():
+def test_count_verdicts():
     sets = ((0.19, 0.20, 0.21), (-0.19, -0.20, -0.21), (0.20, 0.21, 0.20), (0.1,))
     assert count_verdicts(judge([Claim("a", "", values) for values in sets])) == (
         "2 of 4 claims: holds; 1 of 4 claims: the reverse holds; 1 of 4 claims: one seed shows nothing."
@@ -60,20 +60,20 @@ def test_the_tally_counts_verdicts():
 
 
 def test_holm_over_the_claims_of_one_report():
-    # alone: p = 0.0742, 0.0198, 0.0099; times 1, 2 and 3 by rank, never below the one before
+    # unadjusted: p = 0.0742, 0.0198, 0.0099; times 1, 2 and 3 by rank, never below the one before
     sets = [(0.1, 0.2, 0.3), (0.2, 0.25, 0.3), (0.31, 0.4, 0.43)]
-    alone = [float(stats.ttest_1samp(values, 0).pvalue) for values in sets]
-    order = sorted(alone)
+    unadjusted = [float(stats.ttest_1samp(values, 0).pvalue) for values in sets]
+    order = sorted(unadjusted)
     expected = {order[0]: 3 * order[0], order[1]: max(3 * order[0], 2 * order[1])}
     expected[order[2]] = max(expected[order[1]], order[2])
     found = judge([Claim(str(index), "here", values) for index, values in enumerate(sets)])
-    assert [judged.p for judged in found] == pytest.approx([expected[p] for p in alone])
-    # each alone would have been shown at 5 % but for the first; together none is
-    assert [p < 0.05 for p in alone] == [False, True, True]
+    assert [judged.p for judged in found] == pytest.approx([expected[p] for p in unadjusted])
+    # unadjusted, all but the first are below 5 %; adjusted, none is
+    assert [p < 0.05 for p in unadjusted] == [False, True, True]
     assert [judged.verdict == "holds" for judged in found] == [judged.p < 0.05 for judged in found]
 
 
-def test_one_seed_takes_no_part_in_the_correction_and_none_is_left_out():
+def test_one_seed_is_not_corrected_and_no_seed_is_left_out():
     claims = [Claim("a", "", (0.1,)), Claim("b", "", ()), Claim("c", "", (0.1, 0.2, 0.4))]
     found = judge(claims)
     assert [judged.claim.text for judged in found] == ["a", "c"]
@@ -82,7 +82,7 @@ def test_one_seed_takes_no_part_in_the_correction_and_none_is_left_out():
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_equal_arms_are_seldom_called_different(seeds):
+def test_equal_arms_are_rarely_called_different(seeds):
     draw = np.random.default_rng(seeds)
     called = 0
     for _ in range(400):

@@ -8,7 +8,7 @@ import pytest
 from germline.compare import write_gene_report, write_report
 from germline.errors import ArtefactError, SettingError
 from germline.registry import METHODS
-from germline.reporting.hook import load_report_module, parse_record, report_modules, report_places, size_table
+from germline.reporting.hook import find_size_table, load_report_module, parse_record, report_modules, report_places
 from germline.training import Run
 from helpers.comparison import by_hand, three_seeds
 from helpers.toy_method import RECORD, Toy, register_methods
@@ -40,7 +40,7 @@ def test_kinds_without_a_module_are_skipped():
 def test_without_records_no_method_is_imported(monkeypatch):
     monkeypatch.setattr("germline.reporting.hook.METHODS", {"gone": None})
     assert report_modules([]) == {}
-    assert size_table({}, "this gene") is None
+    assert find_size_table({}, "this gene") is None
 
 
 def test_only_modules_of_kinds_that_occur_are_imported(toy, monkeypatch):
@@ -76,7 +76,7 @@ def test_a_gene_shows_the_record_of_another_packages_method(toy, pico, ancestor,
     text = (tmp_path / "mine.html").read_text()
     assert "<h2>Tally</h2><p class=note>Each number.</p>" in text
     assert "<td>3</td>" in text
-    assert size_table(gene.provenance.record, "this gene")[1] == ["depth=1", "3"]
+    assert find_size_table(gene.provenance.record, "this gene")[1] == ["depth=1", "3"]
     assert gene.provenance.record == RECORD
     assert Toy.reports == {"tally": "helpers.toy_report"}
 

@@ -82,26 +82,44 @@ def run_recipe(
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="The output folder of a comparison, or a gene folder.")],
-    out: Annotated[Path | None, typer.Option("--out", help="File to write for a gene; default: GENE.html.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that --out names.")] = False,
+    path: Annotated[
+        Path, typer.Argument(help="The output folder of a comparison, its results file, or a gene folder.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="File to write for a gene or a results file; default: GENE.html, RESULTS.html."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write the report of a comparison from its saved results, or the report of one gene from its record."""
     from germline.learngene import MANIFEST
 
-    if (folder / MANIFEST).exists():
-        _report_gene(folder, out, overwrite=overwrite)
+    if (path / MANIFEST).exists():
+        _report_gene(path, out, overwrite=overwrite)
+        return
+    if path.is_file():
+        _report_file(path, out, overwrite=overwrite)
         return
     from germline.compare import write_report
     from germline.errors import SettingError
 
     if out is not None:
         raise SettingError(
-            f"--out {out} is only for genes",
-            f"'{folder}' is not a gene, and the report of a comparison is written beside its results",
+            f"--out {out} is only for genes and results files",
+            f"'{path}' is not a gene, and the report of a comparison is written beside its results",
             "Remove --out",
         )
-    print(write_report(folder))
+    print(write_report(path))
+
+
+def _report_file(path: Path, out: Path | None, *, overwrite: bool) -> None:
+    from germline.compare import write_results_page
+    from germline.files import check_output_file
+
+    page = Path(f"{path.stem}.html") if out is None else out
+    check_output_file(page, overwrite=overwrite)
+    write_results_page(path, page)
+    print(f"report: {page}")
 
 
 def _report_gene(folder: Path, out: Path | None, *, overwrite: bool) -> None:

@@ -67,9 +67,9 @@ def facts(gene: Learngene) -> dict[str, str]:
 
 def _recorded_sizes(gene: Learngene) -> list[list[str]] | None:
     """Rows of the sizes that the gene's record measures; None if it measures none."""
-    from germline.reporting.hook import size_table
+    from germline.reporting.hook import find_size_table
 
-    return size_table(gene.provenance.record, "this gene")
+    return find_size_table(gene.provenance.record, "this gene")
 
 
 def _measured_table(rows: list[list[str]]) -> Table:

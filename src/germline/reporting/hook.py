@@ -27,7 +27,7 @@ class ReportModule(Protocol):
 
     - `size_table(record) -> Rows`: the sizes that the gene can grow, as they were measured. `germline inspect` prints
       it.
-    - `chosen_blocks(record, settings) -> BlockChoice`: the blocks that the gene was made of. Reports of comparisons
+    - `chosen_blocks(record, settings) -> RecordedBlocks`: the blocks that the gene was made of. Reports of comparisons
       rank them among the choices of other arms; `settings` are those of the arm in the recipe.
     """
 
@@ -62,7 +62,7 @@ class ReportModule(Protocol):
 
 
 @dataclass(frozen=True)
-class BlockChoice:
+class RecordedBlocks:
     """Blocks that a gene was made of.
 
     Attributes:
@@ -159,7 +159,7 @@ def parse_record(module: ReportModule, kind: str, value: Any, owner: str) -> Any
         ) from error
 
 
-def size_table(record: Mapping[str, Any], owner: str) -> Rows | None:
+def find_size_table(record: Mapping[str, Any], owner: str) -> Rows | None:
     """Return the table of the sizes that a gene's record measures; None if it measures none.
 
     Args:

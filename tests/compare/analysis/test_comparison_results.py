@@ -1,4 +1,4 @@
-"""The questions asked of kept results, answered by hand."""
+"""Values read from stored results, worked out by hand."""
 
 import json
 
@@ -42,17 +42,17 @@ def test_differences_at_a_step_are_read_from_the_curves(summary):
         ((0, 50, 100), (0.1, 0.2, 0.4), 0.225),
         # (10 * 0.3 + 90 * 0.5) / 100
         ((0, 10, 100), (0.2, 0.4, 0.6), 0.48),
-        # over the steps that were looked at
+        # over the steps that were evaluated
         ((50, 100), (0.2, 0.4), 0.3),
         ((100,), (0.4,), 0.4),
     ],
 )
-def test_the_mean_over_training_is_the_trapezium_rule(at, accuracies, mean):
+def test_mean_accuracy_uses_the_trapezoidal_rule(at, accuracies, mean):
     assert mean_accuracy(cell("gene", 0, accuracies, 0.5, at=at)) == pytest.approx(mean)
 
 
-def test_share_of_steps_to_scratchs_last_accuracy(summary):
-    # scratch ends at 0.40 after 100 steps: seed 0 holds it at 50, seed 1 at 100, seed 2 never
+def test_share_of_steps_to_the_final_accuracy_of_scratch(summary):
+    # scratch ends at 0.40 after 100 steps: seed 0 reaches it at 50, seed 1 at 100, seed 2 never
     assert summary.share_of_steps("gene", HERE) == [0.5, 1.0, None]
     assert summary.share_of_steps("scratch", HERE) == [1.0, 1.0, 1.0]
 
@@ -63,7 +63,7 @@ def test_accuracy_is_that_of_the_test_images(summary):
     assert summary.accuracy("gene", Condition("depth=9", 10)) is None
 
 
-def test_curve_has_a_point_a_step(summary):
+def test_curve_has_one_point_per_step(summary):
     found = [(step, round(point.mean, 4)) for step, point in summary.curve("gene", HERE)]
     assert found == [(0, 0.2333), (50, 0.3), (100, 0.4167)]
     assert summary.curve("gene", Condition("depth=9", 10)) == []
@@ -81,7 +81,7 @@ def test_subject_controls_and_conditions():
     ]
 
 
-def test_longer_scratch_is_told_from_the_recipes_own():
+def test_longer_scratch_is_separate_from_the_recipes_own():
     found = ComparisonResults(BY_HAND["convergence"]())
     assert found.accuracy("scratch", HERE).mean == pytest.approx(0.40)
     assert found.accuracy("scratch", HERE, 200).mean == pytest.approx(0.45)
@@ -100,7 +100,7 @@ def test_longer_scratch_is_told_from_the_recipes_own():
         ([], 0.02, None),
     ],
 )
-def test_whether_scratch_has_levelled_off(values, tolerance, expected):
+def test_whether_scratch_is_on_a_plateau(values, tolerance, expected):
     levels = [
         {"size": "depth=2", "images": 10, "multiple": 2**n, "steps": 100 * 2**n, "val": value}
         for n, value in enumerate(values, start=1)
@@ -117,13 +117,15 @@ def test_shares_by_origin(summary):
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"cells": []}', "{", None])
-def test_what_holds_no_results_is_refused(tmp_path, content):
+def test_load_refuses_files_without_results(tmp_path, content):
     if content is not None:
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(ArtefactError, match="result"):
         ComparisonResults.load(tmp_path)
 
 
-def test_kept_results_are_read(tmp_path):
+def test_load_reads_a_folder_and_a_file(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(by_hand(three_seeds())))
     assert ComparisonResults.load(tmp_path).arms == ["gene", "scratch"]
+    (tmp_path / "results.json").rename(tmp_path / "other.json")
+    assert ComparisonResults.load(tmp_path / "other.json").arms == ["gene", "scratch"]

@@ -1,4 +1,4 @@
-"""What each protocol claims, with the differences worked out by hand; and what it refuses."""
+"""Claims of each protocol, with differences worked out by hand, and the recipes it refuses."""
 
 import pytest
 
@@ -14,7 +14,7 @@ HERE = Condition("depth=2", 10)
 
 
 def claims(results):
-    """Claims as (text, where) to differences."""
+    """Return the differences by text and condition of the claims."""
     found = PROTOCOLS[results["recipe"]["protocol"]].claims(ComparisonResults(results))
     return {(claim.text, claim.where): claim.differences for claim in found}
 
@@ -25,7 +25,7 @@ def same(found, expected):
         assert found[key] == pytest.approx(differences), key
 
 
-def test_there_is_a_hand_made_result_of_every_protocol():
+def test_every_protocol_has_results_made_by_hand():
     assert BY_HAND.keys() == PROTOCOLS.keys()
 
 
@@ -34,7 +34,7 @@ def test_convergence():
     same(
         claims(BY_HAND["convergence"]()),
         {
-            # the gene holds scratch's last 0.40 after 50 of 100 steps, after 100, and never
+            # the gene reaches scratch's final 0.40 after 50 of 100 steps, after 100, and never
             ("gene reaches the final accuracy of scratch faster", at): (1, 0, 0),
             # areas under the curves: 0.4, 0.3375 and 0.2 against 0.225
             ("gene has a higher mean accuracy over the training than scratch", at): (0.175, 0.1125, -0.025),
@@ -49,7 +49,7 @@ def test_speed_is_counted_in_doublings():
     assert (found.unit, found.scale) == ("doublings", 1)
 
 
-def test_scratch_that_still_rises_is_called_so():
+def test_scratch_that_still_improves_is_named_so():
     results = BY_HAND["convergence"]()
     results["recipe"]["levelling"]["tolerance"] = 0.09
     assert "gene ends above scratch with 200 steps (still improving)" in [text for text, _ in claims(results)]
@@ -58,12 +58,12 @@ def test_scratch_that_still_rises_is_called_so():
 @pytest.mark.parametrize(
     ("at", "gene", "doublings"),
     [
-        # at scratch's last accuracy before the first step: as fast as the first look after it can tell
+        # at the final accuracy of scratch before the first step: it counts as the first evaluation after that
         ((0, 25, 100), (0.4, 0.4, 0.4), 2),
         ((0, 25, 100), (0.1, 0.4, 0.4), 2),
         ((0, 25, 100), (0.1, 0.1, 0.4), 0),
         ((0, 25, 100), (0.1, 0.1, 0.3), 0),
-        # without a look at step 0, the first look is the first after it
+        # without an evaluation at step 0, the first evaluation is the first after it
         ((25, 50, 100), (0.4, 0.4, 0.4), 2),
         ((25, 50, 100), (0.1, 0.4, 0.4), 1),
     ],
@@ -81,7 +81,7 @@ def test_samples():
 
 
 def test_sensitivity():
-    # two points: the spread is their distance by the root of 2
+    # two points: the spread is their distance divided by the root of 2
     less = (0.20 - 0.04) / 2**0.5
     at = "depth=2, 10 images per class"
     same(
@@ -93,7 +93,7 @@ def test_sensitivity():
     )
 
 
-def test_a_seed_with_a_failed_point_is_left_out_of_sensitivity():
+def test_sensitivity_leaves_out_a_seed_with_a_failed_cell():
     results = BY_HAND["sensitivity"]()
     results["cells"] = [
         c for c in results["cells"] if (c["asked"]["arm"], c["asked"]["seed"], c["lr"]) != ("scratch", 1, 1e-2)
@@ -132,11 +132,11 @@ def test_paths():
         {
             # differences by size: 0.10, -0.05, 0.05; 0.00, 0.10, 0.09; 0.10, 0.10, -0.02
             (f"{above} in the mean over sizes", both): (0.1 / 3, 0.19 / 3, 0.18 / 3),
-            # two of three each time: one that is the same is not above
+            # two of three each time: an equal one is not above
             (f"{above} at more than half of the sizes", both): (1 / 6, 1 / 6, 1 / 6),
             ("gene ends above rival", "depth=1, 10 images per class"): (0.10, 0.00, 0.10),
             ("gene ends above rival", "depth=2, 10 images per class"): (-0.05, 0.10, 0.10),
-            # scratch stands at the last size alone, which is no family
+            # scratch has only the last size, which is no family
             ("gene ends above scratch", last): (-0.15, -0.12, -0.09),
             ("gene ends above rival", last): (0.05, 0.09, -0.02),
         },
@@ -147,11 +147,11 @@ def test_shares_of_sizes_are_shown_in_percent():
     share = PROTOCOLS["paths"].claims(ComparisonResults(BY_HAND["paths"]()))[1]
     assert (share.unit, share.scale) == ("% of sizes", 100)
     (judged,) = judge([share])
-    # three seeds agree to the last digit: 2 to the power of -2, and no word of what would have been shown
+    # three seeds agree to the last digit: 2 to the power of -2, and no detectable difference is given
     assert judged.row()[2:] == ["+16.7 ± 0.0 % of sizes", "0.250", "no difference shown", ""]
 
 
-def test_a_seed_of_which_a_size_failed_is_no_mean_over_sizes():
+def test_means_over_sizes_leave_out_a_seed_with_a_failed_size():
     results = BY_HAND["paths"]()
     results["cells"] = [c for c in results["cells"] if list(c["asked"].values())[:4] != ["rival", "depth=2", 10, 1]]
     found = claims(results)
@@ -161,7 +161,7 @@ def test_a_seed_of_which_a_size_failed_is_no_mean_over_sizes():
 
 
 @pytest.mark.parametrize("protocol", ["convergence", "samples", "sensitivity", "sizes", "instincts"])
-def test_no_claim_is_made_where_an_arm_does_not_stand(protocol):
+def test_no_claim_at_a_size_that_an_arm_does_not_have(protocol):
     results = BY_HAND[protocol]()
     results["recipe"]["sizes"] = [*results["recipe"]["sizes"], "depth=9"]
     everywhere = claims(results)
@@ -170,7 +170,7 @@ def test_no_claim_is_made_where_an_arm_does_not_stand(protocol):
     assert {where for _, where in everywhere} - {where for _, where in here} >= {"depth=9, 10 images per class"}
     assert everywhere | here == everywhere
     results["recipe"]["arms"]["gene"]["sizes"] = ["depth=9"]
-    # what is left is said of scratch alone
+    # the remaining claims are about scratch
     assert all("same total cost" in text for text, _ in claims(results))
 
 
@@ -185,7 +185,7 @@ def test_instincts():
     same(claims(BY_HAND["instincts"]()), {**expected, probe: (0.20, 0.21, 0.22)})
 
 
-def test_every_control_is_claimed_against_scratch_first():
+def test_scratch_is_the_first_control():
     arms = {name: {"method": method} for name, method in (("gene", "tleg"), ("even", "layers"), ("scratch", "scratch"))}
     found = claims(by_hand([*three_seeds(), cell("even", 1, (0.1, 0.2, 0.4), 0.55)], arms=arms))
     at = "depth=2, 10 images per class"
@@ -203,7 +203,7 @@ def test_holm_counts_all_claims_of_the_report(protocol):
 
 
 @pytest.mark.parametrize("protocol", list(BY_HAND))
-def test_a_comparison_of_which_all_failed_has_claims_without_differences(protocol):
+def test_claims_have_no_differences_if_everything_failed(protocol):
     results = {**BY_HAND[protocol](), "cells": [], "levels": []}
     assert set(claims(results).values()) == {()}
 
@@ -221,7 +221,7 @@ def test_a_comparison_of_which_all_failed_has_claims_without_differences(protoco
         (["protocol=instincts", "train.steps=99", "train.eval_at=[0, 1, 5, 10, 50]"], "train.steps=100"),
     ],
 )
-def test_what_cannot_answer_is_refused(recipe_file, changes, says):
+def test_recipe_that_cannot_answer_is_refused(recipe_file, changes, says):
     recipe = load_recipe(str(recipe_file), changes)
     with pytest.raises(SettingError, match=says):
         PROTOCOLS[recipe.protocol].check(recipe)
@@ -238,12 +238,12 @@ def test_what_cannot_answer_is_refused(recipe_file, changes, says):
         ["protocol=instincts", "train.steps=200", "train.eval_at=[0, 1, 5, 10, 50, 100]"],
     ],
 )
-def test_what_can_answer_is_taken(recipe_file, changes):
+def test_recipe_that_can_answer_is_accepted(recipe_file, changes):
     recipe = load_recipe(str(recipe_file), changes)
     assert PROTOCOLS[recipe.protocol].check(recipe) is None
 
 
-def test_instincts_looks_after_further_steps_of_a_recipe():
+def test_instincts_evaluates_after_further_steps_of_a_recipe():
     assert instinct_steps() == (0, 1, 5, 10, 50, 100)
     assert instinct_steps([20, 5]) == (0, 1, 5, 10, 20, 50, 100)
     load_recipe("lab/gtl-instincts")

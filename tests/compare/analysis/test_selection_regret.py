@@ -1,8 +1,8 @@
-"""Regret and rank of a choice of layers, worked out by hand."""
+"""Regret and rank of a choice of blocks, worked out by hand."""
 
 import pytest
 
-from germline.compare.analysis import selection_regret as choices
+from germline.compare.analysis import selection_regret as regret
 from germline.compare.analysis.results import ComparisonResults, Condition
 
 AT = Condition("", 20)
@@ -23,7 +23,7 @@ KEPT = {
     "single": [0],
 }
 
-# What a record holds besides.
+# The other fields of a record.
 LAYERS = {"stages": [6], "layers": [], "scores": [], "against": [], "matrix": [], "history": []}
 
 
@@ -46,36 +46,37 @@ def summary(leave=()):
 
 
 def test_regret_and_rank_by_hand():
-    (standing,) = choices.score_selections(summary(), AT).values()
-    # seed 0: gene is `middle`; of `first` (0.5, 0.5 elsewhere) and `last` (0.9, 0.7) `last`: 0.3 against 0.6
-    # seed 1: gene is `first`; of `middle` (0.6, 0.8) and `last` (0.3, 0.7) the former: 0.4 against 0.5
-    # seed 2: gene is none of them; of 0.5, (0.6 + 0.4) / 2 and (0.3 + 0.9) / 2 `last`: 0.7 against 0.7
-    assert standing.regrets == pytest.approx([-0.3, -0.1, 0.0])
-    # seed 0 is above both; seed 1 below `last` and above `middle`; seed 2 below `middle`, level with `last`
-    assert standing.ranks == [1, 2, 2.5]
-    assert standing.competitors == 4
+    (score,) = regret.score_selections(summary(), AT).values()
+    # The best other arm is found on the other seeds.
+    # Seed 0: gene is `middle`. `last` (0.9, 0.7) beats `first` (0.5, 0.5), so the regret is 0.3 - 0.6.
+    # Seed 1: gene is `first`. `middle` (0.6, 0.8) beats `last` (0.3, 0.7), so the regret is 0.4 - 0.5.
+    # Seed 2: gene is none of them. `last` (0.3, 0.9) beats the others, so the regret is 0.7 - 0.7.
+    assert score.regrets == pytest.approx([-0.3, -0.1, 0.0])
+    # Seed 0 is above both. Seed 1 is between `last` and `middle`. Seed 2 is below `middle` and equal to `last`.
+    assert score.ranks == [1, 2, 2.5]
+    assert score.competitors == 4
 
 
-def test_other_numbers_of_layers_and_other_methods_do_not_compete():
-    assert choices.score_selections(summary(), AT).keys() == {"gene"}
-    (row,) = choices.regret_table(summary())[1:]
+def test_other_numbers_of_blocks_do_not_compete():
+    assert regret.score_selections(summary(), AT).keys() == {"gene"}
+    (row,) = regret.regret_table(summary())[1:]
     assert row[:3] == ["own size, 20 images per class", "gene", "0+1 in 1, 1+2 in 1, 4+5 in 1"]
     assert row[3].startswith("-13.3 ±")
     assert row[4].startswith("1.8 ±")
-    assert [section.heading for section in choices.regret_sections(summary())] == ["Was the choice of blocks good?"]
+    assert [section.heading for section in regret.regret_sections(summary())] == ["Was the choice of blocks good?"]
 
 
 def test_a_failed_cell_of_another_arm_is_left_out():
-    (standing,) = choices.score_selections(summary(leave=[("last", 0)]), AT).values()
-    assert standing.regrets[0] == pytest.approx(-0.1)  # `first` alone is left
-    assert standing.ranks[0] == 1
+    (score,) = regret.score_selections(summary(leave=[("last", 0)]), AT).values()
+    assert score.regrets[0] == pytest.approx(-0.1)  # only `first` remains
+    assert score.ranks[0] == 1
 
 
-def test_a_seed_alone_has_no_regret():
+def test_single_seed_has_no_regret():
     alone = [(arm, seed) for arm in ACCURACIES for seed in (1, 2)]
-    (standing,) = choices.score_selections(summary(leave=alone), AT).values()
-    assert (standing.regrets, standing.ranks) == ([], [1])
-    assert choices.regret_table(summary(leave=alone))[1][3] == ""
+    (score,) = regret.score_selections(summary(leave=alone), AT).values()
+    assert (score.regrets, score.ranks) == ([], [1])
+    assert regret.regret_table(summary(leave=alone))[1][3] == ""
 
 
 WINDOWS = {"gene": {}, "window-1": {"window": 1}, "window-2": {"window": 2}, "window-3": {"window": 3}}
@@ -93,7 +94,7 @@ COLLECTIVE = {
 
 
 def streamed(arms):
-    """Arms of openworld; the first chose the windows from unit 1, 3 and 2, of two units."""
+    """Return results of arms of openworld; the first chose windows of two units from unit 1, 3 and 2."""
     accuracies = {
         "gene": (0.5, 0.6, 0.7),
         "window-1": (0.5, 0.8, 0.7),
@@ -101,7 +102,7 @@ def streamed(arms):
         "window-3": (0.3, 0.6, 0.9),
         "joint": (1.0, 1.0, 1.0),
     }
-    # every arm has the collective of the first, whose own window its record holds
+    # Every arm has the collective of the first arm. The record has the window which that one chose.
     genes = [
         {"arm": arm, "seed": seed, "record": {"collective": {**COLLECTIVE, "window": [start, 2]}}}
         for arm in arms
@@ -117,24 +118,24 @@ def streamed(arms):
     return ComparisonResults({"recipe": recipe, "genes": genes, "cells": cells})
 
 
-def test_a_window_is_ranked_among_all_windows_of_the_same_collectives():
-    # another stream makes another collective, whose window does not compete
+def test_window_is_ranked_among_windows_of_the_same_collectives():
+    # Another stream makes another collective, whose window does not compete.
     found = streamed({**WINDOWS, "joint": {"window": 1, "stream": "joint"}})
-    ((arm, standing),) = choices.score_selections(found, AT).items()
+    ((arm, score),) = regret.score_selections(found, AT).items()
     assert arm == "gene"
-    assert standing.chosen == {0: (1, 2), 1: (3, 4), 2: (2, 3)}
-    # seed 0 is `window-1`: of `window-2` (0.6, 0.7) and `window-3` (0.6, 0.9) the latter: 0.3 against 0.5
-    # seed 1 is `window-3`: of `window-1` (0.5, 0.7) and `window-2` (0.4, 0.7) the former: 0.8 against 0.6
-    # seed 2 is `window-2`: of `window-1` (0.5, 0.8) and `window-3` (0.3, 0.6) the former: 0.7 against 0.7
-    assert standing.regrets == pytest.approx([-0.2, 0.2, 0.0])
-    assert standing.ranks == [1, 2.5, 2.5]
-    assert standing.competitors == 3
+    assert score.chosen == {0: (1, 2), 1: (3, 4), 2: (2, 3)}
+    # Seed 0 is `window-1`. `window-3` (0.6, 0.9) beats `window-2` (0.6, 0.7), so the regret is 0.3 - 0.5.
+    # Seed 1 is `window-3`. `window-1` (0.5, 0.7) beats `window-2` (0.4, 0.7), so the regret is 0.8 - 0.6.
+    # Seed 2 is `window-2`. `window-1` (0.5, 0.8) beats `window-3` (0.3, 0.6), so the regret is 0.7 - 0.7.
+    assert score.regrets == pytest.approx([-0.2, 0.2, 0.0])
+    assert score.ranks == [1, 2.5, 2.5]
+    assert score.competitors == 3
 
 
-def test_one_window_beside_the_chosen_one_is_no_field():
-    assert choices.score_selections(streamed({arm: WINDOWS[arm] for arm in ("gene", "window-1")}), AT) == {}
+def test_one_given_window_is_not_enough_to_rank():
+    assert regret.score_selections(streamed({arm: WINDOWS[arm] for arm in ("gene", "window-1")}), AT) == {}
 
 
-def test_without_choices_there_is_no_section():
+def test_no_section_without_choices():
     bare = ComparisonResults({**summary().stored, "genes": []})
-    assert choices.regret_sections(bare) == []
+    assert regret.regret_sections(bare) == []

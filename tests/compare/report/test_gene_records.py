@@ -1,4 +1,4 @@
-"""What a gene tells of how it came to be: kept with it, and in the comparison's results."""
+"""Records of how genes are made: saved with the gene, in results and in reports."""
 
 import json
 import re
@@ -21,7 +21,7 @@ BRED = "arms.gene={method: bred, settings: {steps: 1, batch_size: 8, lives: 2}}"
 VGG = ("ancestor.model=vgg11", "sizes=[width=2]", BRED)
 
 
-def test_a_record_is_kept_with_the_gene_and_not_with_a_shuffled_one(tmp_path, bred):
+def test_record_is_saved_with_the_gene_but_not_with_a_shuffled_one(tmp_path, bred):
     gene = Bred(steps=1, batch_size=4).condense(None, load_data("digits"), Run(device="cpu", quiet=True))
     gene.save(tmp_path / "gene")
     assert json.loads((tmp_path / "gene" / MANIFEST).read_text())["provenance"]["record"] == record()
@@ -32,7 +32,7 @@ def test_a_record_is_kept_with_the_gene_and_not_with_a_shuffled_one(tmp_path, br
     assert loaded.provenance.record == record()
 
 
-def test_a_comparison_keeps_the_record_of_every_gene(recipe_file, tmp_path, bred):
+def test_comparison_stores_the_record_of_every_gene(recipe_file, tmp_path, bred):
     comparison(recipe_file, tmp_path / "out", *VGG, "train.steps=1").run()
     found = results(tmp_path / "out")["genes"]
     assert [(gene["arm"], gene["seed"], gene["record"]) for gene in found] == [
@@ -45,10 +45,10 @@ def test_a_comparison_keeps_the_record_of_every_gene(recipe_file, tmp_path, bred
 ARMS = {"gene": {"method": "tleg"}, "drawn": {"method": "layers"}, "scratch": {"method": "scratch"}}
 
 
-def told(kept):
-    """Results by hand, whose genes carry these records, by arm and seed."""
+def results_with_records(by_gene):
+    """Results made by hand whose genes have these records, by arm and seed."""
     facts = {"bytes": 8, "elements": 2, "headless_elements": 2}
-    genes = [{"arm": arm, "seed": seed, **facts, "record": found} for (arm, seed), found in kept.items()]
+    genes = [{"arm": arm, "seed": seed, **facts, "record": found} for (arm, seed), found in by_gene.items()]
     return {**by_hand(three_seeds(), arms=ARMS), "genes": genes}
 
 
@@ -56,11 +56,11 @@ def headings(results):
     return [section.heading for section in records.record_sections(ComparisonResults(results))]
 
 
-def test_records_have_their_sections_in_the_report(tmp_path):
+def test_report_has_the_sections_of_records(tmp_path):
     tree = [{**gene, "score": 0.5} for gene in record()["gene_tree"]]
     other = {"gene_tree": tree, "generations": generations(0.2, 0.2, 0.2)}
-    kept = {("gene", 0): record(), ("gene", 1): record(), ("drawn", 0): other, ("drawn", 1): other}
-    found = told(kept)
+    by_gene = {("gene", 0): record(), ("gene", 1): record(), ("drawn", 0): other, ("drawn", 1): other}
+    found = results_with_records(by_gene)
     (tmp_path / "results.json").write_text(json.dumps(found))
     write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
@@ -75,27 +75,27 @@ def test_records_have_their_sections_in_the_report(tmp_path):
     )
 
 
-def test_an_arm_of_another_ones_genes_is_not_held_against_it():
-    kept = {("gene", 0): record(), ("drawn", 0): record()}
-    assert headings(told(kept)) == ["Fitness over generations", "Gene tree of gene"]
+def test_arm_with_the_genes_of_another_arm_is_left_out():
+    by_gene = {("gene", 0): record(), ("drawn", 0): record()}
+    assert headings(results_with_records(by_gene)) == ["Fitness over generations", "Gene tree of gene"]
 
 
-def test_without_records_there_are_no_sections():
+def test_no_sections_without_records():
     assert headings(by_hand(three_seeds())) == []
-    assert headings(told({("gene", 0): {}, ("drawn", 0): {"of another kind": 3}})) == []
+    assert headings(results_with_records({("gene", 0): {}, ("drawn", 0): {"of another kind": 3}})) == []
     tree = {"gene_tree": record()["gene_tree"]}
-    assert headings(told({("gene", 0): {}, ("drawn", 0): tree})) == ["Gene tree of drawn"]
+    assert headings(results_with_records({("gene", 0): {}, ("drawn", 0): tree})) == ["Gene tree of drawn"]
 
 
-def test_a_damaged_record_is_named():
+def test_damaged_record_is_named():
     with pytest.raises(ArtefactError, match="'gene_tree' of the gene of drawn, seed 1"):
-        headings(told({("gene", 0): record(), ("drawn", 1): {"gene_tree": [{"id": "x"}]}}))
+        headings(results_with_records({("gene", 0): record(), ("drawn", 1): {"gene_tree": [{"id": "x"}]}}))
 
 
-def test_tables_for_pages():
+def test_tables_of_generations():
     other = {"gene_tree": record()["gene_tree"], "generations": generations(0.2, 0.2, 0.2)}
-    kept = {("gene", seed): record() for seed in (0, 1)} | {("drawn", seed): other for seed in (0, 1)}
-    found = records.records_by_arm(ComparisonResults(told(kept)), "generations", report_fitness)
+    by_gene = {("gene", seed): record() for seed in (0, 1)} | {("drawn", seed): other for seed in (0, 1)}
+    found = records.records_by_arm(ComparisonResults(results_with_records(by_gene)), "generations", report_fitness)
     head, *rows = report_fitness.generations_table(found)
     assert head == ["arm", "generation 0, %", "generation 1, %", "generation 2, %"]
     assert rows[1] == ["drawn", "20.0 ± 0.0", "20.0 ± 0.0", "20.0 ± 0.0"]

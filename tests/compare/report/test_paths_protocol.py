@@ -1,4 +1,4 @@
-"""Every path of a family: its frontier by hand, what a gene tells of its paths, and what a report shows of them."""
+"""Paths of a family: Pareto fronts by hand, the record of a gene, and the report of the protocol."""
 
 import json
 import re
@@ -47,16 +47,16 @@ def changed(**changes):
     return {**RECORD, **changes}
 
 
-# The frontier
+# Pareto fronts
 
 
-def test_the_frontier_by_hand():
+def test_pareto_front_by_hand():
     family = [
         point("a", 10, 5, 0.50),
-        point("b", 20, 4, 0.50),  # dearer than a and no better, but nobody as cheap is more accurate
-        point("c", 20, 3, 0.60),  # so it beats b at its own price
+        point("b", 20, 4, 0.50),  # costs more than a and is no better, but none of its cost is more accurate
+        point("c", 20, 3, 0.60),  # beats b at the same cost
         point("d", 30, 2, 0.55),
-        point("e", 40, 9, 0.60),  # as good as c, dearer: nobody is more accurate
+        point("e", 40, 9, 0.60),  # as good as c at a higher cost: none is more accurate
         point("f", 40, 1, 0.40),
     ]
     assert [one.size for one in pareto_front(family, "parameters")] == ["a", "c", "e"]
@@ -65,17 +65,17 @@ def test_the_frontier_by_hand():
     assert pareto_front([], "flops") == []
 
 
-def test_equal_points_do_not_dominate_each_other():
+def test_equal_points_are_both_on_the_front():
     twins = [point("a", 10, 1, 0.5), point("b", 10, 1, 0.5), point("c", 10, 1, 0.4)]
     assert {one.size for one in pareto_front(twins, "parameters")} == {"a", "b"}
 
 
 def marks(svg, gid):
-    """How many marks stand in an element."""
+    """Return the number of marks in an element."""
     return svg.split(f'id="{gid}"')[1].split("</g>\n")[0].count("<use ") if f'id="{gid}"' in svg else None
 
 
-def test_the_drawing_marks_each_arms_frontier_on_both_axes():
+def test_figure_marks_the_front_of_each_arm_on_both_axes():
     first = [point("a", 1, 4, 0.5), point("b", 2, 3, 0.6), point("c", 3, 2, 0.4)]
     found = draw_pareto_fronts(["none", "one", "two"], {"one": first, "two": first[:1]}, "test accuracy")
     assert [marks(found, f"front-one-{axis}") for axis in ("parameters", "flops")] == [2, 2]
@@ -85,10 +85,10 @@ def test_the_drawing_marks_each_arms_frontier_on_both_axes():
     assert all(text in found for text in ("parameters, millions", "FLOPs, millions", "test accuracy, %"))
 
 
-# What a gene tells
+# The record of a gene
 
 
-def test_a_record_is_read_as_it_is_told():
+def test_parse_returns_the_record():
     found = paths.parse(json.loads(json.dumps(RECORD)))
     assert (found.data, found.split, len(found.paths)) == ("digits", "val", 4)
     assert found.paths[3].flops == 10**6
@@ -108,12 +108,12 @@ def test_a_record_is_read_as_it_is_told():
         changed(paths=[{"size": "width=8"}]),
     ],
 )
-def test_a_wrong_record_is_refused(value):
-    with pytest.raises(ValueError):  # noqa: PT011 - the kind's contract; which key is pydantic's to say
+def test_parse_refuses_a_damaged_record(value):
+    with pytest.raises(ValueError):  # noqa: PT011 - the interface; the message is pydantic's
         paths.parse(value)
 
 
-def test_the_table_of_a_gene_by_hand():
+def test_size_table_by_hand():
     assert paths.size_table(paths.parse(RECORD)) == [
         ["size", "parameters", "without head", "MFLOPs per image", "accuracy, %", "Pareto front"],
         ["width=8", "100", "90", "5.0", "50.0", "both"],
@@ -127,7 +127,7 @@ def test_the_table_of_a_gene_by_hand():
     assert [row[5] for row in paths.size_table(paths.parse(cheap))[1:]] == ["both", "FLOPs"]
 
 
-def test_the_report_of_a_gene_draws_and_lists_them():
+def test_gene_sections_draw_and_list_the_paths():
     picture, listed = paths.gene_sections(paths.parse(RECORD))
     assert picture.heading == "The paths of the gene"
     assert "4 networks that the gene grows, measured on val of digits" in picture.note
@@ -139,7 +139,7 @@ def test_the_report_of_a_gene_draws_and_lists_them():
 ARMS = {"gene": {"method": "tleg"}, "drawn": {"method": "layers"}, "scratch": {"method": "scratch"}}
 
 
-def test_a_comparison_shows_them_as_means_over_seeds():
+def test_comparison_sections_show_means_over_seeds():
     better = changed(paths=[{**path, "accuracy": path["accuracy"] + 0.2} for path in RECORD["paths"][:3]])
     facts = {"bytes": 8, "elements": 2, "headless_elements": 2}
     kept = [("gene", 0, RECORD), ("gene", 1, better), ("drawn", 0, changed(data="glyphs/base"))]
@@ -147,7 +147,7 @@ def test_a_comparison_shows_them_as_means_over_seeds():
     (section,) = records.record_sections(ComparisonResults({**by_hand([], arms=ARMS), "genes": genes}))
     assert section.heading == "The paths of the genes"
     assert "val of digits or val of glyphs/base" in section.note
-    # the path that the second seed lacks is left out; three of the others are on the frontier
+    # the path that the second seed lacks is left out; three of the others are on the front
     assert marks(section.body, "front-gene-parameters") == 3
     assert marks(section.body, "others-gene-parameters") is None
     assert marks(section.body, "front-drawn-parameters") == 3
@@ -199,7 +199,7 @@ def test_over_all_sizes_by_hand(summary):
     ]
 
 
-def test_a_cell_that_failed_is_told(summary):
+def test_failed_cells_are_shown(summary):
     cells = [c for c in summary.stored["cells"] if (c["asked"]["arm"], c["asked"]["size"]) != ("rival", "depth=2")]
     found = ComparisonResults({**summary.stored, "cells": cells})
     row = by_path.path_table(found, 10)[2]
@@ -208,7 +208,7 @@ def test_a_cell_that_failed_is_told(summary):
     assert [one.size for one in by_path.family_points(found, "rival", 10)] == ["depth=1", "depth=3"]
 
 
-def test_differences_are_to_the_first_control_that_stands_everywhere():
+def test_differences_are_to_the_first_control_with_all_sizes():
     results = BY_HAND["paths"]()
     assert by_path.difference_control(ComparisonResults(results)) == "rival"
     results["recipe"]["arms"]["rival"]["sizes"] = ["depth=1", "depth=2"]
@@ -219,7 +219,7 @@ def test_differences_are_to_the_first_control_that_stands_everywhere():
     assert by_path.path_table(found, 10)[0] == ["size", "parameters", "MFLOPs per image", "gene, %"]
 
 
-def test_what_families_cost_and_store_by_hand():
+def test_cost_and_storage_of_families_by_hand():
     results = BY_HAND["paths"]()
     for c in results["cells"]:
         c["flops"] = 10**12 * (c["asked"]["arm"] == "scratch")
@@ -239,7 +239,7 @@ def test_what_families_cost_and_store_by_hand():
 
 
 def many():
-    """71 paths of two families, scratch at two of them."""
+    """Results of 71 paths of two families, with scratch at two of them."""
     sizes = [f"depth={nth}" for nth in range(1, 72)]
     arms = {
         "gene": {"method": "tleg", "train": {"steps": 0}},
@@ -255,7 +255,7 @@ def many():
     return by_hand(cells, protocol="paths", sizes=sizes, arms=arms)
 
 
-def test_a_report_of_71_paths_can_be_read(tmp_path):
+def test_report_of_71_paths_stays_readable(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(many()))
     write_report(tmp_path)
     page, text = ((tmp_path / f"report.{kind}").read_text() for kind in ("html", "md"))
@@ -264,9 +264,9 @@ def test_a_report_of_71_paths_can_be_read(tmp_path):
     assert page.count("<svg") == 2
     heights = [float(height) for height in re.findall(r'<svg [^>]*height="([\d.]+)pt"', page)]
     assert max(heights) < 500
-    # origins of so many are means over an arm's sizes
+    # with so many descendants, origins are means over an arm's sizes
     assert all(f"{arm}, mean of {count} sizes" in page for arm, count in (("gene", 71), ("scratch", 2)))
-    # what is said of all sizes stands above what is said of each
+    # claims over all sizes come before those of each size
     parts = [text.split(f"## {heading}")[1].split("\n## ")[0].split("\n") for heading in ("Is every", "Claims size")]
     whole, each = ([line for line in part if line.startswith("| gene ")] for part in parts)
     assert (len(whole), len(each)) == (2 * 2, 71 + 2)

@@ -1,4 +1,4 @@
-"""The report needs nothing but itself, and says what the results say."""
+"""Reports of comparisons: one page that loads nothing else and shows what the results say."""
 
 import csv
 import json
@@ -52,7 +52,7 @@ def write(place, results):
 
 @pytest.fixture
 def written(tmp_path):
-    """Writes the report of three seeds by hand: the text told, the page, the Markdown."""
+    """Write the report of three seeds made by hand; return the printed text, the page and the Markdown."""
 
     def call(cells=None, **changes):
         cells = three_seeds() if cells is None else cells
@@ -62,7 +62,7 @@ def written(tmp_path):
 
 
 def tables(text):
-    """The tables of the Markdown, by heading, as rows of cells."""
+    """Return the tables of the Markdown by heading, as rows of cells."""
     found = {}
     for part in text.split("\n## ")[1:]:
         heading, _, body = part.partition("\n")
@@ -72,7 +72,7 @@ def tables(text):
 
 
 class Page(HTMLParser):
-    """What a page asks for from elsewhere, and the text of its cells."""
+    """What a page loads from elsewhere, and the text of its cells."""
 
     def __init__(self, page):
         super().__init__()
@@ -99,12 +99,12 @@ def check_that_nothing_is_fetched(page):
     assert "<script" not in page
     assert "@import" not in page
     assert all(place.startswith("#") for place in re.findall(r"url\(([^)]*)\)", page))
-    # What is left of addresses are names of XML vocabularies, which nobody fetches.
+    # The remaining addresses are names of XML vocabularies, which are not fetched.
     assert not re.findall(r"https?://(?!www\.w3\.org/|purl\.org/|creativecommons\.org/|matplotlib\.org/)", page)
 
 
 @pytest.mark.parametrize("protocol", list(BY_HAND))
-def test_a_report_of_every_protocol(tmp_path, protocol):
+def test_report_of_every_protocol(tmp_path, protocol):
     results = BY_HAND[protocol]()
     told, page, text = write(tmp_path, results)
     asks = PROTOCOLS[protocol].asks
@@ -113,7 +113,7 @@ def test_a_report_of_every_protocol(tmp_path, protocol):
     images = page.count("<svg")
     assert images == page.count("</svg>") == {"samples": 3, "sizes": 3}.get(protocol, 2)
     check_that_nothing_is_fetched(page)
-    # the Markdown holds what the page holds, pictures left out; every cell of its tables is one of the page's
+    # the Markdown has the tables of the page, without figures; every cell of its tables is in the page
     found, cells = tables(text), Page(page).cells
     assert len(found) == len(expected) - 1 - images
     assert {cell for rows in found.values() for row in rows for cell in row} <= {*cells, ""}
@@ -125,7 +125,7 @@ def test_a_report_of_every_protocol(tmp_path, protocol):
     assert tmp_path.joinpath("report.csv").read_text().count("\n") == 1 + len(results["cells"])
 
 
-def test_with_one_number_of_images_each_arm_has_a_line_of_its_own(written):
+def test_with_one_number_of_images_each_arm_has_its_own_line(written):
     _, page, _ = written()
     assert re.findall("<h2>(.*?)</h2>", page)[1:4] == ["Accuracy", "Accuracy by arm", "Learning curves"]
     image = page.partition("Accuracy by arm")[2].partition("</svg>")[0]
@@ -135,7 +135,7 @@ def test_with_one_number_of_images_each_arm_has_a_line_of_its_own(written):
     assert page.count("<svg") == 3
 
 
-def test_the_main_table_by_hand(written):
+def test_main_table_by_hand(written):
     told, page, text = written()
     main = tables(text)["Accuracy"]
     at = "depth=2, 10 images per class"
@@ -152,7 +152,7 @@ def test_costs_by_hand(written):
     assert ["gene", "0.1", "0.05", "failed"] in found["How each arm was tuned"]
 
 
-def test_the_family_by_hand(tmp_path):
+def test_family_table_by_hand(tmp_path):
     found = tables(write(tmp_path, BY_HAND["sizes"]())[2])["What the whole family costs"]
     # operations: ancestor 6, gene 4, a descendant 1 and scratch 1, in thousands of millions
     ratios = {(row[0], row[1]): row[3] for row in found[1:]}
@@ -170,7 +170,7 @@ def test_the_family_by_hand(tmp_path):
     assert [row[4] for row in found if row[:2] == ["5", gene]] == ["not run"]
 
 
-def test_sizes_store_one_gene_or_all_networks(tmp_path):
+def test_stored_table_by_hand(tmp_path):
     found = tables(write(tmp_path, BY_HAND["sizes"]())[2])["What is stored"]
     assert found[1:] == [
         ["gene of gene (all sizes)", "600", "650", "1.00"],
@@ -180,7 +180,7 @@ def test_sizes_store_one_gene_or_all_networks(tmp_path):
     ]
 
 
-def test_levels_by_hand(tmp_path):
+def test_longer_scratch_by_hand(tmp_path):
     found = tables(write(tmp_path, BY_HAND["convergence"]())[2])
     at = "depth=2, 10 images per class"
     assert found["Is scratch on a plateau?"][1:] == [
@@ -192,7 +192,7 @@ def test_levels_by_hand(tmp_path):
     ]
 
 
-def test_the_grid_by_hand(tmp_path):
+def test_grid_by_hand(tmp_path):
     found = tables(write(tmp_path, BY_HAND["sensitivity"]())[2])["Over the grid"]
     rows = {row[1]: row[2:] for row in found[1:]}
     # the gene's means are 0.52, 0.53, 0.54; half of their interval is 4.303 * 0.01 / sqrt(3) = 0.0248
@@ -208,7 +208,7 @@ def test_instincts_by_hand(tmp_path):
     assert rows["scratch"] == [f"{value}.0 ± 0.0" for value in (50, 10, 10, 10, 10, 20, 40)]
 
 
-def test_the_csv_has_a_row_a_cell(written, tmp_path):
+def test_csv_has_one_row_per_cell(written, tmp_path):
     written()
     head, *rows = csv.reader((tmp_path / "report.csv").read_text().splitlines())
     found = [dict(zip(head, row, strict=True)) for row in rows]
@@ -219,13 +219,13 @@ def test_the_csv_has_a_row_a_cell(written, tmp_path):
     assert wanted.items() <= found[0].items()
 
 
-def test_a_title_is_text_and_no_markup(written):
+def test_title_is_escaped(written):
     _, page, _ = written()
     assert "<b>" not in page
     assert page.count("&lt;b&gt;&amp; kept") == 2
 
 
-def test_a_quick_run_says_that_it_is_no_evidence(written):
+def test_quick_run_warns_that_it_is_no_evidence(written):
     _, page, text = written(kind="quick")
     assert "<p class=quick>A quick run" in page
     assert "no evidence" in text
@@ -234,7 +234,7 @@ def test_a_quick_run_says_that_it_is_no_evidence(written):
     assert "no evidence" not in text
 
 
-def test_what_failed_is_told(written):
+def test_failed_parts_are_listed(written):
     cells = [c for c in three_seeds() if (c["asked"]["arm"], c["asked"]["seed"]) != ("gene", 2)]
     why = "the loss is nan & no number"
     _, page, text = written(cells, failed={"gene depth=2 10 images per class seed=2": why})
@@ -247,7 +247,7 @@ def test_what_failed_is_told(written):
 
 
 @pytest.mark.parametrize("protocol", list(BY_HAND))
-def test_a_comparison_of_which_all_failed_still_has_a_report(tmp_path, protocol):
+def test_report_is_written_if_everything_failed(tmp_path, protocol):
     results = {
         **BY_HAND[protocol](),
         "cells": [],
@@ -261,17 +261,17 @@ def test_a_comparison_of_which_all_failed_still_has_a_report(tmp_path, protocol)
     assert "no room" in page
 
 
-def test_one_gene_is_called_so(written):
+def test_note_says_whether_seeds_share_a_gene(written):
     assert "one ancestor and one gene serve all seeds" in written(one_gene=True)[2]
     assert "each seed makes its own gene" in written(one_gene=False)[2]
 
 
-def test_the_final_part_is_named(written):
+def test_final_data_set_is_named(written):
     assert "trained on glyphs/final, genes" in written(data="glyphs/novel", final=True)[2]
     assert "trained on glyphs/novel, genes" in written(data="glyphs/novel")[2]
 
 
-def test_how_to_repeat_it_is_told(written):
+def test_report_says_how_to_repeat_it(written):
     _, page, text = written()
     assert "ancestors: 85.0 ± 63.5 % on validation images of digits" in text
     for fact in ("germline compare by-hand.yaml", "0123456789ab", "seeds 0, 1, 2", "12 s"):
@@ -283,17 +283,17 @@ def test_the_same_results_give_the_same_page(written):
     assert written()[1] == written()[1]
 
 
-def test_one_seed_is_called_so(written):
+def test_one_seed_shows_nothing(written):
     assert "one seed shows nothing" in written(three_seeds()[:2], seeds=[0])[0]
 
 
-def test_without_scratch_there_is_no_gain(written):
+def test_no_gain_without_scratch(written):
     cells = [cell for cell in three_seeds() if cell["asked"]["arm"] == "gene"]
     _, _, text = written(cells, arms={"gene": {"method": "tleg"}})
     assert tables(text)["Accuracy"][1][:3] == ["depth=2, 10 images per class", "gene", "60.0 ± 24.8"]
     assert "+" not in text
 
 
-def test_an_unfinished_comparison_has_no_report(tmp_path):
+def test_unfinished_comparison_is_refused(tmp_path):
     with pytest.raises(ArtefactError, match="no results"):
         write_report(tmp_path)

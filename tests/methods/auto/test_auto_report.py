@@ -1,4 +1,4 @@
-"""The drawing of a choice of layers, and the heat maps of what pairs weighed."""
+"""The record of a choice of layers: figure of the blocks, and heat maps of the matching weights."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from germline.methods.auto import report as layer_choice
 
 
-def told(**changes):
+def stored_record(**changes):
     record = {
         "select": "meta",
         "rule": "top",
@@ -32,7 +32,7 @@ def fills(svg, name):
 
 
 def test_the_sections_of_one_gene():
-    drawn, weighed = layer_choice.gene_sections(layer_choice.parse(told()))
+    drawn, weighed = layer_choice.gene_sections(layer_choice.parse(stored_record()))
     assert drawn.heading == "The chosen layers"
     assert named(drawn.body, "ancestor") == ["ancestor-0", "ancestor-1", "ancestor-2"]
     assert [fills(drawn.body, f"descendant-{at}") for at in range(3)] == ["#0072b2", "#ffffff", "#0072b2"]
@@ -43,19 +43,22 @@ def test_the_sections_of_one_gene():
     assert "<image" not in weighed.body
 
 
-def test_without_scores_there_is_the_drawing_alone():
-    given = told(select="given", scores=[], matrix=[], against=[], history=[])
+def test_without_scores_only_the_blocks_are_drawn():
+    given = stored_record(select="given", scores=[], matrix=[], against=[], history=[])
     (drawn,) = layer_choice.gene_sections(layer_choice.parse(given))
     assert "The layers were given." in drawn.note
 
 
 def test_without_a_training_there_is_one_panel():
-    alike = told(select="cka", against=["labels"], matrix=[[0.1], [0.2], [0.3]], history=[])
+    alike = stored_record(select="cka", against=["labels"], matrix=[[0.1], [0.2], [0.3]], history=[])
     assert named(layer_choice.gene_sections(layer_choice.parse(alike))[1].body, "weights") == ["weights-0"]
 
 
 def test_in_a_comparison_the_first_seed_of_each_arm_that_scored():
-    scored, given = layer_choice.parse(told()), layer_choice.parse(told(scores=[], matrix=[], history=[]))
+    scored, given = (
+        layer_choice.parse(stored_record()),
+        layer_choice.parse(stored_record(scores=[], matrix=[], history=[])),
+    )
     found = layer_choice.comparison_sections(["gene", "first"], {"gene": {3: scored, 4: scored}, "first": {3: given}})
     assert [section.heading for section in found] == ["The chosen layers of gene", "Matching weights of gene"]
     assert found[0].note.startswith("Seed 3.")
@@ -63,7 +66,7 @@ def test_in_a_comparison_the_first_seed_of_each_arm_that_scored():
 
 
 def test_layers_of_several_blocks_are_named_by_their_ends():
-    choice = layer_choice.parse(told(layers=[[0], [1, 2]], scores=[0.5, 0.5], matrix=[], history=[]))
+    choice = layer_choice.parse(stored_record(layers=[[0], [1, 2]], scores=[0.5, 0.5], matrix=[], history=[]))
     assert [choice.layer_name(at) for at in range(2)] == ["0", "1-2"]
 
 
@@ -79,6 +82,6 @@ def test_layers_of_several_blocks_are_named_by_their_ends():
         ({"stages": None}, "stages"),
     ],
 )
-def test_what_is_no_choice_is_refused(changes, says):
+def test_parse_refuses_a_damaged_record(changes, says):
     with pytest.raises(ValueError, match=says):
-        layer_choice.parse(told(**changes))
+        layer_choice.parse(stored_record(**changes))

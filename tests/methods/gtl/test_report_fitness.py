@@ -1,4 +1,4 @@
-"""Fitness over generations, and the table that asks whether evolution chooses."""
+"""Fitness over generations, and the table of whether evolution selects."""
 
 import math
 import re
@@ -19,7 +19,7 @@ def histories(**arms):
 
 @pytest.fixture
 def found():
-    """Two arms and three seeds; the last seed of the second arm ended a generation earlier."""
+    """Two arms and three seeds; the last seed of the second arm ends a generation earlier."""
     return histories(
         gene=[(0.9, 0.30, 0.50), (0.9, 0.30, 0.60), (0.9, 0.50, 0.60)],
         drawn=[(0.1, 0.20, 0.30), (0.1, 0.20, 0.30), (0.1, 0.20)],
@@ -63,7 +63,7 @@ def test_generations_are_named_where_they_are_the_same():
 def test_seeds_and_generations_that_only_one_arm_has_are_left_out():
     some = histories(gene=[(0.2, 0.3), (0.2, 0.5)], drawn=[(0.1, 0.1)])
     assert [len(claim.differences) for claim in evolution.fitness_claims(some)] == [1, 1]
-    # nothing but generation 0: nothing was chosen
+    # with only generation 0, nothing is selected
     barely = histories(gene=[(0.2,)], drawn=[(0.1, 0.2)])
     ends, all_along = evolution.fitness_claims(barely)
     assert ends.differences == pytest.approx((0.1,))
@@ -78,19 +78,19 @@ def test_means_over_seeds_are_of_generations_that_all_reached(found):
     assert points[2].half == pytest.approx(4.3027 * math.sqrt(1 / 300) / math.sqrt(3), rel=1e-3)
 
 
-def test_the_picture_has_a_line_an_arm_and_one_a_seed(found):
+def test_figure_has_one_line_per_arm_and_per_seed(found):
     arms = ["gene", "scratch", "drawn"]
     svg = evolution.comparison_sections(arms, found)[0].body
     assert re.findall(r'id="(fitness-[^"]*)"', svg) == [
         f"fitness-{arm}{end}" for arm in ("gene", "drawn") for end in ("-seed-0", "-seed-1", "-seed-2", "")
     ]
-    # an arm keeps the colour that it has in every other picture
+    # an arm has the same colour in every figure
     lines = {arm: svg.split(f'id="fitness-{arm}"')[1].split("</g>")[0].lower() for arm in ("gene", "drawn")}
     assert "#0072b2" in lines["gene"]
     assert "#009e73" in lines["drawn"]
 
 
-def test_one_arm_is_held_against_nothing(found):
+def test_one_arm_is_compared_with_nothing(found):
     (picture,) = evolution.comparison_sections(["gene"], {"gene": found["gene"]})
     assert picture.heading == "Fitness over generations"
 
@@ -105,6 +105,6 @@ def test_one_evolution_alone():
 
 
 @pytest.mark.parametrize("kept", [[], generations(0.1, 0.2)[::-1], [{"generation": 0}], "none"])
-def test_what_is_no_history_is_refused(kept):
+def test_parse_refuses_a_damaged_history(kept):
     with pytest.raises(ValueError, match=r"generation|fitness|tuple"):
         evolution.parse(kept)

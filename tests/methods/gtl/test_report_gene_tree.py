@@ -1,4 +1,4 @@
-"""The gene tree: where genes stand, who came from whom, and what is left out of a large one."""
+"""Gene trees: positions, lines of descent, and which genes of a large tree are drawn."""
 
 import re
 from itertools import combinations, pairwise
@@ -13,7 +13,7 @@ from helpers.comparison import record
 
 
 def born(*fathers_and_generations, won=(), final=None):
-    """A tree of genes 0, 1, ... with these fathers and generations."""
+    """Return a stored tree of genes 0, 1, ... with these fathers and generations."""
     return [
         {
             "id": at,
@@ -30,7 +30,7 @@ def born(*fathers_and_generations, won=(), final=None):
 
 
 def drawn(members, generations):
-    """A tree whose fathers are drawn from all that came before, so that lines of all lengths run side by side."""
+    """Return a tree whose fathers are drawn from all earlier genes, so that lines have all lengths."""
     genes = []
     for at in range(members * generations):
         before = at // members * members
@@ -40,7 +40,7 @@ def drawn(members, generations):
 
 
 def crossings(lines):
-    """Pairs of pieces between the same two generations whose order is not the same at both ends."""
+    """Count pairs of pieces between two generations whose order differs at their ends."""
     pieces = {piece for points in lines.values() for piece in pairwise(points)}
     found = 0
     for (a, b), (c, d) in combinations(sorted(pieces), 2):
@@ -55,7 +55,7 @@ def names(svg, kind):
 def test_layout_by_hand():
     # 2 and 3 come from 0; 4 comes from 0 too, one generation later; 1 has no children
     found = layout.lay_out(lineage.parse(born((None, 0), (None, 0), (0, 1), (0, 1), (0, 2))))
-    # the first stands highest; between 2 and 3 the line of 0 goes on to its last child
+    # the first is highest; between 2 and 3 the line of 0 continues to its last child
     heights = {0: (0, 3 / 4), 1: (0, 1 / 4), 2: (1, 5 / 6), 3: (1, 1 / 6), 4: (2, 1 / 2)}
     assert {at: pytest.approx(place) for at, place in found.positions.items()} == heights
     assert found.lines.keys() == {2, 3, 4}
@@ -74,7 +74,7 @@ def test_no_two_lines_cross_and_no_two_genes_share_a_place():
     for at, points in found.lines.items():
         assert (points[0], points[-1]) == (found.positions[tree[at].father], found.positions[at])
         assert [x for x, _ in points] == list(range(tree[tree[at].father].generation, tree[at].generation + 1))
-    # children of one father stand in the order in which they came, and none of another's among them
+    # children of one father are in the order in which they were made, without others between them
     order = sorted((gene for gene in tree.values() if gene.generation == 1), key=lambda g: -found.positions[g.id][1])
     assert [gene.father for gene in order] == sorted(gene.father for gene in order)
 
@@ -100,7 +100,7 @@ def test_the_drawing_holds_every_gene_line_and_mark():
 
 
 def test_of_too_many_genes_only_winners_and_their_lines_are_drawn(monkeypatch):
-    # 3 lost, and its child won; 4 lost and leads nowhere; 6 lost and is the final one
+    # 3 lost, and its child won; 4 lost and has no children; 6 lost and is the final one
     rows = born((None, 0), (None, 0), (0, 1), (0, 1), (0, 1), (3, 2), (2, 2), won=(0, 5), final=6)
     (section,) = lineage.gene_sections(lineage.parse(rows))
     assert "one of 7 genes" in section.note
@@ -133,6 +133,6 @@ def test_a_large_tree_stays_small_on_the_page():
         ([{**born((None, 0))[0], "score": float("nan")}], "finite"),
     ],
 )
-def test_a_tree_that_is_none_is_refused(rows, says):
+def test_parse_refuses_a_damaged_tree(rows, says):
     with pytest.raises(ValueError, match=says):
         lineage.parse(rows)

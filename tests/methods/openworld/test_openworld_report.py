@@ -1,4 +1,4 @@
-"""What a collective tells of itself, in reports of genes and of comparisons; and whether the chosen window was good."""
+"""The record of a collective network in reports of genes and of comparisons."""
 
 import re
 
@@ -30,7 +30,7 @@ MET = {
 }
 
 
-def test_what_is_kept_is_read_and_summed_up():
+def test_parse_and_summaries():
     found = stream.parse(KEPT)
     assert found.by_task == [[0.9, 0.5, 0.1], pytest.approx([0.7, 0.3, 0.1])]
     assert found.means == [0.9, pytest.approx(0.6)]
@@ -47,7 +47,7 @@ def test_what_is_kept_is_read_and_summed_up():
         ({"heat": []}, "heat"),
     ],
 )
-def test_what_does_not_fit_is_refused(changes, message):
+def test_parse_refuses_parts_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         stream.parse({**KEPT, **changes})
 

@@ -44,10 +44,10 @@ def check_size_count(recipe: Recipe) -> None:
     Raises:
         SettingError: It has one size.
     """
-    own = recipe.sizes_of(next(iter(recipe.arms)))
-    if len(own) < 2:
+    sizes = recipe.sizes_of(next(iter(recipe.arms)))
+    if len(sizes) < 2:
         raise SettingError(
-            f"The first arm has only the sizes {list(own)}",
+            f"The first arm has only the sizes {list(sizes)}",
             "The protocol asks about a family of sizes",
             "Give it at least two sizes",
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report.sections import report_sections
 from germline.files import write_text
-from germline.reporting.html import markdown_table, render_page, text_table
+from germline.reporting.html import Section, markdown_table, render_page, text_table
 from germline.reporting.statistics import estimate
 
 QUICK_WARNING = "A quick run: it shows that everything works. Its numbers are no evidence."
@@ -26,12 +27,29 @@ def write_report(out: Path) -> str:
     """
     results = ComparisonResults.load(out)
     sections = report_sections(results)
-    page = render_page(results.recipe["title"], sections, _facts(results), _warnings(results))
-    write_text(out / "report.html", page)
-    write_text(out / "report.md", _markdown(results))
+    _write_page(results, sections, out / "report.html")
+    write_text(out / "report.md", _markdown(results, sections))
     write_text(out / "report.csv", _csv(results))
     shown = [text_table(section.body) for section in sections[:2] if not isinstance(section.body, str)]
     return "\n\n".join([*shown, f"report: {out / 'report.html'}"])
+
+
+def write_results_page(file: Path, page: Path) -> None:
+    """Write the HTML page of a comparison's results file.
+
+    Args:
+        file: File with the content of `results.json`.
+        page: HTML file to write.
+
+    Raises:
+        ArtefactError: The file does not hold a comparison's results.
+    """
+    results = ComparisonResults.load(file)
+    _write_page(results, report_sections(results), page)
+
+
+def _write_page(results: ComparisonResults, sections: Sequence[Section], page: Path) -> None:
+    write_text(page, render_page(results.recipe["title"], sections, _facts(results), _warnings(results)))
 
 
 def _facts(results: ComparisonResults) -> list[str]:
@@ -61,11 +79,11 @@ def _warnings(results: ComparisonResults) -> list[tuple[str, str]]:
     return warnings
 
 
-def _markdown(results: ComparisonResults) -> str:
+def _markdown(results: ComparisonResults, sections: Sequence[Section]) -> str:
     lines = [f"# {results.recipe['title']}", ""]
     for _, text in _warnings(results):
         lines += [text, ""]
-    for section in report_sections(results):
+    for section in sections:
         if not isinstance(section.body, str):
             lines += [f"## {section.heading}", "", section.note, "", markdown_table(section.body), ""]
     return "\n".join([*lines, *(f"- {fact}" for fact in _facts(results)), ""])
@@ -73,14 +91,14 @@ def _markdown(results: ComparisonResults) -> str:
 
 def _csv(results: ComparisonResults) -> str:
     """Return one row per cell, for readers who compute their own statistics."""
-    kept = ("lr", "weight_decay", "steps", "samples", "flops", "seconds", "parameters", "headless_parameters")
+    values = ("lr", "weight_decay", "steps", "samples", "flops", "seconds", "parameters", "headless_parameters")
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(
-        ["arm", "size", "images_per_class", "seed", *kept, "val_accuracy", "test_accuracy", "probe_accuracy"]
+        ["arm", "size", "images_per_class", "seed", *values, "val_accuracy", "test_accuracy", "probe_accuracy"]
     )
     for cell in results.stored["cells"]:
         asked = [cell["asked"][key] for key in ("arm", "size", "images", "seed")]
         scores = [cell["curve"][-1]["accuracy"], cell["test_accuracy"], cell["probe_accuracy"]]
-        table.writerow([*asked, *(cell[key] for key in kept), *scores])
+        table.writerow([*asked, *(cell[key] for key in values), *scores])
     return text.getvalue()

@@ -7,7 +7,7 @@ from typing import Any
 
 from germline.methods.auto.report_figures import draw_chosen_layers, draw_heat_maps
 from germline.methods.auto.report_records import LayerChoiceRecord
-from germline.reporting.hook import BlockChoice
+from germline.reporting.hook import RecordedBlocks
 from germline.reporting.html import Section
 
 
@@ -35,9 +35,9 @@ def gene_sections(record: LayerChoiceRecord) -> list[Section]:
     return _choice_sections(record, "", "", "")
 
 
-def chosen_blocks(record: LayerChoiceRecord, settings: Mapping[str, Any]) -> BlockChoice:
+def chosen_blocks(record: LayerChoiceRecord, settings: Mapping[str, Any]) -> RecordedBlocks:
     """Return the chosen blocks, counted from 0."""
-    return BlockChoice(record.kept, record.select == "given")
+    return RecordedBlocks(record.kept, record.select == "given")
 
 
 def _choice_sections(choice: LayerChoiceRecord, of_arm: str, beginning: str, prefix: str) -> list[Section]:

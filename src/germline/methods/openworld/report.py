@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from germline.methods.openworld import report_figures as figures
 from germline.methods.openworld.report_records import CollectiveRecord
 from germline.methods.openworld.task_stream import measure_forgetting
-from germline.reporting.hook import BlockChoice
+from germline.reporting.hook import RecordedBlocks
 from germline.reporting.html import Rows, Section
 from germline.reporting.statistics import estimate
 
@@ -91,7 +91,7 @@ DETECTION_NOTE = (
 )
 
 
-def chosen_blocks(record: CollectiveRecord, settings: Mapping[str, Any]) -> BlockChoice:
+def chosen_blocks(record: CollectiveRecord, settings: Mapping[str, Any]) -> RecordedBlocks:
     """Return the units of the gene's window, counted from 1.
 
     A window that the settings give replaces the recorded one, which the collective chose. Windows compete if their
@@ -101,7 +101,7 @@ def chosen_blocks(record: CollectiveRecord, settings: Mapping[str, Any]) -> Bloc
     given = settings.get("window", "auto")
     first = start + 1 if given == "auto" else int(given)
     others = {key: value for key, value in settings.items() if key != "window"}
-    return BlockChoice(tuple(range(first, first + size)), given != "auto", json.dumps(others, sort_keys=True))
+    return RecordedBlocks(tuple(range(first, first + size)), given != "auto", json.dumps(others, sort_keys=True))
 
 
 def collectives_table(records: Mapping[str, Seeds]) -> Rows:
