@@ -16,7 +16,7 @@ ORDER = (
     ("timm",),
     ("errors",),
     ("files", "randomness"),
-    ("ledger",),
+    ("ledger", "traits"),
     ("architectures",),
     ("registry",),
     ("network",),

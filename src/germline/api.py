@@ -12,7 +12,7 @@ from germline.data import DataSet, load_data
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
-from germline.methods.base import Method
+from germline.methods.base import Method, method_of
 from germline.network import Network, load_network, wrap_module
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
@@ -55,10 +55,10 @@ def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
     """
     if ancestor and method.ancestor == "none":
         raise SettingError("an ancestor is given", f"{method.name} makes its own", "leave it out")
-    if odd := sorted(data.roles.keys() - set(method.roles)):
+    if odd := sorted(data.roles.keys() - set(method.traits.roles)):
         raise SettingError(
             f"data for {odd[0]}={data.roles[odd[0]].name}",
-            f"{method.name} reads {', '.join(method.roles)}",
+            f"{method.name} reads {', '.join(method.traits.roles)}",
             f"leave {odd[0]} out",
         )
 
@@ -127,7 +127,7 @@ def build_gene_objective(gene: str | Path | Learngene, network: Network) -> Obje
         SettingError: The network has not the gene's tensors.
     """
     found = gene if isinstance(gene, Learngene) else Learngene.load(gene)
-    method = found.bound_method()
+    method = method_of(found)
     if network.spec is None:
         raise SettingError("a network that no architecture knows", "it has grown from no gene", "leave the gene out")
     method.check_size(found, network.spec)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -29,9 +29,7 @@ from germline.files import (
 from germline.ledger import Ledger
 from germline.network import Network
 from germline.registry import ARCHITECTURES, METHODS, architecture_of, model_spec
-
-if TYPE_CHECKING:
-    from germline.methods.base import Method
+from germline.traits import Sizes, Traits
 
 FORMAT = 1
 TENSORS, MANIFEST, CARD = "learngene.safetensors", "learngene.json", "README.md"
@@ -98,6 +96,24 @@ class Descendant:
             write_json(fresh / "descendant.json", {**facts, "ledger": self.ledger.to_json()})
 
 
+class GrowingMethod(Protocol):
+    """The part of a method that a gene calls; `germline.methods.base.Method` is the whole contract."""
+
+    traits: ClassVar[Traits]
+
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
+        """Return the sizes that descendants can have."""
+
+    def descendant_spec(self, spec: Spec, size: Size, gene: Learngene | None = None) -> Spec:
+        """Return the spec of a descendant of a size."""
+
+    def check_size(self, gene: Learngene, spec: Spec) -> None:
+        """Refuse a spec that no descendant of the gene can have."""
+
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
+        """Build the target from a gene."""
+
+
 @dataclass(frozen=True)
 class Learngene:
     """A condensed network.
@@ -122,9 +138,14 @@ class Learngene:
     classes: tuple[str, ...] | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
-    def bound_method(self) -> Method:
-        """The method with this gene's settings."""
-        return METHODS[self.method].model_validate(self.settings)
+    def bound_method(self) -> GrowingMethod:
+        """Return the gene's method, with the gene's settings."""
+        method: GrowingMethod = METHODS[self.method].model_validate(self.settings)
+        return method
+
+    def describe_sizes(self) -> str:
+        """Return the sizes that descendants can have, in a phrase."""
+        return self.bound_method().describe_sizes(self.spec, self).text
 
     def target(
         self,
@@ -161,11 +182,11 @@ class Learngene:
         return Target(architecture_of(spec).name, spec, names, self.preprocess.adapt(**images), asked)
 
     def _form_of(self, model: str, image_size: int | None) -> Spec:
-        if not self.bound_method().crosses:
+        if not self.bound_method().traits.can_cross_architectures:
             raise SettingError(
                 f"{self.method} cannot grow model={model}",
                 "it grows sizes of its gene's own form alone",
-                f"leave the model out; it grows {self.bound_method().sizes(self)}",
+                f"leave the model out; it grows {self.describe_sizes()}",
             )
         own = self.spec
         return model_spec(model, image_size=image_size or own.image_size, channels=own.channels, classes=own.classes)
@@ -225,7 +246,7 @@ class Learngene:
             "settings": dict(self.settings),
             "anatomy": self.architecture,
             "spec": self.spec.model_dump(mode="json"),
-            "grows": self.bound_method().sizes(self),
+            "grows": self.describe_sizes(),
             "classes": list(self.classes) if self.classes is not None else None,
             "preprocess": self.preprocess.model_dump(mode="json"),
             "provenance": self.provenance.model_dump(mode="json"),
@@ -314,7 +335,7 @@ class Learngene:
             f"---\nlicense: {_hub_licence(origin.ancestor_licence)}\nlibrary_name: germline\ntags: [learngene]\n---\n\n"
             f"# A learngene (`{self.method}`, `{self.architecture}`)\n\n"
             f"{sum(t.numel() for t in self.tensors.values()):,} elements, {self.bytes():,} bytes. "
-            f"Grows {self.bound_method().sizes(self)}.\n\n"
+            f"Grows {self.describe_sizes()}.\n\n"
             f"- ancestor: {origin.ancestor} (licence: {origin.ancestor_licence})\n"
             f"- data: {origin.data} (licence: {origin.data_licence})\n{metrics}\n"
             '```python\nimport germline as gl\n\nchild = gl.Learngene.load("FOLDER").inherit(classes=10)\n```\n'

@@ -12,7 +12,6 @@ from germline.errors import ArtefactError, SettingError, UnknownNameError
 
 if TYPE_CHECKING:
     from germline.architectures import Architecture, Spec
-    from germline.methods.base import Method
 
 T = TypeVar("T")
 
@@ -58,7 +57,8 @@ def _installed(group: str) -> dict[str, str]:
     return {point.name: point.value for point in sorted(entry_points(group=group), key=lambda point: point.name)}
 
 
-METHODS: Registry[type[Method]] = Registry(
+# The classes themselves import this module: `methods.base.find_method` gives them with their type.
+METHODS: Registry[Any] = Registry(
     "method",
     {
         "tleg": "germline.methods.tleg:TLEG",

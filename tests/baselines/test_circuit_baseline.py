@@ -54,7 +54,7 @@ def test_the_gene_is_the_circuit_and_nothing_else(request, family, pico):
         assert gene.classes is None
         assert gene.spec == ancestor.spec
         assert gene.provenance.ancestor == ancestor.source
-        outline = gene.bound_method().outline(gene.spec)
+        outline = gene.bound_method().cost(gene.spec, 0, 0).stored
         assert outline == {name: tensor.numel() for name, tensor in gene.tensors.items()}
     other = condense(ancestor, pico, seed=4).tensors
     assert not all(torch.equal(tensor, other[name]) for name, tensor in condense(ancestor, pico).tensors.items())
@@ -159,7 +159,7 @@ def test_other_methods_refuse_a_model(gene):
 
 def test_a_circuit_shuffled_is_a_random_gene_of_it(vgg, pico):
     gene = condense(vgg, pico)
-    shuffled = RandomGene(method="circuit").redraw(gene, generator(0))
+    shuffled = RandomGene(method="circuit").derive(gene, generator(0))
     child = shuffled.inherit(classes=3, model="resnet12_x025")
     assert child.network.spec.widths == (16, 32, 64, 128)
     name = "stages.1.blocks.0.conv.weight"
@@ -190,4 +190,4 @@ def test_bad_settings_no_ancestor_and_a_vit_are_refused(pico, make_network):
 
 def test_sizes_are_said(vgg, pico):
     gene = condense(vgg, pico)
-    assert gene.bound_method().sizes(gene) == "any width and depth of a vgg or a resnet12"
+    assert gene.describe_sizes() == "any width and depth of a vgg or a resnet12"

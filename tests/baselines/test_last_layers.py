@@ -45,7 +45,9 @@ def test_the_last_blocks_stay_and_all_else_is_fresh(networks, pico, tmp_path, fa
     gene = Learngene.load(tmp_path / "gene")
     own = ancestor.model.state_dict()
     assert gene.tensors.keys() == {name for name in own if name.startswith(kept)}
-    assert gene.bound_method().outline(gene.spec) == {name: value.numel() for name, value in gene.tensors.items()}
+    assert gene.bound_method().cost(gene.spec, 0, 0).stored == {
+        name: value.numel() for name, value in gene.tensors.items()
+    }
     child, other = gene.inherit(classes=ancestor.classes), gene.inherit(classes=ancestor.classes, seed=1)
     sizes, another = count_elements(child.model), other.model.state_dict()
     for name, tensor in child.model.state_dict().items():
@@ -55,15 +57,17 @@ def test_the_last_blocks_stay_and_all_else_is_fresh(networks, pico, tmp_path, fa
         else:
             assert child.ledger.entries[name] == {"fresh": sizes[name]}
             assert tensor.ndim < 2 or not torch.equal(tensor, another[name])
-    assert child.ledger.totals()["fresh"] + sum(gene.bound_method().outline(gene.spec).values()) == sum(sizes.values())
+    assert child.ledger.totals()["fresh"] + sum(gene.bound_method().cost(gene.spec, 0, 0).stored.values()) == sum(
+        sizes.values()
+    )
 
 
 @pytest.mark.parametrize(("model", "share"), [("vgg11", 0.256), ("vgg16", 0.160), ("resnet12", 0.754)])
 def test_how_near_the_published_networks_come(model, share):
     """A ResNet12's last block alone is three quarters of it: no share of 20 % can be cut along blocks."""
     spec = model_spec(model, image_size=32, channels=3, classes=5)
-    whole = LastLayers(share=1.0).outline(spec)
-    kept = LastLayers().outline(spec)
+    whole = LastLayers(share=1.0).cost(spec, 0, 0).stored
+    kept = LastLayers().cost(spec, 0, 0).stored
     assert sum(kept.values()) / sum(whole.values()) == pytest.approx(share, abs=5e-4)
 
 
@@ -93,7 +97,7 @@ def test_a_descendant_s_tensors_are_its_own(networks, pico):
 )
 def test_other_sizes_are_refused(networks, pico, family, size, words):
     gene = LastLayers().condense(networks[family], pico, RUN)
-    assert gene.bound_method().sizes(gene) == "the ancestor's own size"
+    assert gene.describe_sizes() == "the ancestor's own size"
     with pytest.raises(SettingError, match=words):
         gene.inherit(Size(**size), classes=2)
 

@@ -95,7 +95,7 @@ def test_bad_choices_are_refused(choose):
 def test_sizes_are_said(deep, pico):
     for choose, words in (("last", "at most 6 blocks"), ((0, 5), "the 2 blocks chosen")):
         gene = condense(deep, pico, choose=choose)
-        assert gene.bound_method().sizes(gene) == f"{words}, at the ancestor's width"
+        assert gene.describe_sizes() == f"{words}, at the ancestor's width"
 
 
 @pytest.fixture(scope="module")

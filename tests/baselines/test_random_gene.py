@@ -12,6 +12,7 @@ from germline.learngene import Learngene, Provenance
 from germline.methods.tleg.method import TLEG
 from germline.randomness import generator
 from germline.training import Run
+from germline.traits import Traits
 
 SHORT = {"steps": 3, "batch_size": 40, "depth": 4, "grid": "one", "segments": [2, 2]}
 
@@ -23,7 +24,7 @@ def method():
 
 @pytest.fixture(scope="module")
 def drawn(method, gene):
-    return method.redraw(gene, generator(0, "draw"))
+    return method.derive(gene, generator(0, "draw"))
 
 
 def test_every_tensor_keeps_its_elements_and_loses_their_places(gene, drawn):
@@ -42,7 +43,7 @@ def test_whole_numbers_stay_and_the_gene_is_left_as_it_was(method, gene):
     counts = torch.arange(50)
     given = type(gene)(**{**gene.__dict__, "tensors": {**gene.tensors, "counts": counts}})
     before = {name: tensor.clone() for name, tensor in given.tensors.items()}
-    found = method.redraw(given, generator(1, "draw"))
+    found = method.derive(given, generator(1, "draw"))
     assert torch.equal(found.tensors["counts"], counts)
     assert found.tensors["counts"] is not counts
     assert all(torch.equal(value, given.tensors[name]) for name, value in before.items())
@@ -50,12 +51,12 @@ def test_whole_numbers_stay_and_the_gene_is_left_as_it_was(method, gene):
 
 def test_metrics_of_the_other_gene_are_not_kept(method, gene):
     scored = type(gene)(**{**gene.__dict__, "provenance": Provenance(ancestor="x", metrics={"accuracy": 0.9})})
-    found = method.redraw(scored, generator(0, "draw")).provenance
+    found = method.derive(scored, generator(0, "draw")).provenance
     assert (found.ancestor, found.metrics) == ("x", {})
 
 
 def test_a_draw_follows_its_generator(method, gene, drawn):
-    same, other = (method.redraw(gene, generator(seed, "draw")) for seed in (0, 1))
+    same, other = (method.derive(gene, generator(seed, "draw")) for seed in (0, 1))
     assert all(torch.equal(value, same.tensors[name]) for name, value in drawn.tensors.items())
     name = "slope.0.mlp.fc1.weight"
     assert not torch.equal(drawn.tensors[name], other.tensors[name])
@@ -63,8 +64,8 @@ def test_a_draw_follows_its_generator(method, gene, drawn):
 
 def test_condense_is_the_inner_gene_redrawn_by_the_run_s_seed(method, ancestor, pico):
     found = [method.condense(ancestor, pico, Run(device="cpu", quiet=True, seed=seed)) for seed in (3, 3, 4)]
-    inner = method.inner().condense(ancestor, pico, Run(device="cpu", quiet=True, seed=3))
-    expected = method.redraw(inner, generator(3, "random-gene"))
+    inner = method.delegate().condense(ancestor, pico, Run(device="cpu", quiet=True, seed=3))
+    expected = method.derive(inner, generator(3, "random-gene"))
     assert all(torch.equal(value, expected.tensors[name]) for name, value in found[0].tensors.items())
     assert all(torch.equal(value, found[1].tensors[name]) for name, value in found[0].tensors.items())
     assert not torch.equal(found[0].tensors["frame.head.weight"], found[2].tensors["frame.head.weight"])
@@ -75,14 +76,14 @@ def test_it_grows_from_disk_what_the_inner_method_grows(method, ancestor, pico, 
     method.condense(ancestor, pico, Run(device="cpu", quiet=True)).save(tmp_path / "gene")
     loaded = Learngene.load(tmp_path / "gene")
     assert loaded.bound_method() == method
-    assert loaded.bound_method().inner() == TLEG(**SHORT)
+    assert loaded.bound_method().derived_from() == TLEG(**SHORT)
     child = loaded.inherit(size=Size(depth=5), classes=3)
     # The inner method's own lines: two segments, of three and two blocks, on the grid (l+1)/L.
     name = "mlp.fc1.weight"
     offset, slope = (loaded.tensors[f"{kind}.1.{name}"] for kind in ("offset", "slope"))
     assert torch.allclose(child.model.blocks[3].mlp.fc1.weight, offset + slope / 2, atol=1e-7)
     assert child.network.source.startswith("grown by random-gene from")
-    assert loaded.bound_method().sizes(loaded) == "depth=2 or more, at width=16,heads=2"
+    assert loaded.describe_sizes() == "depth=2 or more, at width=16,heads=2"
     with pytest.raises(SettingError, match="this gene cannot grow depth=1"):
         loaded.inherit(size=Size(depth=1))
     assert method.objective(loaded, child) is None
@@ -93,16 +94,16 @@ def test_declarations_are_the_inner_method_s_on_an_instance():
     tleg, whole = RandomGene(), RandomGene(method="finetune")
     scratch = RandomGene(method="scratch")
     assert (tleg.ancestor, whole.ancestor, scratch.ancestor) == ("optional", "required", "none")
-    assert (tleg.own_size, whole.own_size) == (False, True)
-    assert (RandomGene.ancestor, RandomGene.own_size, RandomGene.name) == ("optional", False, "random-gene")
-    assert (tleg.architectures, tleg.roles) == (TLEG.architectures, TLEG.roles)
+    assert (tleg.traits, whole.traits) == (TLEG.traits, Traits(needs_own_size=True))
+    assert (RandomGene.ancestor, RandomGene.traits, RandomGene.name) == ("optional", Traits(), "random-gene")
+    assert tleg.architectures == TLEG.architectures
     assert "vit" in RandomGene.architectures
 
 
 def test_settings_left_out_are_the_inner_defaults():
     assert RandomGene() == RandomGene(method="tleg", settings=TLEG().model_dump(mode="json"))
-    assert RandomGene(settings={"steps": 7}).inner().steps == 7
-    assert RandomGene(method="finetune").inner() == Finetune()
+    assert RandomGene(settings={"steps": 7}).derived_from().steps == 7
+    assert RandomGene(method="finetune").derived_from() == Finetune()
     assert RandomGene(method="distil", settings={"alpha": 0.1}).settings["temperature"] == 2.0
 
 

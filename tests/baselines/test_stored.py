@@ -8,10 +8,12 @@ from germline.api import condense
 from germline.architectures import Size
 from germline.baselines.stored import Stored
 from germline.errors import SettingError
+from germline.methods.base import GeneCost
 from germline.methods.openworld.ewc import EwcObjective
 from germline.methods.openworld.method import OpenWorld
 from germline.methods.tleg.method import TLEG
 from germline.training import Run
+from germline.traits import Traits
 
 TINY = {"preset": "tiny", "ways": 3, "growth": "none", "tasks": 2, "individual": "own"}
 
@@ -38,15 +40,15 @@ def test_the_gene_is_taken_as_it_is(expansion, gene, pico):
     assert (found.method, found.settings) == (gene.method, gene.settings)
     assert all(torch.equal(value, found.tensors[name]) for name, value in gene.tensors.items())
     assert method.condense_spec(None, pico) == gene.spec
-    assert method.outline(gene.spec) == {name: value.numel() for name, value in gene.tensors.items()}
-    assert method.condensing_samples(100) == method.condensing_flops(gene.spec, 100, 0) == 0
+    sizes = {name: value.numel() for name, value in gene.tensors.items()}
+    assert method.cost(gene.spec, 100, 7) == GeneCost(samples=0, flops=0, stored=sizes)
 
 
 def test_it_grows_what_the_gene_s_method_grows(expansion, gene):
     method = Stored(gene=str(expansion))
     assert method.delegate() == TLEG(**gene.settings)
-    assert (method.ancestor, method.own_size, method.inherits_head) == ("none", False, True)
-    assert method.sizes(gene) == gene.bound_method().sizes(gene)
+    assert (method.ancestor, method.traits) == ("none", Traits(roles=(), varies_with_seed=False))
+    assert method.describe_sizes(gene.spec, gene).text == gene.describe_sizes()
     target = gene.target(Size(depth=5), None)
     ours, theirs = (one.inherit(gene, target, torch.Generator()) for one in (method, gene.bound_method()))
     own = theirs.model.state_dict()

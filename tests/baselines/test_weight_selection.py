@@ -133,7 +133,7 @@ def test_a_descendant_s_tensors_are_its_own_and_the_gene_survives_the_disk(wide,
     fresh = gene.inherit(size=Size(depth=3, width=32)).model.state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in before.items())
     assert VIT.describe(first.model).width == 32
-    assert loaded.bound_method().sizes(loaded) == "any size up to the ancestor's own, of at most 6 blocks"
+    assert loaded.describe_sizes() == "any size up to the ancestor's own, of at most 6 blocks"
 
 
 def test_bad_settings_and_no_ancestor_are_refused(pico):

@@ -12,8 +12,10 @@ from germline.compare import Comparison
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.recipe.schema import Recipe
 from germline.files import read_json
+from germline.methods.base import GeneCost, Method
 from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, TrainSettings
+from germline.traits import Traits
 
 RECIPE = """\
 title: Two arms on digits
@@ -44,6 +46,7 @@ class Bred(Layers, TrainSettings):
 
     name: ClassVar[str] = "bred"
     ancestor: ClassVar = "none"
+    traits: ClassVar = Traits()
 
     model: str = "vgg11"
     size: str = "width=2"
@@ -54,8 +57,10 @@ class Bred(Layers, TrainSettings):
         spec = model_spec(self.model, **images)
         return architecture_of(spec).resize(spec, Size.parse(self.size))
 
-    def condensing_samples(self, images):
-        return self.lives * super().condensing_samples(images)
+    def cost(self, spec, images, teacher_flops):
+        once = Method.cost(self, spec, images, teacher_flops)
+        stored = super().cost(spec, images, teacher_flops).stored
+        return GeneCost(self.lives * once.samples, self.lives * once.flops, stored)
 
     def condense(self, ancestor, data, run):
         assert ancestor is None

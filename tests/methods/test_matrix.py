@@ -90,7 +90,7 @@ def test_a_method_from_condense_to_a_trained_descendant(name, architecture, cond
     if own is not None:
         assert (own.method, own.architecture) == (name, architecture)
         assert own.bound_method() == method
-        assert own.bound_method().sizes(own)
+        assert own.describe_sizes()
     grown = 0
     for index, size in enumerate(SIZES[architecture]):
         classes = 3 if index % 2 else None
@@ -105,7 +105,7 @@ def test_a_method_from_condense_to_a_trained_descendant(name, architecture, cond
         assert sum(child.ledger.totals().values()) == sum(sizes.values())
         head = architecture_of(child.network.spec).parts(child.network.spec).head
         fresh = any(child.ledger.entries[key]["fresh"] for key in head)
-        assert fresh == (bool(classes) or not method.inherits_head)
+        assert fresh == (bool(classes) or not method.traits.inherits_head)
         folder = tmp_path / f"child-{index}"
         child.save(folder)
         with torch.no_grad():

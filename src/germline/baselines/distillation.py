@@ -18,6 +18,7 @@ from germline.randomness import generator, use_generator
 from germline.registry import architecture_of
 from germline.training import Distillation, Objective
 from germline.training.objectives import Forward, label_loss
+from germline.traits import Sizes, Traits
 
 
 class Distil(WholeAncestor):
@@ -35,8 +36,7 @@ class Distil(WholeAncestor):
 
     name: ClassVar[str] = "distil"
     paper: ClassVar[str] = "arXiv 1503.02531"
-    teaches: ClassVar[bool] = True
-    inherits_head: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(varies_with_seed=False, needs_teacher=True, inherits_head=False)
 
     alpha: float = Field(default=0.5, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
@@ -44,7 +44,7 @@ class Distil(WholeAncestor):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Freshly initialised, all of it entered as fresh."""
-        return Scratch().inherit(None, target, generator)
+        return Scratch().inherit(gene, target, generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective:
         """Teacher and labels; the auxiliary head, where there is one, is drawn by the descendant's own seed."""
@@ -62,9 +62,9 @@ class Distil(WholeAncestor):
             source=generator(int(descendant.gene.get("seed", 0)), self.name, "auxiliary head"),
         )
 
-    def sizes(self, gene: Learngene) -> str:
-        """Any."""
-        return f"any size of the anatomy {gene.architecture}"
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
+        """Every size."""
+        return Sizes(f"any size of the anatomy {architecture_of(spec).name}")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Every size will do."""

@@ -11,6 +11,7 @@ from germline.baselines.whole_ancestor import WholeAncestor
 from germline.learngene import Descendant, Learngene
 from germline.methods.slicing import check_same_spec, inherit_slices
 from germline.registry import architecture_of
+from germline.traits import Sizes, Traits
 
 
 class Finetune(WholeAncestor):
@@ -18,16 +19,16 @@ class Finetune(WholeAncestor):
 
     name: ClassVar[str] = "finetune"
     paper: ClassVar[str] = "a control"
-    own_size: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(varies_with_seed=False, needs_own_size=True)
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Every block copied; frame adapted; head kept or fresh."""
         blocks = architecture_of(gene.spec).parts(gene.spec).blocks
         return inherit_slices(gene, target, range(len(blocks)), generator)
 
-    def sizes(self, gene: Learngene) -> str:
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Its own."""
-        return "the ancestor's own size"
+        return Sizes("the ancestor's own size")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse every other size."""

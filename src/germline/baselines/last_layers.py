@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
 from typing import ClassVar
@@ -15,10 +14,12 @@ from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant, copy_tensors
-from germline.methods.slicing import check_same_spec
+from germline.methods.base import GeneCost
+from germline.methods.slicing import check_same_spec, shapes_of
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import Run
+from germline.traits import Sizes, Traits
 
 
 class LastLayers(WholeAncestor):
@@ -32,14 +33,14 @@ class LastLayers(WholeAncestor):
 
     name: ClassVar[str] = "last-layers"
     paper: ClassVar[str] = "a control"
-    inherits_head: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(varies_with_seed=False, inherits_head=False)
 
     share: float = Field(default=0.2, gt=0, le=1)
 
-    def outline(self, form: Spec) -> Mapping[str, int]:
-        """The blocks that are kept."""
-        sizes = super().outline(form)
-        return {name: sizes[name] for name in self._kept(form)}
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """Nothing is trained; the last blocks are stored."""
+        shapes = shapes_of(spec)
+        return GeneCost(stored={name: shapes[name].numel() for name in self._kept(spec)})
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Keep the last blocks; nothing is trained.
@@ -55,9 +56,9 @@ class LastLayers(WholeAncestor):
         """A fresh network with the ancestor's last blocks in it."""
         return build_fresh_descendant(gene, target, copy_tensors(gene.tensors), generator)
 
-    def sizes(self, gene: Learngene) -> str:
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Its own."""
-        return "the ancestor's own size"
+        return Sizes("the ancestor's own size")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse every other size."""

@@ -15,6 +15,7 @@ from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.slicing import check_same_spec, choose_blocks, inherit_slices, plan_slices, stages
 from germline.network import Network
+from germline.traits import Sizes
 
 DEPTHS = frozenset({"depth", "depths", "widths"})  # what says how many blocks there are, by architecture
 
@@ -62,12 +63,11 @@ class Layers(WholeAncestor):
         """Copy the chosen blocks, stem and norm."""
         return inherit_slices(gene, target, self._chosen(gene.spec, target.spec), generator)
 
-    def sizes(self, gene: Learngene) -> str:
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Depths alone."""
-        most = stages(gene.spec)
         if isinstance(self.choose, tuple):
-            return f"the {len(self.choose)} blocks chosen, at the ancestor's width"
-        return f"at most {' + '.join(map(str, most))} blocks, at the ancestor's width"
+            return Sizes(f"the {len(self.choose)} blocks chosen, at the ancestor's width")
+        return Sizes(f"at most {' + '.join(map(str, stages(spec)))} blocks, at the ancestor's width")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse more blocks than there are, and every other width."""

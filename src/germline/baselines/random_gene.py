@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
@@ -14,13 +14,14 @@ from germline.baselines.wrapper import DelegatingMethod, build_method, delegated
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Learngene
-from germline.methods.base import DataRole, Method
+from germline.methods.base import DerivedMethod, Method
 from germline.network import Network
 from germline.randomness import generator
 from germline.training import Run
+from germline.traits import AncestorUse, Traits
 
 
-class RandomGene(DelegatingMethod):
+class RandomGene(DelegatingMethod, DerivedMethod):
     """Another method's gene with the elements of each tensor shuffled among themselves.
 
     The control that tells structure from knowledge: form, sizes and every tensor's distribution are the gene's own, to
@@ -33,9 +34,8 @@ class RandomGene(DelegatingMethod):
 
     name: ClassVar[str] = "random-gene"
     paper: ClassVar[str] = "a control"
-    ancestor: ClassVar[Literal["required", "optional", "none"]] = delegated(lambda method: method.ancestor, "optional")
-    roles: ClassVar[tuple[DataRole, ...]] = delegated(lambda method: method.roles, ("train", "val"))
-    own_size: ClassVar[bool] = delegated(lambda method: method.own_size, False)
+    ancestor: ClassVar[AncestorUse] = delegated(lambda method: method.ancestor, "optional")
+    traits: ClassVar[Traits] = delegated(lambda method: replace(method.traits, varies_with_seed=True), Traits())
 
     method: str = "tleg"
     settings: dict[str, Any] = Field(default={}, validate_default=True)
@@ -46,7 +46,7 @@ class RandomGene(DelegatingMethod):
         # Written out in full, so that a gene tells its settings and equal ones compare equal.
         return _inner(info.data["method"], value).model_dump(mode="json") if "method" in info.data else value
 
-    def inner(self) -> Method:
+    def delegate(self) -> Method:
         """The method whose gene is shuffled, with its settings.
 
         Raises:
@@ -55,11 +55,11 @@ class RandomGene(DelegatingMethod):
         """
         return _inner(self.method, self.settings)
 
-    def delegate(self) -> Method:
+    def derived_from(self) -> Method:
         """The inner method."""
-        return self.inner()
+        return self.delegate()
 
-    def redraw(self, gene: Learngene, generator: torch.Generator) -> Learngene:
+    def derive(self, gene: Learngene, generator: torch.Generator) -> Learngene:
         """A gene of the inner method, shuffled.
 
         Args:
@@ -77,14 +77,14 @@ class RandomGene(DelegatingMethod):
             provenance=gene.provenance.model_copy(update={"metrics": {}, "record": {}}),
         )
 
-    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec | None:
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The inner gene's."""
-        return self.inner().condense_spec(ancestor, data)
+        return self.delegate().condense_spec(ancestor, data)
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Condense by the inner method, then shuffle by a draw of the run's seed."""
-        gene = self.inner().condense(ancestor, data, run)
-        return self.redraw(gene, generator(run.seed, self.name))
+        gene = self.delegate().condense(ancestor, data, run)
+        return self.derive(gene, generator(run.seed, self.name))
 
 
 def _inner(name: str, settings: dict[str, Any]) -> Method:

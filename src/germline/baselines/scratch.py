@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from germline.network import Network
 from germline.randomness import use_generator
 from germline.registry import architecture_of
 from germline.training import Run
+from germline.traits import AncestorUse, Sizes, Traits
 
 
 class Scratch(Method):
@@ -24,9 +25,9 @@ class Scratch(Method):
 
     name: ClassVar[str] = "scratch"
     paper: ClassVar[str] = "a control"
-    ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
+    ancestor: ClassVar[AncestorUse] = "none"
     architectures: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
-    inherits_head: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(has_gene=False, inherits_head=False)
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """There is none.
@@ -44,7 +45,7 @@ class Scratch(Method):
         """
         raise SettingError(f"{self.name} has no gene", "it is a control that inherits nothing", "use it in `compare`")
 
-    def inherit(self, gene: Learngene | None, target: Target, generator: torch.Generator) -> Descendant:
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Freshly initialised, all of it entered as fresh."""
         with use_generator(generator):
             model = architecture_of(target.spec).build(target.spec)
@@ -55,9 +56,9 @@ class Scratch(Method):
         network = Network(model.eval(), target.preprocess, target.classes, spec=target.spec, source="random weights")
         return Descendant(network, ledger)
 
-    def sizes(self, gene: Learngene) -> str:
-        """Any."""
-        return "any size"
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
+        """Every size."""
+        return Sizes("any size")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Every size will do."""
@@ -75,7 +76,7 @@ class Xavier(Scratch):
 
     name: ClassVar[str] = "xavier"
 
-    def inherit(self, gene: Learngene | None, target: Target, generator: torch.Generator) -> Descendant:
+    def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Freshly initialised, all of it entered as fresh."""
         child = super().inherit(gene, target, generator)
         parameters = dict(child.model.named_parameters())

@@ -6,20 +6,26 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 
 from germline.architectures import Spec
-from germline.baselines.wrapper import DelegatingMethod, build_method
+from germline.baselines.wrapper import DelegatingMethod, build_method, delegated
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.files import read_json
 from germline.learngene import MANIFEST, Learngene
-from germline.methods.base import DataRole, Method
+from germline.methods.base import DerivedMethod, GeneCost, Method, find_source, method_of
 from germline.network import Network
 from germline.training import Run
+from germline.traits import AncestorUse, Traits
+
+
+def _without_making(traits: Traits) -> Traits:
+    """Traits of a method whose gene is read from a folder."""
+    return replace(traits, roles=(), varies_with_seed=False, needs_own_size=False, needs_teacher=False)
 
 
 class Stored(DelegatingMethod):
@@ -34,8 +40,8 @@ class Stored(DelegatingMethod):
 
     name: ClassVar[str] = "stored"
     paper: ClassVar[str] = "a gene at hand"
-    ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
-    roles: ClassVar[tuple[DataRole, ...]] = ()
+    ancestor: ClassVar[AncestorUse] = "none"
+    traits: ClassVar[Traits] = delegated(lambda method: _without_making(method.traits), _without_making(Traits()))
 
     gene: str
     settings: dict[str, Any] = Field(default={})
@@ -60,13 +66,10 @@ class Stored(DelegatingMethod):
         """The gene's."""
         return _read(self.gene, self.sha256).spec
 
-    def outline(self, form: Spec) -> Mapping[str, int]:
-        """What the gene holds."""
-        return {name: tensor.numel() for name, tensor in _read(self.gene, self.sha256).tensors.items()}
-
-    def condensing_samples(self, images: int) -> int:
-        """None: the gene is at hand."""
-        return 0
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """Nothing is trained; the gene's tensors are stored."""
+        tensors = _read(self.gene, self.sha256).tensors
+        return GeneCost(stored={name: tensor.numel() for name, tensor in tensors.items()})
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Read the gene, and take from it what the changed settings say.
@@ -78,13 +81,14 @@ class Stored(DelegatingMethod):
         gene, method = _read(self.gene, self.sha256), self.delegate()
         if method == gene.bound_method():
             return gene
-        if method.root() != gene.bound_method().root():
+        if find_source(method) != find_source(method_of(gene)):
             raise SettingError(
                 f"settings={self.settings}",
                 f"the {gene.method} gene at '{self.gene}' was made with others",
                 "condense it anew, or change only how descendants grow",
             )
-        return replace(method.redraw(gene, torch.Generator()), settings=method.model_dump(mode="json"))
+        derived = method.derive(gene, torch.Generator()) if isinstance(method, DerivedMethod) else gene
+        return replace(derived, settings=method.model_dump(mode="json"))
 
 
 @lru_cache(maxsize=4)

@@ -10,6 +10,7 @@ from germline.architectures import Spec, Target
 from germline.baselines.whole_ancestor import WholeAncestor
 from germline.learngene import Descendant, Learngene
 from germline.methods.slicing import check_not_larger, choose_blocks, inherit_slices, plan_slices, stages
+from germline.traits import Sizes
 
 
 class WeightSelection(WholeAncestor):
@@ -35,9 +36,9 @@ class WeightSelection(WholeAncestor):
         """Cut every tensor to the target's widths; the frame is adapted, the head kept or fresh."""
         return inherit_slices(gene, target, choose_blocks(self.layers, gene.spec, target.spec), generator)
 
-    def sizes(self, gene: Learngene) -> str:
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Everything up to the ancestor."""
-        return f"any size up to the ancestor's own, of at most {' + '.join(map(str, stages(gene.spec)))} blocks"
+        return Sizes(f"any size up to the ancestor's own, of at most {' + '.join(map(str, stages(spec)))} blocks")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse what is larger than the ancestor in any way."""

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
-from germline.architectures import Spec, count_elements, on_meta_device
+from germline.architectures import Spec
 from germline.data import DataSet
 from germline.learngene import Learngene, Provenance
-from germline.methods.base import Method
+from germline.methods.base import GeneCost, Method
 from germline.methods.checks import require_ancestor
+from germline.methods.slicing import shapes_of
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import Run
+from germline.traits import Traits
 
 
 class WholeAncestor(Method):
     """What methods share that condense nothing: the gene is the ancestor."""
 
     architectures: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
+    traits: ClassVar[Traits] = Traits(varies_with_seed=False)
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
@@ -29,10 +31,9 @@ class WholeAncestor(Method):
         """
         return require_ancestor(self.name, ancestor)[1]
 
-    def outline(self, form: Spec) -> Mapping[str, int]:
-        """All of the ancestor."""
-        with on_meta_device():
-            return count_elements(architecture_of(form).build(form))
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """Nothing is trained; all of the ancestor is stored."""
+        return GeneCost(stored={name: shape.numel() for name, shape in shapes_of(spec).items()})
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Keep the ancestor whole; nothing is trained.

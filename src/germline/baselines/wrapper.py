@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from germline.architectures import Size, Spec, Target
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
-from germline.methods.base import Method
-from germline.registry import METHODS
+from germline.methods.base import GeneCost, Method, find_method
+from germline.traits import Sizes, Traits
 
 if TYPE_CHECKING:
     import torch
@@ -39,16 +39,11 @@ class DelegatingMethod(Method):
     """A method whose descendants grow as another's do."""
 
     architectures: ClassVar[tuple[str, ...]] = delegated(lambda method: method.architectures, ("vit",))
-    crosses: ClassVar[bool] = delegated(lambda method: method.crosses, False)
-    inherits_head: ClassVar[bool] = delegated(lambda method: method.inherits_head, True)
+    traits: ClassVar[Traits] = delegated(lambda method: method.traits, Traits())
 
     @abstractmethod
     def delegate(self) -> Method:
         """The method that this one stands round, with its settings."""
-
-    def every_size(self, form: Spec) -> tuple[str, ...]:
-        """The other method's."""
-        return self.delegate().every_size(form)
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """As the other method's descendants do."""
@@ -58,13 +53,17 @@ class DelegatingMethod(Method):
         """The other method's."""
         return self.delegate().objective(gene, descendant)
 
-    def sizes(self, gene: Learngene) -> str:
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """The other method's."""
-        return self.delegate().sizes(gene)
+        return self.delegate().describe_sizes(spec, gene)
 
-    def descendant_spec(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
+    def descendant_spec(self, spec: Spec, size: Size, gene: Learngene | None = None) -> Spec:
         """The other method's."""
-        return self.delegate().descendant_spec(form, size, gene)
+        return self.delegate().descendant_spec(spec, size, gene)
+
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """The other method's."""
+        return self.delegate().cost(spec, images, teacher_flops)
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse what the other method refuses."""
@@ -79,7 +78,7 @@ def build_method(name: str, settings: dict[str, Any]) -> Method:
         SettingError: A setting is not one of its, or has a wrong value.
     """
     try:
-        return METHODS[name].model_validate(settings)
+        return find_method(name).model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, ("settings", *first["loc"])))

@@ -56,7 +56,7 @@ def facts(gene: Learngene) -> dict[str, str]:
         "anatomy": gene.architecture,
         "ancestor": f"{origin.ancestor} (licence: {origin.ancestor_licence})",
         "condensed on": f"{origin.data} (licence: {origin.data_licence})",
-        "grows": gene.bound_method().sizes(gene),
+        "grows": gene.describe_sizes(),
         "head": "none" if gene.classes is None else f"{len(gene.classes)} classes: {', '.join(gene.classes[:6])} ...",
         "images": f"{gene.preprocess.channels} x {gene.preprocess.image_size} x {gene.preprocess.image_size}",
         "holds": f"{len(gene.tensors)} tensors, {sum(t.numel() for t in gene.tensors.values()):,} elements, "

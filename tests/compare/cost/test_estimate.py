@@ -276,5 +276,5 @@ def test_the_notes_name_every_missing_set_that_a_recipe_describes():
 def test_buffers_of_a_circuit_are_no_parameters():
     """A fifth of the backbone: five times the gene is one network."""
     form = model_spec("vgg11_x025", image_size=32, channels=1, classes=5)
-    kept = count_headless_elements(form, GTL().outline(form))
+    kept = count_headless_elements(form, GTL().cost(form, 0, 0).stored)
     assert storage_ratio(kept, [count_network_parameters(form)[1]]) == pytest.approx(5, abs=0.01)

@@ -77,7 +77,7 @@ def test_packaged_recipes_can_be_priced(name):
     recipe, found = load_recipe(name), priced(name)
     if recipe.has_open_sizes:
         first = next(iter(recipe.arms.values()))
-        recipe = recipe.model_copy(update={"sizes": METHODS[first.method](**first.settings).every_size(None)})
+        recipe = recipe.model_copy(update={"sizes": METHODS[first.method](**first.settings).describe_sizes(None).names})
     grid = len(recipe.grid.lr) * len(recipe.grid.weight_decay) if recipe.grid else 1
     descendants = sum(len(recipe.sizes_of(arm)) for arm in recipe.arms)
     count = descendants * len(recipe.images_per_class) * len(recipe.seeds) * grid

@@ -27,7 +27,7 @@ def test_record_is_saved_with_the_gene_but_not_with_a_shuffled_one(tmp_path, bre
     assert json.loads((tmp_path / "gene" / MANIFEST).read_text())["provenance"]["record"] == record()
     loaded = Learngene.load(tmp_path / "gene")
     assert loaded.provenance.record == record()
-    shuffled = RandomGene(method="bred").redraw(loaded, generator(0, "shuffled"))
+    shuffled = RandomGene(method="bred").derive(loaded, generator(0, "shuffled"))
     assert shuffled.provenance.record == {}
     assert loaded.provenance.record == record()
 

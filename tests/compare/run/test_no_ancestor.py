@@ -6,12 +6,13 @@ import pytest
 
 from germline.baselines.finetune import Finetune
 from germline.compare import write_report
-from germline.compare.cost.cost import Cost, condensing_cost, spec_flops
+from germline.compare.cost.cost import Cost, spec_flops
 from germline.compare.cost.estimate import estimate_cost
 from germline.compare.run.longer_scratch import compute_family_budgets
 from germline.data import load_data
 from germline.errors import SettingError
 from germline.methods.tleg.method import TLEG
+from germline.registry import model_spec
 from helpers.comparison import Bred, comparison, kept, results
 
 BRED = "arms.gene={method: bred, settings: {steps: 1, batch_size: 8, lives: 3}}"
@@ -84,12 +85,13 @@ def test_sizes_are_held_against_it(work):
 
 
 def test_samples_of_condensing():
-    digits = load_data("digits")
-    assert Finetune().condensing_samples(100) == 0
-    assert TLEG(steps=7, batch_size=4).condensing_samples(100) == 28
+    spec = model_spec("vit_pico", image_size=8, channels=1, classes=10)
+    assert (Finetune().cost(spec, 100, 5).samples, Finetune().cost(spec, 100, 5).flops) == (0, 0)
+    taught = TLEG(steps=7, batch_size=4)
+    assert (taught.cost(spec, 100, 5).samples, taught.cost(spec, 100, 5).flops) == (28, 28 * (3 * spec_flops(spec) + 5))
+    assert TLEG(steps=7, batch_size=4, distillation="none").cost(spec, 100, 5).flops == 28 * 3 * spec_flops(spec)
     # three epochs of 100 pictures are 10 steps of 30 and a part of one
-    assert TLEG(epochs=3, batch_size=32).condensing_samples(100) == 10 * 32
-    assert Bred(steps=2, batch_size=4, lives=3).condensing_samples(100) == 24
-    form = Bred().condense_spec(None, digits)
-    assert condensing_cost(Bred(steps=2, batch_size=4), form, 100, teacher=5).flops == 8 * (3 * spec_flops(form) + 5)
-    assert condensing_cost(Bred(steps=2, batch_size=4), None, 100) == Cost(1, 8, 0)
+    assert TLEG(epochs=3, batch_size=32).cost(spec, 100, 0).samples == 10 * 32
+    spec = Bred().condense_spec(None, load_data("digits"))
+    cost = Bred(steps=2, batch_size=4, lives=3).cost(spec, 100, 5)
+    assert (cost.samples, cost.flops) == (24, 24 * 3 * spec_flops(spec))

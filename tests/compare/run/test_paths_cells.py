@@ -1,5 +1,7 @@
 """Descendants that are evaluated as they were grown, and arms that stand at some sizes alone."""
 
+from dataclasses import replace
+
 import pytest
 
 from germline.architectures import Size
@@ -14,7 +16,9 @@ from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.tleg.method import TLEG
 from germline.network import load_network
+from germline.registry import model_spec
 from germline.training import evaluate
+from germline.traits import Sizes
 from helpers.comparison import comparison, kept, results
 
 # Two families that stand as they are, and scratch at the smallest size alone.
@@ -216,7 +220,7 @@ def test_an_ancestor_at_hand_must_know_the_classes(recipe_file, tmp_path):
 
 def test_a_head_that_turns_out_fresh_is_told_of(recipe_file, tmp_path, monkeypatch):
     # a method that says that it hands a head on, and does not
-    monkeypatch.setattr(Distil, "inherits_head", True)
+    monkeypatch.setattr(Distil, "traits", replace(Distil.traits, inherits_head=True))
     arms = "arms={gene: {method: distil, train: {steps: 0}}, scratch: {method: scratch}}"
     work = comparison(recipe_file, tmp_path / "out", arms, "sizes=[depth=1, depth=2]", "seeds=[0]")
     work.run()
@@ -225,8 +229,10 @@ def test_a_head_that_turns_out_fresh_is_told_of(recipe_file, tmp_path, monkeypat
 
 
 def test_every_size_of_the_first_arms_method(recipe_file, tmp_path, monkeypatch):
-    every = lambda method, form: tuple(f"depth={depth}" for depth in range(1, form.depth + 1, 2))  # noqa: E731
-    monkeypatch.setattr(Layers, "every_size", every)
+    def list_sizes(method, spec, gene=None):
+        return Sizes("odd depths", tuple(f"depth={depth}" for depth in range(1, spec.depth + 1, 2)))
+
+    monkeypatch.setattr(Layers, "describe_sizes", list_sizes)
     changes = (
         "sizes=['*']",
         "arms={gene: {method: layers, train: {steps: 0}}, scratch: {method: scratch, sizes: [depth=3]}}",
@@ -249,4 +255,4 @@ def test_every_size_of_the_first_arms_method(recipe_file, tmp_path, monkeypatch)
 def test_a_method_without_a_list_of_sizes_has_no_star(recipe_file, tmp_path):
     with pytest.raises(SettingError, match=r"sizes=\['\*'\]. 'tleg' of the first arm has no list .* name the sizes"):
         comparison(recipe_file, tmp_path / "out", "sizes=['*']", "arms.scratch.sizes=null").check()
-    assert TLEG().every_size(None) == ()
+    assert TLEG().describe_sizes(model_spec("vit_pico", image_size=8, channels=1, classes=2)).names == ()

@@ -112,7 +112,7 @@ def test_the_report_shows_every_path(stood):
 def test_every_size_is_a_path_that_a_gene_grows(stood):
     made = [Learngene.load(place.parent) for place in (stood[0] / "store").glob("gene-*/learngene.json")]
     (gene,) = [gene for gene in made if gene.method == "pool"]
-    assert list(Pool(preset="tiny").every_size(gene.spec)) == SIZES
+    assert list(Pool(preset="tiny").describe_sizes(gene.spec).names) == SIZES
     assert [path["size"] for path in gene.provenance.record["paths"]["paths"]] == SIZES
     counts = results(stood[0])["costs"]["parameters"]
     for size in SIZES:

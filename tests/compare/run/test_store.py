@@ -69,7 +69,7 @@ def test_a_random_gene_is_the_stored_gene_redrawn(store):
     (place,) = kept(found.folder, "gene")
     assert Learngene.load(found.folder / place).tensors.keys() == own.tensors.keys() == like.tensors.keys()
     assert all((own.tensors[name] == like.tensors[name]).all() for name in own.tensors)
-    again = found.get_method("random").redraw(own, generator(0, "random-gene"))
+    again = found.get_method("random").derive(own, generator(0, "random-gene"))
     assert random.method == "random-gene"
     assert all((random.tensors[name] == again.tensors[name]).all() for name in own.tensors)
     assert any((random.tensors[name] != own.tensors[name]).any() for name in own.tensors)
@@ -150,7 +150,7 @@ def test_places_stay_what_they_are(store, monkeypatch, changes, places):
     monkeypatch.setattr(store_module, "_fingerprint_once", lambda name: "pictures")
     found = store(*changes)
     method, size = found.get_method("gene"), found.recipe.sizes[0]
-    ancestor = found.ancestor_path(1, size if method.own_size else None)
+    ancestor = found.ancestor_path(1, size if method.traits.needs_own_size else None)
     parts = (ancestor, found.gene_path(method, 1, size), cell_path(found, Cell("gene", size, 3, 1)))
     assert [part.stem for part in parts] == [
         f"{kind}-{place}" for kind, place in zip(("ancestor", "gene", "cell"), places, strict=True)

@@ -11,6 +11,7 @@ from germline.learngene import Learngene
 from germline.methods.auto.layer_selection import LayerScores, choose_layers, compute_cka, split_layers
 from germline.methods.auto.method import PRESETS, Auto
 from germline.methods.auto.stacking import place_blocks
+from germline.methods.base import GeneCost
 from germline.registry import architecture_of, model_spec
 from germline.training import Run
 
@@ -257,7 +258,7 @@ class TestInheriting:
     def test_layers_keep_their_places_and_statistics_and_all_else_is_fresh(self, vgg, pico):
         gene = condensed(vgg, pico, layers=(1, 4))
         child = gene.inherit(classes=3, seed=5)
-        assert gene.bound_method().sizes(gene).startswith("2 of the ancestor's 8 blocks")
+        assert gene.describe_sizes().startswith("2 of the ancestor's 8 blocks")
         parts = architecture_of(gene.spec).parts(gene.spec)
         inherited = {name for at in (1, 4) for name in parts.blocks[at].values()}
         assert any("running_mean" in name for name in inherited)
@@ -376,17 +377,18 @@ def test_its_cost_is_counted():
     spec = form("vgg11_x025")
     flops = architecture_of(spec).flops(spec)
     meta = Auto(preset="lab", steps=10, batch_size=4, inner_steps=5, meta_batch=None)
-    assert meta.condensing_samples(1000) == 120
+    assert meta.cost(spec, 1000, 7).samples == 120
     # 2 passes of the real step, 5 + 1 virtual ones that count three times, and the outer loss
-    assert meta.condensing_flops(spec, 1000, 7) == 40 * (21 * 3 * flops + 7)
+    assert meta.cost(spec, 1000, 7).flops == 40 * (21 * 3 * flops + 7)
     literal = Auto(preset="lab", steps=10, batch_size=4, inner_steps=5, meta_batch=6, batches="fixed")
-    assert literal.condensing_samples(1000) == 100
-    assert literal.condensing_flops(spec, 1000, 7) == 10 * ((16 + 16 * 6 + 4) * 3 * flops + 6 * 7)
-    assert meta.outline(spec) is None
+    assert literal.cost(spec, 1000, 7).samples == 100
+    assert literal.cost(spec, 1000, 7).flops == 10 * ((16 + 16 * 6 + 4) * 3 * flops + 6 * 7)
+    assert meta.cost(spec, 0, 0).stored is None
     alike, given = Auto(select="cka"), Auto(layers=(0,))
-    assert (alike.condensing_samples(9000), alike.condensing_flops(spec, 9000, 7)) == (2000, 14000)
-    assert (given.condensing_samples(9000), given.distils, Auto(select="random").distils) == (0, False, False)
-    assert given.outline(spec) == {
+    assert alike.cost(spec, 9000, 7) == GeneCost(2000, 14000)
+    assert Auto(select="random").cost(spec, 9000, 7) == GeneCost(0, 0)
+    assert (given.cost(spec, 9000, 7).samples, given.cost(spec, 9000, 7).flops) == (0, 0)
+    assert given.cost(spec, 0, 0).stored == {
         "stages.0.blocks.0.conv.weight": 144,
         **{f"stages.0.blocks.0.norm.{name}": 16 for name in ("weight", "bias", "running_mean", "running_var")},
         "stages.0.blocks.0.norm.num_batches_tracked": 1,

@@ -52,7 +52,7 @@ def test_the_gene_is_the_circuit_alone(evolved):
     first = evolved.tensors["stages.0.blocks.0.conv.weight"]
     assert tuple(first.shape) == (narrow.widths[0][0], 1, 3, 3)
     assert {name: tensor.numel() for name, tensor in evolved.tensors.items()} == dict(
-        evolved.bound_method().outline(evolved.spec)
+        evolved.bound_method().cost(evolved.spec, 0, 0).stored
     )
 
 
@@ -73,7 +73,9 @@ def test_what_it_tells_of_itself(evolved):
     assert generations[1]["fitness"] == pytest.approx(sum(own) / 4)
     assert generations[1]["best"] == max(own)
     # Four networks of three steps and as many critics of two, three generations; four last critics of two; eight each.
-    assert origin.training["samples"] == 8 * (4 * 3 * (3 + 2) + 2 * 2 * 2) == GTL(**TINY).condensing_samples(0)
+    assert (
+        origin.training["samples"] == 8 * (4 * 3 * (3 + 2) + 2 * 2 * 2) == GTL(**TINY).cost(evolved.spec, 0, 0).samples
+    )
     assert 0 <= origin.metrics["fitness on held-out tasks"] <= 1
 
 

@@ -59,7 +59,7 @@ def test_what_it_tells_of_itself(grown):
     assert [len(epochs[0]) for epochs in told["heat"]] == [8, 8, 8]
     assert told["parameters"][0] < told["parameters"][1] < told["parameters"][2]
     assert told["windows"][told["window"][0]] == min(told["windows"])
-    assert origin.training["samples"] == 3 * 2 * 8 == OpenWorld(**TINY).condensing_samples(0)
+    assert origin.training["samples"] == 3 * 2 * 8 == OpenWorld(**TINY).cost(grown.spec, 0, 0).samples
     assert origin.metrics["accuracy on all tasks in the end"] == pytest.approx(sum(told["accuracies"][-1]) / 3)
     assert grown.spec.widths == ((4,), (12,), (16, 16), (32, 32), (32, 34))
 
@@ -169,9 +169,9 @@ def test_outputs_of_earlier_tasks_stay_when_the_collective_grows(pico):
 
 def test_other_windows_and_anchors_come_from_the_same_collective(grown, pico):
     manual = OpenWorld(**TINY, window=2, anchor="none")
-    assert manual.inner() == OpenWorld(**TINY, whole=True)
-    assert OpenWorld(**TINY).inner() is None
-    gene = manual.redraw(grown, torch.Generator())
+    assert manual.derived_from() == OpenWorld(**TINY, whole=True)
+    assert OpenWorld(**TINY).derived_from() is None
+    gene = manual.derive(grown, torch.Generator())
     assert set(inherited_tensors(gene.tensors)) == {
         name for block in VGG.parts(grown.spec).blocks[1:4] for name in block.values()
     }
@@ -181,7 +181,7 @@ def test_other_windows_and_anchors_come_from_the_same_collective(grown, pico):
     assert not [name for name in gene.tensors if name.startswith("unit.")]
     same(grow(pico, window=2, anchor="none"), gene)
     start = grown.provenance.record["collective"]["window"][0]
-    chosen = OpenWorld(**TINY, window=start + 1).redraw(grown, torch.Generator())
+    chosen = OpenWorld(**TINY, window=start + 1).derive(grown, torch.Generator())
     same(chosen, replace(grown, tensors={n: t for n, t in grown.tensors.items() if not n.startswith("unit.")}))
 
 
@@ -191,7 +191,7 @@ def test_windows_that_cannot_be_taken_are_refused(grown, pico):
     told = {**grown.provenance.record["collective"], "fitting": [0, 1]}
     dead = replace(grown, provenance=grown.provenance.model_copy(update={"record": {"collective": told}}))
     with pytest.raises(SettingError, match=r"window=3.*dead or.*Use one of 1, 2"):
-        OpenWorld(**TINY, window=3).redraw(dead, torch.Generator())
+        OpenWorld(**TINY, window=3).derive(dead, torch.Generator())
     with pytest.raises(SettingError, match=r"No window of 3 units fits into 'individual_x0125'"):
         OpenWorld(**TINY, individual="individual_x0125").condense_spec(None, pico)
     with pytest.raises(SettingError, match=r"openworld cannot grow a resnet12"):
@@ -210,7 +210,7 @@ def test_the_published_layout_takes_the_last_units(pico):
     }
     shares = child.ledger.totals()
     assert shares["copied"] == sum(tensor.numel() for tensor in inherited_tensors(gene.tensors).values())
-    assert dict(gene.bound_method().outline(gene.spec)) == {n: t.numel() for n, t in gene.tensors.items()}
+    assert dict(gene.bound_method().cost(gene.spec, 0, 0).stored) == {n: t.numel() for n, t in gene.tensors.items()}
     wider = gene.inherit(Size(width1=5, depth2=2), classes=5, channels=3)
     assert torch.equal(wider.model.stages[3].blocks[2].conv.weight, child.model.stages[3].blocks[2].conv.weight)
     with pytest.raises(SettingError, match=r"openworld cannot grow 'stages.3.blocks.1.conv.weight'"):

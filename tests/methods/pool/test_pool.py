@@ -11,7 +11,6 @@ from timm.models.vision_transformer import VisionTransformer
 import germline.timm  # noqa: F401 - registers stitched ViTs
 from germline.architectures import VIT, Size, count_elements
 from germline.baselines.random_gene import RandomGene
-from germline.compare.cost.cost import condensing_cost
 from germline.compare.cost.storage import count_headless_elements
 from germline.data import DataSet, Images
 from germline.errors import DataError, SettingError
@@ -68,7 +67,7 @@ def test_the_gene_is_the_pool(own):
     assert len([name for name in own.tensors if name.startswith("stitch")]) == 2
     assert (own.spec.width, own.spec.heads, own.spec.depth) == (16, 2, 2)
     sizes = {name: tensor.numel() for name, tensor in own.tensors.items()}
-    assert own.bound_method().outline(own.spec) == sizes
+    assert own.bound_method().cost(own.spec, 0, 0).stored == sizes
     heads = (8 + 1) * 10 + (16 + 1) * 10
     assert count_headless_elements(own.spec, sizes) == sum(sizes.values()) - heads
 
@@ -192,7 +191,7 @@ def test_without_a_gene_a_path_has_a_form_and_a_cap_has_none(own, ancestor):
 
 
 def test_a_random_gene_grows_paths_and_knows_no_caps(own, pixels):
-    shuffled = RandomGene(method="pool", settings=own.settings).redraw(own, torch.Generator().manual_seed(0))
+    shuffled = RandomGene(method="pool", settings=own.settings).derive(own, torch.Generator().manual_seed(0))
     child = shuffled.inherit(Size.parse(STITCHED))
     assert child.network.spec == own.inherit(Size.parse(STITCHED)).network.spec
     with pytest.raises(SettingError, match="no path was validated"):
@@ -288,24 +287,23 @@ def test_the_ancestor_is_left_as_it_was(ancestor, pico):
 
 def test_samples_and_operations_are_those_of_all_phases(own, ancestor, pico):
     method, images = own.bound_method(), len(pico.train)
-    assert own.provenance.training["samples"] == method.condensing_samples(images) == 4 * 40 + 6 * 40
+    assert own.provenance.training["samples"] == method.cost(own.spec, images, 0).samples == 4 * 40 + 6 * 40
     rows = own.provenance.record["paths"]["paths"]
     students = rows[0]["flops"] + rows[1]["flops"]
     mean = sum(row["flops"] for row in rows) / len(rows)
     teacher = VIT.flops(ancestor.spec)
     expected = 160 * (3 * students + teacher) + 240 * (3 * mean + teacher)
-    found = condensing_cost(method, own.spec, images, teacher)
+    found = method.cost(own.spec, images, teacher)
     assert found.flops == pytest.approx(expected, abs=1)
     assert found.samples == 400
     scratch = Pool(preset="tiny", instances="scratch", init="least-squares", teach=0)
-    assert not scratch.distils
     alone = 160 * 3 * students + 240 * 3 * mean
-    assert scratch.condensing_flops(own.spec, images, 0) == pytest.approx(alone, abs=1)
+    assert scratch.cost(own.spec, images, teacher).flops == pytest.approx(alone, abs=1)
     ends = rows[0]["flops"] + max(rows, key=lambda row: row["parameters"])["flops"]
     order = sorted(rows, key=lambda row: row["parameters"])[1:-1]
     sandwich = Pool(preset="tiny", sandwich=True, teach=0, distil={"steps": 0})
     each = ends + sum(row["flops"] for row in order) / len(order)
-    assert sandwich.condensing_flops(own.spec, images, 0) == pytest.approx(240 * 3 * each, abs=1)
+    assert sandwich.cost(own.spec, images, 0).flops == pytest.approx(240 * 3 * each, abs=1)
 
 
 class Stops(Run):

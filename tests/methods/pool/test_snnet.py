@@ -7,7 +7,6 @@ import torch
 from pydantic import ValidationError
 
 from germline.architectures import Size
-from germline.compare.cost.cost import condensing_cost
 from germline.errors import DataError, SettingError
 from germline.methods.pool.method import Pool
 from germline.methods.pool.snnet import SNNet
@@ -75,13 +74,12 @@ def test_the_ancestor_teaches_the_fine_tuning_alone(own, ancestor, pico):
 def test_samples_and_operations(own, pico):
     method, images = own.bound_method(), len(pico.train)
     rows = own.provenance.record["paths"]["paths"]
-    assert own.provenance.training["samples"] == method.condensing_samples(images) == 2 * 160 + 240
+    assert own.provenance.training["samples"] == method.cost(own.spec, images, 1000).samples == 2 * 160 + 240
     mean = sum(row["flops"] for row in rows) / len(rows)
     anchors = 160 * 3 * (rows[0]["flops"] + rows[1]["flops"])
-    assert condensing_cost(method, own.spec, images).flops == pytest.approx(anchors + 240 * 3 * mean, abs=1)
+    assert method.cost(own.spec, images, 1000).flops == pytest.approx(anchors + 240 * 3 * mean, abs=1)
     taught = SNNet(preset="tiny")
-    assert (taught.distils, method.distils) == (True, False)
-    assert taught.condensing_flops(own.spec, images, 1000) == pytest.approx(anchors + 240 * (3 * mean + 1000), abs=1)
+    assert taught.cost(own.spec, images, 1000).flops == pytest.approx(anchors + 240 * (3 * mean + 1000), abs=1)
 
 
 def test_seventy_one_paths_of_three_anchors():

@@ -98,7 +98,7 @@ def test_segments_at_another_depth(ancestor, pico):
         SettingError, match=r"it has 2 segments, each with at least one block\. ask for depth=2 or more"
     ):
         gene.inherit(size=Size(depth=1))
-    assert gene.bound_method().sizes(gene).startswith("depth=2 or more")
+    assert gene.describe_sizes().startswith("depth=2 or more")
 
 
 @pytest.mark.parametrize("segments", [(2, 3), (4, 0), (5, -1)])

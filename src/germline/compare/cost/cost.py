@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from germline.architectures import Spec
 from germline.compare.run.cells import Cell, count_images
 from germline.compare.run.store import ArtifactStore
-from germline.methods.base import Method
+from germline.methods.base import Method, find_source
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import TrainSettings
@@ -78,27 +78,14 @@ def training_cost(spec: Spec, settings: TrainSettings, images: int, teacher: int
     return Cost(1, samples, samples * (3 * spec_flops(spec) + teacher))
 
 
-def condensing_cost(method: Method, form: Spec | None, images: int, teacher: int = 0) -> Cost:
-    """Condensing one gene; nothing for a method that trains nothing.
-
-    Args:
-        method: That makes it.
-        form: Of the network that it is condensed in; where that is not known, operations are not counted.
-        images: In the training set.
-        teacher: Operations of a teacher's forward pass, of one picture.
-    """
-    flops = method.condensing_flops(form, images, teacher) if form is not None else 0
-    return Cost(1, method.condensing_samples(images), flops)
-
-
 def gene_cost(store: ArtifactStore, method: Method, size: str) -> Cost:
     """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
-    inner = method.root()
-    teacher = 0
-    if inner.distils and inner.ancestor != "none":
-        teacher = teacher_flops(store, size if inner.own_size else None)
+    source = find_source(method)
+    own_size = size if source.traits.needs_own_size else None
+    teacher = 0 if source.ancestor == "none" else teacher_flops(store, own_size)
     images = len(store.load_data(store.recipe.ancestor.data).train)
-    return condensing_cost(inner, store.gene_spec(inner, size), images, teacher)
+    cost = source.cost(store.gene_spec(source, size), images, teacher)
+    return Cost(1, cost.samples, cost.flops)
 
 
 def ancestor_cost(store: ArtifactStore, size: str | None = None) -> Cost:
@@ -114,7 +101,7 @@ def cell_cost(store: ArtifactStore, cell: Cell) -> Cost:
     train, tasks = store.load_data(store.recipe.data).train, store.recipe.tasks
     images = count_images(store.recipe, cell.images, len(train), len(train.classes))
     method = store.get_method(cell.arm)
-    teacher = teacher_flops(store) if method.teaches else 0
+    teacher = teacher_flops(store) if method.traits.needs_teacher else 0
     one = training_cost(store.descendant_spec(cell.size), store.cell_settings(cell), images, teacher)
     count = tasks.count if tasks else 1
     return Cost(1, one.samples * count, one.flops * count)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from germline.baselines.scratch import Scratch
 from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, sum_costs
 from germline.compare.cost.storage import count_headless_elements, count_network_parameters, storage_ratio
 from germline.compare.recipe.schema import CONTROL, Recipe
 from germline.compare.run.cells import list_main_cells, list_tuning_cells
 from germline.compare.run.store import ArtifactStore
 from germline.compare.run.validate import check_recipe
-from germline.methods.base import Method
+from germline.methods.base import Method, find_source
 
 MAX_RATIOS_SHOWN = 10  # sizes whose ratios are all told
 
@@ -143,23 +142,25 @@ def _estimate_family(store: ArtifactStore) -> FamilyEstimate | None:
     )
     made = gene_cost(store, store.first_method, sizes[0]).samples
     networks = {size: count_network_parameters(store.descendant_spec(size))[1] for size in sizes}
-    others = {
-        arm: _stored_elements(store, arm)
-        for arm in recipe.arms
-        if arm != subject and store.get_method(arm).inner() is None
-    }
+    others = {arm: _stored_elements(store, arm) for arm in recipe.arms if arm != subject and _makes_gene(store, arm)}
     known = {arm: count for arm, count in others.items() if count is not None}
     return FamilyEstimate(gene, networks, alone, made, made + ours, known)
 
 
 def _stored_elements(store: ArtifactStore, arm: str) -> int | None:
     """Elements of the gene that an arm's sizes share, without a head; None where there is none or it is not known."""
-    method = store.get_method(arm).root()
-    if isinstance(method, Scratch) or (method.own_size and arm != next(iter(store.recipe.arms))):
+    method = find_source(store.get_method(arm))
+    if not method.traits.has_gene or (method.traits.needs_own_size and arm != next(iter(store.recipe.arms))):
         return None
     form = store.gene_spec(method, store.recipe.sizes_of(arm)[0])
-    outline = None if form is None else method.outline(form)
-    return None if form is None or outline is None else count_headless_elements(form, outline)
+    stored = method.cost(form, 0, 0).stored
+    return None if stored is None else count_headless_elements(form, stored)
+
+
+def _makes_gene(store: ArtifactStore, arm: str) -> bool:
+    """Whether an arm's method condenses its own gene, and does not change that of another method."""
+    method = store.get_method(arm)
+    return find_source(method) is method
 
 
 def _sum_ancestor_costs(store: ArtifactStore) -> Cost:
@@ -167,7 +168,7 @@ def _sum_ancestor_costs(store: ArtifactStore) -> Cost:
     asked: dict[tuple[int, str], str | None] = {}
     for method, seed, size in _iterate_genes(store):
         if method.ancestor != "none":
-            own = size if method.own_size else None
+            own = size if method.traits.needs_own_size else None
             asked[seed, repr(store.ancestor_spec(own))] = own
     return sum_costs(ancestor_cost(store, own) for own in asked.values())
 
@@ -177,7 +178,7 @@ def _sum_gene_costs(store: ArtifactStore) -> Cost:
     costs: dict[tuple[str, str | None], Cost] = {}
     asked: set[tuple[int, tuple[str, str | None]]] = set()
     for method, seed, size in _iterate_genes(store):
-        gene = (repr((method.name, method)), size if method.own_size else None)
+        gene = (repr((method.name, method)), size if method.traits.needs_own_size else None)
         asked.add((seed, gene))
         if gene not in costs:
             costs[gene] = gene_cost(store, method, size)
@@ -187,7 +188,7 @@ def _sum_gene_costs(store: ArtifactStore) -> Cost:
 def _iterate_genes(store: ArtifactStore) -> Iterator[tuple[Method, int, str]]:
     """Whose gene grows which size on which seed; a redrawn gene is that which it is redrawn from."""
     for arm in store.recipe.arms:
-        method = store.get_method(arm).root()
-        if not isinstance(method, Scratch):
+        method = find_source(store.get_method(arm))
+        if method.traits.has_gene:
             for seed, sizes in store.gene_sizes(arm).items():
                 yield from ((method, seed, size) for size in sizes)

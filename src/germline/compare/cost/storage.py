@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 from germline.architectures import Spec, on_meta_device
-from germline.baselines.scratch import Scratch
 from germline.compare.cost.cost import ancestor_cost, gene_cost, spec_flops, sum_costs
 from germline.compare.run.store import ArtifactStore
 from germline.learngene import Learngene
@@ -55,7 +54,7 @@ def summarise_costs(store: ArtifactStore) -> dict[str, Any]:
     recipe, genes = store.recipe, {}
     for arm in recipe.arms:
         method, size = store.get_method(arm), recipe.sizes_of(arm)[0]
-        genes[arm] = None if isinstance(method, Scratch) else asdict(gene_cost(store, method, size))
+        genes[arm] = None if not method.traits.has_gene else asdict(gene_cost(store, method, size))
     ancestor = asdict(ancestor_cost(store)) if store.first_method.ancestor != "none" else None
     return {
         "ancestor": ancestor,
@@ -73,13 +72,14 @@ def _counts(form: Spec) -> dict[str, int]:
 def _family_cost(store: ArtifactStore, arm: str) -> dict[str, Any]:
     """What all ancestors and genes of one seed that an arm's sizes need cost, and whether its sizes share one gene."""
     method, sizes = store.get_method(arm), store.recipe.sizes_of(arm)
-    wanted = sizes if method.own_size else sizes[:1]
-    made = () if isinstance(method, Scratch) else wanted
+    own_size = method.traits.needs_own_size
+    wanted = sizes if own_size else sizes[:1]
+    made = wanted if method.traits.has_gene else ()
     grown_from = made if method.ancestor != "none" else ()
     # A method without sizes of its own takes the one ancestor that is trained at no size in particular.
-    ancestors = sum_costs(ancestor_cost(store, size if method.own_size else None) for size in grown_from)
+    ancestors = sum_costs(ancestor_cost(store, size if own_size else None) for size in grown_from)
     genes = sum_costs(gene_cost(store, method, size) for size in made)
-    return {"ancestors": asdict(ancestors), "genes": asdict(genes), "shared": bool(made) and not method.own_size}
+    return {"ancestors": asdict(ancestors), "genes": asdict(genes), "shared": bool(made) and not own_size}
 
 
 def storage_ratio(gene: int, descendants: Sequence[int]) -> float:

@@ -23,6 +23,7 @@ from germline.compare.recipe.sections import (
 )
 from germline.config import validate_settings
 from germline.errors import SettingError, UnknownNameError
+from germline.methods.base import find_method
 from germline.registry import METHODS
 from germline.training import TrainSettings
 
@@ -119,7 +120,7 @@ class Recipe(RecipeSection):
             raise SettingError(f"arm '{name}'", "a name is of letters, digits, - and _", "choose another name")
         if arm.method not in METHODS:
             raise UnknownNameError.with_nearest(f"method at arms.{name}.method:", arm.method, METHODS)
-        validate_settings(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
+        validate_settings(find_method(arm.method), arm.settings, f"arms.{name}.settings")
         if not self.is_trained(name):
             self._check_untrained(name)
         if other is not None and other not in self.arms:
@@ -130,12 +131,12 @@ class Recipe(RecipeSection):
     def _check_untrained(self, name: str) -> None:
         """Only a descendant that has all it needs to answer, in a protocol that asks for that, is left untrained."""
         arm, known = self.arms[name], self.ancestor.data
-        method = validate_settings(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
+        method = validate_settings(find_method(arm.method), arm.settings, f"arms.{name}.settings")
         # An ancestor that is at hand, and a gene that is neither trained nor drawn.
-        fixed = self.ancestor.path is not None and method.inner() is None and not method.condensing_samples(1)
+        fixed = self.ancestor.path is not None and not method.traits.varies_with_seed
         refusals = (
             (self.protocol != "paths", "a budget of zero trains nothing", ""),
-            (not method.inherits_head, f"'{arm.method}' hands no head on, and a fresh one only guesses", ""),
+            (not method.traits.inherits_head, f"'{arm.method}' hands no head on, and a fresh one only guesses", ""),
             (arm.tuned_as is not None, "what trains nothing is not tuned", "take tuned_as out, or "),
             (
                 self.data != known or self.final,
@@ -201,7 +202,7 @@ class Recipe(RecipeSection):
                 "it is compared with a descendant of that size and number of pictures, and the recipe has none",
                 f"take one of the recipe's own, at which '{first}' and '{CONTROL}' stand",
             )
-        if self.arms[first].method == CONTROL:
+        if not find_method(self.arms[first].method).traits.has_gene:
             raise SettingError(
                 f"family with '{first}' as the first arm",
                 "scratch is given what the first arm's gene and descendants cost, and this one has no gene",
@@ -229,7 +230,7 @@ class Recipe(RecipeSection):
     def _arm_identity(self, name: str) -> str:
         """All that tells the cells of one arm from those of another, their tuning left out."""
         arm, settings = self.arms[name], self.train_settings(name)
-        method = validate_settings(METHODS[arm.method], arm.settings, f"arms.{name}.settings")
+        method = validate_settings(find_method(arm.method), arm.settings, f"arms.{name}.settings")
         return repr((arm.method, method, settings, arm.draw))
 
     def _check_tuning(self, tune: Tuning) -> None:

@@ -93,7 +93,7 @@ def stored_table(results: ComparisonResults) -> Rows:
 def _needs_own_ancestor(results: ComparisonResults, arm: str) -> bool:
     """Return whether a gene of this arm serves one size only; no if its method is not installed here."""
     name = results.recipe["arms"][arm]["method"]
-    return name in METHODS and METHODS[name].own_size
+    return name in METHODS and METHODS[name].traits.needs_own_size
 
 
 def _counts(headless: int, full: int, gene: Mapping[str, Any] | None) -> list[str]:

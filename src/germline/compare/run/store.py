@@ -13,7 +13,6 @@ from typing import Any
 
 from germline.api import build_start_network, train
 from germline.architectures import Size, Spec
-from germline.baselines.scratch import Scratch
 from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.sections import DataDescription
 from germline.compare.run.cells import Cell
@@ -31,10 +30,10 @@ from germline.data import (
 from germline.errors import DataError
 from germline.files import file_lock, hash_tensor, read_json, read_tensors
 from germline.learngene import Learngene
-from germline.methods.base import Method
+from germline.methods.base import DerivedMethod, Method, find_method, find_source
 from germline.network import WEIGHTS, Network, load_network
 from germline.randomness import derive, generator
-from germline.registry import METHODS, model_spec
+from germline.registry import model_spec
 from germline.training import Run, TrainSettings
 
 PACKAGED = Path(__file__).parents[2] / "data" / "packs" / "ancestor"
@@ -70,7 +69,7 @@ class ArtifactStore:
     def get_method(self, arm: str) -> Method:
         """The method of an arm, with its settings."""
         chosen = self.recipe.arms[arm]
-        return validate_settings(METHODS[chosen.method], chosen.settings, f"arms.{arm}.settings")
+        return validate_settings(find_method(chosen.method), chosen.settings, f"arms.{arm}.settings")
 
     @property
     def first_method(self) -> Method:
@@ -81,8 +80,8 @@ class ArtifactStore:
         """Methods of the arms that have a gene, each once; a redrawn gene is that which it is redrawn from."""
         found: dict[str, Method] = {}
         for arm in self.recipe.arms:
-            method = self.get_method(arm).root()
-            if not isinstance(method, Scratch):
+            method = find_source(self.get_method(arm))
+            if method.traits.has_gene:
                 found.setdefault(repr((method.name, method)), method)
         return list(found.values())
 
@@ -138,6 +137,10 @@ class ArtifactStore:
         """Forms that were asked for: for each of them a whole network has to be built or read, and cells ask again."""
         return {}
 
+    @cached_property
+    def _gene_specs(self) -> dict[str, Spec]:
+        return {}
+
     def ancestor_spec(self, size: str | None = None) -> Spec | None:
         """The form of the ancestor, which is that of every seed; None where no architecture knows it."""
         asked = "ancestor" if self.recipe.ancestor.path is not None else f"ancestor {size or ''}"
@@ -145,18 +148,22 @@ class ArtifactStore:
             self._forms[asked] = self.build_ancestor(0, size).spec
         return self._forms[asked]
 
-    def gene_spec(self, method: Method, size: str) -> Spec | None:
-        """The form that a gene is condensed in; None where it is not known beforehand.
+    def gene_spec(self, method: Method, size: str) -> Spec:
+        """The form that a gene is condensed in.
 
         Raises:
             GermlineError: Ancestor, data and settings do not fit.
         """
-        inner, own = method.root(), size if method.own_size else None
-        asked = repr((inner.name, inner, own))
-        if asked not in self._forms:
-            begun = None if inner.ancestor == "none" else self.build_ancestor(0, own)
-            self._forms[asked] = inner.condense_spec(begun, self.load_data(self.recipe.ancestor.data))
-        return self._forms[asked]
+        source, own = find_source(method), size if method.traits.needs_own_size else None
+        asked = repr((source.name, source, own))
+        if asked not in self._gene_specs:
+            begun = None if source.ancestor == "none" else self.build_ancestor(0, own)
+            self._gene_specs[asked] = source.condense_spec(begun, self.load_data(self.recipe.ancestor.data))
+        return self._gene_specs[asked]
+
+    def listed_sizes(self, method: Method, size: str) -> tuple[str, ...]:
+        """Every size that a method grows from the gene for a size, if it can list them; none without a gene."""
+        return method.describe_sizes(self.gene_spec(method, size)).names if method.traits.has_gene else ()
 
     def get_ancestor(self, seed: int, size: str | None = None) -> Network:
         """The ancestor of a seed; of a descendant's size where that is given."""
@@ -192,17 +199,17 @@ class ArtifactStore:
     def get_gene(self, arm: str, seed: int, size: str) -> Learngene | None:
         """The gene of an arm; None for an arm that has none."""
         method = self.get_method(arm)
-        return None if isinstance(method, Scratch) else self._make_gene(method, seed, size)
+        return self._make_gene(method, seed, size) if method.traits.has_gene else None
 
     def _make_gene(self, method: Method, seed: int, size: str) -> Learngene:
-        inner = method.inner()
-        if inner is not None:
-            return method.redraw(self._make_gene(inner, seed, size), generator(seed, method.name))
+        parent = method.derived_from() if isinstance(method, DerivedMethod) else None
+        if isinstance(method, DerivedMethod) and parent is not None:
+            return method.derive(self._make_gene(parent, seed, size), generator(seed, method.name))
         place = self.gene_path(method, seed, size)
         with file_lock(place.with_suffix(".lock")):
             if place.exists():
                 return Learngene.load(place)
-            own = size if method.own_size else None
+            own = size if method.traits.needs_own_size else None
             ancestor = None if method.ancestor == "none" else self.get_ancestor(seed, own)
             run = Run(place.with_suffix(".run"), seed=derive(seed, method.name), quiet=self.quiet)
             gene = method.condense(ancestor, self.load_data(self.recipe.ancestor.data), run)
@@ -211,15 +218,15 @@ class ArtifactStore:
 
     def has_gene(self, arm: str, seed: int, size: str) -> bool:
         """Whether the gene that an arm needs is there; an arm without one needs none."""
-        method = self.get_method(arm).root()
-        return isinstance(method, Scratch) or self.gene_path(method, seed, size).exists()
+        method = find_source(self.get_method(arm))
+        return not method.traits.has_gene or self.gene_path(method, seed, size).exists()
 
     def gene_path(self, method: Method, seed: int, size: str) -> Path:
         """Where a gene is kept."""
         facts: dict[str, Any] = {"method": method.name, "settings": method.model_dump(mode="json"), "seed": seed}
         facts["data"] = self.data_fingerprint(self.recipe.ancestor.data)
         if method.ancestor != "none":
-            facts["ancestor"] = self.ancestor_path(seed, size if method.own_size else None).name
+            facts["ancestor"] = self.ancestor_path(seed, size if method.traits.needs_own_size else None).name
         return self.part_path("gene", facts)
 
     def cell_data_name(self, cell: Cell) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from germline.architectures import Preprocess, Size, Target
-from germline.baselines.scratch import Scratch
 from germline.compare.cost.cost import forward_flops, teacher_flops
 from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
@@ -20,6 +19,7 @@ from germline.data import AnyImages, DataSet
 from germline.errors import SettingError
 from germline.files import file_lock, read_json, write_json
 from germline.learngene import Descendant, Learngene
+from germline.methods.base import empty_gene, find_source
 from germline.randomness import derive, generator
 from germline.registry import architecture_of
 from germline.training import CrossEntropy, FitResult, Run, evaluate
@@ -65,11 +65,11 @@ def cell_path(store: ArtifactStore, cell: Cell) -> Path:
         "train": store.cell_settings(cell).model_dump(mode="json"),
         "tuning": cell.tuning,
     }
-    if cell.size in method.every_size(form):
+    if method.traits.has_named_sizes and cell.size in store.listed_sizes(method, cell.size):
         # Sizes that are named say which parts of the gene are meant; paths of equal form are not the same network.
         facts["size"] = cell.size
-    if not isinstance(method, Scratch):
-        facts["gene"] = store.gene_path(method.root(), store.gene_seed(cell.seed), cell.size).name
+    if method.traits.has_gene:
+        facts["gene"] = store.gene_path(find_source(method), store.gene_seed(cell.seed), cell.size).name
     return store.part_path("cell", facts).with_suffix(".json")
 
 
@@ -92,7 +92,7 @@ def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, source: Dat
         augmentation=source.augmentation,
     )
     tested = None if cell.tuning else evaluate(network.model, network.logits, source.test).accuracy
-    teacher = teacher_flops(store) if method.teaches else 0
+    teacher = teacher_flops(store) if method.traits.needs_teacher else 0
     return _TaskRun(child, result, tested, probed, teacher * result.samples)
 
 
@@ -123,13 +123,12 @@ def _draw_images(train: AnyImages, images: int | str, seed: int) -> AnyImages:
 def _build_descendant(store: ArtifactStore, cell: Cell, gene: Learngene | None, drawn: AnyImages) -> Descendant:
     draw = derive(cell.seed, "initial", cell.size, *([again] if (again := store.recipe.arms[cell.arm].draw) else []))
     if gene is not None:
-        size = Size() if store.get_method(cell.arm).own_size else Size.parse(cell.size)
+        size = Size() if store.get_method(cell.arm).traits.needs_own_size else Size.parse(cell.size)
         return gene.inherit(size, drawn.classes, drawn.channels, drawn.side, seed=draw)
     form = store.descendant_spec(cell.size, drawn)
-    target = Target(architecture_of(form).name, form, drawn.classes, Preprocess.from_images(drawn.sample()))
-    method = store.get_method(cell.arm)
-    assert isinstance(method, Scratch)  # noqa: S101 - all others have a gene
-    return method.inherit(None, target, torch.Generator().manual_seed(draw))
+    method, preprocess = store.get_method(cell.arm), Preprocess.from_images(drawn.sample())
+    target = Target(architecture_of(form).name, form, drawn.classes, preprocess)
+    return method.inherit(empty_gene(method, form, preprocess), target, torch.Generator().manual_seed(draw))
 
 
 def _cell_facts(store: ArtifactStore, cell: Cell, trained: list[_TaskRun]) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from germline.architectures import Preprocess, Size, Spec
-from germline.baselines.scratch import Scratch
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.recipe.schema import EVERY_SIZE, Recipe
 from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, draw_task
 from germline.errors import DataError, SettingError
-from germline.learngene import Learngene
+from germline.methods.base import empty_gene
 from germline.registry import architecture_of
 
 
@@ -44,9 +43,8 @@ def check_recipe(recipe: Recipe, *, pricing: bool = False) -> ArtifactStore:
         _check_labels(store.load_data(recipe.ancestor.data).train, recipe.ancestor.data)
     forms = {size: store.descendant_spec(size) for size in recipe.sizes}
     # Sizes that are named are parts of a gene, which differ where their forms do not.
-    _check_equal_networks(
-        {size: form for size, form in forms.items() if size not in store.first_method.every_size(form)}
-    )
+    named = store.listed_sizes(store.first_method, "") if store.first_method.traits.has_named_sizes else ()
+    _check_equal_networks({size: form for size, form in forms.items() if size not in named})
     if recipe.tune is not None:
         store.descendant_spec(recipe.tune.size)
     for arm in recipe.arms:
@@ -62,8 +60,7 @@ def _expand_sizes(store: ArtifactStore) -> ArtifactStore:
     recipe = store.recipe
     if not recipe.has_open_sizes:
         return store
-    form = store.gene_spec(store.first_method, "")
-    found = () if form is None else store.first_method.every_size(form)
+    found = store.listed_sizes(store.first_method, "")
     if not found:
         raise SettingError(
             f"sizes=['{EVERY_SIZE}']",
@@ -134,22 +131,18 @@ def _grey_preprocess(form: Spec) -> Preprocess:
 def _check_arm(store: ArtifactStore, arm: str, sizes: list[str], train: AnyImages) -> None:
     """Grow every size in thought, from a gene that has its form and no tensors."""
     method = store.get_method(arm)
-    if isinstance(method, Scratch):
+    if not method.traits.has_gene:
         return
     for size in sizes:
-        own = size if method.own_size else None
+        own = size if method.traits.needs_own_size else None
         form = store.gene_spec(method, size)
-        if form is None:
-            continue
         if own is not None and architecture_of(form).resize(form, Size.parse(own)) != form:
             raise SettingError(
                 f"arm '{arm}' cannot have {size}",
                 f"'{method.name}' needs an ancestor of each size, and ancestor.path gives one of a single size",
                 "leave out ancestor.path, so that one of each size is trained, or leave out the arm",
             )
-        gene = Learngene(
-            method.name, method.model_dump(mode="json"), architecture_of(form).name, form, {}, _grey_preprocess(form)
-        )
+        gene = empty_gene(method, form, _grey_preprocess(form))
         wanted = Size() if own is not None else Size.parse(size)
         grown = gene.target(wanted, train.classes, train.channels, train.side).spec
         _check_same_network(arm, size, grown, store.descendant_spec(size))

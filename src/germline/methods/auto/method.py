@@ -29,7 +29,7 @@ from germline.methods.auto.meta_network import AncestorFeatures, FeatureSpec, Me
 from germline.methods.auto.presets import PRESETS
 from germline.methods.auto.pseudo_descendant import BilevelSettings, score_layers
 from germline.methods.auto.stacking import Placement, check_stem, find_sources, place_blocks, stack_tensors
-from germline.methods.base import DataRole, Method
+from germline.methods.base import GeneCost, Method, training_flops
 from germline.methods.checks import require_ancestor
 from germline.methods.presets import fill_from_preset
 from germline.methods.provenance import make_provenance
@@ -38,6 +38,7 @@ from germline.network import Network
 from germline.randomness import generator
 from germline.registry import architecture_of
 from germline.training import Run, TrainSettings
+from germline.traits import Sizes, Traits
 
 
 class Auto(Method, TrainSettings):
@@ -75,9 +76,8 @@ class Auto(Method, TrainSettings):
 
     name: ClassVar[str] = "auto"
     paper: ClassVar[str] = "arXiv 2305.02279"
-    roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "held_out")
     architectures: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
-    inherits_head: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(roles=("train", "val", "held_out"), inherits_head=False)
     reports: ClassVar[Mapping[str, str]] = {"layers": "germline.methods.auto.report"}
 
     preset: Literal[
@@ -124,34 +124,30 @@ class Auto(Method, TrainSettings):
         return self
 
     @property
-    def distils(self) -> bool:
-        """Whether the ancestor looks at pictures."""
-        return self._trains or (self.select == "cka" and self.layers is None)
-
-    @property
     def _trains(self) -> bool:
         return self.select == "meta" and self.layers is None
 
-    def condensing_samples(self, images: int) -> int:
-        """The batch of each step, its meta batch, and the held-out one; of `cka` one look; else none."""
-        if self._trains:
-            aside = (1 if self.batches == "fixed" else 2) * (self.meta_batch or self.batch_size)
-            return self.total_steps(images) * (self.batch_size + aside)
-        return min(images, MAX_IMAGES) if self.distils else 0
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """Real and virtual passes of the pseudo descendant, and the ancestor's passes; `cka` needs one pass per image.
 
-    def condensing_flops(self, form: Spec, images: int, teacher: int) -> int:
-        """Real and virtual passes of the pseudo descendant, and the ancestor's looks; what maps are led by is left out.
-
-        The real step is a pass, forward and backward, of the batch and one of the meta batch; each virtual step is one
-        too, and the gradient back through it counts as two more; the outer loss is one.
+        A real step sees the batch, a meta batch and the held-out one: it is a forward and a backward pass of the batch
+        and of the meta batch. Each virtual step is one more, and the gradient back through it counts as two; the outer
+        loss is one. What matches the maps is left out. The tensors are known beforehand if the layers are given.
         """
+        stored = None
+        if self.layers is not None:
+            shapes = shapes_of(spec)
+            stored = {name: shapes[name].numel() for name in self._names(spec, self.layers)}
         if not self._trains:
-            return self.condensing_samples(images) * teacher
-        small = self._pseudo_spec(form, form.channels, form.image_size, form.classes)
-        meta = self.meta_batch or self.batch_size
+            samples = min(images, MAX_IMAGES) if self.select == "cka" and self.layers is None else 0
+            return GeneCost(samples, samples * teacher_flops, stored)
+        pseudo = self._pseudo_spec(spec, spec.channels, spec.image_size, spec.classes)
+        steps, meta = self.total_steps(images), self.meta_batch or self.batch_size
+        aside = (1 if self.batches == "fixed" else 2) * meta
         outer = self.batch_size if self.batches == "fixed" else meta
-        seen = 4 * self.batch_size + (1 + 3 * self.inner_steps) * meta + outer
-        return self.total_steps(images) * (seen * 3 * int(architecture_of(small).flops(small)) + meta * teacher)
+        passes = 4 * self.batch_size + (1 + 3 * self.inner_steps) * meta + outer
+        flops = steps * (passes * training_flops(pseudo) + meta * teacher_flops)
+        return GeneCost(steps * (self.batch_size + aside), flops, stored)
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's own.
@@ -188,13 +184,6 @@ class Auto(Method, TrainSettings):
         if self._trains:
             self._pseudo_spec(spec, task.train.channels, task.train.side, len(task.classes))
         return spec
-
-    def outline(self, form: Spec) -> Mapping[str, int] | None:
-        """The blocks and the frame, where they are known beforehand."""
-        if self.layers is None:
-            return None
-        shapes = shapes_of(form)
-        return {name: shapes[name].numel() for name in self._names(form, self.layers)}
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Score the layers, choose, and keep the chosen ones as they are in the ancestor.
@@ -237,14 +226,14 @@ class Auto(Method, TrainSettings):
             gene, target, stack_tensors(gene.tensors, gene.spec, wanted, names, generator), generator, frame
         )
 
-    def sizes(self, gene: Learngene) -> str:
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Depths, and for CNNs the widths of other layers."""
-        kept = self._kept(gene)
-        named = f"{len(kept)} of the ancestor's {sum(stages(gene.spec))} blocks, fresh ones round them"
-        if isinstance(gene.spec, TransformerSpec):
-            fields = gene.spec.model_dump()
-            return f"{named}, at width={fields['width']},heads={fields['heads']}"
-        return f"{named}; any depths and widths in which these fit"
+        kept = self.layers or () if gene is None else self._kept(gene)
+        named = f"{len(kept)} of the ancestor's {sum(stages(spec))} blocks, fresh ones round them"
+        if isinstance(spec, TransformerSpec):
+            fields = spec.model_dump()
+            return Sizes(f"{named}, at width={fields['width']},heads={fields['heads']}")
+        return Sizes(f"{named}; any depths and widths in which these fit")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse sizes in which the layers do not fit; before any is chosen, those in which one of them may not."""

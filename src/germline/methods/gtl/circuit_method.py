@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -12,11 +12,12 @@ from germline.architectures import Architecture, Spec, StagedSpec, Target, count
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_descendant
-from germline.methods.base import Method
+from germline.methods.base import GeneCost, Method
 from germline.methods.gtl.circuits import circuit_spec, remove_head, require_convolutional
 from germline.methods.gtl.transplant import transplant_circuit
 from germline.randomness import use_generator
 from germline.registry import architecture_of
+from germline.traits import Sizes, Traits
 
 
 class CircuitGene(Method):
@@ -31,16 +32,16 @@ class CircuitGene(Method):
     """
 
     architectures: ClassVar[tuple[str, ...]] = ("vgg", "resnet12")
-    crosses: ClassVar[bool] = True
-    inherits_head: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(can_cross_architectures=True, inherits_head=False)
 
     share: float = Field(default=0.2, gt=0, le=1)
 
-    def outline(self, form: Spec) -> Mapping[str, int]:
-        """The tensors of the narrow network."""
-        narrow = circuit_spec(form, self.share)
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """The tensors of the narrow network are stored."""
+        narrow = circuit_spec(spec, self.share)
         with on_meta_device():
-            return count_elements(require_convolutional(narrow).build(narrow))
+            stored = count_elements(require_convolutional(narrow).build(narrow))
+        return replace(super().cost(spec, images, teacher_flops), stored=stored)
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Transplant the circuit into a fresh network."""
@@ -51,9 +52,9 @@ class CircuitGene(Method):
         blocks = {name: (tensor, counts[name]) for name, tensor in tensors.items()}
         return build_descendant(gene, target, frame={}, blocks=blocks, generator=generator, fresh=tensors)
 
-    def sizes(self, gene: Learngene) -> str:
-        """All of both families."""
-        return f"any width and depth of a {' or a '.join(self.architectures)}"
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
+        """All sizes of both architectures."""
+        return Sizes(f"any width and depth of a {' or a '.join(self.architectures)}")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse other architectures, and another number of stages in the gene's own.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
@@ -13,7 +13,7 @@ from germline.architectures import Preprocess, Size, Spec
 from germline.data import DataSet, draw_task, split_classes, task_list
 from germline.errors import SettingError
 from germline.learngene import Learngene, Provenance
-from germline.methods.base import DataRole
+from germline.methods.base import GeneCost, training_flops
 from germline.methods.checks import check_resume_settings
 from germline.methods.gtl.circuit_method import CircuitGene
 from germline.methods.gtl.circuits import circuit_spec
@@ -26,6 +26,7 @@ from germline.randomness import derive
 from germline.registry import architecture_of, model_spec
 from germline.training import Run, TrainSettings
 from germline.training.progress import Progress
+from germline.traits import AncestorUse, Traits
 
 LIFE_EVALUATIONS = 4
 HELD_OUT_SHARE = 0.2  # share of the classes for the critics, if no other data set is given
@@ -87,8 +88,8 @@ class GTL(GTLSettings, CircuitGene):
 
     name: ClassVar[str] = "gtl"
     paper: ClassVar[str] = "arXiv 2401.08139"
-    ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
-    roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "held_out")
+    ancestor: ClassVar[AncestorUse] = "none"
+    traits: ClassVar[Traits] = replace(CircuitGene.traits, roles=("train", "val", "held_out"))
     reports: ClassVar[Mapping[str, str]] = {
         "generations": "germline.methods.gtl.report_fitness",
         "gene_tree": "germline.methods.gtl.report_gene_tree",
@@ -122,16 +123,17 @@ class GTL(GTLSettings, CircuitGene):
         resized: Spec = architecture.resize(spec, Size.parse(self.size))
         return resized
 
-    def condensing_samples(self, images: int) -> int:
-        """Pictures that lives, critics and the last judging see, where no patience ends it before.
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """Lives, critics and the last judging, if no patience ends them before; the circuit is stored."""
+        samples = self._most_samples()
+        return replace(super().cost(spec, images, teacher_flops), samples=samples, flops=samples * training_flops(spec))
 
-        Args:
-            images: Ignored: lives are counted in steps.
-        """
+    def _most_samples(self) -> int:
+        """Images of all steps; lives are counted in steps, whatever the number of training images."""
         critics = 0 if self.fitness == "life" else self.critic_steps
         births = self.population * (self.generations + 1)
         last = self.finalists * self.final_runs * self.critic_steps
-        return self.life.batch_size * (births * (self.life.total_steps(images) + critics) + last)
+        return self.life.batch_size * (births * (self.life.total_steps(0) + critics) + last)
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Evolve a gene. Every generation is saved, so a killed evolution continues.
@@ -142,7 +144,7 @@ class GTL(GTLSettings, CircuitGene):
         """
         check_resume_settings(self, data, run)
         first, state = self._load_last_generation(run)
-        whole, done = (self.count_steps(samples) for samples in (self.condensing_samples(0), state.samples))
+        whole, done = (self.count_steps(samples) for samples in (self._most_samples(), state.samples))
         with Progress("evolution", whole, done, quiet=run.quiet) as progress:
             evolution = Evolution(self, self.build_trainer(data, run, progress))
             for number in range(first, self.generations + 1):
@@ -186,7 +188,7 @@ class GTL(GTLSettings, CircuitGene):
             critic_tasks=task_list(critic_data, self.ways, None, self.critic_tasks, derive(seed, "critic tasks")),
             life=self._life_settings(),
             critic=self.life.model_copy(update={"steps": self.critic_steps, "eval_at": (), "eval_every": None}),
-            way=self.engine,
+            engine=self.engine,
             progress=progress,
         )
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import model_validator
@@ -17,7 +17,7 @@ from germline.data import DataSet, disjoint_tasks, draw_task, of_classes, task_l
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant, copy_tensors
-from germline.methods.base import DataRole, Method
+from germline.methods.base import DerivedMethod, GeneCost, training_flops
 from germline.methods.checks import check_resume_settings
 from germline.methods.openworld.collective import Collective
 from germline.methods.openworld.ewc import EpochEwcObjective, EwcObjective, EwcPenalty, normalise_importance
@@ -38,12 +38,13 @@ from germline.network import Network
 from germline.randomness import derive
 from germline.registry import ARCHITECTURES, architecture_of, model_spec
 from germline.training import Objective, Run, TrainSettings
+from germline.traits import AncestorUse, Sizes, Traits
 
 # Settings of the descendants alone; the collective does not depend on them.
 _INHERIT_SETTINGS = ("window", "anchor", "strength", "anchor_every")
 
 
-class OpenWorld(OpenWorldSettings, Method):
+class OpenWorld(OpenWorldSettings, DerivedMethod):
     """Open-World Learngene: a collective CNN grows over a stream of tasks; its steadiest layers are the gene.
 
     A network is trained on one small task after another, and becomes wider between them. Its gradients show which
@@ -58,10 +59,9 @@ class OpenWorld(OpenWorldSettings, Method):
 
     name: ClassVar[str] = "openworld"
     paper: ClassVar[str] = "arXiv 2106.06788"
-    ancestor: ClassVar[Literal["required", "optional", "none"]] = "none"
-    roles: ClassVar[tuple[DataRole, ...]] = ("train", "val", "stream")
+    ancestor: ClassVar[AncestorUse] = "none"
     architectures: ClassVar[tuple[str, ...]] = ("vgg",)
-    inherits_head: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(roles=("train", "val", "stream"), inherits_head=False)
     reports: ClassVar[Mapping[str, str]] = {"collective": "germline.methods.openworld.report"}
 
     @model_validator(mode="before")
@@ -70,7 +70,7 @@ class OpenWorld(OpenWorldSettings, Method):
         """Put what is given over the preset."""
         return fill_from_preset(given, PRESETS, "lab")
 
-    def inner(self) -> OpenWorld | None:
+    def derived_from(self) -> OpenWorld | None:
         """The same collective with all else as it comes, where this one differs in how individuals grow from it."""
         fields = type(self).model_fields
         plain: dict[str, Any] = {key: fields[key].default for key in _INHERIT_SETTINGS}
@@ -78,7 +78,7 @@ class OpenWorld(OpenWorldSettings, Method):
             return None
         return self.model_copy(update={**plain, "whole": self.whole or self.window != "auto"})
 
-    def redraw(self, gene: Learngene, generator: torch.Generator) -> Learngene:
+    def derive(self, gene: Learngene, generator: torch.Generator) -> Learngene:
         """A gene of another window or anchor, from one of the same collective.
 
         Raises:
@@ -129,33 +129,27 @@ class OpenWorld(OpenWorldSettings, Method):
             )
         return spec
 
-    def outline(self, form: Spec) -> Mapping[str, int] | None:
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """All tasks, those of unknown classes included if they may follow, each in the network of its time."""
+        specs = self._specs_by_task(spec.channels, spec.image_size, self.ways)
+        specs = specs[-1:] * self.tasks if self.stream == "joint" else specs + specs[-1:] * self.open_tasks
+        samples = self.training.total_samples(0)
+        flops = sum(map(training_flops, specs)) * samples
+        return GeneCost((self.tasks + self.open_tasks) * samples, flops, self._count_stored(spec))
+
+    def _count_stored(self, spec: Spec) -> Mapping[str, int] | None:
         """The units of the window and their importance; not known for a window in a place of its own, or all units."""
         if self.whole or (self.individual == "own" and self.window == "auto"):
             return None
-        assert isinstance(form, VggSpec)  # noqa: S101 - it grows nothing else
+        assert isinstance(spec, VggSpec)  # noqa: S101 - it grows nothing else
         with on_meta_device():
-            model = VGG.build(form)
-        blocks = VGG.parts(form).blocks
+            model = VGG.build(spec)
+        blocks = VGG.parts(spec).blocks
         first = self.window - 1 if self.individual == "own" and self.window != "auto" else len(blocks) - self.units
         sizes = {name: value.numel() for name, value in model.state_dict().items()}
         trained = dict(model.named_parameters())
         names = [full for block in blocks[first : first + self.units] for full in block.values()]
         return {n: sizes[n] for n in names} | {f"{IMPORTANCE_PREFIX}{n}": sizes[n] for n in names if n in trained}
-
-    def condensing_samples(self, images: int) -> int:
-        """Pictures that all tasks see, those of unknown classes included if they may follow.
-
-        Args:
-            images: Ignored: tasks are counted in steps.
-        """
-        return (self.tasks + self.open_tasks) * self.training.total_samples(0)
-
-    def condensing_flops(self, form: Spec, images: int, teacher: int) -> int:
-        """Operations of all tasks, each in the network as it then is."""
-        found = self._specs_by_task(form.channels, form.image_size, self.ways)
-        found = found[-1:] * self.tasks if self.stream == "joint" else found + found[-1:] * self.open_tasks
-        return sum(3 * VGG.flops(one) for one in found) * self.training.total_samples(0)
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Train the collective and extract its gene. Every task is saved, so a killed run continues.
@@ -164,10 +158,10 @@ class OpenWorld(OpenWorldSettings, Method):
             SettingError: Settings do not fit, the run was started with others, or no window can be taken.
             DataError: Too few classes, or no labels.
         """
-        inner = self.inner()
+        inner = self.derived_from()
         if inner is not None:
             self.condense_spec(None, data)
-            return self.redraw(inner.condense(None, data, run), torch.Generator())
+            return self.derive(inner.condense(None, data, run), torch.Generator())
         check_resume_settings(self, data, run)
         collective = self.build_collective(data, run)
         unknown = data.roles.get("stream")
@@ -229,9 +223,9 @@ class OpenWorld(OpenWorldSettings, Method):
         importance = {name: self._importance_of(gene, name, values[name]) for name in values if name in parameters}
         return EwcObjective(EwcPenalty(values, normalise_importance(importance), strength))
 
-    def sizes(self, gene: Learngene) -> str:
-        """What stays and what may change."""
-        return f"any width and depth of the units round its {self.units}, which keep their widths and places"
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
+        """All sizes that keep the gene's units."""
+        return Sizes(f"any width and depth of the units round its {self.units}, which keep their widths and places")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse networks into which the gene's units do not fit.

@@ -26,7 +26,7 @@ from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_descendant
-from germline.methods.base import Method
+from germline.methods.base import GeneCost, Method
 from germline.methods.pool.build import Instances, Stitching, metrics_of, stitched, validated
 from germline.methods.pool.path_sampling import SampledPathLoss
 from germline.methods.pool.paths import Pairs, PoolLayout, PoolPath
@@ -38,6 +38,7 @@ from germline.methods.provenance import make_provenance
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import Distillation, Run, TrainSettings
+from germline.traits import Sizes, Traits
 
 
 class Pooled(Method):
@@ -61,6 +62,7 @@ class Pooled(Method):
     """
 
     architectures: ClassVar[tuple[str, ...]] = ("vit",)
+    traits: ClassVar[Traits] = Traits(has_named_sizes=True)
     reports: ClassVar[Mapping[str, str]] = {"paths": "germline.methods.pool.report"}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
@@ -125,13 +127,13 @@ class Pooled(Method):
             raise self._no_vit(form, "start from a plain timm ViT")
         return Forms.of(self.layout, form, self.heads)
 
-    def descendant_spec(self, form: Spec, size: Size, gene: Learngene | None = None) -> Spec:
+    def descendant_spec(self, spec: Spec, size: Size, gene: Learngene | None = None) -> Spec:
         """The form of a path; of the widest auxiliary model where no size is asked for.
 
         Raises:
             SettingError: There is no such path, or none under the cap, or no gene yet to choose by.
         """
-        forms = self.forms(form)
+        forms = self.forms(spec)
         return forms.spec(self._path(forms, size, gene))
 
     def _path(self, forms: Forms, size: Size, gene: Learngene | None) -> PoolPath:
@@ -168,36 +170,27 @@ class Pooled(Method):
             f"ask for one of its {len(paths)} paths, such as {paths[-1]}",
         )
 
-    def sizes(self, gene: Learngene) -> str:
-        """Its paths, by the keys that name them."""
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
+        """Its paths by the keys that name them, whole models first."""
         paths = self.layout.paths
         whole = ", ".join(f"width={width}" for width in self.widths)
-        return f"{len(paths)} paths: {whole}, and stitched ones such as {paths[-1]}; or the best under a cap"
+        text = f"{len(paths)} paths: {whole}, and stitched ones such as {paths[-1]}; or the best under a cap"
+        return Sizes(text, tuple(map(str, paths)))
 
-    def every_size(self, form: Spec) -> tuple[str, ...]:
-        """Its paths, whole models first."""
-        return tuple(str(path) for path in self.layout.paths)
-
-    def outline(self, form: Spec) -> Mapping[str, int]:
-        """All auxiliary models and stitches."""
-        forms = self.forms(form)
-        with on_meta_device():
-            models = {width: VIT.build(spec) for width, spec in forms.models.items()}
-            return count_elements(PoolNetwork(models, self.layout))
-
-    def condensing_samples(self, images: int) -> int:
-        """Those of the auxiliary models, and those of the pool."""
-        return self._instance_samples(images) + self.finetune.total_samples(images)
-
-    def condensing_flops(self, form: Spec, images: int, teacher: int) -> int:
-        """As the auxiliary models and, on the mean of its draws, the pool are trained; validation is not counted."""
-        forms = self.forms(form)
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """Training of the auxiliary models and, on the mean of its draws, of the pool; validation is not counted."""
+        forms = self.forms(spec)
         always = self._always(forms)
         flops = {path: forms.count(path).flops for path in self.layout.paths}
         drawn = [flops[path] for path in flops if path not in always]
         each = 3 * (sum(flops[path] for path in always) + sum(drawn) / max(len(drawn), 1))
-        tuning = self.finetune.total_samples(images) * (each + (teacher if self.teach else 0))
-        return self._instance_flops(forms, images, teacher) + round(tuning)
+        samples = self.finetune.total_samples(images)
+        tuning = round(samples * (each + (teacher_flops if self.teach else 0)))
+        return GeneCost(
+            self._instance_samples(images) + samples,
+            self._instance_flops(forms, images, teacher_flops) + tuning,
+            _count_stored(self.layout, tuple(forms.models.values())),
+        )
 
     def _always(self, forms: Forms) -> tuple[PoolPath, ...]:
         """The paths of every step."""
@@ -209,7 +202,7 @@ class Pooled(Method):
     def _instance_samples(self, images: int) -> int:
         raise NotImplementedError
 
-    def _instance_flops(self, forms: Forms, images: int, teacher: int) -> int:
+    def _instance_flops(self, forms: Forms, images: int, teacher_flops: int) -> int:
         raise NotImplementedError
 
     def _instances(
@@ -274,6 +267,14 @@ class Pooled(Method):
         return build_descendant(
             replace(gene, spec=own.spec(path)), target, frame=frame, blocks=blocks, generator=generator
         )
+
+
+@lru_cache(maxsize=16)
+def _count_stored(layout: PoolLayout, models: tuple[VitSpec, ...]) -> dict[str, int]:
+    """Elements of each tensor of a pool's auxiliary models and stitches."""
+    with on_meta_device():
+        built = {spec.width: VIT.build(spec) for spec in models}
+        return count_elements(PoolNetwork(built, layout))
 
 
 @lru_cache(maxsize=16)

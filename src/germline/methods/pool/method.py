@@ -114,11 +114,6 @@ class Pool(Pooled):
             raise ValueError(f"init={self.init} with {odd}: no matrices are trained, set init=least-squares or random")
         return self
 
-    @property
-    def distils(self) -> bool:
-        """Whether the ancestor looks in any of the two trainings."""
-        return self.instances == "distilled" or self.teach > 0
-
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """The ancestor's, with the size of the widest auxiliary model.
 
@@ -200,6 +195,6 @@ class Pool(Pooled):
         """One pass for all of them."""
         return self.distil.total_samples(images)
 
-    def _instance_flops(self, forms: Forms, images: int, teacher: int) -> int:
-        looks = teacher if self.instances == "distilled" else 0
-        return self._instance_samples(images) * (3 * sum(forms.model_flops().values()) + looks)
+    def _instance_flops(self, forms: Forms, images: int, teacher_flops: int) -> int:
+        teacher = teacher_flops if self.instances == "distilled" else 0
+        return self._instance_samples(images) * (3 * sum(forms.model_flops().values()) + teacher)

@@ -16,6 +16,7 @@ from germline.methods.pool.sizes import Forms
 from germline.network import Network
 from germline.registry import model_spec
 from germline.training import CrossEntropy, Run, TrainSettings
+from germline.traits import AncestorUse
 
 # Anchors as DeiT trains them; the rate of fine-tuning is 5e-5 x batch / 512.
 _ACTIVE: dict[str, Any] = {"batch_size": 1024, "label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0, "drop_path": 0.1}
@@ -52,7 +53,7 @@ class SNNet(Pooled):
 
     name: ClassVar[str] = "snnet"
     paper: ClassVar[str] = "arXiv 2302.06586"
-    ancestor: ClassVar[Literal["required", "optional", "none"]] = "optional"
+    ancestor: ClassVar[AncestorUse] = "optional"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": _THREE,
         **{
@@ -65,11 +66,6 @@ class SNNet(Pooled):
     model: str | None = None
     init: Literal["least-squares", "random"] = "least-squares"
     anchor: TrainSettings = TrainSettings()
-
-    @property
-    def distils(self) -> bool:
-        """Whether the ancestor teaches in fine-tuning."""
-        return self.teach > 0
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """That of the widest anchor.
@@ -124,5 +120,5 @@ class SNNet(Pooled):
         """Those of every anchor."""
         return len(self.widths) * self.anchor.total_samples(images)
 
-    def _instance_flops(self, forms: Forms, images: int, teacher: int) -> int:
+    def _instance_flops(self, forms: Forms, images: int, teacher_flops: int) -> int:
         return self.anchor.total_samples(images) * 3 * sum(forms.model_flops().values())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,7 +14,7 @@ from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Origin
 from germline.methods.assembly import build_descendant
-from germline.methods.base import Method
+from germline.methods.base import GeneCost, Method, training_flops
 from germline.methods.checks import label_mismatch_error
 from germline.methods.provenance import make_provenance
 from germline.methods.tleg.expansion import CoefficientGrid, ExpandedNetwork, block_positions, expand_blocks
@@ -23,6 +22,7 @@ from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, Distillation, Objective, Run, TrainSettings
+from germline.traits import AncestorUse, Sizes
 
 
 class TLEG(Method, TrainSettings):
@@ -54,7 +54,7 @@ class TLEG(Method, TrainSettings):
 
     name: ClassVar[str] = "tleg"
     paper: ClassVar[str] = "arXiv 2312.05614"
-    ancestor: ClassVar[Literal["required", "optional", "none"]] = "optional"
+    ancestor: ClassVar[AncestorUse] = "optional"
 
     model: str | None = None
     depth: int | None = Field(default=None, ge=1)
@@ -69,17 +69,8 @@ class TLEG(Method, TrainSettings):
     reduction: Literal["batchmean", "legacy_numel"] = "batchmean"
     slope_weight_decay: float | None = Field(default=None, ge=0)
 
-    def outline(self, form: Spec) -> Mapping[str, int]:
-        """Two blocks a segment, one without slopes, and the frame."""
-        with on_meta_device():
-            auxiliary = ExpandedNetwork(
-                architecture_of(form), form, self._segments(form), self.grid, slopes=self.slopes
-            )
-        return count_elements(auxiliary)
-
     @property
-    def distils(self) -> bool:
-        """Whether the ancestor has a say."""
+    def _is_distilled(self) -> bool:
         return self.distillation != "none" and self.alpha > 0
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
@@ -145,10 +136,11 @@ class TLEG(Method, TrainSettings):
         blocks = {name: (tensor, origin) for name, tensor in grown.items()}
         return build_descendant(gene, target, frame=frame, blocks=blocks, generator=generator)
 
-    def sizes(self, gene: Learngene) -> str:
+    def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Any depth from the number of segments on."""
-        spec: Any = gene.spec
-        return f"depth={len(self._segments(spec))} or more, at width={spec.width},heads={spec.heads}"
+        fields = spec.model_dump()
+        least = len(self._segments(spec))
+        return Sizes(f"depth={least} or more, at width={fields['width']},heads={fields['heads']}")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Width and heads are the gene's; every segment has a block."""
@@ -168,10 +160,20 @@ class TLEG(Method, TrainSettings):
                 f"ask for depth={least} or more",
             )
 
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
+        """One training; two blocks per segment (one without slopes) and the frame are stored."""
+        samples = self.total_samples(images)
+        flops = training_flops(spec) + (teacher_flops if self._is_distilled else 0)
+        with on_meta_device():
+            auxiliary = ExpandedNetwork(
+                architecture_of(spec), spec, self._segments(spec), self.grid, slopes=self.slopes
+            )
+        return GeneCost(samples, samples * flops, count_elements(auxiliary))
+
     def _check_ancestor(self, ancestor: Network | None, data: DataSet) -> Network | None:
         if data.train.labels is None and (self.distillation == "none" or self.alpha < 1):
             raise DataError(f"'{data.name}' has no labels", "there is nothing to learn from", "distil with alpha=1")
-        if not self.distils:
+        if not self._is_distilled:
             return None
         if ancestor is None:
             raise SettingError(
