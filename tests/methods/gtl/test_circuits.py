@@ -1,4 +1,4 @@
-"""Closed circuits of channels: how large, which, how they change, and that alone they compute the same."""
+"""Circuits of channels: size, choice, mutation and similarity; alone they compute the same as in the host."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_a_vit_has_no_circuit():
 
 
 def awake(spec, seed=0):
-    """A headless network whose norms, statistics included, differ from channel to channel."""
+    """Build a headless network whose norms and statistics differ from channel to channel."""
     torch.manual_seed(seed)
     model = architecture_of(spec).build(remove_head(spec)).eval()
     with torch.no_grad():
@@ -101,12 +101,12 @@ def test_the_strongest_channels_count_all_that_write_them():
     assert select_strongest_circuit(tensors, spec, narrow, "norm")["stages.0"].tolist() == [1, 3]
     tensors[f"{block}.shortcut.conv.weight"][2] = 100.0
     assert select_strongest_circuit(tensors, spec, narrow, "norm")["stages.0"].tolist() == [1, 2]
-    # Equal ones go by their place.
+    # Of equal channels the first wins.
     assert select_strongest_circuit(tensors, spec, narrow, "norm")[f"{block}.units.0"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("spec", [VGG, RESNET], ids=["vgg", "resnet12"])
-def test_what_is_cut_out_is_the_narrow_network(spec):
+def test_an_extracted_circuit_is_the_narrow_network(spec):
     narrow, host = circuit_spec(spec), awake(spec)
     circuit = draw_circuit(spec, narrow, generator(0))
     tensors = extract_circuit(host.state_dict(), spec, circuit)
@@ -159,13 +159,13 @@ def test_a_thousand_mutations_keep_sizes_and_residual_ties(spec):
             cut = extract_circuit(host, spec, circuit)
             assert {name: tensor.shape for name, tensor in cut.items()} == names
     assert circuit.keys() == {group.name for group in describe_layout(spec).groups} == first.keys()
-    # Members that leave, a fifth of all; the smallest groups have as many outside as inside.
+    # A fifth of all members leave; the smallest groups have as many channels outside as inside.
     kept = sum(len(channels) for channels in circuit.values())
     assert abs(moved / (1000 * kept) - 0.2) < 0.02
 
 
-def test_what_a_group_adds_to_moves_as_one():
-    """Kernels that carry their channel's number show that all writers and readers of a stage keep the same ones."""
+def test_writers_of_one_group_mutate_together():
+    """Kernels with their channel's number show that all writers and readers of a stage keep the same channels."""
     tensors = awake(RESNET).state_dict()
     for name, tensor in tensors.items():
         if name.endswith("conv.weight"):
@@ -180,7 +180,7 @@ def test_what_a_group_adds_to_moves_as_one():
         assert all(one.tolist() == circuit["stages.0"].tolist() for one in stream)
 
 
-def test_no_chance_no_change_and_a_full_circuit_has_nobody_to_swap_with():
+def test_no_chance_means_no_change_and_a_full_circuit_stays():
     circuit = draw_circuit(VGG, circuit_spec(VGG), generator(0))
     same = mutate_circuit(circuit, VGG, generator(1), 0.0)
     assert all(torch.equal(channels, circuit[name]) for name, channels in same.items())
@@ -189,18 +189,18 @@ def test_no_chance_no_change_and_a_full_circuit_has_nobody_to_swap_with():
     assert all(torch.equal(channels, everyone[name]) for name, channels in still.items())
 
 
-def test_all_leave_where_chance_is_one_and_half_stand_outside():
+def test_all_members_leave_if_chance_is_one_and_half_are_outside():
     spec = VggSpec(widths=((4,),), image_size=8, channels=1, classes=2)
     assert mutate_circuit({"stages.0.blocks.0": torch.tensor([0, 3])}, spec, generator(0), 1.0)[
         "stages.0.blocks.0"
     ].tolist() == [1, 2]
-    # Three of four members leave, but one alone can come.
+    # Three members leave, but only one can come.
     swapped = mutate_circuit({"stages.0.blocks.0": torch.tensor([0, 1, 3])}, spec, generator(0), 1.0)
     assert 2 in swapped["stages.0.blocks.0"].tolist()
     assert len(swapped["stages.0.blocks.0"]) == 3
 
 
-def test_similarity_weighs_channels_by_what_writes_them():
+def test_similarity_weighs_channels_by_their_parameters():
     spec = VggSpec(widths=((4,), (3,)), image_size=8, channels=1, classes=2)
     one = {"stages.0.blocks.0": torch.tensor([0, 1]), "stages.1.blocks.0": torch.tensor([0])}
     other = {"stages.0.blocks.0": torch.tensor([1, 2]), "stages.1.blocks.0": torch.tensor([0])}
@@ -212,13 +212,13 @@ def test_similarity_weighs_channels_by_what_writes_them():
     assert circuit_similarity(one, apart, spec) == 0.0
 
 
-def test_similarity_counts_the_shortcut_with_what_it_is_added_to():
+def test_similarity_counts_the_shortcut_with_its_sum():
     spec = ResNet12Spec(depths=(1,), widths=(2,), image_size=8, channels=1, classes=2)
     names = [group.name for group in describe_layout(spec).groups]
     assert names == ["stages.0", "stages.0.blocks.0.units.0", "stages.0.blocks.0.units.1"]
     one = {name: torch.tensor([0]) for name in names}
     other = {**one, "stages.0": torch.tensor([1])}
-    # units.2 has 9 x 2 + 2 a channel, the shortcut 1 + 2; units.0 has 9 + 2, units.1 has 9 x 2 + 2.
+    # units.2 has 9 x 2 + 2 per channel, the shortcut 1 + 2; units.0 has 9 + 2, units.1 has 9 x 2 + 2.
     stream, inner = 20 + 3, 11 + 20
     assert circuit_similarity(one, other, spec) == pytest.approx(inner / (2 * stream + inner))
 

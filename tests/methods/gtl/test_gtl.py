@@ -56,7 +56,7 @@ def test_the_gene_is_the_circuit_alone(evolved):
     )
 
 
-def test_what_it_tells_of_itself(evolved):
+def test_the_record_of_an_evolution(evolved):
     record, origin = evolved.provenance.record, evolved.provenance
     tree, generations = record["gene_tree"], record["generations"]
     assert [row["id"] for row in tree] == list(range(4 * len(generations)))
@@ -88,11 +88,11 @@ def test_the_same_seed_gives_the_same_gene_and_another_another(evolved, pico):
 
 
 class KilledError(Exception):
-    """In place of a kill."""
+    """Raised in place of a kill."""
 
 
 @pytest.mark.parametrize("at", [1, 3, 5, 6])
-def test_a_killed_evolution_goes_on_to_the_same_gene(evolved, pico, tmp_path, monkeypatch, at):
+def test_a_killed_evolution_resumes_to_the_same_gene(evolved, pico, tmp_path, monkeypatch, at):
     whole, calls = Run.fit_population, []
 
     def dying(*args, **keywords):
@@ -106,7 +106,7 @@ def test_a_killed_evolution_goes_on_to_the_same_gene(evolved, pico, tmp_path, mo
         evolve(pico, tmp_path)
     monkeypatch.undo()
     same(evolved, evolve(pico, tmp_path))
-    # The last generation holds what the next would need; one more stays, for where it is damaged.
+    # The next generation needs the last one alone; one more stays in case it is damaged.
     assert [path.name for path in sorted(tmp_path.glob("generation-*"))] == ["generation-001", "generation-002"]
 
 
@@ -117,13 +117,13 @@ def test_a_damaged_generation_is_made_again_from_the_one_before(evolved, pico, t
     same(evolved, evolve(pico, tmp_path))
 
 
-def test_work_that_was_begun_otherwise_is_refused(pico, tmp_path):
+def test_a_resume_with_other_settings_is_refused(pico, tmp_path):
     evolve(pico, tmp_path, generations=0)
     with pytest.raises(SettingError, match="was begun with generations=0, now 1"):
         evolve(pico, tmp_path, generations=1)
 
 
-def test_drift_draws_its_winners_and_counts_them_alike(pico):
+def test_drift_draws_its_winners_with_equal_scores(pico):
     tree = evolve(pico, selection="drift", population=6, tournament=3).provenance.record["gene_tree"]
     assert {row["score"] for row in tree} == {1.0}
     groups = [[row for row in tree if row["generation"] == number] for number in range(3)]
@@ -131,8 +131,8 @@ def test_drift_draws_its_winners_and_counts_them_alike(pico):
     assert not all(row["won"] for row in best)
 
 
-def test_lives_and_critics_are_drawn_alike_under_drift(evolved, pico):
-    """All else equal: the first generation of both is the same to the bit."""
+def test_lives_and_critics_are_the_same_under_drift(evolved, pico):
+    """The first generations of selection and drift are equal to the bit."""
     first, other = (
         [row for row in gene.provenance.record["gene_tree"] if row["generation"] == 0]
         for gene in (evolved, evolve(pico, selection="drift"))
@@ -158,7 +158,7 @@ def test_without_mutation_circuits_stay_those_of_their_fathers(pico):
 
 
 def test_patience_ends_it(pico):
-    # With a rate of nothing no generation is ever better than the first by much, and one of no patience stops soon.
+    # An evolution without patience stops at the first generation that is not better.
     gene = evolve(pico, generations=6, patience=1)
     generations = gene.provenance.record["generations"]
     assert len(generations) <= 7
@@ -202,7 +202,7 @@ def test_bad_settings_are_refused_before_anything_runs(pico, settings, error, te
 
 
 def test_true_features_score_above_noise():
-    """Genes of networks that have lived against genes of the same channels of networks that have not.
+    """Critics prefer genes of trained networks to genes of untrained ones at the same channels.
 
     Three cases; benchmarks/gtl_planted.py has twenty.
     """

@@ -1,4 +1,4 @@
-"""The tables of an evolution against numbers worked out by hand."""
+"""Scores, tournaments, credit and pool of an evolution, compared with numbers worked out by hand."""
 
 import math
 from collections import Counter
@@ -86,7 +86,7 @@ def test_free_places_go_to_the_best_newcomers():
     assert merge_pool([1], [2, 6], SCORES, capacity=4, replaced=0.3) == [1, 2, 6]
 
 
-def test_only_a_share_of_a_full_pool_is_at_stake():
+def test_only_a_share_of_a_full_pool_can_change():
     # A third of four places, rounded down, is one: the lowest resident (3) against the best newcomer (4).
     assert merge_pool([0, 1, 2, 3], [4, 5], SCORES, capacity=4, replaced=1 / 3) == [0, 4, 1, 2]
     # Half of them is two: residents 2 and 3 against 4 and 5.
@@ -95,6 +95,6 @@ def test_only_a_share_of_a_full_pool_is_at_stake():
     assert merge_pool([0, 1, 2, 3], [6], SCORES, capacity=4, replaced=0.5) == [0, 1, 2, 3]
 
 
-def test_the_best_resident_is_never_at_stake():
+def test_the_best_resident_always_stays():
     better = {**SCORES, 7: 2.0, 8: 2.0, 9: 2.0, 10: 2.0}
     assert 0 in merge_pool([0, 1, 2, 3], [7, 8, 9, 10], better, capacity=4, replaced=1.0)

@@ -1,4 +1,4 @@
-"""Planting: that a circuit computes in its host what it computes alone, and that every element is accounted for."""
+"""Transplants: a circuit computes the same in its host as alone, and every element has an origin."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize("spec", [VGG, RESNET], ids=["vgg", "resnet12"])
 
 
 def awake(spec, seed=0):
-    """A network whose norms, statistics included, differ from channel to channel; with its head where it has one."""
+    """Build a network whose norms and statistics differ from channel to channel, with its head if it has one."""
     torch.manual_seed(seed)
     model = architecture_of(spec).build(spec).eval()
     with torch.no_grad():
@@ -38,7 +38,7 @@ def awake(spec, seed=0):
 
 
 def cut(spec, seed=0, share=0.2):
-    """The form and tensors of a circuit of a network, and the circuit."""
+    """Draw a circuit of a network; return its spec, its tensors and its channels."""
     narrow = circuit_spec(spec, share)
     circuit = draw_circuit(spec, narrow, generator(seed))
     return narrow, extract_circuit(awake(spec).state_dict(), spec, circuit), circuit
@@ -51,14 +51,14 @@ def loaded(spec, tensors):
 
 
 def maps(spec, tensors):
-    """Features after each block, by the name of the block, of the same few pictures."""
+    """Return the features of a few fixed images after each block, by the name of the block."""
     images = torch.rand(3, 3, 32, 32, generator=generator(9))
     with torch.no_grad():
         return extract_features(loaded(spec, tensors), architecture_of(spec).feature_names(spec), images)[1]
 
 
 def ends(spec):
-    """For each stage, the name of its last block and of the channel group of its last maps."""
+    """Return the last block and its channel group of each stage."""
     units = architecture_of(spec).units(spec)
     taps = architecture_of(spec).feature_names(spec)
     return [(taps[stage.chain[-1].block], stage.chain[-1].writes) for stage in units]
@@ -69,7 +69,7 @@ def apart(one, other):
 
 
 def distances(host, tensors, places, narrow, gene):
-    """For each stage, how far a circuit in its host is from the circuit alone, relative to its size."""
+    """Measure for each stage the relative distance of a circuit in its host from the circuit alone."""
     whole, alone = maps(host, tensors), maps(narrow, gene)
     return [
         apart(whole[tap][:, places[group]], alone[own])
@@ -155,7 +155,7 @@ def test_a_deeper_resnet_adds_one_leaky_relu_a_block():
         maps(narrow, gene)[ends(narrow)[1][0]],
     )
     assert apart(found, leaky_relu(alone, 0.1)) <= 1e-6
-    # What the paper's rule costs: only negative maps change, which a leaky ReLU has already made small.
+    # The cost of the paper's rule: only negative maps change, which a leaky ReLU has already made small.
     assert 1e-3 < apart(found, alone) < 0.2
     width = len(first_channels(narrow, host)[group])
     last = "stages.1.blocks.2.units.2"
@@ -221,7 +221,7 @@ def test_every_element_is_counted_as_by_hand():
     assert torch.equal(fresh[f"{second}.conv.weight"], awake(spec, 1).state_dict()[f"{second}.conv.weight"])
 
 
-def test_places_have_to_be_as_many_as_the_channels():
+def test_other_numbers_of_channels_are_refused():
     narrow, gene, circuit = cut(VGG)
     for places in ({**circuit, "stages.0.blocks.0": torch.tensor([0])}, {"stages.0.blocks.0": torch.tensor([0])}):
         with pytest.raises(SettingError, match="They are not as many as its channels"):
@@ -233,7 +233,7 @@ def test_a_gene_of_a_resnet_in_a_vgg():
     host = VggSpec(widths=((8, 8), (12,) * 7, (16,)), **IMAGE_FIELDS)
     tensors, counts = transplant_circuit(awake(host, 1).state_dict(), gene, narrow, host)
     places = first_channels(narrow, host)
-    # Two blocks of three units, and what is left of the stage passes them on; the third stage is fresh.
+    # Two blocks of three units; the rest of the stage passes them on; the third stage is fresh.
     chain = [f"stages.1.blocks.{block}.units.{unit}" for block in (0, 1) for unit in (0, 1, 2)]
     for index, name in enumerate(chain):
         mine, own = tensors[f"stages.1.blocks.{index}.conv.weight"], gene[f"{name}.conv.weight"]
@@ -257,7 +257,7 @@ def test_a_gene_of_a_vgg_in_a_resnet():
         assert torch.equal(tensors[f"{block}.units.{index}.conv.weight"][:width, : own.shape[1]], own)
     assert "identity" in counts[f"{block}.units.2.conv.weight"]
     assert counts[f"{block}.shortcut.norm.weight"] == {"zero-filled": width, "fresh": 12 - width}
-    # The second block is all surplus: its input goes on, through one leaky ReLU more.
+    # The second block is surplus: its input passes through one more leaky ReLU.
     assert counts[f"{later}.units.2.norm.weight"] == {"zero-filled": width, "fresh": 12 - width}
     assert counts[f"{later}.units.0.conv.weight"] == {"fresh": 12 * 12 * 9}
     found = maps(RESNET, tensors)

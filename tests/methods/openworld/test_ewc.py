@@ -1,4 +1,4 @@
-"""Anchors: the proximal step at every strength, and the importance that it weighs with."""
+"""Elastic weight consolidation: the proximal step at every strength, and the importance of weights."""
 
 import copy
 import math
@@ -21,7 +21,7 @@ SETTINGS = TrainSettings(steps=6, batch_size=20, lr=0.05, optimizer="sgd", check
 
 
 def inside(network):
-    """Tensors of the last two conv units."""
+    """Copy the tensors of the last two conv units."""
     state = network.model.state_dict()
     return {name: value.clone() for name, value in state.items() if name.startswith(("stages.3", "stages.4"))}
 
@@ -57,7 +57,7 @@ def test_no_strength_is_plain_training_to_the_bit(ancestors, pico):
     assert all(torch.equal(value, none[name]) for name, value in plain.items())
 
 
-def test_endless_strength_freezes_to_the_bit_and_nothing_else(ancestors, pico):
+def test_infinite_strength_freezes_the_anchored_tensors_alone(ancestors, pico):
     before, after = ancestors["vgg"].model.state_dict(), trained(ancestors["vgg"], pico, anchored(math.inf))
     held = inside(ancestors["vgg"])
     assert any(name.endswith("num_batches_tracked") for name in held)
@@ -65,7 +65,7 @@ def test_endless_strength_freezes_to_the_bit_and_nothing_else(ancestors, pico):
     assert not [name for name in before if name not in held and torch.equal(after[name], before[name])]
 
 
-def test_strengths_hold_the_more_the_larger_and_none_breaks(ancestors, pico):
+def test_larger_strengths_pull_more_and_none_overflows(ancestors, pico):
     held, distances = inside(ancestors["vgg"]), []
     weights = [name for name in held if name.endswith("conv.weight")]
     for strength in (0.0, 1.0, 100.0, 1e4, 1e8):
@@ -79,7 +79,7 @@ def test_strengths_hold_the_more_the_larger_and_none_breaks(ancestors, pico):
     assert all(bool(torch.isfinite(value).all()) for value in after.values())
 
 
-def test_the_literal_anchor_is_none_in_the_first_epoch_and_goes_on_after_a_kill(ancestors, pico, tmp_path):
+def test_the_epoch_anchor_is_none_in_the_first_epoch_and_resumes_after_a_kill(ancestors, pico, tmp_path):
     def literal(every):
         def make(child):
             names = [name for name, _ in child.model.named_parameters() if name in inside(child)]

@@ -1,4 +1,4 @@
-"""The gradient criterion: what is counted, which window is chosen, and what is refused."""
+"""The gradient criterion: counts, the choice of a window, and refusals."""
 
 import copy
 
@@ -17,7 +17,7 @@ from germline.training import CrossEntropy, Objective, Run, TrainSettings
 
 
 class Watched(Objective):
-    """Cross entropy times a number, with a watch; units named in `blocked` get no gradient."""
+    """Cross entropy times a number, with a gradient watch."""
 
     def __init__(self, watch, scale=1.0):
         super().__init__()
@@ -34,7 +34,7 @@ class Watched(Objective):
 
 
 def heat_of(network, pico, *, scale=1.0, tasks=4, rule="scale-free", epsilon=None):
-    """Tasks of four steps and two epochs on a network that a rate of next to nothing leaves as it is."""
+    """Watch tasks of four steps and two epochs at a rate too small to change the network."""
     heat, settings = [], TrainSettings(steps=4, batch_size=20, lr=1e-30, optimizer="sgd", augment=False, weight_decay=0)
     for task in range(tasks):
         watch = GradientWatch(unit_weight_names(network.spec), steps=4, epoch=2, epsilon=epsilon, rule=rule)

@@ -23,12 +23,12 @@ UNEVEN = VggSpec(image_size=32, channels=1, classes=3, widths=((4,), (5, 3), (6,
 
 
 def grown(name, factor, tolerance=1e-4):
-    """All twenty steps from randomised statistics; gives the last form."""
+    """Take all twenty steps from randomised statistics, and return the last spec."""
     spec = model_spec(name, image_size=32, channels=3, classes=64)
     model, source = hold.awake(VGG, spec), torch.Generator().manual_seed(1)
     images = torch.rand(4, 3, 32, 32)
     with torch.no_grad():
-        # What the head gives is brought to a size at which 1e-4 means something.
+        # The outputs are scaled to a size at which 1e-4 means something.
         before = model(images)
         model.head.fc.weight /= before.std()
         model.head.fc.bias /= before.std()
@@ -56,7 +56,7 @@ def test_outputs_stay_at_full_width():
     assert grown("collective", 64).widths == model_spec("vgg16", image_size=32, channels=3, classes=64).widths
 
 
-def test_parameters_of_the_published_forms():
+def test_parameters_of_the_published_specs():
     cifar = {"image_size": 32, "channels": 3}
     base = model_spec("collective", **cifar, classes=64)
     final = base

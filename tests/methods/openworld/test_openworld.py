@@ -1,4 +1,4 @@
-"""From a stream of tasks to an individual network, on tiny real ones."""
+"""From a stream of tasks to an individual, on tiny real networks."""
 
 from dataclasses import replace
 
@@ -36,12 +36,12 @@ def grown(pico):
 
 @pytest.fixture(scope="module")
 def open_world(pico):
-    """Seven known classes, and three that are met later."""
+    """Seven known classes, and three unknown ones in a stream."""
     known, unknown = split_classes(pico, 0.3, 3, 0)
     return replace(known, roles={"stream": unknown})
 
 
-def test_presets_are_filled_in_and_kept():
+def test_presets_are_filled_in_and_dumped():
     lab, full = OpenWorld(), OpenWorld(preset="full", training={"lr": 0.01})
     assert (lab.model, lab.individual, lab.tasks, lab.head) == ("collective_x0125", "individual_x0125", 21, "per-task")
     assert (full.training.lr, full.training.steps, full.dropout) == (0.01, 3125, 0.5)
@@ -52,7 +52,7 @@ def test_presets_are_filled_in_and_kept():
         OpenWorld(criterion="positive")
 
 
-def test_what_it_tells_of_itself(grown):
+def test_the_record_of_a_collective(grown):
     told, origin = grown.provenance.record["collective"], grown.provenance
     assert [len(row) for row in told["accuracies"]] == [1, 2, 3]
     assert (told["grown"], told["dead"]) == ((0, 2, 8), ())
@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_gene_and_another_another(grown, pico):
 
 
 @pytest.mark.parametrize("step", [1, 3, 5])
-def test_a_killed_stream_goes_on_to_the_same_bits(step, open_world, tmp_path, monkeypatch):
+def test_a_killed_stream_resumes_to_the_same_bits(step, open_world, tmp_path, monkeypatch):
     settings = {"open_tasks": 2, "met": 0.0, "consolidation": 1.0, "training": {"checkpoint_every": 1}, "noise": 0.01}
     whole, calls, begin = grow(open_world, **settings), [], TaskLoss.before_step
 
@@ -94,7 +94,7 @@ def test_a_killed_stream_goes_on_to_the_same_bits(step, open_world, tmp_path, mo
         grow(open_world, tmp_path, **{**settings, "ways": 2})
 
 
-def test_unknown_classes_are_met_and_become_tasks(open_world):
+def test_new_classes_are_detected_and_become_tasks(open_world):
     met = grow(open_world, open_tasks=1, met=0.0)
     found = met.provenance.record["collective"]["detection"]
     assert sorted(found["flagged"]) == sorted(open_world.roles["stream"].classes)
@@ -119,7 +119,7 @@ def test_a_stream_over_several_data_sets():
     assert gene.provenance.data == "digits+glyphs/open"
 
 
-def test_the_joint_control_is_one_training_of_the_last_form(pico):
+def test_the_joint_control_is_one_training_of_the_last_spec(pico):
     gene = grow(pico, stream="joint", whole=True)
     told = gene.provenance.record["collective"]
     assert [len(row) for row in told["accuracies"]] == [1]
@@ -127,7 +127,7 @@ def test_the_joint_control_is_one_training_of_the_last_form(pico):
     assert gene.provenance.training["steps"] == 6
 
 
-def test_consolidation_holds_what_earlier_tasks_need(pico):
+def test_consolidation_keeps_weights_that_earlier_tasks_need(pico):
     def first_and_last(**settings):
         rules = OpenWorld(**TINY, growth="none", **settings)
         collective = rules.build_collective(pico, Run(device="cpu", quiet=True))
@@ -226,7 +226,7 @@ def trained(gene, pico, **settings):
     return child.model.state_dict()
 
 
-def test_the_individual_is_held_to_what_it_inherited(grown, pico):
+def test_the_individual_is_pulled_to_its_inherited_weights(grown, pico):
     held = inherited_tensors(grown.tensors)
     frozen, free = trained(grown, pico, strength="inf"), trained(grown, pico, anchor="none")
     assert all(torch.equal(frozen[name], value) for name, value in held.items())

@@ -1,4 +1,4 @@
-"""The commands of the method's page run as printed, with less of everything."""
+"""The commands in docs/openworld.md run as printed, with small settings."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The stream: which outputs answer which task, when the network grows, what is lost and what is detected."""
+"""The task stream: outputs of each task, growth, forgetting and detection."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_classes_seen_so_far_compete():
     one = heads("class-incremental")
     assert one.outputs == 6
     assert one.columns(0, 1).tolist() == [0, 2]
-    assert one.columns(1, 2).tolist() == [1, 0, 2]  # its own first, in their order
+    assert one.columns(1, 2).tolist() == [1, 0, 2]  # the task's own classes first, in their order
     assert one.columns(0, 3).tolist() == [0, 2, 1, 3, 4]
 
 
@@ -49,7 +49,7 @@ def test_the_published_growth_makes_a_vgg16_of_the_collective():
         published_growth(model_spec("vgg11", **IMAGE_FIELDS))
 
 
-def test_growth_that_cannot_be_is_refused():
+def test_impossible_growth_is_refused():
     spec = VggSpec(**IMAGE_FIELDS, widths=((2,), (3,)))
     assert [one.widths for one in specs_by_task(spec, ((2, 4),), 3)] == [((2,), (3,)), ((2,), (7,)), ((2,), (7,))]
     with pytest.raises(SettingError, match="conv unit 3"):
@@ -64,7 +64,7 @@ def test_forgetting_is_the_best_less_the_last():
 
 
 def test_detection_counts_what_is_below_the_threshold():
-    # Every other known picture sets the threshold: 0.5 to 0.9; the others are tried.
+    # Every other known image sets the threshold, with 0.5 to 0.9; the others test it.
     known = torch.tensor([0.5, 0.4, 0.6, 0.75, 0.7, 0.8, 0.8, 0.9, 0.9, 0.95])
     unknown, labels = torch.tensor([0.1, 0.2, 0.85, 0.65]), torch.tensor([0, 0, 1, 1])
     found = detect_unknown(known, unknown, labels, ("x", "y"), percentile=50, share=0.6)

@@ -122,15 +122,15 @@ def circuit_spec(spec: Spec, share: float = 0.2) -> Spec:
     Raises:
         SettingError: The host has no stages of convolutions.
     """
-    form, ratio = describe_layout(spec), math.sqrt(share)
-    wide = torch.tensor(_mean_widths(form.groups))
+    layout, ratio = describe_layout(spec), math.sqrt(share)
+    wide = torch.tensor(_mean_widths(layout.groups))
     choices = [
         torch.tensor([kept for kept in _candidate_widths(ratio * float(mean)) if kept <= least] or [least])
-        for mean, least in zip(wide, form.narrowest, strict=True)
+        for mean, least in zip(wide, layout.narrowest, strict=True)
     ]
     tried = torch.cartesian_prod(*choices).view(-1, len(choices))
-    host = sum(shape.numel() for shape in form.parameters.values())
-    error = (_count_parameters(form, tried).double() / host - share).abs()
+    host = sum(shape.numel() for shape in layout.parameters.values())
+    error = (_count_parameters(layout, tried).double() / host - share).abs()
     odd = ((tried / wide - ratio) ** 2).sum(dim=1)
     near = (error <= error.min() + SHARE_TOLERANCE).nonzero().flatten()
     best = near[odd[near].argmin()]
@@ -144,22 +144,22 @@ def _candidate_widths(width: float) -> range:
 def _mean_widths(groups: tuple[ChannelGroup, ...]) -> list[float]:
     stages = sorted({group.stage for group in groups})
     widths = [[group.width for group in groups if group.stage == stage] for stage in stages]
-    return [sum(found) / len(found) for found in widths]
+    return [sum(stage_widths) / len(stage_widths) for stage_widths in widths]
 
 
-def _count_parameters(form: HostLayout, kept: Tensor) -> Tensor:
+def _count_parameters(layout: HostLayout, kept: Tensor) -> Tensor:
     """Count the parameters of circuits, int64 [candidates]; `kept` [candidates, stages] are channels of each stage."""
-    stages: dict[str, list[int]] = {name: [] for name in form.parameters}
-    outside = {name: shape.numel() for name, shape in form.parameters.items()}
-    for group in form.groups:
+    stages: dict[str, list[int]] = {name: [] for name in layout.parameters}
+    outside = {name: shape.numel() for name, shape in layout.parameters.items()}
+    for group in layout.groups:
         for member in group.members:
             if member.tensor in outside:
                 stages[member.tensor].append(group.stage)
                 outside[member.tensor] //= group.width
     # The count is a polynomial in the kept channels: a kernel has degree two, a norm degree one.
     terms: Counter[tuple[int, ...]] = Counter()
-    for name, found in stages.items():
-        terms[tuple(sorted(found))] += outside[name]
+    for name, dimensions in stages.items():
+        terms[tuple(sorted(dimensions))] += outside[name]
     total = torch.zeros(len(kept), dtype=torch.int64)
     for term, factor in terms.items():
         total += factor * kept[:, list(term)].prod(dim=1)
@@ -201,14 +201,14 @@ def select_strongest_circuit(
 
 
 def _channel_strengths(tensors: Mapping[str, Tensor], spec: Spec, by: StrengthMeasure) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    strengths: dict[str, Tensor] = {}
     for stage in describe_layout(spec).units:
         for unit in (*stage.chain, *stage.shortcuts):
             strength = tensors[f"{unit.name}.norm.weight"].detach().abs()
             if by == "norm":
                 strength = strength * tensors[f"{unit.name}.conv.weight"].detach().flatten(1).norm(dim=1)
-            found[unit.writes] = found[unit.writes] + strength if unit.writes in found else strength
-    return found
+            strengths[unit.writes] = strengths[unit.writes] + strength if unit.writes in strengths else strength
+    return strengths
 
 
 def extract_circuit(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit) -> dict[str, Tensor]:
@@ -221,9 +221,9 @@ def extract_circuit(tensors: Mapping[str, Tensor], spec: Spec, circuit: Circuit)
         spec: Spec of the host.
         circuit: Channels to extract.
     """
-    form = describe_layout(spec)
-    own = {name: tensors[name] for name in form.tensors}
-    return {name: tensor.detach().clone() for name, tensor in select_channels(own, form.groups, circuit).items()}
+    layout = describe_layout(spec)
+    backbone = {name: tensors[name] for name in layout.tensors}
+    return {name: tensor.detach().clone() for name, tensor in select_channels(backbone, layout.groups, circuit).items()}
 
 
 def mutate_circuit(circuit: Circuit, spec: Spec, generator: torch.Generator, chance: float = 0.05) -> dict[str, Tensor]:
@@ -254,17 +254,17 @@ def mutate_circuit(circuit: Circuit, spec: Spec, generator: torch.Generator, cha
     return mutated
 
 
-def circuit_similarity(one: Circuit, other: Circuit, spec: Spec) -> float:
+def circuit_similarity(first: Circuit, second: Circuit, spec: Spec) -> float:
     """Measure how much two circuits of a host have in common, between 0 and 1.
 
     The similarity is sum_g w_g |A_g and B_g| / sum_g w_g |A_g or B_g|. w_g is the number of parameters that write one
     channel of group g in the host: kernel and norm, of all units that are added together.
     """
-    form, shared, whole = describe_layout(spec), 0, 0
-    for group in form.groups:
+    layout, shared, total = describe_layout(spec), 0, 0
+    for group in layout.groups:
         written = [member.tensor for member in group.members if member.role == "written"]
-        weight = sum(form.parameters[name].numel() for name in written if name in form.parameters) // group.width
-        mine, theirs = set(one[group.name].tolist()), set(other[group.name].tolist())
-        shared += weight * len(mine & theirs)
-        whole += weight * len(mine | theirs)
-    return shared / whole
+        weight = sum(layout.parameters[name].numel() for name in written if name in layout.parameters) // group.width
+        first_channels, second_channels = set(first[group.name].tolist()), set(second[group.name].tolist())
+        shared += weight * len(first_channels & second_channels)
+        total += weight * len(first_channels | second_channels)
+    return shared / total

@@ -43,9 +43,9 @@ class CircuitWeights:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], prefix: str) -> CircuitWeights:
         """Rebuild a circuit from the tensors of `to_tensors`."""
-        own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        circuit = {name.removeprefix(_CIRCUIT): own[name] for name in own if name.startswith(_CIRCUIT)}
-        return cls(circuit, {name: tensor for name, tensor in own.items() if not name.startswith(_CIRCUIT)})
+        flat = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        circuit = {name.removeprefix(_CIRCUIT): flat[name] for name in flat if name.startswith(_CIRCUIT)}
+        return cls(circuit, {name: tensor for name, tensor in flat.items() if not name.startswith(_CIRCUIT)})
 
 
 @dataclass(frozen=True)

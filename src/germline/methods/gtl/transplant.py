@@ -104,17 +104,17 @@ def _limit_widths(narrow: Spec, host: Spec) -> Spec:
 
 
 def _match_units(gene: tuple[StageUnits, ...], host: tuple[StageUnits, ...]) -> Iterator[tuple[ConvUnit, UnitContent]]:
-    for own, stage in zip(gene, host, strict=False):
-        covered = {unit.block for unit in stage.chain[: len(own.chain)]}
+    for gene_stage, stage in zip(gene, host, strict=False):
+        covered = {unit.block for unit in stage.chain[: len(gene_stage.chain)]}
         for index, unit in enumerate(stage.chain):
-            if index < len(own.chain):
-                yield unit, own.chain[index]
+            if index < len(gene_stage.chain):
+                yield unit, gene_stage.chain[index]
             elif not stage.residual or unit.block in covered:
                 yield unit, "identity"
             elif unit.last:
                 yield unit, "silent"
         for index, shortcut in enumerate(stage.shortcuts):
-            yield shortcut, own.shortcuts[index] if index < len(own.shortcuts) else "silent"
+            yield shortcut, gene_stage.shortcuts[index] if index < len(gene_stage.shortcuts) else "silent"
 
 
 def _unit_tensors(

@@ -167,8 +167,8 @@ def normalise_importance(importance: Mapping[str, Tensor]) -> dict[str, Tensor]:
     An importance of zeros becomes all ones. Source: Progress & Compress, Schwarz et al., arXiv 1805.06370, which also
     scales task by task.
     """
-    total = float(sum(own.double().sum() for own in importance.values()))
-    mean = total / max(1, sum(own.numel() for own in importance.values()))
+    total = float(sum(value.double().sum() for value in importance.values()))
+    mean = total / max(1, sum(value.numel() for value in importance.values()))
     if not mean:
-        return {name: torch.ones_like(own) for name, own in importance.items()}
-    return {name: (own.double() / mean).to(own.dtype) for name, own in importance.items()}
+        return {name: torch.ones_like(value) for name, value in importance.items()}
+    return {name: (value.double() / mean).to(value.dtype) for name, value in importance.items()}

@@ -90,7 +90,7 @@ class GradientWatch(nn.Module):
         parameters = dict(model.named_parameters())
         gradients = [[(parameters[name].grad, parameters[name].numel()) for name in unit] for unit in self._units]
         if self._finds:
-            self._update_epsilon([own for unit in gradients for own, _ in unit if own is not None], step)
+            self._update_epsilon([gradient for unit in gradients for gradient, _ in unit if gradient is not None], step)
         shares = [self._share(unit) for unit in gradients]
         epoch = step // self._epoch
         self.counted[epoch] += torch.stack(shares)
@@ -104,15 +104,15 @@ class GradientWatch(nn.Module):
     def _update_epsilon(self, gradients: Sequence[Tensor], step: int) -> None:
         if not gradients:
             return
-        stride = max(1, sum(own.numel() for own in gradients) // MEDIAN_SAMPLE)
-        sample = torch.cat([own.flatten()[::stride] for own in gradients]).abs()
+        stride = max(1, sum(gradient.numel() for gradient in gradients) // MEDIAN_SAMPLE)
+        sample = torch.cat([gradient.flatten()[::stride] for gradient in gradients]).abs()
         self.epsilon += (sample.float().median() - self.epsilon) / (step + 1)
 
     def _share(self, unit: Sequence[tuple[Tensor | None, int]]) -> Tensor:
         above = torch.zeros((), device=self.epsilon.device)
-        for own, _ in unit:
-            if own is not None:
-                above += torch.count_nonzero((own if self._sign else own.abs()) > self.epsilon)
+        for gradient, _ in unit:
+            if gradient is not None:
+                above += torch.count_nonzero((gradient if self._sign else gradient.abs()) > self.epsilon)
         return above / sum(count for _, count in unit)
 
 
@@ -149,7 +149,7 @@ def choose_window(
     """
     by_task = [[fmean(column) for column in zip(*epochs, strict=True)] for epochs in heat]
     late = by_task[len(by_task) // 2 :]
-    scores = tuple(fmean(own) + pstdev(own) for own in zip(*late, strict=True))
+    scores = tuple(fmean(rates) + pstdev(rates) for rates in zip(*late, strict=True))
     starts = range(len(scores) - size + 1)
     windows = tuple(
         None
@@ -176,14 +176,20 @@ def find_dead_units(network: Network, images: AnyImages) -> tuple[int, ...]:
         SettingError: No architecture knows the network.
     """
     if network.spec is None:
-        raise SettingError("units of a network that no architecture knows", "they have no names")
+        raise SettingError(
+            "This network is of no known architecture",
+            "Its units have no names",
+            "Use a network that germline can rebuild",
+        )
     taps = architecture_of(network.spec).feature_names(network.spec)
-    few = images.subset(torch.linspace(0, len(images) - 1, min(DEAD_CHECK_IMAGES, len(images))).round().long())
+    sample = images.subset(torch.linspace(0, len(images) - 1, min(DEAD_CHECK_IMAGES, len(images))).round().long())
     was_training = network.model.training
     network.model.eval()
-    batch = next(iter(in_order(few, DEAD_CHECK_IMAGES)))
-    _, found = extract_features(network.model, taps, network.preprocess(batch.pixels))
+    batch = next(iter(in_order(sample, DEAD_CHECK_IMAGES)))
+    _, features = extract_features(network.model, taps, network.preprocess(batch.pixels))
     network.model.train(was_training)
     return tuple(
-        index for index, tap in enumerate(taps) if torch.equal(found[tap], found[tap][:1].expand_as(found[tap]))
+        index
+        for index, tap in enumerate(taps)
+        if torch.equal(features[tap], features[tap][:1].expand_as(features[tap]))
     )

@@ -62,16 +62,16 @@ def detect_unknown(
         threshold = float(torch.quantile(setting.double(), at / 100))
         return threshold, float((unknown < threshold).double().mean()), float((trial < threshold).double().mean())
 
-    threshold, found, alarms = rates(percentile)
+    threshold, detection, alarms = rates(percentile)
     shares = [float((unknown[labels == at] < threshold).double().mean()) for at in range(len(classes))]
     higher = (trial[:, None] > unknown).double().mean() + 0.5 * (trial[:, None] == unknown).double().mean()
     return {
         "percentile": percentile,
         "threshold": threshold,
-        "detection": found,
+        "detection": detection,
         "false_alarms": alarms,
         "curve": [[at, *rates(at)[1:]] for at in CURVE_PERCENTILES],
         "auroc": float(higher),
         "shares": dict(zip(classes, shares, strict=True)),
-        "flagged": [name for name, own in zip(classes, shares, strict=True) if own >= share],
+        "flagged": [name for name, below in zip(classes, shares, strict=True) if below >= share],
     }
