@@ -76,7 +76,7 @@ class PopulationTrainer:
         critic_tasks: Tasks of held-out classes.
         life: Training settings of a network.
         critic: Training settings of a critic.
-        way: Name of the population engine.
+        engine: Name of the population engine.
         progress: Progress that counts the steps of all networks.
     """
 
