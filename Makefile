@@ -1,7 +1,7 @@
 .PHONY: style test bench
 
-style:  ## lint, format and types
-	ruff check --fix . && ruff format . && mypy
+style:  ## lint, format, prose and types
+	ruff check --fix . && ruff format . && python3 tools/check_prose.py && mypy
 
 test:  ## all tests, on two processes
 	python3 -m pytest -n 2

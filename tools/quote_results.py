@@ -1,4 +1,4 @@
-"""Put tables of stored results into README and docs.
+"""Put tables of stored results and of settings into README and docs.
 
 A page asks for a table with a comment. The table is written below the comment and replaces the old one:
 
@@ -12,6 +12,8 @@ The three words are:
   `tables` and `cost_tables` of `germline.compare.report`, and in the report modules of methods;
 - a regular expression that rows must match (optional; all rows by default).
 
+`<!-- settings: NAME -->` asks for the table of a method's own settings.
+
 A function of a method's report module gets the parsed records of its kind by arm and seed. All others get the
 `ComparisonResults`.
 
@@ -23,17 +25,22 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import re
 from pathlib import Path
 
 from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report.gene_records import records_by_arm
+from germline.methods.base import Method
+from germline.registry import METHODS
 from germline.reporting.hook import load_report_module, report_places
 from germline.reporting.html import Rows, markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
+ATTRIBUTE = re.compile(r"(?m)^ {4}(\w+): ((?:.|\n {8})+)")
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+SETTINGS = re.compile(r"(<!-- settings: (\S+) -->\n)((?:\|.*\n)*)")
 REQUEST = re.compile(r"(<!-- results: (\S+) ([\w.]+)(?: (.+?))? -->\n)((?:\|.*\n)*)")
 TABLE_MODULES = ("germline.compare.report.tables", "germline.compare.report.cost_tables")
 # Names of tables before they were renamed.
@@ -48,8 +55,33 @@ ALIASES = {
 
 
 def update_tables(page: str) -> str:
-    """Return the page with every table that it asks for, as the results have it."""
+    """Return the page with every table that it asks for, from the results and from the code."""
+    page = SETTINGS.sub(lambda match: match[1] + settings_table(match[2]), page)
     return REQUEST.sub(lambda match: match[1] + quote_table(match[2], match[3], match[4] or ""), page)
+
+
+def settings_table(name: str) -> str:
+    """Return a method's own settings as Markdown: name, default, and meaning from the docstring."""
+    method = METHODS[name]
+    meanings: dict[str, str] = {}
+    for base in method.__mro__:
+        if base.__module__.startswith("germline.training") or base is Method:
+            continue
+        _, _, text = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
+        meanings |= {key: " ".join(value.split()) for key, value in ATTRIBUTE.findall(text) if key not in meanings}
+    rows = [["setting", "default", "meaning"]]
+    for key, meaning in meanings.items():
+        if key in method.model_fields:
+            rows.append([f"`{key}`", _default_text(method, key), meaning.replace("|", "\\|")])
+    return markdown_table(rows).rstrip("\n") + "\n"
+
+
+def _default_text(method: type[Method], key: str) -> str:
+    try:
+        value = getattr(method(), key)
+    except ValueError:
+        value = method.model_fields[key].default
+    return f"`{value}`" if isinstance(value, (int, float, str)) and value != "" else "see presets" if value else "none"
 
 
 def quote_table(name: str, function: str, pattern: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from germline.cli import main
 
-PAGE = (Path(__file__).parents[3] / "docs" / "openworld.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "methods" / "openworld.md").read_text(encoding="utf-8")
 TINY = ["--set", "preset=tiny", "--quiet", "--device", "cpu"]
 SHORT = ["--set", "steps=2", "--set", "batch_size=8", "--quiet", "--device", "cpu"]
 
@@ -28,4 +28,4 @@ def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
         assert stop.value.code == 0, (line, capsys.readouterr().err)
     assert Path("runs/novel/model.safetensors").is_file()
     assert Path("genes/ow.html").is_file()
-    assert Path("genes/both/learngene.json").is_file()
+    assert Path("genes/open/learngene.json").is_file()

@@ -82,7 +82,7 @@ class GTL(GTLSettings, CircuitGene):
     is the learngene.
 
     Source: Feng et al., arXiv 2401.08139. Scores, tournaments, pool and credit follow arXiv 2306.10225 of the same
-    group. Our choices where the sources are open are in docs/gtl.md: closed circuits, the critic as judge, one flat
+    group. Our choices where the sources are open are in docs/methods/gtl.md: closed circuits, the critic as judge, one flat
     pool. Mutation, also our choice, exchanges channels for others of the trained network.
     """
 
