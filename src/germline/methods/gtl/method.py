@@ -82,8 +82,8 @@ class GTL(GTLSettings, CircuitGene):
     is the learngene.
 
     Source: Feng et al., arXiv 2401.08139. Scores, tournaments, pool and credit follow arXiv 2306.10225 of the same
-    group. Our choices where the sources are open are in docs/methods/gtl.md: closed circuits, the critic as judge, one flat
-    pool. Mutation, also our choice, exchanges channels for others of the trained network.
+    group. docs/methods/gtl.md lists our choices where the sources are open: closed circuits, the critic as judge, one
+    flat pool. Mutation, also our choice, exchanges channels for others of the trained network.
     """
 
     name: ClassVar[str] = "gtl"

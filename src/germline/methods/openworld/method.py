@@ -52,9 +52,9 @@ class OpenWorld(OpenWorldSettings, DerivedMethod):
     task from few images. It has fresh units before the gene and a fresh head behind it. A proximal anchor pulls the
     gene's weights towards their inherited values.
 
-    Source: Wang et al., AAAI 2022, arXiv 2106.06788, and its public code. docs/methods/openworld.md lists our departures from
-    both: widening that keeps BatchNorm whole, an own head for each task, a gradient criterion without scale, and an
-    anchor to the inherited weights.
+    Source: Wang et al., AAAI 2022, arXiv 2106.06788, and its public code. docs/methods/openworld.md lists our
+    departures from both: widening that keeps BatchNorm whole, an own head for each task, a gradient
+    criterion without scale, and an anchor to the inherited weights.
     """
 
     name: ClassVar[str] = "openworld"
