@@ -99,14 +99,14 @@ class Pool(Pooled):
     init: StitchInit = "transpose"
     instances: Literal["distilled", "scratch"] = "distilled"
     losses: Losses = "all"
-    pair_positions: tuple[Positions, ...] | None = None
+    positions: tuple[Positions, ...] | None = None
     alpha: float = Field(default=0.1, ge=0, le=1)
     rates: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     distil: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        for name, given in (("positions", self.pair_positions), ("rates", self.rates)):
+        for name, given in (("positions", self.positions), ("rates", self.rates)):
             if given is not None and len(given) != len(self.widths):
                 raise ValueError(f"{name}={list(given)}: give as many as widths")
         if self.init in ("transpose", "pinv") and (self.instances == "scratch" or self.losses == "logits"):
@@ -166,7 +166,7 @@ class Pool(Pooled):
         return {f"{kind}.{width}.": rate for width, rate in given.items() for kind in ("students", "matrices")}
 
     def _follows(self, forms: Forms, ancestor: Network) -> dict[int, MatchedFeatures]:
-        where, elder = self.pair_positions or (*(_DENSE for _ in self.widths[1:]), _SPARSE), ancestor.spec
+        where, elder = self.positions or (*(_DENSE for _ in self.widths[1:]), _SPARSE), ancestor.spec
         assert isinstance(elder, VitSpec)  # noqa: S101 - `form` refused all else
         return {
             width: MatchedFeatures.at(which, self.losses, forms.models[width], elder)
