@@ -19,6 +19,7 @@ from germline.cli import main
 from germline.learngene import Learngene
 from germline.network import load_network
 from helpers.bad_input import snapshot
+from helpers.comparison import RECIPE
 
 SMALL = ("--device", "cpu", "--quiet", "--data", "digits", "--set", "batch_size=20")
 TRAIN = ("train", "--model", "vit_pico", *SMALL, "--set", "steps=6", "--set", "log_every=2", "--set", "eval_at=[0, 3]")
@@ -159,6 +160,30 @@ def test_show_prints_a_recipe_that_can_be_copied(run, tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text(done.out)
     assert done.code == 0
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("demo")
+
+
+def test_a_quick_version_is_shown_checked_and_listed(run, tmp_path):
+    from germline.compare.recipe.loader import load_recipe
+
+    shown, former = run("show", "lab/tleg-sizes", "--quick"), run("show", "lab/tleg-sizes-quick")
+    (tmp_path / "mine.yaml").write_text(shown.out)
+    assert (shown.code, former.out) == (0, shown.out)
+    assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("lab/tleg-sizes", quick=True)
+    assert "8 cells (4 x 2 seeds)" in run("check", "lab/tleg-sizes", "--quick").out
+    listed = run("list", "recipes").out.splitlines()
+    assert [line.endswith("[--quick]") for line in listed if line.split()[0] in ("demo", "lab/tleg-sizes")] == [
+        False,
+        True,
+    ]
+    assert not any(line.split()[0].endswith("-quick") for line in listed)
+
+
+def test_a_quick_comparison_has_a_folder_of_its_own(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("kind: quick", "kind: full") + "quick: {seeds: [0]}\n")
+    assert run("compare", "r.yaml", "--quick", "--quiet", "--workers", "1").code == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["r-quick"]
+    assert "A quick run" in (tmp_path / "runs/r-quick/report.md").read_text()
 
 
 def test_check_prices_the_demo_and_writes_nothing(run, tmp_path, monkeypatch):

@@ -206,7 +206,10 @@ def convergence():
     longer = [cell("scratch", seed, (0.1, 0.5), 0.45, at=(0, 200), asked={"steps": 200}) for seed in range(3)]
     level = {"size": "depth=2", "images": 10, "multiple": 2, "steps": 200, "val": 0.5}
     return by_hand(
-        [*three_seeds(), *longer], protocol="convergence", levelling={"tolerance": 0.2, "most": 2}, levels=[level]
+        [*three_seeds(), *longer],
+        protocol="convergence",
+        scratch_until_plateau={"tolerance": 0.2, "most": 2},
+        levels=[level],
     )
 
 

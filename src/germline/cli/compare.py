@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from germline.cli.options import Overwrite, Quiet, Resume, Set
+from germline.cli.options import Overwrite, Quick, Quiet, Resume, Set
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 def compare(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe or a file; see germline list recipes.")],
     out: Annotated[Path | None, typer.Option("--out", help="Output folder; default: runs/RECIPE.")] = None,
+    quick: Quick = False,
     set_: Set = None,
     workers: Annotated[int, typer.Option(help="Number of worker processes; 0: one per core.", min=0)] = 0,
     store: Annotated[
@@ -35,8 +36,8 @@ def compare(
 ) -> None:
     """Run a comparison and write its report."""
     changes = [*(set_ or []), *(["final=true"] if final else [])]
-    place = out or Path("runs") / Path(recipe).stem
-    run_recipe(recipe, place, changes, workers, store, resume, overwrite, quiet)
+    place = out or Path("runs") / f"{Path(recipe).stem}{'-quick' if quick else ''}"
+    run_recipe(recipe, place, changes, workers, store, resume, overwrite, quiet, quick=quick)
 
 
 def run_recipe(
@@ -48,6 +49,8 @@ def run_recipe(
     resume: bool,
     overwrite: bool,
     quiet: bool,
+    *,
+    quick: bool = False,
 ) -> None:
     """Run a recipe and write its report.
 
@@ -58,13 +61,15 @@ def run_recipe(
     from germline.errors import TrainingError
     from germline.files import check_output_folder
 
-    loaded = load_recipe(recipe, changes or ())
+    loaded = load_recipe(recipe, changes or (), quick=quick)
     check_output_folder(out, resume=resume, overwrite=overwrite)
     if store is not None:
         check_output_folder(store, resume=True, overwrite=False)
     from germline.compare import Comparison, write_report
 
-    comparison = Comparison(loaded, recipe, out, workers=workers, quiet=quiet, store=store)
+    comparison = Comparison(
+        loaded, f"{recipe}{' --quick' if quick else ''}", out, workers=workers, quiet=quiet, store=store
+    )
     comparison.check()
     if overwrite and not resume:
         import shutil

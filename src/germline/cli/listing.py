@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from germline.cli.options import Set
+from germline.cli.options import Quick, Set
 
 KINDS = ("methods", "models", "data", "recipes")
 
@@ -31,9 +31,11 @@ def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
 
 def _entries(kind: str) -> dict[str, str]:
     if kind == "recipes":
-        from germline.compare.recipe.loader import list_packaged_recipes, load_recipe
+        from germline.compare.recipe.loader import has_quick_version, list_packaged_recipes, load_recipe
 
-        return {name: load_recipe(name).title for name in list_packaged_recipes()}
+        return {
+            name: load_recipe(name).title + " [--quick]" * has_quick_version(name) for name in list_packaged_recipes()
+        }
     if kind == "models":
         from germline.architectures.presets import MODELS
 
@@ -59,16 +61,19 @@ def _stages(values: tuple[Any, ...]) -> str:
     return "/".join(",".join(map(str, stage)) if isinstance(stage, tuple) else str(stage) for stage in values)
 
 
-def show(recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")]) -> None:
-    """Print a recipe."""
-    from germline.compare.recipe.loader import read_recipe_text
+def show(recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")], quick: Quick = False) -> None:
+    """Print a recipe; of a quick version, print all its keys."""
+    from germline.compare.recipe.loader import format_quick_recipe, read_recipe_text, split_quick_name
 
-    print(read_recipe_text(recipe), end="")
+    plain, is_quick = split_quick_name(recipe)
+    print(format_quick_recipe(plain) if quick or is_quick else read_recipe_text(plain), end="")
 
 
-def check_command(recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")], set_: Set = None) -> None:
+def check_command(
+    recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")], set_: Set = None, quick: Quick = False
+) -> None:
     """Check a recipe and estimate its cost. Nothing is trained."""
     from germline.compare.cost.estimate import estimate_cost
     from germline.compare.recipe.loader import load_recipe
 
-    print(estimate_cost(load_recipe(recipe, set_ or ())).text())
+    print(estimate_cost(load_recipe(recipe, set_ or (), quick=quick)).text())

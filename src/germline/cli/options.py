@@ -24,6 +24,7 @@ Precision = Annotated[str, typer.Option(help="Precision: 32-true, bf16-mixed or 
 Resume = Annotated[bool, typer.Option("--resume", help="Resume the unfinished work of the output folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the content of the output folder.")]
 Logger = Annotated[str | None, typer.Option(help="Logger: csv, tensorboard or wandb; default: none.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Use the recipe's quick version: it shows that all works.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Out = Annotated[Path, typer.Option("--out", help="Output folder. Checkpoints and logs are saved beside it in OUT.run.")]
 

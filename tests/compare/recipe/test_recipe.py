@@ -8,13 +8,24 @@ import pytest
 import yaml
 
 from germline.compare.cost.estimate import estimate_cost
-from germline.compare.recipe.loader import list_packaged_recipes, load_recipe, read_recipe_text
+from germline.compare.recipe.loader import (
+    format_quick_recipe,
+    has_quick_version,
+    list_packaged_recipes,
+    load_recipe,
+    read_recipe_text,
+)
 from germline.compare.recipe.schema import Recipe
 from germline.compare.run.cells import list_main_cells, list_tuning_cells
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.registry import METHODS
 
 DEMO = "demo"
+PACKAGED = [
+    pytest.param(name, quick, id=f"{name}{' --quick' * quick}")
+    for name in list_packaged_recipes()
+    for quick in ((False, True) if has_quick_version(name) else (False,))
+]
 # Recipes that tune nothing themselves, and the kept result whose tuned settings they use.
 TUNED_BY = dict.fromkeys(("lab/tleg-scratch-long", "lab/tleg-scratch-longer"), "tleg-samples-1000-steps")
 RECIPE = {
@@ -42,17 +53,18 @@ def load(tmp_path):
 
 
 @cache
-def priced(name):
-    return estimate_cost(load_recipe(name))
+def priced(name, *, quick=False):
+    return estimate_cost(load_recipe(name, quick=quick))
 
 
 # What comes with germline
 
 
-@pytest.mark.parametrize("name", list(list_packaged_recipes()))
-def test_packaged_recipes_are_sound(name):
-    recipe = load_recipe(name)
+@pytest.mark.parametrize(("name", "quick"), PACKAGED)
+def test_packaged_recipes_are_sound(name, quick):
+    recipe = load_recipe(name, quick=quick)
     assert recipe.title
+    assert not quick or (recipe.kind, recipe.title) == ("quick", load_recipe(name).title)
     assert "scratch" in recipe.arms
     if recipe.kind == "full":
         assert len(recipe.seeds) >= 3
@@ -72,9 +84,9 @@ def test_a_recipe_without_a_grid_takes_what_another_found_best(name):
         assert (settings.lr, settings.weight_decay) == (tuned[arm]["lr"], tuned[arm]["weight_decay"])
 
 
-@pytest.mark.parametrize("name", list(list_packaged_recipes()))
-def test_packaged_recipes_can_be_priced(name):
-    recipe, found = load_recipe(name), priced(name)
+@pytest.mark.parametrize(("name", "quick"), PACKAGED)
+def test_packaged_recipes_can_be_priced(name, quick):
+    recipe, found = load_recipe(name, quick=quick), priced(name, quick=quick)
     if recipe.has_open_sizes:
         first = next(iter(recipe.arms.values()))
         recipe = recipe.model_copy(update={"sizes": METHODS[first.method](**first.settings).describe_sizes(None).names})
@@ -89,15 +101,15 @@ def test_packaged_recipes_can_be_priced(name):
 
 
 @pytest.mark.parametrize("protocol", ["convergence", "samples", "sensitivity", "sizes", "instincts"])
-def test_every_protocol_has_a_recipe_and_its_quick_twin(protocol):
-    full, quick = (load_recipe(f"lab/tleg-{protocol}{twin}") for twin in ("", "-quick"))
+def test_every_protocol_has_a_recipe_with_a_quick_version(protocol):
+    full, quick = (load_recipe(f"lab/tleg-{protocol}", quick=is_quick) for is_quick in (False, True))
     assert (full.protocol, full.kind) == (protocol, "full")
     assert (quick.protocol, quick.kind) == (protocol, "quick")
     assert quick.minutes <= 10
     assert list(quick.arms) == list(full.arms)
     assert quick.data == full.data
     assert quick.ancestor.data == full.ancestor.data
-    whole, part = priced(f"lab/tleg-{protocol}"), priced(f"lab/tleg-{protocol}-quick")
+    whole, part = priced(f"lab/tleg-{protocol}"), priced(f"lab/tleg-{protocol}", quick=True)
     samples = [sum(cost.samples for cost in (p.cells, p.tuning, p.ancestors, p.genes)) for p in (whole, part)]
     assert samples[1] < samples[0] / 5
 
@@ -115,10 +127,10 @@ def test_the_pools_recipe_gives_anchors_what_it_says(name):
     # scratch is given as many as all of the pool's trainings together
     assert recipe.train.steps == steps + pool["distil"]["steps"] + pool["finetune"]["steps"]
     assert recipe.ancestor.train.batch_size == recipe.train.batch_size == pool["distil"]["batch_size"]
-    quick = load_recipe("lab/pool-family-quick")
+    quick = load_recipe("lab/pool-family", quick=True)
     assert quick.minutes <= 10
     assert list(quick.arms) == list(recipe.arms)
-    assert priced("lab/pool-family-quick").genes.samples < priced(name).genes.samples / 5
+    assert priced("lab/pool-family", quick=True).genes.samples < priced(name).genes.samples / 5
 
 
 @pytest.mark.parametrize("name", ["instances", "losses", "positions"])
@@ -213,6 +225,90 @@ def test_a_recipe_says_the_same_after_json(name):
     assert Recipe.model_validate(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe
 
 
+# Quick versions
+
+
+@pytest.fixture
+def with_quick(tmp_path):
+    """A file whose recipe has these changes for a quick run."""
+
+    def write(changes, name="r.yaml", **keys):
+        (tmp_path / name).write_text(yaml.safe_dump({**RECIPE, "kind": "full", **keys, "quick": changes}))
+        return str(tmp_path / name)
+
+    return write
+
+
+def test_a_quick_version_is_the_recipe_with_its_changes(with_quick):
+    name = with_quick({"minutes": 0.5, "seeds": [7], "train": {"steps": 2}, "arms": {"gene": None}})
+    full, quick = load_recipe(name), load_recipe(name, ["train.lr=0.5"], quick=True)
+    assert (full.kind, full.minutes, full.seeds, full.train.steps, list(full.arms)) == (
+        "full",
+        1,
+        (0, 1, 2),
+        5,
+        ["gene", "scratch"],
+    )
+    assert (quick.kind, quick.minutes, quick.seeds, quick.train.steps, list(quick.arms)) == (
+        "quick",
+        0.5,
+        (7,),
+        2,
+        ["scratch"],
+    )
+    assert quick.train.lr == 0.5
+    assert (quick.title, quick.sizes) == (full.title, full.sizes)
+
+
+def test_a_quick_version_is_not_inherited(with_quick, tmp_path):
+    base = with_quick({"seeds": [7]}, "base.yaml")
+    (tmp_path / "own.yaml").write_text(f"extends: {base}\ntitle: Mine\n")
+    assert load_recipe(str(tmp_path / "own.yaml")).seeds == (0, 1, 2)
+    with pytest.raises(SettingError, match=r"own.yaml' has no quick version.*`quick`.*Run it without --quick"):
+        load_recipe(str(tmp_path / "own.yaml"), quick=True)
+    (tmp_path / "own.yaml").write_text(f"extends: {base}\nquick: {{minutes: 3}}\n")
+    assert load_recipe(str(tmp_path / "own.yaml"), quick=True).seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize("changes", [3, [], "minutes: 3"])
+def test_a_quick_version_is_a_mapping(with_quick, changes):
+    with pytest.raises(SettingError, match=r"r.yaml: quick=.*not a mapping.*Use keys of the recipe"):
+        load_recipe(with_quick(changes), quick=True)
+
+
+def test_the_former_name_of_a_quick_recipe_is_its_quick_version(tmp_path):
+    quick = load_recipe("lab/tleg-sizes", quick=True)
+    assert load_recipe("lab/tleg-sizes-quick") == load_recipe("lab/tleg-sizes-quick", quick=True) == quick
+    (tmp_path / "own.yaml").write_text("extends: lab/tleg-sizes-quick\n")
+    assert load_recipe(str(tmp_path / "own.yaml")) == quick
+    with pytest.raises(SettingError, match="'demo' has no quick version"):
+        load_recipe("demo-quick")
+    with pytest.raises(UnknownNameError, match="unknown recipe 'lab/tleg-size-quick'"):
+        load_recipe("lab/tleg-size-quick")
+
+
+def test_a_quick_version_can_be_copied(tmp_path):
+    (tmp_path / "mine.yaml").write_text(format_quick_recipe("lab/tleg-convergence"))
+    assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("lab/tleg-convergence", quick=True)
+
+
+# A key of a former version
+
+
+def test_the_former_key_levelling_is_scratch_until_plateau(load, tmp_path):
+    new = load("scratch_until_plateau={most: 4}")
+    assert new.scratch_until_plateau.most == 4
+    assert load("levelling={most: 4}") == load("levelling={most: 8}", "scratch_until_plateau.most=4") == new
+    saved = new.model_dump(mode="json")
+    assert saved["levelling"] == {"tolerance": 0.01, "most": 4}
+    assert Recipe.model_validate(saved) == new
+    (tmp_path / "own.yaml").write_text(f"extends: {tmp_path / 'r.yaml'}\nlevelling: {{most: 4}}\n")
+    assert load_recipe(str(tmp_path / "own.yaml")) == new
+    (tmp_path / "own.yaml").write_text("levelling: {}\nscratch_until_plateau: {}\n")
+    with pytest.raises(SettingError, match="unknown key 'levelling'"):
+        load_recipe(str(tmp_path / "own.yaml"))
+
+
 # Settings, and what is refused
 
 
@@ -265,9 +361,12 @@ SENSITIVE = ("protocol=sensitivity", GRID)
         ([FAMILY.replace("class: 3", "class: 4")], "family.images_per_class=4"),
         ([FAMILY.replace("[1]", "[0]")], "family.counts"),
         ([FAMILY, "arms.scratch=null", "arms={gene: {method: tleg}}"], "family without an arm 'scratch'"),
-        (["levelling={}", "arms={gene: {method: tleg}}"], "levelling without an arm 'scratch'"),
+        (
+            ["scratch_until_plateau={}", "arms={gene: {method: tleg}}"],
+            "scratch_until_plateau without an arm 'scratch'",
+        ),
         ([FAMILY, "arms={scratch: {method: scratch}}"], "family with 'scratch' as the first arm"),
-        ([*SENSITIVE, "levelling={}"], "levelling with a grid"),
+        ([*SENSITIVE, "scratch_until_plateau={}"], "scratch_until_plateau with a grid"),
         ([*SENSITIVE, FAMILY], "family with a grid"),
         (["final=true"], "final with data=digits. only glyphs"),
         (["tasks={ways: 1, count: 3}"], "tasks.ways=1"),
@@ -289,7 +388,7 @@ def test_what_is_refused(load, changes, says):
     "changes",
     [
         SENSITIVE,
-        (FAMILY, "levelling={}"),
+        (FAMILY, "scratch_until_plateau={}"),
         ("arms.again={method: scratch, draw: 1}",),
         ("arms.again={method: scratch, train: {steps: 9}}",),
         ("arms.again={method: tleg, settings: {lr: 1e-3, steps: 4}}",),

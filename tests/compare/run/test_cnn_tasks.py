@@ -11,7 +11,7 @@ VGG = ("ancestor.model=vgg11", ARMS, "tasks={ways: 3, count: 1}", "seeds=[0]", "
 ASKED = {
     "samples": ("images_per_class=[2]", "tasks.count=2"),
     "sizes": ("sizes=['width=2', 'width=2,depth=13']",),
-    "convergence": ("levelling={tolerance: 0.99, most: 2}", "train.eval_at=[0, 1, 2]"),
+    "convergence": ("scratch_until_plateau={tolerance: 0.99, most: 2}", "train.eval_at=[0, 1, 2]"),
     "instincts": ("train.steps=100", "train.eval_at=[0, 1, 5, 10, 50, 100]", "train.batch_size=2"),
 }
 

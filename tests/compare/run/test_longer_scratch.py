@@ -42,40 +42,42 @@ def climb(store, monkeypatch, known, failed=()):
     ],
 )
 def test_doublings_go_on_while_they_gain(store, monkeypatch, rises, multiples):
-    found = climb(store("levelling={tolerance: 0.0625, most: 8}"), monkeypatch, {"depth=1": rises})
+    found = climb(store("scratch_until_plateau={tolerance: 0.0625, most: 8}"), monkeypatch, {"depth=1": rises})
     assert found == [("depth=1", multiple, 5 * multiple) for multiple in multiples]
 
 
 def test_a_gain_of_just_the_tolerance_is_none(store, monkeypatch):
     rises = {"depth=1": {5: 0.25, 10: 0.5, 20: 0.75}}
-    assert [m for _, m, _ in climb(store("levelling={tolerance: 0.25, most: 8}"), monkeypatch, rises)] == [2]
+    assert [m for _, m, _ in climb(store("scratch_until_plateau={tolerance: 0.25, most: 8}"), monkeypatch, rises)] == [
+        2
+    ]
 
 
 @pytest.mark.parametrize(("most", "multiples"), [(2, [2]), (3, [2]), (4, [2, 4]), (7, [2, 4])])
 def test_the_most_is_never_passed(store, monkeypatch, most, multiples):
     rises = {"depth=1": {5 * 2**n: 0.1 * n for n in range(6)}}
-    found = climb(store(f"levelling={{tolerance: 0, most: {most}}}"), monkeypatch, rises)
+    found = climb(store(f"scratch_until_plateau={{tolerance: 0, most: {most}}}"), monkeypatch, rises)
     assert [multiple for _, multiple, _ in found] == multiples
 
 
 def test_each_condition_goes_on_by_itself(store, monkeypatch):
     rises = {"depth=1": {5: 0.1, 10: 0.1}, "depth=2": {5: 0.1, 10: 0.2, 20: 0.2}}
-    found = climb(store("levelling={}", "sizes=[depth=1, depth=2]"), monkeypatch, rises)
+    found = climb(store("scratch_until_plateau={}", "sizes=[depth=1, depth=2]"), monkeypatch, rises)
     assert found == [("depth=1", 2, 10), ("depth=2", 2, 10), ("depth=2", 4, 20)]
 
 
 def test_a_failed_level_is_the_last(store, monkeypatch):
     rises = {"depth=1": {5 * 2**n: 0.1 * n for n in range(6)}}
-    found = climb(store("levelling={most: 16}"), monkeypatch, rises, failed={("depth=1", 20)})
+    found = climb(store("scratch_until_plateau={most: 16}"), monkeypatch, rises, failed={("depth=1", 20)})
     assert [multiple for _, multiple, _ in found] == [2, 4]
 
 
-def test_without_levelling_nothing_is_added(store, monkeypatch):
+def test_without_a_plateau_nothing_is_added(store, monkeypatch):
     assert climb(store(), monkeypatch, {}) == []
 
 
 def test_levels_are_kept(recipe_file, tmp_path):
-    comparison(recipe_file, tmp_path / "out", "levelling={tolerance: 0.99, most: 4}", "seeds=[0]").run()
+    comparison(recipe_file, tmp_path / "out", "scratch_until_plateau={tolerance: 0.99, most: 4}", "seeds=[0]").run()
     found = results(tmp_path / "out")
     assert [(one["multiple"], one["steps"]) for one in found["levels"]] == [(2, 10)]
     (longer,) = [cell for cell in found["cells"] if cell["asked"]["steps"]]

@@ -82,7 +82,7 @@ def test_a_random_gene_is_the_stored_gene_redrawn(store):
     [
         ("title=Other", "kind=full", "minutes=9"),
         ("seeds=[0, 5]", "sizes=[depth=1, depth=2]", "images_per_class=[3, 4]"),
-        ("protocol=convergence", "levelling={}"),
+        ("protocol=convergence", "scratch_until_plateau={}"),
         ("arms.like={method: scratch, draw: 1}",),
         ("arms.scratch.train.lr=1",),
         ("arms.gene.settings.alpha=1.0",),

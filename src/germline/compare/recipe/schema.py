@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from germline.architectures import Size
 from germline.compare.recipe.sections import (
@@ -32,6 +32,15 @@ EVERY_SIZE = "*"
 Question = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths"]
 
 
+# Former names of keys, with their names of today. Saved recipes keep the former ones, which older versions read.
+RENAMED_KEYS = {"levelling": "scratch_until_plateau"}
+
+
+def rename_old_keys(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Give keys with former names their names of today."""
+    return {RENAMED_KEYS[key] if RENAMED_KEYS.get(key, key) not in raw else key: value for key, value in raw.items()}
+
+
 class Recipe(RecipeSection):
     """A comparison: arms x sizes x pictures a class x seeds, asked one of the protocols' questions.
 
@@ -53,7 +62,7 @@ class Recipe(RecipeSection):
         tune: The grid in which every arm is tuned; None takes the settings as they are.
         grid: The grid that `sensitivity` asks about.
         instinct_steps: Further steps after which `instincts` looks, between 1 and 100.
-        levelling: How long scratch is trained on; None leaves it at the steps of all.
+        scratch_until_plateau: How long scratch is trained until more steps add nothing; None: as long as all arms.
         family: The whole family's budget, given to scratch; None leaves it out.
         final: Whether the last value is read on the part of the data that is kept for headline numbers.
     """
@@ -75,9 +84,19 @@ class Recipe(RecipeSection):
     tune: Tuning | None = None
     grid: SensitivityGrid | None = None
     instinct_steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = ()
-    levelling: ScratchPlateau | None = None
+    scratch_until_plateau: ScratchPlateau | None = None
     family: FamilyBudget | None = None
     final: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_keys(cls, raw: Any) -> Any:
+        return rename_old_keys(raw) if isinstance(raw, Mapping) else raw
+
+    @model_serializer(mode="wrap")
+    def _save_old_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        former = {new: old for old, new in RENAMED_KEYS.items()}
+        return {former.get(key, key): value for key, value in dump(self).items()}
 
     @field_validator("described", mode="before")
     @classmethod
@@ -105,7 +124,7 @@ class Recipe(RecipeSection):
                 "sensitivity is the spread over a grid of rates and decays, and nothing else has one",
                 "add grid: {lr: [...], weight_decay: [...]}, or take it out",
             )
-        for key in ("levelling", "family"):
+        for key in ("scratch_until_plateau", "family"):
             if getattr(self, key):
                 self._check_scratch_budget(key)
         if self.family is not None:

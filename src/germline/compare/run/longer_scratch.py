@@ -39,7 +39,7 @@ class ScratchRun:
 
 def plan_doublings(store: ArtifactStore, done: Sequence[ScratchRun], failed: Mapping[str, str]) -> list[ScratchRun]:
     """For each condition in which the last doubling added more than the tolerance, the next one."""
-    wanted, recipe = store.recipe.levelling, store.recipe
+    wanted, recipe = store.recipe.scratch_until_plateau, store.recipe
     if wanted is None:
         return []
     conditions = [(size, images) for images in recipe.images_per_class for size in recipe.sizes_of(CONTROL)]
