@@ -1,4 +1,4 @@
-"""Comparisons: methods against controls, their statistics and the one report."""
+"""Comparisons of methods with controls: recipes, runs, statistics and one report."""
 
 from germline.compare.report.gene_records import write_gene_report
 from germline.compare.report.report import write_report, write_results_page

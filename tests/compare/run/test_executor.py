@@ -39,7 +39,7 @@ def test_an_engine_of_ones_own(recipe_file, tmp_path, whole_results):
     assert '"device": "threads of a test"' in (tmp_path / "out" / "results.json").read_text()
     assert engine.done[:2] == ["ancestor and genes of seed 0", "ancestor and genes of seed 1"]
     assert sorted(engine.done[2:]) == [
-        f"{arm} depth=1 3 a class seed={seed}" for arm in ("gene", "scratch") for seed in (0, 1)
+        f"{arm} depth=1 3 images per class seed={seed}" for arm in ("gene", "scratch") for seed in (0, 1)
     ]
 
 
@@ -67,14 +67,14 @@ def clock(monkeypatch):
 def test_a_line_a_finished_task_with_the_time_left(clock, capsys):
     with ProgressDisplay("cells", 4) as display:
         clock[0] += 10
-        display.end("gene seed=0", None)
+        display.end_task("gene seed=0", None)
         clock[0] += 20
-        display.end("gene seed=1", "the loss is nan")
-        display.end("gene seed=2", None)
+        display.end_task("gene seed=1", "the loss is nan")
+        display.end_task("gene seed=2", None)
     assert capsys.readouterr().err.splitlines() == [
-        "cells 1/4: gene seed=0; about 30 s left for these",
+        "cells 1/4: gene seed=0; about 30 s left in this stage",
         "cells 2/4: gene seed=1 FAILED: the loss is nan",
-        "cells 3/4: gene seed=2; about 10 s left for these",
+        "cells 3/4: gene seed=2; about 10 s left in this stage",
     ]
 
 
@@ -82,7 +82,7 @@ def test_running_tasks_have_a_line_now_and_then(clock, capsys):
     with ProgressDisplay("cells", 2) as display:
         for second in range(0, 70, 10):
             clock[0] += 10
-            display.show(TaskProgress("one", "descendant", second, 70, 70 - second))
+            display.show_task(TaskProgress("one", "descendant", second, 70, 70 - second))
     assert capsys.readouterr().err.splitlines() == [
         "  one: descendant, step 30/70, 40 s left",
         "  one: descendant, step 60/70, 10 s left",
@@ -91,11 +91,11 @@ def test_running_tasks_have_a_line_now_and_then(clock, capsys):
 
 def test_a_quiet_board_says_nothing(clock, capsys):
     with ProgressDisplay("cells", 2, quiet=True) as display:
-        display.show(TaskProgress("one", "descendant", 1, 70, 70))
+        display.show_task(TaskProgress("one", "descendant", 1, 70, 70))
         clock[0] += 100
-        display.show(TaskProgress("one", "descendant", 2, 70, 70))
-        display.end("one", None)
-        display.end("two", "why")
+        display.show_task(TaskProgress("one", "descendant", 2, 70, 70))
+        display.end_task("one", None)
+        display.end_task("two", "why")
     assert capsys.readouterr() == ("", "")
 
 
@@ -107,11 +107,13 @@ def test_a_comparison_tells_its_stages(recipe_file, tmp_path, capsys, monkeypatc
     ended = [line.split(";")[0] for line in lines if not line.startswith("  ")]
     assert ended == [
         "seeds 1/1: ancestor and genes of seed 0",
-        "cells 1/2: gene depth=1 3 a class seed=0",
-        "cells 2/2: scratch depth=1 3 a class seed=0",
+        "cells 1/2: gene depth=1 3 images per class seed=0",
+        "cells 2/2: scratch depth=1 3 images per class seed=0",
     ]
     running = [line.split(",")[0].strip() for line in lines if line.startswith("  ")]
-    assert {"ancestor and genes of seed 0: ancestor", "gene depth=1 3 a class seed=0: descendant"} <= set(running)
+    assert {"ancestor and genes of seed 0: ancestor", "gene depth=1 3 images per class seed=0: descendant"} <= set(
+        running
+    )
 
 
 def test_watching_training(clock):

@@ -26,8 +26,8 @@ def climb(store, monkeypatch, known, failed=()):
     levels, broken = [], {}
     while found := plan_doublings(store, levels, broken):
         levels += found
-        broken |= {c.name: "why" for level in found for c in level.cells if (c.size, c.steps) in failed}
-    return [(level.size, level.multiple, level.cells[0].steps) for level in levels]
+        broken |= {c.name: "why" for run in found for c in run.cells if (c.size, c.steps) in failed}
+    return [(run.size, run.multiple, run.cells[0].steps) for run in levels]
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_a_head_that_turns_out_fresh_is_told_of(recipe_file, tmp_path, monkeypat
     arms = "arms={gene: {method: distil, train: {steps: 0}}, scratch: {method: scratch}}"
     work = comparison(recipe_file, tmp_path / "out", arms, "sizes=[depth=1, depth=2]", "seeds=[0]")
     work.run()
-    assert list(work.failed) == ["gene depth=1 3 a class seed=0", "gene depth=2 3 a class seed=0"]
+    assert list(work.failed) == ["gene depth=1 3 images per class seed=0", "gene depth=2 3 images per class seed=0"]
     assert "arm 'gene' has steps=0 and a fresh head. its gene knows other classes" in next(iter(work.failed.values()))
 
 

@@ -92,7 +92,7 @@ def test_another_recipe_in_the_same_folder_is_refused(recipe_file, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "recipe.json").write_text(json.dumps({"title": "another"}))
-    with pytest.raises(SettingError, match=r"another recipe.*--overwrite"):
+    with pytest.raises(SettingError, match=r"another comparison.*--overwrite"):
         comparison(recipe_file, out).run()
     assert [path.name for path in out.iterdir()] == ["recipe.json"]
 
@@ -130,7 +130,7 @@ def test_a_failed_cell_is_told_and_the_others_go_on(recipe_file, tmp_path, whole
     work = comparison(recipe_file, tmp_path / "out", BURST)
     work.run()
     found = results(tmp_path / "out")
-    names = [f"burst depth=1 3 a class seed={seed}" for seed in (0, 1)]
+    names = [f"burst depth=1 3 images per class seed={seed}" for seed in (0, 1)]
     assert list(found["failed"]) == names
     assert all("at step" in reason for reason in found["failed"].values())
     assert work.failed == found["failed"]
@@ -155,7 +155,7 @@ def test_without_its_ancestor_an_arm_fails_untrained_and_scratch_goes_on(recipe_
     found = results(tmp_path / "out")
     reason = found["failed"][GeneTask(0).name]
     assert "at step" in reason
-    assert found["failed"]["gene depth=1 3 a class seed=0"] == reason
+    assert found["failed"]["gene depth=1 3 images per class seed=0"] == reason
     assert len(found["failed"]) == 4
     assert found["genes"] == []
     scratch = [cell for cell in whole_results["cells"] if cell["asked"]["arm"] == "scratch"]
@@ -202,7 +202,7 @@ def test_a_worker_that_dies_is_a_failed_training(recipe_file, tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
             raise
     assert process.returncode == 3
-    assert err.startswith("germline: a worker process was killed. mostly for want of memory.")
+    assert err.startswith("germline: A worker process was killed. It probably ran out of memory.")
     assert "--workers" in err
 
 

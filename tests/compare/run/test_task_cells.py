@@ -199,7 +199,7 @@ def test_final_reads_the_last_part_notes_it_and_tunes_elsewhere(recipe_file, tmp
     assert used == [("glyphs/novel", True)] * 2 + [("glyphs/final", False)] * 2
     notes = [json.loads(line) for line in (out / "final-readings.jsonl").read_text().splitlines()]
     assert [note["why"] for note in notes] == [
-        f"Two arms on digits: scratch depth=1 3 a class seed={seed}" for seed in (0, 1)
+        f"Two arms on digits: scratch depth=1 3 images per class seed={seed}" for seed in (0, 1)
     ]
     # what is kept is not read again
     comparison(recipe_file, out, *glyphs, TUNE).run()

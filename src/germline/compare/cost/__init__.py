@@ -1,1 +1,1 @@
-"""What a comparison costs: samples, operations, storage."""
+"""Costs of a comparison: samples, FLOPs, storage."""

@@ -1,1 +1,1 @@
-"""Recipes: their schema and how they are read."""
+"""Recipes: schema and loader."""

@@ -1,4 +1,4 @@
-"""What a recipe is put together from."""
+"""Sections of a recipe."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ Decay = Annotated[float, Field(ge=0)]
 
 
 class RecipeSection(BaseModel):
-    """What all parts have in common: they are frozen, and refuse keys that they do not know."""
+    """Base of all sections: they are frozen and refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AncestorRecipe(RecipeSection):
-    """How the ancestor comes to be.
+    """Source of the ancestor.
 
     Attributes:
-        path: A network that is at hand, shared by all seeds; `packaged` is the one shipped with germline.
-        data: Data set that an ancestor is trained on, and genes are condensed on.
-        model: Preset or timm name of an ancestor to train, one a seed.
-        train: How it is trained.
-        like: Preset or timm name of the form that the network at `path` has, so that the recipe can be priced where it
-            is not at hand.
+        path: Trained network that all seeds share; `packaged` is the one in germline. None: train one per seed.
+        data: Data set that ancestors are trained on, and genes are condensed on.
+        model: Preset or timm name of the ancestors to train.
+        train: Training settings of the ancestors.
+        like: Preset or timm name with the spec of the network at `path`, to estimate costs without that network.
     """
 
     data: str
@@ -43,11 +42,11 @@ class Arm(RecipeSection):
 
     Attributes:
         method: Name of the method.
-        settings: Its settings.
+        settings: Settings of the method.
         train: Training settings that differ from the recipe's.
-        tuned_as: Another arm whose tuned settings are taken over.
-        draw: Another number gives other initial weights; a null is an arm that differs in nothing else.
-        sizes: Those of the recipe's sizes at which this arm stands, written as they are there; None for all of them.
+        tuned_as: Arm whose tuned settings this arm uses.
+        draw: Number that selects the random initial weights. A null comparison has two arms that differ only here.
+        sizes: Sizes of this arm, spelled as in the recipe's `sizes`; None: all of them.
     """
 
     method: str
@@ -59,15 +58,15 @@ class Arm(RecipeSection):
 
 
 class Tuning(RecipeSection):
-    """The grid in which every arm is tuned on validation pictures.
+    """Grid in which every arm is tuned on validation images.
 
     Attributes:
-        lr: Rates to try.
-        weight_decay: Decays to try.
-        size: The one size it is done at.
-        images_per_class: The one number of pictures.
-        seed: The one seed, apart from those of the comparison.
-        scaling: At other sizes the rate is the same (`none`), or divided by how much wider they are (`width`).
+        lr: Learning rates to try.
+        weight_decay: Weight decays to try.
+        size: Size at which arms are tuned.
+        images_per_class: Training images per class at which arms are tuned.
+        seed: Random seed of the tuning; not one of the comparison's seeds.
+        scaling: Learning rate at other sizes: the same (`none`), or divided by the ratio of widths (`width`).
     """
 
     lr: tuple[Rate, ...] = Field(min_length=1, max_length=4)
@@ -79,11 +78,11 @@ class Tuning(RecipeSection):
 
 
 class SensitivityGrid(RecipeSection):
-    """The settings over which `sensitivity` looks at the spread.
+    """Grid of settings over which the protocol `sensitivity` measures the spread.
 
     Attributes:
-        lr: Rates.
-        weight_decay: Decays.
+        lr: Learning rates of the grid.
+        weight_decay: Weight decays of the grid.
     """
 
     lr: tuple[Rate, ...] = Field(min_length=2)
@@ -91,11 +90,11 @@ class SensitivityGrid(RecipeSection):
 
 
 class ScratchPlateau(RecipeSection):
-    """Scratch is trained for twice, four times, ... its steps until that adds no more.
+    """Longer training of scratch: its steps are doubled until accuracy stops rising.
 
     Attributes:
-        tolerance: Mean gain of a doubling, in validation accuracy as a share of 1, that counts as none.
-        most: The largest multiple that is tried.
+        tolerance: Largest mean gain of a doubling that counts as none, in validation accuracy as a share of 1.
+        most: Largest multiple of the steps to try.
     """
 
     tolerance: float = Field(default=0.01, ge=0, lt=1)
@@ -103,12 +102,12 @@ class ScratchPlateau(RecipeSection):
 
 
 class FamilyBudget(RecipeSection):
-    """Scratch is also given the total that ancestor, gene and descendants cost together, at one condition.
+    """Longer training of scratch at one condition, with the total cost of ancestor, gene and descendants.
 
     Attributes:
         counts: Numbers of descendants that share the cost of ancestor and gene.
-        size: The one size it is done at.
-        images_per_class: The one number of pictures.
+        size: Size of the condition.
+        images_per_class: Training images per class of the condition.
     """
 
     counts: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 5, 10), min_length=1)
@@ -117,14 +116,14 @@ class FamilyBudget(RecipeSection):
 
 
 class DataDescription(RecipeSection):
-    """What a data set holds, so that a recipe can be priced where it is not at hand.
+    """Numbers of a data set, to estimate costs without the data.
 
     Attributes:
-        data: Its name in the recipe.
-        classes: Classes.
-        images: Training pictures.
-        side: Height and width in pixels.
-        channels: 1 for grey, 3 for colour.
+        data: Name of the data set in the recipe.
+        classes: Number of classes.
+        images: Number of training images.
+        side: Height and width of an image in pixels.
+        channels: Channels of an image: 1 for grey, 3 for colour.
     """
 
     data: str
@@ -135,11 +134,11 @@ class DataDescription(RecipeSection):
 
 
 class Tasks(RecipeSection):
-    """Each cell is the mean over a list of tasks drawn from the data's classes by its seed.
+    """Few-class tasks: a cell is the mean over tasks that its seed draws from the classes.
 
     Attributes:
-        ways: Classes of a task.
-        count: Tasks of a seed.
+        ways: Number of classes per task.
+        count: Number of tasks per seed.
     """
 
     ways: int = Field(ge=2)

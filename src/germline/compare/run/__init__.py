@@ -1,1 +1,1 @@
-"""Running a comparison."""
+"""Run a comparison."""

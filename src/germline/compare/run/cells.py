@@ -1,4 +1,4 @@
-"""What a comparison is made of: cells, each with all that its result depends on."""
+"""Cells of a comparison: each is one descendant, with everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from germline.compare.recipe.schema import CONTROL, Recipe
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One descendant to be grown and trained.
+    """One descendant to build and train.
 
     Attributes:
-        arm: How it starts.
-        size: In the size language.
-        images: Training pictures a class, or "all".
-        seed: Of all that it depends on.
-        lr: A rate to try; None takes the arm's own, tuned or given.
-        weight_decay: Likewise.
-        steps: Of training; None takes the arm's own.
-        tuning: Whether it only serves to choose settings: test pictures are left alone.
+        arm: Name of the arm that says how the descendant starts.
+        size: Size of the descendant in the size language.
+        images: Training images per class, or "all".
+        seed: Random seed of ancestor, gene, drawn images and descendant.
+        lr: Learning rate to try; None: the tuned or given rate of the arm.
+        weight_decay: Weight decay to try; None: the tuned or given value of the arm.
+        steps: Training steps; None: the steps of the arm.
+        tuning: Whether the cell only serves to choose settings; test images are then not used.
     """
 
     arm: str
@@ -33,14 +33,14 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For people to read; unique in the comparison."""
+        """Readable name, unique in the comparison."""
         tried = "" if self.lr is None else f" lr={self.lr:g} wd={self.weight_decay:g}"
         longer = "" if self.steps is None else f" steps={self.steps}"
         return f"{self.arm} {self.size or 'own size'} {format_images(self.images)} seed={self.seed}{tried}{longer}"
 
 
 def list_main_cells(recipe: Recipe) -> list[Cell]:
-    """The recipe's own cells, seed by seed, so that an unfinished comparison has whole seeds."""
+    """List the recipe's own cells, seed by seed, so that an unfinished comparison has complete seeds."""
     cells = [
         Cell(arm, size, images, seed)
         for seed in recipe.seeds
@@ -51,12 +51,12 @@ def list_main_cells(recipe: Recipe) -> list[Cell]:
     ]
     if recipe.grid is None:
         return cells
-    tried = [(lr, decay) for lr in recipe.grid.lr for decay in recipe.grid.weight_decay]
-    return [replace(cell, lr=lr, weight_decay=decay) for cell in cells for lr, decay in tried]
+    points = [(lr, decay) for lr in recipe.grid.lr for decay in recipe.grid.weight_decay]
+    return [replace(cell, lr=lr, weight_decay=decay) for cell in cells for lr, decay in points]
 
 
 def list_tuning_cells(recipe: Recipe) -> list[Cell]:
-    """Every arm that is tuned, at every point of the grid."""
+    """List one cell per tuned arm and point of the tuning grid."""
     tune = recipe.tune
     if tune is None:
         return []
@@ -70,16 +70,23 @@ def list_tuning_cells(recipe: Recipe) -> list[Cell]:
 
 
 def list_scratch_cells(recipe: Recipe, size: str, images: int | str, steps: int | None) -> list[Cell]:
-    """Scratch with another number of steps, for every seed."""
+    """List one cell of scratch per seed, with another number of steps."""
     return [Cell(CONTROL, size, images, seed, steps=steps) for seed in recipe.seeds]
 
 
 def format_images(images: int | str) -> str:
-    """`10 images per class`, or `all images`."""
+    """Format a number of images as `10 images per class`, or `all images`."""
     return "all images" if images == "all" else f"{images} images per class"
 
 
 def count_images(recipe: Recipe, per_class: int | str, available: int, classes: int) -> int:
-    """Pictures that a descendant is trained on, of a set of that many pictures and classes."""
+    """Count the training images of one descendant.
+
+    Args:
+        recipe: Recipe of the comparison.
+        per_class: Training images per class, or "all".
+        available: Training images of the whole data set.
+        classes: Classes of the whole data set.
+    """
     ways = classes if recipe.tasks is None else recipe.tasks.ways
     return round(available * ways / classes) if isinstance(per_class, str) else per_class * ways

@@ -1,7 +1,7 @@
-"""Where the tasks of a comparison are done: one after the other, or in processes of this machine.
+"""Engines that run the tasks of a comparison, in this process or in worker processes.
 
-A task is a small picklable thing that is called with the workshop; all that it makes goes into the workshop's store. An
-engine for a cluster has to call tasks somewhere that sees the same folder, and to say how each of them ended.
+A task is a small picklable callable. It is called with the artifact store and writes all its results there. An engine
+for a cluster has to call tasks where the same folder is visible, and to report how each task ended.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from germline.training.progress import watch_progress
 
 
 class ComparisonTask(Protocol):
-    """A piece of work that makes or finds something in the store."""
+    """A task that makes parts of the store, or finds them there."""
 
     @property
     def name(self) -> str:
-        """For people to read; unique among the tasks of a stage."""
+        """Readable name, unique among the tasks of a stage."""
 
     def __call__(self, store: ArtifactStore) -> None:
-        """Do it."""
+        """Run the task."""
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """How a task ended.
+    """Outcome of a task.
 
     Attributes:
-        task: Which one.
-        error: Why it failed, in a line; None where it did not.
+        task: The task that ended.
+        error: Reason of the failure in one line; None: the task succeeded.
     """
 
     task: ComparisonTask
@@ -52,90 +52,90 @@ class TaskResult:
 
 
 class Engine(Protocol):
-    """Does tasks that do not wait for each other."""
+    """Runs tasks that do not depend on each other."""
 
     def run(
         self, tasks: Sequence[ComparisonTask], store: ArtifactStore, display: ProgressDisplay
     ) -> Iterator[TaskResult]:
-        """Do all of them, and give each as it ends; a failed one does not keep the others from being done."""
+        """Run all tasks and yield the outcome of each when it ends. A failed task does not stop the others."""
 
     def describe(self) -> str:
-        """On what it computes, for the report."""
+        """Describe the hardware for the report."""
 
 
 @dataclass(frozen=True)
 class SerialEngine:
-    """Does tasks in this process."""
+    """Runs tasks one after another in this process."""
 
     def run(
         self, tasks: Sequence[ComparisonTask], store: ArtifactStore, display: ProgressDisplay
     ) -> Iterator[TaskResult]:
-        """One after the other."""
+        """Run the tasks in order and yield each outcome."""
         for task in tasks:
             with watch_progress(partial(_show_progress, display, task.name)):
-                ended = _run_task(task, store)
-            yield ended
+                result = _run_task(task, store)
+            yield result
 
     def describe(self) -> str:
-        """Threads of this process."""
+        """Describe the device and the threads of this process."""
         return f"{best_device()}, 1 process of {torch.get_num_threads()} threads"
 
 
 @dataclass(frozen=True)
 class ProcessEngine:
-    """Does tasks in processes of this machine, which share its cores.
+    """Runs tasks in worker processes, which share the cores of this machine.
 
     Attributes:
-        workers: Processes.
+        workers: Number of worker processes.
     """
 
     workers: int
 
     @property
     def threads(self) -> int:
-        """Of each process."""
+        """Number of threads per process."""
         return max(1, (os.cpu_count() or 1) // self.workers)
 
     def run(
         self, tasks: Sequence[ComparisonTask], store: ArtifactStore, display: ProgressDisplay
     ) -> Iterator[TaskResult]:
-        """As many at once as there are workers.
+        """Run one task per worker at a time and yield each outcome.
 
         Raises:
             TrainingError: A worker was killed.
         """
         context = multiprocessing.get_context("spawn")
-        lines = context.SimpleQueue()
-        reader = threading.Thread(target=_show_worker_progress, args=(lines, display), daemon=True)
+        progress = context.SimpleQueue()
+        reader = threading.Thread(target=_show_worker_progress, args=(progress, display), daemon=True)
         reader.start()
-        others = set(multiprocessing.active_children())
+        other_children = set(multiprocessing.active_children())
         with ProcessPoolExecutor(
-            min(self.workers, len(tasks)), context, initializer=_start_worker, initargs=(self.threads, lines)
+            min(self.workers, len(tasks)), context, initializer=_start_worker, initargs=(self.threads, progress)
         ) as pool:
-            waiting = [pool.submit(_run_worker_task, task, store) for task in tasks]
-            # The pool watches over the workers that it had when it last woke; this wakes it with all of them there.
+            futures = [pool.submit(_run_worker_task, task, store) for task in tasks]
+            # The pool only watches workers that existed when it last woke. This wakes it when all of them exist.
             pool.submit(os.getpid)
             try:
-                for future in as_completed(waiting):
+                for future in as_completed(futures):
                     yield future.result()
             except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)
-                # What they are at is begun again on --resume; to wait for it would keep Ctrl-C waiting.
-                for worker in set(multiprocessing.active_children()) - others:
+                # Waiting for running tasks would delay Ctrl-C, and --resume starts them again.
+                for worker in set(multiprocessing.active_children()) - other_children:
                     worker.terminate()
                 if isinstance(error, BrokenProcessPool):
-                    raise _worker_died() from error
+                    raise _killed_worker_error() from error
                 raise
-        lines.put(None)
+        progress.put(None)
         reader.join()
 
     def describe(self) -> str:
-        """Processes and their threads."""
+        """Describe the device, the processes and their threads."""
         return f"{best_device()}, {self.workers} processes of {self.threads} threads"
 
 
-def _show_progress(display: ProgressDisplay, name: str, phase: str, step: int, whole: int, left: float) -> None:
-    display.show(TaskProgress(name, phase, step, whole, left))
+def _show_progress(display: ProgressDisplay, name: str, phase: str, step: int, steps: int, left: float) -> None:
+    display.show_task(TaskProgress(name, phase, step, steps, left))
 
 
 def _run_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
@@ -143,44 +143,46 @@ def _run_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
         task(store)
     except GermlineError as error:
         return TaskResult(task, " ".join(str(error).split()))
-    except (RuntimeError, MemoryError) as error:  # what torch raises when it is out of memory, or cannot go on
-        return TaskResult(
-            task, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-        )
+    except (RuntimeError, MemoryError) as error:  # raised by torch, for example when memory runs out
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        return TaskResult(task, f"{type(error).__name__}: {reason}")
     return TaskResult(task)
 
 
 def _run_worker_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
-    """In a worker: what its training comes to is told to the process that shows it."""
-    lines = _PROGRESS_QUEUES[0]
-    with watch_progress(lambda *come: lines.put(TaskProgress(task.name, *come))):
+    """Run a task in a worker, and send its progress to the process that shows it."""
+    progress = _PROGRESS_QUEUES[0]
+    with watch_progress(lambda *report: progress.put(TaskProgress(task.name, *report))):
         return _run_task(task, store)
 
 
+# The queue to the process that shows progress; empty outside a worker.
 _PROGRESS_QUEUES: list[multiprocessing.SimpleQueue[TaskProgress | None]] = []
 
 
-def _start_worker(threads: int, lines: multiprocessing.SimpleQueue[TaskProgress | None]) -> None:
+def _start_worker(threads: int, progress: multiprocessing.SimpleQueue[TaskProgress | None]) -> None:
     torch.set_num_threads(threads)
-    _PROGRESS_QUEUES[:] = [lines]
-    # Ctrl-C reaches every process of a terminal; the one that was started by hand answers for all.
+    _PROGRESS_QUEUES[:] = [progress]
+    # Ctrl-C reaches every process of a terminal. Only the parent answers it, and then stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
 def _exit_with_parent(parent: int) -> None:
-    """End this worker when its parent was killed; an orphan would work beside the run that is resumed."""
+    """Exit when the parent was killed; an orphan would work beside the resumed run."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
-def _show_worker_progress(lines: multiprocessing.SimpleQueue[TaskProgress | None], display: ProgressDisplay) -> None:
-    while (line := lines.get()) is not None:
-        display.show(line)
+def _show_worker_progress(queue: multiprocessing.SimpleQueue[TaskProgress | None], display: ProgressDisplay) -> None:
+    while (progress := queue.get()) is not None:
+        display.show_task(progress)
 
 
-def _worker_died() -> TrainingError:
+def _killed_worker_error() -> TrainingError:
     return TrainingError(
-        "a worker process was killed", "mostly for want of memory", "pass fewer --workers; --resume goes on"
+        "A worker process was killed",
+        "It probably ran out of memory",
+        "Pass fewer --workers, and --resume to continue",
     )

@@ -1,4 +1,4 @@
-"""Runs a comparison stage by stage, each part once, going on where a killed one stopped."""
+"""Run a comparison stage by stage; each part is made once, and a killed run can resume."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,17 @@ from germline.learngene import library_versions
 
 @dataclass
 class Comparison:
-    """A recipe at work in a folder.
+    """One recipe that runs in one output folder.
 
     Attributes:
         recipe: What is compared.
-        name: What it was asked for by.
-        out: Where results are kept.
-        workers: Processes; 0 is one a core.
-        quiet: Whether progress is left out.
-        store: Where ancestors, genes and cells are kept; `out`'s own by default.
-        failed: Why cells failed, by their names.
-        engine: What does the tasks; None takes processes of this machine, or this one alone.
+        name: Recipe name or path as the user gave it.
+        out: Output folder of the results.
+        workers: Number of worker processes; 0: one per core.
+        quiet: Whether to show no progress.
+        store: Folder of ancestors, genes and cells; None: a folder in `out`.
+        failed: Reasons of failed tasks and cells, by name.
+        engine: Engine that runs the tasks; None: worker processes, or this process for one worker.
     """
 
     recipe: Recipe
@@ -51,31 +51,33 @@ class Comparison:
     engine: Engine | None = None
 
     def run(self) -> None:
-        """Make genes, tune, run all cells, and keep `results.json`; what fails is in `failed`, and the rest goes on.
+        """Make genes, tune, run all cells and write `results.json`.
+
+        Failures are recorded in `failed`, and the other parts still run.
 
         Raises:
             GermlineError: The recipe cannot be run, or the folder holds other work.
         """
         self.check()
         self._claim_folder()
-        began = time.monotonic()
+        start = time.monotonic()
         store = self._artifact_store({})
         seeds = sorted({seed for arm in self.recipe.arms for seed in store.gene_sizes(arm)})
         self._run_stage("seeds", [GeneTask(seed) for seed in seeds], store)
-        tuned = self._tune_arms(store)
-        store = self._artifact_store(tuned)
+        store = self._artifact_store(self._tune_arms(store))
         self._run_cells("cells", list_main_cells(self.recipe), store)
-        levels = self._lengthen_scratch(store)
-        further = list_family_cells(store)
-        self._run_cells("cells of equal total", further, store)
-        cells = [*list_main_cells(self.recipe), *(cell for level in levels for cell in level.cells), *further]
-        self._write_results(store, time.monotonic() - began, list(dict.fromkeys(cells)), levels)
+        scratch_runs = self._lengthen_scratch(store)
+        family_cells = list_family_cells(store)
+        self._run_cells("cells of equal total", family_cells, store)
+        longer_cells = [cell for run in scratch_runs for cell in run.cells]
+        cells = list(dict.fromkeys([*list_main_cells(self.recipe), *longer_cells, *family_cells]))
+        self._write_results(store, time.monotonic() - start, cells, scratch_runs)
 
     def check(self) -> None:
-        """Hold the recipe against data, ancestor and sizes; nothing is written, and open sizes are listed.
+        """Check the recipe against data, ancestor and sizes, and expand `sizes: ["*"]`; nothing is written.
 
         Raises:
-            GermlineError: It cannot be run.
+            GermlineError: The recipe cannot be run.
         """
         self.recipe = check_recipe(self.recipe).recipe
 
@@ -89,29 +91,32 @@ class Comparison:
         return ArtifactStore(self.recipe, self.out, self.store or self.out / "store", tuned)
 
     def _claim_folder(self) -> None:
-        known, wanted = self.out / "recipe.json", self.recipe.model_dump(mode="json")
-        if not known.exists() and self.out.is_dir() and any(self.out.iterdir()):
+        """Write the recipe into the output folder, or check that the folder holds the same recipe."""
+        path, recipe = self.out / "recipe.json", self.recipe.model_dump(mode="json")
+        if not path.exists() and self.out.is_dir() and any(self.out.iterdir()):
             raise SettingError(
-                f"'{self.out}' holds no comparison to resume", "there is no recipe.json", "choose another --out"
+                f"'{self.out}' holds no comparison to resume", "It has no recipe.json", "Choose another --out"
             )
-        if known.exists() and read_json(known) != wanted:
+        if path.exists() and read_json(path) != recipe:
             raise SettingError(
-                f"'{self.out}' holds the work of another recipe", fix="choose another --out, or pass --overwrite"
+                f"'{self.out}' holds another comparison",
+                "Its recipe.json differs from this recipe",
+                "Choose another --out, or pass --overwrite",
             )
-        write_json(known, wanted)
+        write_json(path, recipe)
 
     def _run_stage(self, stage: str, tasks: Sequence[ComparisonTask], store: ArtifactStore) -> None:
-        """Do tasks that do not wait for each other."""
+        """Run tasks that do not depend on each other."""
         if not tasks:
             return
         with ProgressDisplay(stage, len(tasks), self.quiet) as display:
-            for ended in self._get_engine().run(tasks, store, display):
-                display.end(ended.task.name, ended.error)
-                if ended.error is not None:
-                    self.failed[ended.task.name] = ended.error
+            for result in self._get_engine().run(tasks, store, display):
+                display.end_task(result.task.name, result.error)
+                if result.error is not None:
+                    self.failed[result.task.name] = result.error
 
     def _run_cells(self, stage: str, cells: Sequence[Cell], store: ArtifactStore) -> None:
-        """Make cells; those whose ancestor or gene could not be made fail for its reason, without being tried."""
+        """Run cells that are not in the store. A cell without its gene fails for the gene's reason, without a try."""
         tasks = []
         for cell in cells:
             seed = store.gene_seed(cell.seed)
@@ -123,31 +128,32 @@ class Comparison:
         self._run_stage(stage, tasks, store)
 
     def _tune_arms(self, store: ArtifactStore) -> dict[str, Any]:
-        """For each arm the cell of the grid with the highest last accuracy on validation, and the whole grid."""
-        grid = list_tuning_cells(self.recipe)
-        self._run_cells("tuning cells", grid, store)
-        best: dict[str, Any] = {}
-        for cell in grid:
-            entry = {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": None, "samples": 0, "flops": 0}
+        """Choose for each arm the grid point with the highest last validation accuracy, and list the whole grid."""
+        cells = list_tuning_cells(self.recipe)
+        self._run_cells("tuning cells", cells, store)
+        tuned: dict[str, Any] = {}
+        for cell in cells:
+            point = {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": None, "samples": 0, "flops": 0}
             if cell.name not in self.failed:
-                made = run_cell(store, cell)
-                entry.update(accuracy=made["curve"][-1]["accuracy"], samples=made["samples"], flops=made["flops"])
-            known = best.setdefault(cell.arm, {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": -1.0})
-            known.setdefault("grid", []).append(entry)
-            if entry["accuracy"] is not None and entry["accuracy"] > known["accuracy"]:
-                known.update({key: entry[key] for key in ("lr", "weight_decay", "accuracy")})
-        return best
+                result = run_cell(store, cell)
+                accuracy = result["curve"][-1]["accuracy"]
+                point.update(accuracy=accuracy, samples=result["samples"], flops=result["flops"])
+            best = tuned.setdefault(cell.arm, {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": -1.0})
+            best.setdefault("grid", []).append(point)
+            if point["accuracy"] is not None and point["accuracy"] > best["accuracy"]:
+                best.update({key: point[key] for key in ("lr", "weight_decay", "accuracy")})
+        return tuned
 
     def _lengthen_scratch(self, store: ArtifactStore) -> list[ScratchRun]:
-        """Double scratch's steps until that adds no more."""
-        levels: list[ScratchRun] = []
-        while doublings := plan_doublings(store, levels, self.failed):
-            self._run_cells("cells of longer scratch", [cell for level in doublings for cell in level.cells], store)
-            levels = [*levels, *doublings]
-        return levels
+        """Double the steps of scratch until accuracy stops rising."""
+        runs: list[ScratchRun] = []
+        while doublings := plan_doublings(store, runs, self.failed):
+            self._run_cells("cells of longer scratch", [cell for run in doublings for cell in run.cells], store)
+            runs = [*runs, *doublings]
+        return runs
 
     def _write_results(
-        self, store: ArtifactStore, seconds: float, cells: Sequence[Cell], levels: Sequence[ScratchRun]
+        self, store: ArtifactStore, seconds: float, cells: Sequence[Cell], scratch_runs: Sequence[ScratchRun]
     ) -> None:
         write_json(
             self.out / "results.json",
@@ -162,20 +168,20 @@ class Comparison:
                 "tuned": dict(store.tuned) or None,
                 "costs": summarise_costs(store),
                 "family": compute_family_budgets(store),
-                "ancestors": self._ancestor_facts(store),
-                "genes": list(self._gene_facts(store)),
-                "levels": [level.facts(store, self.failed) for level in levels],
+                "ancestors": self._ancestor_entries(store),
+                "genes": list(self._gene_entries(store)),
+                "levels": [run.summarise(store, self.failed) for run in scratch_runs],
                 "cells": [run_cell(store, cell) for cell in cells if cell.name not in self.failed],
                 "failed": dict(sorted(self.failed.items())),
             },
         )
 
-    def _ancestor_facts(self, store: ArtifactStore) -> list[dict[str, Any]]:
+    def _ancestor_entries(self, store: ArtifactStore) -> list[dict[str, Any]]:
         seeds = sorted({store.gene_seed(seed) for seed in self.recipe.seeds})
-        known = [(seed, store.ancestor_accuracy(seed)) for seed in seeds]
-        return [{"seed": seed, "accuracy": accuracy} for seed, accuracy in known if accuracy is not None]
+        accuracies = [(seed, store.ancestor_accuracy(seed)) for seed in seeds]
+        return [{"seed": seed, "accuracy": accuracy} for seed, accuracy in accuracies if accuracy is not None]
 
-    def _gene_facts(self, store: ArtifactStore) -> Iterable[dict[str, Any]]:
+    def _gene_entries(self, store: ArtifactStore) -> Iterator[dict[str, Any]]:
         for arm in self.recipe.arms:
             for seed in sorted({store.gene_seed(seed) for seed in self.recipe.seeds}):
                 size = self.recipe.sizes_of(arm)[0]
@@ -183,26 +189,30 @@ class Comparison:
                     continue
                 gene = store.get_gene(arm, seed, size)
                 if gene is not None:
-                    origin = gene.provenance.model_dump(mode="json", exclude={"versions"})
-                    yield {"arm": arm, "seed": seed, **gene_storage(gene), **origin}
+                    provenance = gene.provenance.model_dump(mode="json", exclude={"versions"})
+                    yield {"arm": arm, "seed": seed, **gene_storage(gene), **provenance}
 
 
 @dataclass(frozen=True)
 class GeneTask:
-    """All ancestors and genes of one seed."""
+    """Task that makes all ancestors and genes of one seed.
+
+    Attributes:
+        seed: Random seed of the ancestors and genes.
+    """
 
     seed: int
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Readable name of the task."""
         return f"ancestor and genes of seed {self.seed}"
 
     def __call__(self, store: ArtifactStore) -> None:
-        """Make those that are not made; one that fails does not keep the others from being made.
+        """Make the parts that are missing. If one fails, the others are still made.
 
         Raises:
-            GermlineError: One failed.
+            GermlineError: A part failed.
         """
         failures = []
         for arm in store.recipe.arms:
@@ -217,31 +227,35 @@ class GeneTask:
 
 @dataclass(frozen=True)
 class CellTask:
-    """One cell."""
+    """Task that makes one cell.
+
+    Attributes:
+        cell: The cell to make.
+    """
 
     cell: Cell
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Readable name of the task."""
         return self.cell.name
 
     def __call__(self, store: ArtifactStore) -> None:
-        """Make it."""
+        """Train and evaluate the cell."""
         run_cell(store, self.cell)
 
 
 def _read_commit() -> str:
-    """The commit of a checkout, marked where it holds changes; "released" outside one."""
-    here = Path(__file__).parent
+    """Return the commit of a checkout, marked if files changed; "released" outside a checkout."""
+    folder = Path(__file__).parent
     try:
-        found = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
-            cwd=here,
+            cwd=folder,
             capture_output=True,
             text=True,
             check=False,
         )
     except OSError:
         return "released"
-    return found.stdout.strip() if found.returncode == 0 else "released"
+    return described.stdout.strip() if described.returncode == 0 else "released"
