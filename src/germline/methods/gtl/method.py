@@ -98,7 +98,7 @@ class GTL(GTLSettings, CircuitGene):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
-        """Put what is given over the preset."""
+        """Fill settings that are not given from the preset."""
         return fill_from_preset(given, PRESETS, "lab")
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:

@@ -13,7 +13,7 @@ from germline.methods.openworld.collective import Collective, CollectiveState
 from germline.methods.openworld.gradient_criterion import choose_window, find_dead_units
 from germline.methods.openworld.novelty import detect_unknown, measure_confidence
 from germline.methods.openworld.task_stream import measure_forgetting
-from germline.methods.openworld.windows import collect_units, cut_window, find_window_starts
+from germline.methods.openworld.windows import collect_units, extract_window, find_window_starts
 from germline.methods.provenance import make_provenance
 from germline.training import FitResult
 
@@ -87,7 +87,7 @@ def extract_learngene(
         "grown": state.grown,
         "detection": detection,
     }
-    window = cut_window(units, spec, choice.start, size, keeps_place=keeps_place)
+    window = extract_window(units, spec, choice.start, size, keeps_place=keeps_place)
     return Learngene(
         method="openworld",
         settings=rules.model_dump(mode="json"),

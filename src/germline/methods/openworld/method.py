@@ -28,7 +28,7 @@ from germline.methods.openworld.task_stream import Growth, Heads, published_grow
 from germline.methods.openworld.windows import (
     IMPORTANCE_PREFIX,
     UNIT_PREFIX,
-    cut_window,
+    extract_window,
     find_window_starts,
     inherited_tensors,
 )
@@ -67,11 +67,11 @@ class OpenWorld(OpenWorldSettings, DerivedMethod):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
-        """Put what is given over the preset."""
+        """Fill settings that are not given from the preset."""
         return fill_from_preset(given, PRESETS, "lab")
 
     def derived_from(self) -> OpenWorld | None:
-        """The same collective with all else as it comes, where this one differs in how individuals grow from it."""
+        """Return the method with default settings of individuals; None if this one has them."""
         fields = type(self).model_fields
         plain: dict[str, Any] = {key: fields[key].default for key in _INHERIT_SETTINGS}
         if all(getattr(self, key) == value for key, value in plain.items()):
@@ -79,7 +79,7 @@ class OpenWorld(OpenWorldSettings, DerivedMethod):
         return self.model_copy(update={**plain, "whole": self.whole or self.window != "auto"})
 
     def derive(self, gene: Learngene, generator: torch.Generator) -> Learngene:
-        """A gene of another window or anchor, from one of the same collective.
+        """Make a gene of another window or anchor from a gene of the same collective.
 
         Raises:
             SettingError: That window cannot be taken.
@@ -102,7 +102,7 @@ class OpenWorld(OpenWorldSettings, DerivedMethod):
                 "Use a gene that was condensed with whole=true",
             )
         assert isinstance(gene.spec, VggSpec)  # noqa: S101 - it grows nothing else
-        tensors = cut_window(gene.tensors, gene.spec, start, self.units, keeps_place=self.individual == "own")
+        tensors = extract_window(gene.tensors, gene.spec, start, self.units, keeps_place=self.individual == "own")
         kept = {name: value for name, value in gene.tensors.items() if name.startswith(UNIT_PREFIX) and self.whole}
         return replace(gene, settings=settings, tensors={**tensors, **kept})
 

@@ -38,10 +38,10 @@ def collect_units(spec: VggSpec, tensors: Mapping[str, Tensor], importance: Mapp
     return units
 
 
-def cut_window(
+def extract_window(
     units: Mapping[str, Tensor], individual: VggSpec, start: int, size: int, *, keeps_place: bool
 ) -> dict[str, Tensor]:
-    """Cut a window out of all units: its tensors and importance, under their names in an individual network.
+    """Extract a window from all units: its tensors and importance, under their names in an individual network.
 
     Args:
         units: Tensors from `collect_units`.
