@@ -93,7 +93,7 @@ def measure_novel_tasks(gene: Learngene, seed: int) -> dict[str, float]:
     members = []
     for index, task in enumerate(task_list(load_data("glyphs/novel"), 5, None, TASKS, derive(seed, "tasks"))):
         network = gene.inherit(classes=task.classes, seed=derive(seed, "descendant", index)).network
-        drawn = task.train.per_class(20, generator(seed, "draw", index))
+        drawn = task.train.draw_per_class(20, generator(seed, "draw", index))
         members.append(Member(f"task-{index}", network, drawn, seed, task.val, tuple(task.augmentation)))
     results = Run(None, seed=seed, device="cpu", quiet=True).fit_population("novel tasks", members, DOWN, engine="loop")
     scores = zip(*(result.scores for result in results), strict=True)

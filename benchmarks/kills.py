@@ -45,7 +45,7 @@ def load_images() -> Any:
     """120 digits to train on and 50 to look at."""
     digits = load_data("digits")
     train, val = (
-        split.per_class(count, generator(0, "kills")) for split, count in ((digits.train, 12), (digits.val, 5))
+        split.draw_per_class(count, generator(0, "kills")) for split, count in ((digits.train, 12), (digits.val, 5))
     )
     return load_data(train, val=val, classes=digits.classes, augmentation=("shift", "rotate"))
 

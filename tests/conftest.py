@@ -23,8 +23,8 @@ def pico():
     """120 handwritten digits to train on and 50 to look at, grey, 32x32."""
     digits = load_data("digits")
     return load_data(
-        digits.train.per_class(12, generator(0, "pico")),
-        val=digits.val.per_class(5, generator(0, "pico")),
+        digits.train.draw_per_class(12, generator(0, "pico")),
+        val=digits.val.draw_per_class(5, generator(0, "pico")),
         classes=digits.classes,
     )
 

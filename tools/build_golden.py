@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import germline as gl
 import golden_cases as cases
-from germline.registry import ARCHITECTURES, MODELS
+from germline.architectures.presets import MODELS
+from germline.registry import ARCHITECTURES
 
 RECIPE = """\
 title: Two arms on digits

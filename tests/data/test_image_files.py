@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import germline as gl
-from germline.data import Augment, ImageFiles, Loader, in_order
+from germline.data import Augment, ImageFiles, Loader, iterate_batches
 from germline.errors import DataError
 from germline.training import CrossEntropy, Run, TrainSettings
 
@@ -35,7 +35,7 @@ def test_large_images_stay_in_files(photos):
 
 def test_in_order_gives_the_middle_of_each_once(photos):
     train = gl.load_data(f"folder:{photos}@48").train
-    batches = list(in_order(train, 6))
+    batches = list(iterate_batches(train, 6))
     assert [tuple(batch.pixels.shape) for batch in batches] == [(6, 3, 48, 48), (6, 3, 48, 48), (4, 3, 48, 48)]
     pixels, labels = torch.cat([batch.pixels for batch in batches]), torch.cat([batch.labels for batch in batches])
     assert labels.tolist() == [0] * 8 + [1] * 8
@@ -65,7 +65,7 @@ def test_two_processes_share_the_batch_of_one(photos):
 
 def test_draws_a_class_and_fingerprints(photos):
     train = gl.load_data(f"folder:{photos}@32").train
-    few = train.per_class(3, torch.Generator().manual_seed(0))
+    few = train.draw_per_class(3, torch.Generator().manual_seed(0))
     assert few.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert {path.parent.name for path in few.paths[:3]} == {"bright"}
     assert few.fingerprint() != train.fingerprint() == gl.load_data(f"folder:{photos}@32").train.fingerprint()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from germline.data import Augment, Images, Loader, in_order
+from germline.data import Augment, Images, Loader, iterate_batches
 from germline.data.loader import _beta
 from germline.errors import SettingError
 from germline.randomness import generator
@@ -147,7 +147,7 @@ def test_bad_shares_are_refused(numbered):
 
 
 def test_in_order_gives_all_once_unchanged(numbered):
-    batches = list(in_order(numbered, 10))
+    batches = list(iterate_batches(numbered, 10))
     assert [len(batch.pixels) for batch in batches] == [10, 10, 4]
     assert [number for batch in batches for number in shown(batch)] == list(range(24))
     assert torch.equal(torch.cat([batch.labels for batch in batches]), numbered.labels)

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from germline.data import load_data
-from germline.data.resize import resized
+from germline.data.resize import resize_data_set
 from germline.errors import DataError, UnknownNameError
 
 
@@ -26,8 +26,8 @@ def test_images_are_enlarged_and_nothing_else_changes():
 
 def test_a_flat_image_stays_flat():
     flat = load_data((torch.full((20, 1, 8, 8), 200, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64)))
-    assert torch.equal(resized(flat, 13).train.images, torch.full((18, 1, 13, 13), 200, dtype=torch.uint8))
-    assert resized(flat, 4).train.images.shape[-1] == 4
+    assert torch.equal(resize_data_set(flat, 13).train.images, torch.full((18, 1, 13, 13), 200, dtype=torch.uint8))
+    assert resize_data_set(flat, 4).train.images.shape[-1] == 4
 
 
 def test_sizes_go_with_roles_and_joined_sets():
@@ -49,4 +49,4 @@ def test_what_cannot_be_resized_is_refused(tmp_path):
         for index in range(12):
             Image.new("L", (90, 90), index).save(tmp_path / name / f"{index}.png")
     with pytest.raises(DataError, match=r"cannot be resized.*in files"):
-        resized(load_data(f"folder:{tmp_path}"), 64).train  # noqa: B018 - it is read when asked for
+        resize_data_set(load_data(f"folder:{tmp_path}"), 64).train  # noqa: B018 - it is read when asked for

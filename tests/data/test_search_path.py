@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import MissingDataError, load_data, load_or_describe_data
-from germline.data.search_path import data_folders, find_set
+from germline.data import MissingDataError, load_data, load_data_or_placeholder
+from germline.data.search_path import data_folders, find_folder
 from germline.errors import DataError, UnknownNameError
 
 RANDOM = np.random.default_rng(0)
@@ -48,11 +48,11 @@ def test_folders_come_from_the_variable_in_its_order(monkeypatch, tmp_path):
 def test_the_first_folder_that_exists_is_taken(monkeypatch, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     monkeypatch.setenv("GERMLINE_DATA", f"{first}{os.pathsep}{second}")
-    assert find_set("cifar-fs", "cifar100") is None
+    assert find_folder("cifar-fs", "cifar100") is None
     (second / "cifar-fs").mkdir(parents=True)
-    assert find_set("cifar-fs", "cifar100") == second / "cifar-fs"
+    assert find_folder("cifar-fs", "cifar100") == second / "cifar-fs"
     (first / "cifar100").mkdir(parents=True)
-    assert find_set("cifar-fs", "cifar100") == first / "cifar100"
+    assert find_folder("cifar-fs", "cifar100") == first / "cifar100"
 
 
 def test_sets_are_read_by_name(monkeypatch, tmp_path):
@@ -60,7 +60,7 @@ def test_sets_are_read_by_name(monkeypatch, tmp_path):
     write_fashion(tmp_path / "fashion-mnist")
     write_cifar10(tmp_path / "cifar10")
     for name, counts in (("fashion-mnist", (50, 10, 10)), ("cifar10", (90, 10, 20))):
-        found, missing = load_or_describe_data(name)
+        found, missing = load_data_or_placeholder(name)
         assert missing == ()
         named, placed = load_data(name), load_data(f"{name}:{tmp_path / name}")
         assert found.fingerprint() == named.fingerprint() == placed.fingerprint()
@@ -84,7 +84,7 @@ def test_sets_are_read_by_name(monkeypatch, tmp_path):
     ],
 )
 def test_a_missing_set_is_known_by_its_numbers(name, classes, images, channels, side):
-    found, missing = load_or_describe_data(name)
+    found, missing = load_data_or_placeholder(name)
     train = found.train
     assert (len(train.classes), len(train), train.channels, train.side) == (classes, images, channels, side)
     assert found.name == name.replace(":/nowhere", "")
@@ -96,28 +96,28 @@ def test_a_missing_set_is_known_by_its_numbers(name, classes, images, channels, 
 
 
 def test_classes_of_a_missing_set_have_their_names_and_equal_sizes():
-    train = load_or_describe_data("fashion-mnist")[0].train
+    train = load_data_or_placeholder("fashion-mnist")[0].train
     assert train.classes[9] == "Ankle boot"
     assert torch.bincount(train.labels).tolist() == [5_000] * 10
-    joined = load_or_describe_data("digits@32+fashion-mnist@32")[0].train
+    joined = load_data_or_placeholder("digits@32+fashion-mnist@32")[0].train
     assert (joined.classes[0], joined.classes[10]) == ("digits@32:0", "fashion-mnist@32:T-shirt/top")
     assert Counter(joined.labels.tolist())[19] == 5_000
 
 
 def test_roles_are_described_too():
-    found, missing = load_or_describe_data("cifar-fs/base,held_out=cifar-fs/open")
+    found, missing = load_data_or_placeholder("cifar-fs/base,held_out=cifar-fs/open")
     assert (len(found.train), len(found.roles["held_out"].train)) == (25_600, 6_400)
     assert len(missing) == 2
 
 
 def test_a_wrong_name_or_a_damaged_set_is_no_missing_set(tmp_path):
     with pytest.raises(UnknownNameError):
-        load_or_describe_data("cifar-fs/bse")
+        load_data_or_placeholder("cifar-fs/bse")
     with pytest.raises(DataError, match="without a part"):
-        load_or_describe_data("cifar-fs")
+        load_data_or_placeholder("cifar-fs")
     write_fashion(tmp_path / "fashion")
     (tmp_path / "fashion" / "train-labels-idx1-ubyte").write_bytes(b"scrap")
-    found, missing = load_or_describe_data(f"fashion-mnist:{tmp_path / 'fashion'}")
+    found, missing = load_data_or_placeholder(f"fashion-mnist:{tmp_path / 'fashion'}")
     assert missing == ()
     with pytest.raises(DataError, match="train-labels"):
         _ = found.train

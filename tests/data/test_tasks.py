@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import DataSet, Images, disjoint_tasks, draw_task, load_data, of_classes, split_classes, task_list
-from germline.data.concat import joined
+from germline.data import (
+    DataSet,
+    Images,
+    disjoint_tasks,
+    draw_task,
+    load_data,
+    select_classes,
+    split_classes,
+    task_list,
+)
+from germline.data.concat import concat_data_sets
 from germline.data.sets import glyphs
 from germline.errors import DataError, SettingError
 
@@ -141,14 +150,14 @@ def test_a_class_without_images_is_named(numbered):
 
 
 def test_classes_can_be_chosen_and_reordered(numbered):
-    chosen = numbered.train.of_classes(("z", "u"))
+    chosen = numbered.train.select_classes(("z", "u"))
     assert chosen.classes == ("z", "u")
     assert [number % 6 for number in numbers(chosen)] == [0, 5] * 8
     assert chosen.labels.tolist() == [1, 0] * 8
     with pytest.raises(DataError, match="no class 'a'"):
-        numbered.train.of_classes(("u", "a"))
+        numbered.train.select_classes(("u", "a"))
     with pytest.raises(DataError, match="without labels"):
-        Images(numbered.train.images, None, ()).of_classes(("u",))
+        Images(numbered.train.images, None, ()).select_classes(("u",))
 
 
 def test_classes_are_split_by_seed_and_share_nothing():
@@ -179,7 +188,7 @@ def test_disjoint_tasks_share_no_class(pico):
 
 
 def test_some_classes_of_a_set(pico):
-    part = of_classes(pico, ("7", "2"))
+    part = select_classes(pico, ("7", "2"))
     assert part.classes == ("7", "2")
     assert part.train.labels.bincount().tolist() == [12, 12]
     assert torch.equal(part.val.images, pico.val.images[torch.isin(pico.val.labels, torch.tensor([2, 7]))])
@@ -197,7 +206,7 @@ def test_several_sets_are_one():
     with pytest.raises(DataError, match="names a set twice"):
         load_data("digits+digits")
     with pytest.raises(DataError, match="cannot be joined"):
-        joined("both", [one, colourful(one)]).train  # noqa: B018
+        concat_data_sets("both", [one, colourful(one)]).train  # noqa: B018
 
 
 def colourful(source):

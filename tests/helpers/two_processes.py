@@ -41,7 +41,7 @@ def pool(spec):
 def main(folder):
     torch.set_num_threads(1)
     digits = load_data("digits")
-    train, val = (split.per_class(12, generator(0, "two")) for split in (digits.train, digits.val))
+    train, val = (split.draw_per_class(12, generator(0, "two")) for split in (digits.train, digits.val))
     fields = {"image_size": 32, "channels": 1, "classes": 10, "depth": 2, "width": 16, "heads": 2, "patch_size": 8}
     facts = {}
     cases = {"plain": {}, "active": ACTIVE, "parts": {"accumulate": 2}, "owned": {}}

@@ -18,7 +18,7 @@ def tasks(pico):
     found = []
     for index, count in enumerate((8, 6, 4)):
         drawn = [
-            split.of_classes(pico.classes[index : index + 5]).per_class(number, generator(index, "task"))
+            split.select_classes(pico.classes[index : index + 5]).draw_per_class(number, generator(index, "task"))
             for split, number in ((pico.train, count), (pico.val, 3))
         ]
         found.append([Images(each.images[:, :, ::2, ::2].contiguous(), each.labels, CLASSES) for each in drawn])

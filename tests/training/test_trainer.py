@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from germline.data import in_order
+from germline.data import iterate_batches
 from germline.errors import SettingError, TrainingError
 from germline.training import CrossEntropy, Run, TrainSettings, evaluate
 from germline.training.checkpoint import CheckpointFolder
@@ -128,7 +128,7 @@ def test_rates_follow_the_schedule(train, make_network):
 def test_label_smoothing_raises_the_first_loss_of_a_sure_network(train, ancestor, pico):
     plain = CrossEntropy()
     smooth = CrossEntropy(0.2)
-    batch = next(in_order(pico.train, 120))
+    batch = next(iterate_batches(pico.train, 120))
     with torch.no_grad():
         assert float(smooth(ancestor.logits, batch)) > float(plain(ancestor.logits, batch)) + 0.05
     assert not same(train(label_smoothing=0.2)[0], train()[0])

@@ -47,9 +47,9 @@ def _entries(kind: str) -> dict[str, str]:
         return {
             name: f"{METHODS[name].__doc__ or ''}".splitlines()[0] + f" [{METHODS[name].paper}]" for name in METHODS
         }
-    from germline.data import known_data
+    from germline.data import list_data_sets
 
-    return known_data()
+    return list_data_sets()
 
 
 def _plain(fields: Mapping[str, Any]) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 
 from germline.data.augment import Augment
 from germline.data.dataset import AnyImages, Augmentation, DataSet, ImageFiles, Images, Role, Split
-from germline.data.loader import Batch, Loader, in_order
-from germline.data.lookup import known_data, load_data, load_or_describe_data
-from germline.data.placeholder import MissingDataError, describe
-from germline.data.sets.glyphs import read_final
-from germline.data.tasks import disjoint_tasks, draw_task, of_classes, split_classes, task_list
+from germline.data.loader import Batch, Loader, iterate_batches
+from germline.data.lookup import list_data_sets, load_data, load_data_or_placeholder
+from germline.data.placeholder import MissingDataError, make_placeholder
+from germline.data.sets.glyphs import read_final_glyphs
+from germline.data.tasks import disjoint_tasks, draw_task, select_classes, split_classes, task_list
 
 __all__ = [
     "AnyImages",
@@ -24,15 +24,15 @@ __all__ = [
     "MissingDataError",
     "Role",
     "Split",
-    "describe",
     "disjoint_tasks",
     "draw_task",
-    "in_order",
-    "known_data",
+    "iterate_batches",
+    "list_data_sets",
     "load_data",
-    "load_or_describe_data",
-    "of_classes",
-    "read_final",
+    "load_data_or_placeholder",
+    "make_placeholder",
+    "read_final_glyphs",
+    "select_classes",
     "split_classes",
     "task_list",
 ]

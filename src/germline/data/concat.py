@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from germline.data.dataset import AnyImages, DataSet, Images, Split
-from germline.data.placeholder import Unseen
+from germline.data.placeholder import PlaceholderImages
 from germline.errors import DataError
 
 
-def joined(name: str, parts: Sequence[DataSet]) -> DataSet:
+def concat_data_sets(name: str, parts: Sequence[DataSet]) -> DataSet:
     """The pictures of all parts, classes named `PART:CLASS`; what all of them allow may be done to a picture.
 
     Args:
@@ -43,7 +43,7 @@ def _read(parts: Sequence[DataSet], split: Split) -> AnyImages:
     classes: list[str] = []
     first = _shape(every[0])
     for part, own in zip(parts, every, strict=True):
-        if not isinstance(own, Images | Unseen) or own.labels is None:
+        if not isinstance(own, Images | PlaceholderImages) or own.labels is None:
             raise DataError(
                 f"'{part.name}' cannot be joined with others", "its pictures are in files, or without labels"
             )
@@ -56,7 +56,9 @@ def _read(parts: Sequence[DataSet], split: Split) -> AnyImages:
         classes += [f"{part.name}:{one}" for one in own.classes]
     if len(images) < len(parts):
         counts = torch.cat(labels)
-        return Unseen(counts, tuple(classes), (Path("nowhere"),) * len(counts), every[0].side, every[0].channels)
+        return PlaceholderImages(
+            counts, tuple(classes), (Path("nowhere"),) * len(counts), every[0].side, every[0].channels
+        )
     return Images(torch.cat(images), torch.cat(labels), tuple(classes))
 
 

@@ -19,7 +19,7 @@ Augmentation = Literal["shift", "scale", "rotate", "mirror", "erase"]
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImages:
     """Labels and class names of pictures, wherever the pictures lie.
 
     Attributes:
@@ -49,7 +49,7 @@ class Labelled:
         """The pictures at `indices` (int64 [M]), in that order."""
         raise NotImplementedError
 
-    def per_class(self, count: int, generator: torch.Generator) -> Self:
+    def draw_per_class(self, count: int, generator: torch.Generator) -> Self:
         """Draw `count` pictures of every class without replacement.
 
         Raises:
@@ -68,7 +68,7 @@ class Labelled:
             chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
         return self.subset(torch.cat(chosen))
 
-    def of_classes(self, names: Sequence[str]) -> Self:
+    def select_classes(self, names: Sequence[str]) -> Self:
         """The pictures of some classes, in their order; labels then count in `names`.
 
         Raises:
@@ -92,7 +92,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Images(Labelled):
+class Images(LabelledImages):
     """Pictures held in memory.
 
     Attributes:
@@ -139,7 +139,7 @@ class Images(Labelled):
 
 
 @dataclass(frozen=True)
-class ImageFiles(Labelled):
+class ImageFiles(LabelledImages):
     """Pictures on disk, decoded as batches need them: for more than 64 pixels.
 
     Attributes:
@@ -161,10 +161,10 @@ class ImageFiles(Labelled):
 
     def sample(self) -> Tensor:
         """uint8 pictures [M, 3, side, side] to take statistics from: at most 256, evenly spaced."""
-        from germline.data.image_files import decoded
+        from germline.data.image_files import decode_images
 
-        few = torch.arange(0, len(self), max(1, len(self) // 256))
-        return torch.cat([(pixels * 255).round().to(torch.uint8) for pixels in decoded(self.subset(few), 64)])
+        paths = self.paths[:: max(1, len(self) // 256)]
+        return torch.cat([(pixels * 255).round().to(torch.uint8) for pixels in decode_images(paths, self.side, 64)])
 
     def fingerprint(self) -> str:
         """sha256 over names and sizes of the files, labels and class names; the pictures are not opened."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from germline.data.dataset import ImageFiles
 from germline.errors import DataError
 
 WORKERS = min(8, os.cpu_count() or 1)
@@ -46,18 +45,18 @@ def open_image(path: Path, check: Callable[[Path, tuple[int, int]], None] | None
 class _Decoded(Dataset[Tensor]):
     """Pixels [3, side, side] in [0, 1] by key; the transform draws from generators that the key seeds."""
 
-    def __init__(self, images: ImageFiles, transform: Callable[[Image.Image], Any]) -> None:
-        self._images, self._transform = images, transform
+    def __init__(self, paths: Sequence[Path], transform: Callable[[Image.Image], Any]) -> None:
+        self._paths, self._transform = paths, transform
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._paths)
 
     def __getitem__(self, key: Key) -> Tensor:
         index, seed = key
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        pixels: Tensor = self._transform(open_image(self._images.paths[index]).convert("RGB"))
+        pixels: Tensor = self._transform(open_image(self._paths[index]).convert("RGB"))
         return pixels
 
 
@@ -73,14 +72,17 @@ class FileStream:
     """Batches of decoded pictures by step, the following ones made ahead.
 
     Args:
-        images: What is decoded.
+        paths: One image file each.
+        side: Height and width of the decoded images in pixels.
         plan: For a step, the positions of its pictures and the seed of each one's augmentation.
         training: Random crops, and mirrors where allowed; else the middle of the picture.
         mirror: Whether pictures may be mirrored.
     """
 
-    def __init__(self, images: ImageFiles, plan: Callable[[int], list[Key]], *, training: bool, mirror: bool) -> None:
-        self._data = _Decoded(images, _transform(images.side, training=training, mirror=mirror))
+    def __init__(
+        self, paths: Sequence[Path], side: int, plan: Callable[[int], list[Key]], *, training: bool, mirror: bool
+    ) -> None:
+        self._data = _Decoded(paths, _transform(side, training=training, mirror=mirror))
         self._plan, self._next, self._batches = plan, -1, iter(())
 
     def pixels(self, step: int) -> Tensor:
@@ -93,10 +95,10 @@ class FileStream:
         return pixels
 
 
-def decoded(images: ImageFiles, batch_size: int) -> Iterator[Tensor]:
+def decode_images(paths: Sequence[Path], side: int, batch_size: int) -> Iterator[Tensor]:
     """All pictures once, in their order, the middle of each: float32 [B, 3, side, side] in [0, 1]."""
-    data = _Decoded(images, _transform(images.side, training=False))
-    keys = [(index, 0) for index in range(len(images))]
+    data = _Decoded(paths, _transform(side, training=False))
+    keys = [(index, 0) for index in range(len(paths))]
     batches = (keys[start : start + batch_size] for start in range(0, len(keys), batch_size))
     yield from _loader(data, batches)
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from germline.data.augment import Augment
 from germline.data.dataset import AnyImages, ImageFiles, Images
-from germline.data.image_files import FileStream, decoded
+from germline.data.image_files import FileStream, decode_images
 from germline.errors import SettingError
 from germline.randomness import derive, generator
 
-MIX_SWITCH = 0.5  # chance of cutmix where both are on
+CUTMIX_CHANCE = 0.5  # chance of cutmix where both are on
 
 
 @dataclass(frozen=True)
@@ -69,38 +69,40 @@ class Loader:
         self._augment, self._mixup, self._cutmix = augment, mixup, cutmix
         self._batch_size, self._seed = batch_size, seed
         share = batch_size // world
-        self._mine = slice(rank * share, (rank + 1) * share)
+        self._own_share = slice(rank * share, (rank + 1) * share)
         self._stream = None
         if isinstance(images, ImageFiles):
             mirror = augment is not None and "mirror" in augment.kinds
-            self._stream = FileStream(images, self._plan, training=augment is not None, mirror=mirror)
+            self._stream = FileStream(
+                images.paths, images.side, self._plan, training=augment is not None, mirror=mirror
+            )
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def batch(self, step: int) -> Batch:
         """This process's share of the global batch of `step`, counted from 0."""
         indices, partners = self._indices(step), self._partners(step)
-        mine = torch.arange(self._batch_size)[self._mine]
+        mine = torch.arange(self._batch_size)[self._own_share]
         if partners is None:
             return Batch(self._pixels(step, indices, mine), self._labels_of(indices[mine]))
-        both = self._pixels(step, indices, torch.cat((mine, partners[self._mine])))
+        both = self._pixels(step, indices, torch.cat((mine, partners[self._own_share])))
         pixels, other = torch.split(both, len(mine))
-        pixels, share = self._mix(pixels, other, self._keyed("mix", step))
-        return Batch(pixels, self._labels_of(indices[mine]), self._labels_of(indices[partners[self._mine]]), share)
+        pixels, share = self._mix(pixels, other, self._generator_of("mix", step))
+        return Batch(pixels, self._labels_of(indices[mine]), self._labels_of(indices[partners[self._own_share]]), share)
 
     def _partners(self, step: int) -> Tensor | None:
         """Which place of the global batch [batch_size] is mixed into which; None where nothing is mixed."""
         if not (self._mixup or self._cutmix):
             return None
-        return torch.randperm(self._batch_size, generator=self._keyed("partners", step))
+        return torch.randperm(self._batch_size, generator=self._generator_of("partners", step))
 
     def _plan(self, step: int) -> list[tuple[int, int]]:
         """For files: this process's positions, partners after them, each with the seed of its augmentation."""
         indices, partners = self._indices(step), self._partners(step)
-        places = list(range(self._batch_size))[self._mine]
-        places += [] if partners is None else partners[self._mine].tolist()
+        places = list(range(self._batch_size))[self._own_share]
+        places += [] if partners is None else partners[self._own_share].tolist()
         return [(int(indices[place]), derive(self._seed, "augment", step, place)) for place in places]
 
-    def _keyed(self, purpose: str, step: int) -> torch.Generator:
+    def _generator_of(self, purpose: str, step: int) -> torch.Generator:
         return generator(self._seed, purpose, step)
 
     def _pixels(self, step: int, indices: Tensor, places: Tensor) -> Tensor:
@@ -111,7 +113,7 @@ class Loader:
         images = self._images.index_select(0, indices[places].to(self._device))
         if self._augment is None:
             return images.float().div_(255)
-        return self._augment(images, self._augment.draw(self._batch_size, self._keyed("augment", step))[places])
+        return self._augment(images, self._augment.draw(self._batch_size, self._generator_of("augment", step))[places])
 
     def _labels_of(self, indices: Tensor) -> Tensor | None:
         return None if self._labels is None else self._labels[indices.to(self._device)]
@@ -135,7 +137,7 @@ class Loader:
 
     def _mix(self, pixels: Tensor, other: Tensor, keyed: torch.Generator) -> tuple[Tensor, float]:
         switch, side_x, side_y = torch.rand(3, generator=keyed).tolist()
-        cut = self._cutmix and (not self._mixup or switch < MIX_SWITCH)
+        cut = self._cutmix and (not self._mixup or switch < CUTMIX_CHANCE)
         share = _beta(self._cutmix if cut else self._mixup, keyed)
         if not cut:
             return pixels * share + other * (1 - share), share
@@ -157,7 +159,7 @@ def _beta(alpha: float, keyed: torch.Generator) -> float:
             return math.exp(first - total)
 
 
-def in_order(images: AnyImages, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
+def iterate_batches(images: AnyImages, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
     """All pictures once, in their order, unchanged: for evaluation."""
     start = 0
     for pixels in _unchanged(images, batch_size):
@@ -169,7 +171,7 @@ def in_order(images: AnyImages, batch_size: int, device: torch.device | str = "c
 
 def _unchanged(images: AnyImages, batch_size: int) -> Iterator[Tensor]:
     if isinstance(images, ImageFiles):
-        yield from decoded(images, batch_size)
+        yield from decode_images(images.paths, images.side, batch_size)
     else:
         for start in range(0, len(images), batch_size):
             yield images.images[start : start + batch_size].float().div_(255)

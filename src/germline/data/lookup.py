@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from germline.data.concat import joined
+from germline.data.concat import concat_data_sets
 from germline.data.dataset import Augmentation, DataSet, Images, Role, Split
 from germline.data.placeholder import MissingDataError
-from germline.data.resize import resized
+from germline.data.resize import resize_data_set
 from germline.errors import DataError
 from germline.randomness import generator
 from germline.registry import DATA
 
 VALIDATION_SHARE = 0.1
-SIZED = ("folder", "mini-imagenet")  # whose readers take the size behind an @ themselves
+SELF_SIZED_SETS = ("folder", "mini-imagenet")  # whose readers take the size behind an @ themselves
 
 
-def known_data() -> dict[str, str]:
+def list_data_sets() -> dict[str, str]:
     """Names of data sets, each with the first line of its reader's docstring."""
     return {name: (inspect.getdoc(DATA[name]) or "").splitlines()[0] for name in DATA}
 
@@ -58,18 +58,18 @@ def load_data(
         return source
     if isinstance(source, str):
         return _named(source)
-    train = as_images(source, classes)
+    train = to_images(source, classes)
     if val is None:
         train, held = _set_apart(train)
     else:
-        held = as_images(val, train.classes)
+        held = to_images(val, train.classes)
     splits: dict[Split, Any] = {"train": train, "val": held}
     if test is not None:
-        splits["test"] = as_images(test, train.classes)
+        splits["test"] = to_images(test, train.classes)
     return DataSet(name="given in Python", read=_reader(splits), augmentation=tuple(augmentation))
 
 
-def load_or_describe_data(source: str) -> tuple[DataSet, tuple[MissingDataError, ...]]:
+def load_data_or_placeholder(source: str) -> tuple[DataSet, tuple[MissingDataError, ...]]:
     """Find a data set by name; a set that is not on this machine is known by its published numbers alone.
 
     Returns:
@@ -98,22 +98,22 @@ def _one_or_several(source: str, missing: list[MissingDataError] | None) -> Data
     """One set, or several joined by `+`, as in `glyphs/base+fashion-mnist`; a `+` in a folder's name joins nothing."""
     names = re.split(rf"\+(?=(?:{'|'.join(map(re.escape, DATA))})(?:[/:+@]|$))", source)
     parts = [_one(name, missing) for name in names]
-    return parts[0] if len(parts) == 1 else joined(source, parts)
+    return parts[0] if len(parts) == 1 else concat_data_sets(source, parts)
 
 
 def _one(source: str, missing: list[MissingDataError] | None) -> DataSet:
     """One set by its name; a set in memory is resized where a size stands behind it, as in `digits@64`."""
     name, place = _split_name(source)
     sized = re.fullmatch(r"(.+)@([0-9]+)", source, re.DOTALL)
-    if sized and name not in SIZED:
-        return resized(_one(sized[1], missing), int(sized[2]))
+    if sized and name not in SELF_SIZED_SETS:
+        return resize_data_set(_one(sized[1], missing), int(sized[2]))
     try:
         return cast("Callable[[str | None], DataSet]", DATA[name])(place)
     except MissingDataError as error:
-        if missing is None or error.described is None:
+        if missing is None or error.placeholder is None:
             raise
         missing.append(error)
-        return error.described
+        return error.placeholder
 
 
 def _split_name(source: str) -> tuple[str, str | None]:
@@ -134,7 +134,7 @@ def _reader(splits: dict[Split, Images]) -> Callable[[Split], Images]:
     return read
 
 
-def as_images(source: Any, classes: Sequence[str] = ()) -> Images:
+def to_images(source: Any, classes: Sequence[str] = ()) -> Images:
     """Bring a pair of tensors, a map-style Dataset or a DataLoader into memory as uint8.
 
     Raises:

@@ -21,13 +21,13 @@ class MissingDataError(DataError):
         described: The set by its published numbers, for pricing; None where they are not known.
     """
 
-    def __init__(self, what: str, why: str = "", fix: str = "", described: DataSet | None = None) -> None:
+    def __init__(self, what: str, why: str = "", fix: str = "", placeholder: DataSet | None = None) -> None:
         super().__init__(what, why, fix)
-        self.described = described
+        self.placeholder = placeholder
 
 
 @dataclass(frozen=True)
-class Unseen(ImageFiles):
+class PlaceholderImages(ImageFiles):
     """Pictures that nobody can open."""
 
     def sample(self) -> Tensor:
@@ -39,7 +39,7 @@ class Unseen(ImageFiles):
         return f"described: {len(self)} pictures of {len(self.classes)} classes"
 
 
-def describe(name: str, classes: int | Sequence[str], images: int, side: int, channels: int = 3) -> DataSet:
+def make_placeholder(name: str, classes: int | Sequence[str], images: int, side: int, channels: int = 3) -> DataSet:
     """A data set by its numbers, the same for every split, its classes of equal size.
 
     Args:
@@ -54,4 +54,4 @@ def describe(name: str, classes: int | Sequence[str], images: int, side: int, ch
 
 
 def _read(classes: tuple[str, ...], images: int, side: int, channels: int, split: Split) -> ImageFiles:
-    return Unseen(torch.arange(images) % len(classes), classes, (Path("nowhere"),) * images, side, channels)
+    return PlaceholderImages(torch.arange(images) % len(classes), classes, (Path("nowhere"),) * images, side, channels)

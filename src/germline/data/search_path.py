@@ -8,17 +8,17 @@ from pathlib import Path
 from germline.data.dataset import DataSet
 from germline.data.placeholder import MissingDataError
 
-VARIABLE = "GERMLINE_DATA"
-DEFAULT = "/usr/share/datasets"
+DATA_VARIABLE = "GERMLINE_DATA"
+DEFAULT_DATA_FOLDER = "/usr/share/datasets"
 
 
 def data_folders() -> tuple[Path, ...]:
     """Folders of the environment variable GERMLINE_DATA, in its order; the system's folder where it is not set."""
-    folders = (os.environ.get(VARIABLE) or DEFAULT).split(os.pathsep)
+    folders = (os.environ.get(DATA_VARIABLE) or DEFAULT_DATA_FOLDER).split(os.pathsep)
     return tuple(Path(folder).expanduser() for folder in folders if folder)
 
 
-def find_set(*names: str) -> Path | None:
+def find_folder(*names: str) -> Path | None:
     """Find the first folder that has one of these names in a folder of GERMLINE_DATA.
 
     Args:
@@ -31,7 +31,9 @@ def find_set(*names: str) -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def set_folder(asked: str, location: str | None, names: tuple[str, ...], described: DataSet, fix: str = "") -> Path:
+def find_data_folder(
+    asked: str, location: str | None, names: tuple[str, ...], placeholder: DataSet, fix: str = ""
+) -> Path:
     """Return the folder that a user gives, or else the one that GERMLINE_DATA has.
 
     Args:
@@ -44,13 +46,13 @@ def set_folder(asked: str, location: str | None, names: tuple[str, ...], describ
     Raises:
         MissingDataError: No folder is given, and none is found.
     """
-    folder = Path(location).expanduser() if location else find_set(*names)
+    folder = Path(location).expanduser() if location else find_folder(*names)
     if folder is None:
         wanted, places = "' or '".join(names), os.pathsep.join(map(str, data_folders()))
         raise MissingDataError(
             f"{asked} needs a folder",
-            f"No folder '{wanted}' is in {VARIABLE} ({places}), and germline downloads nothing",
-            fix or f"Use {asked}:/folder, or set {VARIABLE} to a folder that holds '{names[0]}'",
-            described,
+            f"No folder '{wanted}' is in {DATA_VARIABLE} ({places}), and germline downloads nothing",
+            fix or f"Use {asked}:/folder, or set {DATA_VARIABLE} to a folder that holds '{names[0]}'",
+            placeholder,
         )
     return folder

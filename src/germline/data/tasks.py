@@ -88,7 +88,7 @@ def disjoint_tasks(source: DataSet, ways: int, count: int, seed: int) -> tuple[D
     )
 
 
-def of_classes(source: DataSet, names: tuple[str, ...]) -> DataSet:
+def select_classes(source: DataSet, names: tuple[str, ...]) -> DataSet:
     """The pictures of some classes of a set, whose labels then count in `names`.
 
     Raises:
@@ -171,9 +171,9 @@ def _check_settings(ways: int, shots: int | None) -> None:
 def _read(
     source: DataSet, classes: tuple[str, ...], shots: int | None, key: tuple[int, int], split: Split
 ) -> AnyImages:
-    images = source.split(split).of_classes(classes)
+    images = source.split(split).select_classes(classes)
     if not len(images):
         raise DataError(f"'{source.name}' has no {split} pictures of '{classes[0]}' and the others of a task")
     if split == "train" and shots is not None:
-        return images.per_class(shots, generator(key[0], "task", key[1], "pictures"))
+        return images.draw_per_class(shots, generator(key[0], "task", key[1], "pictures"))
     return images

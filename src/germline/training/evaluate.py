@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from germline.data import AnyImages, in_order
+from germline.data import AnyImages, iterate_batches
 from germline.errors import DataError
 
 EVAL_BATCH = 256
@@ -48,7 +48,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     right, loss = torch.zeros((), device=device), torch.zeros((), device=device)
-    for batch in in_order(images, EVAL_BATCH, device):
+    for batch in iterate_batches(images, EVAL_BATCH, device):
         assert batch.labels is not None  # noqa: S101 - said above, repeated for the type checker
         guess = logits(batch.pixels)
         right += (guess.argmax(dim=1) == batch.labels).sum()

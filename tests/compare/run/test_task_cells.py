@@ -180,7 +180,7 @@ def small_glyphs(monkeypatch):
 
     def few(part, split):
         found = read(part, split)
-        return found if split == "train" else found.per_class(3, torch.Generator().manual_seed(0))
+        return found if split == "train" else found.draw_per_class(3, torch.Generator().manual_seed(0))
 
     monkeypatch.setattr(packed, "_read", few)
 

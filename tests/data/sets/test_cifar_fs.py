@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from germline.data import known_data, load_data
+from germline.data import list_data_sets, load_data
 from germline.data.sets.cifar import _CIFAR100
-from germline.data.sets.cifar_fs import CLASSES
+from germline.data.sets.cifar_fs import CIFAR_FS_CLASSES
 from germline.errors import DataError, UnknownNameError
 
 NAMES = _CIFAR100.names
@@ -49,14 +49,14 @@ def cifar(tmp_path_factory):
 
 
 def test_the_parts_share_out_the_classes_of_cifar100():
-    assert {part: len(names) for part, names in CLASSES.items()} == {"base": 64, "open": 16, "novel": 20}
-    assert sorted(name for names in CLASSES.values() for name in names) == sorted(NAMES)
+    assert {part: len(names) for part, names in CIFAR_FS_CLASSES.items()} == {"base": 64, "open": 16, "novel": 20}
+    assert sorted(name for names in CIFAR_FS_CLASSES.values() for name in names) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("part", ["base", "open", "novel"])
 def test_a_part_holds_every_image_of_its_classes_once(cifar, part):
     whole = load_data(f"cifar-fs/{part}:{cifar}")
-    assert whole.classes == CLASSES[part]
+    assert whole.classes == CIFAR_FS_CLASSES[part]
     assert tuple(whole.augmentation) == ("shift", "mirror")
     seen = set()
     for split, each in (("train", 8), ("val", 2), ("test", 2)):
@@ -89,11 +89,11 @@ def test_neither_version_nor_order_changes_the_splits(cifar, tmp_path):
 
 
 def test_the_usual_600_images_are_split_400_100_100():
-    from germline.data.sets.few_shot_splits import share
+    from germline.data.sets.few_shot_splits import select_split
 
     labels = torch.arange(1200) % 2
     keys = [str(number).encode() for number in range(1200)]
-    places = [share(labels, ("a", "b"), keys, split) for split in SPLITS]
+    places = [select_split(labels, ("a", "b"), keys, split) for split in SPLITS]
     assert [torch.bincount(labels[each]).tolist() for each in places] == [[400, 400], [100, 100], [100, 100]]
     assert torch.equal(torch.cat(places).sort().values, torch.arange(1200))
 
@@ -108,7 +108,7 @@ def test_names_that_do_not_fit(cifar):
         with pytest.raises(DataError, match=r"cifar-fs/novel needs a folder.*cifar-fs/novel:/folder"):
             load_data(name)
     assert load_data(f"cifar-fs/open:{cifar}").name == "cifar-fs/open"
-    assert "cifar-fs/base:/folder" in known_data()["cifar-fs"]
+    assert "cifar-fs/base:/folder" in list_data_sets()["cifar-fs"]
 
 
 def test_a_folder_without_cifar100_is_refused(tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from germline.data import load_data
 from germline.data.sets import glyphs
-from germline.data.sets.glyphs import PARTS, read_final, read_glyphs
+from germline.data.sets.glyphs import GLYPH_PARTS, read_final_glyphs, read_glyphs
 from germline.errors import DataError, UnknownNameError
 
 SPLITS = ("train", "val", "test")
@@ -18,24 +18,24 @@ SPLITS = ("train", "val", "test")
 @pytest.fixture
 def read(tmp_path):
     """Reads any part, the last one as it has to be read."""
-    return lambda part: read_final(tmp_path / "log", "a test") if part == "final" else read_glyphs(part)
+    return lambda part: read_final_glyphs(tmp_path / "log", "a test") if part == "final" else read_glyphs(part)
 
 
 def test_parts_share_no_class_and_cover_printable_ascii(read):
-    classes = [name for part in PARTS for name in read(part).classes]
+    classes = [name for part in GLYPH_PARTS for name in read(part).classes]
     assert sorted(classes) == [chr(code) for code in range(33, 127)]
-    assert [len(read(part).classes) for part in PARTS] == [54, 14, 14, 12]
+    assert [len(read(part).classes) for part in GLYPH_PARTS] == [54, 14, 14, 12]
 
 
 def test_cases_and_look_alikes_stay_together(read):
-    part_of = {name: part for part in PARTS for name in read(part).classes}
+    part_of = {name: part for part in GLYPH_PARTS for name in read(part).classes}
     for letter in "abcdefghijklmnopqrstuvwxyz":
         assert part_of[letter] == part_of[letter.upper()]
     for alike in ("oO0", "lI1|", "sS5", "zZ2", "'`", ".,", "-_~", "([{<"):
         assert len({part_of[name] for name in alike}) == 1, alike
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", GLYPH_PARTS)
 def test_images_are_inked_and_every_class_is_there(read, part):
     for split in SPLITS:
         images = read(part).split(split)
@@ -51,7 +51,7 @@ def test_images_are_inked_and_every_class_is_there(read, part):
 
 def test_final_is_tested_on_fonts_that_nothing_else_shows(read):
     pack = glyphs._pack()
-    shown = sum(len(read(part).split(split)) for part in PARTS for split in SPLITS)
+    shown = sum(len(read(part).split(split)) for part in GLYPH_PARTS for split in SPLITS)
     hidden = (pack.split == "final").sum() - len(read("final").test)
     unused = ((pack.split == "test") & np.isin(pack.character, _members(pack, "final"))).sum()
     assert shown + hidden + unused == len(pack.images)
@@ -96,7 +96,7 @@ def test_the_last_part_is_read_only_where_that_is_noted(tmp_path):
         with pytest.raises(DataError, match=r"kept for headline numbers.*glyphs/novel.*--final"):
             asked()
     log = tmp_path / "new" / "final-readings.jsonl"
-    found = [read_final(log, why) for why in ("first look", "second look")]
+    found = [read_final_glyphs(log, why) for why in ("first look", "second look")]
     assert [one.name for one in found] == ["glyphs/final"] * 2
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["why"] for line in lines] == ["first look", "second look"]

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from germline.data import ImageFiles, draw_task, in_order, load_data
-from germline.data.sets.mini_imagenet import CLASSES, STEMS
+from germline.data import ImageFiles, draw_task, iterate_batches, load_data
+from germline.data.sets.mini_imagenet import LIST_STEMS, MINI_IMAGENET_CLASSES
 from germline.errors import DataError, UnknownNameError
 
 SPLITS = ("train", "val", "test")
@@ -25,7 +25,7 @@ def paint(path, level):
 @pytest.fixture
 def folders(tmp_path):
     """The folder layout of the 16 open classes: a picture is as grey as its class's place, times ten."""
-    for place, wnid in enumerate(CLASSES["open"]):
+    for place, wnid in enumerate(MINI_IMAGENET_CLASSES["open"]):
         for name in names(wnid):
             paint(tmp_path / "val" / wnid / name, 10 * place)
     return tmp_path
@@ -35,7 +35,7 @@ def folders(tmp_path):
 def lists(tmp_path):
     """The layout of lists, of the same classes; the rows of a class do not lie together."""
     rows = []
-    for place, wnid in enumerate(CLASSES["open"]):
+    for place, wnid in enumerate(MINI_IMAGENET_CLASSES["open"]):
         for name in names(wnid):
             paint(tmp_path / "images" / name, 10 * place)
             rows.append(f"{name},{wnid}")
@@ -44,21 +44,21 @@ def lists(tmp_path):
 
 
 def test_the_parts_share_out_a_hundred_classes():
-    assert {part: len(wnids) for part, wnids in CLASSES.items()} == {"base": 64, "open": 16, "novel": 20}
-    assert len({wnid for wnids in CLASSES.values() for wnid in wnids}) == 100
-    assert all(list(wnids) == sorted(wnids) for wnids in CLASSES.values())
+    assert {part: len(wnids) for part, wnids in MINI_IMAGENET_CLASSES.items()} == {"base": 64, "open": 16, "novel": 20}
+    assert len({wnid for wnids in MINI_IMAGENET_CLASSES.values() for wnid in wnids}) == 100
+    assert all(list(wnids) == sorted(wnids) for wnids in MINI_IMAGENET_CLASSES.values())
     # house finch, goose, nematode
-    assert CLASSES["base"][0] == "n01532829"
-    assert CLASSES["open"][0] == "n01855672"
-    assert CLASSES["novel"][0] == "n01930112"
-    assert STEMS == {"base": "train", "open": "val", "novel": "test"}
+    assert MINI_IMAGENET_CLASSES["base"][0] == "n01532829"
+    assert MINI_IMAGENET_CLASSES["open"][0] == "n01855672"
+    assert MINI_IMAGENET_CLASSES["novel"][0] == "n01930112"
+    assert LIST_STEMS == {"base": "train", "open": "val", "novel": "test"}
 
 
 @pytest.mark.parametrize("layout", ["folders", "lists"])
 def test_both_layouts_give_the_same_images(layout, request):
     root = request.getfixturevalue(layout)
     whole = load_data(f"mini-imagenet/open:{root}")
-    assert (whole.name, whole.classes) == ("mini-imagenet/open", CLASSES["open"])
+    assert (whole.name, whole.classes) == ("mini-imagenet/open", MINI_IMAGENET_CLASSES["open"])
     seen = []
     for split, each in (("train", 4), ("val", 1), ("test", 1)):
         images = whole.split(split)
@@ -67,24 +67,24 @@ def test_both_layouts_give_the_same_images(layout, request):
         assert torch.bincount(images.labels).tolist() == [each] * 16
         assert [whole.classes[label] for label in images.labels.tolist()] == [path.name[:9] for path in images.paths]
         seen += [path.name for path in images.paths]
-    assert sorted(seen) == sorted(name for wnid in CLASSES["open"] for name in names(wnid))
+    assert sorted(seen) == sorted(name for wnid in MINI_IMAGENET_CLASSES["open"] for name in names(wnid))
 
 
 @pytest.mark.parametrize("part", ["base", "novel"])
 @pytest.mark.parametrize("layout", ["folders", "lists"])
 def test_each_part_lies_under_its_published_name(part, layout, tmp_path):
-    files = [(wnid, name) for wnid in CLASSES[part] for name in names(wnid)[:3]]
-    places = [tmp_path / STEMS[part] / wnid / name if layout == "folders" else tmp_path / "images" / name
+    files = [(wnid, name) for wnid in MINI_IMAGENET_CLASSES[part] for name in names(wnid)[:3]]
+    places = [tmp_path / LIST_STEMS[part] / wnid / name if layout == "folders" else tmp_path / "images" / name
               for wnid, name in files]  # fmt: skip
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()
     if layout == "lists":
         rows = ["filename,label", *(f"{name},{wnid}" for wnid, name in files)]
-        (tmp_path / f"{STEMS[part]}.csv").write_text("\n".join(rows))
+        (tmp_path / f"{LIST_STEMS[part]}.csv").write_text("\n".join(rows))
     whole = load_data(f"mini-imagenet/{part}:{tmp_path}")
     assert sorted(path for split in SPLITS for path in whole.split(split).paths) == sorted(places)
-    assert whole.test.classes == CLASSES[part]
+    assert whole.test.classes == MINI_IMAGENET_CLASSES[part]
 
 
 def test_both_layouts_split_alike(folders, lists):
@@ -98,7 +98,7 @@ def test_both_layouts_split_alike(folders, lists):
 
 def test_images_are_decoded_and_belong_to_their_labels(lists):
     test = load_data(f"mini-imagenet/open:{lists}@32").test
-    (batch,) = in_order(test, 16)
+    (batch,) = iterate_batches(test, 16)
     assert batch.pixels.shape == (16, 3, 32, 32)
     levels = (batch.pixels.mean(dim=(1, 2, 3)) * 255).round() / 10
     assert levels.round().long().tolist() == batch.labels.tolist()
@@ -131,7 +131,7 @@ def test_a_part_that_is_not_there(folders, lists, tmp_path):
 
 
 def test_folders_of_other_classes_are_refused(folders):
-    wnid = CLASSES["open"][3]
+    wnid = MINI_IMAGENET_CLASSES["open"][3]
     (folders / "val" / wnid).rename(folders / "aside")
     with pytest.raises(DataError, match=rf"val has no pictures of class '{wnid}'.*1 of the 16 published"):
         _ = load_data(f"mini-imagenet/open:{folders}").train

@@ -149,8 +149,8 @@ class TestCondensing:
         from germline.data import load_data
 
         digits = load_data("digits,held_out=digits")
-        three = pico.train.of_classes(("1", "4", "7"))
-        other = load_data(three, val=pico.val.of_classes(("1", "4", "7")), classes=three.classes)
+        three = pico.train.select_classes(("1", "4", "7"))
+        other = load_data(three, val=pico.val.select_classes(("1", "4", "7")), classes=three.classes)
         both = type(digits)(name="both", read=pico.read, augmentation=(), roles={"held_out": other})
         run = Run(tmp_path, device="cpu", quiet=True)
         gene = Auto(preset="tiny").condense(vgg, both, run)

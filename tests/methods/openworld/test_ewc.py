@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax
 
-from germline.data import in_order
+from germline.data import iterate_batches
 from germline.methods.openworld.ewc import (
     EpochEwcObjective,
     EwcObjective,
@@ -122,7 +122,7 @@ def test_fisher_is_the_mean_squared_gradient_of_drawn_answers(ancestors, pico):
     drawn = pico.train.subset(torch.randperm(len(pico.train), generator=source)[:3])
     name = "stages.4.blocks.0.conv.weight"
     weight, expected = network.model.get_parameter(name), 0
-    for batch in in_order(drawn, 1):
+    for batch in iterate_batches(drawn, 1):
         words = log_softmax(network.logits(batch.pixels)[0][columns], dim=0)
         answer = int(torch.multinomial(words.detach().exp(), 1, generator=source))
         expected = expected + torch.autograd.grad(words[answer], weight)[0].square() / 3

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import skip_init
 
-from germline.data import AnyImages, in_order
+from germline.data import AnyImages, iterate_batches
 from germline.network import Network
 from germline.training.evaluate import EVAL_BATCH
 
@@ -51,7 +51,7 @@ def pooled_features(network: Network, images: AnyImages) -> tuple[Tensor, Tensor
     """Return pooled features [N, width] before the head, in eval mode, and labels [N]."""
     model: nn.Module = network.model.eval()
     features, labels = [], []
-    for batch in in_order(images, EVAL_BATCH, "cpu"):
+    for batch in iterate_batches(images, EVAL_BATCH, "cpu"):
         assert batch.labels is not None  # noqa: S101 - comparisons refuse data without labels
         pixels = network.preprocess(batch.pixels)
         features.append(model.forward_head(model.forward_features(pixels), pre_logits=True))  # type: ignore[operator]

@@ -21,10 +21,10 @@ from germline.data import (
     AnyImages,
     DataSet,
     MissingDataError,
-    describe,
     load_data,
-    load_or_describe_data,
-    read_final,
+    load_data_or_placeholder,
+    make_placeholder,
+    read_final_glyphs,
     task_list,
 )
 from germline.errors import DataError
@@ -237,7 +237,7 @@ class ArtifactStore:
         """The data of a cell: one set, or one a task."""
         name, tasks = self.cell_data_name(cell), self.recipe.tasks
         why = f"{self.recipe.title}: {cell.name}"
-        whole = read_final(self.out / "final-readings.jsonl", why) if name == FINAL else self.load_data(name)
+        whole = read_final_glyphs(self.out / "final-readings.jsonl", why) if name == FINAL else self.load_data(name)
         if tasks is None:
             return (whole,)
         return task_list(whole, tasks.ways, None, tasks.count, derive(cell.seed, "tasks"))
@@ -295,13 +295,13 @@ def _read_or_describe_once(name: str) -> tuple[DataSet, tuple[str, ...]]:
     try:
         return _read_once(name), ()
     except MissingDataError:
-        found, missing = load_or_describe_data(name)
+        found, missing = load_data_or_placeholder(name)
         return found, tuple(dict.fromkeys(map(str, missing)))
 
 
 @lru_cache(maxsize=4)
 def _describe_once(*numbers: Any) -> DataSet:
-    return describe(*numbers)
+    return make_placeholder(*numbers)
 
 
 @lru_cache(maxsize=16)

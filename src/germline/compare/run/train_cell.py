@@ -117,7 +117,7 @@ def _evaluate_untrained(cell: Cell, child: Descendant, source: DataSet) -> _Task
 
 
 def _draw_images(train: AnyImages, images: int | str, seed: int) -> AnyImages:
-    return train if isinstance(images, str) else train.per_class(images, generator(seed, "draw", images))
+    return train if isinstance(images, str) else train.draw_per_class(images, generator(seed, "draw", images))
 
 
 def _build_descendant(store: ArtifactStore, cell: Cell, gene: Learngene | None, drawn: AnyImages) -> Descendant:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from germline.data.dataset import DataSet, Images, Split
-from germline.data.placeholder import MissingDataError, describe
-from germline.data.search_path import set_folder
+from germline.data.placeholder import MissingDataError, make_placeholder
+from germline.data.search_path import find_data_folder
 from germline.data.sets.safe_pickle import read_plain_pickle
 from germline.errors import DataError
 
@@ -61,11 +61,11 @@ _CIFAR100 = _Layout(
 )  # fmt: skip
 
 
-def _described(layout: _Layout) -> DataSet:
-    return describe(layout.name, layout.names, _TRAINING - _HELD_BACK, side=32)
+def _make_placeholder(layout: _Layout) -> DataSet:
+    return make_placeholder(layout.name, layout.names, _TRAINING - _HELD_BACK, side=32)
 
 
-def _find(layout: _Layout, root: Path, asked: str = "", described: DataSet | None = None) -> tuple[Path, Version]:
+def _find(layout: _Layout, root: Path, asked: str = "", placeholder: DataSet | None = None) -> tuple[Path, Version]:
     versions: tuple[tuple[Version, str], ...] = (("binary", layout.suffix), ("python", ""))
     for version, suffix in versions:
         for folder in (root, root / layout.folders[version]):
@@ -75,7 +75,7 @@ def _find(layout: _Layout, root: Path, asked: str = "", described: DataSet | Non
         f"No {layout.name} in {root}",
         f"Neither {layout.test}{layout.suffix} nor {layout.test} is there or in {' or '.join(layout.folders.values())}",
         f"Use {asked or layout.name}:/folder with the unpacked archive",
-        described or _described(layout),
+        placeholder or _make_placeholder(layout),
     )
 
 
@@ -144,7 +144,7 @@ def _read(layout: _Layout, root: Path, split: Split) -> Images:
 
 
 def _data_set(layout: _Layout, location: str | None) -> DataSet:
-    root = set_folder(layout.name, location, (layout.name,), _described(layout))
+    root = find_data_folder(layout.name, location, (layout.name,), _make_placeholder(layout))
     _find(layout, root)
     return DataSet(
         name=layout.name,
@@ -154,7 +154,7 @@ def _data_set(layout: _Layout, location: str | None) -> DataSet:
     )
 
 
-def check_cifar100(root: Path, asked: str, described: DataSet) -> None:
+def check_cifar100(root: Path, asked: str, placeholder: DataSet) -> None:
     """See that CIFAR-100 lies in a folder.
 
     Args:
@@ -165,10 +165,10 @@ def check_cifar100(root: Path, asked: str, described: DataSet) -> None:
     Raises:
         MissingDataError: It does not.
     """
-    _find(_CIFAR100, root, asked, described)
+    _find(_CIFAR100, root, asked, placeholder)
 
 
-def read_every_cifar100_image(root: Path) -> Images:
+def read_all_cifar100(root: Path) -> Images:
     """All pictures of CIFAR-100, the training pictures first.
 
     Raises:

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from germline.data.dataset import DataSet, Images, Split
-from germline.data.placeholder import describe
-from germline.data.search_path import set_folder
-from germline.data.sets.cifar import check_cifar100, read_every_cifar100_image
-from germline.data.sets.few_shot_splits import TRAINING, check_classes, part_and_folder, share
+from germline.data.placeholder import make_placeholder
+from germline.data.search_path import find_data_folder
+from germline.data.sets.cifar import check_cifar100, read_all_cifar100
+from germline.data.sets.few_shot_splits import TRAINING, check_published_classes, select_split, split_location
 
-NAME = "cifar-fs"
+_NAME = "cifar-fs"
 _NAMES = {
     "base": (
         "apple aquarium_fish bear bee bottle bowl boy bridge bus can castle caterpillar chair clock cloud cockroach "
@@ -29,16 +29,18 @@ _NAMES = {
         "telephone wardrobe whale woman worm"
     ),
 }
-CLASSES = {part: tuple(names.split()) for part, names in _NAMES.items()}
+CIFAR_FS_CLASSES = {part: tuple(names.split()) for part, names in _NAMES.items()}
 
 
 def _read(root: Path, part: str, split: Split) -> Images:
-    every = read_every_cifar100_image(root)
-    check_classes(f"CIFAR-100 in {root}", every.classes, [name for names in CLASSES.values() for name in names])
-    images = every.of_classes(CLASSES[part])
+    every = read_all_cifar100(root)
+    check_published_classes(
+        f"CIFAR-100 in {root}", every.classes, [name for names in CIFAR_FS_CLASSES.values() for name in names]
+    )
+    images = every.select_classes(CIFAR_FS_CLASSES[part])
     assert images.labels is not None  # noqa: S101 - CIFAR has labels
     keys = (image.tobytes() for image in images.images.numpy())
-    return images.subset(share(images.labels, images.classes, keys, split))
+    return images.subset(select_split(images.labels, images.classes, keys, split))
 
 
 def read_cifar_fs(location: str | None = None) -> DataSet:
@@ -57,11 +59,11 @@ def read_cifar_fs(location: str | None = None) -> DataSet:
         DataError: The part is left out.
         MissingDataError: There is no such folder, or CIFAR-100 is not in it.
     """
-    part, folder = part_and_folder(NAME, location)
-    name = f"{NAME}/{part}"
-    described = describe(name, CLASSES[part], TRAINING * len(CLASSES[part]), side=32)
-    root = set_folder(name, folder, (NAME, "cifar100"), described)
-    check_cifar100(root, name, described)
+    part, folder = split_location(_NAME, location)
+    name = f"{_NAME}/{part}"
+    placeholder = make_placeholder(name, CIFAR_FS_CLASSES[part], TRAINING * len(CIFAR_FS_CLASSES[part]), side=32)
+    root = find_data_folder(name, folder, (_NAME, "cifar100"), placeholder)
+    check_cifar100(root, name, placeholder)
     return DataSet(
         name=name,
         read=partial(_read, root, part),

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from germline.data.dataset import DataSet, Images, Split
-from germline.data.placeholder import MissingDataError, describe
-from germline.data.search_path import set_folder
+from germline.data.placeholder import MissingDataError, make_placeholder
+from germline.data.search_path import find_data_folder
 from germline.errors import DataError
 
 _NAME = "fashion-mnist"
@@ -24,7 +24,7 @@ _CLASSES = (
 _TRAINING = 60_000
 _HELD_BACK = 10_000
 _PAD = 2
-_DESCRIBED = describe(_NAME, _CLASSES, _TRAINING - _HELD_BACK, side=32, channels=1)
+_PLACEHOLDER = make_placeholder(_NAME, _CLASSES, _TRAINING - _HELD_BACK, side=32, channels=1)
 _FETCH = (
     "Install the Debian package dataset-fashion-mnist, set GERMLINE_DATA to a folder that holds 'fashion-mnist', "
     "or use fashion-mnist:/folder with the four idx files, "
@@ -59,7 +59,7 @@ def _find(folder: Path, name: str) -> Path:
         for candidate in (folder / layout / name, folder / layout / f"{name}.gz"):
             if candidate.is_file():
                 return candidate
-    raise MissingDataError(f"No {_NAME} in {folder}", f"{name}[.gz] is not there", _FETCH, _DESCRIBED)
+    raise MissingDataError(f"No {_NAME} in {folder}", f"{name}[.gz] is not there", _FETCH, _PLACEHOLDER)
 
 
 def _read(folder: Path, split: Split) -> Images:
@@ -89,7 +89,7 @@ def read_fashion_mnist(location: str | None = None) -> DataSet:
     Raises:
         MissingDataError: The files are not there.
     """
-    folder = set_folder(_NAME, location, (_NAME,), _DESCRIBED, _FETCH)
+    folder = find_data_folder(_NAME, location, (_NAME,), _PLACEHOLDER, _FETCH)
     for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"):
         _find(folder, name)
     return DataSet(

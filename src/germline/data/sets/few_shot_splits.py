@@ -11,12 +11,12 @@ from torch import Tensor
 from germline.data.dataset import Split
 from germline.errors import DataError, UnknownNameError
 
-PARTS = ("base", "open", "novel")
+FEW_SHOT_PARTS = ("base", "open", "novel")
 TRAINING = 400  # training images per class of the published sets, which have 600
 _LEAST = 3
 
 
-def part_and_folder(name: str, location: str | None) -> tuple[str, str]:
+def split_location(name: str, location: str | None) -> tuple[str, str]:
     """Take `base:/folder`, as it stands behind a set's name in `cifar-fs/base:/folder`, apart.
 
     Returns:
@@ -28,14 +28,14 @@ def part_and_folder(name: str, location: str | None) -> tuple[str, str]:
     """
     part, _, folder = (location or "").partition(":")
     if not part or "/" in part:
-        parts = f"its classes are split in {', '.join(PARTS[:-1])} and {PARTS[-1]}"
-        raise DataError(f"{name} without a part", parts, f"ask for {name}/{PARTS[0]}:/folder")
-    if part not in PARTS:
-        raise UnknownNameError.with_nearest(f"part of {name}", part, PARTS)
+        parts = f"its classes are split in {', '.join(FEW_SHOT_PARTS[:-1])} and {FEW_SHOT_PARTS[-1]}"
+        raise DataError(f"{name} without a part", parts, f"ask for {name}/{FEW_SHOT_PARTS[0]}:/folder")
+    if part not in FEW_SHOT_PARTS:
+        raise UnknownNameError.with_nearest(f"part of {name}", part, FEW_SHOT_PARTS)
     return part, folder
 
 
-def check_classes(place: object, found: Iterable[str], published: Sequence[str]) -> None:
+def check_published_classes(place: object, found: Iterable[str], published: Sequence[str]) -> None:
     """See that a place holds just the classes that were published.
 
     Raises:
@@ -54,7 +54,7 @@ def check_classes(place: object, found: Iterable[str], published: Sequence[str])
         )
 
 
-def share(labels: Tensor, classes: Sequence[str], keys: Iterable[bytes], split: Split) -> Tensor:
+def select_split(labels: Tensor, classes: Sequence[str], keys: Iterable[bytes], split: Split) -> Tensor:
     """Which pictures fall in a split: in every class four sixths are for training, one for each of the others.
 
     Within a class the pictures are ranked by sha256 of their keys, so a split depends neither on their order nor on

@@ -16,14 +16,14 @@ from germline.data.dataset import AnyImages, DataSet, ImageFiles, Images, Split
 from germline.data.image_files import open_image
 from germline.errors import DataError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-LARGEST = 64
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+LARGEST_IN_MEMORY = 64
 DEFAULT_SIDE = 224
 _GREY_MODES = {"1", "L", "LA"}
 
 
 @dataclass(frozen=True)
-class Listing:
+class FileListing:
     """The picture files of one split, before any is opened.
 
     Attributes:
@@ -46,17 +46,17 @@ def _files(folder: Path) -> list[Path]:
     for parent, inner, names in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def list_folder(folder: Path) -> Listing:
+def list_folder(folder: Path) -> FileListing:
     """Everything under a folder that holds either class folders or pictures."""
     groups = [(inner.name, files) for inner in _folders(folder) if (files := _files(inner))]
     if not groups:
-        return Listing(tuple(_files(folder)), None, ())
+        return FileListing(tuple(_files(folder)), None, ())
     paths = tuple(path for _, files in groups for path in files)
     labels = tuple(label for label, (_, files) in enumerate(groups) for _ in files)
-    return Listing(paths, labels, tuple(name for name, _ in groups))
+    return FileListing(paths, labels, tuple(name for name, _ in groups))
 
 
 def _share(path: Path, root: Path) -> Split:
@@ -66,7 +66,7 @@ def _share(path: Path, root: Path) -> Split:
     return "train" if tenth < 8 else "val" if tenth == 8 else "test"
 
 
-def _with_classes(listing: Listing, classes: tuple[str, ...], folder: Path) -> Listing:
+def _with_classes(listing: FileListing, classes: tuple[str, ...], folder: Path) -> FileListing:
     """The same files, their labels counted in the training classes, which may be more."""
     if listing.labels is None:
         if classes and listing.paths:
@@ -74,10 +74,10 @@ def _with_classes(listing: Listing, classes: tuple[str, ...], folder: Path) -> L
         return listing
     if unknown := sorted(set(listing.classes) - set(classes)):
         raise DataError(f"{folder} has a class '{unknown[0]}'", "training has no such class folder")
-    return Listing(listing.paths, tuple(classes.index(listing.classes[label]) for label in listing.labels), classes)
+    return FileListing(listing.paths, tuple(classes.index(listing.classes[label]) for label in listing.labels), classes)
 
 
-def list_split(root: Path, split: Split) -> Listing:
+def list_split(root: Path, split: Split) -> FileListing:
     """The files of one split.
 
     Raises:
@@ -91,22 +91,22 @@ def list_split(root: Path, split: Split) -> Listing:
         every = list_folder(root)
         keep = [index for index, path in enumerate(every.paths) if _share(path, root) == split]
         labels = None if every.labels is None else tuple(every.labels[index] for index in keep)
-        listing = Listing(tuple(every.paths[index] for index in keep), labels, every.classes)
+        listing = FileListing(tuple(every.paths[index] for index in keep), labels, every.classes)
     if not listing.paths:
-        raise DataError(f"no pictures for '{split}' in {root}", f"looked for {' '.join(sorted(SUFFIXES))}")
+        raise DataError(f"no pictures for '{split}' in {root}", f"looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
     return listing
 
 
 def _check_small(path: Path, size: tuple[int, int]) -> None:
-    if max(size) > LARGEST:
+    if max(size) > LARGEST_IN_MEMORY:
         raise DataError(
-            f"{path} is {size[0]}x{size[1]} px, the first picture at most {LARGEST}",
+            f"{path} is {size[0]}x{size[1]} px, the first picture at most {LARGEST_IN_MEMORY}",
             "small pictures are held in memory, and are of one size",
             "name a size to bring all to, as in folder:PATH@224",
         )
 
 
-def _load(listing: Listing) -> Images:
+def _load(listing: FileListing) -> Images:
     images = [open_image(path, _check_small) for path in listing.paths]
     width, height = images[0].size
     for path, image in zip(listing.paths, images, strict=True):
@@ -125,13 +125,13 @@ def _load(listing: Listing) -> Images:
 
 def _read(root: Path, side: int | None, split: Split) -> AnyImages:
     listing = list_split(root, split)
-    if side is None and max(open_image(listing.paths[0]).size) <= LARGEST:
+    if side is None and max(open_image(listing.paths[0]).size) <= LARGEST_IN_MEMORY:
         return _load(listing)
     labels = None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
     return ImageFiles(labels, listing.classes, listing.paths, side or DEFAULT_SIDE)
 
 
-def split_side(location: str) -> tuple[str, int | None]:
+def parse_side(location: str) -> tuple[str, int | None]:
     """`/photos@160` names a place and the side of its pictures in pixels; the side may be left out."""
     found = re.fullmatch(r"(.*)@([0-9]+)", location, re.DOTALL)
     return (found[1], int(found[2])) if found else (location, None)
@@ -149,7 +149,7 @@ def read_folder(location: str | None = None) -> DataSet:
     Raises:
         DataError: There is no such folder.
     """
-    place, side = split_side(location or "")
+    place, side = parse_side(location or "")
     if not place or not (root := Path(place).expanduser()).is_dir():
         raise DataError(f"folder:{location or ''} is not a folder", fix="ask for folder:/path/to/pictures")
     read = partial(_read, root, side)

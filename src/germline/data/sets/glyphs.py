@@ -18,7 +18,7 @@ from germline.data.dataset import DataSet, Images, Split
 from germline.errors import DataError, UnknownNameError
 from germline.files import append_json
 
-PARTS = ("base", "open", "novel", "final")
+GLYPH_PARTS = ("base", "open", "novel", "final")
 _SIDE = 32
 
 
@@ -76,8 +76,8 @@ def read_glyphs(part: str | None = None) -> DataSet:
         UnknownNameError: There is no such part.
         DataError: It is `final`, which is kept for headline numbers.
     """
-    if part not in PARTS:
-        raise UnknownNameError.with_nearest("part of glyphs", part or "", PARTS)
+    if part not in GLYPH_PARTS:
+        raise UnknownNameError.with_nearest("part of glyphs", part or "", GLYPH_PARTS)
     if part == "final":
         raise DataError(
             "'glyphs/final' is kept for headline numbers",
@@ -87,7 +87,7 @@ def read_glyphs(part: str | None = None) -> DataSet:
     return _named(part)
 
 
-def read_final(log: Path, why: str) -> DataSet:
+def read_final_glyphs(log: Path, why: str) -> DataSet:
     """The part that is kept for headline numbers; the reading is noted first.
 
     Args:

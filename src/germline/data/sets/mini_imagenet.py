@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 
 from germline.data.dataset import DataSet, ImageFiles, Split
-from germline.data.placeholder import MissingDataError, describe
-from germline.data.search_path import set_folder
-from germline.data.sets.few_shot_splits import TRAINING, check_classes, part_and_folder, share
-from germline.data.sets.folder import Listing, list_folder, split_side
+from germline.data.placeholder import MissingDataError, make_placeholder
+from germline.data.search_path import find_data_folder
+from germline.data.sets.few_shot_splits import TRAINING, check_published_classes, select_split, split_location
+from germline.data.sets.folder import FileListing, list_folder, parse_side
 from germline.errors import DataError
 
-NAME = "mini-imagenet"
-SIDE = 84
-STEMS = {"base": "train", "open": "val", "novel": "test"}  # as the published lists are called
+_NAME = "mini-imagenet"
+_SIDE = 84
+LIST_STEMS = {"base": "train", "open": "val", "novel": "test"}  # as the published lists are called
 _HEADER = ["filename", "label"]
 _NAMES = {
     "base": (
@@ -37,19 +37,19 @@ _NAMES = {
         "n03146219 n03272010 n03544143 n03775546 n04146614 n04149813 n04418357 n04522168 n07613480"
     ),
 }
-CLASSES = {part: tuple(names.split()) for part, names in _NAMES.items()}
+MINI_IMAGENET_CLASSES = {part: tuple(names.split()) for part, names in _NAMES.items()}
 
 
-def _check_layout(root: Path, part: str, described: DataSet) -> None:
-    stem = STEMS[part]
+def _check_layout(root: Path, part: str, placeholder: DataSet) -> None:
+    stem = LIST_STEMS[part]
     if (root / stem).is_dir():
         return
     if not (root / f"{stem}.csv").is_file():
         raise MissingDataError(
-            f"No {NAME}/{part} in {root}",
+            f"No {_NAME}/{part} in {root}",
             f"Neither a folder {stem} with one folder per class is there, nor {stem}.csv",
-            f"Use {NAME}/{part}:/folder with either in it",
-            described,
+            f"Use {_NAME}/{part}:/folder with either in it",
+            placeholder,
         )
     if not (root / "images").is_dir():
         raise DataError(f"{root} has no folder 'images'", f"the pictures of {stem}.csv lie there", "unpack them there")
@@ -70,7 +70,7 @@ def _rows(path: Path) -> list[tuple[str, str]]:
     return [(name, label) for name, label in rows]
 
 
-def _list_csv(root: Path, path: Path) -> Listing:
+def _list_csv(root: Path, path: Path) -> FileListing:
     rows, images = _rows(path), root / "images"
     classes = tuple(sorted({label for _, label in rows}))
     seen: set[str] = set()
@@ -80,18 +80,20 @@ def _list_csv(root: Path, path: Path) -> Listing:
         if not (images / name).is_file():
             raise DataError(f"{images / name} is missing", f"line {number} of {path} names it", "unpack it again")
         seen.add(name)
-    return Listing(tuple(images / name for name, _ in rows), tuple(classes.index(label) for _, label in rows), classes)
+    return FileListing(
+        tuple(images / name for name, _ in rows), tuple(classes.index(label) for _, label in rows), classes
+    )
 
 
 def _read(root: Path, part: str, side: int, split: Split) -> ImageFiles:
-    folder, path = root / STEMS[part], root / f"{STEMS[part]}.csv"
+    folder, path = root / LIST_STEMS[part], root / f"{LIST_STEMS[part]}.csv"
     listing = list_folder(folder) if folder.is_dir() else _list_csv(root, path)
-    check_classes(folder if folder.is_dir() else path, listing.classes, CLASSES[part])
+    check_published_classes(folder if folder.is_dir() else path, listing.classes, MINI_IMAGENET_CLASSES[part])
     # once checked, the classes found, which are sorted, are the published ones, which are sorted too
     labels = torch.tensor(listing.labels, dtype=torch.int64)
     keys = (file.name.encode("utf-8", "surrogateescape") for file in listing.paths)
     images = ImageFiles(labels, listing.classes, listing.paths, side)
-    return images.subset(share(labels, listing.classes, keys, split))
+    return images.subset(select_split(labels, listing.classes, keys, split))
 
 
 def read_mini_imagenet(location: str | None = None) -> DataSet:
@@ -111,15 +113,17 @@ def read_mini_imagenet(location: str | None = None) -> DataSet:
         DataError: The part is left out.
         MissingDataError: There is no such folder, or neither layout is found.
     """
-    part, place = part_and_folder(NAME, location)
-    folder, side = split_side(place)
-    name = f"{NAME}/{part}" + (f"@{side}" if side else "")
-    described = describe(name, CLASSES[part], TRAINING * len(CLASSES[part]), side or SIDE)
-    root = set_folder(f"{NAME}/{part}", folder, (NAME,), described)
-    _check_layout(root, part, described)
+    part, place = split_location(_NAME, location)
+    folder, side = parse_side(place)
+    name = f"{_NAME}/{part}" + (f"@{side}" if side else "")
+    placeholder = make_placeholder(
+        name, MINI_IMAGENET_CLASSES[part], TRAINING * len(MINI_IMAGENET_CLASSES[part]), side or _SIDE
+    )
+    root = find_data_folder(f"{_NAME}/{part}", folder, (_NAME,), placeholder)
+    _check_layout(root, part, placeholder)
     return DataSet(
         name=name,
-        read=partial(_read, root, part, side or SIDE),
+        read=partial(_read, root, part, side or _SIDE),
         augmentation=("shift", "mirror"),
         source="S. Ravi and H. Larochelle, Optimization as a Model for Few-Shot Learning, ICLR 2017; "
         "pictures of ImageNet",

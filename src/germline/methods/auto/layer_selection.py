@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from germline.data import AnyImages, in_order
+from germline.data import AnyImages, iterate_batches
 from germline.methods.auto.meta_network import AncestorFeatures
 from germline.training import FitResult
 
@@ -146,7 +146,9 @@ def score_label_similarity(ancestor: AncestorFeatures, images: AnyImages) -> Lay
     sample = images.subset(torch.arange(0, len(images), -(-len(images) // MAX_IMAGES)))
     device = next(ancestor.network.model.parameters()).device
     ancestor.network.model.eval()
-    pooled = torch.cat([ancestor.extract(batch.pixels, []).pooled for batch in in_order(sample, _BATCH, device)]).cpu()
+    pooled = torch.cat(
+        [ancestor.extract(batch.pixels, []).pooled for batch in iterate_batches(sample, _BATCH, device)]
+    ).cpu()
     assert sample.labels is not None  # noqa: S101 - the caller passes images with labels
     labels = one_hot(sample.labels, len(sample.classes))
     return LayerScores(

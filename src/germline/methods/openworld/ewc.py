@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from germline.data import AnyImages, Batch, in_order
+from germline.data import AnyImages, Batch, iterate_batches
 from germline.network import Network
 from germline.training import Objective
 from germline.training.objectives import Forward, label_loss
@@ -151,7 +151,7 @@ def estimate_fisher(
     information = {name: torch.zeros_like(value) for name, value in parameters.items()}
     drawn = images.subset(torch.randperm(len(images), generator=source)[:count])
     network.model.eval()
-    for batch in in_order(drawn, 1, next(iter(parameters.values())).device):
+    for batch in iterate_batches(drawn, 1, next(iter(parameters.values())).device):
         log_probabilities = log_softmax(network.model(network.preprocess(batch.pixels))[0, columns], dim=0)
         answer = torch.multinomial(log_probabilities.detach().exp().cpu(), 1, generator=source)
         gradients = torch.autograd.grad(log_probabilities[int(answer)], list(parameters.values()), allow_unused=True)

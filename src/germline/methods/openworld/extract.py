@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from germline.architectures import VggSpec
-from germline.data import DataSet, of_classes
+from germline.data import DataSet, select_classes
 from germline.learngene import Learngene, Provenance
 from germline.methods.openworld.collective import Collective, CollectiveState
 from germline.methods.openworld.gradient_criterion import choose_window, find_dead_units
@@ -35,7 +35,7 @@ def detect_new_classes(
     assert state is not None  # noqa: S101 - it is only called once the tasks are done
     network, seen = collective.build_network(state), len(collective.tasks)
     seen_classes = tuple(dict.fromkeys(name for task in collective.tasks for name in task.classes))
-    known_confidence = measure_confidence(network, collective.heads, seen, of_classes(data, seen_classes).val)
+    known_confidence = measure_confidence(network, collective.heads, seen, select_classes(data, seen_classes).val)
     unknown_confidence, labels = measure_confidence(network, collective.heads, seen, unknown.val), unknown.val.labels
     assert labels is not None  # noqa: S101 - a stream has labels, else no task could be drawn from it
     rules = collective.rules

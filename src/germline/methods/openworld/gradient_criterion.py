@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from germline.architectures import Spec, extract_features, on_meta_device
-from germline.data import AnyImages, in_order
+from germline.data import AnyImages, iterate_batches
 from germline.errors import SettingError
 from germline.network import Network
 from germline.registry import architecture_of
@@ -185,7 +185,7 @@ def find_dead_units(network: Network, images: AnyImages) -> tuple[int, ...]:
     sample = images.subset(torch.linspace(0, len(images) - 1, min(DEAD_CHECK_IMAGES, len(images))).round().long())
     was_training = network.model.training
     network.model.eval()
-    batch = next(iter(in_order(sample, DEAD_CHECK_IMAGES)))
+    batch = next(iter(iterate_batches(sample, DEAD_CHECK_IMAGES)))
     _, features = extract_features(network.model, taps, network.preprocess(batch.pixels))
     network.model.train(was_training)
     return tuple(

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 from germline.architectures import VGG, Preprocess, Size, Spec, Target, VggSpec, on_meta_device
-from germline.data import DataSet, disjoint_tasks, draw_task, of_classes, task_list
+from germline.data import DataSet, disjoint_tasks, draw_task, select_classes, task_list
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant, copy_tensors
@@ -291,4 +291,4 @@ class OpenWorld(OpenWorldSettings, DerivedMethod):
         if self.stream == "joint" or not self.open_tasks or len(flagged) < self.ways:
             return ()
         seed = derive(run.seed, "openworld", "open tasks")
-        return task_list(of_classes(unknown, tuple(flagged)), self.ways, None, self.open_tasks, seed)
+        return task_list(select_classes(unknown, tuple(flagged)), self.ways, None, self.open_tasks, seed)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from germline.data import AnyImages, in_order
+from germline.data import AnyImages, iterate_batches
 from germline.methods.openworld.task_stream import Heads
 from germline.network import Network
 from germline.training.evaluate import EVAL_BATCH
@@ -31,7 +31,7 @@ def measure_confidence(network: Network, heads: Heads, seen: int, images: AnyIma
     tasks = range(seen) if heads.kind == "per-task" else range(seen - 1, seen)
     columns = [heads.columns(task, seen).to(device) for task in tasks]
     confidences = []
-    for batch in in_order(images, EVAL_BATCH, device):
+    for batch in iterate_batches(images, EVAL_BATCH, device):
         logits = network.model(network.preprocess(batch.pixels))
         by_task = [logits[:, outputs].softmax(dim=1).amax(dim=1) for outputs in columns]
         confidences.append(torch.stack(by_task).amax(dim=0).float().cpu())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from germline.architectures import VIT, Preprocess
-from germline.data import AnyImages, in_order
+from germline.data import AnyImages, iterate_batches
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.stitching import AffineMap, StitchInit, fit_stitches, stitches_from_matrices
 from germline.methods.pool.supernet import PoolNetwork, rebuild_vit
@@ -106,7 +106,7 @@ def stitched(
 
 def _batches(images: AnyImages, count: int, preprocess: Preprocess, run: Run) -> Iterator[Tensor]:
     order = torch.randperm(len(images), generator=generator(run.seed, "pool", "stitches", "pictures"))
-    for batch in in_order(images.subset(order[:count]), INIT_BATCH, run.fabric.device):
+    for batch in iterate_batches(images.subset(order[:count]), INIT_BATCH, run.fabric.device):
         yield preprocess(batch.pixels)
 
 
