@@ -25,7 +25,7 @@ from common import keep
 from germline.api import build_start_network, train
 from germline.architectures import Size
 from germline.baselines.circuit import CircuitBaseline
-from germline.data import load_data, task_list
+from germline.data import draw_task_list, load_data
 from germline.files import read_json, write_json
 from germline.learngene import Learngene
 from germline.methods.gtl.method import GTL
@@ -91,7 +91,7 @@ def cut_circuit(variant: str, seed: int, work: Path, samples: int) -> Learngene:
 def measure_novel_tasks(gene: Learngene, seed: int) -> dict[str, float]:
     """Measure the mean validation accuracy of descendants on novel tasks, by steps."""
     members = []
-    for index, task in enumerate(task_list(load_data("glyphs/novel"), 5, None, TASKS, derive(seed, "tasks"))):
+    for index, task in enumerate(draw_task_list(load_data("glyphs/novel"), 5, None, TASKS, derive(seed, "tasks"))):
         network = gene.inherit(classes=task.classes, seed=derive(seed, "descendant", index)).network
         drawn = task.train.draw_per_class(20, generator(seed, "draw", index))
         members.append(Member(f"task-{index}", network, drawn, seed, task.val, tuple(task.augmentation)))

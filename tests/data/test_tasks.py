@@ -9,10 +9,10 @@ from germline.data import (
     Images,
     disjoint_tasks,
     draw_task,
+    draw_task_list,
     load_data,
     select_classes,
     split_classes,
-    task_list,
 )
 from germline.data.concat import concat_data_sets
 from germline.data.sets import glyphs
@@ -68,7 +68,7 @@ def test_the_classes_come_in_the_order_of_the_draw(numbered):
 
 
 def test_a_list_is_fixed_by_its_seed(numbered):
-    short, long, other = (task_list(numbered, 3, 2, count, seed) for count, seed in ((4, 0), (9, 0), (9, 1)))
+    short, long, other = (draw_task_list(numbered, 3, 2, count, seed) for count, seed in ((4, 0), (9, 0), (9, 1)))
     facts = [[(task.name, task.classes, numbers(task.train)) for task in tasks] for tasks in (short, long, other)]
     assert facts[0] == facts[1][:4]
     assert [fact[1:] for fact in facts[1]] != [fact[1:] for fact in facts[2]]
@@ -78,7 +78,7 @@ def test_a_list_is_fixed_by_its_seed(numbered):
 
 
 def test_names_and_what_is_told_of_the_source(novel):
-    task = task_list(novel, 5, 10, 4, seed=0)[3]
+    task = draw_task_list(novel, 5, 10, 4, seed=0)[3]
     assert task.name == "glyphs/novel[5-way 10-shot task 3 of seed 0]"
     assert draw_task(novel, 5, None, 7, 0).name == "glyphs/novel[5-way task 0 of seed 7]"
     assert (task.augmentation, task.licence, task.source) == (novel.augmentation, novel.licence, novel.source)
@@ -130,11 +130,11 @@ def test_what_a_task_cannot_be(numbered):
     with pytest.raises(SettingError, match=r"shots=0.*shots=1"):
         draw_task(numbered, 2, 0, 0, 0)
     with pytest.raises(SettingError, match="0 tasks"):
-        task_list(numbered, 2, 1, 0, 0)
+        draw_task_list(numbered, 2, 1, 0, 0)
     with pytest.raises(DataError, match=r"given in Python.*6 classes.*7-way.*at most 6 ways"):
         draw_task(numbered, 7, 1, 0, 0)
     with pytest.raises(DataError, match=r"class '[u-z]' of 'given in Python' has 8 training.*at most 8 shots"):
-        task_list(numbered, 2, 9, 1, 0)
+        draw_task_list(numbered, 2, 9, 1, 0)
     with pytest.raises(DataError, match=r"has no labels"):
         draw_task(load_data((numbered.train.images, None)), 2, 1, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Data sets by name, and anything that a user already has."""
+"""Data sets by name, and data that a user already has."""
 
 import sys
 from types import ModuleType
@@ -10,7 +10,7 @@ from germline.data.loader import Batch, Loader, iterate_batches
 from germline.data.lookup import list_data_sets, load_data, load_data_or_placeholder
 from germline.data.placeholder import MissingDataError, make_placeholder
 from germline.data.sets.glyphs import read_final_glyphs
-from germline.data.tasks import disjoint_tasks, draw_task, select_classes, split_classes, task_list
+from germline.data.tasks import disjoint_tasks, draw_task, draw_task_list, select_classes, split_classes
 
 __all__ = [
     "AnyImages",
@@ -26,6 +26,7 @@ __all__ = [
     "Split",
     "disjoint_tasks",
     "draw_task",
+    "draw_task_list",
     "iterate_batches",
     "list_data_sets",
     "load_data",
@@ -34,7 +35,6 @@ __all__ = [
     "read_final_glyphs",
     "select_classes",
     "split_classes",
-    "task_list",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Several data sets as one: the classes of all of them side by side."""
+"""Several data sets as one data set with the classes of all."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from germline.errors import DataError
 
 
 def concat_data_sets(name: str, parts: Sequence[DataSet]) -> DataSet:
-    """The pictures of all parts, classes named `PART:CLASS`; what all of them allow may be done to a picture.
+    """Concatenate data sets; classes are named `PART:CLASS`.
+
+    The result allows an augmentation only where all parts allow it.
 
     Args:
-        name: Of the whole.
-        parts: Of pictures in memory, of one size and number of channels.
+        name: Name of the new data set.
+        parts: Data sets in memory, with images of one size and one number of channels.
 
     Raises:
-        DataError: A name stands twice, or when a split is first read: pictures differ in form, or have no labels.
+        DataError: A name is there twice. When a split is first read: the images differ in shape or have no labels.
     """
     names = [part.name for part in parts]
     if len(set(names)) != len(names):
-        raise DataError(f"'{name}' names a set twice", "its classes would be there twice", "name it once")
+        raise DataError(f"'{name}' names a data set twice", "Its classes would be there twice", "Use each name once")
     return DataSet(
         name=name,
         read=partial(_read, tuple(parts)),
@@ -45,11 +47,17 @@ def _read(parts: Sequence[DataSet], split: Split) -> AnyImages:
     for part, own in zip(parts, every, strict=True):
         if not isinstance(own, Images | PlaceholderImages) or own.labels is None:
             raise DataError(
-                f"'{part.name}' cannot be joined with others", "its pictures are in files, or without labels"
+                f"'{part.name}' cannot be joined with other data sets",
+                "Its images are in files or have no labels",
+                "Use labelled images of at most 64 pixels",
             )
         if _shape(own) != first:
             shapes = f"{first} and {_shape(own)}"
-            raise DataError(f"pictures of {shapes} cannot be joined", f"'{part.name}' differs from '{parts[0].name}'")
+            raise DataError(
+                f"Images of shapes {shapes} cannot be joined",
+                f"'{part.name}' differs from '{parts[0].name}'",
+                "Use one size for all, for example with @32 after each name",
+            )
         if isinstance(own, Images):
             images.append(own.images)
         labels.append(own.labels + len(classes))

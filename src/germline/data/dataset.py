@@ -1,4 +1,4 @@
-"""What every data set is, once read: splits of labelled pictures, and what may be done to them."""
+"""Data sets: splits of labelled images, and the augmentation that they allow."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Augmentation = Literal["shift", "scale", "rotate", "mirror", "erase"]
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Labels and class names of pictures, wherever the pictures lie.
+    """Labels and class names of images in memory or in files.
 
     Attributes:
-        labels: int64 [N], indices into `classes`; None for pictures without labels.
+        labels: int64 [N], indices into `classes`; None for images without labels.
         classes: Ordered class names; empty without labels.
     """
 
@@ -36,48 +36,55 @@ class LabelledImages:
             return
         if labels.shape != (len(self),) or labels.dtype != torch.int64:
             raise DataError(
-                f"labels of shape {tuple(labels.shape)} and type {labels.dtype} for {len(self)} pictures",
-                "labels are int64, one a picture",
+                f"Labels of shape {tuple(labels.shape)} and type {labels.dtype} for {len(self)} images",
+                "Labels are int64, one per image",
+                "Pass an int64 tensor with one label per image",
             )
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
-            raise DataError(f"labels reach {int(labels.max())} but there are {len(self.classes)} class names")
+            raise DataError(
+                f"Labels reach {int(labels.max())} but there are {len(self.classes)} class names",
+                "A label is the index of a class name, from 0",
+                "Pass a name for every class",
+            )
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     def subset(self, indices: Tensor) -> Self:
-        """The pictures at `indices` (int64 [M]), in that order."""
+        """Return the images at `indices` (int64 [M]), in that order."""
         raise NotImplementedError
 
     def draw_per_class(self, count: int, generator: torch.Generator) -> Self:
-        """Draw `count` pictures of every class without replacement.
+        """Draw `count` images of every class without replacement.
 
         Raises:
-            DataError: A class has fewer than `count` pictures, or there are no labels.
+            DataError: A class has fewer than `count` images, or there are no labels.
         """
         if self.labels is None:
-            raise DataError("pictures without labels", "a draw per class needs them")
+            raise DataError("The images have no labels", "A draw per class needs them", "Use labelled images")
         chosen = []
         for index, name in enumerate(self.classes):
             members = torch.nonzero(self.labels == index).flatten()
             if len(members) < count:
                 raise DataError(
-                    f"class '{name}' has {len(members)} pictures, {count} are asked for",
-                    fix=f"ask for at most {len(members)} images a class",
+                    f"Class '{name}' has {len(members)} images, {count} are needed",
+                    fix=f"Use at most {len(members)} images per class",
                 )
             chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
         return self.subset(torch.cat(chosen))
 
     def select_classes(self, names: Sequence[str]) -> Self:
-        """The pictures of some classes, in their order; labels then count in `names`.
+        """Return the images of some classes, in their order; labels become indices into `names`.
 
         Raises:
-            DataError: A name is none of the classes, or there are no labels.
+            DataError: A name is not one of the classes, or there are no labels.
         """
         if self.labels is None:
-            raise DataError("pictures without labels", "a choice of classes needs them")
+            raise DataError("The images have no labels", "A choice of classes needs them", "Use labelled images")
         if unknown := [name for name in names if name not in self.classes]:
-            raise DataError(f"no class '{unknown[0]}'", f"there are {len(self.classes)} others")
+            raise DataError(
+                f"No class '{unknown[0]}'", f"There are {len(self.classes)} other classes", "Use one of their names"
+            )
         relabelled = torch.full((len(self.classes),), -1, dtype=torch.int64)
         relabelled[[self.classes.index(name) for name in names]] = torch.arange(len(names))
         labels = relabelled[self.labels]
@@ -93,7 +100,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Images(LabelledImages):
-    """Pictures held in memory.
+    """Images in memory.
 
     Attributes:
         images: uint8 [N, C, H, W], C is 1 or 3.
@@ -104,9 +111,9 @@ class Images(LabelledImages):
     def __init__(self, images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise DataError(
-                f"pictures of shape {tuple(images.shape)} and type {images.dtype}",
-                "pictures in memory are uint8 [N, 1 or 3, height, width]",
-                "convert them, for example (x * 255).to(torch.uint8)",
+                f"Images of shape {tuple(images.shape)} and type {images.dtype}",
+                "Images in memory are uint8 [N, 1 or 3, height, width]",
+                "Pass uint8 images, for example (x * 255).to(torch.uint8)",
             )
         object.__setattr__(self, "images", images)
         super().__init__(labels, classes)
@@ -116,7 +123,7 @@ class Images(LabelledImages):
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for colour."""
+        """Number of channels: 1 for grey, 3 for colour."""
         return int(self.images.shape[1])
 
     @property
@@ -125,26 +132,27 @@ class Images(LabelledImages):
         return int(self.images.shape[2])
 
     def subset(self, indices: Tensor) -> Images:
-        """The pictures at `indices` (int64 [M]), in that order."""
+        """Return the images at `indices` (int64 [M]), in that order."""
         return Images(self.images[indices], None if self.labels is None else self.labels[indices], self.classes)
 
     def sample(self) -> Tensor:
-        """uint8 pictures [M, C, H, W] to take statistics from: all of them."""
+        """Return uint8 images [M, C, H, W] for statistics: all of them."""
         return self.images
 
     def fingerprint(self) -> str:
-        """sha256 over the pictures, labels and class names."""
+        """Return the sha256 of the images, labels and class names."""
         pixels = hashlib.sha256(self.images.contiguous().numpy().tobytes()).hexdigest()
         return self._digest(tuple(self.images.shape), pixels)
 
 
 @dataclass(frozen=True)
 class ImageFiles(LabelledImages):
-    """Pictures on disk, decoded as batches need them: for more than 64 pixels.
+    """Images on disk, decoded batch by batch: for sides above 64 pixels.
 
     Attributes:
-        paths: One file a picture.
-        side: Height and width to bring them to, in pixels.
+        paths: One file per image.
+        side: Height and width of the decoded images in pixels.
+        channels: Number of channels of the decoded images.
     """
 
     paths: tuple[Path, ...]
@@ -155,19 +163,19 @@ class ImageFiles(LabelledImages):
         return len(self.paths)
 
     def subset(self, indices: Tensor) -> ImageFiles:
-        """The pictures at `indices` (int64 [M]), in that order."""
+        """Return the images at `indices` (int64 [M]), in that order."""
         paths = tuple(self.paths[index] for index in indices.tolist())
         return replace(self, paths=paths, labels=None if self.labels is None else self.labels[indices])
 
     def sample(self) -> Tensor:
-        """uint8 pictures [M, 3, side, side] to take statistics from: at most 256, evenly spaced."""
+        """Return uint8 images [M, 3, side, side] for statistics: about 256, evenly spaced."""
         from germline.data.image_files import decode_images
 
         paths = self.paths[:: max(1, len(self) // 256)]
         return torch.cat([(pixels * 255).round().to(torch.uint8) for pixels in decode_images(paths, self.side, 64)])
 
     def fingerprint(self) -> str:
-        """sha256 over names and sizes of the files, labels and class names; the pictures are not opened."""
+        """Return the sha256 of file names, file sizes, labels and class names, without opening the images."""
         return self._digest(self.side, [(path.name, path.stat().st_size) for path in self.paths])
 
 
@@ -176,15 +184,15 @@ AnyImages = Images | ImageFiles
 
 @dataclass(frozen=True)
 class DataSet:
-    """A named set: its splits, read when first asked for.
+    """A named data set whose splits are read when first used.
 
     Attributes:
-        name: The name it was asked for by, such as `glyphs/base`.
-        read: Gives one split; called at most once a split.
-        augmentation: What may be done to a training picture without changing its label.
-        licence: Licence of the pictures, or "unknown".
-        source: Where the pictures come from, in one sentence.
-        roles: Further sets that a method reads beside this one, by what for.
+        name: Name as given by the user, such as `glyphs/base`.
+        read: Function that reads one split; called at most once per split.
+        augmentation: Changes that keep the label of a training image.
+        licence: Licence of the images, or "unknown".
+        source: Origin of the images, in one sentence.
+        roles: Further data sets that a method reads, by their role.
     """
 
     name: str
@@ -196,10 +204,10 @@ class DataSet:
     _cache: dict[Split, AnyImages] = field(default_factory=dict, repr=False, compare=False)
 
     def split(self, split: Split) -> AnyImages:
-        """The pictures of one split.
+        """Return the images of one split.
 
         Raises:
-            DataError: The set cannot be read or lacks that split.
+            DataError: The data set cannot be read or has no such split.
         """
         if split not in self._cache:
             self._cache[split] = self.read(split)
@@ -212,12 +220,12 @@ class DataSet:
 
     @property
     def val(self) -> AnyImages:
-        """The validation split: for tuning and for looking."""
+        """The validation split, for tuning and for monitoring."""
         return self.split("val")
 
     @property
     def test(self) -> AnyImages:
-        """The test split: read it once, at the end."""
+        """The test split; read it once, at the end."""
         return self.split("test")
 
     @property
@@ -226,7 +234,7 @@ class DataSet:
         return self.train.classes
 
     def fingerprint(self) -> str:
-        """sha256 over the training pictures, labels and class names, those of further sets included."""
+        """Return the sha256 of training images, labels and class names, including those of `roles`."""
         own = self.train.fingerprint()
         if not self.roles:
             return own

@@ -1,4 +1,4 @@
-"""Pictures of more than 64 pixels: decoded and augmented by timm's transforms in worker processes."""
+"""Images above 64 pixels, decoded and augmented by timm's transforms in worker processes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from torch.utils.data import DataLoader, Dataset
 from germline.errors import DataError
 
 WORKERS = min(8, os.cpu_count() or 1)
-Key = tuple[int, int]  # position of a picture, and the seed of its augmentation
+Key = tuple[int, int]  # position of an image, and the seed of its augmentation
 
 
 def open_image(path: Path, check: Callable[[Path, tuple[int, int]], None] | None = None) -> Image.Image:
-    """Open one picture, turned as its camera says.
+    """Open one image and rotate it according to its EXIF data.
 
     Args:
-        path: The file.
-        check: Called with its size before it is decoded.
+        path: Path of the image file.
+        check: Function called with path and size before decoding.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: The file cannot be read.
     """
     try:
         with Image.open(path) as opened:
@@ -39,11 +39,11 @@ def open_image(path: Path, check: Callable[[Path, tuple[int, int]], None] | None
             opened.load()
             return ImageOps.exif_transpose(opened)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a picture", str(error), "mend it or take it away") from error
+        raise DataError(f"{path} cannot be read as an image", str(error), "Remove the file or replace it") from error
 
 
 class _Decoded(Dataset[Tensor]):
-    """Pixels [3, side, side] in [0, 1] by key; the transform draws from generators that the key seeds."""
+    """Decoded pixels [3, side, side] in [0, 1] by key; the key seeds the random transforms."""
 
     def __init__(self, paths: Sequence[Path], transform: Callable[[Image.Image], Any]) -> None:
         self._paths, self._transform = paths, transform
@@ -61,7 +61,7 @@ class _Decoded(Dataset[Tensor]):
 
 
 def _transform(side: int, *, training: bool, mirror: bool = False) -> Any:
-    # The mean and deviation are the network's own business: pixels stay in [0, 1].
+    # The network normalises its own input, so pixels stay in [0, 1].
     neutral = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": "bicubic"}
     if not training:
         return create_transform(side, is_training=False, crop_pct=0.875, **neutral)
@@ -69,14 +69,14 @@ def _transform(side: int, *, training: bool, mirror: bool = False) -> Any:
 
 
 class FileStream:
-    """Batches of decoded pictures by step, the following ones made ahead.
+    """Batches of decoded images by step; the next ones are prepared ahead.
 
     Args:
-        paths: One image file each.
+        paths: Paths of the image files.
         side: Height and width of the decoded images in pixels.
-        plan: For a step, the positions of its pictures and the seed of each one's augmentation.
-        training: Random crops, and mirrors where allowed; else the middle of the picture.
-        mirror: Whether pictures may be mirrored.
+        plan: Function from a step to the positions of its images and the seeds of their augmentation.
+        training: Whether crops are random; otherwise the centre of the image is used.
+        mirror: Whether images may be mirrored in training.
     """
 
     def __init__(
@@ -86,7 +86,10 @@ class FileStream:
         self._plan, self._next, self._batches = plan, -1, iter(())
 
     def pixels(self, step: int) -> Tensor:
-        """float32 [B, 3, side, side] in [0, 1] of a step; in order is quick, a jump starts anew."""
+        """Return float32 pixels [B, 3, side, side] in [0, 1] of a step.
+
+        Steps in order are fast; another step restarts the workers.
+        """
         if step != self._next:
             steps = (self._plan(number) for number in count(step))
             self._batches = iter(_loader(self._data, steps))
@@ -96,7 +99,7 @@ class FileStream:
 
 
 def decode_images(paths: Sequence[Path], side: int, batch_size: int) -> Iterator[Tensor]:
-    """All pictures once, in their order, the middle of each: float32 [B, 3, side, side] in [0, 1]."""
+    """Yield all images once, in order, centre-cropped: float32 [B, 3, side, side] in [0, 1]."""
     data = _Decoded(paths, _transform(side, training=False))
     keys = [(index, 0) for index in range(len(paths))]
     batches = (keys[start : start + batch_size] for start in range(0, len(keys), batch_size))
@@ -104,7 +107,7 @@ def decode_images(paths: Sequence[Path], side: int, batch_size: int) -> Iterator
 
 
 def _loader(data: _Decoded, batches: Iterator[list[Key]]) -> DataLoader[Tensor]:
-    # Threads of torch's own in every worker would only get in each other's way.
+    # With several torch threads per worker, the workers would compete for the cores.
     return DataLoader(data, batch_sampler=batches, num_workers=WORKERS, worker_init_fn=_one_thread)
 
 

@@ -1,4 +1,4 @@
-"""The one loader: any batch of any step can be asked for, so that a resumed run sees what it would have seen."""
+"""The loader: it builds the batch of any step, so a resumed run sees the same batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from germline.data.image_files import FileStream, decode_images
 from germline.errors import SettingError
 from germline.randomness import derive, generator
 
-CUTMIX_CHANCE = 0.5  # chance of cutmix where both are on
+CUTMIX_CHANCE = 0.5  # probability of cutmix if mixup and cutmix are both on
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Batch:
 
     Attributes:
         pixels: float32 [B, C, H, W] in [0, 1], augmented, not normalised.
-        labels: int64 [B]; None for pictures without labels.
-        partner_labels: int64 [B], labels of the pictures mixed in; None where nothing is mixed.
-        share: Share of the first label in a mixed batch, one number for the whole batch.
+        labels: int64 [B]; None for images without labels.
+        partner_labels: int64 [B], labels of the images mixed in; None if nothing is mixed.
+        share: Share of the first label in a mixed batch; one number per batch.
     """
 
     pixels: Tensor
@@ -36,10 +36,10 @@ class Batch:
 
 
 class Loader:
-    """Training batches, of pictures that lie on the device or, where they are large, in files.
+    """Training batches of images that are on the device or in files.
 
-    The order is an endless stream of permutations, one an epoch, cut into global batches; nothing is dropped. All draws
-    are made for the global batch and then cut, so they do not depend on the number of processes.
+    The order is an endless stream of permutations, one per epoch, cut into global batches; nothing is dropped.
+    All random draws are made for the global batch and then cut. So they do not depend on the number of processes.
     """
 
     def __init__(
@@ -58,11 +58,13 @@ class Loader:
         if batch_size % world:
             raise SettingError(
                 f"batch_size={batch_size} on {world} processes",
-                "the global batch is divided evenly",
-                f"use for example batch_size={math.ceil(batch_size / world) * world}",
+                "Processes share the global batch evenly",
+                f"Use for example batch_size={math.ceil(batch_size / world) * world}",
             )
         if not len(images):
-            raise SettingError("no pictures to train on")
+            raise SettingError(
+                "No images to train on", "A batch has at least one image", "Use a training split with images"
+            )
         self._count, self._device = len(images), torch.device(device)
         self._images = images.images.to(device) if isinstance(images, Images) else None
         self._labels = None if images.labels is None else images.labels.to(device)
@@ -79,7 +81,7 @@ class Loader:
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def batch(self, step: int) -> Batch:
-        """This process's share of the global batch of `step`, counted from 0."""
+        """Return this process's share of the global batch of `step`, counted from 0."""
         indices, partners = self._indices(step), self._partners(step)
         mine = torch.arange(self._batch_size)[self._own_share]
         if partners is None:
@@ -90,13 +92,13 @@ class Loader:
         return Batch(pixels, self._labels_of(indices[mine]), self._labels_of(indices[partners[self._own_share]]), share)
 
     def _partners(self, step: int) -> Tensor | None:
-        """Which place of the global batch [batch_size] is mixed into which; None where nothing is mixed."""
+        """Draw the mixing partner of each position of the global batch [batch_size]; None if nothing is mixed."""
         if not (self._mixup or self._cutmix):
             return None
         return torch.randperm(self._batch_size, generator=self._generator_of("partners", step))
 
     def _plan(self, step: int) -> list[tuple[int, int]]:
-        """For files: this process's positions, partners after them, each with the seed of its augmentation."""
+        """List this process's image indices, then the partners', each with the seed of its augmentation."""
         indices, partners = self._indices(step), self._partners(step)
         places = list(range(self._batch_size))[self._own_share]
         places += [] if partners is None else partners[self._own_share].tolist()
@@ -106,9 +108,9 @@ class Loader:
         return generator(self._seed, purpose, step)
 
     def _pixels(self, step: int, indices: Tensor, places: Tensor) -> Tensor:
-        """Augmented pixels of some places of the global batch of a step."""
+        """Return augmented pixels of some positions of the global batch of a step."""
         if self._images is None:
-            assert self._stream is not None  # noqa: S101 - pictures lie in memory or in files
+            assert self._stream is not None  # noqa: S101 - images are in memory or in files
             return self._stream.pixels(step).to(self._device)
         images = self._images.index_select(0, indices[places].to(self._device))
         if self._augment is None:
@@ -119,7 +121,7 @@ class Loader:
         return None if self._labels is None else self._labels[indices.to(self._device)]
 
     def _indices(self, step: int) -> Tensor:
-        """Positions [batch_size] of the endless stream of permutations."""
+        """Return the image indices [batch_size] of a step from the stream of permutations."""
         count, start = self._count, step * self._batch_size
         pieces, wanted = [], self._batch_size
         while wanted:
@@ -150,7 +152,7 @@ class Loader:
 
 
 def _beta(alpha: float, keyed: torch.Generator) -> float:
-    """One draw from Beta(alpha, alpha) out of a keyed generator (Johnk's rejection, in logarithms for small alpha)."""
+    """Draw once from Beta(alpha, alpha) with Johnk's rejection, in logarithms for small alpha."""
     while True:
         first, second = (torch.rand(2, generator=keyed, dtype=torch.float64).log() / alpha).tolist()
         total = math.log(math.exp(first - max(first, second)) + math.exp(second - max(first, second)))
@@ -160,7 +162,7 @@ def _beta(alpha: float, keyed: torch.Generator) -> float:
 
 
 def iterate_batches(images: AnyImages, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-    """All pictures once, in their order, unchanged: for evaluation."""
+    """Yield all images once, in order and unchanged, for evaluation."""
     start = 0
     for pixels in _unchanged(images, batch_size):
         chosen = slice(start, start + len(pixels))

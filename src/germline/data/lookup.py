@@ -1,4 +1,4 @@
-"""One way to name a data set: `glyphs/base`, `cifar100:/data`, `folder:/photos`; or what a Python user has at hand."""
+"""Data sets by name, and data sets from images that are given in Python."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from germline.randomness import generator
 from germline.registry import DATA
 
 VALIDATION_SHARE = 0.1
-SELF_SIZED_SETS = ("folder", "mini-imagenet")  # whose readers take the size behind an @ themselves
+SELF_SIZED_SETS = ("folder", "mini-imagenet")  # their readers parse the size after @
 
 
 def list_data_sets() -> dict[str, str]:
-    """Names of data sets, each with the first line of its reader's docstring."""
+    """Map names of data sets to the first docstring line of their readers."""
     return {name: (inspect.getdoc(DATA[name]) or "").splitlines()[0] for name in DATA}
 
 
@@ -37,30 +37,33 @@ def load_data(
     classes: Sequence[str] = (),
     augmentation: Sequence[Augmentation] = ("shift",),
 ) -> DataSet:
-    """Find a data set.
+    """Load a data set by name, or wrap images that are given in Python.
+
+    A name is for example `glyphs/base`, `fashion-mnist`, `cifar10:/data`, `cifar-fs/base:/data` or `folder:/photos`.
+    A size can follow, as in `glyphs/base@112`. A plus sign joins data sets, as in `glyphs/base+fashion-mnist`.
+    Data sets for further roles follow a comma, as in `glyphs/base,held_out=glyphs/open`.
+
+    Images are a pair of tensors, a map-style Dataset, or a DataLoader of one. A pair has images [N, C, H, W], uint8 or
+    float in [0, 1], and labels [N] or None. An item of a Dataset is an image, or an image and its label.
 
     Args:
-        source: A name (`glyphs/base`, `fashion-mnist`, `cifar10:/data`, `cifar-fs/base:/data`, `folder:/photos`), which
-            may have a size behind it (`glyphs/base@112`), be several joined (`glyphs/base+fashion-mnist`), and go on
-            with sets for further roles (`glyphs/base,held_out=glyphs/open`); a `DataSet`; or training pictures: a pair
-            of tensors (uint8 or float in [0, 1], [N, C, H, W]; labels [N] or None), a map-style Dataset of (picture,
-            label) or of pictures, or a DataLoader round one.
-        val: Validation pictures in the same forms; a tenth of the training pictures is set apart where it is left out.
-        test: Test pictures in the same forms.
-        classes: Ordered class names of such pictures; numbers where they are left out.
-        augmentation: What may be done to such pictures in training.
+        source: Name of a data set, a `DataSet`, or training images.
+        val: Validation images of one of these kinds; None takes a tenth of the training images.
+        test: Test images of one of these kinds.
+        classes: Ordered class names of images given in Python; empty for numbers.
+        augmentation: Changes that keep the label of an image given in Python.
 
     Raises:
         UnknownNameError: No data set has that name.
-        DataError: It cannot be read.
+        DataError: The data set cannot be read.
     """
     if isinstance(source, DataSet):
         return source
     if isinstance(source, str):
-        return _named(source)
+        return _load_named(source)
     train = to_images(source, classes)
     if val is None:
-        train, held = _set_apart(train)
+        train, held = _split_validation(train)
     else:
         held = to_images(val, train.classes)
     splits: dict[Split, Any] = {"train": train, "val": held}
@@ -70,43 +73,43 @@ def load_data(
 
 
 def load_data_or_placeholder(source: str) -> tuple[DataSet, tuple[MissingDataError, ...]]:
-    """Find a data set by name; a set that is not on this machine is known by its published numbers alone.
+    """Load a data set by name, with placeholders for data sets that are not on this machine.
 
     Returns:
-        The data set, and one error for each set that is missing.
+        The data set, and one error for each missing data set.
 
     Raises:
         UnknownNameError: No data set has that name.
-        DataError: It cannot be read, or is missing and its numbers are not known.
+        DataError: The data set cannot be read, or is missing and has no published numbers.
     """
     missing: list[MissingDataError] = []
-    return _named(source, missing), tuple(missing)
+    return _load_named(source, missing), tuple(missing)
 
 
-def _named(source: str, missing: list[MissingDataError] | None = None) -> DataSet:
-    """The set of a name, with those of its further roles; with a list, missing sets are described and noted there."""
+def _load_named(source: str, missing: list[MissingDataError] | None = None) -> DataSet:
+    """Load a data set with its roles; with a list, missing ones become placeholders and are added to it."""
     first, *others = re.split(rf",({'|'.join(get_args(Role))})=", source)
-    found = _one_or_several(first, missing)
+    found = _load_joined(first, missing)
     if not others:
         return found
-    further = [_named(other, missing) for other in others[1::2]]
+    further = [_load_named(other, missing) for other in others[1::2]]
     roles = dict(zip(cast("list[Role]", others[::2]), further, strict=True))
     return replace(found, name=source, roles=roles, _cache={})
 
 
-def _one_or_several(source: str, missing: list[MissingDataError] | None) -> DataSet:
-    """One set, or several joined by `+`, as in `glyphs/base+fashion-mnist`; a `+` in a folder's name joins nothing."""
+def _load_joined(source: str, missing: list[MissingDataError] | None) -> DataSet:
+    """Load one data set, or several joined by `+`; a `+` in the name of a folder joins nothing."""
     names = re.split(rf"\+(?=(?:{'|'.join(map(re.escape, DATA))})(?:[/:+@]|$))", source)
-    parts = [_one(name, missing) for name in names]
+    parts = [_load_one(name, missing) for name in names]
     return parts[0] if len(parts) == 1 else concat_data_sets(source, parts)
 
 
-def _one(source: str, missing: list[MissingDataError] | None) -> DataSet:
-    """One set by its name; a set in memory is resized where a size stands behind it, as in `digits@64`."""
+def _load_one(source: str, missing: list[MissingDataError] | None) -> DataSet:
+    """Load one data set by name, resized if a size follows, as in `digits@64`."""
     name, place = _split_name(source)
     sized = re.fullmatch(r"(.+)@([0-9]+)", source, re.DOTALL)
     if sized and name not in SELF_SIZED_SETS:
-        return resize_data_set(_one(sized[1], missing), int(sized[2]))
+        return resize_data_set(_load_one(sized[1], missing), int(sized[2]))
     try:
         return cast("Callable[[str | None], DataSet]", DATA[name])(place)
     except MissingDataError as error:
@@ -117,7 +120,7 @@ def _one(source: str, missing: list[MissingDataError] | None) -> DataSet:
 
 
 def _split_name(source: str) -> tuple[str, str | None]:
-    """`cifar10:/data`, `glyphs/base` and `cifar-fs/base:/data` name a set and a place within or of it."""
+    """Split `cifar10:/data`, `glyphs/base` or `cifar-fs/base:/data` into the registered name and the rest."""
     for mark in (":", "/"):
         name, found, place = source.partition(mark)
         if found and name in DATA:
@@ -128,17 +131,17 @@ def _split_name(source: str) -> tuple[str, str | None]:
 def _reader(splits: dict[Split, Images]) -> Callable[[Split], Images]:
     def read(split: Split) -> Images:
         if split not in splits:
-            raise DataError(f"no {split} pictures were given", fix=f"pass {split}= to germline.load_data")
+            raise DataError(f"No {split} images were given", fix=f"Pass {split}= to germline.load_data")
         return splits[split]
 
     return read
 
 
 def to_images(source: Any, classes: Sequence[str] = ()) -> Images:
-    """Bring a pair of tensors, a map-style Dataset or a DataLoader into memory as uint8.
+    """Convert a pair of tensors, a map-style Dataset or a DataLoader to uint8 images in memory.
 
     Raises:
-        DataError: It is none of these, or its pictures differ in size.
+        DataError: The source is none of these, or its images differ in size.
     """
     if isinstance(source, Images):
         return source
@@ -158,9 +161,9 @@ def to_images(source: Any, classes: Sequence[str] = ()) -> Images:
 def _from_items(items: Any) -> tuple[Tensor, list[int] | None]:
     if not (isinstance(items, Sized) and hasattr(items, "__getitem__")):
         raise DataError(
-            f"a {type(items).__name__} is no data set",
-            "it has no length or cannot be indexed",
-            "pass a map-style Dataset, a DataLoader round one, or a pair of tensors",
+            f"A {type(items).__name__} is not a data set",
+            "It has no length or cannot be indexed",
+            "Pass a map-style Dataset, a DataLoader of one, or a pair of tensors",
         )
     images: list[Tensor] = []
     labels: list[int] = []
@@ -170,7 +173,9 @@ def _from_items(items: Any) -> tuple[Tensor, list[int] | None]:
         if label is not None:
             labels.append(int(label))
     if len({image.shape for image in images}) != 1:
-        raise DataError("pictures differ in size", "in memory they have one size", "resize them in the Dataset")
+        raise DataError(
+            "The images differ in size", "Images in memory have one size", "Use a Dataset that resizes them"
+        )
     return torch.stack(images), labels or None
 
 
@@ -188,13 +193,13 @@ def _to_uint8(images: Tensor) -> Tensor:
     if images.is_floating_point() and len(images) and float(images.min()) >= 0 and float(images.max()) <= 1:
         return (images * 255).round().to(torch.uint8)
     raise DataError(
-        f"pictures of type {images.dtype}",
-        "pictures are uint8, or floats in [0, 1] that are not yet normalised",
-        "leave normalisation out of the transform: the network's Preprocess does it",
+        f"Images of type {images.dtype}",
+        "Images are uint8, or floats in [0, 1] without normalisation",
+        "Remove normalisation from the transform: the network's Preprocess does it",
     )
 
 
-def _set_apart(images: Images) -> tuple[Images, Images]:
+def _split_validation(images: Images) -> tuple[Images, Images]:
     order = torch.randperm(len(images), generator=generator(0, "validation"))
     held = max(1, round(len(images) * VALIDATION_SHARE))
     return images.subset(order[held:].sort().values), images.subset(order[:held].sort().values)

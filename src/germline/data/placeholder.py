@@ -1,4 +1,4 @@
-"""A data set of which only the numbers are known: enough to price work on it, not to do any."""
+"""A data set known only by its numbers: enough to estimate costs, not to train."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MissingDataError(DataError):
     """A data set that is not on this machine.
 
     Attributes:
-        described: The set by its published numbers, for pricing; None where they are not known.
+        placeholder: Data set with the published numbers, for cost estimates; None if they are unknown.
     """
 
     def __init__(self, what: str, why: str = "", fix: str = "", placeholder: DataSet | None = None) -> None:
@@ -28,24 +28,24 @@ class MissingDataError(DataError):
 
 @dataclass(frozen=True)
 class PlaceholderImages(ImageFiles):
-    """Pictures that nobody can open."""
+    """Images that cannot be opened."""
 
     def sample(self) -> Tensor:
-        """Two empty pictures, uint8 [2, C, side, side]."""
+        """Return two black images, uint8 [2, C, side, side]."""
         return torch.zeros(2, self.channels, self.side, self.side, dtype=torch.uint8)
 
     def fingerprint(self) -> str:
-        """Nothing that real pictures could have."""
+        """Return a text that no real images have."""
         return f"described: {len(self)} pictures of {len(self.classes)} classes"
 
 
 def make_placeholder(name: str, classes: int | Sequence[str], images: int, side: int, channels: int = 3) -> DataSet:
-    """A data set by its numbers, the same for every split, its classes of equal size.
+    """Build a data set from its numbers, the same for every split, with classes of equal size.
 
     Args:
-        name: What it stands for.
+        name: Name of the data set it replaces.
         classes: Number of classes, or their names.
-        images: Training pictures.
+        images: Number of training images.
         side: Height and width in pixels.
         channels: 1 for grey, 3 for colour.
     """

@@ -1,4 +1,4 @@
-"""A data set in memory with its pictures brought to another size."""
+"""A data set in memory, resized to another image size."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from germline.data.placeholder import PlaceholderImages
 from germline.errors import DataError
 
 MAX_SIDE = 1024
-CHUNK = 1024  # pictures that are floats at once
+CHUNK = 1024  # images converted to float at once, to bound memory
 
 
 def resize_data_set(source: DataSet, side: int) -> DataSet:
-    """The same pictures at another height and width, bicubic with antialiasing; named `SET@SIDE`.
+    """Resize all images, bicubic with antialiasing; the result is named `SET@SIDE`.
 
-    Nothing is added by enlarging: it lets networks look that were made for larger pictures.
+    Enlarging adds no information. It serves networks that expect larger images.
 
     Args:
-        source: Of pictures in memory.
-        side: In pixels.
+        source: Data set in memory.
+        side: Height and width in pixels.
 
     Raises:
-        DataError: No such size, or when a split is first read: its pictures lie in files.
+        DataError: The size is not allowed. When a split is first read: its images are in files.
     """
     if not 1 <= side <= MAX_SIDE:
-        raise DataError(f"{source.name}@{side}", f"pictures have between 1 and {MAX_SIDE} pixels a side")
+        raise DataError(
+            f"{source.name}@{side}",
+            f"An image has between 1 and {MAX_SIDE} pixels per side",
+            f"Use a size from 1 to {MAX_SIDE}",
+        )
     return replace(source, name=f"{source.name}@{side}", read=partial(_read, source, side), _cache={})
 
 
@@ -38,7 +42,7 @@ def _read(source: DataSet, side: int, split: Split) -> AnyImages:
     if isinstance(own, PlaceholderImages):
         return replace(own, side=side)
     if not isinstance(own, Images):
-        raise DataError(f"'{source.name}' cannot be resized", "its pictures are in files")
+        raise DataError(f"'{source.name}' cannot be resized", "Its images are in files", "Use a data set in memory")
     chunks = [
         interpolate(chunk.float(), size=(side, side), mode="bicubic", antialias=True).round().clamp(0, 255).byte()
         for chunk in torch.split(own.images, CHUNK)

@@ -13,7 +13,7 @@ DEFAULT_DATA_FOLDER = "/usr/share/datasets"
 
 
 def data_folders() -> tuple[Path, ...]:
-    """Folders of the environment variable GERMLINE_DATA, in its order; the system's folder where it is not set."""
+    """Return the folders of GERMLINE_DATA in order, or the system's folder if it is not set."""
     folders = (os.environ.get(DATA_VARIABLE) or DEFAULT_DATA_FOLDER).split(os.pathsep)
     return tuple(Path(folder).expanduser() for folder in folders if folder)
 
@@ -25,7 +25,7 @@ def find_folder(*names: str) -> Path | None:
         names: Names of the set's own folder, the preferred one first.
 
     Returns:
-        The folder; None where there is none.
+        The folder, or None.
     """
     folders = (folder / name for folder in data_folders() for name in names)
     return next((folder for folder in folders if folder.is_dir()), None)
@@ -34,14 +34,14 @@ def find_folder(*names: str) -> Path | None:
 def find_data_folder(
     asked: str, location: str | None, names: tuple[str, ...], placeholder: DataSet, fix: str = ""
 ) -> Path:
-    """Return the folder that a user gives, or else the one that GERMLINE_DATA has.
+    """Return the folder that a user gives, or the one in GERMLINE_DATA.
 
     Args:
         asked: Name of the set, as in `cifar-fs/base`.
-        location: Folder that the user gives; None or empty where there is none.
+        location: Folder that the user gives; None or empty to search GERMLINE_DATA.
         names: Names of the set's own folder, the preferred one first.
-        described: The set by its published numbers.
-        fix: What the user can do; empty for the general advice.
+        placeholder: Placeholder with the published numbers of the data set.
+        fix: Advice for the user; empty for the general advice.
 
     Raises:
         MissingDataError: No folder is given, and none is found.

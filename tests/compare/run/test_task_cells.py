@@ -10,7 +10,7 @@ import torch
 from germline.compare import write_report
 from germline.compare.run import train_cell
 from germline.compare.run.cells import Cell
-from germline.data import load_data, task_list
+from germline.data import draw_task_list, load_data
 from germline.data.sets import glyphs as packed
 from germline.randomness import derive
 from helpers.comparison import TUNE, comparison, results
@@ -32,7 +32,7 @@ def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, t
     monkeypatch.setattr(train_cell.Run, "fit", watched)
     comparison(recipe_file, tmp_path / "out", TASKS, "seeds=[4]").run()
     cells = results(tmp_path / "out")["cells"]
-    tasks = task_list(load_data("digits"), 3, None, 2, derive(4, "tasks"))
+    tasks = draw_task_list(load_data("digits"), 3, None, 2, derive(4, "tasks"))
     for cell, part in zip(cells, (begun[:2], begun[2:]), strict=True):
         # the tasks' classes, three pictures of each; the same for every arm
         assert [(classes, count) for classes, count, _, _ in part] == [(task.classes, 9) for task in tasks]

@@ -21,11 +21,11 @@ from germline.data import (
     AnyImages,
     DataSet,
     MissingDataError,
+    draw_task_list,
     load_data,
     load_data_or_placeholder,
     make_placeholder,
     read_final_glyphs,
-    task_list,
 )
 from germline.errors import DataError
 from germline.files import file_lock, hash_tensor, read_json, read_tensors
@@ -240,7 +240,7 @@ class ArtifactStore:
         whole = read_final_glyphs(self.out / "final-readings.jsonl", why) if name == FINAL else self.load_data(name)
         if tasks is None:
             return (whole,)
-        return task_list(whole, tasks.ways, None, tasks.count, derive(cell.seed, "tasks"))
+        return draw_task_list(whole, tasks.ways, None, tasks.count, derive(cell.seed, "tasks"))
 
     def descendant_spec(self, size: str, drawn: AnyImages | None = None) -> Spec:
         """The form of what grows from nothing: the ancestor's, at the size as the first arm there reads it."""

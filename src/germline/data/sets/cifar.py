@@ -35,7 +35,7 @@ _NAMES100 = (
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where one of the two sets keeps its parts."""
+    """Names of files, folders and keys of one of the two data sets."""
 
     name: str
     names: tuple[str, ...]
@@ -83,10 +83,14 @@ def _read_binary(layout: _Layout, path: Path) -> tuple[NDArray[np.uint8], NDArra
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"{path} cannot be read", str(error), "unpack the archive again") from error
+        raise DataError(
+            f"{path} cannot be read", str(error), "Unpack the archive again: use the original file"
+        ) from error
     row = layout.label_bytes + _PIXELS
     if len(content) == 0 or len(content) % row:
-        raise DataError(f"{path} is damaged", f"{len(content)} bytes are no whole number of {row}", "fetch it again")
+        raise DataError(
+            f"{path} is damaged", f"{len(content)} bytes are not a multiple of {row}", "Use a fresh download"
+        )
     rows = content.reshape(-1, row)
     return rows[:, layout.label_bytes :], rows[:, layout.label_bytes - 1].astype(np.int64)
 
@@ -95,17 +99,25 @@ def _read_python(layout: _Layout, path: Path) -> tuple[NDArray[np.uint8], NDArra
     batch = _entries(read_plain_pickle(path))
     pixels, labels = batch.get(b"data"), batch.get(layout.label_key)
     if not isinstance(pixels, np.ndarray) or not isinstance(labels, (list, np.ndarray)):
-        raise DataError(f"{path} is not a batch of {layout.name}", f"data or {layout.label_key.decode()} is missing")
+        raise DataError(
+            f"{path} is not a batch of {layout.name}",
+            f"Its 'data' or '{layout.label_key.decode()}' is missing",
+            "Use a fresh download",
+        )
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), _PIXELS):
-        raise DataError(f"{path} is damaged", f"pixels are {pixels.dtype} {pixels.shape} for {len(labels)} labels")
+        raise DataError(
+            f"{path} is damaged",
+            f"Pixels are {pixels.dtype} {pixels.shape} for {len(labels)} labels",
+            "Use a fresh download",
+        )
     try:
         return pixels, np.asarray(labels, np.int64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{path} is damaged", f"its labels are not numbers: {error}") from error
+        raise DataError(f"{path} is damaged", f"Its labels are not numbers: {error}", "Use a fresh download") from error
 
 
 def _entries(content: Any) -> dict[bytes, Any]:
-    """A dictionary with keys as bytes, whichever Python wrote it."""
+    """Return a dictionary with keys as bytes, for files of Python 2 and 3."""
     if not isinstance(content, dict):
         return {}
     return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
@@ -121,7 +133,9 @@ def _class_names(layout: _Layout, folder: Path, version: Version) -> tuple[str, 
         listed = _entries(read_plain_pickle(path)).get(layout.names_key, [])
         names = [name.decode() if isinstance(name, bytes) else str(name) for name in listed]
     if len(names) != len(layout.names):
-        raise DataError(f"{path} names {len(names)} classes", f"{layout.name} has {len(layout.names)}")
+        raise DataError(
+            f"{path} names {len(names)} classes", f"{layout.name} has {len(layout.names)}", "Use a fresh download"
+        )
     return tuple(names)
 
 
@@ -138,7 +152,7 @@ def _read(layout: _Layout, root: Path, split: Split) -> Images:
     if split == "test":
         return _read_batches(layout, root, (layout.test,))
     images = _read_batches(layout, root, layout.train)
-    # a copy with fewer pictures keeps the same share back
+    # A copy with fewer images holds out the same share.
     edge = len(images) - min(_HELD_BACK, len(images) // 10)
     return images.subset(torch.arange(edge) if split == "train" else torch.arange(edge, len(images)))
 
@@ -155,47 +169,47 @@ def _data_set(layout: _Layout, location: str | None) -> DataSet:
 
 
 def check_cifar100(root: Path, asked: str, placeholder: DataSet) -> None:
-    """See that CIFAR-100 lies in a folder.
+    """Check that a folder holds CIFAR-100.
 
     Args:
         root: The unpacked folder, or the one above it.
-        asked: The name of the set that is made of it, for the message.
-        described: That set by its published numbers.
+        asked: Name of the data set made from CIFAR-100, for the message.
+        placeholder: Placeholder of that data set.
 
     Raises:
-        MissingDataError: It does not.
+        MissingDataError: CIFAR-100 is not in the folder.
     """
     _find(_CIFAR100, root, asked, placeholder)
 
 
 def read_all_cifar100(root: Path) -> Images:
-    """All pictures of CIFAR-100, the training pictures first.
+    """Read all images of CIFAR-100, training images first.
 
     Raises:
-        DataError: The set is not in that folder, or is damaged.
+        DataError: The data set is not in that folder, or is damaged.
     """
     return _read_batches(_CIFAR100, root, (*_CIFAR100.train, _CIFAR100.test))
 
 
 def read_cifar10(location: str | None = None) -> DataSet:
-    """CIFAR-10; the last 5,000 training pictures are the validation split.
+    """CIFAR-10; the last 5,000 training images are the validation split.
 
     Args:
         location: The unpacked folder, or the one above it; None for the one in GERMLINE_DATA.
 
     Raises:
-        MissingDataError: There is no such folder, or the set is not in it.
+        MissingDataError: The folder or the data set in it is missing.
     """
     return _data_set(_CIFAR10, location)
 
 
 def read_cifar100(location: str | None = None) -> DataSet:
-    """CIFAR-100 with its 100 fine labels; the last 5,000 training pictures are the validation split.
+    """CIFAR-100 with its 100 fine labels; the last 5,000 training images are the validation split.
 
     Args:
         location: The unpacked folder, or the one above it; None for the one in GERMLINE_DATA.
 
     Raises:
-        MissingDataError: There is no such folder, or the set is not in it.
+        MissingDataError: The folder or the data set in it is missing.
     """
     return _data_set(_CIFAR100, location)

@@ -1,4 +1,4 @@
-"""CIFAR-FS: the classes of CIFAR-100 in three parts, from a folder that holds CIFAR-100."""
+"""CIFAR-FS: the classes of CIFAR-100 in three parts."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def _read(root: Path, part: str, split: Split) -> Images:
 def read_cifar_fs(location: str | None = None) -> DataSet:
     """CIFAR-FS from a folder with CIFAR-100: cifar-fs/base:/folder, and open and novel.
 
-    The parts hold the 64 training, 16 validation and 20 test classes of Bertinetto et al., with all pictures that
-    CIFAR-100 has of them, whether for training or for test. In every class a sixth of the pictures (100 of 600) is for
-    validation and a sixth for test, chosen by sha256 of their pixels.
+    The parts hold the 64 training, 16 validation and 20 test classes of Bertinetto et al. Each class has all its images
+    of CIFAR-100, from the training and test splits. A sixth of them (100 of 600) is for validation and a sixth for
+    test, chosen by the sha256 of their pixels.
 
     Args:
         location: base, open or novel, a colon, and the unpacked folder of CIFAR-100 or the one above it. Without colon
-            and folder, `cifar-fs` or `cifar100` in GERMLINE_DATA.
+            and folder, `cifar-fs` or `cifar100` in GERMLINE_DATA is used.
 
     Raises:
         UnknownNameError: There is no such part.
-        DataError: The part is left out.
-        MissingDataError: There is no such folder, or CIFAR-100 is not in it.
+        DataError: The part is missing.
+        MissingDataError: The folder is missing, or CIFAR-100 is not in it.
     """
     part, folder = split_location(_NAME, location)
     name = f"{_NAME}/{part}"
@@ -69,5 +69,5 @@ def read_cifar_fs(location: str | None = None) -> DataSet:
         read=partial(_read, root, part),
         augmentation=("shift", "mirror"),
         source="classes by L. Bertinetto et al., Meta-learning with differentiable closed-form solvers, ICLR 2019; "
-        "pictures by A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+        "images by A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
     )

@@ -1,4 +1,4 @@
-"""The embedded `digits` set: 1,797 handwritten digits of 8x8, enlarged to 32x32. For the quickest tests only."""
+"""The embedded `digits` data set for quick tests: 1,797 handwritten digits of 8x8, enlarged to 32x32."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def _read(split: Split) -> Images:
             arrays = dict(np.load(file, allow_pickle=False))
         small, labels = torch.from_numpy(arrays["pictures"]), torch.from_numpy(arrays["labels"]).long()
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError("the embedded digits pack cannot be read", str(error), "install germline again") from error
+        raise DataError("The embedded digits cannot be read", str(error), "Install germline again") from error
     images = (small.float() * (255 / 16)).round().to(torch.uint8)[:, None]
     images = images.repeat_interleave(_ENLARGE, dim=2).repeat_interleave(_ENLARGE, dim=3)
     return Images(images, labels, _CLASSES).subset(_members(labels, split))
 
 
 def _members(labels: torch.Tensor, split: Split) -> torch.Tensor:
-    """The same share of every class, drawn once and for all."""
+    """Return the indices of a split: a fixed share of every class, drawn with a fixed seed."""
     generator = torch.Generator().manual_seed(_SEED)
     low, high = _BOUNDS[split]
     chosen = []
@@ -45,13 +45,13 @@ def read_digits(location: str | None = None) -> DataSet:
     """Scikit-learn's digits, split 60/20/20 within each class.
 
     Args:
-        location: Must be None: the set is embedded.
+        location: Always None, since the data set is embedded.
 
     Raises:
         DataError: A location was given.
     """
     if location is not None:
-        raise DataError(f"digits:{location}", "the digits are embedded and have no location", "ask for digits")
+        raise DataError(f"digits:{location}", "The digits are embedded and have no location", "Use digits")
     return DataSet(
         name="digits",
         read=_read,

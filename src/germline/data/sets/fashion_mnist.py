@@ -33,23 +33,25 @@ _FETCH = (
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array of unsigned bytes in an idx file, gzipped if the name ends in .gz.
+    """Read the array of unsigned bytes in an idx file, gzipped if the name ends in .gz.
 
     Raises:
-        DataError: The file is unreadable, truncated, too long, or not idx of bytes.
+        DataError: The file is unreadable, truncated, too long, or not an idx file of bytes.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read", str(error), "fetch the file again") from error
+        raise DataError(f"{path} cannot be read", str(error), "Use a fresh download") from error
     if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise DataError(f"{path} is not an idx file of bytes", "it does not begin with 00 00 08")
+        raise DataError(
+            f"{path} is not an idx file of bytes", "It does not begin with 00 00 08", "Use the original file"
+        )
     start = 4 + 4 * content[3]
     shape = tuple(int(size) for size in np.frombuffer(content[4:start][: (len(content) - 4) // 4 * 4], ">u4"))
     expected = start + int(np.prod(shape, dtype=np.int64))
     if len(shape) != content[3] or len(content) != expected:
         raise DataError(
-            f"{path} is damaged", f"{expected} bytes announced, {len(content)} there", "fetch the file again"
+            f"{path} is damaged", f"Its header gives {expected} bytes, it has {len(content)}", "Use a fresh download"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
@@ -69,19 +71,20 @@ def _read(folder: Path, split: Split) -> Images:
     if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
         raise DataError(
             f"{image_file} holds {tuple(pixels.shape)} and {label_file.name} {tuple(labels.shape)}",
-            "pictures are [N, height, width], labels [N]",
+            "Images are [N, height, width], labels [N]",
+            "Use the original files",
         )
     padded = torch.nn.functional.pad(pixels[:, None], (_PAD,) * 4)
     images = Images(padded, labels, _CLASSES)
     if split == "test":
         return images
-    # a copy with fewer pictures keeps the same share back
+    # A copy with fewer images holds out the same share.
     edge = len(images) - min(_HELD_BACK, len(images) // 6)
     return images.subset(torch.arange(edge) if split == "train" else torch.arange(edge, len(images)))
 
 
 def read_fashion_mnist(location: str | None = None) -> DataSet:
-    """Fashion-MNIST; the last 10,000 training pictures are the validation split.
+    """Fashion-MNIST; the last 10,000 training images are the validation split.
 
     Args:
         location: Folder of the idx files, or one where torchvision put them; None for the one in GERMLINE_DATA.

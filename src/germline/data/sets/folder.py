@@ -1,4 +1,4 @@
-"""A folder of pictures: one sub-folder a class, or none."""
+"""A folder of images, with one subfolder per class or with none."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _GREY_MODES = {"1", "L", "LA"}
 
 @dataclass(frozen=True)
 class FileListing:
-    """The picture files of one split, before any is opened.
+    """The image files of one split, before any is opened.
 
     Attributes:
-        paths: In order of class, then name.
-        labels: One a path; None when the folder has no class folders.
-        classes: Names of the class folders, sorted.
+        paths: Paths in the order of class, then name.
+        labels: One label per path; None if the folder has no class folders.
+        classes: Sorted names of the class folders.
     """
 
     paths: tuple[Path, ...]
@@ -50,7 +50,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def list_folder(folder: Path) -> FileListing:
-    """Everything under a folder that holds either class folders or pictures."""
+    """List all image files below a folder that holds class folders or images."""
     groups = [(inner.name, files) for inner in _folders(folder) if (files := _files(inner))]
     if not groups:
         return FileListing(tuple(_files(folder)), None, ())
@@ -60,32 +60,40 @@ def list_folder(folder: Path) -> FileListing:
 
 
 def _share(path: Path, root: Path) -> Split:
-    """The split a picture falls in by its place in the folder alone, so that new pictures move no old one."""
+    """Return the split of an image from its path alone, so new images do not move others."""
     digest = hashlib.sha256(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")).digest()
     tenth = int.from_bytes(digest[:8], "big") % 10
     return "train" if tenth < 8 else "val" if tenth == 8 else "test"
 
 
 def _with_classes(listing: FileListing, classes: tuple[str, ...], folder: Path) -> FileListing:
-    """The same files, their labels counted in the training classes, which may be more."""
+    """Relabel a listing with the training classes, which may be more than its own."""
     if listing.labels is None:
         if classes and listing.paths:
-            raise DataError(f"{folder} has no class folders", f"training has, such as '{classes[0]}'")
+            raise DataError(
+                f"{folder} has no class folders",
+                f"The training folder has some, such as '{classes[0]}'",
+                "Use the same layout for every split",
+            )
         return listing
     if unknown := sorted(set(listing.classes) - set(classes)):
-        raise DataError(f"{folder} has a class '{unknown[0]}'", "training has no such class folder")
+        raise DataError(
+            f"{folder} has a class '{unknown[0]}'",
+            "The training folder has no such class",
+            "Remove it or add it to training",
+        )
     return FileListing(listing.paths, tuple(classes.index(listing.classes[label]) for label in listing.labels), classes)
 
 
 def list_split(root: Path, split: Split) -> FileListing:
-    """The files of one split.
+    """List the files of one split.
 
     Raises:
-        DataError: The folder lacks that split, or has a class there that training does not have.
+        DataError: The split is missing, or has a class that training does not have.
     """
     if (root / "train").is_dir():
         if not (root / split).is_dir():
-            raise DataError(f"{root} has no folder '{split}'", fix=f"add {root / split}")
+            raise DataError(f"{root} has no folder '{split}'", fix=f"Give it a folder {root / split}")
         listing = _with_classes(list_folder(root / split), list_folder(root / "train").classes, root / split)
     else:
         every = list_folder(root)
@@ -93,16 +101,20 @@ def list_split(root: Path, split: Split) -> FileListing:
         labels = None if every.labels is None else tuple(every.labels[index] for index in keep)
         listing = FileListing(tuple(every.paths[index] for index in keep), labels, every.classes)
     if not listing.paths:
-        raise DataError(f"no pictures for '{split}' in {root}", f"looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise DataError(
+            f"No images for '{split}' in {root}",
+            f"Files end in {' '.join(sorted(IMAGE_SUFFIXES))}",
+            "Choose a folder with such files",
+        )
     return listing
 
 
 def _check_small(path: Path, size: tuple[int, int]) -> None:
     if max(size) > LARGEST_IN_MEMORY:
         raise DataError(
-            f"{path} is {size[0]}x{size[1]} px, the first picture at most {LARGEST_IN_MEMORY}",
-            "small pictures are held in memory, and are of one size",
-            "name a size to bring all to, as in folder:PATH@224",
+            f"{path} is {size[0]}x{size[1]} px, the first image at most {LARGEST_IN_MEMORY}",
+            "Small images are in memory and have one size",
+            "Use a size for all, as in folder:PATH@224",
         )
 
 
@@ -113,8 +125,8 @@ def _load(listing: FileListing) -> Images:
         if image.size != (width, height):
             raise DataError(
                 f"{path} is {image.size[0]}x{image.size[1]} px and {listing.paths[0]} {width}x{height}",
-                "small pictures are held in memory, and are of one size",
-                "name a size to bring all to, as in folder:PATH@224",
+                "Small images are in memory and have one size",
+                "Use a size for all, as in folder:PATH@224",
             )
     mode = "L" if all(image.mode in _GREY_MODES for image in images) else "RGB"
     pixels = [np.asarray(image.convert(mode)) for image in images]
@@ -132,25 +144,25 @@ def _read(root: Path, side: int | None, split: Split) -> AnyImages:
 
 
 def parse_side(location: str) -> tuple[str, int | None]:
-    """`/photos@160` names a place and the side of its pictures in pixels; the side may be left out."""
+    """Split `/photos@160` into the folder and the side of its images in pixels, or None."""
     found = re.fullmatch(r"(.*)@([0-9]+)", location, re.DOTALL)
     return (found[1], int(found[2])) if found else (location, None)
 
 
 def read_folder(location: str | None = None) -> DataSet:
-    """A folder with train, val and perhaps test inside, or one that is split 80/10/10 by the names of its files.
+    """A folder with train, val and test, or one that is split 80/10/10 by file names.
 
-    Small pictures, of one size of at most 64 px, are held in memory; others are decoded as they are needed.
+    Images of one size of at most 64 pixels are in memory. Larger images are decoded batch by batch.
 
     Args:
-        location: The folder, with @SIDE behind it for a size other than 224. Each sub-folder is a class; a folder of
-            plain pictures has no labels.
+        location: The folder, with @SIDE after it for a size other than 224. Each subfolder is a class. A folder of
+            images without subfolders has no labels.
 
     Raises:
         DataError: There is no such folder.
     """
     place, side = parse_side(location or "")
     if not place or not (root := Path(place).expanduser()).is_dir():
-        raise DataError(f"folder:{location or ''} is not a folder", fix="ask for folder:/path/to/pictures")
+        raise DataError(f"folder:{location or ''} is not a folder", fix="Use folder:/path/to/images")
     read = partial(_read, root, side)
     return DataSet(name=f"folder:{location}", read=read, augmentation=("shift", "mirror"), source=str(root))

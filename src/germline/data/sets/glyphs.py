@@ -1,4 +1,4 @@
-"""The embedded `glyphs` set: printable characters drawn by some hundreds of fonts, 32x32 grey."""
+"""The embedded `glyphs` data set: characters drawn by hundreds of fonts, 32x32 grey."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SIDE = 32
 
 @dataclass(frozen=True)
 class _Pack:
-    """The whole pack; row i of `images` is character `character[i]` in the font split `split[i]`."""
+    """All glyphs; row i of `images` is character `character[i]` in the font split `split[i]`."""
 
     images: NDArray[np.uint8]
     character: NDArray[np.uint8]
@@ -41,7 +41,7 @@ def _pack() -> _Pack:
         packed = np.frombuffer(lzma.decompress(arrays["pixels"].tobytes()), np.uint8)
         images = np.stack((packed >> 4, packed & 15), axis=-1).reshape(len(arrays["font"]), 1, _SIDE, _SIDE)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise DataError("the embedded glyphs pack cannot be read", str(error), "install germline again") from error
+        raise DataError("The embedded glyphs cannot be read", str(error), "Install germline again") from error
     return _Pack(
         images * np.uint8(17),  # 16 greys spread over 0..255
         arrays["character"],
@@ -65,44 +65,43 @@ def _read(part: str, split: Split) -> Images:
 def read_glyphs(part: str | None = None) -> DataSet:
     """Characters drawn by hundreds of fonts: glyphs/base, glyphs/open, glyphs/novel, glyphs/final.
 
-    Classes appear in one part alone, and splits share no font family.
-
-    The test split of `final` is drawn by fonts that no other part ever shows.
+    Each class is in one part only, and splits share no font family. No other part has the fonts of the test split of
+    `final`.
 
     Args:
-        part: base, open, novel or final.
+        part: Name of the part: base, open or novel.
 
     Raises:
         UnknownNameError: There is no such part.
-        DataError: It is `final`, which is kept for headline numbers.
+        DataError: The part is `final`, which is reserved for headline numbers.
     """
     if part not in GLYPH_PARTS:
         raise UnknownNameError.with_nearest("part of glyphs", part or "", GLYPH_PARTS)
     if part == "final":
         raise DataError(
-            "'glyphs/final' is kept for headline numbers",
-            "what is looked at while one works is no test any more",
-            "use glyphs/novel, and germline compare RECIPE --final for the last word",
+            "'glyphs/final' is reserved for headline numbers",
+            "Using the test set during development would invalidate it",
+            "Use glyphs/novel, and germline compare RECIPE --final at the end",
         )
-    return _named(part)
+    return _read_part(part)
 
 
 def read_final_glyphs(log: Path, why: str) -> DataSet:
-    """The part that is kept for headline numbers; the reading is noted first.
+    """Read the part that is reserved for headline numbers, and log the reading first.
 
     Args:
-        log: Where every reading is noted, a line of JSON each.
-        why: What it is read for.
+        log: Log file of all readings, one line of JSON each.
+        why: Reason for the reading.
     """
     append_json(log, {"time": datetime.now(UTC).isoformat(timespec="seconds"), "why": why})
-    return _named("final")
+    return _read_part("final")
 
 
-def _named(part: str) -> DataSet:
+def _read_part(part: str) -> DataSet:
     return DataSet(
         name=f"glyphs/{part}",
         read=partial(_read, part),
         augmentation=("scale", "rotate"),
         licence="free to use, change and share with changes noted and Brian Kent attributed",
-        source="fonts by Brian Kent (aenigmafonts.com), drawn as 32x32 pictures",
+        source="fonts by Brian Kent (aenigmafonts.com), drawn as 32x32 images",
     )

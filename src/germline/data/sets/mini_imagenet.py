@@ -1,4 +1,4 @@
-"""miniImageNet in its published class split, from class folders or from lists beside one folder of pictures."""
+"""miniImageNet in its published class split, from class folders or from lists of files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from germline.errors import DataError
 
 _NAME = "mini-imagenet"
 _SIDE = 84
-LIST_STEMS = {"base": "train", "open": "val", "novel": "test"}  # as the published lists are called
+LIST_STEMS = {"base": "train", "open": "val", "novel": "test"}  # names of the published lists
 _HEADER = ["filename", "label"]
 _NAMES = {
     "base": (
@@ -52,21 +52,27 @@ def _check_layout(root: Path, part: str, placeholder: DataSet) -> None:
             placeholder,
         )
     if not (root / "images").is_dir():
-        raise DataError(f"{root} has no folder 'images'", f"the pictures of {stem}.csv lie there", "unpack them there")
+        raise DataError(
+            f"{root} has no folder 'images'",
+            f"It holds the images of {stem}.csv",
+            "Give it that folder with the images",
+        )
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-    """File names and classes of a published list."""
+    """Read file names and classes from a published list."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read", str(error), "take the published list") from error
+        raise DataError(f"{path} cannot be read", str(error), "Use the published list") from error
     if header != _HEADER:
-        raise DataError(f"{path} begins '{','.join(header)}'", f"its columns are {','.join(_HEADER)}", "mend line 1")
+        raise DataError(
+            f"{path} begins '{','.join(header)}'", f"Its columns are {','.join(_HEADER)}", "Use the published list"
+        )
     for number, row in enumerate(rows, start=2):
         if len(row) != len(_HEADER):
-            raise DataError(f"{path}: line {number} is no file name and label", fix="mend that line")
+            raise DataError(f"{path}: line {number} is not a file name and a label", fix="Remove that line")
     return [(name, label) for name, label in rows]
 
 
@@ -76,9 +82,11 @@ def _list_csv(root: Path, path: Path) -> FileListing:
     seen: set[str] = set()
     for number, (name, _) in enumerate(rows, start=2):
         if name in seen:
-            raise DataError(f"{path}: line {number} names {name} again", fix="take that line away")
+            raise DataError(f"{path}: line {number} names {name} again", fix="Remove that line")
         if not (images / name).is_file():
-            raise DataError(f"{images / name} is missing", f"line {number} of {path} names it", "unpack it again")
+            raise DataError(
+                f"{images / name} is missing", f"Line {number} of {path} names it", "Use the complete data set"
+            )
         seen.add(name)
     return FileListing(
         tuple(images / name for name, _ in rows), tuple(classes.index(label) for _, label in rows), classes
@@ -89,7 +97,7 @@ def _read(root: Path, part: str, side: int, split: Split) -> ImageFiles:
     folder, path = root / LIST_STEMS[part], root / f"{LIST_STEMS[part]}.csv"
     listing = list_folder(folder) if folder.is_dir() else _list_csv(root, path)
     check_published_classes(folder if folder.is_dir() else path, listing.classes, MINI_IMAGENET_CLASSES[part])
-    # once checked, the classes found, which are sorted, are the published ones, which are sorted too
+    # Both lists of classes are sorted, so after the check they are equal.
     labels = torch.tensor(listing.labels, dtype=torch.int64)
     keys = (file.name.encode("utf-8", "surrogateescape") for file in listing.paths)
     images = ImageFiles(labels, listing.classes, listing.paths, side)
@@ -97,21 +105,22 @@ def _read(root: Path, part: str, side: int, split: Split) -> ImageFiles:
 
 
 def read_mini_imagenet(location: str | None = None) -> DataSet:
-    """Pictures of miniImageNet as distributed: mini-imagenet/base:/folder, and open and novel.
+    """miniImageNet as distributed: mini-imagenet/base:/folder, and open and novel.
 
     The parts hold the 64 training, 16 validation and 20 test classes of Ravi and Larochelle. In every class a sixth of
-    the pictures (100 of 600) is for validation and a sixth for test, chosen by sha256 of the names of their files.
+    the images (100 of 600) is for validation and a sixth for test. They are chosen by the sha256 of the file names.
+
+    The folder has one of two layouts. It has train, val and test with one folder per class. Or it has train.csv,
+    val.csv and test.csv with the columns filename and label, and a folder `images`.
 
     Args:
-        location: base, open or novel, a colon, and a folder, with @SIDE behind it for a size other than 84. The folder
-            has train, val and test inside with a folder a class, or train.csv, val.csv and test.csv with the columns
-            filename and label beside a folder of pictures, images. Without colon and folder, `mini-imagenet` in
-            GERMLINE_DATA.
+        location: base, open or novel, a colon, and a folder, with @SIDE after it for a size other than 84. Without
+            colon and folder, `mini-imagenet` in GERMLINE_DATA is used.
 
     Raises:
         UnknownNameError: There is no such part.
-        DataError: The part is left out.
-        MissingDataError: There is no such folder, or neither layout is found.
+        DataError: The part is missing.
+        MissingDataError: The folder is missing, or has neither layout.
     """
     part, place = split_location(_NAME, location)
     folder, side = parse_side(place)
@@ -126,5 +135,5 @@ def read_mini_imagenet(location: str | None = None) -> DataSet:
         read=partial(_read, root, part, side or _SIDE),
         augmentation=("shift", "mirror"),
         source="S. Ravi and H. Larochelle, Optimization as a Model for Few-Shot Learning, ICLR 2017; "
-        "pictures of ImageNet",
+        "images of ImageNet",
     )

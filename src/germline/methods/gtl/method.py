@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from germline.architectures import Preprocess, Size, Spec
-from germline.data import DataSet, draw_task, split_classes, task_list
+from germline.data import DataSet, draw_task, draw_task_list, split_classes
 from germline.errors import SettingError
 from germline.learngene import Learngene, Provenance
 from germline.methods.base import GeneCost, training_flops
@@ -184,8 +184,8 @@ class GTL(GTLSettings, CircuitGene):
             spec=spec,
             narrow=circuit_spec(spec, self.share),
             preprocess=Preprocess.from_images(train_data.train.sample()),
-            tasks=task_list(train_data, self.ways, None, self.tasks, derive(seed, "tasks")),
-            critic_tasks=task_list(critic_data, self.ways, None, self.critic_tasks, derive(seed, "critic tasks")),
+            tasks=draw_task_list(train_data, self.ways, None, self.tasks, derive(seed, "tasks")),
+            critic_tasks=draw_task_list(critic_data, self.ways, None, self.critic_tasks, derive(seed, "critic tasks")),
             life=self._life_settings(),
             critic=self.life.model_copy(update={"steps": self.critic_steps, "eval_at": (), "eval_every": None}),
             engine=self.engine,

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 from germline.architectures import VGG, Preprocess, Size, Spec, Target, VggSpec, on_meta_device
-from germline.data import DataSet, disjoint_tasks, draw_task, select_classes, task_list
+from germline.data import DataSet, disjoint_tasks, draw_task, draw_task_list, select_classes
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant, copy_tensors
@@ -283,7 +283,7 @@ class OpenWorld(OpenWorldSettings, DerivedMethod):
             disjoint_tasks(data, self.ways, self.tasks, 0)
 
     def _draw_tasks(self, data: DataSet, seed: int) -> tuple[DataSet, ...]:
-        drawn = task_list(data, self.ways, None, self.tasks, seed) if self.overlap else None
+        drawn = draw_task_list(data, self.ways, None, self.tasks, seed) if self.overlap else None
         return drawn or disjoint_tasks(data, self.ways, self.tasks, seed)
 
     def _draw_open_tasks(self, unknown: DataSet, flagged: list[str], run: Run) -> tuple[DataSet, ...]:
@@ -291,4 +291,4 @@ class OpenWorld(OpenWorldSettings, DerivedMethod):
         if self.stream == "joint" or not self.open_tasks or len(flagged) < self.ways:
             return ()
         seed = derive(run.seed, "openworld", "open tasks")
-        return task_list(select_classes(unknown, tuple(flagged)), self.ways, None, self.open_tasks, seed)
+        return draw_task_list(select_classes(unknown, tuple(flagged)), self.ways, None, self.open_tasks, seed)
