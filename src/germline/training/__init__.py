@@ -1,4 +1,4 @@
-"""The one training loop, and what is plugged into it."""
+"""The training loop, its objectives and its settings."""
 
 from germline.training.device import best_device, check_device
 from germline.training.evaluate import Score, evaluate

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, a bounded number of them, a damaged one passed over."""
+"""Atomic checkpoints in a bounded number; damaged ones are skipped."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Checkpoint:
     """The state of a training run after a number of steps.
 
     Attributes:
-        step: Steps done.
-        tensors: Tensors by group: `model`, `optimizer`, and where there are any `objective`, `second` (that is the
-            objective's optimiser) and `average`.
-        facts: What is no tensor: the history so far.
+        step: Number of steps done.
+        tensors: Tensors by group: `model`, `optimizer` and, if there are any, `objective`, `second` (the objective's
+            optimiser) and `average`.
+        facts: Values that are not tensors: the history so far.
     """
 
     step: int
@@ -41,7 +41,7 @@ class CheckpointFolder:
         self._folder, self._keep = folder, keep
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, then drop the oldest beyond the number kept."""
+        """Write a checkpoint, then remove the oldest ones above the limit."""
         with atomic_folder(self._folder / f"step-{checkpoint.step:08d}") as fresh:
             hashes = {}
             for group, tensors in checkpoint.tensors.items():
@@ -51,21 +51,21 @@ class CheckpointFolder:
         for old in self._all()[: -self._keep]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; damaged ones are named in a warning and passed over."""
+    def load_latest(self) -> Checkpoint | None:
+        """Load the newest intact checkpoint; log a warning for each damaged one."""
         for folder in reversed(self._all()):
             try:
                 return _read(folder)
             except (ArtefactError, KeyError, TypeError, AttributeError) as error:
-                _LOGGER.warning("checkpoint %s is passed over: %s", folder, error)
+                _LOGGER.warning("Checkpoint %s is skipped: %s", folder, error)
         return None
 
     def latest_path(self) -> Path | None:
-        """Where the newest checkpoint lies."""
+        """Return the folder of the newest checkpoint, or None."""
         return next(reversed(self._all()), None)
 
     def clear(self) -> None:
-        """Remove all checkpoints, once the phase has its result."""
+        """Remove all checkpoints."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _all(self) -> list[Path]:
@@ -79,7 +79,7 @@ def _read(folder: Path) -> Checkpoint:
         path = folder / f"{group}.safetensors"
         tensors[group] = read_tensors(path)
         if _hash(path) != expected:
-            raise ArtefactError(f"'{path}' is damaged", "its hash is not the one that was written")
+            raise ArtefactError(f"'{path}' is damaged", "Its hash differs from the saved one")
     return Checkpoint(step=state["step"], tensors=tensors, facts=state["facts"])
 
 

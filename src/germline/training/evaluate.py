@@ -1,4 +1,4 @@
-"""Accuracy and loss of a network over pictures."""
+"""Accuracy and loss of a network on images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EVAL_BATCH = 256
 
 @dataclass(frozen=True)
 class Score:
-    """What a network does on pictures.
+    """Accuracy and loss of a network.
 
     Attributes:
-        accuracy: Share of the pictures whose first choice is the label, in [0, 1].
+        accuracy: Share of images whose label has the largest logit, in [0, 1].
         loss: Mean cross entropy, in nats.
     """
 
@@ -32,24 +32,24 @@ class Score:
 def evaluate(
     model: nn.Module, logits: Callable[[Tensor], Tensor], images: AnyImages, device: torch.device | str = "cpu"
 ) -> Score:
-    """Score a network in eval mode; its mode is put back afterwards.
+    """Score a network in eval mode, then restore its mode.
 
     Args:
-        model: The module whose mode is switched.
-        logits: Maps pixels [B, C, H, W] in [0, 1] to logits [B, classes].
-        images: With labels.
-        device: Where the network lies.
+        model: Module whose mode is switched.
+        logits: Function from pixels [B, C, H, W] in [0, 1] to logits [B, classes].
+        images: Labelled images.
+        device: Device of the network.
 
     Raises:
-        DataError: The pictures have no labels, or there are none.
+        DataError: There are no images, or they have no labels.
     """
     if images.labels is None or not len(images):
-        raise DataError("nothing to evaluate on", "pictures with labels are needed")
+        raise DataError("Nothing to evaluate on", "An evaluation needs images with labels", "Use labelled images")
     was_training = model.training
     model.eval()
     right, loss = torch.zeros((), device=device), torch.zeros((), device=device)
     for batch in iterate_batches(images, EVAL_BATCH, device):
-        assert batch.labels is not None  # noqa: S101 - said above, repeated for the type checker
+        assert batch.labels is not None  # noqa: S101 - checked above, repeated for the type checker
         guess = logits(batch.pixels)
         right += (guess.argmax(dim=1) == batch.labels).sum()
         loss += cross_entropy(guess, batch.labels, reduction="sum")

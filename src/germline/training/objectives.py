@@ -1,4 +1,4 @@
-"""Objectives: what a step of the one loop makes small."""
+"""Objectives: the losses that the training loop minimises."""
 
 from __future__ import annotations
 
@@ -17,62 +17,61 @@ Forward = Callable[[Tensor], Tensor]
 
 
 class Objective(nn.Module):
-    """The loss of a step. Its parameters, if it has any, are trained and kept with the network's.
+    """Base class for the loss of a step; its parameters are trained and saved with the network's.
 
     Attributes:
-        optimizer: A second optimiser, of parameters of the objective that the first leaves alone since they have
-            `requires_grad` off; None for none. It is stepped after each step of the first, with the gradients that
-            `after` leaves, and its state is kept in checkpoints.
+        optimizer: A second optimiser for parameters of the objective, or None. These parameters have `requires_grad`
+            off, so the first optimiser leaves them alone. The second one steps after each step of the first, with the
+            gradients that `after_step` sets. Checkpoints save its state.
     """
 
     optimizer: torch.optim.Optimizer | None = None
 
     def before_step(self, seed: int, name: str, step: int) -> None:
-        """Called before each step; what has to be drawn alike on all processes is drawn here.
+        """Prepare a step; random draws that all processes share are made here.
 
         Args:
-            seed: Of the run.
-            name: Of the phase.
-            step: About to be made, counted from 0.
+            seed: Random seed of the run.
+            name: Name of the phase.
+            step: Number of the coming step, from 0.
         """
 
     def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
-        """Called after each step, while its gradients are still there, without recording new ones.
+        """Finish a step while its gradients still exist; new gradients are not recorded.
 
-        Where there is a second optimiser, it puts gradients on its parameters.
+        An objective with a second optimiser sets the gradients of its parameters here.
 
         Args:
-            model: What is trained; may be changed in place, alike on all processes.
-            first: The loop's own optimiser, which has just stepped, with the step's rate in its groups; not to be
-                changed.
+            model: Trained model. It may be changed in place, in the same way on all processes.
+            first: The loop's optimiser, which has just stepped. Its groups hold the learning rate; do not change it.
         """
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """The scalar loss.
+        """Compute the scalar loss.
 
         Args:
-            network: Maps pixels [B, C, H, W] in [0, 1] to logits [B, classes].
-            batch: Pictures and labels of one step.
+            network: Function from pixels [B, C, H, W] in [0, 1] to logits [B, classes].
+            batch: Images and labels of one step.
         """
         raise NotImplementedError
 
 
 class CrossEntropy(Objective):
-    """Cross entropy with the labels, mean over the batch; mixed labels count by their share."""
+    """Mean cross entropy with the labels; mixed labels count by their share."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """The mean cross entropy, in nats."""
+        """Compute the mean cross entropy in nats."""
         return label_loss(network(batch.pixels), batch, self.label_smoothing)
 
 
 class Distillation(Objective):
-    """A mixture of a teacher's word and the labels: alpha x teacher + (1 - alpha) x labels.
+    """Distillation from a teacher mixed with the labels: alpha x teacher + (1 - alpha) x labels.
 
-    The teacher sees the same augmented pictures through its own `Preprocess`, in eval mode, and is not trained.
+    The teacher gets the same augmented images through its own `Preprocess`. It is in eval mode and is not trained.
     """
 
     def __init__(
@@ -85,48 +84,59 @@ class Distillation(Objective):
         reduction: Literal["batchmean", "legacy_numel"] = "batchmean",
         label_smoothing: float = 0.0,
     ) -> None:
-        """Set up.
+        """Create a distillation loss.
 
         Args:
-            teacher: Whom to follow.
-            kind: Follow the teacher's distribution (soft) or its first choice (hard).
-            alpha: Weight of the teacher; 1 leaves the labels out, so they are not needed.
-            temperature: Divides both logits in the soft form; the loss is multiplied by its square.
-            reduction: Divide the summed divergence by the batch, or by batch x classes as TLEG's public code does.
-            label_smoothing: Of the labels' part.
+            teacher: Network that gives the targets.
+            kind: Target: the teacher's distribution (soft) or its largest logit (hard).
+            alpha: Weight of the teacher; with 1 no labels are needed.
+            temperature: Divisor of both logits if soft; the loss is multiplied by its square.
+            reduction: Divisor of the summed divergence: the batch, or batch x classes as in TLEG's public code.
+            label_smoothing: Label smoothing of the cross entropy with the labels.
+
+        Raises:
+            SettingError: alpha or temperature is out of range.
         """
         super().__init__()
         if not 0 <= alpha <= 1 or temperature <= 0:
-            raise SettingError(f"alpha={alpha}, temperature={temperature}", "alpha is in [0, 1], temperature above 0")
-        # In a tuple, so that the teacher is no part of this module: not trained, not saved.
+            raise SettingError(
+                f"alpha={alpha}, temperature={temperature}",
+                "alpha is in [0, 1], temperature is above 0",
+                "Use values in these ranges",
+            )
+        # The tuple keeps the teacher out of this module's state, so it is neither trained nor saved.
         self._teacher = (teacher,)
         teacher.model.eval()
         self.kind, self.alpha, self.temperature = kind, alpha, temperature
         self.reduction, self.label_smoothing = reduction, label_smoothing
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move the teacher along."""
+        """Move the objective and its teacher."""
         self._teacher[0].model.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """The weighted loss, in nats."""
+        """Compute the weighted loss in nats."""
         teacher_logits = self.teacher_logits(batch)
         return self.loss(network(batch.pixels), teacher_logits, batch)
 
     @torch.no_grad()
     def teacher_logits(self, batch: Batch) -> Tensor:
-        """The teacher's logits [B, classes]."""
+        """Compute the teacher's logits [B, classes]."""
         return self._teacher[0].logits(batch.pixels)
 
     def loss(self, logits: Tensor, teacher_logits: Tensor, batch: Batch) -> Tensor:
-        """The weighted loss of a student's logits [B, classes], in nats.
+        """Compute the weighted loss of a student's logits [B, classes] in nats.
 
         Raises:
-            DataError: The teacher has another number of outputs, or labels are needed and missing.
+            DataError: The teacher has another number of outputs, or needed labels are missing.
         """
         if teacher_logits.shape != logits.shape:
-            raise DataError(f"the teacher has {teacher_logits.shape[1]} outputs, the student {logits.shape[1]}")
+            raise DataError(
+                f"The teacher has {teacher_logits.shape[1]} outputs, the student {logits.shape[1]}",
+                "Distillation compares them one by one",
+                "Use a teacher for the same classes",
+            )
         loss = self.alpha * self._teacher_loss(logits, teacher_logits)
         if self.alpha < 1:
             loss = loss + (1 - self.alpha) * label_loss(logits, batch, self.label_smoothing)
@@ -135,20 +145,22 @@ class Distillation(Objective):
     def _teacher_loss(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         if self.kind == "hard":
             return cross_entropy(logits, teacher_logits.argmax(dim=1))
-        heat = self.temperature
-        student, teacher = log_softmax(logits / heat, dim=1), log_softmax(teacher_logits / heat, dim=1)
-        total = kl_div(student, teacher, reduction="sum", log_target=True) * heat**2
+        temperature = self.temperature
+        student, teacher = log_softmax(logits / temperature, dim=1), log_softmax(teacher_logits / temperature, dim=1)
+        total = kl_div(student, teacher, reduction="sum", log_target=True) * temperature**2
         return total / (logits.numel() if self.reduction == "legacy_numel" else len(logits))
 
 
 def label_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of logits [B, classes] with a batch's labels, mixed ones by their share.
+    """Compute the cross entropy of logits [B, classes] with the labels; mixed ones count by their share.
 
     Raises:
         DataError: The batch has no labels.
     """
     if batch.labels is None:
-        raise DataError("pictures without labels", "this objective needs them", "distil with alpha=1 instead")
+        raise DataError(
+            "The images have no labels", "This objective needs them", "Use distillation with alpha=1 instead"
+        )
     loss = cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
     if batch.partner_labels is None:
         return loss

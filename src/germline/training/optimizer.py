@@ -1,4 +1,4 @@
-"""The optimiser: groups with and without decay, and its state as plain tensors."""
+"""The optimiser, its state as plain tensors, and the average of weights."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ def make_optimizer(
     settings: TrainSettings,
     decays: Mapping[str, float],
     rates: Mapping[str, float] | None = None,
-    instead: Mapping[str, nn.Parameter] | None = None,
+    replacements: Mapping[str, nn.Parameter] | None = None,
 ) -> torch.optim.Optimizer:
-    """AdamW or SGD over the parameters of the network and of the objective.
+    """Build AdamW or SGD for the parameters of network and objective.
 
     Args:
-        model: What is trained.
-        objective: Its parameters, if any, are trained along.
-        settings: Kind, rate and decay.
-        decays: Weight decay by prefix of a parameter's name, where it differs from the settings'.
-        rates: Factor of the settings' rate by prefix of a parameter's name, where it is not 1; a group's is its
-            `factor`.
-        instead: By name, what is trained in place of the network's own parameters, grouped as they are: their stacks.
+        model: Trained model.
+        objective: Objective; its parameters are trained too.
+        settings: Kind of optimiser, learning rate and weight decay.
+        decays: Weight decay by prefix of parameter name, if different from the settings.
+        rates: Factor of the learning rate by prefix of parameter name, if not 1; stored as `factor` of a group.
+        replacements: Tensors to train in place of parameters of these names, such as stacks of several members.
     """
-    standing = instead or {}
-    spared: set[str] = getattr(model, "no_weight_decay", set)()
+    replacements = replacements or {}
+    undecayed: set[str] = getattr(model, "no_weight_decay", set)()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in [*model.named_parameters(), *objective.named_parameters()]:
         if not parameter.requires_grad:
             continue
-        own = _by_prefix(decays, name, settings.weight_decay)
-        decay = 0.0 if parameter.ndim <= 1 or name in spared else own
-        groups.setdefault((decay, _by_prefix(rates or {}, name, 1.0)), []).append(standing.get(name, parameter))
+        decay = _by_prefix(decays, name, settings.weight_decay)
+        decay = 0.0 if parameter.ndim <= 1 or name in undecayed else decay
+        groups.setdefault((decay, _by_prefix(rates or {}, name, 1.0)), []).append(replacements.get(name, parameter))
     listed = [
         {"params": parameters, "weight_decay": decay, "factor": factor}
         for (decay, factor), parameters in groups.items()
@@ -53,7 +52,7 @@ def _by_prefix(values: Mapping[str, float], name: str, otherwise: float) -> floa
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as tensors named `<parameter index>.<what>`."""
+    """Return the optimiser's state as tensors named `<parameter index>.<name>`."""
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {
         f"{index}.{what}": value
@@ -64,7 +63,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Restore the state that `optimizer_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, what = name.partition(".")
@@ -73,7 +72,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
 
 class WeightAverage:
-    """An exponential average of a network's tensors, warmed up so that it does not remember its start."""
+    """Exponential average of a network's tensors, with a warm-up that forgets the first weights."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -81,7 +80,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the network after `step` steps."""
+        """Add the network after `step` steps to the average."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():

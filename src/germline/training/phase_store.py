@@ -1,4 +1,4 @@
-"""Kept phases: what a finished piece of work came to, whole or not at all, so that a later try need not do it again."""
+"""Results of finished phases, saved atomically, so that a resumed run skips them."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ PhaseWork = Callable[[], tuple[Mapping[str, Tensor], dict[str, Any]]]
 
 
 def phase_folder(folder: Path, name: str) -> Path:
-    """Where the phase `name` is kept.
+    """Return the folder of the phase `name`.
 
     Raises:
-        SettingError: The name does not lead to a place below the folder.
+        SettingError: The name leads out of the run's folder.
     """
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts:
-        raise SettingError(f"phase '{name}'", "its name is that of a folder within the run's", "use letters and digits")
+        raise SettingError(f"phase '{name}'", "Its name is a path within the run's folder", "Use letters and digits")
     return folder / name
 
 
 def as_stored(name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> PhaseState:
-    """A state as reading it back would give it: tensors on the CPU that share no memory, facts as JSON has them.
+    """Convert a state to what reading it returns: tensors on the CPU in memory of their own, facts as in JSON.
 
     Raises:
-        SettingError: The facts are none that JSON can hold.
+        SettingError: JSON cannot represent the facts.
     """
     try:
         known = json.loads(json.dumps(facts, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise SettingError(
-            f"the facts of phase '{name}' cannot be kept", str(error), "give numbers, text, lists and dicts; no nan"
+            f"The facts of phase '{name}' cannot be saved", str(error), "Use numbers, text, lists and dicts, but no nan"
         ) from error
     copies = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     return copies, known
 
 
 def write_phase(place: Path, state: PhaseState) -> None:
-    """Write a state in the place of whatever is there; a crash leaves the old folder or the new one."""
+    """Replace a folder by a state atomically; a crash leaves the old or the new one."""
     tensors, facts = state
     hashes = {name: hash_tensor(tensor) for name, tensor in tensors.items()}
     with atomic_folder(place) as fresh:
@@ -64,24 +64,24 @@ def write_phase(place: Path, state: PhaseState) -> None:
 
 
 def read_phase(place: Path) -> PhaseState | None:
-    """The state in a folder; None where there is none, or a damaged one, which is named in a warning."""
+    """Read the state in a folder; None if it is missing, or damaged, with a warning."""
     if not (place / PHASE_STATE).exists():
         return None
     try:
         return _read(place)
     except (ArtefactError, KeyError, TypeError, AttributeError) as error:
-        _LOGGER.warning("what was kept in %s is passed over and made again: %s", place, error)
+        _LOGGER.warning("The saved phase %s is damaged and computed again: %s", place, error)
         return None
 
 
 def _read(place: Path) -> PhaseState:
     state, tensors = read_json(place / PHASE_STATE), read_tensors(place / PHASE_TENSORS)
     facts, hashes = state["facts"], state["sha256"]
-    # The hashes are in the order in which the tensors were given; the file has an order of its own.
+    # The hashes keep the order of the given tensors; the file has another order.
     found = {name: tensors[name] for name in hashes["tensors"]}
     whole = {"facts": _facts_hash(facts), "tensors": {name: hash_tensor(tensor) for name, tensor in found.items()}}
     if whole != hashes or found.keys() != tensors.keys():
-        raise ArtefactError(f"'{place}' is damaged", "a hash is not the one that was written")
+        raise ArtefactError(f"'{place}' is damaged", "A hash differs from the saved one")
     return found, facts
 
 
@@ -91,14 +91,14 @@ def _facts_hash(facts: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a phase of training came to.
+    """Result of a phase of training.
 
     Attributes:
-        steps: Optimiser steps.
-        samples: Pictures seen, repeats counted.
-        seconds: Wall time, earlier tries of a resumed run not counted.
+        steps: Number of optimiser steps.
+        samples: Number of images seen, with repeats.
+        seconds: Wall time, without earlier tries of a resumed run.
         losses: (step, loss) of the logged steps.
-        scores: One entry an evaluation: step, accuracy, loss.
+        scores: One entry per evaluation: step, accuracy, loss.
     """
 
     steps: int
@@ -109,20 +109,20 @@ class FitResult:
 
     @property
     def accuracy(self) -> float:
-        """Accuracy after the last step; a run without validation pictures has none and gives nan."""
+        """Accuracy after the last step; nan without validation images."""
         return self.scores[-1]["accuracy"] if self.scores else float("nan")
 
 
 def write_result(place: Path, network: Network, objective: Objective, result: FitResult) -> None:
-    """Keep what a phase came to, the weights that its objective owns included; with this it is finished."""
+    """Save the result of a phase with all weights, including the objective's; this marks it as finished."""
     write_tensors(place / _MODEL, network.model.state_dict())
-    if owned := objective.state_dict():
-        write_tensors(place / _OBJECTIVE, owned)
+    if tensors := objective.state_dict():
+        write_tensors(place / _OBJECTIVE, tensors)
     write_json(place / _RESULT, result.__dict__)
 
 
 def read_result(place: Path, network: Network, objective: Objective) -> FitResult:
-    """The result of a finished phase; network and objective get their weights."""
+    """Read the result of a finished phase, and load the weights of network and objective."""
     load_strict(network.model, read_tensors(place / _MODEL), place)
     if objective.state_dict():
         load_strict(objective, read_tensors(place / _OBJECTIVE), place)
@@ -132,5 +132,5 @@ def read_result(place: Path, network: Network, objective: Objective) -> FitResul
 
 
 def has_result(place: Path) -> bool:
-    """Whether the phase in a folder is finished."""
+    """Return whether the phase in a folder is finished."""
     return (place / _RESULT).exists()

@@ -1,4 +1,4 @@
-"""Populations: many networks of one shape, each trained on its own pictures, and the ways in which that can be done."""
+"""Populations: networks of one shape, each trained on its own images, and the interface of engines."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Member:
     """One network of a population.
 
     Attributes:
-        name: With `seed` the key of all its random draws.
-        network: What is trained, in place.
-        images: To train on.
-        seed: Of every random draw.
-        val: Pictures to evaluate on; None for no evaluation.
-        augmentation: What the data allow.
+        name: Name of the member; with `seed` the key of all its random draws.
+        network: Network that is trained in place.
+        images: Training images.
+        seed: Random seed of every draw.
+        val: Validation images; None for no evaluation.
+        augmentation: Augmentation that the data allow.
     """
 
     name: str
@@ -40,15 +40,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Population:
-    """The members, and what they are all trained with.
+    """The members, and the settings that all of them share.
 
     Attributes:
-        members: Whom to train; nobody is there twice.
-        objective: What is made small, for each member by itself.
-        settings: How.
+        members: Members to train, each with a network of its own.
+        objective: Loss, computed for each member separately.
+        settings: Training settings of every member.
         fabric: Device, precision and processes.
-        together: Members computed at once, where a way can; None for all.
-        precision: The run's.
+        together: Members computed at once, if the engine can; None for all.
+        precision: Precision of the run.
     """
 
     members: tuple[Member, ...]
@@ -60,23 +60,23 @@ class Population:
 
     def __post_init__(self) -> None:
         if self.together is not None and self.together < 1:
-            raise SettingError(f"together={self.together}", "at least one member is trained at a time")
+            raise SettingError(f"together={self.together}", "At least one member is trained at a time", "Use 1 or more")
         if len({id(member.network.model) for member in self.members}) < len(self.members):
             raise SettingError(
-                "a network stands for several members", "each is trained in place", "give each member a copy"
+                "Several members share a network", "Each member is trained in place", "Give each member a copy"
             )
 
     def steps(self, member: Member) -> int:
-        """Optimiser steps of one member."""
+        """Return the number of optimiser steps of one member."""
         return self.settings.total_steps(len(member.images))
 
     @property
     def member_steps(self) -> int:
-        """Optimiser steps of all members."""
+        """Number of optimiser steps of all members."""
         return sum(map(self.steps, self.members))
 
     def make_trial(self, members: int, steps: int) -> Population:
-        """A few steps of the first members, on copies, without evaluation: to see what they cost."""
+        """Copy the first members for a few steps without evaluation, to measure their cost."""
         settings = self.settings.model_copy(update={"steps": steps, "eval_every": None, "eval_at": ()})
         copies = tuple(
             replace(member, network=replace(member.network, model=copy.deepcopy(member.network.model)), val=None)
@@ -86,26 +86,26 @@ class Population:
 
 
 class PopulationEngine(Protocol):
-    """A way to train a population. All ways come to the same result, up to the rounding of sums."""
+    """Interface of a training engine. All engines give the same result, up to rounding of sums."""
 
     name: ClassVar[str]
 
     def unsupported_reason(self, population: Population) -> str | None:
-        """The reason in words why it cannot train this population; None where it can."""
+        """Return the reason why it cannot train this population, or None if it can."""
 
     def members_at_once(self, population: Population) -> int:
-        """Members that it computes at once."""
+        """Return the number of members that it computes at once."""
 
     def train(self, population: Population, progress: PartialProgress) -> list[tuple[TrainingLog, float]]:
         """Train every member in place, and leave it in eval mode on the population's device.
 
         Args:
-            population: Whom, and how.
-            stretch: Where member-steps are told.
+            population: Population to train.
+            progress: Progress of the member-steps.
 
         Returns:
-            For each member its log, and its share of the wall time in seconds.
+            Log and share of the wall time in seconds, for each member.
 
         Raises:
-            TrainingError: A loss stopped being a number; the error names the member.
+            TrainingError: A loss is not finite; the error names the member.
         """

@@ -1,4 +1,4 @@
-"""The ways to train a population, by name, and the choice between them."""
+"""The engines that train a population, by name, and the choice between them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from germline.training.population_vmap import VmapEngine
 from germline.training.progress import PartialProgress
 from germline.training.trainer import Trainer, TrainingLog
 
-# What measuring may cost, as a share of the work. Half of it is planned, since a way on trial may be the slower one.
+# Limit of the measuring cost, as a share of the work. Only half is planned, since a measured engine may be slow.
 MAX_SHARE, PLANNED_SHARE = 0.03, 0.015
-# Another way is taken where it is at least this much faster: two steps do not tell less from nothing.
+# Another engine must be at least this much faster: two steps cannot resolve smaller differences.
 SPEED_MARGIN = 0.95
 WARMUP_STEPS, TIMED_STEPS, LOOP_TIMED_STEPS = 1, 2, 4
 
 
 class LoopEngine:
-    """Each member by itself through the one loop: to the bit what `Run.fit` does."""
+    """Engine that trains one member after the other, bit by bit as `Run.fit` does."""
 
     name: ClassVar[str] = "loop"
 
     def unsupported_reason(self, population: Population) -> str | None:
-        """There is nothing that it cannot do."""
+        """Return None: it can train every population."""
 
     def members_at_once(self, population: Population) -> int:
-        """One at a time."""
+        """Return 1."""
         return 1
 
     def train(self, population: Population, progress: PartialProgress) -> list[tuple[TrainingLog, float]]:
-        """Train the members in their order."""
-        found = []
+        """Train the members in order."""
+        outcomes = []
         for member in population.members:
             trainer = Trainer(
                 member.name,
@@ -48,32 +48,32 @@ class LoopEngine:
                 augmentation=member.augmentation,
                 progress=progress,
             )
-            found.append(trainer.run())
+            outcomes.append(trainer.run())
             progress = progress.starting_after(population.steps(member))
-        return found
+        return outcomes
 
 
 ENGINES: dict[str, PopulationEngine] = {engine.name: engine for engine in (LoopEngine(), VmapEngine())}
 
 
 def find_engine(name: str, population: Population) -> PopulationEngine:
-    """The way that was asked for.
+    """Find an engine by name.
 
     Raises:
-        UnknownNameError: There is no such way.
-        SettingError: It cannot train this population.
+        UnknownNameError: There is no such engine.
+        SettingError: The engine cannot train this population.
     """
     if name not in ENGINES:
         raise UnknownNameError.with_nearest("population engine", name, ["auto", *ENGINES])
     if reason := ENGINES[name].unsupported_reason(population):
-        raise SettingError(f"engine '{name}' cannot train these members", reason, "use engine='loop' or 'auto'")
+        raise SettingError(f"Engine '{name}' cannot train these members", reason, "Use engine='loop' or 'auto'")
     return ENGINES[name]
 
 
 class EngineChooser:
-    """Which way is taken for which kind of population: chosen once, then followed, so that a resumed run is the same.
+    """Chooses an engine once per kind of population, so that a resumed run uses the same one.
 
-    Choices are kept in `engine.json` of the run's folder, or here where there is none.
+    Choices are saved in `engine.json` of the run's folder, or in memory without a folder.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -81,7 +81,7 @@ class EngineChooser:
         self._known: dict[str, Any] = {}
 
     def choose(self, population: Population) -> PopulationEngine:
-        """The way of a population: as known, else the fastest of those that can, else the loop."""
+        """Choose an engine: the saved choice, or the fastest of those that can, or the loop."""
         able = {name: engine for name, engine in ENGINES.items() if engine.unsupported_reason(population) is None}
         if len(able) == 1:
             return able["loop"]
@@ -100,7 +100,7 @@ class EngineChooser:
 
 
 def choose_fastest(seconds: dict[str, float]) -> str:
-    """The way of least seconds a member-step, or the loop where no other is clearly faster."""
+    """Return the engine with the least seconds per member-step, or the loop if none is clearly faster."""
     if "loop" not in seconds:
         return "loop"
     best = min(seconds, key=lambda name: seconds[name])
@@ -108,33 +108,36 @@ def choose_fastest(seconds: dict[str, float]) -> str:
 
 
 def measure_engines(population: Population, engines: dict[str, PopulationEngine]) -> tuple[dict[str, float], str]:
-    """Seconds a member-step of each way, found on copies of the first members; and how that was found, in words.
+    """Measure seconds per member-step of each engine on copies of the first members.
 
-    What is measured costs a small share of the work at most: where one step of a stack would cost more, nothing is
-    measured, and where only that one can be paid for, it stands for the way.
+    Measuring costs a small share of the work at most. If one step of a stack would cost more, nothing is measured. If
+    the limit allows only that one step, it counts for the engine.
+
+    Returns:
+        Seconds by name of engine, and a note on how they were measured.
     """
     if measuring_cost(population, engines) > PLANNED_SHARE * population.member_steps:
         return {}, "not measured: that would cost too large a share of these few steps"
     others = {name: engine for name, engine in engines.items() if name != "loop"}
     _time_engine(engines["loop"], population, WARMUP_STEPS)
-    found, notes = {"loop": _time_engine(engines["loop"], population, LOOP_TIMED_STEPS)}, ["measured"]
-    left = found["loop"] * (MAX_SHARE * population.member_steps - WARMUP_STEPS - LOOP_TIMED_STEPS)
+    seconds, notes = {"loop": _time_engine(engines["loop"], population, LOOP_TIMED_STEPS)}, ["measured"]
+    left = seconds["loop"] * (MAX_SHARE * population.member_steps - WARMUP_STEPS - LOOP_TIMED_STEPS)
     for name, engine in others.items():
         try:
-            found[name] = _time_engine(engine, population, WARMUP_STEPS)
+            seconds[name] = _time_engine(engine, population, WARMUP_STEPS)
             members = engine.members_at_once(population)
-            left -= found[name] * members * WARMUP_STEPS
-            if found[name] * members * TIMED_STEPS <= left:
-                left -= found[name] * members * TIMED_STEPS
-                found[name] = _time_engine(engine, population, TIMED_STEPS)
-        except RuntimeError as error:  # torch's answer to too little memory, and to what it cannot map
-            found.pop(name, None)
+            left -= seconds[name] * members * WARMUP_STEPS
+            if seconds[name] * members * TIMED_STEPS <= left:
+                left -= seconds[name] * members * TIMED_STEPS
+                seconds[name] = _time_engine(engine, population, TIMED_STEPS)
+        except RuntimeError as error:  # torch raises it for too little memory, and for operations that it cannot map
+            seconds.pop(name, None)
             notes.append(f"{name} failed on trial: {str(error).splitlines()[0]}")
-    return found, "; ".join(notes)
+    return seconds, "; ".join(notes)
 
 
 def measuring_cost(population: Population, engines: dict[str, PopulationEngine]) -> int:
-    """Member-steps that it takes to see what each way costs."""
+    """Return the member-steps that measuring all engines takes."""
     return (
         WARMUP_STEPS
         + LOOP_TIMED_STEPS
@@ -143,7 +146,7 @@ def measuring_cost(population: Population, engines: dict[str, PopulationEngine])
 
 
 def _time_engine(engine: PopulationEngine, population: Population, steps: int) -> float:
-    """Seconds a member-step over a few steps of so many members as the way computes at once."""
+    """Measure seconds per member-step over a few steps of as many members as the engine computes at once."""
     members = engine.members_at_once(population)
     trial = population.make_trial(members, steps)
     began = time.perf_counter()
@@ -152,7 +155,11 @@ def _time_engine(engine: PopulationEngine, population: Population, steps: int) -
 
 
 def _key(population: Population) -> str:
-    """What the speed depends on, in words; the steps too, since they say whether measuring is worth it."""
+    """Return the key of a choice in `engine.json`: everything that the speed depends on.
+
+    The steps are part of it, since they decide whether measuring is worth its cost. Runs on disk have these keys, so
+    the text must not change.
+    """
     settings, first = population.settings, population.members[0]
     return (
         f"{type(first.network.model).__name__}({first.network.spec}), pictures of {first.images.side}, "

@@ -1,4 +1,4 @@
-"""The `vmap` way: members of one shape as one stack, with one forward, one backward and one optimiser."""
+"""The `vmap` engine: members of one shape as one stack, trained together."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from germline.training.trainer import TrainingLog, not_finite_error
 
 
 class VmapEngine:
-    """Forward and backward under `torch.func.vmap`, over parameters and buffers that are stacked."""
+    """Engine with forward and backward under `torch.func.vmap`, over stacked parameters and buffers."""
 
     name: ClassVar[str] = "vmap"
 
     def unsupported_reason(self, population: Population) -> str | None:
-        """What it leaves to the loop: settings, objectives and members that are no plain stack."""
+        """Return why settings, objective or members cannot be stacked, or None."""
         return _refused_settings(population) or _refused_members(population.members)
 
     def members_at_once(self, population: Population) -> int:
-        """As many as are asked for."""
+        """Return `together`, or the number of members."""
         return min(population.together or len(population.members), len(population.members))
 
     def train(self, population: Population, progress: PartialProgress) -> list[tuple[TrainingLog, float]]:
-        """Train the members stack by stack; those of a stack have equally many steps."""
-        found: list[tuple[TrainingLog, float]] = [(TrainingLog(), 0.0)] * len(population.members)
+        """Train the members stack by stack; members of a stack have the same number of steps."""
+        outcomes: list[tuple[TrainingLog, float]] = [(TrainingLog(), 0.0)] * len(population.members)
         count = self.members_at_once(population)
         steps = [population.steps(member) for member in population.members]
         for total in sorted(set(steps)):
@@ -47,25 +47,25 @@ class VmapEngine:
                 logs = VmapStack(population, [population.members[place] for place in chosen], total).run(progress)
                 seconds = (time.monotonic() - began) / len(chosen)
                 for place, log in zip(chosen, logs, strict=True):
-                    found[place] = (log, seconds)
+                    outcomes[place] = (log, seconds)
                 progress = progress.starting_after(total * len(chosen))
-        return found
+        return outcomes
 
 
 def _refused_settings(population: Population) -> str | None:
     settings = population.settings
     refused = {
-        "several processes share the batches": population.fabric.world_size > 1,
-        "a precision below float32 is asked for": population.precision != "32-true",
-        "the objective has parameters or buffers of its own": bool(population.objective.state_dict())
+        "Several processes share the batches": population.fabric.world_size > 1,
+        "The precision is below float32": population.precision != "32-true",
+        "The objective has parameters or buffers of its own": bool(population.objective.state_dict())
         or any(True for _ in population.objective.parameters()),
-        "the objective draws for every step": type(population.objective).before_step is not Objective.before_step,
-        "the objective has work to do after every step": type(population.objective).after_step
+        "The objective draws for every step": type(population.objective).before_step is not Objective.before_step,
+        "The objective has work to do after every step": type(population.objective).after_step
         is not Objective.after_step,
-        "mixup or cutmix is on": bool(settings.mixup or settings.cutmix),
-        f"accumulate={settings.accumulate} parts a batch": settings.accumulate > 1,
-        "an average of the weights (ema) is kept": settings.ema is not None,
-        "torch.compile is asked for": settings.compile,
+        "Mixup or cutmix is on": bool(settings.mixup or settings.cutmix),
+        f"accumulate={settings.accumulate} splits a batch": settings.accumulate > 1,
+        "An average of the weights (ema) is on": settings.ema is not None,
+        "torch.compile is on": settings.compile,
     }
     return next((reason for reason, holds in refused.items() if holds), None)
 
@@ -73,20 +73,20 @@ def _refused_settings(population: Population) -> str | None:
 def _refused_members(members: tuple[Member, ...]) -> str | None:
     networks, images = [member.network for member in members], [member.images for member in members]
     if any(network.spec is None for network in networks) or len({_shape_of(network) for network in networks}) > 1:
-        return "the members are not of one shape that an architecture knows"
+        return "The members do not have one shape of a known architecture"
     if any(isinstance(each, ImageFiles) for each in images):
-        return "pictures are decoded from files"
+        return "Images are decoded from files"
     if any(each.labels is None for each in images):
-        return "there are pictures without labels"
+        return "Some images have no labels"
     if len({(each.channels, each.side) for each in images}) > 1:
-        return "the members' pictures are of several sizes"
+        return "The members' images have several sizes"
     if any(_drops_units(module) for network in networks for module in network.model.modules()):
-        return "a network drops units or paths at random"
+        return "A network drops units or paths at random"
     return None
 
 
 def _shape_of(network: Network) -> tuple[object, ...]:
-    """What members of one stack have in common; statistics of the pictures may differ."""
+    """Return what members of one stack have in common; the statistics of their images may differ."""
     seen = (network.preprocess.channels, network.preprocess.image_size)
     tensors = [(name, tuple(tensor.shape)) for name, tensor in network.model.state_dict().items()]
     trained = [name for name, parameter in network.model.named_parameters() if parameter.requires_grad]
@@ -99,10 +99,13 @@ def _drops_units(module: nn.Module) -> bool:
 
 
 class VmapStack:
-    """Members of equally many steps, trained as one. Each has the batches, rates, groups and looks of its own `Fit`."""
+    """Members with the same number of steps, trained as one stack.
+
+    Each has the batches, learning rates, parameter groups and evaluations of its own `Trainer`.
+    """
 
     def __init__(self, population: Population, members: list[Member], total: int) -> None:
-        """Stack their tensors [members, ...]; the networks get theirs back when they are looked at, and at the end."""
+        """Stack the tensors [members, ...]; they are copied back to the networks for evaluations and at the end."""
         self._settings, self._objective, self._members, self._total = (
             population.settings,
             population.objective.to(population.fabric.device),
@@ -113,14 +116,16 @@ class VmapStack:
         models = [member.network.model.to(device).train() for member in members]
         self._model = models[0]
         self._parameters, self._buffers = stack_module_state(models)
-        self._optimizer = make_optimizer(self._model, self._objective, self._settings, {}, instead=self._parameters)
+        self._optimizer = make_optimizer(
+            self._model, self._objective, self._settings, {}, replacements=self._parameters
+        )
         self._loaders = [self._loader(member) for member in members]
         preprocess = [member.network.preprocess for member in members]
         self._mean, self._std = (
             torch.tensor(numbers, device=device)[:, None, :, None, None]
             for numbers in ([each.mean for each in preprocess], [each.std for each in preprocess])
         )
-        self._sized = _resize_only(preprocess[0])
+        self._resize = _resize_only(preprocess[0])
         self._logs = [TrainingLog() for _ in members]
         self._bad = torch.full((len(members),), -1, device=device)
 
@@ -128,7 +133,7 @@ class VmapStack:
         """Train to the last step.
 
         Raises:
-            TrainingError: A member's loss stopped being a number.
+            TrainingError: A member's loss is not finite.
         """
         self._evaluate(0)
         for step in range(self._total):
@@ -145,17 +150,17 @@ class VmapStack:
         return Loader(member.images, self._settings.batch_size, seed, augment=augment, device=self._device)
 
     def _loss(self, parameters: Any, buffers: Any, mean: Tensor, std: Tensor, pixels: Tensor, labels: Tensor) -> Tensor:
-        """The loss of one member, as `vmap` sees it: a scalar."""
+        """Compute the scalar loss of one member, for `vmap`."""
 
         def logits(images: Tensor) -> Tensor:
-            normalised = (self._sized(images) - mean) / std
-            found: Tensor = functional_call(self._model, (parameters, buffers), (normalised,))
-            return found
+            normalised = (self._resize(images) - mean) / std
+            output: Tensor = functional_call(self._model, (parameters, buffers), (normalised,))
+            return output
 
         return self._objective(logits, Batch(pixels, labels))  # type: ignore[no-any-return]
 
     def _step(self, step: int) -> Tensor:
-        """One step of every member; gives their losses [members], detached."""
+        """Make one step of every member; return their detached losses [members]."""
         for group in self._optimizer.param_groups:
             group["lr"] = self._settings.learning_rate(step, self._total)
         batches = [loader.batch(step) for loader in self._loaders]
@@ -172,7 +177,7 @@ class VmapStack:
         return losses
 
     def _clip(self, most: float) -> None:
-        """Bound each member's gradient by its own norm, as `torch.nn.utils.clip_grad_norm_` does for one network."""
+        """Clip each member's gradient by its own norm, as `torch.nn.utils.clip_grad_norm_` does."""
         gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
         norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
         shares = (most / (norms + 1e-6)).clamp(max=1.0)
@@ -194,8 +199,8 @@ class VmapStack:
 
     def _check_weights(self, step: int) -> None:
         tensors = [t for t in (*self._parameters.values(), *self._buffers.values()) if t.is_floating_point()]
-        whole = torch.stack([tensor.detach().flatten(1).isfinite().all(dim=1) for tensor in tensors]).all(dim=0)
-        self._bad = torch.where(whole | (self._bad >= 0), self._bad, step)
+        finite = torch.stack([tensor.detach().flatten(1).isfinite().all(dim=1) for tensor in tensors]).all(dim=0)
+        self._bad = torch.where(finite | (self._bad >= 0), self._bad, step)
 
     def _stop_if_bad(self) -> None:
         for member, step in zip(self._members, self._bad.tolist(), strict=True):
@@ -221,6 +226,6 @@ class VmapStack:
 
 
 def _resize_only(preprocess: Preprocess) -> Preprocess:
-    """Channels and size alone: what is left of a preprocessing whose mean and deviation are stacked."""
-    none, one = (0.0,) * preprocess.channels, (1.0,) * preprocess.channels
-    return preprocess.model_copy(update={"mean": none, "std": one})
+    """Return a preprocessing of channels and size only; mean and deviation are stacked elsewhere."""
+    zeros, ones = (0.0,) * preprocess.channels, (1.0,) * preprocess.channels
+    return preprocess.model_copy(update={"mean": zeros, "std": ones})

@@ -1,4 +1,4 @@
-"""How far long work has come: a bar on a terminal, plain lines elsewhere; both with rate and time left."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere, with rate and time left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WATCHERS: list[Watcher] = []
 
 @contextlib.contextmanager
 def watch_progress(watcher: Watcher) -> Iterator[None]:
-    """Within the block, call `watcher(phase, step, steps, seconds left)` now and then of all training here."""
+    """Within the block, call `watcher(phase, step, steps, seconds left)` regularly for all training."""
     _WATCHERS.append(watcher)
     try:
         yield
@@ -31,12 +31,12 @@ def watch_progress(watcher: Watcher) -> Iterator[None]:
 
 
 class Progress:
-    """Shows the steps of one phase on the standard error stream."""
+    """Progress of one phase on the standard error stream."""
 
     def __init__(self, name: str, total: int, start: int = 0, *, quiet: bool = False) -> None:
         self._name, self._total, self._start, self._quiet = name, total, start, quiet
         self._bar: tuple[RichProgress, TaskID] | None = None
-        self._began = self._told = self._watched = time.monotonic()
+        self._began = self._printed = self._watched = time.monotonic()
 
     def __enter__(self) -> Progress:
         if not self._quiet and sys.stderr.isatty():
@@ -50,7 +50,7 @@ class Progress:
             self._bar[0].stop()
 
     def update(self, step: int, loss: float) -> None:
-        """Tell that `step` steps are done."""
+        """Report that `step` steps are done."""
         now = time.monotonic()
         rate = (step - self._start) / max(now - self._began, 1e-9)
         left = (self._total - step) / rate if rate else float("inf")
@@ -60,14 +60,14 @@ class Progress:
                 watcher(self._name, step, self._total, left)
         if self._bar is not None:
             self._bar[0].update(self._bar[1], completed=step, loss=f"{loss:.3f}", rate=f"{rate:.1f} steps/s")
-        elif not self._quiet and now - self._told >= SECONDS_BETWEEN_LINES:
-            self._told = now
+        elif not self._quiet and now - self._printed >= SECONDS_BETWEEN_LINES:
+            self._printed = now
             line = f"{self._name}: step {step}/{self._total}, loss {loss:.3f}, {rate:.1f} steps/s, {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
 
 
 class PartialProgress:
-    """A part of longer work: its steps are counted there from `start`; without a whole, nobody is told."""
+    """Progress of a part of longer work, whose steps count from `start`; without a whole it is silent."""
 
     def __init__(self, whole: Progress | None = None, start: int = 0) -> None:
         self._whole, self._start = whole, start
@@ -78,15 +78,15 @@ class PartialProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the whole as it is: it goes on."""
+        """Leave the progress of the whole work open."""
 
     def update(self, step: int, loss: float) -> None:
-        """Tell that `step` steps of this part are done."""
+        """Report that `step` steps of this part are done."""
         if self._whole is not None:
             self._whole.update(self._start + step, loss)
 
     def starting_after(self, steps: int) -> PartialProgress:
-        """The part that begins so many steps later."""
+        """Return the part that starts so many steps later."""
         return PartialProgress(self._whole, self._start + steps)
 
 

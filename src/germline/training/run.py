@@ -1,4 +1,4 @@
-"""A run: where a job keeps its work, and on what it computes."""
+"""A run: the folder, device and seed of a job, and its training."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from germline.training.trainer import Trainer, TrainingLog
 
 
 class Run:
-    """A job's folder, device and seed; `fit` is the only training loop.
+    """Folder, device and seed of a job; `fit` is the only training loop.
 
-    A phase that is finished gives its stored result, a half-done one goes on from its last checkpoint.
+    A finished phase returns its saved result. An unfinished one continues from its last checkpoint.
     """
 
     def __init__(
@@ -52,18 +52,18 @@ class Run:
         quiet: bool = False,
         logger: Any = None,
     ) -> None:
-        """Set up.
+        """Create a run.
 
         Args:
-            folder: Where checkpoints, logs and results are kept; None keeps nothing.
-            seed: Of every random draw.
+            folder: Folder of checkpoints, logs and results; None saves nothing.
+            seed: Random seed of every draw.
             device: "auto", "cpu", "cuda" or "mps".
             precision: "32-true", "bf16-mixed" or "bf16-true".
-            quiet: Whether progress is left out.
-            logger: A Fabric logger, or None.
+            quiet: Whether no progress is shown.
+            logger: Fabric logger, or None.
 
         Raises:
-            SettingError: The device or precision is not to be had.
+            SettingError: The device or precision is not available.
         """
         check_device(device, precision)
         self.folder = Path(folder) if folder is not None else None
@@ -86,22 +86,22 @@ class Run:
         decays: Mapping[str, float] | None = None,
         rates: Mapping[str, float] | None = None,
     ) -> FitResult:
-        """Train `network.model` in place, and what the objective owns.
+        """Train `network.model` and the parameters of the objective in place.
 
         Args:
-            name: Of the phase, unique in the run.
-            network: What is trained.
-            objective: What is made small.
-            images: To train on.
-            settings: How.
-            val: Pictures to evaluate on.
-            augmentation: What the data allow.
-            decays: Weight decay by prefix of a parameter's name, where it differs from the settings'.
-            rates: Factor of the settings' rate by prefix of a parameter's name, where it is not 1.
+            name: Name of the phase, unique in the run.
+            network: Network to train.
+            objective: Loss to minimise.
+            images: Training images.
+            settings: Training settings.
+            val: Validation images; None for no evaluation.
+            augmentation: Augmentation that the data allow.
+            decays: Weight decay by prefix of parameter name, if different from the settings.
+            rates: Factor of the learning rate by prefix of parameter name, if not 1.
 
         Raises:
-            TrainingError: The loss stopped being a number.
-            SettingError: The phase was begun with other settings.
+            TrainingError: The loss is not finite.
+            SettingError: The phase was started with other settings.
         """
         place = self._open(name, settings, images)
         if place is not None and has_result(place):
@@ -141,24 +141,26 @@ class Run:
         together: int | None = None,
         progress: PartialProgress | None = None,
     ) -> list[FitResult]:
-        """Train many networks of one shape in place, each on its own pictures; nothing is stored: `keep` does that.
+        """Train many networks of one shape in place, each on its own images.
+
+        Nothing is saved; use `keep` for that.
 
         Args:
-            name: What progress calls it.
-            members: Whom to train.
-            settings: How; the same for all.
-            objective: What is made small; cross entropy with the settings' label smoothing by default.
-            way: "loop" trains one after the other, "vmap" all in one stack with the same result up to rounding, "auto"
-                takes the faster where measuring that costs little, and keeps to it.
-            together: Members stacked at once, to save memory; None for all.
-            stretch: Where progress is told, for a population that is a part of longer work; None shows its own.
+            name: Name for the progress.
+            members: Members to train.
+            settings: Training settings of every member.
+            objective: Loss to minimise; by default cross entropy with the settings' label smoothing.
+            engine: "loop" trains one after the other. "vmap" trains all in one stack, with the same result up to
+                rounding. "auto" measures which is faster if that costs little, and keeps the choice.
+            together: Members stacked at once, to limit memory; None for all.
+            progress: Progress of longer work that this population is a part of; None shows its own.
 
         Returns:
-            One result a member, in their order; its seconds are the member's share of the wall time.
+            One result per member, in order; its seconds are the member's share of the wall time.
 
         Raises:
-            TrainingError: A member's loss stopped being a number.
-            SettingError: The way asked for cannot train these members, or a network is there twice.
+            TrainingError: A member's loss is not finite.
+            SettingError: The engine cannot train these members, or a network is there twice.
         """
         if not members:
             return []
@@ -177,25 +179,25 @@ class Run:
         ]
 
     def keep(self, name: str, work: PhaseWork) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The tensors and facts of a finished phase; an unfinished one is worked through first, and then kept whole.
+        """Return tensors and facts of a phase; an unfinished phase is computed first and then saved atomically.
 
         Args:
-            name: Of the phase, unique in the run, those of `fit` included. What lies in a folder of that name, such as
-                phases named `NAME/...` that only led to this one, is cleared away once it is kept.
-            work: Gives tensors by name, and facts that JSON can hold. It is not called for a finished phase.
+            name: Name of the phase, unique in the run, also among phases of `fit`. Saving replaces the folder of that
+                name, with phases named `NAME/...` in it.
+            work: Function that returns tensors by name, and facts for JSON. It is not called for a finished phase.
 
         Returns:
-            The same, bit by bit and type by type, whether the work was just done or long ago: tensors on the CPU, facts
-            as JSON has them (lists for tuples, text for keys).
+            Tensors on the CPU, and facts as in JSON (lists for tuples, text for keys). They are the same, bit by bit,
+            whether computed now or read.
 
         Raises:
-            SettingError: JSON cannot hold the facts, or the name leads out of the run's folder.
+            SettingError: JSON cannot represent the facts, or the name leads out of the run's folder.
         """
         place = phase_folder(self.folder, name) if self.folder is not None else None
-        found = read_phase(place) if place is not None else None
+        saved = read_phase(place) if place is not None else None
         self.fabric.barrier()
-        if found is not None:
-            return found
+        if saved is not None:
+            return saved
         state = as_stored(name, *work())
         if place is not None and self.fabric.is_global_zero:
             write_phase(place, state)
@@ -203,7 +205,7 @@ class Run:
         return state
 
     def find_phase(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What a phase was kept with; None for one that is not finished, or that is damaged.
+        """Return tensors and facts of a saved phase; None if it is unfinished or damaged.
 
         Raises:
             SettingError: The name leads out of the run's folder.
@@ -211,7 +213,7 @@ class Run:
         return None if self.folder is None else read_phase(phase_folder(self.folder, name))
 
     def forget(self, name: str) -> None:
-        """Remove a kept phase, and all in its folder; one that is not there is no error.
+        """Remove a saved phase and its folder, if there is one.
 
         Raises:
             SettingError: The name leads out of the run's folder.
@@ -221,7 +223,7 @@ class Run:
         self.fabric.barrier()
 
     def facts(self) -> dict[str, Any]:
-        """What the numbers depend on besides the settings."""
+        """Return what the numbers depend on besides the settings."""
         return {
             "seed": self.seed,
             "device": str(self.fabric.device),
@@ -234,8 +236,8 @@ class Run:
     def _result(
         self, name: str, network: Network, images: int, settings: TrainSettings, log: TrainingLog, seconds: float
     ) -> FitResult:
-        """What a trained network came to; it comes back to the CPU."""
-        # Whole numbers stay what they are; weights trained in bf16 come back as float32, like all others.
+        """Return the result of a trained network, and move the network to the CPU."""
+        # Weights trained in bf16 become float32 like all others; integers keep their type.
         network.model.to("cpu", torch.float32 if self.precision == "bf16-true" else None)
         steps = settings.total_steps(images)
         result = FitResult(steps, steps * settings.batch_size, round(seconds, 3), log.losses, log.scores)
@@ -243,21 +245,21 @@ class Run:
         return result
 
     def _open(self, name: str, settings: TrainSettings, images: AnyImages) -> Path | None:
-        """The phase's folder, with its settings held against those it was begun with."""
+        """Open the folder of a phase, and compare the settings with the saved ones."""
         if self.folder is None:
             return None
         place = self.folder / name
-        asked = {"seed": self.seed, "precision": self.precision, "pictures": images.fingerprint()}
-        wanted = {**settings.model_dump(mode="json"), **asked}
+        facts = {"seed": self.seed, "precision": self.precision, "pictures": images.fingerprint()}
+        wanted = {**settings.model_dump(mode="json"), **facts}
         known = place / "settings.json"
         if known.exists():
-            begun = read_json(known)
-            odd = sorted(key for key in begun.keys() | wanted.keys() if begun.get(key) != wanted.get(key))
-            if odd:
+            saved = read_json(known)
+            if changed := sorted(key for key in saved.keys() | wanted.keys() if saved.get(key) != wanted.get(key)):
+                key = changed[0]
                 raise SettingError(
-                    f"'{place}' was begun with {odd[0]}={begun.get(odd[0])}, now {wanted.get(odd[0])}",
-                    "a run goes on with the settings it was begun with",
-                    "take them back, or start anew with --overwrite",
+                    f"'{place}' was started with {key}={saved.get(key)}, now {wanted.get(key)}",
+                    "A resumed run uses its first settings",
+                    "Use the first settings, or --overwrite to start again",
                 )
         elif self.fabric.is_global_zero:
             write_json(known, wanted)
@@ -265,7 +267,7 @@ class Run:
         return place
 
     def _fix_threads(self) -> None:
-        # Sums on a CPU depend on how many threads share them, so a run keeps the count it was begun with.
+        # Sums on a CPU depend on the number of threads, so a resumed run uses the saved number.
         if self.folder is None:
             return
         known = self.folder / "run.json"

@@ -1,4 +1,4 @@
-"""What a training run is told; every method that trains takes these settings."""
+"""Settings of a training run, shared by all methods that train."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainSettings(BaseModel):
-    """Settings of one training run. Rates are those of the given batch size: nothing is scaled behind one's back.
+    """Settings of one training run. The learning rate is not scaled with the batch size.
 
     Attributes:
-        epochs: Passes over the training pictures; may be a fraction. Ignored where `steps` is given.
-        steps: Optimiser steps.
-        batch_size: Pictures a step, over all processes and accumulated parts.
+        epochs: Passes over the training images; may be a fraction. Ignored if `steps` is given.
+        steps: Number of optimiser steps.
+        batch_size: Images per step, over all processes and accumulated parts.
         optimizer: AdamW, or SGD with Nesterov momentum.
         lr: Highest learning rate.
-        weight_decay: Decoupled for AdamW; tensors of one dimension and position tables have none.
-        momentum: Of SGD.
-        warmup: Share of the steps over which the rate rises from 0.
-        schedule: Cosine to `min_lr`, or constant.
-        min_lr: Last rate of the cosine, as a share of `lr`.
-        label_smoothing: Mass taken from the label and spread over all classes.
-        mixup: Alpha of the Beta distribution; 0 is off.
-        cutmix: Alpha of the Beta distribution; 0 is off.
-        augment: Whether the data set's allowed augmentation is used.
-        clip: Largest norm of the gradient; None is off.
-        accumulate: Parts in which a batch is computed, to save memory.
-        ema: Decay of an average of the weights that becomes the result; None is off.
+        weight_decay: Weight decay, decoupled for AdamW; tensors of one dimension and position tables have none.
+        momentum: Momentum of SGD.
+        warmup: Share of the steps during which the learning rate rises from 0.
+        schedule: Learning rate after the warm-up: cosine to `min_lr`, or constant.
+        min_lr: Last learning rate of the cosine, as a share of `lr`.
+        label_smoothing: Probability taken from the label and spread over all classes.
+        mixup: Alpha of mixup's Beta distribution; 0 is off.
+        cutmix: Alpha of cutmix's Beta distribution; 0 is off.
+        augment: Whether the augmentation that the data set allows is used.
+        clip: Largest gradient norm; None is off.
+        accumulate: Number of parts of a batch, computed one after the other to save memory.
+        ema: Decay of an average of the weights, which becomes the result; None is off.
         drop_path: Highest rate of dropped residual paths.
-        checkpoint_every: Steps between checkpoints.
-        keep_checkpoints: Checkpoints kept.
-        eval_every: Steps between evaluations on the validation pictures; None evaluates at the end alone.
+        checkpoint_every: Number of steps between checkpoints.
+        keep_checkpoints: Number of checkpoints on disk.
+        eval_every: Number of steps between evaluations on the validation images; None evaluates only at the end.
         eval_at: Further steps at which to evaluate.
-        log_every: Steps between logged losses.
+        log_every: Number of steps between logged losses.
         compile: Whether torch.compile is used.
     """
 
@@ -66,17 +66,17 @@ class TrainSettings(BaseModel):
     compile: bool = False
 
     def total_steps(self, images: int) -> int:
-        """Optimiser steps over a training set of that many pictures."""
+        """Return the number of optimiser steps for a training set of so many images."""
         if self.steps is not None:
             return self.steps
         return max(1, math.ceil(self.epochs * images / self.batch_size))
 
     def total_samples(self, images: int) -> int:
-        """Pictures seen in all steps, repeats counted."""
+        """Return the number of images seen in all steps, with repeats."""
         return self.total_steps(images) * self.batch_size
 
     def learning_rate(self, step: int, total: int) -> float:
-        """Learning rate of a step, counted from 0; a function of the step alone, so nothing has to be resumed."""
+        """Return the learning rate of a step, from 0; it depends only on the step, so it needs no checkpoint."""
         rising = round(self.warmup * total)
         if step < rising:
             return self.lr * (step + 1) / rising
@@ -86,6 +86,6 @@ class TrainSettings(BaseModel):
         return self.lr * (self.min_lr + (1 - self.min_lr) * 0.5 * (1 + math.cos(math.pi * progress)))
 
     def has_evaluation(self, step: int, total: int) -> bool:
-        """Whether the network is looked at after that many steps."""
+        """Return whether the network is evaluated after so many steps."""
         regular = self.eval_every is not None and step % self.eval_every == 0
         return step == total or step in self.eval_at or (regular and step > 0)

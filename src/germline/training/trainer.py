@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from germline.training.settings import TrainSettings
 
 @dataclass
 class TrainingLog:
-    """What happened, as it is kept: losses by step, and evaluations.
+    """History of a phase: losses and evaluations by step.
 
     Attributes:
-        losses: (step, loss) where a step was logged; the loss is the global batch's.
-        scores: One entry an evaluation: step, accuracy, loss.
+        losses: (step, loss) of the logged steps; the loss is the global batch's.
+        scores: One entry per evaluation: step, accuracy, loss.
     """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
     scores: list[dict[str, float]] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
-        """Write all of it as JSON lines, in the order of the steps."""
+        """Write the history as JSON lines, in the order of the steps."""
         lines = [{"step": step, "loss": loss} for step, loss in self.losses]
         lines += [{"step": int(s["step"]), "val_accuracy": s["accuracy"], "val_loss": s["loss"]} for s in self.scores]
         lines.sort(key=lambda line: line["step"])
@@ -51,21 +51,21 @@ class Trainer:
     """One phase of training, from its first step or its last checkpoint to its end.
 
     Attributes:
-        name: Of the phase; part of the key of every random draw.
+        name: Name of the phase; part of the key of every random draw.
         fabric: Device, precision and processes.
-        network: What is trained, in place.
-        objective: What is made small.
-        images: To train on.
-        settings: How.
-        seed: Of every random draw.
-        val: Pictures to evaluate on; None for no evaluation.
-        augmentation: What the data allow.
-        decays: Weight decay by prefix of a parameter's name, where it differs.
-        rates: Factor of the rate by prefix of a parameter's name, where it is not 1.
-        checkpoints: Where to keep checkpoints; None for none.
-        log_path: Where to keep the log; None for nowhere.
-        quiet: Whether progress is left out.
-        stretch: Where progress is told instead, for a phase that is a part of longer work.
+        network: Network that is trained in place.
+        objective: Loss to minimise.
+        images: Training images.
+        settings: Training settings.
+        seed: Random seed of every draw.
+        val: Validation images; None for no evaluation.
+        augmentation: Augmentation that the data allow.
+        decays: Weight decay by prefix of parameter name, if different from the settings.
+        rates: Factor of the learning rate by prefix of parameter name, if not 1.
+        checkpoints: Folder of the checkpoints; None for no checkpoints.
+        log_path: File of the log; None for no file.
+        quiet: Whether no progress is shown.
+        progress: Progress of longer work that this phase is a part of; None shows its own.
     """
 
     name: str
@@ -88,12 +88,12 @@ class Trainer:
         """Train to the last step.
 
         Returns:
-            The log, and the seconds that this call took.
+            The log, and the wall time of this call in seconds.
 
         Raises:
-            TrainingError: The loss stopped being a number.
+            TrainingError: The loss is not finite.
         """
-        began = time.monotonic()
+        start = time.monotonic()
         with torch.random.fork_rng():
             self._prepare()
             self._resume()
@@ -107,7 +107,7 @@ class Trainer:
                     step += 1
                     self._record(step, loss, progress)
             self._finish()
-        return self.log, time.monotonic() - began
+        return self.log, time.monotonic() - start
 
     def _prepare(self) -> None:
         settings, fabric = self.settings, self.fabric
@@ -138,19 +138,19 @@ class Trainer:
         return logits
 
     def _step(self, step: int) -> Tensor:
-        """One optimiser step; gives the mean loss of this process's share, detached."""
+        """Make one optimiser step; return the detached mean loss of this process's share."""
         for group in self._raw_optimizer.param_groups:
             group["lr"] = group["factor"] * self.settings.learning_rate(step, self._total)
-        # Dropped paths draw from the global generator: keyed by the step, a resumed run draws the same.
+        # Drop path uses the global generator. Its seed depends on the step, so a resumed run draws the same.
         torch.manual_seed(derive(self.seed, self.name, "drop", step, self.fabric.global_rank))
         self.objective.before_step(self.seed, self.name, step)
         parts = _split(self._loader.batch(step), self.settings.accumulate)
-        whole = sum(len(part.pixels) for part in parts)
+        size = sum(len(part.pixels) for part in parts)
         total = torch.zeros((), device=self.fabric.device)
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
             with self.fabric.no_backward_sync(self._module, enabled=not last):
-                loss = self.objective(self._logits, part) * (len(part.pixels) / whole)
+                loss = self.objective(self._logits, part) * (len(part.pixels) / size)
                 self.fabric.backward(loss)
             total += loss.detach()
         self._average_objective_gradients()
@@ -163,7 +163,7 @@ class Trainer:
         self._step_own_optimizer()
         if self._average is not None:
             self._average.update(self.network.model, step + 1)
-        # Noted on the device and read when the loss is, so that a GPU need not wait every step.
+        # The value stays on the device until a loss is logged, so a GPU need not wait at every step.
         self._bad = torch.where(torch.isfinite(total) | (self._bad >= 0), self._bad, step + 1)
         return total
 
@@ -175,7 +175,7 @@ class Trainer:
             second.zero_grad()
 
     def _average_objective_gradients(self) -> None:
-        """Average the gradients of the objective's own parameters over processes; the network's are already."""
+        """Average gradients of the objective's own parameters over processes; DDP does so for the network."""
         if self.fabric.world_size > 1:
             for parameter in self.objective.parameters():
                 if parameter.grad is not None:
@@ -196,7 +196,7 @@ class Trainer:
             self._save(step)
 
     def _check_weights(self, step: int) -> None:
-        # A step can break the weights though its loss was finite: such weights are no checkpoint and no result.
+        # A step can break the weights although its loss was finite. Such weights must not be saved.
         weights = [tensor for tensor in self.network.model.state_dict().values() if tensor.is_floating_point()]
         if int(self._bad) < 0 and not all(bool(torch.isfinite(tensor).all()) for tensor in weights):
             self._bad.fill_(step)
@@ -239,27 +239,27 @@ class Trainer:
         self.fabric.barrier()
 
     def _resume(self) -> None:
-        """Take up the last checkpoint, if there is one."""
-        found = self.checkpoints.latest() if self.checkpoints else None
-        if found is None:
+        """Restore the last checkpoint, if there is one."""
+        saved = self.checkpoints.load_latest() if self.checkpoints else None
+        if saved is None:
             return
-        self.network.model.load_state_dict(found.tensors["model"])
-        self.objective.load_state_dict(found.tensors["objective"])
-        load_optimizer(self._raw_optimizer, found.tensors["optimizer"])
+        self.network.model.load_state_dict(saved.tensors["model"])
+        self.objective.load_state_dict(saved.tensors["objective"])
+        load_optimizer(self._raw_optimizer, saved.tensors["optimizer"])
         if self.objective.optimizer is not None:
-            load_optimizer(self.objective.optimizer, found.tensors["second"])
+            load_optimizer(self.objective.optimizer, saved.tensors["second"])
         if self._average is not None:
-            self._average.tensors = {k: t.to(self.fabric.device) for k, t in found.tensors["average"].items()}
-        self._done = found.step
-        self.log = TrainingLog([(int(s), float(v)) for s, v in found.facts["losses"]], list(found.facts["scores"]))
+            self._average.tensors = {k: t.to(self.fabric.device) for k, t in saved.tensors["average"].items()}
+        self._done = saved.step
+        self.log = TrainingLog([(int(s), float(v)) for s, v in saved.facts["losses"]], list(saved.facts["scores"]))
 
 
 def not_finite_error(name: str, step: int, checkpoint: Path | None) -> TrainingError:
-    """What is raised where the phase `name` broke at `step`; `checkpoint` is the last good one."""
+    """Build the error of a phase that broke at `step`; `checkpoint` is the last good one."""
     return TrainingError(
-        f"'{name}' came to a loss or weights that are not finite numbers at step {step}",
-        f"the last good checkpoint is '{checkpoint}'" if checkpoint else "there is no checkpoint before it",
-        "lower lr, set clip=1.0, or use a higher precision",
+        f"The loss or the weights of '{name}' are not finite numbers at step {step}",
+        f"The last good checkpoint is '{checkpoint}'" if checkpoint else "There is no checkpoint before it",
+        "Use a lower lr, clip=1.0, or a higher precision",
     )
 
 

@@ -1,4 +1,4 @@
-"""Weights & Biases behind the three calls of a Fabric logger."""
+"""A Fabric logger for Weights & Biases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import wandb  # type: ignore[import-not-found]
 
 
 class WandbLogger:
-    """Logs numbers to one wandb run."""
+    """Logger of numbers to one wandb run."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -17,8 +17,8 @@ class WandbLogger:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers of a step."""
-        # The step travels as a number: phases of one run begin at 0 again, which wandb's own counter forbids.
+        # The step is a metric: phases of one run start again at 0, which wandb's own counter forbids.
         self._run.log({**metrics, "step": step})
 
     def finalize(self, status: str) -> None:
-        """Nothing to close: the run ends with the process."""
+        """Do nothing, since the wandb run ends with the process."""
