@@ -25,7 +25,7 @@ model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 with torch.no_grad():
     logits = model(torch.load(pictures, weights_only=True))
 assert "germline" not in sys.modules
-torch.save({"logits": logits, "cfg": str(dict(model.pretrained_cfg))}, out)
+torch.save({"logits": logits, "size": list(model.pretrained_cfg["input_size"])}, out)
 """
 
 
@@ -52,7 +52,7 @@ def test_timm_computes_the_same_in_a_process_without_germline(gene, pixels, tmp_
     found = torch.load(tmp_path / "out.pt", weights_only=True)
     with torch.no_grad():
         assert torch.equal(found["logits"], child.model(images))
-    assert "'input_size': (3, 32, 32)" in found["cfg"]
+    assert found["size"] == [3, 32, 32]
 
 
 def test_the_folder_does_not_lie_about_itself(ancestor, folder):

@@ -337,4 +337,4 @@ def test_a_gene_is_evolved_resumed_and_looked_at(bench, run):
     # Without a head it has no class names: sizes are priced for as many classes as a task had.
     assert "any width and depth of a vgg or a resnet12" in " ".join(run("inspect", "evolved").out.split())
     assert run("report", "evolved").code == 0
-    assert "The gene tree" in Path("evolved.html").read_text()
+    assert "Gene tree" in Path("evolved.html").read_text()
