@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from germline.compare.analysis.protocols import PROTOCOLS
-from germline.compare.analysis.results import ComparisonResults
+from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.analysis.selection_regret import regret_sections
 from germline.compare.report import cost_tables, figures, paths_protocol, tables
 from germline.compare.report.gene_records import record_sections
@@ -113,7 +113,7 @@ def _tuning_note(results: ComparisonResults) -> str:
     points = [point for arm in results.stored["tuned"].values() for point in arm["grid"]]
     scaling = "is the same" if tune["scaling"] == "none" else "is divided by how much wider they are"
     return (
-        f"Final validation accuracy at {tune['size'] or 'own size'}, {tune['images_per_class']} images per class, seed "
+        f"Final validation accuracy at {Condition(tune['size'], tune['images_per_class'])}, seed "
         f"{tune['seed']}, which is not part of the comparison. The point marked * is used everywhere; at other sizes "
         f"the rate {scaling}. Tuning cost {sum(point['samples'] for point in points):,} images seen and "
         f"{sum(point['flops'] for point in points) / 1e12:,.1f} TFLOPs."
