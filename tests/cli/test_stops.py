@@ -87,13 +87,13 @@ def test_a_comparison_of_which_a_part_failed_is_3_and_has_its_report(bench, run)
     done = run(*words, "--set", "arms.burst={method: scratch, train: {lr: 1e30}}")
     assert done.code == 3
     assert done.err.startswith(
-        "germline: 1 parts of the comparison failed, first burst depth=2 2 images per class seed=0. "
+        "germline: 1 parts of the comparison failed. The first is burst depth=2 2 images per class seed=0. "
     )
     assert done.err.count("\n") == 1
     assert "at step" in done.err
     assert "--resume" in done.err
     assert "report: new/report.html" in done.out
-    assert "<p class=failed>1 parts failed" in (bench / "new/report.html").read_text()
+    assert "<p class=failed>1 part failed" in (bench / "new/report.html").read_text()
     cells = json.loads((bench / "new/results.json").read_text())["cells"]
     assert [cell["asked"]["arm"] for cell in cells] == ["gene", "scratch"]
 
