@@ -206,7 +206,7 @@ def test_what_is_taken(recipe_file, changes):
 
 
 def test_a_family_has_two_sizes(recipe_file, tmp_path):
-    with pytest.raises(SettingError, match=r"sizes=\['depth=1'\].*two sizes or more"):
+    with pytest.raises(SettingError, match=r"sizes \['depth=1'\].*at least two sizes"):
         comparison(recipe_file, tmp_path / "out", "arms.gene.sizes=[depth=1]").check()
 
 
