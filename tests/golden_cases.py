@@ -110,6 +110,8 @@ def method_of(name, architecture):
     """A method with the smallest settings."""
     kind = METHODS[name]
     settings = {key: value for key, value in SHORT.items() if key in kind.model_fields}
+    if name == "tleg":  # it had no presets when the files were written
+        settings.pop("preset")
     if kind.ancestor == "none" and "model" in kind.model_fields:
         settings["model"] = MODELS[architecture]
     return kind(**{**settings, **SETTINGS.get(name, {})})

@@ -1,36 +1,58 @@
-"""Presets: named settings of a method that stand where nothing else is given."""
+"""Presets: named settings of a method that fill in what is not given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from germline.training import TrainSettings
 
+Presets = Mapping[str, Mapping[str, Any]]
 
-def fill_from_preset(given: Any, presets: Mapping[str, Mapping[str, Any]], default: str) -> Any:
-    """What is given, put over the preset that it names; settings of a training key by key.
 
-    Args:
-        given: What a method is made from; what is no mapping stays as it is.
-        presets: By name; a mapping within one are the settings of a training.
-        default: Where none is named.
+class PresetSettings(BaseModel):
+    """Settings that a preset fills in if they are not given.
+
+    A method with presets has this class first among its bases, a field `preset` with a default, and tables in
+    `presets`. Settings of a training within a preset are a mapping, and are filled in key by key.
+
+    Attributes:
+        presets: Settings by name of the preset.
     """
-    if not isinstance(given, Mapping):
-        return given
-    preset = _steps_or_epochs(presets.get(str(given.get("preset", default)), {}), given)
-    trainings = {key: _over(own, given.get(key, {})) for key, own in preset.items() if isinstance(own, Mapping)}
-    return {**preset, **given, **trainings}
+
+    presets: ClassVar[Presets] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        name = given.get("preset", cls.model_fields["preset"].default)
+        preset = _without_unused_steps(cls.presets.get(str(name), {}), given)
+        trainings = {
+            key: _fill_in_training(settings, given.get(key, {}))
+            for key, settings in preset.items()
+            if isinstance(settings, Mapping)
+        }
+        return {**preset, **given, **trainings}
+
+    @model_serializer(mode="wrap")
+    def _dump_without_no_preset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A method that had no presets at first has the same dump as then.
+        settings: dict[str, Any] = dump(self)
+        return {key: value for key, value in settings.items() if key != "preset" or value is not None}
 
 
-def _over(preset: Mapping[str, Any], given: Any) -> Any:
+def _fill_in_training(preset: Mapping[str, Any], given: Any) -> Any:
     if isinstance(given, TrainSettings):
         given = given.model_dump(exclude_unset=True)
     if not isinstance(given, Mapping):
         return given
-    return {**_steps_or_epochs(preset, given), **given}
+    return {**_without_unused_steps(preset, given), **given}
 
 
-def _steps_or_epochs(preset: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A preset whose steps would make the epochs that were asked for mean nothing loses them."""
+def _without_unused_steps(preset: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out a preset's steps if epochs are given: steps go before epochs, and would hide them."""
     return {key: value for key, value in preset.items() if key != "steps" or "epochs" not in given}

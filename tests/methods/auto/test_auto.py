@@ -9,7 +9,8 @@ from germline.architectures.presets import MODELS
 from germline.errors import DataError, SettingError
 from germline.learngene import Learngene
 from germline.methods.auto.layer_selection import LayerScores, choose_layers, compute_cka, split_layers
-from germline.methods.auto.method import PRESETS, Auto
+from germline.methods.auto.method import Auto
+from germline.methods.auto.presets import PRESETS
 from germline.methods.auto.stacking import place_blocks
 from germline.methods.base import GeneCost
 from germline.registry import architecture_of, model_spec

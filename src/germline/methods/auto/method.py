@@ -31,7 +31,7 @@ from germline.methods.auto.pseudo_descendant import BilevelSettings, score_layer
 from germline.methods.auto.stacking import Placement, check_stem, find_sources, place_blocks, stack_tensors
 from germline.methods.base import GeneCost, Method, training_flops
 from germline.methods.checks import require_ancestor
-from germline.methods.presets import fill_from_preset
+from germline.methods.presets import Presets, PresetSettings
 from germline.methods.provenance import make_provenance
 from germline.methods.slicing import check_same_spec, parts_of, shapes_of, stages
 from germline.network import Network
@@ -41,7 +41,7 @@ from germline.training import Run, TrainSettings
 from germline.traits import Sizes, Traits
 
 
-class Auto(Method, TrainSettings):
+class Auto(PresetSettings, Method, TrainSettings):
     """Auto-Learngene: the whole layers of an ancestor that help a pseudo descendant most, with fresh ones round them.
 
     A pseudo descendant learns a held-out task; a meta-network decides for every pair of layers, and picture by picture,
@@ -78,6 +78,7 @@ class Auto(Method, TrainSettings):
     paper: ClassVar[str] = "arXiv 2305.02279"
     architectures: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
     traits: ClassVar[Traits] = Traits(roles=("train", "val", "held_out"), inherits_head=False)
+    presets: ClassVar[Presets] = PRESETS
     reports: ClassVar[Mapping[str, str]] = {"layers": "germline.methods.auto.report"}
 
     preset: Literal[
@@ -101,12 +102,6 @@ class Auto(Method, TrainSettings):
     grid: int | None = Field(default=None, ge=1)
     frame: Literal["none", "stem", "whole"] = "stem"
     place: Placement = "relative"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, given: Any) -> Any:
-        """Put what is given over the preset."""
-        return fill_from_preset(given, PRESETS, "lab")
 
     @field_validator("layers")
     @classmethod

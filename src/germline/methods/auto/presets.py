@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from germline.methods.presets import Presets
+
 _SGD: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9, "warmup": 0.0, "min_lr": 0.0}
 # 100 epochs of 16 classes with 500 pictures each.
 _PUBLISHED: dict[str, Any] = {**_SGD, "steps": 12_500, "batch_size": 64, "lr": 0.1, "weight_decay": 1e-4, "keep": 3}
@@ -16,7 +18,7 @@ _LAB: dict[str, Any] = {
     "meta_lr": 1e-2,
     "meta_batch": 32,
 }
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: Presets = {
     "lab": {**_LAB, "inner_steps": 3, "pseudo_taps": "stages", "grid": 4, "gamma": 0.1},
     "lab-vit": {**_LAB, "steps": 240, "lr": 0.1, "inner_steps": 2, "gamma": 0.1},
     "cnn": {**_PUBLISHED, "taps": "stages"},

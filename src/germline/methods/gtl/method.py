@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, ClassVar
-
-from pydantic import model_validator
+from typing import ClassVar
 
 from germline.architectures import Preprocess, Size, Spec
 from germline.data import DataSet, draw_task, draw_task_list, split_classes
@@ -19,8 +17,9 @@ from germline.methods.gtl.circuit_method import CircuitGene
 from germline.methods.gtl.circuits import circuit_spec
 from germline.methods.gtl.evolution import Evolution, EvolutionState, FinalGene
 from germline.methods.gtl.population import PopulationTrainer
+from germline.methods.gtl.presets import PRESETS
 from germline.methods.gtl.settings import GTLSettings
-from germline.methods.presets import fill_from_preset
+from germline.methods.presets import Presets, PresetSettings
 from germline.network import Network
 from germline.randomness import derive
 from germline.registry import architecture_of, model_spec
@@ -30,49 +29,9 @@ from germline.traits import AncestorUse, Traits
 
 LIFE_EVALUATIONS = 4
 HELD_OUT_SHARE = 0.2  # share of the classes for the critics, if no other data set is given
-_LIFE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.0}
-PRESETS: dict[str, dict[str, Any]] = {
-    "full": {
-        "model": "vgg11",
-        "population": 50,
-        "generations": 100,
-        "pool": 16,
-        "tasks": 20,
-        "critic_tasks": 8,
-        "life": {**_LIFE, "steps": 300, "batch_size": 64},
-        "critic_steps": 100,
-        "patience": 15,
-    },
-    "lab": {
-        "model": "vgg11_x025",
-        "population": 9,
-        "generations": 6,
-        "pool": 5,
-        "tasks": 8,
-        "critic_tasks": 3,  # as many as tournaments, so that every generation meets all of them
-        "life": {**_LIFE, "lr": 0.02, "steps": 60, "batch_size": 16},
-        "critic_steps": 20,
-        "patience": 6,
-    },
-    "tiny": {
-        "model": "vgg11_x025",
-        "size": "width=4",
-        "population": 4,
-        "generations": 2,
-        "tournament": 2,
-        "pool": 3,
-        "tasks": 2,
-        "critic_tasks": 2,
-        "life": {**_LIFE, "steps": 3, "batch_size": 8},
-        "critic_steps": 2,
-        "patience": 2,
-        "finalists": 2,
-        "final_runs": 2,
-    },
-}
 
 
-class GTL(GTLSettings, CircuitGene):
+class GTL(PresetSettings, GTLSettings, CircuitGene):
     """Genetic Transfer Learning: a circuit of channels that evolves in a population of CNNs.
 
     Every network starts fresh, with a gene of the pool transplanted into it. It lives: it is trained on a small task of
@@ -90,16 +49,11 @@ class GTL(GTLSettings, CircuitGene):
     paper: ClassVar[str] = "arXiv 2401.08139"
     ancestor: ClassVar[AncestorUse] = "none"
     traits: ClassVar[Traits] = replace(CircuitGene.traits, roles=("train", "val", "held_out"))
+    presets: ClassVar[Presets] = PRESETS
     reports: ClassVar[Mapping[str, str]] = {
         "generations": "germline.methods.gtl.report_fitness",
         "gene_tree": "germline.methods.gtl.report_gene_tree",
     }
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, given: Any) -> Any:
-        """Fill settings that are not given from the preset."""
-        return fill_from_preset(given, PRESETS, "lab")
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """Return the spec of the population's networks.

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 
 from germline.architectures import VGG, Preprocess, Size, Spec, Target, VggSpec, on_meta_device
@@ -32,7 +31,7 @@ from germline.methods.openworld.windows import (
     find_window_starts,
     inherited_tensors,
 )
-from germline.methods.presets import fill_from_preset
+from germline.methods.presets import Presets, PresetSettings
 from germline.methods.slicing import parts_of, shapes_of
 from germline.network import Network
 from germline.randomness import derive
@@ -44,7 +43,7 @@ from germline.traits import AncestorUse, Sizes, Traits
 _INHERIT_SETTINGS = ("window", "anchor", "strength", "anchor_every")
 
 
-class OpenWorld(OpenWorldSettings, DerivedMethod):
+class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
     """Open-World Learngene: a collective CNN grows over a stream of tasks; its steadiest layers are the gene.
 
     A network is trained on one small task after another, and becomes wider between them. Its gradients show which
@@ -62,13 +61,8 @@ class OpenWorld(OpenWorldSettings, DerivedMethod):
     ancestor: ClassVar[AncestorUse] = "none"
     architectures: ClassVar[tuple[str, ...]] = ("vgg",)
     traits: ClassVar[Traits] = Traits(roles=("train", "val", "stream"), inherits_head=False)
+    presets: ClassVar[Presets] = PRESETS
     reports: ClassVar[Mapping[str, str]] = {"collective": "germline.methods.openworld.report"}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, given: Any) -> Any:
-        """Fill settings that are not given from the preset."""
-        return fill_from_preset(given, PRESETS, "lab")
 
     def derived_from(self) -> OpenWorld | None:
         """Return the method with default settings of individuals; None if this one has them."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from germline.methods.presets import Presets
+
 _SGD: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.0}
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: Presets = {
     "full": {
         "model": "collective",
         "individual": "individual",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -33,7 +33,7 @@ from germline.methods.pool.paths import Pairs, PoolLayout, PoolPath
 from germline.methods.pool.sizes import Forms, pieces
 from germline.methods.pool.stitching import StitchInit
 from germline.methods.pool.supernet import PoolNetwork
-from germline.methods.presets import fill_from_preset
+from germline.methods.presets import PresetSettings
 from germline.methods.provenance import make_provenance
 from germline.network import Network
 from germline.registry import architecture_of
@@ -41,7 +41,7 @@ from germline.training import Distillation, Run, TrainSettings
 from germline.traits import Sizes, Traits
 
 
-class Pooled(Method):
+class Pooled(PresetSettings, Method):
     """A pool of auxiliary models with stitches between them; every path through it is a descendant.
 
     Attributes:
@@ -64,7 +64,6 @@ class Pooled(Method):
     architectures: ClassVar[tuple[str, ...]] = ("vit",)
     traits: ClassVar[Traits] = Traits(has_named_sizes=True)
     reports: ClassVar[Mapping[str, str]] = {"paths": "germline.methods.pool.report"}
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     preset: str
     widths: tuple[int, ...] = (24, 96)
@@ -81,12 +80,6 @@ class Pooled(Method):
     temperature: float = Field(default=1.0, gt=0)
     reduction: Literal["batchmean", "legacy_numel"] = "batchmean"
     sandwich: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, given: Any) -> Any:
-        """Put what is given over the preset."""
-        return fill_from_preset(given, cls.presets, "lab")
 
     @model_validator(mode="after")
     def _matched(self) -> Self:

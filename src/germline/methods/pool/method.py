@@ -21,45 +21,16 @@ from germline.methods.pool.auxiliary_models import (
 )
 from germline.methods.pool.base import Pooled
 from germline.methods.pool.build import Instances, accuracy, fresh
+from germline.methods.pool.presets import POOL_PRESETS
 from germline.methods.pool.sizes import Forms
 from germline.methods.pool.stitching import StitchInit, copy_affine
+from germline.methods.presets import Presets
 from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.training import Objective, Run, TrainSettings
 
 _DENSE: Positions = "front,mid,end"
 _SPARSE: Positions = "end"
-# The rate is 5e-4 x batch / 512 throughout.
-_DISTIL: dict[str, Any] = {
-    "epochs": 100,
-    "batch_size": 256,
-    "lr": 2.5e-4,
-    "min_lr": 0.04,
-    "warmup": 0.05,
-    "label_smoothing": 0.1,
-    "mixup": 0.8,
-    "cutmix": 1.0,
-}
-_FINETUNE: dict[str, Any] = {"epochs": 50, "batch_size": 256, "lr": 2.5e-4, "min_lr": 0.04, "warmup": 0.1}
-_PAPER: dict[str, Any] = {"widths": (192, 768), "heads": (3, 12)}
-_LAB: dict[str, Any] = {"widths": (24, 96), "heads": (1, 4), "depth": 6}
-_TINY: dict[str, Any] = {"widths": (8, 16), "heads": (1, 2), "depth": 2, "init_images": 20}
-# What `snnet` is stitched from and trained with, too.
-FINETUNES: dict[str, dict[str, Any]] = {
-    "paper6": {**_PAPER, "depth": 6, "finetune": _FINETUNE},
-    "paper9": {**_PAPER, "depth": 9, "finetune": {**_FINETUNE, "batch_size": 128, "lr": 1.25e-4, "min_lr": 0.08}},
-    "lab": {**_LAB, "finetune": {"steps": 1500, "batch_size": 64, "lr": 1e-3}},
-    "tiny": {**_TINY, "finetune": {"steps": 6, "batch_size": 40, "lr": 3e-3}},
-}
-INSTANCES: dict[str, dict[str, Any]] = {
-    "paper6": _DISTIL,
-    "paper9": _DISTIL,
-    "lab": {"steps": 1500, "batch_size": 64, "lr": 2e-3},
-    "tiny": {"steps": 4, "batch_size": 40, "lr": 3e-3},
-}
-# Of nine blocks the widest model is distilled at a tenth of the others' rate. In short trainings a path whose stitch
-# begins as the transpose stays far behind (docs/pool.md, Results).
-_OWN: dict[str, dict[str, Any]] = {"paper9": {"rates": (1.0, 0.1)}, "lab": {"init": "least-squares"}}
 
 
 class Pool(Pooled):
@@ -91,9 +62,7 @@ class Pool(Pooled):
 
     name: ClassVar[str] = "pool"
     paper: ClassVar[str] = "arXiv 2312.05743"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        name: {**preset, **_OWN.get(name, {}), "distil": INSTANCES[name]} for name, preset in FINETUNES.items()
-    }
+    presets: ClassVar[Presets] = POOL_PRESETS
 
     preset: Literal["paper6", "paper9", "lab", "tiny"] = "lab"
     init: StitchInit = "transpose"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from germline.architectures import Preprocess, Spec, VitSpec
 from germline.data import DataSet
@@ -11,25 +10,13 @@ from germline.errors import SettingError
 from germline.methods.checks import label_mismatch_error
 from germline.methods.pool.base import Pooled
 from germline.methods.pool.build import Instances, fresh
-from germline.methods.pool.method import FINETUNES, INSTANCES
+from germline.methods.pool.presets import SNNET_PRESETS
 from germline.methods.pool.sizes import Forms
+from germline.methods.presets import Presets
 from germline.network import Network
 from germline.registry import model_spec
 from germline.training import CrossEntropy, Run, TrainSettings
 from germline.traits import AncestorUse
-
-# Anchors as DeiT trains them; the rate of fine-tuning is 5e-5 x batch / 512.
-_ACTIVE: dict[str, Any] = {"batch_size": 1024, "label_smoothing": 0.1, "mixup": 0.8, "cutmix": 1.0, "drop_path": 0.1}
-_THREE: dict[str, Any] = {
-    "widths": (192, 384, 768),
-    "heads": (3, 6, 12),
-    "depth": 12,
-    "teaching": "hard",
-    "anchor": {**_ACTIVE, "epochs": 300, "lr": 1e-3, "min_lr": 0.01, "warmup": 5 / 300},
-    "finetune": {**_ACTIVE, "epochs": 50, "lr": 1e-4, "min_lr": 0.01, "warmup": 0.1},
-}
-# For the like-for-like comparison Learngene Pool's authors train anchors of their sizes for 150 epochs.
-_EPOCHS: dict[str, dict[str, Any]] = {"paper6": {"epochs": 150}, "paper9": {"epochs": 150}}
 
 
 class SNNet(Pooled):
@@ -54,13 +41,7 @@ class SNNet(Pooled):
     name: ClassVar[str] = "snnet"
     paper: ClassVar[str] = "arXiv 2302.06586"
     ancestor: ClassVar[AncestorUse] = "optional"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": _THREE,
-        **{
-            name: {**preset, "anchor": {**INSTANCES[name], **_EPOCHS.get(name, {})}}
-            for name, preset in FINETUNES.items()
-        },
-    }
+    presets: ClassVar[Presets] = SNNET_PRESETS
 
     preset: Literal["paper", "paper6", "paper9", "lab", "tiny"] = "lab"
     model: str | None = None

@@ -16,8 +16,10 @@ from germline.ledger import Origin
 from germline.methods.assembly import build_descendant
 from germline.methods.base import GeneCost, Method, training_flops
 from germline.methods.checks import label_mismatch_error
+from germline.methods.presets import Presets, PresetSettings
 from germline.methods.provenance import make_provenance
 from germline.methods.tleg.expansion import CoefficientGrid, ExpandedNetwork, block_positions, expand_blocks
+from germline.methods.tleg.presets import PRESETS
 from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
@@ -25,7 +27,7 @@ from germline.training import CrossEntropy, Distillation, Objective, Run, TrainS
 from germline.traits import AncestorUse, Sizes
 
 
-class TLEG(Method, TrainSettings):
+class TLEG(PresetSettings, Method, TrainSettings):
     """Linear expansion of learngene: block l of L is offset + (l/L) x slope.
 
     An auxiliary network, all of whose blocks lie on that line, is distilled from the ancestor; its two blocks, stem,
@@ -38,6 +40,8 @@ class TLEG(Method, TrainSettings):
     function; all norms have eps 1e-6. `segments` and `slopes` give the stage-wise sharing of arXiv 2404.16897.
 
     Attributes:
+        preset: Values of settings that are not given: the paper's (`paper`), those for small networks (`lab`), or those
+            of tests (`tiny`); None is the default of each setting.
         model: Preset or timm name that gives the auxiliary network's form; None takes the ancestor's own.
         depth: Blocks of the auxiliary network; None takes the model's.
         width: Token length; None takes the model's.
@@ -55,7 +59,9 @@ class TLEG(Method, TrainSettings):
     name: ClassVar[str] = "tleg"
     paper: ClassVar[str] = "arXiv 2312.05614"
     ancestor: ClassVar[AncestorUse] = "optional"
+    presets: ClassVar[Presets] = PRESETS
 
+    preset: Literal["paper", "lab", "tiny"] | None = None
     model: str | None = None
     depth: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)

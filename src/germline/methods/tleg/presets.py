@@ -1,0 +1,23 @@
+"""Presets of TLEG: the paper's setting, one for small networks, and one for tests."""
+
+from __future__ import annotations
+
+from germline.methods.presets import Presets
+
+PRESETS: Presets = {
+    # The public code's: a ViT-B on ImageNet-1K, with LeViT-384 as ancestor.
+    "paper": {
+        "model": "vit_base16",
+        "epochs": 100,
+        "batch_size": 512,
+        "lr": 5e-4,
+        "min_lr": 0.02,
+        "weight_decay": 0.05,
+        "warmup": 0.05,
+        "mixup": 0.8,
+        "cutmix": 1.0,
+        "label_smoothing": 0.1,
+    },
+    "lab": {"steps": 2000, "batch_size": 64, "lr": 4e-3},
+    "tiny": {"steps": 4, "batch_size": 40},
+}

@@ -1,0 +1,62 @@
+"""Presets of all methods: every name has a table, what is given goes before it, and dumps are complete."""
+
+from typing import get_args
+
+import pytest
+
+from germline.compare.recipe.loader import load_recipe
+from germline.methods.presets import PresetSettings
+from germline.methods.tleg.method import TLEG
+from germline.registry import METHODS
+
+WITH_PRESETS = [name for name in METHODS if issubclass(METHODS[name], PresetSettings)]
+PRESETS = [(name, preset) for name in WITH_PRESETS for preset in METHODS[name].presets]
+
+
+def test_only_methods_with_presets_have_the_setting():
+    assert {"tleg", "auto", "pool", "gtl", "openworld", "snnet"} <= set(WITH_PRESETS)
+    assert {name for name in METHODS if "preset" in METHODS[name].model_fields} == set(WITH_PRESETS)
+
+
+@pytest.mark.parametrize("name", WITH_PRESETS)
+def test_every_preset_has_a_table(name):
+    kind = METHODS[name]
+    allowed = kind.model_fields["preset"].annotation
+    names = {value for part in (allowed, *get_args(allowed)) for value in get_args(part) if isinstance(value, str)}
+    names |= {value for value in get_args(allowed) if isinstance(value, str)}
+    assert names == set(kind.presets)
+    assert {"lab", "tiny"} < names
+    with pytest.raises(ValueError, match="preset"):
+        kind(preset="none such")
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_a_dump_with_a_preset_is_complete(name, preset):
+    method = METHODS[name](preset=preset)
+    settings = method.model_dump(mode="json")
+    assert METHODS[name].model_validate(settings) == method
+    for key, value in METHODS[name].presets[preset].items():
+        held = getattr(method, key)
+        held = held.model_dump(include=set(value)) if isinstance(value, dict) else held
+        assert held == value
+
+
+def test_what_is_given_goes_before_the_preset():
+    assert TLEG(preset="lab").steps == 2000
+    assert TLEG(preset="lab", lr=1.0).lr == 1.0
+    # steps go before epochs, so a preset's steps are not filled in beside them
+    assert (TLEG(preset="lab", epochs=3).steps, TLEG(preset="lab", epochs=3).epochs) == (None, 3)
+
+
+def test_without_a_preset_tleg_is_as_it_was_before_it_had_any():
+    assert TLEG().preset is None
+    assert "preset" not in TLEG().model_dump(mode="json")
+    assert TLEG().model_dump(mode="json") | {"preset": "tiny", "steps": 4, "batch_size": 40} == TLEG(
+        preset="tiny"
+    ).model_dump(mode="json")
+
+
+def test_the_paper_s_preset_of_tleg_is_the_paper_s_recipe():
+    arm = load_recipe("paper/tleg-imagenet").arms["gene"]
+    given = TLEG(**arm.settings)
+    assert TLEG(preset="paper") == given.model_copy(update={"preset": "paper"})
