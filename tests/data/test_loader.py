@@ -142,7 +142,7 @@ def test_unlabelled_images_have_no_labels(numbered):
 def test_bad_shares_are_refused(numbered):
     with pytest.raises(SettingError, match=r"batch_size=9 on 2 processes.*batch_size=10"):
         Loader(numbered, 9, seed=0, world=2)
-    with pytest.raises(SettingError, match="no pictures"):
+    with pytest.raises(SettingError, match="No images"):
         Loader(numbered.subset(torch.tensor([], dtype=torch.int64)), 9, seed=0)
 
 

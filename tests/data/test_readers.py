@@ -284,7 +284,7 @@ def test_folder_mistakes_name_the_file(tmp_path):
     with pytest.raises(DataError, match="not a folder"):
         read_folder(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="No images"):
         _ = read_folder(str(tmp_path / "empty")).train
 
 

@@ -133,7 +133,7 @@ def test_what_a_task_cannot_be(numbered):
         draw_task_list(numbered, 2, 1, 0, 0)
     with pytest.raises(DataError, match=r"given in Python.*6 classes.*7-way.*at most 6 ways"):
         draw_task(numbered, 7, 1, 0, 0)
-    with pytest.raises(DataError, match=r"class '[u-z]' of 'given in Python' has 8 training.*at most 8 shots"):
+    with pytest.raises(DataError, match=r"Class '[u-z]' of 'given in Python' has 8 training.*at most 8 shots"):
         draw_task_list(numbered, 2, 9, 1, 0)
     with pytest.raises(DataError, match=r"has no labels"):
         draw_task(load_data((numbered.train.images, None)), 2, 1, 0, 0)
@@ -143,9 +143,9 @@ def test_a_class_without_images_is_named(numbered):
     train, empty = numbered.train, numbered.val.subset(torch.arange(0))
     few = Images(train.images[train.labels != 2], train.labels[train.labels != 2], train.classes)
     source = DataSet("thin", {"train": few, "val": empty}.__getitem__)
-    with pytest.raises(DataError, match=r"class 'w' of 'thin' has 0 training pictures.*leave that class out"):
+    with pytest.raises(DataError, match=r"Class 'w' of 'thin' has 0 training images.*Remove that class"):
         draw_task(source, 6, None, 0, 0)
-    with pytest.raises(DataError, match=r"'thin' has no val pictures"):
+    with pytest.raises(DataError, match=r"'thin' has no val images"):
         _ = draw_task(DataSet("thin", {"train": train, "val": empty}.__getitem__), 2, None, 0, 0).val
 
 
@@ -154,9 +154,9 @@ def test_classes_can_be_chosen_and_reordered(numbered):
     assert chosen.classes == ("z", "u")
     assert [number % 6 for number in numbers(chosen)] == [0, 5] * 8
     assert chosen.labels.tolist() == [1, 0] * 8
-    with pytest.raises(DataError, match="no class 'a'"):
+    with pytest.raises(DataError, match="No class 'a'"):
         numbered.train.select_classes(("u", "a"))
-    with pytest.raises(DataError, match="without labels"):
+    with pytest.raises(DataError, match="have no labels"):
         Images(numbered.train.images, None, ()).select_classes(("u",))
 
 
@@ -181,7 +181,7 @@ def test_disjoint_tasks_share_no_class(pico):
     assert [task.classes for task in disjoint_tasks(pico, 3, 2, 0)] == [task.classes for task in tasks[:2]]
     assert [task.classes for task in disjoint_tasks(pico, 3, 3, 1)] != [task.classes for task in tasks]
     assert len(tasks[0].train) == 36
-    with pytest.raises(DataError, match="4 disjoint 3-way tasks take 12"):
+    with pytest.raises(DataError, match="4 disjoint 3-way tasks need 12"):
         disjoint_tasks(pico, 3, 4, 0)
     with pytest.raises(SettingError, match="0 tasks"):
         disjoint_tasks(pico, 3, 0, 0)
@@ -203,7 +203,7 @@ def test_several_sets_are_one():
     assert int((both.val.labels == at).sum()) == int((other.val.labels == 3).sum())
     assert torch.equal(both.train.images[: len(one.train)], one.train.images)
     assert set(both.augmentation) <= set(one.augmentation) & set(other.augmentation)
-    with pytest.raises(DataError, match="names a set twice"):
+    with pytest.raises(DataError, match="names a data set twice"):
         load_data("digits+digits")
     with pytest.raises(DataError, match="cannot be joined"):
         concat_data_sets("both", [one, colourful(one)]).train  # noqa: B018

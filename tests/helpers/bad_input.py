@@ -207,7 +207,7 @@ FAULTS = [
     Fault("data", f"{NEW} --data digit --out new", ("unknown data set 'digit'", "digits")),
     Fault("data-part", f"{NEW} --data glyphs/bse --out new", ("glyphs 'bse'", "base")),
     Fault("data-no-part", f"{NEW} --data glyphs --out new", ("part of glyphs", "base", "novel")),
-    Fault("data-location", f"{NEW} --data digits:/x --out new", ("digits:/x", "ask for digits")),
+    Fault("data-location", f"{NEW} --data digits:/x --out new", ("digits:/x", "Use digits")),
     Fault("model-of-ours", f"{TRAIN} --model vgg12 --out new", ("unknown model 'vgg12'", "vgg13")),
     Fault("model-folder", f"{TRAIN} --model models/none --out new", ("no model at 'models/none'", "list models")),
     Fault("recipe-file", "check nowhere.yaml", ("no recipe at 'nowhere.yaml'", "list recipes")),
@@ -346,8 +346,8 @@ FAULTS = [
     # Data
     Fault("classes-differ", f"{TRAIN} --model child --out new", ("3 classes", "'digits' has 10", "germline inherit")),
     Fault("folder-missing", f"{NEW} --data folder:nowhere --out new", ("folder:nowhere", "folder:/path")),
-    Fault("folder-empty", f"{NEW} --data folder:kept --out new", ("no pictures", "kept"), KEPT),
-    Fault("folder-broken-picture", f"{NEW} --data folder:photos --out new", ("train/a/0.png", "mend"), broken_image),
+    Fault("folder-empty", f"{NEW} --data folder:kept --out new", ("No images", "kept"), KEPT),
+    Fault("folder-broken-picture", f"{NEW} --data folder:photos --out new", ("train/a/0.png", "Remove the file"), broken_image),
     Fault("folder-no-labels", f"{NEW} --data folder:plain --out new", ("'folder:plain' has no labels",), unlabelled),
     Fault(
         "labels-wanted",
@@ -388,7 +388,7 @@ FAULTS = [
     Fault(
         "mini-imagenet-no-images",
         f"{NEW} --data mini-imagenet/base:mini --out new",
-        ("mini has no folder 'images'", "unpack"),
+        ("mini has no folder 'images'", "Give it that folder"),
         text("mini/train.csv", "filename,label\n"),
     ),
     Fault(
@@ -400,7 +400,7 @@ FAULTS = [
     Fault(
         "mini-imagenet-class",
         f"{NEW} --data mini-imagenet/novel:photos --out new",
-        ("photos/test has a class 'a'", "20 published", "take it away"),
+        ("photos/test has a class 'a'", "20 published", "Remove it"),
         write_images,
     ),
     # Settings
@@ -536,7 +536,7 @@ FAULTS = [
     Fault(
         "recipe-no-test",
         "compare r.yaml --out new",
-        ("no folder 'test'", "add photos/test"),
+        ("no folder 'test'", "a folder photos/test"),
         both(untested, recipe(("data: digits\na", "data: folder:photos\na"))),
     ),
     # What a comparison is asked
@@ -624,7 +624,7 @@ FAULTS = [
             ("star-and-more", ["sizes=['*', depth=2]"], ("'*' is every size", "leave the others out")),
             ("star-of-no-list", ["sizes=['*']"], ("sizes=['*']", "'tleg'", "name the sizes")),
             ("task-ways", ["tasks={ways: 11, count: 1}"], ("10 classes", "at most 10 ways")),
-            ("final-by-hand", ["data=glyphs/final"], ("'glyphs/final' is kept", "glyphs/novel", "--final")),
+            ("final-by-hand", ["data=glyphs/final"], ("'glyphs/final' is reserved", "glyphs/novel", "--final")),
         )
     ),
     Fault(
@@ -643,7 +643,7 @@ FAULTS = [
         text("r.yaml", "extends: lab/tleg-sample\n"),
     ),
     Fault(
-        "train-on-final", f"{NEW} --data glyphs/final --out new", ("'glyphs/final' is kept", "glyphs/novel", "--final")
+        "train-on-final", f"{NEW} --data glyphs/final --out new", ("'glyphs/final' is reserved", "glyphs/novel", "--final")
     ),
     Fault("store-is-a-file", "compare r.yaml --out kept/new --store kept/file", ("kept/file",), both(KEPT, recipe())),
     Fault("workers", "compare r.yaml --out new --workers -1", ("--workers",), recipe()),

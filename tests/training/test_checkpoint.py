@@ -32,7 +32,7 @@ def test_only_the_newest_are_kept(filled, tmp_path):
 
 
 def test_the_newest_comes_back_to_the_bit(filled):
-    found = filled.latest()
+    found = filled.load_latest()
     assert found.step == 100
     assert torch.equal(found.tensors["model"]["w"], torch.full((3,), 100.0))
     assert found.tensors["objective"] == {}
@@ -67,19 +67,19 @@ def flip(folder):
 def test_a_damaged_one_is_passed_over_with_a_warning(filled, tmp_path, caplog, damage):
     damage(tmp_path / "checkpoints" / "step-00000100")
     with caplog.at_level(logging.WARNING, "germline"):
-        assert filled.latest().step == 10
-    assert "step-00000100 is passed over" in caplog.text
+        assert filled.load_latest().step == 10
+    assert "step-00000100 is skipped" in caplog.text
 
 
 def test_where_all_are_damaged_there_is_none(filled, tmp_path):
     for name in names(tmp_path / "checkpoints"):
         truncate(tmp_path / "checkpoints" / name)
-    assert filled.latest() is None
+    assert filled.load_latest() is None
 
 
 def test_a_folder_that_is_not_there_holds_none(tmp_path):
     empty = CheckpointFolder(tmp_path / "nowhere", keep=1)
-    assert (empty.latest(), empty.latest_path()) == (None, None)
+    assert (empty.load_latest(), empty.latest_path()) == (None, None)
 
 
 @pytest.mark.parametrize("where", ["write_tensors", "write_json"])
@@ -91,7 +91,7 @@ def test_a_crash_inside_save_leaves_the_old_ones_and_no_part(filled, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         filled.save(checkpoint(200))
     assert names(tmp_path / "checkpoints") == ["step-00000010", "step-00000100"]
-    assert filled.latest().step == 100
+    assert filled.load_latest().step == 100
 
 
 def test_a_full_disk_keeps_the_old_ones(filled, tmp_path, monkeypatch):
@@ -101,14 +101,14 @@ def test_a_full_disk_keeps_the_old_ones(filled, tmp_path, monkeypatch):
     monkeypatch.setattr("germline.training.checkpoint.write_tensors", full)
     with pytest.raises(OutputError, match="No space left"):
         filled.save(checkpoint(200))
-    assert filled.latest().step == 100
+    assert filled.load_latest().step == 100
 
 
 def test_what_a_killed_save_left_is_not_read(filled, tmp_path):
     part = tmp_path / "checkpoints" / ".step-00000200.abcd.part"
     part.mkdir()
     (part / "state.json").write_text(json.dumps({"step": 200}))
-    assert filled.latest().step == 100
+    assert filled.load_latest().step == 100
 
 
 def test_clear_leaves_nothing(filled, tmp_path):

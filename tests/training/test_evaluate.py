@@ -30,5 +30,5 @@ def test_accuracy_and_loss_of_a_constant_answer():
 
 def test_nothing_to_evaluate_on_is_refused():
     for images in (Images(IMAGES.images, None, ()), IMAGES.subset(torch.tensor([], dtype=torch.int64))):
-        with pytest.raises(DataError, match="nothing to evaluate on"):
+        with pytest.raises(DataError, match="Nothing to evaluate on"):
             evaluate(nn.Linear(1, 1), lambda pixels: pixels, images)

@@ -94,7 +94,7 @@ def test_alpha_one_needs_no_labels_and_less_does():
     assert float(Distillation(teacher([[THIRD, 0.0]]))(network, bare)) == pytest.approx(DIVERGENCE, abs=1e-6)
     with pytest.raises(DataError, match="alpha=1"):
         Distillation(teacher([[THIRD, 0.0]]), alpha=0.5)(network, bare)
-    with pytest.raises(DataError, match="pictures without labels"):
+    with pytest.raises(DataError, match="The images have no labels"):
         CrossEntropy()(network, bare)
 
 
@@ -128,7 +128,7 @@ def test_the_teacher_is_neither_trained_nor_saved_nor_frozen():
 
 def test_outputs_of_another_number_are_refused():
     _, network = student([[0.0, 0.0, 0.0]])
-    with pytest.raises(DataError, match="the teacher has 2 outputs, the student 3"):
+    with pytest.raises(DataError, match="The teacher has 2 outputs, the student 3"):
         Distillation(teacher([[THIRD, 0.0]]))(network, batch([0]))
 
 

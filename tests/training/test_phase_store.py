@@ -115,7 +115,7 @@ def test_a_damaged_one_is_named_and_made_again(tmp_path, caplog, damage):
     with caplog.at_level(logging.WARNING, "germline"):
         check(bare(tmp_path).keep("phase", work))
     assert work.calls == 1
-    assert f"kept in {tmp_path / 'phase'} is passed over" in caplog.text
+    assert f"The saved phase {tmp_path / 'phase'} is damaged and computed again" in caplog.text
     caplog.clear()
     check(bare(tmp_path).keep("phase", work))
     assert (work.calls, caplog.text) == (1, "")
@@ -182,7 +182,7 @@ def test_killed_while_it_was_written(tmp_path):
 @pytest.mark.parametrize("facts", [{"loss": float("nan")}, {"tensor": torch.ones(1)}], ids=["nan", "tensor"])
 @pytest.mark.parametrize("folder", [False, True])
 def test_facts_that_json_cannot_hold(tmp_path, folder, facts):
-    with pytest.raises(SettingError, match="the facts of phase 'phase' cannot be kept"):
+    with pytest.raises(SettingError, match="The facts of phase 'phase' cannot be saved"):
         bare(tmp_path if folder else None).keep("phase", Work({}, facts))
     assert not (tmp_path / "phase").exists()
 

@@ -180,9 +180,9 @@ def test_neither_grouping_nor_order_matters(make_members, double, engine):
 
 
 REFUSED_SETTINGS = {
-    "mixup or cutmix is on": {"mixup": 0.2},
-    "accumulate=2 parts": {"accumulate": 2},
-    r"\(ema\) is kept": {"ema": 0.9},
+    "Mixup or cutmix is on": {"mixup": 0.2},
+    "accumulate=2 splits": {"accumulate": 2},
+    r"\(ema\) is on": {"ema": 0.9},
     "torch.compile": {"compile": True},
     "below float32": {"precision": "bf16-mixed"},
     "parameters or buffers of its own": {"objective": Scaled()},
@@ -195,7 +195,7 @@ REFUSED_SETTINGS = {
 def test_what_no_stack_can_do_is_refused(make_members, reason):
     members = make_members()
     before = states(members)
-    with pytest.raises(SettingError, match=f"engine 'vmap' cannot train these members.*{reason}.*use engine='loop'"):
+    with pytest.raises(SettingError, match=f"Engine 'vmap' cannot train these members.*{reason}.*Use engine='loop'"):
         train(members, engine="vmap", **REFUSED_SETTINGS[reason])
     assert difference(before, states(members)) == 0
 
@@ -229,11 +229,11 @@ def unknown(member):
 
 REFUSED_MEMBERS = {
     dropping: "drops units or paths",
-    unlabelled: "without labels",
+    unlabelled: "have no labels",
     filed: "decoded from files",
-    coloured: "of several sizes",
-    half_frozen: "not of one shape",
-    unknown: "not of one shape",
+    coloured: "have several sizes",
+    half_frozen: "not have one shape",
+    unknown: "not have one shape",
 }
 
 
@@ -250,7 +250,7 @@ def test_a_mixed_population_is_refused_and_auto_takes_the_loop(make_members, tmp
         return [*make_members("vgg", 2), replace(make_members("resnet12")[2], name="odd")]
 
     members, expected = mixed(), mixed()
-    with pytest.raises(SettingError, match="not of one shape that an architecture knows"):
+    with pytest.raises(SettingError, match="not have one shape of a known architecture"):
         train(members, engine="vmap")
     train(members, engine="auto", folder=tmp_path)
     train(expected, engine="loop")
@@ -264,7 +264,7 @@ def test_what_makes_no_sense_is_refused(make_members):
         train(members, engine="vmup")
     with pytest.raises(SettingError, match="together=0"):
         train(members, together=0)
-    with pytest.raises(SettingError, match="stands for several members"):
+    with pytest.raises(SettingError, match="Several members share a network"):
         train([members[0], replace(members[1], network=members[0].network)])
     assert train([], engine="auto") == []
 
@@ -274,7 +274,7 @@ def test_a_broken_member_is_named(make_members, engine):
     members = make_members()
     with torch.no_grad():
         members[1].network.model.head.fc.bias[0] = float("nan")
-    message = r"^'member-1' came to a loss or weights that are not finite numbers at step 1\. There is no checkpoint"
+    message = r"^The loss or the weights of 'member-1' are not finite numbers at step 1\. There is no checkpoint"
     with pytest.raises(TrainingError, match=f"(?i){message}"):
         train(members, engine=engine, log_every=4)
 
@@ -283,7 +283,7 @@ def test_a_broken_member_is_named(make_members, engine):
 def test_weights_that_the_last_step_broke_are_no_result(make_members, engine):
     members = make_members()
     settings = {"optimizer": "sgd", "lr": 1e38, "weight_decay": 1e3, "warmup": 0.0, "steps": 1}
-    with pytest.raises(TrainingError, match=r"^'member-0' came to a loss or weights .* at step 1\."):
+    with pytest.raises(TrainingError, match=r"^The loss or the weights of 'member-0' .* at step 1\."):
         train(members, engine=engine, **settings)
 
 

@@ -144,7 +144,7 @@ def test_a_loss_that_is_no_number_stops_the_run(train, tmp_path, optimizer):
             return super().forward(network, batch) * (float("nan") if self.steps == 5 else 1)
 
     with pytest.raises(
-        TrainingError, match="'phase' came to a loss or weights that are not finite numbers at step 5"
+        TrainingError, match="The loss or the weights of 'phase' are not finite numbers at step 5"
     ) as caught:
         train(tmp_path, objective=Breaks(), checkpoint_every=2, optimizer=optimizer)
     assert caught.value.exit_code == 3
@@ -160,7 +160,7 @@ def test_the_step_that_broke_is_named_even_where_losses_are_seldom_read(train):
             self.steps += 1
             return super().forward(network, batch) * (float("inf") if self.steps == 3 else 1)
 
-    with pytest.raises(TrainingError, match=r"at step 3\. there is no checkpoint before it"):
+    with pytest.raises(TrainingError, match=r"at step 3\. There is no checkpoint before it"):
         train(objective=Breaks(), log_every=100)
 
 
@@ -171,7 +171,7 @@ def test_a_checkpoint_of_broken_weights_is_not_called_good(train, tmp_path):
 
     with pytest.raises(TrainingError, match="at step 1"):
         train(tmp_path, objective=Steep(), optimizer="sgd", lr=1e38, warmup=0.0, checkpoint_every=1)
-    kept = CheckpointFolder(tmp_path / "phase" / "checkpoints", 2).latest()
+    kept = CheckpointFolder(tmp_path / "phase" / "checkpoints", 2).load_latest()
     assert kept is None or all(torch.isfinite(value).all() for value in kept.tensors["model"].values())
 
 
@@ -193,13 +193,13 @@ def test_the_log_has_every_loss_and_score(train, tmp_path):
 
 def test_changed_settings_are_refused(train, tmp_path):
     train(tmp_path)
-    with pytest.raises(SettingError, match=r"was begun with lr=0\.005, now 0\.1"):
+    with pytest.raises(SettingError, match=r"was started with lr=0\.005, now 0\.1"):
         train(tmp_path, lr=0.1)
 
 
 def test_another_seed_in_the_same_folder_is_refused(train, tmp_path):
     train(tmp_path)
-    with pytest.raises(SettingError, match="was begun with seed=0, now 1"):
+    with pytest.raises(SettingError, match="was started with seed=0, now 1"):
         train(tmp_path, seed=1)
 
 

@@ -118,11 +118,11 @@ def test_a_folder_without_cifar100_is_refused(tmp_path):
 
 def test_classes_of_another_set_are_refused(tmp_path):
     names = [*NAMES[:-1], "wyrm"]
-    with pytest.raises(DataError, match=r"has a class 'wyrm'.*none of the 100 published"):
+    with pytest.raises(DataError, match=r"has a class 'wyrm'.*not one of the 100 published"):
         _ = load_data(f"cifar-fs/base:{write(tmp_path, small_cifar100(), names=names)}").train
 
 
 def test_a_class_with_too_few_images_is_named(tmp_path):
     files = {stem: (pixels[:20], labels[:20]) for stem, (pixels, labels) in small_cifar100().items()}
-    with pytest.raises(DataError, match=r"class 'apple' has [0-2] pictures"):
+    with pytest.raises(DataError, match=r"Class 'apple' has [0-2] images"):
         _ = load_data(f"cifar-fs/base:{write(tmp_path, files)}").train

@@ -93,7 +93,7 @@ def test_augmentation_never_mirrors():
 
 def test_the_last_part_is_read_only_where_that_is_noted(tmp_path):
     for asked in (lambda: read_glyphs("final"), lambda: load_data("glyphs/final")):
-        with pytest.raises(DataError, match=r"kept for headline numbers.*glyphs/novel.*--final"):
+        with pytest.raises(DataError, match=r"reserved for headline numbers.*glyphs/novel.*--final"):
             asked()
     log = tmp_path / "new" / "final-readings.jsonl"
     found = [read_final_glyphs(log, why) for why in ("first look", "second look")]
@@ -114,7 +114,7 @@ def test_damaged_pack_is_a_data_error(tmp_path, monkeypatch):
     monkeypatch.setattr(glyphs, "files", lambda _: tmp_path)
     glyphs._pack.cache_clear()
     try:
-        with pytest.raises(DataError, match="glyphs pack"):
+        with pytest.raises(DataError, match="embedded glyphs"):
             read_glyphs("base").split("train")
     finally:
         glyphs._pack.cache_clear()

@@ -125,7 +125,7 @@ def test_a_part_that_is_not_there(folders, lists, tmp_path):
     with pytest.raises(DataError, match=r"No mini-imagenet/novel in .*folder test .*nor test\.csv"):
         load_data(f"mini-imagenet/novel:{tmp_path}")
     (tmp_path / "test.csv").write_text("filename,label\n")
-    (tmp_path / "images").rename(tmp_path / "pictures")
+    (tmp_path / "images").rename(tmp_path / "photos")
     with pytest.raises(DataError, match=r"has no folder 'images'.*test\.csv"):
         load_data(f"mini-imagenet/novel:{tmp_path}")
 
@@ -133,10 +133,10 @@ def test_a_part_that_is_not_there(folders, lists, tmp_path):
 def test_folders_of_other_classes_are_refused(folders):
     wnid = MINI_IMAGENET_CLASSES["open"][3]
     (folders / "val" / wnid).rename(folders / "aside")
-    with pytest.raises(DataError, match=rf"val has no pictures of class '{wnid}'.*1 of the 16 published"):
+    with pytest.raises(DataError, match=rf"val has no images of class '{wnid}'.*1 of the 16 published"):
         _ = load_data(f"mini-imagenet/open:{folders}").train
     (folders / "aside").rename(folders / "val" / "n01532829")
-    with pytest.raises(DataError, match=r"val has a class 'n01532829'.*none of the 16"):
+    with pytest.raises(DataError, match=r"val has a class 'n01532829'.*not one of the 16"):
         _ = load_data(f"mini-imagenet/open:{folders}").train
 
 
@@ -164,7 +164,7 @@ def test_an_empty_list_and_a_class_with_too_few_images(lists):
     path = lists / "val.csv"
     rows = path.read_text().splitlines(keepends=True)
     path.write_text("".join(row for row in rows if "n0185567200000" not in row or int(row[16]) < 2))
-    with pytest.raises(DataError, match=r"class 'n01855672' has 2 pictures.*3 or more"):
+    with pytest.raises(DataError, match=r"Class 'n01855672' has 2 images.*3 or more"):
         _ = load_data(f"mini-imagenet/open:{lists}").train
     path.write_text("")
     with pytest.raises(DataError, match=r"val\.csv begins ''"):
