@@ -347,7 +347,12 @@ FAULTS = [
     Fault("classes-differ", f"{TRAIN} --model child --out new", ("3 classes", "'digits' has 10", "germline inherit")),
     Fault("folder-missing", f"{NEW} --data folder:nowhere --out new", ("folder:nowhere", "folder:/path")),
     Fault("folder-empty", f"{NEW} --data folder:kept --out new", ("No images", "kept"), KEPT),
-    Fault("folder-broken-picture", f"{NEW} --data folder:photos --out new", ("train/a/0.png", "Remove the file"), broken_image),
+    Fault(
+        "folder-broken-picture",
+        f"{NEW} --data folder:photos --out new",
+        ("train/a/0.png", "Remove the file"),
+        broken_image,
+    ),
     Fault("folder-no-labels", f"{NEW} --data folder:plain --out new", ("'folder:plain' has no labels",), unlabelled),
     Fault(
         "labels-wanted",
@@ -643,7 +648,9 @@ FAULTS = [
         text("r.yaml", "extends: lab/tleg-sample\n"),
     ),
     Fault(
-        "train-on-final", f"{NEW} --data glyphs/final --out new", ("'glyphs/final' is reserved", "glyphs/novel", "--final")
+        "train-on-final",
+        f"{NEW} --data glyphs/final --out new",
+        ("'glyphs/final' is reserved", "glyphs/novel", "--final"),
     ),
     Fault("store-is-a-file", "compare r.yaml --out kept/new --store kept/file", ("kept/file",), both(KEPT, recipe())),
     Fault("workers", "compare r.yaml --out new --workers -1", ("--workers",), recipe()),

@@ -145,8 +145,12 @@ def test_folders_of_other_classes_are_refused(folders):
     [
         ("filename,label\n", "", r"val\.csv begins 'n0.*columns are filename,label"),
         ("filename,label\n", "class_name,image_name\n", r"val\.csv begins 'class_name,image_name'"),
-        ("n0185567200000002.jpg,n01855672", "n0185567200000002.jpg", r"val\.csv: line \d+ is no file name and label"),
-        ("n0185567200000002.jpg,", "n0185567200000009.jpg,", r"n0185567200000009\.jpg is missing.*line \d+ of"),
+        (
+            "n0185567200000002.jpg,n01855672",
+            "n0185567200000002.jpg",
+            r"val\.csv: line \d+ is not a file name and a label",
+        ),
+        ("n0185567200000002.jpg,", "n0185567200000009.jpg,", r"n0185567200000009\.jpg is missing.*Line \d+ of"),
         ("n0185567200000002.jpg,", "n0185567200000001.jpg,", r"line \d+ names n0185567200000001\.jpg again"),
         (",n09256479", ",n09256470", r"val\.csv has a class 'n09256470'"),
         ("n0185567200000002.jpg", "\udcff", r"val\.csv cannot be read"),
