@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from germline.cli import main
-from germline.compare.run.store import PACKAGED
+from germline.compare.run.data_cache import PACKAGED
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

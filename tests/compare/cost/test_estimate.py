@@ -257,7 +257,7 @@ def test_missing_data_are_priced_with_a_note_and_refused_in_a_run(priced, recipe
     assert found.cells == priced().cells
     assert found.ancestors == priced().ancestors
     (note,) = [line for line in found.text().splitlines() if line.startswith("note: ")]
-    assert note.startswith("note: Data are missing. The price uses their known numbers, and a run is refused. ")
+    assert note.startswith("note: Data are missing. The estimate uses their known numbers, but a run is refused. ")
     assert "dataset-fashion-mnist" in note
     assert "GERMLINE_DATA" in note
     assert priced().missing == ()

@@ -80,7 +80,7 @@ def test_sizes_are_held_against_it(work):
         work("sizes=[width=4]").check()
     with pytest.raises(SettingError, match="it takes those of its ancestor"):
         work("sizes=['width=2,depth=13']").check()
-    with pytest.raises(SettingError, match="arm 'gene' at width=2 grows widths="):
+    with pytest.raises(SettingError, match="Arm 'gene' at width=2 has widths="):
         work("ancestor.model=resnet12").check()
 
 

@@ -129,8 +129,8 @@ def test_what_arms_store_is_priced(stood, recipe_file):
     assert (family.gene, family.others) == (stored["gene"], {"even": stored["even"]})
     assert family.alone == 0  # scratch does not stand at all of the sizes
     text = stood[1].text()
-    assert f"genes of other arms, as many times this one: even {stored['even'] / stored['gene']:.2f}" in text
-    assert "trained: scratch" not in text
+    assert f"genes of other arms, relative to this gene: even {stored['even'] / stored['gene']:.2f}" in text
+    assert "scratch at all sizes" not in text
     whole = estimate_cost(load_recipe(str(recipe_file), ["arms.scratch.sizes=null"])).family
     assert (whole.alone, whole.together) == (3 * 2 * 16, 3 * 16)
     # of many sizes only the least and the most are told
@@ -138,7 +138,7 @@ def test_what_arms_store_is_priced(stood, recipe_file):
     arms = "arms={gene: {method: tleg, settings: {steps: 3, batch_size: 16}, train: {steps: 0}}}"
     many = estimate_cost(load_recipe(str(recipe_file), [f"sizes=[{depths}]", arms]))
     ratios = [count / many.family.gene for count in many.family.networks.values()]
-    assert f"(one: {min(ratios):.2f} to {max(ratios):.2f})" in many.text()
+    assert f"(one network: {min(ratios):.2f} to {max(ratios):.2f})" in many.text()
 
 
 def test_the_report_of_a_run(stood):
@@ -165,25 +165,31 @@ def test_the_report_of_a_run(stood):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (["protocol=sizes"], "a budget of zero trains nothing. give it a step or more"),
-        (["train.steps=0"], "arm 'scratch' has steps=0. 'scratch' hands no head on"),
-        (["arms.even={method: distil, train: {steps: 0}}"], "'distil' hands no head on"),
-        (["arms.even={method: last-layers, train: {steps: 0}}"], "'last-layers' hands no head on"),
-        (["arms.even.tuned_as=scratch"], "arm 'even' has steps=0. what trains nothing is not tuned. take tuned_as out"),
-        (["arms.scratch.tuned_as=even"], "arms.scratch.tuned_as=even. that arm is not tuned itself"),
-        (["data=glyphs/novel"], "for the classes of digits, and a fresh one only guesses. evaluate it on digits"),
+        (["protocol=sizes"], "The protocol sizes compares trained descendants. Set its steps to 1 or more"),
+        (["train.steps=0"], "Arm 'scratch' has steps=0. 'scratch' passes no head on"),
+        (["arms.even={method: distil, train: {steps: 0}}"], "'distil' passes no head on"),
+        (["arms.even={method: last-layers, train: {steps: 0}}"], "'last-layers' passes no head on"),
+        (
+            ["arms.even.tuned_as=scratch"],
+            "Arm 'even' has steps=0. An arm without training is not tuned. Remove tuned_as",
+        ),
+        (["arms.scratch.tuned_as=even"], "arms.scratch.tuned_as=even. That arm is not tuned itself"),
+        (["data=glyphs/novel"], "for the classes of digits, and a fresh head only guesses. Use data: digits"),
         (["data=glyphs/base", "ancestor.data=glyphs/base", "final=true"], "for the classes of glyphs/base"),
-        (["tasks={ways: 3, count: 2}"], "a task has classes of its own"),
-        (["one_gene=true"], "every seed is the same evaluation once more. take one_gene out, leave a single seed"),
+        (["tasks={ways: 3, count: 2}"], "Each task has its own classes"),
+        (["one_gene=true"], "every seed repeats the same evaluation. Remove one_gene, use a single seed"),
         (
             ["ancestor={path: packaged, data: digits}"],
             "'layers' has the same gene for every seed of ancestor.path=pack",
         ),
-        (["arms.even.sizes=[depth=5]"], "arms.even.sizes: 'depth=5'. it is none of the recipe's sizes"),
+        (["arms.even.sizes=[depth=5]"], "arms.even.sizes: 'depth=5'. It is not one of the recipe's sizes"),
         (["arms.even.sizes=[]"], "arms.even.sizes"),
-        (["arms.gene.sizes=[depth=1]", "arms.even.sizes=[depth=4]"], "sizes: 'depth=2'. no arm"),
-        (["sizes=['*', depth=1]"], "'*' is every size there is. leave the others out"),
-        (["family={size: depth=2, images_per_class: 3}"], "at which 'gene' and 'scratch' stand"),
+        (
+            ["arms.gene.sizes=[depth=1]", "arms.even.sizes=[depth=4]"],
+            "No arm uses size 'depth=2'. It would never be built. Remove it",
+        ),
+        (["sizes=['*', depth=1]"], "'*' means every size. Remove '*' or the others"),
+        (["family={size: depth=2, images_per_class: 3}"], "'gene' and 'scratch' both have"),
     ],
 )
 def test_what_is_refused(recipe_file, changes, says):
@@ -206,14 +212,14 @@ def test_what_is_taken(recipe_file, changes):
 
 
 def test_a_family_has_two_sizes(recipe_file, tmp_path):
-    with pytest.raises(SettingError, match=r"sizes \['depth=1'\].*at least two sizes"):
+    with pytest.raises(SettingError, match=r"only the sizes \['depth=1'\].*at least two sizes"):
         comparison(recipe_file, tmp_path / "out", "arms.gene.sizes=[depth=1]").check()
 
 
 def test_an_ancestor_at_hand_must_know_the_classes(recipe_file, tmp_path):
     at_hand = "ancestor={path: packaged, data: digits}"
     packaged = (at_hand, "arms.gene={method: layers, train: {steps: 0}}", "seeds=[0]")
-    with pytest.raises(SettingError, match=r"steps=0 with ancestor.path=packaged. that network knows \d+ classes"):
+    with pytest.raises(SettingError, match=r"steps=0 with ancestor.path=packaged. That network knows \d+ classes"):
         comparison(recipe_file, tmp_path / "out", *packaged).check()
     comparison(recipe_file, tmp_path / "out", *packaged, "data=glyphs/base", "ancestor.data=glyphs/base").check()
 
@@ -225,7 +231,7 @@ def test_a_head_that_turns_out_fresh_is_told_of(recipe_file, tmp_path, monkeypat
     work = comparison(recipe_file, tmp_path / "out", arms, "sizes=[depth=1, depth=2]", "seeds=[0]")
     work.run()
     assert list(work.failed) == ["gene depth=1 3 images per class seed=0", "gene depth=2 3 images per class seed=0"]
-    assert "arm 'gene' has steps=0 and a fresh head. its gene knows other classes" in next(iter(work.failed.values()))
+    assert "Arm 'gene' has steps=0 and a fresh head. Its gene knows other classes" in next(iter(work.failed.values()))
 
 
 def test_every_size_of_the_first_arms_method(recipe_file, tmp_path, monkeypatch):
@@ -253,6 +259,8 @@ def test_every_size_of_the_first_arms_method(recipe_file, tmp_path, monkeypatch)
 
 
 def test_a_method_without_a_list_of_sizes_has_no_star(recipe_file, tmp_path):
-    with pytest.raises(SettingError, match=r"sizes=\['\*'\]. 'tleg' of the first arm has no list .* name the sizes"):
+    with pytest.raises(
+        SettingError, match=r"sizes=\['\*'\] with 'tleg' in the first arm. That method does not list .* Use the names"
+    ):
         comparison(recipe_file, tmp_path / "out", "sizes=['*']", "arms.scratch.sizes=null").check()
     assert TLEG().describe_sizes(model_spec("vit_pico", image_size=8, channels=1, classes=2)).names == ()

@@ -120,9 +120,9 @@ def test_what_cannot_be_run_writes_nothing(recipe_file, tmp_path):
 
 def test_an_arm_may_not_grow_another_network_than_scratch(recipe_file, tmp_path):
     # the gene's own size is that of its own setting, not the ancestor's
-    with pytest.raises(SettingError, match=r"arm 'gene' at own size grows depth=2, scratch depth=6"):
+    with pytest.raises(SettingError, match=r"Arm 'gene' at own size has depth=2, scratch has depth=6"):
         comparison(recipe_file, tmp_path / "out", "arms.gene.settings.depth=2", "sizes=['']").check()
-    with pytest.raises(SettingError, match=r"arm 'gene' at depth=1 grows width=32, scratch width=64"):
+    with pytest.raises(SettingError, match=r"Arm 'gene' at depth=1 has width=32, scratch has width=64"):
         comparison(recipe_file, tmp_path / "out", "arms.gene.settings.width=32").check()
 
 

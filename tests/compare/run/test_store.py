@@ -147,7 +147,7 @@ def test_every_cell_has_a_place_of_its_own(store, asked):
 def test_places_stay_what_they_are(store, monkeypatch, changes, places):
     # A change here makes every store that people have be made again; a new setting of a training is one.
     monkeypatch.setattr(store_module, "version", lambda name: "0")
-    monkeypatch.setattr(store_module, "_fingerprint_once", lambda name: "pictures")
+    monkeypatch.setattr(store_module, "fingerprint_data", lambda name: "pictures")
     found = store(*changes)
     method, size = found.get_method("gene"), found.recipe.sizes[0]
     ancestor = found.ancestor_path(1, size if method.traits.needs_own_size else None)
@@ -177,7 +177,7 @@ def test_an_ancestor_is_not_built_for_every_place(store, monkeypatch):
 
 def test_other_data_of_the_same_name_is_another_part(store, monkeypatch):
     before = cell_path(store(), CELL)
-    monkeypatch.setattr(store_module, "_fingerprint_once", lambda name: "other pictures")
+    monkeypatch.setattr(store_module, "fingerprint_data", lambda name: "other pictures")
     assert cell_path(store(), CELL) != before
 
 

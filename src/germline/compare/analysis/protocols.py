@@ -23,7 +23,7 @@ from germline.compare.analysis.results import (
     final_accuracy,
     mean_accuracy,
 )
-from germline.compare.recipe.schema import CONTROL, Question, Recipe
+from germline.compare.recipe.schema import CONTROL, ProtocolName, Recipe
 from germline.compare.run.cells import format_images
 from germline.reporting.claims import Claim
 
@@ -41,7 +41,7 @@ class Protocol:
         claims: Function that returns the claims with their paired differences.
     """
 
-    name: Question
+    name: ProtocolName
     asks: str
     check: Callable[[Recipe], None]
     claims: ClaimMaker

@@ -1,4 +1,4 @@
-"""What training costs, in pictures seen and in operations."""
+"""Training costs in samples and FLOPs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from germline.training import TrainSettings
 
 @dataclass(frozen=True)
 class Cost:
-    """Work done.
+    """Cost of several trainings.
 
     Attributes:
-        count: Pieces of it.
-        samples: Pictures seen in training, repeats counted.
-        flops: Operations, forward and backward, a teacher's forward passes included; a multiply-add counts as two.
+        count: Number of trainings.
+        samples: Images seen in training, repeats counted.
+        flops: Operations, forward and backward, with a teacher's forward passes. A multiply-add counts as two.
     """
 
     count: int = 0
@@ -38,48 +38,52 @@ class Cost:
 
 
 def sum_costs(costs: Iterable[Cost]) -> Cost:
-    """The sum of costs."""
+    """Sum costs."""
     return sum(costs, Cost())
 
 
 def forward_flops(network: Network) -> int:
-    """Operations of one picture's forward pass; counted on an empty picture where no architecture knows the network."""
+    """Count the operations of a forward pass of one image.
+
+    If no architecture knows the network, torch counts them on an empty image.
+    """
     if network.spec is not None:
         return spec_flops(network.spec)
-    seen = network.preprocess
+    preprocess = network.preprocess
+    side = preprocess.image_size
     model = copy.deepcopy(network.model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, seen.channels, seen.image_size, seen.image_size, device="meta"))
+        model(torch.zeros(1, preprocess.channels, side, side, device="meta"))
     return int(counter.get_total_flops())
 
 
 def teacher_flops(store: ArtifactStore, size: str | None = None) -> int:
-    """Operations of one picture's forward pass through the ancestor."""
+    """Count the operations of a forward pass of one image through the ancestor."""
     spec = store.ancestor_spec(size)
     return forward_flops(store.build_ancestor(0, size)) if spec is None else spec_flops(spec)
 
 
 @lru_cache(maxsize=64)
 def spec_flops(spec: Spec) -> int:
-    """Operations of one picture's forward pass through a network of that spec."""
+    """Count the operations of a forward pass of one image through a network."""
     return architecture_of(spec).flops(spec)
 
 
 def training_cost(spec: Spec, settings: TrainSettings, images: int, teacher: int = 0) -> Cost:
-    """One training; a backward pass counts as two forward ones.
+    """Compute the cost of one training. A backward pass counts as two forward passes.
 
     Args:
-        spec: What is trained.
-        settings: How.
-        images: In the training set.
-        teacher: Operations of a teacher's forward pass, of one picture.
+        spec: Spec of the network.
+        settings: Training settings.
+        images: Number of images in the training set.
+        teacher: Operations of a teacher's forward pass of one image.
     """
     samples = settings.total_samples(images)
     return Cost(1, samples, samples * (3 * spec_flops(spec) + teacher))
 
 
 def gene_cost(store: ArtifactStore, method: Method, size: str) -> Cost:
-    """Condensing one gene, its ancestor left out; nothing for a gene that is taken as it lies there."""
+    """Compute the cost of condensing one gene, without its ancestor; zero if nothing is trained."""
     source = find_source(method)
     own_size = size if source.traits.needs_own_size else None
     teacher = 0 if source.ancestor == "none" else teacher_flops(store, own_size)
@@ -89,7 +93,7 @@ def gene_cost(store: ArtifactStore, method: Method, size: str) -> Cost:
 
 
 def ancestor_cost(store: ArtifactStore, size: str | None = None) -> Cost:
-    """Training one ancestor; nothing for one that is at hand."""
+    """Compute the cost of training one ancestor; zero for a trained one."""
     spec = store.ancestor_spec(size)
     if store.recipe.ancestor.path is not None or spec is None:
         return Cost()
@@ -97,11 +101,11 @@ def ancestor_cost(store: ArtifactStore, size: str | None = None) -> Cost:
 
 
 def cell_cost(store: ArtifactStore, cell: Cell) -> Cost:
-    """One descendant's training."""
+    """Compute the cost of training one descendant, on all its tasks."""
     train, tasks = store.load_data(store.recipe.data).train, store.recipe.tasks
     images = count_images(store.recipe, cell.images, len(train), len(train.classes))
     method = store.get_method(cell.arm)
     teacher = teacher_flops(store) if method.traits.needs_teacher else 0
-    one = training_cost(store.descendant_spec(cell.size), store.cell_settings(cell), images, teacher)
+    per_task = training_cost(store.descendant_spec(cell.size), store.cell_settings(cell), images, teacher)
     count = tasks.count if tasks else 1
-    return Cost(1, one.samples * count, one.flops * count)
+    return Cost(1, per_task.samples * count, per_task.flops * count)

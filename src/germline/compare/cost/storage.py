@@ -1,4 +1,4 @@
-"""What is stored and what it cost: the accounts of a family of descendants."""
+"""Stored elements and total costs of families of descendants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from germline.registry import architecture_of
 
 
 def gene_storage(gene: Learngene) -> dict[str, int]:
-    """Bytes and elements of a gene, with its head and, as the papers count, without."""
+    """Count the bytes and elements of a gene, with its head and (as papers count) without."""
     sizes = {name: tensor.numel() for name, tensor in gene.tensors.items()}
     return {
         "bytes": gene.bytes(),
@@ -24,21 +24,25 @@ def gene_storage(gene: Learngene) -> dict[str, int]:
     }
 
 
-def count_headless_elements(form: Spec, sizes: Mapping[str, int]) -> int:
-    """Elements of a gene condensed in a network of that form, as the papers count: heads and buffers are left out.
+def count_headless_elements(spec: Spec, sizes: Mapping[str, int]) -> int:
+    """Count the elements of a gene as papers do: without heads and buffers.
 
-    A gene may hold several networks or their frame, each under a name of its own: `24.head.weight` is a head too.
+    A gene can hold several networks with a prefix each, so `24.head.weight` is a head too.
+
+    Args:
+        spec: Spec of the network in which the gene was condensed.
+        sizes: Number of elements of each tensor, by name.
     """
-    architecture = architecture_of(form)
+    architecture = architecture_of(spec)
     with on_meta_device():
-        buffers = [name for name, _ in architecture.build(form).named_buffers()]
-    left_out = {*architecture.parts(form).head, *buffers}
-    return sum(count for name, count in sizes.items() if not {name, name.partition(".")[2]} & left_out)
+        buffers = [name for name, _ in architecture.build(spec).named_buffers()]
+    excluded = {*architecture.parts(spec).head, *buffers}
+    return sum(count for name, count in sizes.items() if not {name, name.partition(".")[2]} & excluded)
 
 
 @lru_cache(maxsize=128)
 def count_network_parameters(spec: Spec) -> tuple[int, int]:
-    """Parameters of a network of that spec, with its head and without; counted without making room for them."""
+    """Count the parameters of a network, with its head and without; no memory is allocated for them."""
     architecture = architecture_of(spec)
     head = architecture.parts(spec).head
     with on_meta_device():
@@ -47,9 +51,12 @@ def count_network_parameters(spec: Spec) -> tuple[int, int]:
 
 
 def summarise_costs(store: ArtifactStore) -> dict[str, Any]:
-    """Samples and operations of one ancestor and one gene an arm, and parameters and a forward pass of each size.
+    """Summarise the costs of a comparison for its results.
 
-    The ancestor is None where the first arm's gene needs none; `families` are all ancestors and genes of one seed.
+    Returns:
+        `ancestor` and `genes`: samples and operations of one ancestor, and of one gene per arm. The ancestor is None if
+        the first arm's gene needs none. `families`: all ancestors and genes of one seed, per arm. `parameters`:
+        parameters and forward operations of each size.
     """
     recipe, genes = store.recipe, {}
     for arm in recipe.arms:
@@ -60,33 +67,33 @@ def summarise_costs(store: ArtifactStore) -> dict[str, Any]:
         "ancestor": ancestor,
         "genes": genes,
         "families": {arm: _family_cost(store, arm) for arm in recipe.arms},
-        "parameters": {size: _counts(store.descendant_spec(size)) for size in recipe.sizes},
+        "parameters": {size: _count_network(store.descendant_spec(size)) for size in recipe.sizes},
     }
 
 
-def _counts(form: Spec) -> dict[str, int]:
-    full, headless = count_network_parameters(form)
-    return {"full": full, "headless": headless, "flops": spec_flops(form)}
+def _count_network(spec: Spec) -> dict[str, int]:
+    full, headless = count_network_parameters(spec)
+    return {"full": full, "headless": headless, "flops": spec_flops(spec)}
 
 
 def _family_cost(store: ArtifactStore, arm: str) -> dict[str, Any]:
-    """What all ancestors and genes of one seed that an arm's sizes need cost, and whether its sizes share one gene."""
+    """Sum the costs of the ancestors and genes of one seed for all sizes of an arm."""
     method, sizes = store.get_method(arm), store.recipe.sizes_of(arm)
-    own_size = method.traits.needs_own_size
-    wanted = sizes if own_size else sizes[:1]
-    made = wanted if method.traits.has_gene else ()
-    grown_from = made if method.ancestor != "none" else ()
-    # A method without sizes of its own takes the one ancestor that is trained at no size in particular.
-    ancestors = sum_costs(ancestor_cost(store, size if own_size else None) for size in grown_from)
-    genes = sum_costs(gene_cost(store, method, size) for size in made)
-    return {"ancestors": asdict(ancestors), "genes": asdict(genes), "shared": bool(made) and not own_size}
+    needs_own_size = method.traits.needs_own_size
+    gene_sizes = (sizes if needs_own_size else sizes[:1]) if method.traits.has_gene else ()
+    ancestor_sizes = gene_sizes if method.ancestor != "none" else ()
+    # A method whose sizes share a gene uses the one ancestor of the model's own size.
+    ancestors = sum_costs(ancestor_cost(store, size if needs_own_size else None) for size in ancestor_sizes)
+    genes = sum_costs(gene_cost(store, method, size) for size in gene_sizes)
+    has_shared_gene = bool(gene_sizes) and not needs_own_size
+    return {"ancestors": asdict(ancestors), "genes": asdict(genes), "shared": has_shared_gene}
 
 
 def storage_ratio(gene: int, descendants: Sequence[int]) -> float:
-    """How many times more parameters are stored where each descendant is pretrained and kept, than in one gene.
+    """Divide the parameters of all descendants, if each is stored, by the elements of one gene.
 
     Args:
-        gene: Head-less elements of the gene.
-        descendants: Head-less parameters of each descendant.
+        gene: Elements of the gene without heads.
+        descendants: Parameters of each descendant without heads.
     """
     return sum(descendants) / gene

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from germline.compare.recipe.schema import RENAMED_KEYS, Recipe, rename_old_keys
+from germline.compare.recipe.schema import Recipe
+from germline.compare.recipe.sections import RENAMED_KEYS, rename_old_keys
 from germline.config import apply_overrides, merge_settings, parse_yaml, validate_settings
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 

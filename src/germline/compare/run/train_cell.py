@@ -1,4 +1,4 @@
-"""A cell: one descendant grown, trained and scored, kept under a hash of all that it depends on."""
+"""Build, train and evaluate one descendant; the result is stored under a hash of everything it depends on."""
 
 from __future__ import annotations
 
@@ -27,35 +27,41 @@ from germline.training import CrossEntropy, FitResult, Run, evaluate
 
 @dataclass(frozen=True)
 class _TaskRun:
-    """What one training of one descendant came to."""
+    """Training of one descendant on one task.
 
-    child: Descendant
-    result: FitResult
+    Attributes:
+        descendant: The descendant after training.
+        fit: Steps, time and validation scores of the training.
+        test_accuracy: Accuracy on test images; None in tuning.
+        probe_accuracy: Accuracy of a linear probe before training; None without one.
+        teacher_flops: Operations of a teacher's forward passes.
+    """
+
+    descendant: Descendant
+    fit: FitResult
     test_accuracy: float | None
-    probe: float | None
-    taught_flops: int
+    probe_accuracy: float | None
+    teacher_flops: int
 
 
 def run_cell(store: ArtifactStore, cell: Cell) -> dict[str, Any]:
-    """Grow, train and score one descendant (one a task, where there are tasks), or give the kept result."""
-    place = cell_path(store, cell)
-    with file_lock(place.with_suffix(".lock")):
-        if not place.exists():
+    """Return a cell's result. If it is not in the store, train one descendant, or one per task, and evaluate it."""
+    path = cell_path(store, cell)
+    with file_lock(path.with_suffix(".lock")):
+        if not path.exists():
             gene = store.get_gene(cell.arm, store.gene_seed(cell.seed), cell.size)
-            trained = [
-                _train(store, cell, gene, source, task) for task, source in enumerate(store.load_cell_data(cell))
-            ]
-            write_json(place, _cell_facts(store, cell, trained))
-        return {"asked": asdict(cell), **read_json(place)}
+            runs = [_train(store, cell, gene, data, task) for task, data in enumerate(store.load_cell_data(cell))]
+            write_json(path, _cell_entry(store, cell, runs))
+        return {"asked": asdict(cell), **read_json(path)}
 
 
 def cell_path(store: ArtifactStore, cell: Cell) -> Path:
-    """Where a cell's result is kept."""
-    method, recipe, form = store.get_method(cell.arm), store.recipe, store.descendant_spec(cell.size)
+    """Return the path of a cell's result."""
+    method, recipe, spec = store.get_method(cell.arm), store.recipe, store.descendant_spec(cell.size)
     facts: dict[str, Any] = {
         "method": method.name,
         "settings": method.model_dump(mode="json"),
-        "form": repr(form),
+        "form": repr(spec),
         "data": store.data_fingerprint(recipe.data),
         "final": store.cell_data_name(cell) != recipe.data,
         "images": cell.images,
@@ -65,101 +71,103 @@ def cell_path(store: ArtifactStore, cell: Cell) -> Path:
         "train": store.cell_settings(cell).model_dump(mode="json"),
         "tuning": cell.tuning,
     }
-    if method.traits.has_named_sizes and cell.size in store.listed_sizes(method, cell.size):
-        # Sizes that are named say which parts of the gene are meant; paths of equal form are not the same network.
+    if method.traits.has_named_sizes and cell.size in store.list_sizes(method, cell.size):
+        # A named size selects parts of the gene: two paths with equal specs are different networks.
         facts["size"] = cell.size
     if method.traits.has_gene:
         facts["gene"] = store.gene_path(find_source(method), store.gene_seed(cell.seed), cell.size).name
     return store.part_path("cell", facts).with_suffix(".json")
 
 
-def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, source: DataSet, task: int) -> _TaskRun:
+def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, data: DataSet, task: int) -> _TaskRun:
     seed = cell.seed if store.recipe.tasks is None else derive(cell.seed, "task", task)
-    drawn = _draw_images(source.train, cell.images, seed)
-    child, settings = _build_descendant(store, cell, gene, drawn), store.cell_settings(cell)
-    network, method = child.network, store.get_method(cell.arm)
+    images = _draw_images(data.train, cell.images, seed)
+    descendant, settings = _build_descendant(store, cell, gene, images), store.cell_settings(cell)
+    network, method = descendant.network, store.get_method(cell.arm)
     if settings.steps == 0:
-        return _evaluate_untrained(cell, child, source)
-    probed = None if cell.tuning else fit_linear_probe(network, drawn, source.val)
-    objective = method.objective(gene, child) if gene is not None else None
-    result = Run(None, seed=seed, quiet=store.quiet).fit(
+        return _evaluate_untrained(cell, descendant, data)
+    probe_accuracy = None if cell.tuning else fit_linear_probe(network, images, data.val)
+    objective = method.objective(gene, descendant) if gene is not None else None
+    fit = Run(None, seed=seed, quiet=store.quiet).fit(
         "descendant",
         network,
         objective or CrossEntropy(settings.label_smoothing),
-        drawn,
+        images,
         settings,
-        val=source.val,
-        augmentation=source.augmentation,
+        val=data.val,
+        augmentation=data.augmentation,
     )
-    tested = None if cell.tuning else evaluate(network.model, network.logits, source.test).accuracy
-    teacher = teacher_flops(store) if method.traits.needs_teacher else 0
-    return _TaskRun(child, result, tested, probed, teacher * result.samples)
+    test_accuracy = None if cell.tuning else evaluate(network.model, network.logits, data.test).accuracy
+    flops = teacher_flops(store) if method.traits.needs_teacher else 0
+    return _TaskRun(descendant, fit, test_accuracy, probe_accuracy, flops * fit.samples)
 
 
-def _evaluate_untrained(cell: Cell, child: Descendant, source: DataSet) -> _TaskRun:
-    """Look at a descendant that is not to be trained: on validation as at step 0, and on test.
+def _evaluate_untrained(cell: Cell, descendant: Descendant, data: DataSet) -> _TaskRun:
+    """Evaluate a descendant that is not trained: on validation images as step 0, and on test images.
 
     Raises:
-        SettingError: Its head is fresh.
+        SettingError: The head is fresh.
     """
-    network = child.network
-    assert network.spec is not None  # noqa: S101 - a grown network always has one
+    network = descendant.network
+    assert network.spec is not None  # noqa: S101 - a descendant always has one
     head = architecture_of(network.spec).parts(network.spec).head
-    if any(child.ledger.entries[name]["fresh"] for name in head):
+    if any(descendant.ledger.entries[name]["fresh"] for name in head):
         raise SettingError(
-            f"arm '{cell.arm}' has steps=0 and a fresh head",
-            f"its gene knows other classes than the {len(network.classes)} of '{source.name}', or none",
-            "give the arm a step or more",
+            f"Arm '{cell.arm}' has steps=0 and a fresh head",
+            f"Its gene knows other classes than the {len(network.classes)} of '{data.name}', or none",
+            "Set its steps to 1 or more",
         )
-    seen, last = (evaluate(network.model, network.logits, part) for part in (source.val, source.test))
-    scores = [{"step": 0, "accuracy": seen.accuracy, "loss": seen.loss}]
-    return _TaskRun(child, FitResult(0, 0, 0.0, [], scores), last.accuracy, None, 0)
+    val, test = (evaluate(network.model, network.logits, images) for images in (data.val, data.test))
+    scores = [{"step": 0, "accuracy": val.accuracy, "loss": val.loss}]
+    return _TaskRun(descendant, FitResult(0, 0, 0.0, [], scores), test.accuracy, None, 0)
 
 
 def _draw_images(train: AnyImages, images: int | str, seed: int) -> AnyImages:
     return train if isinstance(images, str) else train.draw_per_class(images, generator(seed, "draw", images))
 
 
-def _build_descendant(store: ArtifactStore, cell: Cell, gene: Learngene | None, drawn: AnyImages) -> Descendant:
-    draw = derive(cell.seed, "initial", cell.size, *([again] if (again := store.recipe.arms[cell.arm].draw) else []))
+def _build_descendant(store: ArtifactStore, cell: Cell, gene: Learngene | None, images: AnyImages) -> Descendant:
+    draw = store.recipe.arms[cell.arm].draw
+    seed = derive(cell.seed, "initial", cell.size, *([draw] if draw else []))
     if gene is not None:
         size = Size() if store.get_method(cell.arm).traits.needs_own_size else Size.parse(cell.size)
-        return gene.inherit(size, drawn.classes, drawn.channels, drawn.side, seed=draw)
-    form = store.descendant_spec(cell.size, drawn)
-    method, preprocess = store.get_method(cell.arm), Preprocess.from_images(drawn.sample())
-    target = Target(architecture_of(form).name, form, drawn.classes, preprocess)
-    return method.inherit(empty_gene(method, form, preprocess), target, torch.Generator().manual_seed(draw))
+        return gene.inherit(size, images.classes, images.channels, images.side, seed=seed)
+    spec = store.descendant_spec(cell.size, images)
+    method, preprocess = store.get_method(cell.arm), Preprocess.from_images(images.sample())
+    target = Target(architecture_of(spec).name, spec, images.classes, preprocess)
+    return method.inherit(empty_gene(method, spec, preprocess), target, torch.Generator().manual_seed(seed))
 
 
-def _cell_facts(store: ArtifactStore, cell: Cell, trained: list[_TaskRun]) -> dict[str, Any]:
-    first, results, settings = trained[0], [one.result for one in trained], store.cell_settings(cell)
-    network = first.child.network
-    assert network.spec is not None  # noqa: S101 - a grown network always has one
-    whole, headless = count_network_parameters(network.spec)
-    samples = sum(result.samples for result in results)
+def _cell_entry(store: ArtifactStore, cell: Cell, runs: list[_TaskRun]) -> dict[str, Any]:
+    """Return a cell's entry in the store; values of several tasks are averaged or summed."""
+    first, fits, settings = runs[0], [run.fit for run in runs], store.cell_settings(cell)
+    network = first.descendant.network
+    assert network.spec is not None  # noqa: S101 - a descendant always has one
+    parameters, headless = count_network_parameters(network.spec)
+    samples = sum(fit.samples for fit in fits)
     return {
         "lr": settings.lr,
         "weight_decay": settings.weight_decay,
         "curve": [
-            {"step": int(score["step"]), **{key: fmean(r.scores[at][key] for r in results) for key in _SCORED}}
-            for at, score in enumerate(results[0].scores)
+            {"step": int(score["step"]), **{key: fmean(fit.scores[at][key] for fit in fits) for key in _SCORE_KEYS}}
+            for at, score in enumerate(fits[0].scores)
         ],
-        "test_accuracy": _mean([one.test_accuracy for one in trained]),
-        "task_accuracies": [one.test_accuracy for one in trained] if store.recipe.tasks else None,
-        "probe_accuracy": _mean([one.probe for one in trained]),
-        "steps": results[0].steps,
+        "test_accuracy": _mean_known([run.test_accuracy for run in runs]),
+        "task_accuracies": [run.test_accuracy for run in runs] if store.recipe.tasks else None,
+        "probe_accuracy": _mean_known([run.probe_accuracy for run in runs]),
+        "steps": fits[0].steps,
         "samples": samples,
-        "seconds": round(sum(result.seconds for result in results), 3),
-        "parameters": whole,
+        "seconds": round(sum(fit.seconds for fit in fits), 3),
+        "parameters": parameters,
         "headless_parameters": headless,
-        "flops": 3 * forward_flops(network) * samples + sum(one.taught_flops for one in trained),
-        "origins": first.child.ledger.totals(),
+        "flops": 3 * forward_flops(network) * samples + sum(run.teacher_flops for run in runs),
+        "origins": first.descendant.ledger.totals(),
     }
 
 
-_SCORED = ("accuracy", "loss")
+_SCORE_KEYS = ("accuracy", "loss")
 
 
-def _mean(values: list[float | None]) -> float | None:
+def _mean_known(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None

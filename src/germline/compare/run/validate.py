@@ -1,4 +1,4 @@
-"""A recipe held against what it names, before anything is trained or written."""
+"""Checks of a recipe against data, ancestor and methods, before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -15,134 +15,141 @@ from germline.methods.base import empty_gene
 from germline.registry import architecture_of
 
 
-def check_recipe(recipe: Recipe, *, pricing: bool = False) -> ArtifactStore:
-    """Refuse a recipe that could not be run to its end.
+def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
+    """Refuse a recipe that could not run to its end.
 
     Args:
-        recipe: What is to be compared.
-        pricing: Whether data and weights that are not at hand may be stood for by their numbers.
+        recipe: Recipe to check.
+        is_estimate: Whether known numbers may replace missing data and weights, to estimate costs.
 
     Returns:
-        A workshop that writes nothing; its recipe names every size.
+        A store that writes nothing. Its recipe lists every size.
 
     Raises:
-        DataError: Data are missing, without labels, or too few.
+        DataError: Data are missing, have no labels, or too few images.
         ArtefactError: The ancestor cannot be read.
-        SettingError: A size that cannot be built, or that a method cannot grow.
+        SettingError: A size cannot be built, or a method cannot grow it.
     """
-    store = _expand_sizes(ArtifactStore(recipe, Path(), Path(), pricing=pricing))
+    store = _expand_sizes(ArtifactStore(recipe, Path(), Path(), is_estimate=is_estimate))
     recipe = store.recipe
     PROTOCOLS[recipe.protocol].check(recipe)
-    source = store.load_data(recipe.data)
-    for images in (source.train, source.val, source.test):
+    data = store.load_data(recipe.data)
+    for images in (data.train, data.val, data.test):
         _check_labels(images, recipe.data)
-    _check_image_counts(recipe, source.train)
+    _check_image_counts(recipe, data.train)
     if recipe.tasks is not None:
-        draw_task(source, recipe.tasks.ways, None, recipe.seeds[0], 0)
+        draw_task(data, recipe.tasks.ways, None, recipe.seeds[0], 0)
     if recipe.ancestor.path is None:
         _check_labels(store.load_data(recipe.ancestor.data).train, recipe.ancestor.data)
-    forms = {size: store.descendant_spec(size) for size in recipe.sizes}
-    # Sizes that are named are parts of a gene, which differ where their forms do not.
-    named = store.listed_sizes(store.first_method, "") if store.first_method.traits.has_named_sizes else ()
-    _check_equal_networks({size: form for size, form in forms.items() if size not in named})
+    specs = {size: store.descendant_spec(size) for size in recipe.sizes}
+    # Named sizes are parts of a gene. They can differ although their specs are equal.
+    named = store.list_sizes(store.first_method, "") if store.first_method.traits.has_named_sizes else ()
+    _check_equal_networks({size: spec for size, spec in specs.items() if size not in named})
     if recipe.tune is not None:
         store.descendant_spec(recipe.tune.size)
     for arm in recipe.arms:
         if not recipe.is_trained(arm):
-            _check_ancestor_classes(store, arm, source.classes)
-        sizes = dict.fromkeys(size for wanted in store.gene_sizes(arm).values() for size in wanted)
-        _check_arm(store, arm, list(sizes), source.train)
+            _check_ancestor_classes(store, arm, data.classes)
+        sizes = dict.fromkeys(size for seed_sizes in store.gene_sizes(arm).values() for size in seed_sizes)
+        _check_arm(store, arm, list(sizes), data.train)
     return store
 
 
 def _expand_sizes(store: ArtifactStore) -> ArtifactStore:
-    """A recipe whose sizes are open gets all that the first arm's method lists."""
+    """Replace open sizes by all sizes that the first arm's method lists."""
     recipe = store.recipe
     if not recipe.has_open_sizes:
         return store
-    found = store.listed_sizes(store.first_method, "")
-    if not found:
+    sizes = store.list_sizes(store.first_method, "")
+    if not sizes:
         raise SettingError(
-            f"sizes=['{EVERY_SIZE}']",
-            f"'{store.first_method.name}' of the first arm has no list of its sizes",
-            "name the sizes that you ask about",
+            f"sizes=['{EVERY_SIZE}'] with '{store.first_method.name}' in the first arm",
+            "That method does not list its sizes",
+            "Use the names of the sizes to compare",
         )
-    return replace(store, recipe=Recipe.model_validate({**recipe.model_dump(), "sizes": found}))
+    return replace(store, recipe=Recipe.model_validate({**recipe.model_dump(), "sizes": sizes}))
 
 
 def _check_ancestor_classes(store: ArtifactStore, arm: str, classes: tuple[str, ...]) -> None:
-    """An ancestor that is at hand may know other classes than those of the data that it is said to be of."""
-    if store.pricing or store.recipe.ancestor.path is None:
+    """Check that a given ancestor knows the classes of the recipe's data."""
+    if store.is_estimate or store.recipe.ancestor.path is None:
         return
     known = store.build_ancestor(0).classes
     if known != classes:
         raise SettingError(
-            f"arm '{arm}' has steps=0 with ancestor.path={store.recipe.ancestor.path}",
-            f"that network knows {len(known)} classes, '{store.recipe.data}' has {len(classes)} or other names",
-            "give the arm a step or more, or name data with the ancestor's classes",
+            f"Arm '{arm}' has steps=0 with ancestor.path={store.recipe.ancestor.path}",
+            f"That network knows {len(known)} classes, '{store.recipe.data}' has {len(classes)} or other names",
+            "Set its steps to 1 or more, or use data with the ancestor's classes",
         )
 
 
-def _check_equal_networks(forms: dict[str, Spec]) -> None:
-    """Two sizes that come to the same network would be one piece of work that counts as two."""
+def _check_equal_networks(specs: dict[str, Spec]) -> None:
+    """Check that no two sizes are the same network, which would count one piece of work twice."""
     known: dict[str, str] = {}
-    for size, form in forms.items():
-        twin = known.setdefault(repr(form), size)
+    for size, spec in specs.items():
+        twin = known.setdefault(repr(spec), size)
         if twin != size:
-            raise SettingError(f"sizes '{twin}' and '{size}'", "they are the same network here", "leave one out")
+            raise SettingError(
+                f"Sizes '{twin}' and '{size}' are the same network here",
+                "Each of their cells would run twice",
+                "Remove one of them",
+            )
 
 
 def _check_labels(images: AnyImages, name: str) -> None:
     if images.labels is None:
-        raise DataError(f"'{name}' has no labels", "a comparison needs them", "put each class in a folder of its own")
-
-
-def _check_image_counts(recipe: Recipe, train: AnyImages) -> None:
-    assert train.labels is not None  # noqa: S101 - said above, repeated for the type checker
-    asked = (*recipe.images_per_class, *([recipe.tune.images_per_class] if recipe.tune else []))
-    wanted = max((images for images in asked if not isinstance(images, str)), default=1)
-    least = int(train.labels.bincount(minlength=len(train.classes)).min())
-    if least < wanted:
         raise DataError(
-            f"'{recipe.data}' has a class with {least} pictures, images_per_class asks for {wanted}",
-            "a class is drawn without replacement",
-            f"ask for at most {least} images a class",
+            f"'{name}' has no labels", "A comparison needs labels", "Use a folder with one subfolder per class"
         )
 
 
-def _check_same_network(arm: str, size: str, grown: Spec, form: Spec) -> None:
-    """An arm whose descendants are other networks than scratch's would be compared with what it is not."""
-    ours, theirs = ({k: v for k, v in spec.model_dump().items() if k != "drop_path"} for spec in (grown, form))
-    for key, value in ours.items():
-        if theirs.get(key) != value:
+def _check_image_counts(recipe: Recipe, train: AnyImages) -> None:
+    assert train.labels is not None  # noqa: S101 - checked before; repeated for the type checker
+    per_class = (*recipe.images_per_class, *([recipe.tune.images_per_class] if recipe.tune else []))
+    needed = max((images for images in per_class if not isinstance(images, str)), default=1)
+    available = int(train.labels.bincount(minlength=len(train.classes)).min())
+    if available < needed:
+        raise DataError(
+            f"'{recipe.data}' has a class with {available} images, images_per_class asks for {needed}",
+            "Images are drawn without replacement",
+            f"Use at most {available} images per class",
+        )
+
+
+def _check_same_network(arm: str, size: str, descendant: Spec, control: Spec) -> None:
+    """Check that an arm's descendants have the same spec as scratch."""
+    fields, expected = (
+        {key: value for key, value in spec.model_dump().items() if key != "drop_path"} for spec in (descendant, control)
+    )
+    for key, value in fields.items():
+        if expected.get(key) != value:
             raise SettingError(
-                f"arm '{arm}' at {size or 'own size'} grows {key}={value}, scratch {key}={theirs.get(key)}",
-                "arms are compared on one and the same network, that of the ancestor at the size asked for",
-                f"say {key} in the sizes, or leave it out of the arm's settings",
+                f"Arm '{arm}' at {size or 'own size'} has {key}={value}, scratch has {key}={expected.get(key)}",
+                "Arms are compared on the same network: the ancestor's, at the given size",
+                f"Set {key} in `sizes`, or remove it from the arm's settings",
             )
 
 
-def _grey_preprocess(form: Spec) -> Preprocess:
-    """Statistics that stand for those of a gene that is not there; a form does not depend on them."""
-    grey = (0.5,) * form.channels
-    return Preprocess(channels=form.channels, image_size=form.image_size, mean=grey, std=grey)
+def _grey_preprocess(spec: Spec) -> Preprocess:
+    """Return placeholder statistics for a gene that is not made yet; no spec depends on them."""
+    grey = (0.5,) * spec.channels
+    return Preprocess(channels=spec.channels, image_size=spec.image_size, mean=grey, std=grey)
 
 
 def _check_arm(store: ArtifactStore, arm: str, sizes: list[str], train: AnyImages) -> None:
-    """Grow every size in thought, from a gene that has its form and no tensors."""
+    """Check that an arm can build every size, with a gene that has a spec and no tensors."""
     method = store.get_method(arm)
     if not method.traits.has_gene:
         return
     for size in sizes:
-        own = size if method.traits.needs_own_size else None
-        form = store.gene_spec(method, size)
-        if own is not None and architecture_of(form).resize(form, Size.parse(own)) != form:
+        spec, needs_own_size = store.gene_spec(method, size), method.traits.needs_own_size
+        if needs_own_size and architecture_of(spec).resize(spec, Size.parse(size)) != spec:
             raise SettingError(
-                f"arm '{arm}' cannot have {size}",
+                f"Arm '{arm}' cannot have size {size}",
                 f"'{method.name}' needs an ancestor of each size, and ancestor.path gives one of a single size",
-                "leave out ancestor.path, so that one of each size is trained, or leave out the arm",
+                "Remove ancestor.path to train one ancestor per size, or remove the arm",
             )
-        gene = empty_gene(method, form, _grey_preprocess(form))
-        wanted = Size() if own is not None else Size.parse(size)
-        grown = gene.target(wanted, train.classes, train.channels, train.side).spec
-        _check_same_network(arm, size, grown, store.descendant_spec(size))
+        gene = empty_gene(method, spec, _grey_preprocess(spec))
+        gene_size = Size() if needs_own_size else Size.parse(size)
+        descendant = gene.target(gene_size, train.classes, train.channels, train.side).spec
+        _check_same_network(arm, size, descendant, store.descendant_spec(size))
