@@ -2,13 +2,28 @@
 
 import pickle
 
+import pytest
+
 from germline.errors import DataError, SettingError, TrainingError, UnknownNameError
 
 
 def test_the_three_parts_become_sentences():
     error = SettingError("depth=0", "a depth is at least 1.", "use depth=1")
-    assert str(error) == "depth=0. a depth is at least 1. use depth=1."
-    assert str(DataError("no pictures")) == "no pictures."
+    assert str(error) == "depth=0. A depth is at least 1. Use depth=1."
+    assert str(DataError("no images")) == "No images."
+    assert str(DataError("no images", fix="did you mean 'digits'?")) == "No images. Did you mean 'digits'?"
+
+
+@pytest.mark.parametrize(
+    "part", ["lr=3", "'a file' is empty", "model.pt2", "arms/gene", "drop_path", "demo: no key", "--set x", "x2 is odd"]
+)
+def test_code_at_the_start_of_a_sentence_keeps_its_spelling(part):
+    assert str(SettingError(part)) == f"{part}."
+
+
+@pytest.mark.parametrize("part", ["weight-selection is a control", "timm's names", "images, labels"])
+def test_plain_words_get_a_capital(part):
+    assert str(SettingError(part)) == f"{part.capitalize()}."
 
 
 def test_exit_codes_part_bad_input_from_failed_training():

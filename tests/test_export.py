@@ -66,7 +66,7 @@ def test_a_file_that_computes_something_else_is_not_written(ancestors, tmp_path,
     file = tmp_path / "net.pt2"
     file.write_text("old")
     monkeypatch.setattr(export_module, "_reader", lambda kind, file: lambda pixels: torch.zeros(len(pixels), 10))
-    with pytest.raises(ArtefactError, match=r"'.*net.pt2' was not written. its logits would differ"):
+    with pytest.raises(ArtefactError, match=r"'.*net.pt2' was not written. Its logits would differ"):
         export(ancestors["vgg"], file, "torch.export", overwrite=True)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("net.pt2", "old")]
     monkeypatch.setattr(
@@ -87,10 +87,10 @@ def test_old_files_need_leave(ancestors, tmp_path):
 
 
 def test_what_cannot_be_asked_for(tmp_path):
-    with pytest.raises(SettingError, match=r"--format onxx. it is unknown. use torch.export or onnx"):
+    with pytest.raises(SettingError, match=r"--format onxx. It is unknown. Use torch.export or onnx"):
         check_export("onxx", tmp_path / "net.onnx")
     for kind, suffix in EXPORT_SUFFIXES.items():
-        with pytest.raises(SettingError, match=f"{kind} files end in {suffix}"):
+        with pytest.raises(SettingError, match=f"The name of an {kind} file ends in {suffix}"):
             check_export(kind, tmp_path / "net")
     (tmp_path / "net.onnx").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
@@ -101,7 +101,7 @@ def test_what_cannot_be_asked_for(tmp_path):
 def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
     real = importlib.util.find_spec
     monkeypatch.setattr(export_module, "find_spec", lambda name: None if name == package else real(name))
-    with pytest.raises(SettingError, match=rf"{package} is not installed. pip install 'germline\[export\]'"):
+    with pytest.raises(SettingError, match=rf"{package} is not installed. Run pip install 'germline\[export\]'"):
         check_export("onnx", tmp_path / "net.onnx")
     check_export("torch.export", tmp_path / "net.pt2")
 
@@ -115,6 +115,6 @@ def test_without_onnxruntime_the_file_is_checked_but_not_run(ancestors, tmp_path
 
 def test_too_large_for_one_onnx_file(ancestors, tmp_path, monkeypatch):
     monkeypatch.setattr(export_module, "_BIGGEST_ONNX", 100)
-    with pytest.raises(SettingError, match=r"use --format torch.export"):
+    with pytest.raises(SettingError, match=r"Use --format torch.export"):
         export(ancestors["vgg"], tmp_path / "net.onnx", "onnx")
     assert list(tmp_path.iterdir()) == []

@@ -115,9 +115,9 @@ def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch, no_
 
 def test_a_place_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="Cannot write"):
         check_output_folder(tmp_path / "file" / "out")
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="Cannot write"):
         fill(tmp_path / "file" / "out", "x")
 
 
@@ -168,7 +168,7 @@ def test_json_round_trip_and_what_is_not_json(tmp_path):
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(ArtefactError, match=r"bytes\.json' is not valid JSON"):
         read_json(tmp_path / "bytes.json")
-    with pytest.raises(ArtefactError, match=r"cannot read '.*gone\.json'"):
+    with pytest.raises(ArtefactError, match=r"Cannot read '.*gone\.json'"):
         read_json(tmp_path / "gone.json")
 
 
@@ -216,7 +216,7 @@ def test_what_is_damaged_or_missing_is_named(tmp_path):
         path.write_bytes(text)
         with pytest.raises(ArtefactError, match=r"x\.safetensors' is damaged or not safetensors"):
             read_tensors(path)
-    with pytest.raises(ArtefactError, match=r"cannot read '.*gone\.safetensors'"):
+    with pytest.raises(ArtefactError, match=r"Cannot read '.*gone\.safetensors'"):
         read_tensors(tmp_path / "gone.safetensors")
 
 
@@ -236,7 +236,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         crash()
     assert contents(tmp_path) == {"deep/net.bin": b"new"}
     assert [path.name for path in place.parent.iterdir()] == ["net.bin"]
-    with pytest.raises(OutputError, match="cannot write"), atomic_file(place / "under"):
+    with pytest.raises(OutputError, match="Cannot write"), atomic_file(place / "under"):
         pass
 
 
@@ -249,5 +249,5 @@ def test_a_file_that_may_not_be_written_is_refused_beforehand(tmp_path):
     check_output_file(tmp_path / "net.bin", overwrite=True)
     with pytest.raises(OutputError, match="is a folder"):
         check_output_file(tmp_path, overwrite=True)
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="Cannot write"):
         check_output_file(tmp_path / "net.bin" / "under")

@@ -92,7 +92,7 @@ def test_a_gene_without_a_head_asks_for_classes(gene, tmp_path):
     bare = replace(gene, classes=None, tensors={k: v for k, v in gene.tensors.items() if "head" not in k})
     bare.save(tmp_path / "bare")
     found = Learngene.load(tmp_path / "bare")
-    with pytest.raises(SettingError, match="this gene holds no head"):
+    with pytest.raises(SettingError, match="This gene holds no head"):
         found.inherit()
     child = found.inherit(classes=("a", "b"))
     assert child.ledger.totals()["fresh"] == 2 * 16 + 2
@@ -218,12 +218,12 @@ def test_a_spec_that_cannot_be_built_is_refused(folder):
 
 
 def test_missing_places_and_files_are_named(folder, tmp_path):
-    with pytest.raises(ArtefactError, match=r"no learngene at '.*nowhere'"):
+    with pytest.raises(ArtefactError, match=r"No learngene at '.*nowhere'"):
         Learngene.load(tmp_path / "nowhere")
     (folder / TENSORS).unlink()
     refused(folder, TENSORS)
     (folder / MANIFEST).unlink()
-    with pytest.raises(ArtefactError, match=r"cannot read '.*learngene\.json'"):
+    with pytest.raises(ArtefactError, match=r"Cannot read '.*learngene\.json'"):
         Learngene.load(folder)
 
 
@@ -304,7 +304,7 @@ def test_a_hub_gene_is_verified_like_any_other(gene, hub):
 
 
 def test_a_hub_name_that_is_not_there_is_refused(hub):
-    with pytest.raises(ArtefactError, match="cannot fetch learngene 'hf-hub:someone/else'"):
+    with pytest.raises(ArtefactError, match="Cannot fetch learngene 'hf-hub:someone/else'"):
         Learngene.load("hf-hub:someone/else")
 
 

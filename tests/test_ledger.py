@@ -25,7 +25,7 @@ def test_json_round_trip():
 
 def test_a_complete_ledger_passes_when_the_fresh_tensor_is_declared():
     ledger().check({"a": 8, "b": 8}, fresh_allowed=["a"])
-    with pytest.raises(LedgerError, match=r"fresh elements in \['a'\]"):
+    with pytest.raises(LedgerError, match=r"Fresh elements in \['a'\]"):
         ledger().check({"a": 8, "b": 8})
 
 
@@ -33,7 +33,7 @@ def test_a_complete_ledger_passes_when_the_fresh_tensor_is_declared():
     ("sizes", "message"),
     [
         ({"a": 8}, r"not in the network \['b'\]"),
-        ({"a": 8, "b": 8, "c": 1}, r"not accounted for \['c'\]"),
+        ({"a": 8, "b": 8, "c": 1}, r"Not accounted for \['c'\]"),
         ({"a": 9, "b": 8}, "'a' has 9 elements, the ledger counts 8"),
     ],
 )
@@ -43,5 +43,5 @@ def test_a_gap_is_named(sizes, message):
 
 
 def test_an_origin_that_does_not_exist_is_refused():
-    with pytest.raises(LedgerError, match="unknown origin 'borrowed'"):
+    with pytest.raises(LedgerError, match="Unknown origin 'borrowed'"):
         Ledger().add("a", "borrowed", 1)

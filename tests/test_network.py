@@ -113,7 +113,7 @@ def test_saving_over_needs_leave_and_keeps_the_old_until_then(make_network, fold
 def test_a_network_of_no_architecture_teaches_but_is_not_saved(tmp_path):
     network = Network(nn.Flatten(), Preprocess(channels=1, image_size=4, mean=(0.0,), std=(1.0,)), ("a",))
     assert network.logits(torch.rand(2, 1, 4, 4)).shape == (2, 16)
-    with pytest.raises(ArtefactError, match="no architecture knows how to rebuild it"):
+    with pytest.raises(ArtefactError, match="No architecture knows how to rebuild it"):
         network.save(tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == []
 
@@ -125,7 +125,7 @@ def test_damaged_folders_are_refused_by_name(folder):
     torch.save({}, folder / WEIGHTS)
     refused(folder, WEIGHTS, "is a pickle")
     (folder / WEIGHTS).unlink()
-    refused(folder, WEIGHTS, "cannot read")
+    refused(folder, WEIGHTS, "Cannot read")
     (folder / WEIGHTS).write_bytes(weights)
     config = json.loads((folder / CONFIG).read_text())
     for text in (
@@ -146,7 +146,7 @@ def test_damaged_folders_are_refused_by_name(folder):
 
 
 def test_names_that_lead_nowhere_are_refused(tmp_path):
-    refused(tmp_path / "nowhere", "no network at", "--model")
+    refused(tmp_path / "nowhere", "No network at", "--model")
     refused("timm:vit_no_such_thing", "vit_no_such_thing", kind=UnknownNameError)
     refused(tmp_path, CONFIG)
 
@@ -167,7 +167,7 @@ def test_files_of_weights_need_the_name_of_their_network(resnet, tmp_path, pixel
         assert found.classes == ("0", "1", "2", "3")
         with torch.no_grad():
             assert torch.equal(found.logits(pixels), resnet(found.preprocess(pixels)))
-        refused(tmp_path / name, "its architecture is unknown", "--model", kind=SettingError)
+        refused(tmp_path / name, "Its architecture is unknown", "--model", kind=SettingError)
         refused(tmp_path / name, name, "does not fit the network", model="resnet18")
 
 

@@ -18,7 +18,7 @@ def test_every_registered_name_resolves():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"unknown method 'tlge'. Did you mean tleg"):
+    with pytest.raises(UnknownNameError, match=r"Unknown method 'tlge'. Did you mean tleg"):
         METHODS["tlge"]
     assert "tlge" not in METHODS
 
@@ -52,7 +52,7 @@ def test_an_entry_point_is_found_and_looked_for_once(monkeypatch):
 
 
 def test_a_spec_of_no_architecture_is_refused():
-    with pytest.raises(UnknownNameError, match="unknown architecture 'Spec'"):
+    with pytest.raises(UnknownNameError, match="Unknown architecture 'Spec'"):
         architecture_of(Spec(image_size=8, channels=1, classes=2))
 
 
@@ -88,7 +88,7 @@ def test_a_timm_name_gives_its_own_form():
 def test_unknown_and_foreign_models_are_refused():
     with pytest.raises(UnknownNameError, match="vit_pico"):
         model_spec("vit_pica", image_size=32, channels=1, classes=5)
-    with pytest.raises(ArtefactError, match="a MobileNetV3 is not a plain timm VisionTransformer"):
+    with pytest.raises(ArtefactError, match="A MobileNetV3 is not a plain timm VisionTransformer"):
         model_spec("mobilenetv3_small_050", image_size=32, channels=1, classes=5)
-    with pytest.raises(ArtefactError, match=r"the resnet architecture does not rebuild\. blocks of Bottleneck"):
+    with pytest.raises(ArtefactError, match=r"the resnet architecture does not rebuild\. Blocks of Bottleneck"):
         model_spec("resnet14t", image_size=32, channels=1, classes=5)

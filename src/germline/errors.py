@@ -1,39 +1,45 @@
-"""One family of errors: each says what is wrong, why, and how to mend it."""
+"""Errors that say what is wrong, why, and how to fix it."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# A first word with one of these is code: a setting, a path, a name or a number. It keeps its spelling.
+_CODE = re.compile(r"[^a-z'-]")
 
 
 class GermlineError(Exception):
-    """Base of every error that germline raises on purpose.
+    """Base class of every error that germline raises on purpose.
+
+    The message has up to three sentences: what is wrong, why, and how to fix it. A part may be given without its
+    capital letter and without its full stop.
 
     Attributes:
-        what: What is wrong, naming the file, key or value.
-        why: The reason, in a few words; may be empty.
-        fix: What the user can do about it; may be empty.
-        exit_code: What the command line exits with.
+        what: What is wrong; names the file, key or value.
+        why: Reason; may be empty.
+        fix: Advice to the user; may be empty.
+        exit_code: Exit code of the command line.
     """
 
     exit_code = 2
 
     def __init__(self, what: str, why: str = "", fix: str = "") -> None:
         self.what, self.why, self.fix = what, why, fix
-        sentences = (part.strip().rstrip(".") for part in (what, why, fix))
-        super().__init__(" ".join(part if part[-1] in "?!" else f"{part}." for part in sentences if part))
+        super().__init__(" ".join(_as_sentence(part) for part in (what, why, fix) if part.strip(" .\n")))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Rebuild from the three parts, so that worker processes can hand an error back."""
+        """Rebuild the error from its three parts, so that a worker process can return it."""
         return (type(self), (self.what, self.why, self.fix))
 
 
 class UnknownNameError(GermlineError):
-    """A method, model, data set or recipe that nobody registered."""
+    """A name that is not registered: of a method, model, data set or recipe."""
 
     @classmethod
     def with_nearest(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-        """Build the message for `name`, with the nearest of the `known` names."""
+        """Build the error for `name` with the nearest of the `known` names."""
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}"
@@ -45,7 +51,7 @@ class SettingError(GermlineError):
 
 
 class ArtefactError(GermlineError):
-    """A learngene, checkpoint or model folder that is damaged, too new or not what it claims."""
+    """A learngene, checkpoint or model folder that is damaged, too new or of another kind."""
 
 
 class DataError(GermlineError):
@@ -57,10 +63,19 @@ class OutputError(GermlineError):
 
 
 class LedgerError(GermlineError):
-    """A descendant with an element that nobody accounted for."""
+    """A descendant with elements that its ledger does not account for."""
 
 
 class TrainingError(GermlineError):
     """Training that stopped for a stated reason."""
 
     exit_code = 3
+
+
+def _as_sentence(part: str) -> str:
+    """Return one part of a message with a capital letter and a full stop."""
+    text = part.strip().rstrip(".")
+    first = text.split(maxsplit=1)[0].rstrip(",;")
+    if first[0].islower() and not _CODE.search(first):
+        text = text[0].upper() + text[1:]
+    return text if text[-1] in "?!" else f"{text}."

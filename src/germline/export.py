@@ -46,13 +46,15 @@ def check_export(kind: str, file: Path, *, overwrite: bool = False) -> None:
         raise SettingError(f"--format {kind}", "it is unknown", f"use {' or '.join(EXPORT_SUFFIXES)}")
     if file.suffix != EXPORT_SUFFIXES[kind]:
         raise SettingError(
-            f"--out {file}", f"{kind} files end in {EXPORT_SUFFIXES[kind]}", "change the name or the format"
+            f"--out {file}",
+            f"the name of an {kind} file ends in {EXPORT_SUFFIXES[kind]}",
+            "change the name or the format",
         )
     check_output_file(file, overwrite=overwrite)
     missing = [name for name in ("onnx", "onnxscript") if kind == "onnx" and find_spec(name) is None]
     if missing:
         raise SettingError(
-            "--format onnx", f"the package {missing[0]} is not installed", "pip install 'germline[export]'"
+            "--format onnx", f"the package {missing[0]} is not installed", "run pip install 'germline[export]'"
         )
 
 

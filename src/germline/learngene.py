@@ -270,7 +270,7 @@ class Learngene:
             raise ArtefactError(
                 f"'{folder / MANIFEST}' has format {found}",
                 f"this germline reads up to format {FORMAT}",
-                "upgrade: pip install --upgrade germline",
+                "run pip install --upgrade germline",
             )
         try:
             if type(found) is not int or found < 1:

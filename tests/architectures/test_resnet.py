@@ -67,8 +67,8 @@ def test_images_of_many_sizes_give_finite_logits(side):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size": 0}, "image_size=0 with 4 stages.*the least size is 1"),
-        ({"depths": (1, 0, 1, 1)}, "stages of 1, 0, 1, 1 blocks"),
+        ({"image_size": 0}, "image_size=0 with 4 stages.*The least size is 1"),
+        ({"depths": (1, 0, 1, 1)}, "Stages of 1, 0, 1, 1 blocks"),
         ({"depths": (1, 1, 1)}, "3 depths and 4 widths.*has 4 stages"),
         ({"widths": (4, 6, 0, 2)}, "at least one channel"),
         ({"stem_width": 8}, "stem_width=8.*plain stem has 64 channels.*stem_type=deep"),
@@ -148,7 +148,7 @@ def test_a_deep_stem_is_scaled_along():
 
 @pytest.mark.parametrize("size", [Size(depth=18), Size(width5=2), Size(depth1=2000)])
 def test_sizes_that_are_refused(size):
-    with pytest.raises(SettingError, match="use depth1"):
+    with pytest.raises(SettingError, match="Use depth1"):
         RESNET.resize(spec(), size)
 
 
@@ -169,8 +169,8 @@ class Odd(BasicBlock):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"block": Bottleneck}, "does not rebuild. blocks of Bottleneck"),
-        ({"block": Odd}, "blocks of Odd"),
+        ({"block": Bottleneck}, "does not rebuild. Blocks of Bottleneck"),
+        ({"block": Odd}, "Blocks of Odd"),
         ({"stem_type": "deep_tiered"}, "does not rebuild.*conv1.3"),
         ({"replace_stem_pool": True}, "maxpool"),
         ({"avg_down": True}, "layer2.0.downsample"),
@@ -188,7 +188,7 @@ def test_what_it_would_not_rebuild_is_refused(changes, match):
 
 
 def test_other_networks_are_refused():
-    hold.other_form_is_refused(RESNET, nn.Linear(2, 2), "a Linear is not timm's ResNet")
+    hold.other_form_is_refused(RESNET, nn.Linear(2, 2), "A Linear is not timm's ResNet")
 
 
 def test_it_is_a_plain_timm_folder(ancestors, pixels, tmp_path):

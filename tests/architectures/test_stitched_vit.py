@@ -191,9 +191,9 @@ def test_resize_changes_one_segment_and_checks_it():
         depths=(1, 3), widths=(8, 16), heads=(2, 2)
     )
     for key in ("depth", "width3", "path"):
-        with pytest.raises(SettingError, match=f"size key '{key}'.*use depth1 to depth2, width1 to width2, heads1"):
+        with pytest.raises(SettingError, match=f"Size key '{key}'.*Use depth1 to depth2, width1 to width2, heads1"):
             STITCHED.resize(spec(), Size(**{key: 3}))
-    with pytest.raises(SettingError, match=r"width2=13 with heads2=4.*use for example width2=12"):
+    with pytest.raises(SettingError, match=r"width2=13 with heads2=4.*Use for example width2=12"):
         STITCHED.resize(spec(), Size(width2=13))
 
 
@@ -203,14 +203,14 @@ def test_resize_changes_one_segment_and_checks_it():
         ({"depths": (3,), "widths": (8,), "heads": (2,)}, "two segments or more"),
         ({"depths": (3, 1, 1)}, "each of one depth, one width and one number of heads"),
         ({"heads": (2,)}, "each of one depth, one width and one number of heads"),
-        ({"depths": (2, 0)}, "depth2=0. a depth is between 1 and 1000"),
+        ({"depths": (2, 0)}, "depth2=0. A depth is between 1 and 1000"),
         ({"depths": (1001, 1)}, "depth1=1001"),
-        ({"heads": (2, 0)}, "width2=12, heads2=0. both are at least 1"),
+        ({"heads": (2, 0)}, "width2=12, heads2=0. Both are at least 1"),
         (
             {"heads": (3, 4)},
-            "width1=8 with heads1=3. the width is not divisible by the heads. use for example width1=9",
+            "width1=8 with heads1=3. The width is not divisible by the heads. Use for example width1=9",
         ),
-        ({"image_size": 28}, "whole number of patches. the least size is 8, the next 4 patches"),
+        ({"image_size": 28}, "whole number of patches. The least size is 8, the next 4 patches"),
         ({"global_pool": "token"}, "global_pool=token without a class token"),
     ],
 )
@@ -248,7 +248,7 @@ def test_a_network_changed_by_hand_is_refused(change):
 
 def test_other_networks_are_refused():
     hold.other_form_is_refused(STITCHED, VIT.build(spec().segment(0)), "is not a germline StitchedViT")
-    hold.other_form_is_refused(VIT, STITCHED.build(spec()), "a StitchedViT is not a plain timm VisionTransformer")
+    hold.other_form_is_refused(VIT, STITCHED.build(spec()), "A StitchedViT is not a plain timm VisionTransformer")
     odd = StitchedViT((1, 1), (8, 8), (2, 2), 5, img_size=32, act_layer=nn.ReLU)
     hold.other_form_is_refused(STITCHED, odd, "mlp.act ReLU")
 

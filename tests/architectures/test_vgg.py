@@ -46,15 +46,15 @@ def test_images_of_many_sizes_give_finite_logits(widths, side):
 
 
 def test_a_image_that_the_pools_shrink_to_nothing_is_refused():
-    with pytest.raises(SettingError, match=r"image_size=28 with 5 stages.*the least size is 32"):
+    with pytest.raises(SettingError, match=r"image_size=28 with 5 stages.*The least size is 32"):
         model_spec("vgg11", image_size=28, channels=1, classes=2)
-    with pytest.raises(SettingError, match="the least size is 16"):
+    with pytest.raises(SettingError, match="The least size is 16"):
         spec(image_size=15)
 
 
 @pytest.mark.parametrize("widths", [(), ((),), ((4,), (0,)), ((1,) * 1001,)])
 def test_stages_that_cannot_be_built_are_refused(widths):
-    with pytest.raises(SettingError, match=r"a stage has between 1 and 1000|at least one channel"):
+    with pytest.raises(SettingError, match=r"A stage has between 1 and 1000|at least one channel"):
         spec(widths)
 
 
@@ -105,10 +105,10 @@ def test_published_depths_are_sizes():
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (Size(heads=2), "size key 'heads'. the vgg architecture has none.*depth1 to depth4"),
-        (Size(depth5=2), "size key 'depth5'"),
-        (Size(depth=11), "depth=11. a VGG of five stages has 11, 13, 16 or 19"),
-        (Size(depth2=100_000_000), "depth2=100000000. a stage has at most 1000"),
+        (Size(heads=2), "Size key 'heads'. The vgg architecture has none.*depth1 to depth4"),
+        (Size(depth5=2), "Size key 'depth5'"),
+        (Size(depth=11), "depth=11. A VGG of five stages has 11, 13, 16 or 19"),
+        (Size(depth2=100_000_000), "depth2=100000000. A stage has at most 1000"),
     ],
 )
 def test_sizes_that_are_refused(size, message):
@@ -134,7 +134,7 @@ def test_channels_of_the_image_are_adapted_and_booked():
 
 
 def test_other_networks_and_altered_ones_are_refused():
-    hold.other_form_is_refused(VGG, nn.Linear(2, 2), "a Linear is not germline's VGG")
+    hold.other_form_is_refused(VGG, nn.Linear(2, 2), "A Linear is not germline's VGG")
     for name, part in (("head.fc", nn.Linear(8, 5, bias=False)), ("stages.1.pool", nn.AvgPool2d(2))):
         model = VGG.build(spec())
         model.set_submodule(name, part)

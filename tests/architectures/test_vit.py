@@ -115,20 +115,20 @@ def test_a_vit_with_odd_parts_is_refused(changes):
 
 
 def test_other_architectures_are_refused():
-    with pytest.raises(ArtefactError, match="a Linear is not a plain timm VisionTransformer"):
+    with pytest.raises(ArtefactError, match="A Linear is not a plain timm VisionTransformer"):
         VIT.describe(nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"depth": 0}, "depth=0. a depth is between 1 and 1000"),
+        ({"depth": 0}, "depth=0. A depth is between 1 and 1000"),
         ({"depth": 1001}, "depth=1001"),
-        ({"width": 50, "heads": 3}, "not divisible by the heads. use for example width=51"),
-        ({"image_size": 28}, "whole number of patches. the least size is 8, the next 4 patches"),
+        ({"width": 50, "heads": 3}, "not divisible by the heads. Use for example width=51"),
+        ({"image_size": 28}, "whole number of patches. The least size is 8, the next 4 patches"),
         ({"image_size": 4}, "whole number of patches"),
         ({"global_pool": "token"}, "global_pool=token without a class token"),
-        ({"heads": 0}, "both are at least 1"),
+        ({"heads": 0}, "Both are at least 1"),
     ],
 )
 def test_what_cannot_be_built_is_refused(changes, message):
@@ -138,7 +138,7 @@ def test_what_cannot_be_built_is_refused(changes, message):
 
 def test_resize_changes_what_is_asked_and_checks_it():
     assert VIT.resize(spec(), Size(depth=7)) == spec(depth=7)
-    with pytest.raises(SettingError, match="size key 'stages'"):
+    with pytest.raises(SettingError, match="Size key 'stages'"):
         VIT.resize(spec(), Size(stages=3))
     with pytest.raises(SettingError, match="not divisible"):
         VIT.resize(spec(), Size(width=17))

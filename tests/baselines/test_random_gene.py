@@ -84,7 +84,7 @@ def test_it_grows_from_disk_what_the_inner_method_grows(method, ancestor, pico, 
     assert torch.allclose(child.model.blocks[3].mlp.fc1.weight, offset + slope / 2, atol=1e-7)
     assert child.network.source.startswith("grown by random-gene from")
     assert loaded.describe_sizes() == "depth=2 or more, at width=16,heads=2"
-    with pytest.raises(SettingError, match="this gene cannot grow depth=1"):
+    with pytest.raises(SettingError, match="This gene cannot grow depth=1"):
         loaded.inherit(size=Size(depth=1))
     assert method.objective(loaded, child) is None
     assert method.condense_spec(ancestor, pico).depth == 4
@@ -108,9 +108,9 @@ def test_settings_left_out_are_the_inner_defaults():
 
 
 def test_what_it_cannot_shuffle_is_refused(ancestor, pico):
-    with pytest.raises(UnknownNameError, match=r"unknown method 'tlge'. Did you mean tleg"):
+    with pytest.raises(UnknownNameError, match=r"Unknown method 'tlge'. Did you mean tleg"):
         RandomGene(method="tlge")
-    with pytest.raises(SettingError, match="a random gene is that of another method"):
+    with pytest.raises(SettingError, match="A random gene is that of another method"):
         RandomGene(method="random-gene")
     with pytest.raises(SettingError, match=r"settings\.stepps is no setting of tleg"):
         RandomGene(settings={"stepps": 3})
@@ -118,7 +118,7 @@ def test_what_it_cannot_shuffle_is_refused(ancestor, pico):
         RandomGene(settings={"steps": -1})
     with pytest.raises(ValidationError):
         RandomGene(method=3)
-    with pytest.raises(SettingError, match="scratch has no gene"):
+    with pytest.raises(SettingError, match="Scratch has no gene"):
         RandomGene(method="scratch").condense(ancestor, pico, Run(device="cpu", quiet=True))
 
 

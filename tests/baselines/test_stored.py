@@ -53,7 +53,7 @@ def test_it_grows_what_the_gene_s_method_grows(expansion, gene):
     ours, theirs = (one.inherit(gene, target, torch.Generator()) for one in (method, gene.bound_method()))
     own = theirs.model.state_dict()
     assert all(torch.equal(value, own[name]) for name, value in ours.model.state_dict().items())
-    with pytest.raises(SettingError, match="this gene cannot grow"):
+    with pytest.raises(SettingError, match="This gene cannot grow"):
         method.check_size(gene, method.descendant_spec(gene.spec, Size(width=8), gene))
 
 

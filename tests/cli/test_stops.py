@@ -77,7 +77,7 @@ def test_training_that_leaves_the_numbers_is_3_and_names_the_step(bench, run):
     assert done.code == 3
     assert done.err.count("\n") == 1
     assert "at step" in done.err
-    assert "lower lr" in done.err
+    assert "Lower lr" in done.err
     assert not (bench / "new").exists()
 
 
@@ -194,7 +194,7 @@ def test_a_real_limit_on_file_size(bench, kind):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)),
     )
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("germline: cannot write '")
+    assert done.stderr.startswith("germline: Cannot write '")
     assert done.stderr.count("\n") == 1
     after = snapshot(bench)
     assert {name: after[name] for name in before} == before
@@ -223,7 +223,7 @@ def test_a_parent_that_may_not_be_written(bench, run, monkeypatch, verb):
         "new",
     )
     assert done.code == 2
-    assert "cannot write 'new'. Permission denied. choose another folder" in done.err
+    assert "Cannot write 'new'. Permission denied. Choose another folder" in done.err
     assert done.err.count("\n") == 1
     assert snapshot(bench) == before
 
@@ -233,7 +233,7 @@ def test_cuda_without_a_gpu(bench, run, monkeypatch):
     before = snapshot(bench)
     done = run(*SHORT, "--out", "new", "--device", "cuda")
     assert done.code == 2
-    assert "device 'cuda'" in done.err
+    assert "Device 'cuda'" in done.err
     assert "--device cpu" in done.err
     assert snapshot(bench) == before
 

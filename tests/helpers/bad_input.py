@@ -199,12 +199,12 @@ FAULTS = [
     Fault("option", f"{TRAIN} --model vit_pico --ouy new", ("--ouy", "--out")),
     Fault("missing-option", "train --model vit_pico --data digits", ("--out",)),
     Fault("missing-argument", "inspect", ("Missing argument",)),
-    Fault("method", "condense --method tlge --data digits --out new", ("unknown method 'tlge'", "tleg")),
-    Fault("model", f"{TRAIN} --model vit_pcio --out new", ("unknown model 'vit_pcio'", "vit_pico")),
-    Fault("timm-model", f"{TRAIN} --model timm:vit_tinny --out new", ("unknown model 'vit_tinny'", "Did you mean")),
+    Fault("method", "condense --method tlge --data digits --out new", ("Unknown method 'tlge'", "tleg")),
+    Fault("model", f"{TRAIN} --model vit_pcio --out new", ("Unknown model 'vit_pcio'", "vit_pico")),
+    Fault("timm-model", f"{TRAIN} --model timm:vit_tinny --out new", ("Unknown model 'vit_tinny'", "Did you mean")),
     Fault("not-a-vit", f"{TRAIN} --model mobilenetv3_small_050 --out new", ("MobileNetV3", "vit_*", "resnet18")),
     Fault("not-a-plain-resnet", f"{TRAIN} --model resnet14t --out new", ("ResNet", "Bottleneck")),
-    Fault("data", f"{NEW} --data digit --out new", ("unknown data set 'digit'", "digits")),
+    Fault("data", f"{NEW} --data digit --out new", ("Unknown data set 'digit'", "digits")),
     Fault("data-part", f"{NEW} --data glyphs/bse --out new", ("glyphs 'bse'", "base")),
     Fault("data-no-part", f"{NEW} --data glyphs --out new", ("part of glyphs", "base", "novel")),
     Fault("data-location", f"{NEW} --data digits:/x --out new", ("digits:/x", "Use digits")),
@@ -216,9 +216,9 @@ FAULTS = [
     Fault("recipe-to-run", "compare dmeo --out new", ("unknown recipe 'dmeo'", "demo")),
     Fault("kind", "list method", ("unknown kind 'method'", "methods")),
     # Sizes
-    Fault("size-width", f"{INHERIT} --size width=32", ("width=32", "its width is 16", "leave width out")),
-    Fault("size-heads", f"{INHERIT} --size heads=4", ("heads=4", "its heads is 2", "leave heads out")),
-    Fault("width-not-by-heads", f"{INHERIT} --size width=17", ("width=17 with heads=2", "use for example width=16")),
+    Fault("size-width", f"{INHERIT} --size width=32", ("width=32", "its width is 16", "Leave width out")),
+    Fault("size-heads", f"{INHERIT} --size heads=4", ("heads=4", "its heads is 2", "Leave heads out")),
+    Fault("width-not-by-heads", f"{INHERIT} --size width=17", ("width=17 with heads=2", "Use for example width=16")),
     Fault("depth-0", f"{INHERIT} --size depth=0", ("depth=0", "at least 1")),
     Fault("depth-negative", f"{INHERIT} --size depth=-1", ("depth=-1", "at least 1")),
     Fault("depth-huge", f"{INHERIT} --size depth=1001", ("depth=1001", "between 1 and 1000")),
@@ -228,47 +228,47 @@ FAULTS = [
     Fault("size-two-minus", f"{INHERIT} --size depth=--5", ("depth=--5", "depth=6")),
     Fault("size-digits", f"{INHERIT} --size depth={'9' * 5000}", ("depth=6",)),
     Fault("size-no-value", f"{INHERIT} --size depth", ("'depth'", "depth=6")),
-    Fault("size-key", f"{INHERIT} --size dept=6", ("'dept'", "use depth, width or heads")),
-    Fault("size-cap", f"{INHERIT} --max-params 10M", ("max_params=10000000", "by a cap", "use depth")),
-    Fault("inspect-size", "inspect gene --size width=32", ("width=32", "leave width out")),
+    Fault("size-key", f"{INHERIT} --size dept=6", ("'dept'", "Use depth, width or heads")),
+    Fault("size-cap", f"{INHERIT} --max-params 10M", ("max_params=10000000", "by a cap", "Use depth")),
+    Fault("inspect-size", "inspect gene --size width=32", ("width=32", "Leave width out")),
     Fault("classes-0", f"{INHERIT} --classes 0", ("classes=0", "at least one")),
     Fault("classes-and-data", f"{INHERIT} --classes 3 --data digits", ("--classes", "--data", "only one")),
     Fault("channels", f"{INHERIT} --channels 2", ("channels=2", "grey (1)")),
     Fault("image-size", f"{INHERIT} --image-size 33", ("image_size=33", "patch_size=8")),
     Fault("image-size-0", f"{INHERIT} --image-size 0", ("image_size=0", "least size is 8")),
     # Genes
-    Fault("gene-missing", "inspect nowhere", ("no learngene at 'nowhere'", "germline condense")),
+    Fault("gene-missing", "inspect nowhere", ("No learngene at 'nowhere'", "germline condense")),
     Fault("gene-is-a-model", "inspect ancestor", ("ancestor/learngene.json",)),
     *(
-        Fault(f"gene-cut-{part}", INHERIT, ("learngene.safetensors", "make it again"), cut(f"gene/{name}", part / 16))
+        Fault(f"gene-cut-{part}", INHERIT, ("learngene.safetensors", "Make it again"), cut(f"gene/{name}", part / 16))
         for name in ("learngene.safetensors",)
         for part in (0, 1, 4, 8, 12, 15)
     ),
-    Fault("gene-cut-inspect", "inspect gene", ("is damaged", "make it again"), cut("gene/learngene.safetensors", 0.5)),
-    Fault("gene-bit", INHERIT, ("is damaged", "hash", "make the gene again"), flip("gene/learngene.safetensors", 0.9)),
+    Fault("gene-cut-inspect", "inspect gene", ("is damaged", "Make it again"), cut("gene/learngene.safetensors", 0.5)),
+    Fault("gene-bit", INHERIT, ("is damaged", "hash", "Make the gene again"), flip("gene/learngene.safetensors", 0.9)),
     Fault("gene-bit-header", INHERIT, ("learngene.safetensors", "again"), flip("gene/learngene.safetensors", 0.003)),
-    Fault("gene-pickle", INHERIT, ("is a pickle", "convert it to safetensors"), trap("gene/learngene.safetensors")),
+    Fault("gene-pickle", INHERIT, ("is a pickle", "Convert it to safetensors"), trap("gene/learngene.safetensors")),
     Fault("gene-format", INHERIT, ("format 99", "pip install --upgrade"), manifest("gene/learngene.json", format=99)),
     Fault("gene-no-format", INHERIT, ("learngene.json", "format"), manifest("gene/learngene.json", format="gone")),
     Fault(
         "gene-not-json", INHERIT, ("gene/learngene.json", "not valid JSON", "again"), cut("gene/learngene.json", 0.7)
     ),
-    Fault("gene-json-list", INHERIT, ("gene/learngene.json", "make the gene again"), text("gene/learngene.json", "[]")),
+    Fault("gene-json-list", INHERIT, ("gene/learngene.json", "Make the gene again"), text("gene/learngene.json", "[]")),
     Fault("gene-no-spec", INHERIT, ("learngene.json", "spec"), manifest("gene/learngene.json", spec="gone")),
     Fault("gene-method", INHERIT, ("learngene.json", "'tlge'"), manifest("gene/learngene.json", method="tlge")),
     Fault("gene-no-manifest", INHERIT, ("learngene.json",), removed("gene/learngene.json")),
     Fault("gene-no-tensors", INHERIT, ("learngene.safetensors",), removed("gene/learngene.safetensors")),
     # Ancestors
-    Fault("ancestor-missing", f"{CONDENSE} --ancestor nowhere --out new", ("no network at 'nowhere'", "run folder")),
+    Fault("ancestor-missing", f"{CONDENSE} --ancestor nowhere --out new", ("No network at 'nowhere'", "run folder")),
     Fault(
         "role-not-read",
         "condense --method tleg --data digits --data held_out=digits --out new --set distillation=none",
-        ("data for held_out=digits", "tleg reads train, val"),
+        ("Data for held_out=digits", "Tleg reads train, val"),
     ),
     Fault(
         "ancestor-not-wanted",
         "condense --method gtl --data digits --ancestor ancestor --out new",
-        ("an ancestor is given", "gtl makes its own"),
+        ("An ancestor is given", "Gtl makes its own"),
     ),
     Fault(
         "gtl-classes", "condense --method gtl --set ways=6 --data digits --out new", ("two parts of 6", "fewer ways")
@@ -278,12 +278,12 @@ FAULTS = [
     Fault(
         "auto-keep",
         "condense --method auto --ancestor ancestor --set keep=40 --data digits --out new",
-        ("keep=40", "keep fewer"),
+        ("keep=40", "Keep fewer"),
     ),
     Fault(
         "auto-layers",
         "condense --method auto --ancestor ancestor --set layers=[0,77] --data digits --out new",
-        ("layers=(0, 77)", "indices go from 0 to"),
+        ("layers=(0, 77)", "Indices go from 0 to"),
     ),
     Fault(
         "auto-optimizer",
@@ -293,7 +293,7 @@ FAULTS = [
     Fault(
         "openworld-ancestor",
         "condense --method openworld --data digits --ancestor ancestor --out new",
-        ("an ancestor is given", "openworld makes its own"),
+        ("An ancestor is given", "Openworld makes its own"),
     ),
     Fault("openworld-ways", "condense --method openworld --set ways=60 --data digits --out new", ("at most 10 ways",)),
     Fault(
@@ -321,7 +321,7 @@ FAULTS = [
     Fault("role-unknown", f"{CONDENSE} --data heldout=digits --out new", ("--data heldout=digits", "held_out=NAME")),
     Fault("ancestor-none", "condense --method tleg --data digits --out new", ("without an ancestor", "--ancestor")),
     Fault("ancestor-none-finetune", "condense --method finetune --data digits --out new", ("--ancestor",)),
-    Fault("scratch-has-no-gene", "condense --method scratch --data digits --out new", ("scratch has no gene",)),
+    Fault("scratch-has-no-gene", "condense --method scratch --data digits --out new", ("Scratch has no gene",)),
     Fault("ancestor-no-config", f"{CONDENSE} --out new", ("ancestor/config.json",), removed("ancestor/config.json")),
     Fault("ancestor-config", f"{CONDENSE} --out new", ("ancestor/config.json",), text("ancestor/config.json", "{}")),
     Fault(
@@ -335,14 +335,14 @@ FAULTS = [
     Fault(
         "ancestor-classes", f"{CONDENSE} --ancestor child --set alpha=0.5 --out new", ("3 classes", "'digits' has 10")
     ),
-    Fault("segments", f"{CONDENSE} --set segments=[1,2] --out new", ("segments=(1, 2)", "depth=2", "give the blocks")),
+    Fault("segments", f"{CONDENSE} --set segments=[1,2] --out new", ("segments=(1, 2)", "depth=2", "Give the blocks")),
     Fault("auxiliary-width", f"{CONDENSE} --set width=17 --out new", ("width=17 with heads=2", "width=16")),
     Fault(
         "tleg-in-a-cnn",
         f"{CONDENSE} --ancestor cnn --out new",
-        ("tleg cannot condense in a vgg", "--set model=vit_pico"),
+        ("Tleg cannot condense in a vgg", "--set model=vit_pico"),
     ),
-    Fault("drop-path-of-a-cnn", f"{TRAIN} --model vgg11 --out new --set drop_path=0.1", ("drop_path=0.1", "leave")),
+    Fault("drop-path-of-a-cnn", f"{TRAIN} --model vgg11 --out new --set drop_path=0.1", ("drop_path=0.1", "Leave")),
     # Data
     Fault("classes-differ", f"{TRAIN} --model child --out new", ("3 classes", "'digits' has 10", "germline inherit")),
     Fault("folder-missing", f"{NEW} --data folder:nowhere --out new", ("folder:nowhere", "folder:/path")),
@@ -434,9 +434,9 @@ FAULTS = [
     Fault("seed-text", f"{TRAIN} --model ancestor --out new --seed x", ("--seed", "integer")),
     Fault("seed-negative", f"{TRAIN} --model ancestor --out new --seed -1", ("'--seed'", " 0")),
     Fault("seed-huge", f"{TRAIN} --model ancestor --out new --seed {2**64}", ("--seed",)),
-    Fault("precision", f"{TRAIN} --model ancestor --out new --precision 8", ("precision '8'", "bf16-mixed")),
-    Fault("device", f"{TRAIN} --model ancestor --out new --device tpu", ("device 'tpu'", "cuda or mps")),
-    Fault("device-mps", f"{TRAIN} --model ancestor --out new --device mps", ("device 'mps'", "--device cpu")),
+    Fault("precision", f"{TRAIN} --model ancestor --out new --precision 8", ("Precision '8'", "bf16-mixed")),
+    Fault("device", f"{TRAIN} --model ancestor --out new --device tpu", ("Device 'tpu'", "cuda or mps")),
+    Fault("device-mps", f"{TRAIN} --model ancestor --out new --device mps", ("Device 'mps'", "--device cpu")),
     Fault("logger", f"{TRAIN} --model ancestor --out new --logger tb", ("--logger tb", "tensorboard")),
     # Recipes
     Fault("recipe-key", "check r.yaml", ("r.yaml", "'arm'", "arms"), recipe(("arms:", "arm:"))),
@@ -461,8 +461,8 @@ FAULTS = [
         recipe(("minutes: 1", "kind: full")),
     ),
     Fault("recipe-tab", "check r.yaml", ("r.yaml", "not valid YAML", "line 8"), recipe(("  gene:", "\tgene:"))),
-    Fault("recipe-empty", "check r.yaml", ("r.yaml", "a mapping", "germline show"), text("r.yaml", "")),
-    Fault("recipe-list", "check r.yaml", ("r.yaml", "a mapping"), text("r.yaml", "- 1\n")),
+    Fault("recipe-empty", "check r.yaml", ("r.yaml", "A mapping", "germline show"), text("r.yaml", "")),
+    Fault("recipe-list", "check r.yaml", ("r.yaml", "A mapping"), text("r.yaml", "- 1\n")),
     Fault("recipe-number-key", "check r.yaml", ("r.yaml",), recipe(("kind:", "3:"))),
     Fault("recipe-no-date", "check r.yaml", ("r.yaml", "not valid YAML"), recipe(("Two arms on digits", "2024-99-99"))),
     Fault("recipe-deep", "check r.yaml", ("r.yaml", "not valid YAML"), text("r.yaml", "[" * 5000)),
@@ -524,7 +524,7 @@ FAULTS = [
     Fault(
         "recipe-size-width",
         "compare r.yaml --out new",
-        ("width=32", "leave width out"),
+        ("width=32", "Leave width out"),
         recipe(("depth=2", "width=32")),
     ),
     Fault("recipe-size-heads", "compare r.yaml --out new", ("width=17 with heads=2",), recipe(("depth=2", "width=17"))),
@@ -539,13 +539,13 @@ FAULTS = [
     Fault(
         "recipe-data",
         "compare r.yaml --out new",
-        ("unknown data set 'digit'",),
+        ("Unknown data set 'digit'",),
         recipe(("data: digits\na", "data: digit\na")),
     ),
     Fault(
         "recipe-ancestor",
         "compare r.yaml --out new",
-        ("no network at 'nowhere'",),
+        ("No network at 'nowhere'",),
         recipe(("path: ancestor", "path: nowhere")),
     ),
     Fault(
@@ -660,7 +660,7 @@ FAULTS = [
     Fault(
         "recipe-extends-nothing",
         "compare r.yaml --out new",
-        ("unknown recipe 'lab/tleg-sample'", "lab/tleg-samples"),
+        ("Unknown recipe 'lab/tleg-sample'", "lab/tleg-samples"),
         text("r.yaml", "extends: lab/tleg-sample\n"),
     ),
     Fault(
@@ -717,7 +717,7 @@ FAULTS = [
         Fault(
             f"{verb}-out-cannot-be-made",
             f"{words} --out /proc/germline/new",
-            ("/proc/germline/new", "choose another"),
+            ("/proc/germline/new", "Choose another"),
             setup,
         )
         for verb, words, setup in (
@@ -729,12 +729,12 @@ FAULTS = [
     ),
     # Single files
     Fault("export-format", "export cnn --format onxx --out new.onnx", ("--format onxx", "torch.export or onnx")),
-    Fault("export-suffix", "export cnn --format onnx --out new.pt2", ("new.pt2", "end in .onnx")),
+    Fault("export-suffix", "export cnn --format onnx --out new.pt2", ("new.pt2", "ends in .onnx")),
     Fault(
         "export-there-already", "export cnn --out old.pt2", ("'old.pt2' is there", "--overwrite"), text("old.pt2", "")
     ),
     Fault("export-to-a-folder", "export cnn --out child.pt2", ("'child.pt2' is a folder",), text("child.pt2/x", "")),
-    Fault("export-no-network", "export nowhere --out new.pt2", ("no network at 'nowhere'", "run folder")),
+    Fault("export-no-network", "export nowhere --out new.pt2", ("No network at 'nowhere'", "run folder")),
     Fault("export-a-gene", "export gene --out new.pt2", ("gene/config.json",)),
     Fault(
         "export-cannot-be-made", "export cnn --out /proc/germline/new.pt2", ("/proc/germline/new.pt2", "another folder")

@@ -260,7 +260,7 @@ def test_a_mixed_population_is_refused_and_auto_takes_the_loop(make_members, tmp
 
 def test_what_makes_no_sense_is_refused(make_members):
     members = make_members()
-    with pytest.raises(UnknownNameError, match=r"unknown population engine 'vmup'.*vmap"):
+    with pytest.raises(UnknownNameError, match=r"Unknown population engine 'vmup'.*vmap"):
         train(members, engine="vmup")
     with pytest.raises(SettingError, match="together=0"):
         train(members, together=0)

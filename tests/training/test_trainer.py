@@ -228,9 +228,9 @@ def test_compiled_losses_are_those_of_the_plain_run(train, pixels):
 
 
 def test_bad_devices_and_precisions_are_refused(tmp_path):
-    with pytest.raises(SettingError, match="precision '16'"):
+    with pytest.raises(SettingError, match="Precision '16'"):
         Run(precision="16")
-    with pytest.raises(SettingError, match="device 'tpu'"):
+    with pytest.raises(SettingError, match="Device 'tpu'"):
         Run(device="tpu")
 
 

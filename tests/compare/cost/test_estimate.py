@@ -262,7 +262,7 @@ def test_missing_data_are_priced_with_a_note_and_refused_in_a_run(priced, recipe
     assert "GERMLINE_DATA" in note
     assert priced().missing == ()
     assert "note" not in priced().text()
-    with pytest.raises(MissingDataError, match="fashion-mnist needs a folder"):
+    with pytest.raises(MissingDataError, match="Fashion-mnist needs a folder"):
         comparison(recipe_file, tmp_path / "out", *missing).check()
     assert not (tmp_path / "out").exists()
 

@@ -212,7 +212,7 @@ def test_a_recipe_does_not_extend_itself(tmp_path):
 def test_a_recipe_is_found_by_name_or_path(tmp_path):
     (tmp_path / "mine.yaml").write_text(read_recipe_text(DEMO))
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe(DEMO)
-    with pytest.raises(UnknownNameError, match=r"unknown recipe 'dmeo'. Did you mean demo"):
+    with pytest.raises(UnknownNameError, match=r"Unknown recipe 'dmeo'. Did you mean demo"):
         load_recipe("dmeo")
     (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\0")
     with pytest.raises(ArtefactError, match="UTF-8"):

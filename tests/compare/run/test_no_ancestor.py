@@ -78,7 +78,7 @@ def test_sizes_are_held_against_it(work):
     work().check()
     with pytest.raises(SettingError, match="nowhere above the ancestor"):
         work("sizes=[width=4]").check()
-    with pytest.raises(SettingError, match="it takes those of its ancestor"):
+    with pytest.raises(SettingError, match="It takes those of its ancestor"):
         work("sizes=['width=2,depth=13']").check()
     with pytest.raises(SettingError, match="Arm 'gene' at width=2 has widths="):
         work("ancestor.model=resnet12").check()

@@ -102,7 +102,7 @@ def test_names_that_do_not_fit(cifar):
     with pytest.raises(UnknownNameError, match=r"part of cifar-fs 'bas'. Did you mean base"):
         load_data(f"cifar-fs/bas:{cifar}")
     for name in ("cifar-fs", f"cifar-fs:{cifar}", "cifar-fs/"):
-        with pytest.raises(DataError, match=r"cifar-fs without a part.*cifar-fs/base:/folder"):
+        with pytest.raises(DataError, match=r"Cifar-fs without a part.*cifar-fs/base:/folder"):
             load_data(name)
     for name in ("cifar-fs/novel", "cifar-fs/novel:"):
         with pytest.raises(DataError, match=r"cifar-fs/novel needs a folder.*cifar-fs/novel:/folder"):

@@ -115,7 +115,7 @@ def test_a_task_of_files(folders):
 def test_names_that_do_not_fit(folders):
     with pytest.raises(UnknownNameError, match=r"part of mini-imagenet 'opne'. Did you mean open"):
         load_data(f"mini-imagenet/opne:{folders}")
-    with pytest.raises(DataError, match=r"mini-imagenet without a part.*mini-imagenet/base:/folder"):
+    with pytest.raises(DataError, match=r"Mini-imagenet without a part.*mini-imagenet/base:/folder"):
         load_data(f"mini-imagenet:{folders}")
     with pytest.raises(DataError, match=r"mini-imagenet/open needs a folder"):
         load_data("mini-imagenet/open")

@@ -190,8 +190,8 @@ class TestCondensing:
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
-            ({"keep": 9}, "the ancestor has 8 layers"),
-            ({"layers": (2, 8)}, "the ancestor has 8 blocks"),
+            ({"keep": 9}, "The ancestor has 8 layers"),
+            ({"layers": (2, 8)}, "The ancestor has 8 blocks"),
             ({"pseudo": "heads=2"}, "none of that name"),
         ],
     )
@@ -206,7 +206,7 @@ class TestCondensing:
         with pytest.raises(DataError, match="no labels"):
             Auto(preset="tiny").condense_spec(vgg, bare)
         assert Auto(preset="tiny", layers=(1,)).condense_spec(vgg, bare) == vgg.spec
-        with pytest.raises(SettingError, match="auto without an ancestor"):
+        with pytest.raises(SettingError, match="Auto without an ancestor"):
             Auto().condense_spec(None, pico)
 
     def test_settings_that_virtual_steps_do_not_follow_are_refused(self):

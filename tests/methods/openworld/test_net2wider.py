@@ -113,9 +113,9 @@ def test_noise_moves_the_copies_alone():
 
 
 def test_what_cannot_grow_is_refused():
-    with pytest.raises(SettingError, match=r"conv unit 5 does not exist. There are 4"):
+    with pytest.raises(SettingError, match=r"Conv unit 5 does not exist. There are 4"):
         group_of_unit(VGG, UNEVEN, 4)
-    with pytest.raises(SettingError, match="conv unit 0"):
+    with pytest.raises(SettingError, match="Conv unit 0"):
         widen_spec(UNEVEN, -1, 1)
     with pytest.raises(SettingError, match="Widening adds at least one"):
         draw_widening(group_of_unit(VGG, UNEVEN, 0), 0, torch.Generator())

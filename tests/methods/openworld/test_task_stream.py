@@ -52,7 +52,7 @@ def test_the_published_growth_makes_a_vgg16_of_the_collective():
 def test_impossible_growth_is_refused():
     spec = VggSpec(**IMAGE_FIELDS, widths=((2,), (3,)))
     assert [one.widths for one in specs_by_task(spec, ((2, 4),), 3)] == [((2,), (3,)), ((2,), (7,)), ((2,), (7,))]
-    with pytest.raises(SettingError, match="conv unit 3"):
+    with pytest.raises(SettingError, match="Conv unit 3"):
         specs_by_task(spec, ((3, 1),), 2)
     with pytest.raises(SettingError, match="A step adds at least one"):
         specs_by_task(spec, ((1, 0),), 2)

@@ -158,15 +158,15 @@ def test_a_cap_grows_the_best_path_under_it(own):
 def test_a_cap_counts_the_descendant_s_own_head(own):
     smallest = own.provenance.record["paths"]["paths"][0]["parameters"]
     assert own.inherit(Size(max_params=smallest - 8 * 9), classes=2).network.spec.width == 8
-    with pytest.raises(SettingError, match="its smallest path, width=8, has"):
+    with pytest.raises(SettingError, match="Its smallest path, width=8, has"):
         own.inherit(Size(max_params=smallest), classes=100)
 
 
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ("max_params=100", "cannot grow max_params=100. its smallest path, width=8"),
-        ("max_params=1M,max_flops=7", "cannot grow max_params=1000000,max_flops=7. its smallest"),
+        ("max_params=100", "cannot grow max_params=100. Its smallest path, width=8"),
+        ("max_params=1M,max_flops=7", "cannot grow max_params=1000000,max_flops=7. Its smallest"),
         ("max_params=1M,width=8", "The sizes of a pool are its paths"),
         ("depth=2", "cannot grow depth=2"),
         ("width=12", "none has 12"),
@@ -184,9 +184,9 @@ def test_without_a_gene_a_path_has_a_form_and_a_cap_has_none(own, ancestor):
     assert spec == own.target(Size.parse(STITCHED)).spec
     assert spec.widths == (8, 16)
     assert method.descendant_spec(ancestor.spec, Size()) == own.spec
-    with pytest.raises(SettingError, match=r"no path was validated\. name a path, such as front=8"):
+    with pytest.raises(SettingError, match=r"no path was validated\. Name a path, such as front=8"):
         method.descendant_spec(ancestor.spec, Size(max_params=10**6))
-    with pytest.raises(SettingError, match="no path of its pool has that form"):
+    with pytest.raises(SettingError, match="No path of its pool has that form"):
         method.check_size(own, spec.model_copy(update={"depths": (2, 3)}))
 
 
@@ -437,10 +437,10 @@ def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, mak
     bare = Images(pico.train.images, None, ())
     unlabelled = DataSet("bare", {"train": bare, "val": bare}.__getitem__)
     for elder, images, settings, error, message in (
-        (None, pico, {}, SettingError, "pool without an ancestor"),
-        (ancestors["vgg"], pico, {}, SettingError, "pool cannot condense in a vgg"),
-        (unknown, pico, {}, SettingError, "network of unknown form. .* give a plain timm ViT"),
-        (make_network(classes="abc"), pico, {}, DataError, "the ancestor knows 3 classes"),
+        (None, pico, {}, SettingError, "Pool without an ancestor"),
+        (ancestors["vgg"], pico, {}, SettingError, "Pool cannot condense in a vgg"),
+        (unknown, pico, {}, SettingError, "network of unknown form. .* Give a plain timm ViT"),
+        (make_network(classes="abc"), pico, {}, DataError, "The ancestor knows 3 classes"),
         (ancestor, unlabelled, {}, DataError, "'bare' has no labels"),
         (ancestor, pico, {"heads": [3, 2]}, SettingError, "width=8 with heads=3"),
     ):

@@ -274,7 +274,7 @@ def test_a_cap_that_nothing_fits_names_the_smallest():
     forms = Forms.of(PoolLayout((8, 16), 2), FORM, (1, 2))
     least = forms.count(PoolPath((8,)))
     for caps in (Size(max_params=least.parameters - 1), Size(max_flops=least.flops - 1)):
-        message = f"cannot grow {caps}. its smallest path, width=8, has {least.parameters:,} parameters"
+        message = f"cannot grow {caps}. Its smallest path, width=8, has {least.parameters:,} parameters"
         with pytest.raises(SettingError, match=message):
             forms.under(caps, record(forms, [0.5] * 6))
 

@@ -95,7 +95,7 @@ def test_segments_at_another_depth(ancestor, pico):
     assert torch.allclose(blocks[2][name], offset + 2 / 3 * slope, atol=1e-7)
     assert torch.equal(blocks[3][name], gene.tensors[f"offset.1.{name}"])
     with pytest.raises(
-        SettingError, match=r"it has 2 segments, each with at least one block\. ask for depth=2 or more"
+        SettingError, match=r"It has 2 segments, each with at least one block\. Ask for depth=2 or more"
     ):
         gene.inherit(size=Size(depth=1))
     assert gene.describe_sizes().startswith("depth=2 or more")
@@ -212,7 +212,7 @@ def test_another_image_size_resizes_the_positions(gene, pixels):
         ({"width": 32}, "cannot grow width=32"),
         ({"heads": 4}, "cannot grow heads=4"),
         ({"depth": 1001}, "depth=1001"),
-        ({"stages": 2}, "size key 'stages'"),
+        ({"stages": 2}, "Size key 'stages'"),
     ],
 )
 def test_sizes_that_the_gene_cannot_grow_are_refused(gene, size, message):
@@ -255,7 +255,7 @@ def test_images_of_other_classes_are_distilled_but_not_scored(make_network, pico
     gene = condense(stranger, pico)
     assert gene.classes == ("a", "b", "c")
     assert not gene.provenance.metrics
-    with pytest.raises(DataError, match="the ancestor knows 3 classes"):
+    with pytest.raises(DataError, match="The ancestor knows 3 classes"):
         condense(stranger, pico, alpha=0.5)
 
 
@@ -292,7 +292,7 @@ def test_an_ancestor_of_other_channels_and_form_teaches(make_network, pico):
         torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10)), gene.preprocess.adapt(1, 32), pico.classes
     )
     assert condense(convolution, pico, model="vit_pico", width=16, depth=2).spec.width == 16
-    with pytest.raises(SettingError, match="the auxiliary network's form is unknown"):
+    with pytest.raises(SettingError, match="The auxiliary network's form is unknown"):
         condense(convolution, pico)
 
 
@@ -337,7 +337,7 @@ def test_label_mismatch_names_both_sides(ancestor, pico):
 @pytest.mark.parametrize("architecture", ["vgg", "resnet12"])
 def test_a_convolutional_ancestor_teaches_a_vit(architecture, ancestors, pico):
     teacher = ancestors[architecture]
-    with pytest.raises(SettingError, match=f"tleg cannot condense in a {architecture}.*--set model=vit_pico"):
+    with pytest.raises(SettingError, match=f"Tleg cannot condense in a {architecture}.*--set model=vit_pico"):
         TLEG(steps=1).condense_spec(teacher, pico)
     with pytest.raises(SettingError, match="cannot condense in a resnet12"):
         TLEG(steps=1, model="resnet12").condense_spec(teacher, pico)

@@ -53,7 +53,7 @@ def _check_layout(root: Path, part: str, placeholder: DataSet) -> None:
         )
     if not (root / "images").is_dir():
         raise DataError(
-            f"{root} has no folder 'images'",
+            f"'{root}' has no folder 'images'",
             f"It holds the images of {stem}.csv",
             "Give it that folder with the images",
         )
