@@ -113,7 +113,7 @@ def test_saving_over_needs_leave_and_keeps_the_old_until_then(make_network, fold
 def test_a_network_of_no_architecture_teaches_but_is_not_saved(tmp_path):
     network = Network(nn.Flatten(), Preprocess(channels=1, image_size=4, mean=(0.0,), std=(1.0,)), ("a",))
     assert network.logits(torch.rand(2, 1, 4, 4)).shape == (2, 16)
-    with pytest.raises(ArtefactError, match="No architecture knows how to rebuild it"):
+    with pytest.raises(ArtefactError, match="No architecture of germline can rebuild it"):
         network.save(tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == []
 

@@ -1,4 +1,4 @@
-"""A trained or growing network with all that it needs to be used: labels, pictures, licence; and its folder."""
+"""A network with everything that its use needs: class names, preprocessing, licence; and its folder."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from germline.architectures import Architecture, Preprocess, ResNetSpec, Spec
+from germline.architectures import Preprocess, Spec
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.files import atomic_folder, check_output_folder, read_json, read_tensors, write_json, write_tensors
-from germline.registry import ARCHITECTURES, architecture_of
+from germline.registry import architecture_of, architecture_of_model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-HEADS = ("head.weight", "head.fc.weight", "fc.weight", "classifier.weight")
-GIVE_A_RUN = "give the folder that germline train or inherit wrote"
+_GIVE_A_RUN = "give the folder that `germline train` or `germline inherit` wrote"
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,12 @@ class Network:
     """A classifier and what belongs to it.
 
     Attributes:
-        model: Maps normalised pictures [B, C, H, W] to logits [B, classes].
-        preprocess: How it sees pictures.
+        model: Module that maps normalised images [B, C, H, W] to logits [B, classes].
+        preprocess: Preprocessing of its images.
         classes: Ordered class names.
-        spec: What the architecture needs to rebuild it; None where no architecture knows it (it can still teach).
+        spec: Spec that its architecture rebuilds it from; None if no architecture can (it can still be a teacher).
         licence: Licence of its weights, or "unknown".
-        source: Where its weights come from, in one sentence.
+        source: Origin of its weights, in one sentence.
     """
 
     model: nn.Module
@@ -41,16 +40,16 @@ class Network:
     source: str = "unknown"
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Logits [B, classes] for pixels [B, C, H, W] in [0, 1]."""
+        """Compute logits [B, classes] for pixels [B, C, H, W] in [0, 1]."""
         logits: Tensor = self.model(self.preprocess(pixels))
         return logits
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write a plain timm folder: `timm.create_model("local-dir:FOLDER", pretrained=True)` takes it.
+        """Write a plain timm folder, which `timm.create_model("local-dir:FOLDER", pretrained=True)` loads.
 
         Raises:
             OutputError: The folder is not empty or cannot be written.
-            ArtefactError: No architecture knows how to rebuild the network.
+            ArtefactError: No architecture can rebuild the network.
         """
         folder = Path(folder)
         check_output_folder(folder, overwrite=overwrite)
@@ -64,19 +63,21 @@ class Network:
         (folder / "README.md").write_text(self._card(), encoding="utf-8")
 
     def timm_config(self) -> dict[str, Any]:
-        """What timm reads: our own size, channels, statistics and labels, and no pretraining tag."""
+        """Return the configuration that timm reads: size, channels, statistics, class names, and no pretraining tag."""
         if self.spec is None:
             raise ArtefactError(
-                "this network cannot be saved as a timm folder", "no architecture knows how to rebuild it"
+                "this network cannot be saved as a timm folder",
+                "no architecture of germline can rebuild it",
+                "use it as a teacher, or choose a name from `germline list models`",
             )
-        form = architecture_of(self.spec).export_config(self.spec)
+        timm_arguments = architecture_of(self.spec).export_config(self.spec)
         side = self.preprocess.image_size
         return {
-            "architecture": form.model_name,
+            "architecture": timm_arguments.model_name,
             "num_classes": len(self.classes),
-            "global_pool": form.arguments.get("global_pool", "avg"),
+            "global_pool": timm_arguments.arguments.get("global_pool", "avg"),
             "label_names": list(self.classes),
-            "model_args": form.arguments,
+            "model_args": timm_arguments.arguments,
             "pretrained_cfg": {
                 "tag": "",
                 "custom_load": False,
@@ -88,16 +89,16 @@ class Network:
                 "std": list(self.preprocess.std),
                 "num_classes": len(self.classes),
                 "license": self.licence,
-                **form.pretrained_cfg,
+                **timm_arguments.pretrained_cfg,
             },
         }
 
     def _card(self) -> str:
-        ours = "After `import germline.timm`, " if type(self.model).__module__.startswith("germline.timm") else ""
+        prefix = "After `import germline.timm`, " if type(self.model).__module__.startswith("germline.timm") else ""
         return (
             f"---\nlicense: {self.licence}\nlibrary_name: timm\n---\n\n"
             f"A network for {len(self.classes)} classes. Source of its weights: {self.source}\n\n"
-            f'{ours}`timm.create_model("local-dir:FOLDER", pretrained=True)` loads it.\n'
+            f'{prefix}`timm.create_model("local-dir:FOLDER", pretrained=True)` loads it.\n'
         )
 
 
@@ -106,11 +107,11 @@ def load_network(name: str | Path, model: str | None = None, *, weights: bool = 
 
     Args:
         name: A run or model folder, `timm:NAME`, `local-dir:FOLDER`, `hf-hub:NAME`, or a .pth or .safetensors file.
-        model: For a file of weights, the timm name of the network that it belongs to.
-        weights: Whether a timm name's weights are fetched; without them its form can be counted, and no more.
+        model: Name in timm of the network that a file of weights belongs to.
+        weights: Whether to fetch the weights of a timm name; without them the network is good for counting only.
 
     Raises:
-        ArtefactError: It is missing, damaged, or not a network.
+        ArtefactError: The network is missing or damaged, or the file holds something else.
     """
     text = str(name)
     for prefix in ("timm:", "hf-hub:"):
@@ -129,10 +130,11 @@ def load_network(name: str | Path, model: str | None = None, *, weights: bool = 
 
 
 def wrap_module(model: nn.Module, preprocess: Preprocess, classes: tuple[str, ...]) -> Network:
-    """A bare module with what it needs; its own timm configuration, where it has one, goes before `preprocess`."""
+    """Make a network of a bare module; its own timm configuration, if it has one, has priority over `preprocess`."""
     config = getattr(model, "pretrained_cfg", None)
-    own = _preprocess(config) if config and config.get("mean") else preprocess
-    return Network(model, own, classes, spec=_describe(model, own), source=f"a {type(model).__name__} given in Python")
+    chosen = _read_preprocess(config) if config and config.get("mean") else preprocess
+    source = f"a {type(model).__name__} given in Python"
+    return Network(model, chosen, classes, spec=_describe(model, chosen), source=source)
 
 
 def _from_folder(folder: Path) -> Network:
@@ -140,10 +142,10 @@ def _from_folder(folder: Path) -> Network:
     try:
         arguments, data = config.get("model_args", {}), config["pretrained_cfg"]
         built = _build(config["architecture"], num_classes=config["num_classes"], **arguments)
-        preprocess = _preprocess(data)
+        preprocess = _read_preprocess(data)
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(
-            f"'{folder / CONFIG}' is not a timm configuration", f"problem with {error}", GIVE_A_RUN
+            f"'{folder / CONFIG}' is not a timm configuration", f"there is a problem with {error}", _GIVE_A_RUN
         ) from error
     load_strict(built, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
     labels = config.get("label_names") or data.get("label_names")
@@ -151,7 +153,7 @@ def _from_folder(folder: Path) -> Network:
     return Network(
         model=built,
         preprocess=preprocess,
-        classes=tuple(labels) if labels else _numbered(config["num_classes"]),
+        classes=tuple(labels) if labels else _number_classes(config["num_classes"]),
         spec=_describe(built, preprocess),
         licence=data.get("license", "unknown"),
         source=extra.get("source", str(folder)),
@@ -162,11 +164,11 @@ def _from_timm(name: str, weights: bool) -> Network:
     from timm.data import ImageNetInfo
 
     built = _build(name, pretrained=weights)
-    labels = _numbered(built.num_classes)
+    labels = _number_classes(built.num_classes)
     if built.num_classes == 1000:
         info = ImageNetInfo()
         labels = tuple(info.index_to_label_name(index) for index in range(1000))
-    preprocess = _preprocess(built.pretrained_cfg)
+    preprocess = _read_preprocess(built.pretrained_cfg)
     return Network(
         model=built,
         preprocess=preprocess,
@@ -180,20 +182,30 @@ def _from_timm(name: str, weights: bool) -> Network:
 def _from_file(path: Path, model: str | None) -> Network:
     if model is None:
         raise SettingError(
-            f"'{path}' is a file of weights", "its architecture is unknown", "name it with --model, a timm name"
+            f"'{path}' is a file of weights", "its architecture is unknown", "give its timm name with --model"
         )
     tensors = read_tensors(path) if path.suffix == ".safetensors" else _read_pth(path)
-    heads = [tensors[key].shape[0] for key in HEADS if key in tensors]
-    built = _build(model, **({"num_classes": heads[0]} if heads else {}))
+    built = _build(model)
+    classes = _count_classes(built, tensors)
+    if classes != built.num_classes:
+        built = _build(model, num_classes=classes)
     load_strict(built, tensors, path)
-    preprocess = _preprocess(built.pretrained_cfg)
+    preprocess = _read_preprocess(built.pretrained_cfg)
     return Network(
         model=built,
         preprocess=preprocess,
-        classes=_numbered(built.num_classes),
+        classes=_number_classes(built.num_classes),
         spec=_describe(built, preprocess),
         source=str(path),
     )
+
+
+def _count_classes(model: Any, tensors: dict[str, Tensor]) -> int:
+    """Count the outputs of the classifier that timm names in the model's configuration."""
+    names = model.pretrained_cfg.get("classifier")
+    first = names if isinstance(names, str) or not names else names[0]
+    weight = tensors.get(f"{first}.weight")
+    return int(model.num_classes) if weight is None else weight.shape[0]
 
 
 def _read_pth(path: Path) -> dict[str, Tensor]:
@@ -202,14 +214,18 @@ def _read_pth(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises many kinds here, from zip to unpickling errors
         raise ArtefactError(
             f"'{path}' cannot be read as plain weights",
-            # The rest of torch's message tells how to open it all the same, which is no advice here.
+            # The rest of torch's message explains how to load the file unsafely.
             str(error).splitlines()[0].split(". ")[0],
-            "only files that load with torch.load(weights_only=True) are taken",
+            "give a file that torch.load(weights_only=True) can load",
         ) from error
     for key in ("state_dict", "model"):
         loaded = loaded.get(key, loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ArtefactError(f"'{path}' holds no state dict", "a mapping from names to tensors is expected")
+        raise ArtefactError(
+            f"'{path}' holds no state dict",
+            "a mapping from names to tensors is expected",
+            "give a file that holds `model.state_dict()`",
+        )
     return dict(loaded)
 
 
@@ -227,44 +243,50 @@ def _build(name: str, **arguments: Any) -> Any:
     return model.eval()
 
 
-def _preprocess(config: dict[str, Any]) -> Preprocess:
+def _read_preprocess(config: dict[str, Any]) -> Preprocess:
     channels, height, _ = config["input_size"]
     return Preprocess(channels=channels, image_size=height, mean=tuple(config["mean"]), std=tuple(config["std"]))
 
 
 def _describe(model: nn.Module, preprocess: Preprocess) -> Spec | None:
-    for name in ARCHITECTURES:
-        architecture: Architecture[Any] = ARCHITECTURES[name]
-        try:
-            spec: Spec = architecture.describe(model)
-        except ArtefactError:
-            continue
-        # timm's ResNet takes pictures of any size and holds none.
-        side = {"image_size": preprocess.image_size} if isinstance(spec, ResNetSpec) else {}
-        return spec.model_copy(update=side)
-    return None
+    """Return the spec of a network; None if no architecture can rebuild it."""
+    try:
+        architecture = architecture_of_model(model)
+        spec: Spec = architecture.describe(model)
+    except ArtefactError:
+        return None
+    if architecture.stores_image_size:
+        return spec
+    return spec.model_copy(update={"image_size": preprocess.image_size})
 
 
-def _numbered(count: int) -> tuple[str, ...]:
+def _number_classes(count: int) -> tuple[str, ...]:
     return tuple(str(index) for index in range(count))
 
 
 def load_strict(model: nn.Module, tensors: dict[str, Tensor], origin: str | Path, *, assign: bool = False) -> None:
-    """Load tensors that must be exactly the model's own; `assign` takes them over instead of copying.
+    """Load tensors whose names and shapes must be exactly the model's.
+
+    Args:
+        model: Network to load into.
+        tensors: Tensors by name.
+        origin: File or object that the tensors come from, for the message.
+        assign: Whether to use the tensors themselves instead of copying their values.
 
     Raises:
         ArtefactError: A tensor is missing, unknown, or of another shape.
     """
-    own = model.state_dict()
-    odd = sorted(own.keys() ^ tensors.keys())
+    state = model.state_dict()
+    odd = sorted(state.keys() ^ tensors.keys())
     odd += [
         f"{name} {tuple(tensors[name].shape)}"
-        for name in own.keys() & tensors.keys()
-        if own[name].shape != tensors[name].shape
+        for name in state.keys() & tensors.keys()
+        if state[name].shape != tensors[name].shape
     ]
     if odd:
         raise ArtefactError(
             f"'{origin}' does not fit the network",
             f"{len(odd)} tensors are missing, unknown or of another shape, first {json.dumps(odd[0])}",
+            "choose the network that the weights belong to",
         )
     model.load_state_dict(tensors, assign=assign)

@@ -1,4 +1,4 @@
-"""Names of methods, architectures, models, data sets and recipes, resolved when they are needed and not before."""
+"""Registries of methods, architectures and data sets, whose modules are imported when they are first used."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from germline.architectures import Architecture, Spec
 
 T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Names to `module:attribute` places; a place is imported when its name is first asked for."""
+    """A mapping from names to objects, given as `module:attribute` and imported when first used."""
 
     def __init__(self, kind: str, places: Mapping[str, str], group: str | None = None) -> None:
         self._kind, self._places, self._group = kind, dict(places), group
 
     def __getitem__(self, name: str) -> T:
-        """The thing of that name.
+        """Return the object of that name.
 
         Raises:
-            UnknownNameError: Nobody registered it; the message names the nearest.
+            UnknownNameError: The name is not registered; the message lists the nearest names.
         """
         places = self._all()
         if name not in places:
@@ -44,16 +46,20 @@ class Registry(Mapping[str, T], Generic[T]):
         return name in self._all()
 
     def _all(self) -> dict[str, str]:
-        found = _installed(self._group) if self._group else {}
-        twice = sorted(found.keys() & self._places.keys())
-        if twice:
-            raise SettingError(f"{self._kind} '{twice[0]}' is registered twice", f"{found[twice[0]]} takes our name")
-        return {**self._places, **found}
+        installed = _list_installed(self._group) if self._group else {}
+        duplicates = sorted(installed.keys() & self._places.keys())
+        if duplicates:
+            raise SettingError(
+                f"{self._kind} '{duplicates[0]}' is registered twice",
+                f"germline has that name, and another package gives it to {installed[duplicates[0]]}",
+                "remove that package, or give its entry point another name",
+            )
+        return {**self._places, **installed}
 
 
 @cache
-def _installed(group: str) -> dict[str, str]:
-    """What other packages register; asked for once, since the answer is gathered from every package's files."""
+def _list_installed(group: str) -> dict[str, str]:
+    """List what other packages register; cached, since it reads files of every installed package."""
     return {point.name: point.value for point in sorted(entry_points(group=group), key=lambda point: point.name)}
 
 
@@ -108,7 +114,11 @@ DATA: Registry[Any] = Registry(
 
 
 def architecture_of(spec: Spec) -> Architecture[Any]:
-    """The architecture whose spec this is."""
+    """Return the architecture that a spec belongs to.
+
+    Raises:
+        UnknownNameError: No architecture has specs of that class.
+    """
     for name in ARCHITECTURES:
         architecture: Architecture[Any] = ARCHITECTURES[name]
         if type(spec) is architecture.spec_type:
@@ -116,10 +126,27 @@ def architecture_of(spec: Spec) -> Architecture[Any]:
     raise UnknownNameError.with_nearest("architecture", type(spec).__name__, ARCHITECTURES)
 
 
-def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Spec:
-    """The spec of a preset or of a timm ViT or ResNet, for given pictures and labels.
+def architecture_of_model(model: nn.Module) -> Architecture[Any]:
+    """Return the architecture that a network belongs to by its class.
 
-    A preset goes before a timm model of the same name.
+    Raises:
+        ArtefactError: No architecture has networks of that class.
+    """
+    for name in ARCHITECTURES:
+        architecture: Architecture[Any] = ARCHITECTURES[name]
+        if type(model) is architecture.timm_class:
+            return architecture
+    raise ArtefactError(
+        f"a {type(model).__name__} cannot be rebuilt",
+        f"germline knows the architectures {', '.join(ARCHITECTURES)}",
+        "choose a name from `germline list models`, or use this network only as a teacher",
+    )
+
+
+def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Spec:
+    """Return the spec of a preset or of a timm model, for given images and classes.
+
+    A preset has priority over a timm model of the same name.
 
     Raises:
         UnknownNameError: No preset and no timm model has that name.
@@ -132,26 +159,28 @@ def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Sp
         preset = MODELS[name]
         spec: Spec = ARCHITECTURES[preset.architecture].spec_type(**preset.fields, **images)
         return spec
-    form = _timm_form(name)
-    return type(form).model_validate({**form.model_dump(), **images})
+    timm_spec = _timm_spec(name)
+    return type(timm_spec).model_validate({**timm_spec.model_dump(), **images})
 
 
 @cache
-def _timm_form(name: str) -> Spec:
-    """The spec of a timm ViT or ResNet as timm builds it; it is built for that once a process."""
+def _timm_spec(name: str) -> Spec:
+    """Return the spec of a model as timm builds it; it is built for that once per process."""
     import timm
 
-    from germline.architectures import RESNET, VIT, on_meta_device
+    from germline.architectures import on_meta_device
     from germline.architectures.presets import MODELS
 
     if "/" in name:
         raise ArtefactError(
-            f"no model at '{name}'", "there is no such folder", "give a model folder, or a name of germline list models"
+            f"no model at '{name}'",
+            "there is no such folder",
+            "give a model folder, or a name from `germline list models`",
         )
     if not timm.is_model(name):
-        raise UnknownNameError.with_nearest(
-            "model", name, [*MODELS, *timm.list_models("vit_*"), *timm.list_models("deit_*")]
-        )
+        known = [*MODELS, *timm.list_models("vit_*"), *timm.list_models("deit_*")]
+        raise UnknownNameError.with_nearest("model", name, known)
     with on_meta_device():
         model = timm.create_model(name)
-        return (RESNET if isinstance(model, timm.models.ResNet) else VIT).describe(model)
+        spec: Spec = architecture_of_model(model).describe(model)
+    return spec

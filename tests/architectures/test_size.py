@@ -22,7 +22,7 @@ def test_what_is_not_key_and_number_is_refused(text):
 
 
 def test_a_key_that_stands_twice_is_refused():
-    with pytest.raises(SettingError, match="'depth' stands twice"):
+    with pytest.raises(SettingError, match="'depth' is given twice"):
         Size.parse("depth=3, depth=4")
 
 

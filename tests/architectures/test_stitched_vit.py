@@ -75,7 +75,8 @@ def test_parts_name_every_tensor_once(changes):
     assert sorted(names) == sorted(count_elements(STITCHED.build(form)))
     assert parts.stages == (len(parts.blocks),) == (sum(form.depths),)
     assert parts.image_kernels == ("patch_embed.proj.weight",)
-    assert [index for index, block in enumerate(parts.blocks) if "stitch.weight" in block] == list(form.starts[1:])
+    stitched = [index for index, block in enumerate(parts.blocks) if "stitch.weight" in block]
+    assert stitched == list(form.segment_starts[1:])
     for index, block in enumerate(parts.blocks):
         own = STITCHED.block(form, index).state_dict()
         assert {name: value.shape for name, value in own.items()} == {n: state[f].shape for n, f in block.items()}
@@ -173,7 +174,7 @@ def test_segments_are_plain_vits():
         VitSpec(depth=2, width=8, heads=2, **shared),
         VitSpec(depth=3, width=12, heads=4, **shared),
     )
-    assert (form.starts, form.tokens) == ((0, 2), 17)
+    assert (form.segment_starts, form.tokens) == ((0, 2), 17)
     assert StitchedSpec.model_validate_json(form.model_dump_json()) == form
 
 
@@ -208,9 +209,9 @@ def test_resize_changes_one_segment_and_checks_it():
         ({"heads": (2, 0)}, "width2=12, heads2=0. Both are at least 1"),
         (
             {"heads": (3, 4)},
-            "width1=8 with heads1=3. The width is not divisible by the heads. Use for example width1=9",
+            "width1=8 with heads1=3. The width is not divisible by the number of heads. Use for example width1=9",
         ),
-        ({"image_size": 28}, "whole number of patches. The least size is 8, the next 4 patches"),
+        ({"image_size": 28}, "multiple of the patch size. Use image_size=32"),
         ({"global_pool": "token"}, "global_pool=token without a class token"),
     ],
 )
@@ -247,8 +248,8 @@ def test_a_network_changed_by_hand_is_refused(change):
 
 
 def test_other_networks_are_refused():
-    hold.other_form_is_refused(STITCHED, VIT.build(spec().segment(0)), "is not a germline StitchedViT")
-    hold.other_form_is_refused(VIT, STITCHED.build(spec()), "A StitchedViT is not a plain timm VisionTransformer")
+    hold.other_form_is_refused(STITCHED, VIT.build(spec().segment(0)), "is not germline.s StitchedViT")
+    hold.other_form_is_refused(VIT, STITCHED.build(spec()), "A StitchedViT is not timm.s VisionTransformer")
     odd = StitchedViT((1, 1), (8, 8), (2, 2), 5, img_size=32, act_layer=nn.ReLU)
     hold.other_form_is_refused(STITCHED, odd, "mlp.act ReLU")
 

@@ -46,9 +46,9 @@ def test_images_of_many_sizes_give_finite_logits(widths, side):
 
 
 def test_a_image_that_the_pools_shrink_to_nothing_is_refused():
-    with pytest.raises(SettingError, match=r"image_size=28 with 5 stages.*The least size is 32"):
+    with pytest.raises(SettingError, match=r"image_size=28 with 5 stages.*Use image_size=32 or more"):
         model_spec("vgg11", image_size=28, channels=1, classes=2)
-    with pytest.raises(SettingError, match="The least size is 16"):
+    with pytest.raises(SettingError, match="Use image_size=16 or more"):
         spec(image_size=15)
 
 
@@ -105,7 +105,7 @@ def test_published_depths_are_sizes():
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (Size(heads=2), "Size key 'heads'. The vgg architecture has none.*depth1 to depth4"),
+        (Size(heads=2), "Size key 'heads'. The vgg architecture has no such key.*depth1 to depth4"),
         (Size(depth5=2), "Size key 'depth5'"),
         (Size(depth=11), "depth=11. A VGG of five stages has 11, 13, 16 or 19"),
         (Size(depth2=100_000_000), "depth2=100000000. A stage has at most 1000"),
@@ -138,7 +138,7 @@ def test_other_networks_and_altered_ones_are_refused():
     for name, part in (("head.fc", nn.Linear(8, 5, bias=False)), ("stages.1.pool", nn.AvgPool2d(2))):
         model = VGG.build(spec())
         model.set_submodule(name, part)
-        hold.other_form_is_refused(VGG, model, f"parts that the vgg architecture does not rebuild. {name}")
+        hold.other_form_is_refused(VGG, model, f"parts that the vgg architecture does not rebuild. The first are {name}")
     model = VGG.build(spec())
     model.set_submodule("stages.0.blocks.0", nn.Conv2d(1, 4, 3))
     hold.other_form_is_refused(VGG, model, "does not rebuild")

@@ -1,4 +1,4 @@
-"""How families of architectures are put together."""
+"""Architectures: how families of networks are put together."""
 
 from germline.architectures.base import (
     Architecture,
@@ -19,7 +19,8 @@ from germline.architectures.resnet12 import ResNet12Architecture, ResNet12Spec
 from germline.architectures.size import Size
 from germline.architectures.staged import StagedSpec
 from germline.architectures.stitched_vit import StitchedSpec, StitchedVitArchitecture
-from germline.architectures.transformer import TransformerArchitecture, TransformerSpec
+from germline.architectures.transformer import TransformerArchitecture
+from germline.architectures.transformer_spec import TransformerSpec
 from germline.architectures.vgg import VggArchitecture, VggSpec
 from germline.architectures.vit import VitArchitecture, VitSpec
 

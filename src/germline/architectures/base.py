@@ -1,4 +1,4 @@
-"""What an architecture is: how a family of architectures is put together, and what its parts are called."""
+"""The contract of an architecture: how a family of networks is put together and what its parts are called."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from torch import Tensor, nn
 from germline.architectures.channel_groups import ChannelGroup
 from germline.architectures.preprocess import Preprocess
 from germline.architectures.size import Size
+from germline.errors import ArtefactError
 from germline.ledger import Ledger
 
 
 class Spec(BaseModel):
-    """All that is needed to build one network of an architecture; frozen and JSON-able.
+    """Everything that is needed to build one network of an architecture; frozen and JSON-able.
 
     Attributes:
-        image_size: Height and width of the pictures it takes, in pixels.
-        channels: 1 for grey, 3 for colour.
-        classes: Outputs of the head; 0 for a network without a head.
+        image_size: Height and width of the input images, in pixels.
+        channels: Channels of the input images: 1 for grey, 3 for colour.
+        classes: Number of outputs of the head; 0 for a network without a head.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,15 +37,15 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 @dataclass(frozen=True)
 class Parts:
-    """Names of a network's tensors, part by part; stem, blocks, norm and head are all of its tensors, each once.
+    """Names of a network's tensors by part; stem, blocks, norm and head together hold each tensor exactly once.
 
     Attributes:
-        stem: What stands before the blocks, position table included; empty where the first block takes the pictures.
+        stem: Tensors before the blocks, position table included; empty if the first block reads the images.
         blocks: For each block or conv unit, full tensor name by name within the block, buffers included.
-        norm: What stands between the blocks and the head.
-        head: The classifier.
-        stages: Blocks of each stage, in order; one stage where the resolution never changes.
-        image_kernels: Of the tensors above, those whose second dimension is the picture's channels.
+        norm: Tensors between the blocks and the head.
+        head: Tensors of the classifier.
+        stages: Number of blocks of each stage, in order; one stage if the resolution never changes.
+        image_kernels: Those of the tensors above whose second dimension is the channels of the images.
     """
 
     stem: tuple[str, ...]
@@ -57,11 +58,11 @@ class Parts:
 
 @dataclass(frozen=True)
 class TimmArguments:
-    """How timm rebuilds a network.
+    """Everything that timm needs to rebuild a network.
 
     Attributes:
-        model_name: timm's name.
-        arguments: What that name is called with.
+        model_name: Name of the model in timm.
+        arguments: Arguments of that model's function.
         pretrained_cfg: Entries of timm's description of the weights that depend on the architecture: `first_conv`,
             `classifier`, `fixed_input_size`.
     """
@@ -72,59 +73,82 @@ class TimmArguments:
 
 
 class Architecture(Protocol[SpecT]):
-    """How one family of architectures is put together. No training, no learning; tensors in, tensors out."""
+    """How one family of networks is put together. It trains nothing: tensors in, tensors out.
+
+    Attributes:
+        name: Name in the registry.
+        spec_type: Class of its specs.
+        timm_class: Class of its networks; subclasses of it are other networks.
+        stores_image_size: Whether a built network stores the size of its images. If not, the spec takes the size from
+            the network's preprocessing.
+    """
 
     name: ClassVar[str]
     spec_type: type[SpecT]
+    timm_class: ClassVar[type[Any]]
+    stores_image_size: ClassVar[bool]
 
     def build(self, spec: SpecT) -> nn.Module:
-        """A freshly initialised network; the global generator decides the draw."""
+        """Build a freshly initialised network; the global generator draws its weights."""
 
     def describe(self, model: nn.Module) -> SpecT:
-        """The spec of a built network; refuses one that the architecture cannot rebuild."""
+        """Return the spec of a built network.
+
+        Raises:
+            ArtefactError: The architecture cannot rebuild the network.
+        """
 
     def resize(self, spec: SpecT, size: Size) -> SpecT:
-        """The spec with its size changed, checked."""
+        """Return the spec with its size changed.
+
+        Raises:
+            SettingError: The architecture does not have such a size.
+        """
 
     def parts(self, spec: SpecT) -> Parts:
-        """Names of the tensors of a network of that spec."""
+        """Return the names of the network's tensors by part."""
 
     def frame(self, spec: SpecT) -> nn.Module:
-        """The network without its blocks: stem, norm and head under the names they have in the whole network."""
+        """Build the network without its blocks; stem, norm and head keep their names."""
 
     def block(self, spec: SpecT, index: int = 0) -> nn.Module:
-        """One freshly initialised block: the one at `index`, where they differ."""
+        """Build the block at `index`, freshly initialised."""
 
     def groups(self, spec: SpecT) -> tuple[ChannelGroup, ...]:
-        """The channel groups: what can be cut or reordered only together; neither the picture's channels nor labels."""
+        """Return the channel groups, whose channels can be cut or reordered only together.
+
+        The channels of the images and the outputs of the head are in no group.
+        """
 
     def feature_names(self, spec: SpecT) -> tuple[str, ...]:
-        """For each block, the name of the module whose output is the features after it."""
+        """Return, for each block, the name of the module whose output is the features after it."""
+
+    def as_maps(self, spec: SpecT, features: Tensor) -> Tensor:
+        """Return the output of a module in `feature_names` as maps [B, C, H, W]."""
 
     def adapt(self, tensors: Mapping[str, Tensor], source: SpecT, target: SpecT, ledger: Ledger) -> dict[str, Tensor]:
-        """Frame tensors of `source` brought to the channels and picture size of `target`; entered in the ledger.
+        """Adapt frame tensors of `source` to the channels and image size of `target`, and enter them in the ledger.
 
-        Block tensors that read the picture (`Parts.image_readers`) go through `adapt_kernel` when a descendant is put
-        together.
+        Block tensors that read the images (`Parts.image_kernels`) go through `adapt_kernel` when a descendant is built.
         """
 
     def flops(self, spec: SpecT) -> int:
-        """Floating-point operations of one picture's forward pass; a multiply-add counts as two."""
+        """Count the floating-point operations of one image's forward pass; a multiply-add counts as two."""
 
     def export_config(self, spec: SpecT) -> TimmArguments:
-        """What timm needs to rebuild the network."""
+        """Return what timm needs to rebuild the network."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be grown.
+    """The descendant that is to be built.
 
     Attributes:
-        architecture: Name of the family.
-        spec: Size, label count, channels and picture size.
-        classes: Ordered class names; their count is the head's.
-        preprocess: How the network sees pictures.
-        size: What was asked for, where that says more than the spec: which parts of a gene are to be taken.
+        architecture: Name of its architecture.
+        spec: Its size, number of classes, channels and image size.
+        classes: Ordered class names, one for each output of the head.
+        preprocess: Its preprocessing of images.
+        size: Size as it was asked for. It may say more than the spec: which parts of a gene to take.
     """
 
     architecture: str
@@ -134,10 +158,27 @@ class Target:
     size: Size = field(default_factory=Size)
 
 
-def adapt_kernel(kernel: Tensor, channels: int) -> Tensor:
-    """A kernel [outputs, inputs, h, w] that reads pictures of other channels.
+def check_timm_class(architecture: Architecture[Any], model: nn.Module) -> None:
+    """Refuse a network that is not of an architecture's own class.
 
-    Grey to colour repeats it and divides by 3, colour to grey sums it; a picture that is grey in colour gives the same.
+    Raises:
+        ArtefactError: The network is of another class, if only a subclass.
+    """
+    own = architecture.timm_class
+    if type(model) is not own:
+        owner = own.__module__.partition(".")[0]
+        raise ArtefactError(
+            f"a {type(model).__name__} is not {owner}'s {own.__name__}",
+            f"the {architecture.name} architecture rebuilds no other class",
+            "choose a name from `germline list models`, or use this network only as a teacher",
+        )
+
+
+def adapt_kernel(kernel: Tensor, channels: int) -> Tensor:
+    """Adapt a kernel [outputs, inputs, h, w] to images with another number of channels.
+
+    From grey to colour the kernel is repeated and divided by 3; from colour to grey it is summed over its inputs.
+    Either way a grey image gives the same outputs, in one channel or in three equal ones.
     """
     if kernel.shape[1] == channels:
         return kernel
@@ -145,6 +186,6 @@ def adapt_kernel(kernel: Tensor, channels: int) -> Tensor:
 
 
 def count_elements(model: nn.Module) -> dict[str, int]:
-    """Elements of every parameter and buffer of a network, by name."""
+    """Count the elements of every parameter and buffer of a network, by name."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return {name: tensor.numel() for name, tensor in tensors}

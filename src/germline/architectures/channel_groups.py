@@ -1,4 +1,4 @@
-"""Channel groups: which dimensions of which tensors stand for the same channels and have to keep the same ones."""
+"""Channel groups: dimensions of tensors that hold the same channels and have to keep the same ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ class GroupMember:
     """One dimension of one tensor.
 
     Attributes:
-        tensor: Full name.
-        dim: Which dimension.
-        role: Whether the tensor makes these channels (`written`) or takes them from another (`read`).
-        outer: How many times the channels stand one after another in the dimension (3 where queries, keys and values
-            share a matrix).
-        inner: Neighbouring elements of the dimension that belong to one channel (the length of an attention head).
+        tensor: Full name of the tensor.
+        dim: Index of the dimension.
+        role: Whether the tensor makes these channels (`written`) or takes them from another tensor (`read`).
+        outer: Number of times that the channels repeat along the dimension (3 if queries, keys and values share a
+            matrix).
+        inner: Number of neighbouring elements of the dimension that belong to one channel (the length of an attention
+            head).
     """
 
     tensor: str
@@ -32,13 +33,13 @@ class GroupMember:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that every member has in common; a residual stream is one group.
+    """Channels that all members have in common; a residual stream is one group.
 
     Attributes:
-        name: Of the group, unique in a network.
+        name: Name of the group, unique in a network.
         width: Number of channels.
-        members: Where they stand.
-        stage: Which stage they lie in, counted from 0; a ViT has one.
+        members: Dimensions of tensors that hold these channels.
+        stage: Index of the stage that the channels lie in; a ViT has one stage.
     """
 
     name: str
@@ -48,37 +49,37 @@ class ChannelGroup:
 
 
 def list_writers(dim: int, *names: str, outer: int = 1, inner: int = 1) -> tuple[GroupMember, ...]:
-    """Members that make the channels, along the same dimension."""
+    """List members that make the channels, all along the same dimension."""
     return tuple(GroupMember(name, dim, "written", outer, inner) for name in names)
 
 
 def list_readers(dim: int, *names: str, outer: int = 1, inner: int = 1) -> tuple[GroupMember, ...]:
-    """Members that take the channels, along the same dimension."""
+    """List members that take the channels, all along the same dimension."""
     return tuple(GroupMember(name, dim, "read", outer, inner) for name in names)
 
 
 def select_channels(
     tensors: Mapping[str, Tensor], groups: Iterable[ChannelGroup], indices: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Keep the given channels of each group, in the given order, in all tensors that have them.
+    """Select channels of each group, in the given order, in all tensors that have them.
 
     Args:
-        tensors: By full name; those of no group stay as they are.
-        groups: Of the network that they belong to.
-        indices: Channels to keep, int64 [kept], by group name; a group that is left out keeps all.
+        tensors: Tensors by full name; tensors that are in no group do not change.
+        groups: Channel groups of the network that the tensors belong to.
+        indices: Channels to keep, int64 [kept], by group name; a group that is left out keeps all its channels.
     """
-    kept = dict(tensors)
+    selected = dict(tensors)
     for group in groups:
         if group.name not in indices:
             continue
         for member in group.members:
-            if member.tensor in kept:
-                at = channel_indices(member, group.width, indices[group.name])
-                kept[member.tensor] = kept[member.tensor].index_select(member.dim, at)
-    return kept
+            if member.tensor in selected:
+                rows = channel_indices(member, group.width, indices[group.name])
+                selected[member.tensor] = selected[member.tensor].index_select(member.dim, rows)
+    return selected
 
 
 def channel_indices(member: GroupMember, width: int, channels: Tensor) -> Tensor:
-    """Indices along the member's dimension of the channels named."""
+    """Return the indices of the given channels along the member's dimension."""
     table = torch.arange(member.outer * width * member.inner).view(member.outer, width, member.inner)
     return table[:, channels].flatten()

@@ -1,4 +1,4 @@
-"""Features from inside a network, at the modules that its architecture names."""
+"""Outputs of modules inside a network."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch import Tensor, nn
 
 
 def extract_features(
-    model: nn.Module, taps: Sequence[str], images: Tensor, run: Callable[[Tensor], Tensor] | None = None
+    model: nn.Module, names: Sequence[str], images: Tensor, run: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run a network once and keep what the named modules give.
+    """Run a network once and collect the outputs of the named modules.
 
     Args:
         model: Any network.
-        taps: Module names, such as `architecture.feature_names(spec)`.
-        images: Normalised, [B, C, H, W].
-        run: What is called with them in the place of the network, and leads to it; it may take pixels.
+        names: Module names, such as `architecture.feature_names(spec)`.
+        images: Normalised images [B, C, H, W].
+        run: Function to call with the images in place of the network, which it has to call; it may take pixels.
 
     Returns:
-        The logits [B, classes], and the features by name: maps [B, C, H, W], or tokens [B, tokens, width].
+        The logits [B, classes], and the features by name: maps [B, C, H, W] or tokens [B, tokens, width].
     """
-    found: dict[str, Tensor] = {}
+    features: dict[str, Tensor] = {}
 
-    def keeper(name: str) -> Any:
-        def keep(_: nn.Module, __: Any, output: Tensor) -> None:
-            found[name] = output
+    def make_hook(name: str) -> Any:
+        def save_output(_: nn.Module, __: Any, output: Tensor) -> None:
+            features[name] = output
 
-        return keep
+        return save_output
 
     with ExitStack() as stack:
-        for name in taps:
-            handle = model.get_submodule(name).register_forward_hook(keeper(name))
+        for name in names:
+            handle = model.get_submodule(name).register_forward_hook(make_hook(name))
             stack.callback(handle.remove)
         logits: Tensor = (run or model)(images)
-    return logits, found
+    return logits, features

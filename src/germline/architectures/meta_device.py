@@ -1,4 +1,4 @@
-"""Networks without values: enough to tell names and shapes, and built many times as fast as others."""
+"""Networks without values: their names and shapes are known, and they are built many times faster."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-# What initialisers do to a tensor in place. On the meta device there is nothing to do it to, and torch works out the
-# shapes of every operation all the same.
+# In-place operations of initialisers. A meta tensor has no values to change, but torch would still compute the shapes
+# of each operation, so these are skipped.
 _FILLS = frozenset(
     {"uniform_", "normal_", "trunc_normal_", "zero_", "zeros_", "ones_", "fill_", "constant_"}
     | {"erfinv_", "mul_", "add_", "clamp_"}
 )
 
 
-class _NoFills(TorchFunctionMode):
+class _SkipFills(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -26,16 +26,16 @@ class _NoFills(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        given = dict(kwargs or {})
+        keywords = dict(kwargs or {})
         if getattr(func, "__name__", "") in _FILLS:
-            filled = args[0] if args else given.get("tensor")
-            if isinstance(filled, Tensor) and filled.is_meta:
-                return filled
-        return func(*args, **given)
+            tensor = args[0] if args else keywords.get("tensor")
+            if isinstance(tensor, Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **keywords)
 
 
 @contextmanager
 def on_meta_device() -> Iterator[None]:
-    """Within it, modules are built on the meta device, and their initial values are not even worked out."""
-    with torch.device("meta"), _NoFills():
+    """Build modules on the meta device within the block, without computing initial values."""
+    with torch.device("meta"), _SkipFills():
         yield

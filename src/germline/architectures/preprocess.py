@@ -1,4 +1,4 @@
-"""How a network sees pictures: channels, size, mean and standard deviation."""
+"""Preprocessing of images for one network: channels, size, mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from germline.errors import SettingError
 
 
 class Preprocess(BaseModel):
-    """Turns augmented pixels in [0, 1] into what one network was made for.
+    """Converts pixels in [0, 1] to the inputs of one network.
 
     Attributes:
-        channels: 1 for grey, 3 for colour.
-        image_size: Height and width that the network takes, in pixels.
-        mean: Subtracted, one number a channel, in units of [0, 1].
-        std: Divided by, one number a channel.
+        channels: Channels of the network's input: 1 for grey, 3 for colour.
+        image_size: Height and width of the network's input, in pixels.
+        mean: Number that is subtracted, one per channel, in units of [0, 1].
+        std: Divisor, one per channel.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,22 +31,23 @@ class Preprocess(BaseModel):
 
     @field_validator("std")
     @classmethod
-    def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_std(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(number <= 0 for number in value):
             raise ValueError("standard deviations are positive")
         return value
 
     def model_post_init(self, _: Any) -> None:
-        """Hold the statistics against the channels."""
+        """Compare the number of statistics with the number of channels."""
         if not len(self.mean) == len(self.std) == self.channels:
             raise SettingError(
                 f"{len(self.mean)} means and {len(self.std)} deviations for {self.channels} channels",
-                "there is one of each a channel",
+                "each channel has one mean and one deviation",
+                f"give {self.channels} of each",
             )
 
     @classmethod
     def from_images(cls, images: Tensor, image_size: int | None = None) -> Preprocess:
-        """Statistics of uint8 pictures [N, C, H, W], over at most 10,000 of them."""
+        """Compute the statistics of uint8 images [N, C, H, W], from at most about 10,000 of them."""
         sample = images[:: max(1, len(images) // 10_000)].float() / 255
         std = sample.std(dim=(0, 2, 3)).clamp_min(1e-3)
         return cls(
@@ -57,9 +58,9 @@ class Preprocess(BaseModel):
         )
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Normalise pixels [B, C, H, W] in [0, 1]; channels and size are changed where they differ."""
+        """Normalise pixels [B, C, H, W] in [0, 1]; convert channels and size if they differ."""
         if pixels.shape[1] != self.channels:
-            # Grey is repeated; colour becomes its mean, so that both ways keep the range [0, 1].
+            # Grey is repeated and colour is averaged, so that both conversions keep the range [0, 1].
             pixels = (
                 pixels.expand(-1, self.channels, -1, -1) if pixels.shape[1] == 1 else pixels.mean(dim=1, keepdim=True)
             )
@@ -70,7 +71,10 @@ class Preprocess(BaseModel):
         return (pixels - mean) / std
 
     def adapt(self, channels: int, image_size: int) -> Preprocess:
-        """The same statistics for other channels (grey takes the mean over the channels) and another size."""
+        """Return the same statistics for other channels and another image size.
+
+        Grey gets the mean over the colours' statistics; each colour gets the statistics of grey.
+        """
         mean, std = self.mean, self.std
         if channels != self.channels:
             mean, std = (

@@ -1,20 +1,17 @@
-"""Named sizes of the architectures."""
+"""Named specs of the architectures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, NamedTuple
 
 
 class Preset(NamedTuple):
-    """A form that has a name of its own.
+    """Spec that has a name.
 
     Attributes:
-        architecture: Its family.
-        fields: What that family's spec needs besides pictures and labels.
+        architecture: Name of the architecture.
+        fields: Fields of the spec besides those of images and classes.
     """
 
     architecture: str
@@ -36,27 +33,27 @@ def _resnet(*depths: int, width: int = 64, **stem: Any) -> Preset:
 
 
 def _open_world(width: int, *stages: tuple[int, ...]) -> Preset:
-    """A network with the two hidden layers of Open-World Learngene; widths in multiples of the first one's."""
+    """Return a VGG with the two hidden layers of Open-World Learngene; widths are in multiples of the first width."""
     widths = tuple(tuple(width * factor for factor in stage) for stage in stages)
     return Preset("vgg", {"widths": widths, "hidden": (16 * width, 16 * width)})
 
 
 def _collective(width: int = 64, *, grown: bool = False) -> Preset:
-    """The network that a stream of tasks begins with, or the VGG16 that the published widening makes of it."""
+    """Return the network at the start of a stream of tasks, or the VGG16 into which the published widening turns it."""
     if grown:
         return _open_world(width, (1, 1), (2, 2), (4,) * 3, (8,) * 3, (8,) * 3)
     return _open_world(width, (1, 1), (1, 1), (2,) * 3, (4,) * 3, (4,) * 3)
 
 
 def _individual(width: int = 64, *, large: bool = False) -> Preset:
-    """Four fresh units and the collective's last three; pictures of 84 pixels take one pool more."""
+    """Return four fresh units and the collective's last three; images of 84 pixels need one more pool."""
     last = ((8,), (8,) * 3) if large else ((8,) * 4,)
     return _open_world(width, (1,), (2,), (4,), *last)
 
 
-# Small networks for pictures of 28 to 84 pixels; the ViTs' patch keeps 16 tokens at 32; x025: a quarter of the width.
-# The three with patch 16 are TLEG's for 224 pixels: mean of the tokens, no class token.
-# These names go before timm's: vgg11 is ours, timm:vgg11 is timm's; resnet18 and resnet34 are timm's own form.
+# Small networks for images of 28 to 84 pixels. The ViTs have 16 or more tokens at 32 pixels; x025 means a quarter of
+# the width. The ViTs with patches of 16 pixels are TLEG's for 224 pixels: mean of the tokens, no class token.
+# These names have priority over timm's: vgg11 is ours, timm:vgg11 is timm's; resnet18 and resnet34 equal timm's.
 MODELS: dict[str, Preset] = {
     "vit_pico": Preset("vit", {"depth": 6, "width": 64, "heads": 2, "patch_size": 8}),
     "vit_mini": Preset("vit", {"depth": 12, "width": 96, "heads": 4, "patch_size": 8}),
@@ -64,7 +61,7 @@ MODELS: dict[str, Preset] = {
     "vit_micro": Preset("vit", {"depth": 12, "width": 192, "heads": 3, "patch_size": 4}),
     "vit_tiny16": Preset("vit", {"depth": 12, "width": 192, "heads": 3, "patch_size": 16}),
     "vit_small16": Preset("vit", {"depth": 12, "width": 384, "heads": 6, "patch_size": 16}),
-    # DINOv2's: a scale of its own on every layer's output.
+    # DINOv2's ViT: LayerScale on the output of every layer.
     "vit_small14": Preset("vit", {"depth": 12, "width": 384, "heads": 6, "patch_size": 14, "init_values": 1e-5}),
     "vit_base16": Preset("vit", {"depth": 12, "width": 768, "heads": 12, "patch_size": 16}),
     "vgg11": _vgg(1, 1, 2, 2, 2),

@@ -9,14 +9,14 @@ from fractions import Fraction
 from germline.errors import SettingError
 
 _NUMBER = re.compile(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)([KMG]?)")
-CAPS = ("max_params", "max_flops")  # of genes that grow a listed family
-_TIMES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+CAPS = ("max_params", "max_flops")  # keys of genes that grow a listed family of networks
+_FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 class Size(Mapping[str, int]):
-    """What is asked for of a descendant's size; what is left out stays as it is in the gene.
+    """The size that a descendant is to have; what is left out stays as it is in the gene.
 
-    Which keys mean something is the architecture's or the method's to say: depth, width and heads for `vit`.
+    The architecture or the method decides which keys have a meaning: depth, width and heads for `vit`.
 
     Raises:
         SettingError: A value is not a whole number of at least 1.
@@ -32,22 +32,20 @@ class Size(Mapping[str, int]):
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Read `depth=6,width=96`; K, M and G behind a number stand for a thousand, a million and a billion.
+        """Parse `depth=6,width=96`; the suffixes K, M and G mean a thousand, a million and a billion.
 
         Raises:
-            SettingError: The text is not a list of key=number, or a key stands twice.
+            SettingError: The text is not a list of key=number, or a key is given twice.
         """
         fields: dict[str, int] = {}
         for part in filter(None, text.split(",")):
             name, equals, value = part.partition("=")
             key = name.strip()
-            number = _whole(value.strip()) if equals else None
+            number = _parse_number(value.strip()) if equals else None
             if number is None:
-                raise SettingError(
-                    f"size '{text[:60]}'", f"'{part[:60]}' is not key=number", "write for example depth=6"
-                )
+                raise SettingError(f"size '{text[:60]}'", f"'{part[:60]}' is not key=number", "use for example depth=6")
             if key in fields:
-                raise SettingError(f"size '{text[:60]}'", f"'{key[:60]}' stands twice", "say it once")
+                raise SettingError(f"size '{text[:60]}'", f"'{key[:60]}' is given twice", "give it once")
             fields[key] = number
         return cls(**fields)
 
@@ -73,11 +71,17 @@ class Size(Mapping[str, int]):
         return isinstance(other, Size) and self._fields == other._fields
 
 
-def check_size_keys(name: str, size: Size, allowed: Sequence[str], text: str) -> None:
-    """Refuse a size key that an architecture has not.
+def check_size_keys(architecture: str, size: Size, allowed: Sequence[str], text: str) -> None:
+    """Refuse size keys that an architecture does not have.
+
+    Args:
+        architecture: Name of the architecture.
+        size: Size to check.
+        allowed: Keys that the architecture has.
+        text: These keys in words, for the message.
 
     Raises:
-        SettingError: Names the key and those there are.
+        SettingError: A key is not among them.
     """
     unknown = sorted(set(size) - set(allowed))
     if any(key in CAPS for key in unknown):
@@ -86,14 +90,14 @@ def check_size_keys(name: str, size: Size, allowed: Sequence[str], text: str) ->
         )
     if unknown:
         raise SettingError(
-            f"size key '{', '.join(unknown)}'", f"the {name} architecture has none of that name", f"use {text}"
+            f"size key '{', '.join(unknown)}'", f"the {architecture} architecture has no such key", f"use {text}"
         )
 
 
-def _whole(text: str) -> int | None:
-    """The whole number that a text such as `12` or `1.5M` stands for; None where it does not."""
-    found = _NUMBER.fullmatch(text)
-    if found is None:
+def _parse_number(text: str) -> int | None:
+    """Parse a text such as `12` or `1.5M` to a whole number; None if it is none."""
+    match = _NUMBER.fullmatch(text)
+    if match is None:
         return None
-    number = Fraction(found[1]) * _TIMES[found[2]]
+    number = Fraction(match[1]) * _FACTORS[match[2]]
     return int(number) if number.denominator == 1 else None

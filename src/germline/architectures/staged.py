@@ -1,4 +1,4 @@
-"""What all networks of stages share: counts and widths of their blocks, and how one is told from an altered one."""
+"""Specs and helpers that all networks of stages have in common."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_STAGE_DEPTH = 1000
 
 
 class StagedSpec(Spec, ABC):
-    """A network of stages."""
+    """Spec of a network of stages."""
 
     @property
     @abstractmethod
     def stages(self) -> tuple[int, ...]:
-        """Blocks of each stage."""
+        """Number of blocks of each stage."""
 
     @property
     @abstractmethod
@@ -33,53 +33,60 @@ class StagedSpec(Spec, ABC):
 
     @property
     def halvings(self) -> int:
-        """How often the picture is halved, rounded down."""
+        """Number of times that height and width are halved and rounded down."""
         return len(self.stages)
 
     def check(self) -> None:
-        """Refuse what cannot be built.
+        """Refuse a network that cannot be built.
 
         Raises:
-            SettingError: A stage without blocks or with too many, or a picture that the pools shrink to nothing.
+            SettingError: A stage has no blocks or too many, or the pools leave nothing of the image.
         """
         if not self.stages or not all(1 <= depth <= MAX_STAGE_DEPTH for depth in self.stages):
             depths = ", ".join(map(str, self.stages))
-            raise SettingError(f"stages of {depths} blocks", f"a stage has between 1 and {MAX_STAGE_DEPTH} blocks")
+            raise SettingError(
+                f"stages of {depths} blocks",
+                f"a stage has between 1 and {MAX_STAGE_DEPTH} blocks",
+                "use for example 2 blocks per stage",
+            )
         least: int = 2**self.halvings
         if self.image_size < least:
             raise SettingError(
                 f"image_size={self.image_size} with {len(self.stages)} stages",
-                "each stage halves the picture, and nothing would be left of it",
-                f"the least size is {least}",
+                "each stage halves the image, and nothing would be left of it",
+                f"use image_size={least} or more",
             )
 
 
 def read_checked_spec(architecture: Any, model: nn.Module) -> Any:
-    """The spec that an architecture's `read` finds in a network, once what is built of it has the network's own parts.
+    """Read the spec of a network, and check that a network built from it has the same parts.
 
     Raises:
-        ArtefactError: It has others.
+        ArtefactError: It has other parts.
     """
     try:
-        spec = architecture.read(model)
+        spec = architecture.read_spec(model)
         with on_meta_device():
-            own, found = _leaves(architecture.build(spec)), _leaves(model)
+            rebuilt, given = _list_leaves(architecture.build(spec)), _list_leaves(model)
     except (AttributeError, IndexError, TypeError) as error:
         raise rebuild_error(architecture.name, model, str(error)) from error
-    odd = sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
+    odd = sorted(name for name in rebuilt.keys() | given.keys() if rebuilt.get(name) != given.get(name))
     if odd:
-        raise rebuild_error(architecture.name, model, ", ".join(odd[:4]))
+        raise rebuild_error(architecture.name, model, f"the first are {', '.join(odd[:4])}")
     return spec
 
 
-def rebuild_error(architecture: str, model: nn.Module, odd: str) -> ArtefactError:
-    """What is said of a network of an architecture's own class that was altered."""
+def rebuild_error(architecture: str, model: nn.Module, reason: str) -> ArtefactError:
+    """Return the error for an altered network of an architecture's own class."""
     what = f"this {type(model).__name__} has parts that the {architecture} architecture does not rebuild"
-    return ArtefactError(what, odd, "as a teacher any classifier will do")
+    return ArtefactError(what, reason, "use this network only as a teacher")
 
 
-def _leaves(model: nn.Module) -> dict[str, str]:
-    """All that a network computes with, by name; dropped units and paths are training settings, not the network's."""
+def _list_leaves(model: nn.Module) -> dict[str, str]:
+    """List the modules that compute something, by name.
+
+    Dropped units and paths are left out: they are settings of a training, not facts of the network.
+    """
     dropped = (nn.Dropout, DropPath)
     parts = model.named_modules()
     return {name: repr(part) for name, part in parts if not isinstance(part, dropped) and not [*part.children()]}
@@ -88,7 +95,14 @@ def _leaves(model: nn.Module) -> dict[str, str]:
 def adapt_tensors(
     channels: int, tensors: Mapping[str, Tensor], readers: Sequence[str], ledger: Ledger
 ) -> dict[str, Tensor]:
-    """Tensors of which those that read the picture are brought to its channels; entered in the ledger."""
+    """Copy tensors, adapt those that read the images to another number of channels, and enter all in the ledger.
+
+    Args:
+        channels: Channels of the images.
+        tensors: Tensors by name.
+        readers: Names of kernels that read the images.
+        ledger: Ledger of the descendant.
+    """
     adapted = {}
     for name, tensor in tensors.items():
         changed = name in readers and tensor.shape[1] != channels
@@ -100,13 +114,13 @@ def adapt_tensors(
 def resize_stages(
     architecture: str, size: Size, depths: Sequence[int], widths: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Depths and widths of stages of one width each, as a size changes them.
+    """Return depths and widths of stages of one width each, changed by a size.
 
-    `depth2=3` sets a stage's blocks; `width=32` the first stage's channels, all others in proportion; `width3=48` then
-    those of one stage.
+    `depth2=3` sets the blocks of one stage. `width=32` sets the first stage's channels and scales all others in
+    proportion; `width3=48` then sets those of one stage.
 
     Raises:
-        SettingError: A key that they have not, or a stage that cannot be built.
+        SettingError: The stages do not have such a key, or cannot be built in that size.
     """
     first, count = widths[0], len(depths)
     depth_keys, width_keys = ([f"{key}{n}" for n in range(1, count + 1)] for key in ("depth", "width"))
@@ -114,38 +128,40 @@ def resize_stages(
     check_size_keys(architecture, size, ["width", *depth_keys, *width_keys], text)
     scaled = [scale_width(width, size.get("width", first), first) for width in widths]
     return (
-        tuple(check_stage_depth(key, size.get(key, own)) for key, own in zip(depth_keys, depths, strict=True)),
-        tuple(size.get(key, own) for key, own in zip(width_keys, scaled, strict=True)),
+        tuple(check_stage_depth(key, size.get(key, depth)) for key, depth in zip(depth_keys, depths, strict=True)),
+        tuple(size.get(key, width) for key, width in zip(width_keys, scaled, strict=True)),
     )
 
 
-def list_residual_blocks(reads: int, depths: Sequence[int], widths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
-    """For each residual block its stage, the channels that it reads, and those that it writes.
+def list_residual_blocks(inputs: int, depths: Sequence[int], widths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+    """List, for each residual block, its stage, the channels that it reads, and the channels that it writes.
 
     Args:
-        reads: Channels that the first block reads.
-        depths: Blocks of each stage.
+        inputs: Channels that the first block reads.
+        depths: Number of blocks of each stage.
         widths: Channels of each stage.
     """
-    inputs = (reads, *widths)
+    read = (inputs, *widths)
     return tuple(
-        (stage, inputs[stage + (index > 0)], widths[stage])
+        (stage, read[stage + (index > 0)], widths[stage])
         for stage, depth in enumerate(depths)
         for index in range(depth)
     )
 
 
 def check_stage_depth(key: str, depth: int) -> int:
-    """A stage's depth, refused before a network of it is thought of.
+    """Refuse a stage that is too deep before anything of that size is built.
 
     Raises:
-        SettingError: It is more than can be built.
+        SettingError: The stage has more blocks than can be built.
     """
     if depth > MAX_STAGE_DEPTH:
-        raise SettingError(f"{key}={depth}", f"a stage has at most {MAX_STAGE_DEPTH} blocks", f"use {key}=2 or so")
+        raise SettingError(
+            f"{key}={depth}", f"a stage has at most {MAX_STAGE_DEPTH} blocks", f"use for example {key}=2"
+        )
     return depth
 
 
 def scale_width(width: int, wanted: int, first: int) -> int:
-    """A width of a network whose first width becomes `wanted`; at least 1."""
+    """Scale a width of a network whose first width changes from `first` to `wanted`; at least 1."""
     return max(1, round(width * wanted / first))

@@ -1,8 +1,7 @@
-"""The `stitched` architecture: a ViT that goes on as a wider one, its segments joined by linear layers."""
+"""The `stitched` architecture: a ViT that continues as a wider one, its segments joined by linear layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -10,7 +9,8 @@ from timm.models.vision_transformer import Block
 from torch import nn
 
 from germline.architectures.size import Size, check_size_keys
-from germline.architectures.transformer import TransformerArchitecture, TransformerSpec, read_spec_fields
+from germline.architectures.transformer import TransformerArchitecture, read_shared_fields
+from germline.architectures.transformer_spec import SegmentSize, TransformerSpec
 from germline.architectures.vit import VitArchitecture, VitSpec
 from germline.errors import SettingError
 from germline.timm import StitchedBlock, StitchedViT
@@ -20,12 +20,12 @@ _VIT = VitArchitecture()
 
 
 class StitchedSpec(TransformerSpec):
-    """All that is needed to build one stitched ViT, of two segments or more.
+    """Everything that is needed to build one stitched ViT of two segments or more.
 
     Attributes:
-        depths: Blocks of each segment.
-        widths: Length of a token in each; the stem has the first, norm and head the last.
-        heads: Attention heads in each.
+        depths: Number of blocks of each segment.
+        widths: Length of a token in each segment; the stem has the first width, norm and head the last.
+        heads: Number of attention heads in each segment.
     """
 
     depths: tuple[int, ...]
@@ -33,7 +33,7 @@ class StitchedSpec(TransformerSpec):
     heads: tuple[int, ...]
 
     def model_post_init(self, context: Any) -> None:
-        """Refuse what cannot be built."""
+        """Refuse a network that cannot be built."""
         if len(self.depths) < 2 or not len(self.depths) == len(self.widths) == len(self.heads):
             raise SettingError(
                 f"depths={self.depths}, widths={self.widths}, heads={self.heads}",
@@ -43,19 +43,19 @@ class StitchedSpec(TransformerSpec):
         super().model_post_init(context)
 
     @property
-    def segments(self) -> tuple[VitSpec, ...]:
-        """The plain ViTs whose blocks it has."""
-        return tuple(self.segment(index) for index in range(len(self.depths)))
+    def segment_sizes(self) -> tuple[SegmentSize, ...]:
+        """Sizes of the segments, in order."""
+        return tuple(map(SegmentSize, self.depths, self.widths, self.heads))
 
     @property
-    def _sizes(self) -> tuple[tuple[int, int, int], ...]:
-        return tuple(zip(self.depths, self.widths, self.heads, strict=True))
+    def segments(self) -> tuple[VitSpec, ...]:
+        """Specs of the plain ViTs that have the segments' blocks."""
+        return tuple(self.segment(index) for index in range(len(self.depths)))
 
     def segment(self, index: int) -> VitSpec:
-        """One segment's blocks as a plain ViT of its own, with the same pictures and classes."""
-        depth, width, heads = self._sizes[index]
+        """Return the spec of a plain ViT with one segment's blocks and the same images and classes."""
         shared = self.model_dump(exclude={"depths", "widths", "heads"})
-        return VitSpec(depth=depth, width=width, heads=heads, **shared)
+        return VitSpec(**self.segment_sizes[index]._asdict(), **shared)
 
 
 class StitchedVitArchitecture(TransformerArchitecture[StitchedSpec]):
@@ -63,58 +63,57 @@ class StitchedVitArchitecture(TransformerArchitecture[StitchedSpec]):
 
     name: ClassVar[str] = "stitched"
     timm_name: ClassVar[str] = "germline_stitched_vit"
-    noun: ClassVar[str] = "germline StitchedViT"
-    module = StitchedViT
-    blocks = (Block, StitchedBlock)
+    timm_class = StitchedViT
+    block_classes = (Block, StitchedBlock)
     spec_type = StitchedSpec
 
-    def arguments(self, spec: StitchedSpec, *, blocks: bool = True) -> dict[str, Any]:
-        """Depths, widths and heads."""
-        depths = list(spec.depths) if blocks else [0] * len(spec.depths)
+    def size_arguments(self, spec: StitchedSpec, *, with_blocks: bool = True) -> dict[str, Any]:
+        """Return depths, widths and heads under timm's names."""
+        depths = list(spec.depths) if with_blocks else [0] * len(spec.depths)
         return {"depths": depths, "widths": list(spec.widths), "heads": list(spec.heads)}
 
     def block(self, spec: StitchedSpec, index: int = 0) -> Block:
-        """One block, initialised as inside a whole network; the first of a later segment begins with a stitch."""
-        segment = sum(start <= index for start in spec.starts) - 1
-        if index not in spec.starts[1:]:
+        """Build one block as inside a whole network; the first block of a later segment begins with a stitch."""
+        segment = sum(start <= index for start in spec.segment_starts) - 1
+        if index not in spec.segment_starts[1:]:
             return _VIT.block(spec.segment(segment))
-        each_one = {"depths": (1,) * len(spec.depths), "drop_path": 0.0}
-        return self.build(spec.model_copy(update=each_one)).blocks[segment]
+        one_block_each = {"depths": (1,) * len(spec.depths), "drop_path": 0.0}
+        return self.build(spec.model_copy(update=one_block_each)).blocks[segment]
 
-    def read(self, model: StitchedViT) -> StitchedSpec:
-        """The spec of a stitched ViT, read from its blocks.
+    def read_spec(self, model: StitchedViT) -> StitchedSpec:
+        """Read the spec of a stitched ViT from its blocks.
 
         Raises:
             ArtefactError: No block has a stitch, or the first one has.
         """
         starts = [index for index, block in enumerate(model.blocks) if type(block) is StitchedBlock]
         if not starts or starts[0] == 0 or not all(type(model.blocks[index].stitch) is nn.Linear for index in starts):
-            raise self._cannot_rebuild([f"stitches at blocks {starts}"])
-        firsts = [model.blocks[index] for index in (0, *starts)]
+            raise self._rebuild_error([f"stitches at blocks {starts}"])
+        first_blocks = [model.blocks[index] for index in (0, *starts)]
         return StitchedSpec(
             depths=tuple(after - before for before, after in pairwise((0, *starts, len(model.blocks)))),
-            widths=tuple(block.attn.proj.out_features for block in firsts),
-            heads=tuple(block.attn.num_heads for block in firsts),
+            widths=tuple(block.attn.proj.out_features for block in first_blocks),
+            heads=tuple(block.attn.num_heads for block in first_blocks),
             mlp_ratio=model.mlp_ratio,
-            **read_spec_fields(model),
+            **read_shared_fields(model),
         )
 
     def resize(self, spec: StitchedSpec, size: Size) -> StitchedSpec:
-        """The spec with depths, widths or heads changed: `depth1=3`, `width2=96`, `heads2=4` set one segment's.
+        """Return the spec with sizes of segments changed: `depth1=3`, `width2=96`, `heads2=4` each set one.
 
         Raises:
-            SettingError: A key that a stitched ViT has not, or a size that cannot be built.
+            SettingError: A stitched ViT does not have such a key, or cannot be built in that size.
         """
         count = len(spec.depths)
         text = ", ".join(f"{key}1 to {key}{count}" for key in _KEYS)
         check_size_keys(self.name, size, [f"{key}{n}" for key in _KEYS for n in range(1, count + 1)], text)
 
-        def sized(key: str, own: tuple[int, ...]) -> Iterator[int]:
-            return (size.get(f"{key}{number}", value) for number, value in enumerate(own, 1))
+        def change_values(key: str, values: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(size.get(f"{key}{number}", value) for number, value in enumerate(values, 1))
 
         changed = {
-            "depths": tuple(sized("depth", spec.depths)),
-            "widths": tuple(sized("width", spec.widths)),
-            "heads": tuple(sized("heads", spec.heads)),
+            "depths": change_values("depth", spec.depths),
+            "widths": change_values("width", spec.widths),
+            "heads": change_values("heads", spec.heads),
         }
         return StitchedSpec(**{**spec.model_dump(), **changed})

@@ -228,7 +228,7 @@ def test_conv_units_follow_the_channels_from_the_image_on():
         made = [group.name for group in describe_layout(spec).groups]
         before = None
         for number, stage in enumerate(describe_layout(spec).units):
-            assert stage.residual == (spec is RESNET)
+            assert stage.is_residual == (spec is RESNET)
             entry = before
             for unit in stage.chain:
                 assert unit.reads == before
@@ -243,7 +243,7 @@ def test_conv_units_follow_the_channels_from_the_image_on():
         assert sorted(set(written)) == sorted(made)
     first, second = describe_layout(RESNET).units
     assert [unit.block for unit in first.chain] == [0, 0, 0, 1, 1, 1]
-    assert [unit.last for unit in first.chain] == [False, False, True] * 2
+    assert [unit.is_last for unit in first.chain] == [False, False, True] * 2
     assert [unit.name for unit in first.shortcuts + second.shortcuts] == [
         "stages.0.blocks.0.shortcut",
         "stages.1.blocks.0.shortcut",

@@ -109,9 +109,9 @@ def _match_units(gene: tuple[StageUnits, ...], host: tuple[StageUnits, ...]) -> 
         for index, unit in enumerate(stage.chain):
             if index < len(gene_stage.chain):
                 yield unit, gene_stage.chain[index]
-            elif not stage.residual or unit.block in covered:
+            elif not stage.is_residual or unit.block in covered:
                 yield unit, "identity"
-            elif unit.last:
+            elif unit.is_last:
                 yield unit, "silent"
         for index, shortcut in enumerate(stage.shortcuts):
             yield shortcut, gene_stage.shortcuts[index] if index < len(gene_stage.shortcuts) else "silent"

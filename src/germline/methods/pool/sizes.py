@@ -145,7 +145,7 @@ def pieces(
     frame |= {name: tensors[f"{end}.{name}"] for name in (*parts.norm, *parts.head)}
     own = {width: architecture_of(form).parts(form).blocks for width, form in forms.models.items()}
     sources = [(width, block) for width, run in path.block_ranges(forms.layout.depth) for block in run]
-    stitches = dict(zip(spec.starts[1:], path.stitches(), strict=True))
+    stitches = dict(zip(spec.segment_starts[1:], path.stitches(), strict=True))
     blocks: dict[str, tuple[Tensor, Origin]] = {}
     for index, (names, (width, block)) in enumerate(zip(parts.blocks, sources, strict=True)):
         for name, full in names.items():

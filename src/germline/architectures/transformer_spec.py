@@ -1,0 +1,118 @@
+"""Specs of networks of Transformer blocks: what plain and stitched ViTs have in common."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from itertools import accumulate
+from typing import Any, Literal, NamedTuple
+
+from germline.architectures.base import Spec
+from germline.errors import SettingError
+
+MAX_DEPTH = 1000
+
+
+class SegmentSize(NamedTuple):
+    """Size of a row of blocks that have one width.
+
+    Attributes:
+        depth: Number of blocks.
+        width: Length of a token.
+        heads: Number of attention heads.
+    """
+
+    depth: int
+    width: int
+    heads: int
+
+
+class TransformerSpec(Spec, ABC):
+    """Fields of plain and stitched ViTs besides their size; the names are timm's if timm has one.
+
+    Attributes:
+        patch_size: Side of a patch, in pixels.
+        init_values: Initial value of LayerScale; None for no LayerScale.
+        norm_first: Whether the final norm comes before pooling, as in our networks and in the auxiliary model; if not,
+            tokens are pooled first, as with timm's `fc_norm`.
+    """
+
+    patch_size: int
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    qk_norm: bool = False
+    class_token: bool = False
+    reg_tokens: int = 0
+    no_embed_class: bool = False
+    global_pool: Literal["avg", "token"] = "avg"
+    init_values: float | None = None
+    norm_first: bool = True
+    drop_path: float = 0.0
+
+    @property
+    @abstractmethod
+    def segment_sizes(self) -> tuple[SegmentSize, ...]:
+        """Sizes of the segments, in order; a plain ViT has one."""
+
+    def model_post_init(self, _: Any) -> None:
+        """Refuse a network that cannot be built."""
+        several = len(self.segment_sizes) > 1
+        for number, size in enumerate(self.segment_sizes, 1):
+            _check_size(size, str(number) if several else "")
+        patches = max(1, math.ceil(self.image_size / self.patch_size))
+        _check(
+            self.image_size == patches * self.patch_size,
+            f"image_size={self.image_size} with patch_size={self.patch_size}",
+            "the image size is not a multiple of the patch size",
+            f"use image_size={patches * self.patch_size}, or another patch_size",
+        )
+        _check(
+            self.class_token or self.global_pool != "token",
+            "global_pool=token without a class token",
+            "there is no token to read",
+            "use global_pool=avg, or class_token=true",
+        )
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Number of tokens before those of the patches: class and register tokens."""
+        return int(self.class_token) + self.reg_tokens
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens in a block, class and register tokens included."""
+        return (self.image_size // self.patch_size) ** 2 + self.prefix_tokens
+
+    @property
+    def segment_starts(self) -> tuple[int, ...]:
+        """Index of the first block of each segment; the first block of every later segment begins with a stitch."""
+        return (0, *accumulate(size.depth for size in self.segment_sizes[:-1]))
+
+
+def _check_size(size: SegmentSize, number: str) -> None:
+    """Refuse a segment that cannot be built; `number` ends its keys if there are several segments."""
+    depth, width, heads = size
+    _check(
+        1 <= depth <= MAX_DEPTH,
+        f"depth{number}={depth}",
+        f"a depth is between 1 and {MAX_DEPTH}",
+        f"use depth{number}={min(max(depth, 1), MAX_DEPTH)}",
+    )
+    _check(
+        width >= 1 and heads >= 1,
+        f"width{number}={width}, heads{number}={heads}",
+        "both are at least 1",
+        f"use for example width{number}=64, heads{number}=2",
+    )
+    near = max(heads, round(width / heads) * heads)
+    _check(
+        width % heads == 0,
+        f"width{number}={width} with heads{number}={heads}",
+        "the width is not divisible by the number of heads",
+        f"use for example width{number}={near}",
+    )
+
+
+def _check(good: bool, what: str, why: str, fix: str) -> None:
+    if not good:
+        raise SettingError(what, why, fix)
