@@ -148,7 +148,7 @@ def test_a_deep_stem_is_scaled_along():
 
 @pytest.mark.parametrize("size", [Size(depth=18), Size(width5=2), Size(depth1=2000)])
 def test_sizes_that_are_refused(size):
-    with pytest.raises(SettingError, match="Use (for example )?depth1"):
+    with pytest.raises(SettingError, match=r"Use (for example )?depth1"):
         RESNET.resize(spec(), size)
 
 

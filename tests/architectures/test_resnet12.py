@@ -115,7 +115,7 @@ def test_sizes(size, depths, widths):
 
 @pytest.mark.parametrize("size", [Size(depth=12), Size(width4=2), Size(depth1=2000)])
 def test_sizes_that_are_refused(size):
-    with pytest.raises(SettingError, match="Use (for example )?depth1"):
+    with pytest.raises(SettingError, match=r"Use (for example )?depth1"):
         RESNET12.resize(spec(), size)
 
 

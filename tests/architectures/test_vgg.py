@@ -138,7 +138,7 @@ def test_other_networks_and_altered_ones_are_refused():
     for name, part in (("head.fc", nn.Linear(8, 5, bias=False)), ("stages.1.pool", nn.AvgPool2d(2))):
         model = VGG.build(spec())
         model.set_submodule(name, part)
-        hold.other_form_is_refused(VGG, model, f"parts that the vgg architecture does not rebuild. The first are {name}")
+        hold.other_form_is_refused(VGG, model, f"the vgg architecture does not rebuild. The first are {name}")
     model = VGG.build(spec())
     model.set_submodule("stages.0.blocks.0", nn.Conv2d(1, 4, 3))
     hold.other_form_is_refused(VGG, model, "does not rebuild")

@@ -115,7 +115,7 @@ def test_a_vit_with_odd_parts_is_refused(changes):
 
 
 def test_other_architectures_are_refused():
-    with pytest.raises(ArtefactError, match="A Linear is not timm.s VisionTransformer"):
+    with pytest.raises(ArtefactError, match=r"A Linear is not timm.s VisionTransformer"):
         VIT.describe(nn.Linear(2, 2))
 
 

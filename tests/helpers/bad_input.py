@@ -202,7 +202,7 @@ FAULTS = [
     Fault("method", "condense --method tlge --data digits --out new", ("Unknown method 'tlge'", "tleg")),
     Fault("model", f"{TRAIN} --model vit_pcio --out new", ("Unknown model 'vit_pcio'", "vit_pico")),
     Fault("timm-model", f"{TRAIN} --model timm:vit_tinny --out new", ("Unknown model 'vit_tinny'", "Did you mean")),
-    Fault("not-a-vit", f"{TRAIN} --model mobilenetv3_small_050 --out new", ("MobileNetV3", "vit_*", "resnet18")),
+    Fault("not-a-vit", f"{TRAIN} --model mobilenetv3_small_050 --out new", ("MobileNetV3", "germline list models")),
     Fault("not-a-plain-resnet", f"{TRAIN} --model resnet14t --out new", ("ResNet", "Bottleneck")),
     Fault("data", f"{NEW} --data digit --out new", ("Unknown data set 'digit'", "digits")),
     Fault("data-part", f"{NEW} --data glyphs/bse --out new", ("glyphs 'bse'", "base")),
@@ -486,7 +486,7 @@ FAULTS = [
         ("r.yaml: unknown key 'minute'", "minutes"),
         recipe(("minutes: 1", "minutes: 1\nquick: {minute: 3}")),
     ),
-    Fault("recipe-folder", "check gene", ("unknown recipe 'gene'", "demo")),
+    Fault("recipe-folder", "check gene", ("Unknown recipe 'gene'", "demo")),
     Fault("recipe-set", "check r.yaml --set train.step=3", ("'train.step'", "steps"), recipe()),
     Fault("recipe-set-no-equals", "check r.yaml --set kind", ("--set kind", "key=value"), recipe()),
     Fault(

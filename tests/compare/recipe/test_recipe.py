@@ -283,7 +283,7 @@ def test_the_former_name_of_a_quick_recipe_is_its_quick_version(tmp_path):
     assert load_recipe(str(tmp_path / "own.yaml")) == quick
     with pytest.raises(SettingError, match="'demo' has no quick version"):
         load_recipe("demo-quick")
-    with pytest.raises(UnknownNameError, match="unknown recipe 'lab/tleg-size-quick'"):
+    with pytest.raises(UnknownNameError, match="Unknown recipe 'lab/tleg-size-quick'"):
         load_recipe("lab/tleg-size-quick")
 
 

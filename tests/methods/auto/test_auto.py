@@ -192,7 +192,7 @@ class TestCondensing:
         [
             ({"keep": 9}, "The ancestor has 8 layers"),
             ({"layers": (2, 8)}, "The ancestor has 8 blocks"),
-            ({"pseudo": "heads=2"}, "none of that name"),
+            ({"pseudo": "heads=2"}, "no such key"),
         ],
     )
     def test_what_does_not_fit_is_refused(self, vgg, pico, settings, says):
