@@ -24,7 +24,7 @@ BASE = VitSpec(image_size=224, channels=3, classes=1000, depth=12, width=768, he
 
 
 def make_gene(folder: Path) -> None:
-    """A gene of random weights: the time does not depend on their values."""
+    """Save a gene of random weights; the time does not depend on their values."""
     torch.manual_seed(0)
     state = ExpandedNetwork(VIT, BASE, (BASE.depth,)).state_dict()
     preprocess = Preprocess(channels=3, image_size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -33,7 +33,7 @@ def make_gene(folder: Path) -> None:
 
 
 def copy_bytes(source: Path, folder: Path) -> None:
-    """Read every tensor, write it again and wait for the disk."""
+    """Read every tensor, write it and wait for the disk."""
     folder.mkdir()
     save_file(load_file(source), folder / source.name)
     descriptor = os.open(folder / source.name, os.O_RDONLY)
@@ -42,7 +42,7 @@ def copy_bytes(source: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure with the gene at hand, and with the gene loaded and verified each time."""
+    """Measure with a gene in memory, and with a gene loaded and verified each time."""
     set_up(__doc__)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)

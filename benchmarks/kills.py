@@ -1,8 +1,8 @@
 """Kill a training run and condensations by SIGKILL at random steps, resume them each time, and compare the weights.
 
-Each job runs once alone, and once more as a chain of processes of which all but the last are killed: some as a step
-begins, some in the middle of writing a checkpoint. The chain is right if every process but the first went on from a
-checkpoint and the last one's weights equal those of the job left alone, to the bit.
+Each job runs once without kills, and once as a chain of processes. All processes but the last are killed, at the start
+of a step or while a checkpoint is written. In a right chain, every process but the first resumes from a checkpoint.
+Its last weights are exactly those of the job without kills.
 
     python benchmarks/kills.py --kills 20
 """
@@ -42,7 +42,7 @@ ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "drop_path": 0.2, "accumulate": 2, "clip"
 
 
 def load_images() -> Any:
-    """120 digits to train on and 50 to look at."""
+    """Load 120 training and 50 validation digits."""
     digits = load_data("digits")
     train, val = (
         split.draw_per_class(count, generator(0, "kills")) for split, count in ((digits.train, 12), (digits.val, 5))
@@ -51,7 +51,7 @@ def load_images() -> Any:
 
 
 def network(seed: int, drop_path: float = 0.0) -> Network:
-    """A fresh ViT of two blocks."""
+    """Build an untrained ViT of two blocks."""
     fields: dict[str, Any] = {"image_size": 32, "channels": 1, "classes": 10, "patch_size": 8}
     spec = VitSpec(**fields, depth=2, width=16, heads=2, drop_path=drop_path)
     with use_generator(generator(seed, "kills", "network")):

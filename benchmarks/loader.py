@@ -1,4 +1,4 @@
-"""germline's loader against torchvision's transforms in a DataLoader, same augmentation, 32 px; target >= 5 times."""
+"""Speed of the loader against torchvision's transforms in a DataLoader at 32 px; target >= 5 times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TARGET = 1 / 5  # of the time
 
 
 class InMemory(Dataset[tuple[Any, int]]):
-    """Pictures held and given as torchvision's CIFAR-10 does: an array, each row made a PIL picture when asked for."""
+    """Data set like torchvision's CIFAR-10: an array whose rows become PIL images when read."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self._images, self._labels = images.permute(0, 2, 3, 1).contiguous().numpy(), labels.tolist()
@@ -35,7 +35,7 @@ class InMemory(Dataset[tuple[Any, int]]):
 
 
 def ours(images: Tensor, labels: Tensor) -> Callable[[], None]:
-    """The next `BATCHES` batches."""
+    """Return a function that loads the next `BATCHES` batches with our loader."""
     held = Images(images, labels, tuple(str(index) for index in range(CLASSES)))
     loader, done = Loader(held, BATCH, seed=0, augment=Augment(("shift", "mirror"))), 0
 
@@ -49,7 +49,7 @@ def ours(images: Tensor, labels: Tensor) -> Callable[[], None]:
 
 
 def peer(data: InMemory, workers: int) -> Callable[[], None]:
-    """As many shuffled batches; its workers live on between the pieces and are idle there."""
+    """Return a function that loads as many shuffled batches with a DataLoader; its workers persist."""
     sampler = RandomSampler(data, num_samples=BATCHES * BATCH)
     loader = DataLoader(data, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
 
@@ -61,12 +61,12 @@ def peer(data: InMemory, workers: int) -> Callable[[], None]:
 
 
 def rate(seconds: Sequence[float]) -> int:
-    """Images a second."""
+    """Return images per second."""
     return round(BATCHES * BATCH / statistics.median(seconds))
 
 
 def main() -> None:
-    """Measure ours against the better of no workers and two."""
+    """Compare our loader with the better of no workers and two."""
     set_up(__doc__)
     torch.manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8)

@@ -1,10 +1,11 @@
-"""A step of a population: the stack (`vmap`) against the loop, target < 1; `auto` against the loop, target <= 1.05.
+"""Time of a population step: `vmap` against the loop, target < 1; `auto` against the loop, target <= 1.05.
 
-Each round times a few steps of all members by the loop and by the stack, and `auto`'s choice for the shortest
-population for which it measures at all, where measuring weighs most. `auto` is then reckoned from that round's parts:
-measuring, and the steps of that population at the chosen way's pace. Memory is the peak resident size (VmHWM of Linux,
-reset before) of a child process that trains by one way alone, over what it held once the members were built; on a GPU
-it is the peak that torch allocated.
+Each round times a few steps of all members with the loop and with the stack. It also times the choice of `auto` for the
+shortest population that it measures, where measuring weighs most. The time of `auto` is the time of measuring plus the
+time of that population's steps with the chosen engine.
+
+Memory is the growth of the peak resident size (VmHWM of Linux, reset before) of a child process while it trains with
+one engine. On a GPU it is the peak that torch allocated.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from germline.training.population_engine import (
 )
 
 AUTO_TARGET, STACK_TARGET = 1.05, 1.0
-SIDE, CLASSES, IMAGES = 32, 5, 250  # a task of five classes with fifty pictures each
+SIDE, CLASSES, IMAGES = 32, 5, 250  # a task of five classes with fifty images each
 ROUNDS, BUDGET_S = 100, {"quick": 5.0, "full": 40.0, "wide": 40.0}
 LEAST = {"quick": 6, "full": 6, "wide": 3}
 PIECE = 16  # member-steps in one timed piece, at least one step of all
@@ -49,7 +50,7 @@ PIECE = 16  # member-steps in one timed piece, at least one step of all
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained."""
+    """Model, number of members, batch size and device of a measurement."""
 
     model: str
     members: int
@@ -66,7 +67,7 @@ class Case:
 
 
 SMALL = [Case(m, n, b) for m in ("vgg11_x025", "resnet12_x025") for n in (8, 32) for b in (32, 64)]
-# The paper's own width, as far as a CPU can take it; steps of seconds, so there are fewer of them.
+# The paper's width, as far as a CPU allows. A step takes seconds, so there are fewer of them.
 WIDE = [Case(m, 8, b) for b in (32, 64) for m in ("vgg11", "resnet12")]
 LARGE = [Case(m, n, b, "cuda") for m in ("vgg11", "resnet12") for n in (8, 32) for b in (32, 64)]
 CASES = {
@@ -77,7 +78,7 @@ CASES = {
 
 
 def population(case: Case, run: Run) -> Population:
-    """Members of random weights, each with random pictures of its own."""
+    """Build members with random weights and random images."""
     draw = torch.Generator().manual_seed(0)
     spec = model_spec(case.model, image_size=SIDE, channels=3, classes=CLASSES)
     names = tuple(str(label) for label in range(CLASSES))
@@ -92,13 +93,13 @@ def population(case: Case, run: Run) -> Population:
 
 
 def side(run: Run, given: Population, engine: str) -> Callable[[], object]:
-    """A few steps of all members, each time from where the last ones led."""
+    """Return a function that makes a few more steps of all members with one engine."""
     members = [replace(m, network=copy.deepcopy(m.network)) for m in given.members]
     return partial(run.fit_population, "piece", members, given.settings, engine=engine)
 
 
 def measured(case: Case, budget_s: float, least: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Both comparisons of one case, and what else is worth knowing of it."""
+    """Return both comparisons of one case, and its speed and memory."""
     run = Run(device=case.device, quiet=True)
     given = population(case, run)
     steps = math.ceil(measuring_cost(given, ENGINES) / PLANNED_SHARE / case.members)
@@ -126,15 +127,15 @@ def measured(case: Case, budget_s: float, least: int) -> tuple[list[dict[str, An
 
 
 def peak(case: Case, engine: str) -> float:
-    """Peak memory of training by one way, in MiB, found in a process of its own."""
+    """Return the peak memory of training with one engine in MiB, measured in a child process."""
     asked = [case.model, str(case.members), str(case.batch), case.device, engine]
     threads = ["--threads", str(torch.get_num_threads())]
     command = [sys.executable, __file__, *threads, "--peak", *asked]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def train_and_tell(model: str, members: str, batch: str, device: str, engine: str) -> None:
-    """What `peak` runs: print the MiB that two steps took at most."""
+def print_peak(model: str, members: str, batch: str, device: str, engine: str) -> None:
+    """Print the peak memory of two steps in MiB; `peak` runs this."""
     run = Run(device=device, quiet=True)
     given = population(Case(model, int(members), int(batch), device), run)
     before = resident("VmRSS")
@@ -145,7 +146,7 @@ def train_and_tell(model: str, members: str, batch: str, device: str, engine: st
 
 
 def resident(field: str) -> float:
-    """This process's resident size, now (VmRSS) or at its peak (VmHWM), in MiB."""
+    """Return this process's resident size in MiB, now (VmRSS) or at its peak (VmHWM)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
@@ -159,7 +160,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     if asked.peak:
-        train_and_tell(*asked.peak)
+        print_peak(*asked.peak)
         return
     rows: list[dict[str, Any]] = []
     facts: list[dict[str, Any]] = []
@@ -168,7 +169,7 @@ def main() -> None:
         found, more = measured(case, BUDGET_S[asked.cases], LEAST[asked.cases])
         rows += found
         facts.append(more)
-        # After each case, so that a run that is stopped leaves what it has.
+        # Written after each case, so that a stopped run leaves its results.
         name = "population" if asked.cases == "full" else f"population-{asked.cases}"
         keep(name, rows, cases=facts, measuring=settings)
 

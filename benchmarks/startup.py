@@ -1,4 +1,4 @@
-"""`germline --help` against `import torch`; targets: under 0.5 s, and under a quarter."""
+"""Time of `germline --help` against `import torch`; targets: under 0.5 s, and under a quarter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUNDS, TARGET, TARGET_S = 25, 0.25, 0.5
 
 
 def call(*command: str) -> None:
-    """Run a command to its end; it has to succeed."""
+    """Run a command and check that it succeeds."""
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -1,4 +1,4 @@
-"""Small real things that many tests share: pictures, a trained ancestor, a gene condensed from it."""
+"""Small fixtures of many tests: images, a trained ancestor, a gene condensed from it."""
 
 import os
 
@@ -20,7 +20,7 @@ os.environ["GERMLINE_DATA"] = "/nonexistent"  # no test depends on the data sets
 
 @pytest.fixture(scope="session")
 def pico():
-    """120 handwritten digits to train on and 50 to look at, grey, 32x32."""
+    """120 training and 50 validation images of handwritten digits, grey, 32x32."""
     digits = load_data("digits")
     return load_data(
         digits.train.draw_per_class(12, generator(0, "pico")),
@@ -31,7 +31,7 @@ def pico():
 
 @pytest.fixture(scope="session")
 def make_network(pico):
-    """Builds an untrained ViT that fits the pico pictures; stitched where `depths` are given."""
+    """Function that builds an untrained ViT for the pico images; stitched if `depths` are given."""
 
     def make(classes=None, seed=0, **changes):
         names = pico.classes if classes is None else tuple(classes)
@@ -80,7 +80,7 @@ def gene(pico, ancestor):
 
 @pytest.fixture(scope="session")
 def pixels(pico):
-    """Eight pictures as the loaders give them: float32 in [0, 1]."""
+    """Eight images as the loader gives them: float32 in [0, 1]."""
     return pico.val.images[::7][:8].float() / 255
 
 

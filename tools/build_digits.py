@@ -1,4 +1,4 @@
-"""Build the `digits` pack from the 8x8 digits that scikit-learn carries: `python tools/build_digits.py [PACK]`."""
+"""Build the `digits` pack from the 8x8 digits of scikit-learn: `python tools/build_digits.py [PACK]`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PACK = Path(__file__).parents[1] / "src/germline/data/packs/digits.npz"
 
 
 def main(pack: Path) -> None:
-    """Write pictures (17 greys, 0..16) and labels."""
+    """Write images (17 greys, 0..16) and labels."""
     digits = load_digits()
     np.savez_compressed(pack, pictures=digits.images.astype(np.uint8), labels=digits.target.astype(np.uint8))
-    print(f"{len(digits.target)} pictures, {pack.stat().st_size / 1e3:.0f} kB")
+    print(f"{len(digits.target)} images, {pack.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

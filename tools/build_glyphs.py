@@ -1,7 +1,7 @@
 """Build the `glyphs` pack from the TrueType fonts of Debian's package `fonts-aenigma`.
 
-Run it as `python tools/build_glyphs.py [FONT FOLDER] [PACK]`. It needs Pillow, fontTools and SciPy, and gives the same
-pack each time.
+Run it as `python tools/build_glyphs.py [FONT FOLDER] [PACK]`. It needs Pillow, fontTools and SciPy. The pack is the
+same each time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ FONTS = Path("/usr/share/fonts/truetype/aenigma")
 PACK = Path(__file__).parents[1] / "src/germline/data/packs/glyphs.npz"
 LEAST_CHARACTERS = 40
 LEAST_READABLE = 0.4
-NEAR, NEAR_FILLED = 0.87, 0.90  # correlations from which two fonts are one family
-LOOSE, LOOSE_FILLED = 0.84, 0.88  # those used to count what is left over
+NEAR, NEAR_FILLED = 0.87, 0.90  # least correlations of two fonts of one family
+LOOSE, LOOSE_FILLED = 0.84, 0.88  # looser ones, to count remaining near copies
 SHARES = {"train": 0.60, "val": 0.12, "test": 0.16, "final": 0.12}
 
-# Both cases of a letter, and characters that many fonts draw alike, never part.
+# Both cases of a letter, and characters that many fonts draw alike, stay in one part.
 PARTS: dict[str, tuple[str, ...]] = {
     "base": (
         "Oo0QqDd", "IiLlJjTtFf1|!:;.,+", "Ss5$", "Zz2", "Cc([{<", ")]}>", "Gg69", "'`\"", "-_~=", "&",
@@ -39,11 +39,11 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 
 def load_fonts(folder: Path) -> list[Font]:
-    """Every font with enough characters of its own that can be read, in order of name."""
+    """Load all readable fonts with enough distinct characters, in order of name."""
     fonts = [read_font(path) for path in sorted(folder.glob("*.ttf"), key=lambda path: path.name.lower())]
     rich = [font for font in fonts if len(font.glyphs) >= LEAST_CHARACTERS]
     drawn, exists = describe(rich, filled=False)
-    # a font is judged by other families only: near copies must not vouch for each other
+    # A font is judged only by other families, so near copies do not count.
     score = readable(drawn, exists, families(rich, likeness(drawn, exists) >= NEAR))
     kept = [font for font, share in zip(rich, score, strict=True) if share >= LEAST_READABLE]
     print(f"{len(fonts)} fonts, {len(rich)} with {LEAST_CHARACTERS} characters or more, {len(kept)} of them readable")
@@ -51,12 +51,12 @@ def load_fonts(folder: Path) -> list[Font]:
 
 
 def split_fonts(fonts: Sequence[Font]) -> list[str]:
-    """One of the four splits for each font, whole families together."""
+    """Choose one of the four splits for each font; a family is in one split."""
     plain, filled = (likeness(*describe(fonts, filled=flag)) for flag in (False, True))
     members: dict[int, list[int]] = defaultdict(list)
     for index, family in enumerate(families(fonts, (plain >= NEAR) | (filled >= NEAR_FILLED))):
         members[family].append(index)
-    # largest first, so that the small ones even out what is left; the hash only breaks ties without favour
+    # The largest come first, so that small ones even out the splits. The hash breaks ties.
     order = sorted(members.values(), key=lambda m: (-len(m), hashlib.sha256(fonts[m[0]].name.encode()).hexdigest()))
     room = {split: share * len(fonts) for split, share in SHARES.items()}
     chosen = [""] * len(fonts)
@@ -71,7 +71,7 @@ def split_fonts(fonts: Sequence[Font]) -> list[str]:
 
 
 def report_left_over(chosen: Sequence[str], near: NDArray[np.bool_]) -> None:
-    """Print how many near copies, by a looser measure, lie in different splits."""
+    """Print how many near copies, by a looser measure, are in different splits."""
     splits = np.array(chosen)
     apart = splits[:, None] != splits[None]
     pairs = np.triu(near & apart, 1).sum()
@@ -82,7 +82,7 @@ def report_left_over(chosen: Sequence[str], near: NDArray[np.bool_]) -> None:
 
 
 def write_pack(fonts: Sequence[Font], splits: Sequence[str], pack: Path) -> None:
-    """Write pictures in 16 greys, sorted by character and then font."""
+    """Write images in 16 greys, sorted by character and then font."""
     rows = [
         (CHARACTERS.index(character), number, image)
         for number, font in enumerate(fonts)
@@ -105,12 +105,12 @@ def write_pack(fonts: Sequence[Font], splits: Sequence[str], pack: Path) -> None
         fonts=np.array([font.name for font in fonts]),
         splits=np.array(splits),
     )
-    print(f"{len(rows)} pictures, {pack.stat().st_size / 1e6:.2f} MB")
+    print(f"{len(rows)} images, {pack.stat().st_size / 1e6:.2f} MB")
     report_counts(np.array([row[0] for row in rows]), np.array(splits)[[row[1] for row in rows]])
 
 
 def report_counts(character: NDArray[np.int64], split: NDArray[np.str_]) -> None:
-    """Print the pictures of each class in each split of the fonts."""
+    """Print the number of images per class in each split of the fonts."""
     for part, groups in PARTS.items():
         members = sorted("".join(groups))
         for name in SHARES:

@@ -1,9 +1,9 @@
 """Write `tests/golden/`: small files of every format, and hashes of what every method computes.
 
-The files are never rebuilt in normal work. They freeze what an earlier germline wrote and computed, so that
-`tests/test_golden.py` shows whether a later one still reads the same files and computes the same bits. A failing golden
-test is answered by a repair of the change, not by new files. They are only written again when a format or an arithmetic
-is changed on purpose, which the changelog then says. The command, from the repository's root, takes less than a minute:
+The files are never rebuilt in normal work. They freeze what an earlier germline wrote and computed. So
+`tests/test_golden.py` shows whether a later one reads the same files and computes the same bits. If a golden test
+fails, the change is wrong, not the files. They are only written again when a format or an arithmetic is changed on
+purpose, and the changelog says so. The command, from the repository's root, takes less than a minute:
 
     OMP_NUM_THREADS=1 python tools/build_golden.py
 

@@ -1,4 +1,4 @@
-"""Tell which fonts belong together and which draw no readable letters (used by build_glyphs.py)."""
+"""Group fonts in families and find unreadable ones (used by build_glyphs.py)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ STYLE = set(
 
 
 def _aligned(glyph: Grey, *, filled: bool) -> Floats:
-    """The inked box stretched to one size and blurred, so that weight and small shifts count for little."""
+    """Stretch the inked box to one size and blur it, so that weight and small shifts matter little."""
     ink = glyph
-    if filled:  # an outline font becomes the solid one
+    if filled:  # an outline font becomes a solid one
         ink = (ndimage.binary_fill_holes(glyph > 64) * np.uint8(255)).astype(np.uint8)
     image = Image.fromarray(ink)
     small = image.crop(image.getbbox()).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
@@ -39,7 +39,7 @@ def _aligned(glyph: Grey, *, filled: bool) -> Floats:
 
 
 def describe(fonts: Sequence[Font], *, filled: bool) -> tuple[Floats, NDArray[np.bool_]]:
-    """Aligned drawings [characters, fonts, pixels], and which of them exist."""
+    """Return aligned drawings [characters, fonts, pixels], and which of them exist."""
     drawn = np.zeros((len(CHARACTERS), len(fonts), SIDE * SIDE), np.float32)
     exists = np.zeros(drawn.shape[:2], bool)
     for column, font in enumerate(fonts):
@@ -50,7 +50,7 @@ def describe(fonts: Sequence[Font], *, filled: bool) -> tuple[Floats, NDArray[np
 
 
 def likeness(drawn: Floats, exists: NDArray[np.bool_]) -> Floats:
-    """Mean correlation over the letters and digits that two fonts share, [fonts, fonts]; 0 below twelve in common."""
+    """Return mean correlations over shared letters and digits, [fonts, fonts]; 0 for fewer than twelve."""
     rows = [row for row, character in enumerate(CHARACTERS) if character.isalnum()]
     total = sum(drawn[row] @ drawn[row].T for row in rows)
     shared = sum(np.outer(exists[row], exists[row]).astype(np.float32) for row in rows)
@@ -67,7 +67,7 @@ def _same_name(first: Font, second: Font) -> bool:
 
 
 def families(fonts: Sequence[Font], near: NDArray[np.bool_]) -> list[int]:
-    """A family number for each font: variants by name, and near copies by `near`, end in one family."""
+    """Return a family number for each font; variants by name and near copies by `near` share a family."""
     parent = list(range(len(fonts)))
 
     def root(index: int) -> int:
@@ -84,7 +84,7 @@ def families(fonts: Sequence[Font], near: NDArray[np.bool_]) -> list[int]:
 
 
 def readable(drawn: Floats, exists: NDArray[np.bool_], family: Sequence[int]) -> Floats:
-    """Share of each font's letters and digits whose nearest drawing in other families is the same character."""
+    """Return the share of letters and digits whose nearest drawing in other families is the same character."""
     rows = [row for row, character in enumerate(CHARACTERS) if character.isalnum()]
     labels, fonts = np.nonzero(exists & np.isin(np.arange(len(CHARACTERS)), rows)[:, None])
     points, group = drawn[labels, fonts], np.asarray(family)[fonts]

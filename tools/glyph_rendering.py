@@ -1,4 +1,4 @@
-"""Draw the printable characters of a font as small grey pictures (used by build_glyphs.py)."""
+"""Draw the printable characters of a font as small grey images (used by build_glyphs.py)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 CHARACTERS = "".join(chr(code) for code in range(33, 127))
 SIZE = 32
-LARGEST = 27  # px that a glyph may span
-TYPICAL = 24  # px that the larger side of a font's median letter or digit spans
-EM = 96  # px an em is drawn with, before it is made small
-SAME = 0.03  # difference, as a share of the ink, under which two drawings are one
-SMALL_CAPITAL = 0.2  # the same, for a small letter blown up to its capital
-PLACEHOLDER = 5  # one drawing on so many characters stands for "not in this font"
+LARGEST = 27  # largest side of a glyph in pixels
+TYPICAL = 24  # larger side of a font's median letter or digit in pixels
+EM = 96  # size of an em in pixels, before scaling
+SAME = 0.03  # two drawings are equal below this difference, as a share of the ink
+SMALL_CAPITAL = 0.2  # the same for a small letter stretched to its capital
+PLACEHOLDER = 5  # one drawing for so many characters means "not in this font"
 
 Grey = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Font:
-    """One font: its name, and the characters that it draws in a way of its own."""
+    """One font: its name and its distinct characters."""
 
     name: str
     family: str
@@ -34,7 +34,7 @@ class Font:
 def _mapped(font: TTFont) -> set[int]:
     codes: set[int] = set()
     for table in font["cmap"].tables:
-        # symbol fonts keep their characters at 0xF000 upwards
+        # Symbol fonts have their characters from 0xF000 on.
         codes |= {code - 0xF000 if 0xF000 <= code <= 0xF0FF else code for code in table.cmap}
     return codes
 
@@ -45,7 +45,7 @@ def _family(font: TTFont) -> str:
 
 
 def _draw(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
-    """The inked box of one character, at full size; None when nothing is drawn."""
+    """Draw one character at full size and crop it to its ink; None if it is empty."""
     left, top, right, bottom = font.getbbox(character)
     if right <= left or bottom <= top or max(right - left, bottom - top) > 12 * EM:
         return None
@@ -56,7 +56,7 @@ def _draw(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
 
 
 def _fit(ink: Image.Image, scale: float) -> Grey:
-    """The ink made small by `scale`, less if it would not fit, in the middle of an empty picture."""
+    """Scale the ink by `scale`, or less to make it fit, and centre it in an empty image."""
     scale = min(scale, LARGEST / max(ink.size))
     width, height = (max(1, round(side * scale)) for side in ink.size)
     small = ink.resize((width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
@@ -66,7 +66,7 @@ def _fit(ink: Image.Image, scale: float) -> Grey:
 
 
 def _stretched(glyph: Grey) -> Grey:
-    """The inked box stretched to 16 px high, its shape of box kept: tells small capitals from small letters."""
+    """Stretch the inked box to a height of 16 px with its aspect ratio, to detect small capitals."""
     image = Image.fromarray(glyph)
     box = image.getbbox() or (0, 0, SIZE, SIZE)
     width = max(1, min(SIZE, round(16 * (box[2] - box[0]) / (box[3] - box[1]))))
@@ -76,13 +76,13 @@ def _stretched(glyph: Grey) -> Grey:
 
 
 def _difference(first: Grey, second: Grey) -> float:
-    """Grey difference as a share of the ink of both."""
+    """Return the grey difference as a share of the mean ink."""
     ink = (float(first.sum()) + float(second.sum())) / 2
     return float(np.abs(first.astype(np.int16) - second).sum()) / max(ink, 1.0)
 
 
 def _distinct(glyphs: dict[str, Grey]) -> dict[str, Grey]:
-    """Drop drawings that repeat an earlier character's, and those that stand for a missing one."""
+    """Remove drawings that repeat an earlier character, and placeholders of missing ones."""
     kept: dict[str, Grey] = {}
     repeats: dict[str, int] = {}
     for character, image in glyphs.items():
@@ -98,7 +98,7 @@ def _distinct(glyphs: dict[str, Grey]) -> dict[str, Grey]:
 
 
 def read_font(path: Path) -> Font:
-    """Draw every printable ASCII character that the font at `path` holds."""
+    """Draw every printable ASCII character of the font at `path`."""
     table = TTFont(path)
     mapped, face = _mapped(table), ImageFont.truetype(str(path), EM)
     ink = {c: drawn for c in CHARACTERS if ord(c) in mapped and (drawn := _draw(face, c)) is not None}

@@ -1,4 +1,4 @@
-"""What augmentation does to known pictures."""
+"""Augmentation of known images."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def apply(kinds, images, *rows):
 
 
 @pytest.mark.parametrize("kinds", [(), *((kind,) for kind in ALL), ALL], ids=str)
-def test_results_are_in_range_and_follow_the_draw_alone(kinds, images):
+def test_augment_depends_only_on_its_draws(kinds, images):
     augment = Augment(kinds)
     draws = augment.draw(16, generator(1, "draw"))
     torch.manual_seed(0)
@@ -34,20 +34,20 @@ def test_results_are_in_range_and_follow_the_draw_alone(kinds, images):
     assert changed == bool(kinds)
 
 
-def test_each_image_is_changed_by_its_own_draw(images):
+def test_augment_changes_each_image_by_its_own_draw(images):
     draws = Augment(ALL).draw(16, generator(2, "draw"))
     whole = Augment(ALL)(images, draws)
     parts = torch.cat([Augment(ALL)(images[part], draws[part]) for part in (slice(0, 5), slice(5, 16))])
     assert torch.allclose(whole, parts, atol=1e-6)
 
 
-def test_the_middle_draw_changes_nothing(images):
+def test_augment_changes_nothing_at_the_middle_draw(images):
     for kinds in (("shift",), ("scale", "rotate"), ("mirror",)):
         found = apply(kinds, images[:1], MIDDLE)
         assert torch.allclose(found, images[:1].float() / 255, atol=1e-5)
 
 
-def test_shifts_are_by_whole_pixels_up_to_an_eighth(images):
+def test_augment_shifts_by_whole_pixels_up_to_an_eighth(images):
     image, margin = images[:1], round(16 * SHIFT)
     assert margin == 2
     seen = set()
@@ -63,21 +63,21 @@ def test_shifts_are_by_whole_pixels_up_to_an_eighth(images):
     assert len(seen) == 25
 
 
-def test_mirror_flips_left_and_right_by_half_of_the_draws(images):
+def test_augment_mirrors_for_half_of_the_draws(images):
     image = images[:1]
     plain, flipped = apply(("mirror",), image, MIDDLE), apply(("mirror",), image, [*MIDDLE[:4], 0.9, *MIDDLE[5:]])
     assert torch.equal(plain, image.float() / 255)
     assert torch.equal(flipped, plain.flip(-1))
 
 
-def test_erase_blackens_one_square_of_a_quarter_s_side():
+def test_augment_erases_a_square_of_a_quarter_of_the_side():
     white = torch.full((1, 1, 16, 16), 255, dtype=torch.uint8)
     found = apply(("erase",), white, MIDDLE)[0, 0]
     assert int((found == 0).sum()) == round(16 * ERASE) ** 2 == 16
     assert not found[6:10, 6:10].any()
 
 
-def test_rotation_and_scale_keep_the_middle_and_move_the_rim():
+def test_augment_rotates_and_scales_around_the_middle():
     image = torch.zeros(1, 1, 17, 17, dtype=torch.uint8)
     image[..., 8, 8] = image[..., 8, 15] = 255
     for draw in ([0.5, 0.5, 1.0, *MIDDLE[3:]], [0.5, 0.5, 0.5, 1.0, *MIDDLE[4:]]):
@@ -86,6 +86,6 @@ def test_rotation_and_scale_keep_the_middle_and_move_the_rim():
         assert float(found[8, 15]) < 0.9
 
 
-def test_nothing_is_mirrored_where_that_makes_another_character():
+def test_characters_are_never_mirrored():
     assert "mirror" not in load_data("glyphs/novel").augmentation
     assert "mirror" not in load_data("digits").augmentation

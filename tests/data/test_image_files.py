@@ -1,4 +1,4 @@
-"""Pictures of more than 64 pixels: read from files as batches need them."""
+"""Images above 64 pixels, decoded from files batch by batch."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from germline.training import CrossEntropy, Run, TrainSettings
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Two classes of eight pictures of 80 to 95 px: dark ones and bright ones, with some noise."""
+    """Two classes of eight noisy images of 80 to 95 px, dark and bright."""
     root = tmp_path_factory.mktemp("photos")
     noise = np.random.default_rng(0)
     for split in ("train", "val"):
@@ -26,14 +26,14 @@ def photos(tmp_path_factory):
     return root
 
 
-def test_large_images_stay_in_files(photos):
+def test_load_data_leaves_large_images_in_files(photos):
     train = gl.load_data(f"folder:{photos}").train
     assert isinstance(train, ImageFiles)
     assert (len(train), train.side, train.channels, train.classes) == (16, 224, 3, ("bright", "dark"))
     assert gl.load_data(f"folder:{photos}@48").train.side == 48
 
 
-def test_in_order_gives_the_middle_of_each_once(photos):
+def test_iterate_batches_gives_each_centre_crop_once(photos):
     train = gl.load_data(f"folder:{photos}@48").train
     batches = list(iterate_batches(train, 6))
     assert [tuple(batch.pixels.shape) for batch in batches] == [(6, 3, 48, 48), (6, 3, 48, 48), (4, 3, 48, 48)]
@@ -44,7 +44,7 @@ def test_in_order_gives_the_middle_of_each_once(photos):
     assert torch.allclose(means[8:], torch.full((8,), 40 / 255), atol=0.02)
 
 
-def test_a_batch_does_not_depend_on_what_was_asked_before(photos):
+def test_loader_gives_the_same_batch_of_files_in_any_order(photos):
     train = gl.load_data(f"folder:{photos}@32").train
     loader = Loader(train, 4, seed=3, augment=Augment(("shift", "mirror")))
     run = [loader.batch(step) for step in range(3)]
@@ -54,7 +54,7 @@ def test_a_batch_does_not_depend_on_what_was_asked_before(photos):
     assert not torch.equal(run[1].pixels, run[2].pixels)
 
 
-def test_two_processes_share_the_batch_of_one(photos):
+def test_loader_shares_a_batch_of_files_between_processes(photos):
     train = gl.load_data(f"folder:{photos}@32").train
     options = {"augment": Augment(("shift",)), "mixup": 0.8}
     whole = Loader(train, 4, seed=1, **options).batch(1)
@@ -63,7 +63,7 @@ def test_two_processes_share_the_batch_of_one(photos):
     assert torch.equal(whole.partner_labels, torch.cat([share.partner_labels for share in shares]))
 
 
-def test_draws_a_class_and_fingerprints(photos):
+def test_image_files_draw_per_class_and_fingerprint(photos):
     train = gl.load_data(f"folder:{photos}@32").train
     few = train.draw_per_class(3, torch.Generator().manual_seed(0))
     assert few.labels.tolist() == [0, 0, 0, 1, 1, 1]
@@ -71,7 +71,7 @@ def test_draws_a_class_and_fingerprints(photos):
     assert few.fingerprint() != train.fingerprint() == gl.load_data(f"folder:{photos}@32").train.fingerprint()
 
 
-def test_a_network_learns_from_files(photos):
+def test_run_trains_on_image_files(photos):
     data = gl.load_data(f"folder:{photos}@32")
     settings = TrainSettings(steps=12, batch_size=8, lr=3e-3)
     from germline.api import build_start_network
@@ -82,7 +82,7 @@ def test_a_network_learns_from_files(photos):
     assert result.accuracy == 1.0
 
 
-def test_a_damaged_file_is_named(photos, tmp_path):
+def test_open_image_names_a_damaged_file(photos, tmp_path):
     bad = tmp_path / "a" / "bad.png"
     bad.parent.mkdir()
     bad.write_bytes(b"no picture")

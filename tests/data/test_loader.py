@@ -1,4 +1,4 @@
-"""Batches: every picture once an epoch, the same whenever asked, and the same in parts."""
+"""Batches of the loader: every image once per epoch, the same in any order and in parts."""
 
 import pytest
 import torch
@@ -11,14 +11,14 @@ from germline.randomness import generator
 
 @pytest.fixture(scope="module")
 def numbered():
-    """24 pictures that each show their own number, of 4 classes."""
+    """24 images of 4 classes; the pixels of each are its number."""
     numbers = torch.arange(24, dtype=torch.uint8)
     return Images(numbers.view(24, 1, 1, 1).expand(24, 1, 8, 8).clone(), (numbers % 4).long(), tuple("abcd"))
 
 
 @pytest.fixture(scope="module")
 def noise():
-    """12 pictures of which no two pixels in the same place are alike."""
+    """12 images that differ from each other in every pixel."""
     rows = [torch.randperm(12, generator=generator(place, "noise")) for place in range(16 * 16)]
     images = (torch.stack(rows, 1) * 20 + 1).to(torch.uint8).view(12, 1, 16, 16)
     return Images(images, torch.arange(12) % 3, tuple("abc"))
@@ -29,7 +29,7 @@ def shown(batch):
 
 
 @pytest.mark.parametrize("batch_size", [8, 7, 24, 50])
-def test_every_image_once_an_epoch_and_nothing_dropped(numbered, batch_size):
+def test_loader_gives_every_image_once_per_epoch(numbered, batch_size):
     loader = Loader(numbered, batch_size, seed=0)
     stream = [number for step in range(24) for number in shown(loader.batch(step))]
     epochs = [stream[start : start + 24] for start in range(0, 24 * batch_size - 23, 24)]
@@ -37,7 +37,7 @@ def test_every_image_once_an_epoch_and_nothing_dropped(numbered, batch_size):
     assert len({tuple(epoch) for epoch in epochs[:6]}) == min(6, len(epochs))
 
 
-def test_labels_go_with_their_images(numbered):
+def test_loader_keeps_labels_with_images(numbered):
     batch = Loader(numbered, 10, seed=0).batch(3)
     assert [number % 4 for number in shown(batch)] == batch.labels.tolist()
     assert batch.share == 1.0
@@ -61,7 +61,7 @@ def equal(first, second):
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_a_batch_is_the_same_whenever_it_is_asked_for(noise, options):
+def test_loader_gives_the_same_batch_in_any_order(noise, options):
     steady, resumed = Loader(noise, 5, seed=3, **options), Loader(noise, 5, seed=3, **options)
     before = noise.images.clone()
     for step in range(9):
@@ -73,7 +73,7 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for(noise, options):
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_shares_of_two_processes_are_the_batch_of_one(noise, options):
+def test_loader_shares_a_batch_between_processes(noise, options):
     whole = Loader(noise, 10, seed=1, **options)
     shares = [Loader(noise, 10, seed=1, rank=rank, world=2, **options) for rank in range(2)]
     for step in range(6):
@@ -85,7 +85,7 @@ def test_shares_of_two_processes_are_the_batch_of_one(noise, options):
             assert torch.equal(torch.cat([part.partner_labels for part in parts]), batch.partner_labels)
 
 
-def test_mixup_is_the_weighted_mean_of_two_images(noise):
+def test_loader_mixup_is_the_weighted_mean_of_two_images(noise):
     plain, mixed = Loader(noise, 12, seed=0), Loader(noise, 12, seed=0, mixup=0.8)
     for step in range(4):
         alone, batch = plain.batch(step), mixed.batch(step)
@@ -97,13 +97,13 @@ def test_mixup_is_the_weighted_mean_of_two_images(noise):
             assert alone.labels[found] == label
 
 
-def test_cutmix_share_is_the_area_that_was_left(noise):
+def test_loader_cutmix_share_is_the_remaining_area(noise):
     plain, mixed = Loader(noise, 12, seed=0), Loader(noise, 12, seed=0, cutmix=1.0)
     shares = []
     for step in range(12):
         alone, batch = plain.batch(step), mixed.batch(step)
         replaced = batch.pixels != alone.pixels
-        own = replaced.flatten(1).float().mean(1)  # 0 where a picture was its own partner
+        own = replaced.flatten(1).float().mean(1)  # 0 if an image was its own partner
         assert {round(value, 6) for value in own.tolist()} <= {0.0, round(1 - batch.share, 6)}
         rows, columns = replaced.any(0)[0].any(1).sum(), replaced.any(0)[0].any(0).sum()
         assert int(rows * columns) == int(replaced.any(0).sum()) == round((1 - batch.share) * 256)
@@ -111,7 +111,7 @@ def test_cutmix_share_is_the_area_that_was_left(noise):
     assert min(shares) < 0.5 < max(shares)
 
 
-def test_both_kinds_of_mixing_take_turns(noise):
+def test_loader_alternates_mixup_and_cutmix(noise):
     plain, mixed = Loader(noise, 12, seed=0), Loader(noise, 12, seed=0, mixup=0.8, cutmix=1.0)
     cut = 0
     for step in range(40):
@@ -123,7 +123,7 @@ def test_both_kinds_of_mixing_take_turns(noise):
 
 
 @pytest.mark.parametrize(("alpha", "deviation"), [(0.2, 0.4226), (1.0, 0.2887), (4.0, 0.1667)])
-def test_beta_draws_have_the_distribution_s_mean_and_deviation(alpha, deviation):
+def test_beta_has_the_mean_and_deviation_of_the_distribution(alpha, deviation):
     keyed = generator(0, "beta")
     draws = torch.tensor([_beta(alpha, keyed) for _ in range(4000)])
     assert float(draws.mean()) == pytest.approx(0.5, abs=0.02)
@@ -131,7 +131,7 @@ def test_beta_draws_have_the_distribution_s_mean_and_deviation(alpha, deviation)
     assert 0 <= float(draws.min()) <= float(draws.max()) <= 1
 
 
-def test_unlabelled_images_have_no_labels(numbered):
+def test_loader_gives_no_labels_for_unlabelled_images(numbered):
     bare = Images(numbered.images, None, ())
     batch = Loader(bare, 6, seed=0, mixup=0.5).batch(0)
     assert batch.labels is None
@@ -139,14 +139,14 @@ def test_unlabelled_images_have_no_labels(numbered):
     assert 0 <= batch.share <= 1
 
 
-def test_bad_shares_are_refused(numbered):
+def test_loader_refuses_uneven_shares_and_no_images(numbered):
     with pytest.raises(SettingError, match=r"batch_size=9 on 2 processes.*batch_size=10"):
         Loader(numbered, 9, seed=0, world=2)
     with pytest.raises(SettingError, match="No images"):
         Loader(numbered.subset(torch.tensor([], dtype=torch.int64)), 9, seed=0)
 
 
-def test_in_order_gives_all_once_unchanged(numbered):
+def test_iterate_batches_gives_all_images_once_unchanged(numbered):
     batches = list(iterate_batches(numbered, 10))
     assert [len(batch.pixels) for batch in batches] == [10, 10, 4]
     assert [number for batch in batches for number in shown(batch)] == list(range(24))

@@ -1,4 +1,4 @@
-"""Readers of sets that users bring, on tiny copies in the same layouts; and what each says of bad input."""
+"""Readers of data sets, on tiny copies in the same layouts, and their errors for bad input."""
 
 import gzip
 import os
@@ -33,7 +33,7 @@ def fashion(tmp_path):
     return tmp_path
 
 
-def test_fashion_mnist_is_padded_and_split(fashion):
+def test_read_fashion_mnist_pads_and_splits(fashion):
     data = read_fashion_mnist(str(fashion))
     assert (len(data.train), len(data.val), len(data.test)) == (50, 10, 10)
     raw = torch.from_numpy(read_idx(fashion / "train-images-idx3-ubyte.gz"))
@@ -45,7 +45,7 @@ def test_fashion_mnist_is_padded_and_split(fashion):
     assert tuple(data.augmentation) == ("shift", "mirror")
 
 
-def test_fashion_mnist_where_torchvision_puts_it(fashion):
+def test_read_fashion_mnist_finds_the_layout_of_torchvision(fashion):
     raw = fashion / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for path in fashion.glob("*ubyte*"):
@@ -53,7 +53,7 @@ def test_fashion_mnist_where_torchvision_puts_it(fashion):
     assert len(read_fashion_mnist(str(fashion)).train) == 50
 
 
-def test_fashion_mnist_missing_says_how_to_get_it(tmp_path):
+def test_read_fashion_mnist_says_how_to_get_missing_files(tmp_path):
     with pytest.raises(DataError, match="dataset-fashion-mnist") as caught:
         read_fashion_mnist(str(tmp_path))
     assert "fashion-mnist:/folder" in str(caught.value)
@@ -62,21 +62,21 @@ def test_fashion_mnist_missing_says_how_to_get_it(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda c: c[:-7], lambda c: c + b"x", lambda c: b"", lambda c: b"\0\0\x0d" + c[3:]])
-def test_damaged_idx_names_the_file(fashion, damage):
+def test_read_idx_names_a_damaged_file(fashion, damage):
     path = fashion / "t10k-labels-idx1-ubyte"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=path.name):
         _ = read_fashion_mnist(str(fashion)).test
 
 
-def test_truncated_gzip_names_the_file(fashion):
+def test_read_idx_names_a_truncated_gzip_file(fashion):
     path = fashion / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match=path.name):
         _ = read_fashion_mnist(str(fashion)).train
 
 
-def test_digits_are_stratified_and_whole():
+def test_read_digits_splits_every_class_alike():
     data = read_digits()
     sizes = [len(data.split(split)) for split in ("train", "val", "test")]
     assert sum(sizes) == 1797
@@ -115,7 +115,7 @@ def write_cifar10(root, version):
 
 @pytest.mark.parametrize("version", ["binary", "python"])
 @pytest.mark.parametrize("inside", [True, False])
-def test_cifar10(tmp_path, version, inside):
+def test_read_cifar10(tmp_path, version, inside):
     folder, written = write_cifar10(tmp_path, version)
     data = read_cifar10(str(folder if inside else tmp_path))
     assert (len(data.train), len(data.val), len(data.test)) == (90, 10, 20)
@@ -126,7 +126,7 @@ def test_cifar10(tmp_path, version, inside):
     assert data.classes[9] == "truck"
 
 
-def test_cifar_old_numpy_names_and_text_keys(tmp_path):
+def test_read_cifar10_of_old_numpy_with_text_keys(tmp_path):
     folder, written = write_cifar10(tmp_path, "python")
     path = folder / "test_batch"
     path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
@@ -137,7 +137,7 @@ def test_cifar_old_numpy_names_and_text_keys(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["binary", "python"])
-def test_cifar100_takes_the_fine_label(tmp_path, version):
+def test_read_cifar100_takes_the_fine_label(tmp_path, version):
     names = [f"class{index}" for index in range(100)]
     for stem in ("train", "test"):
         pixels, _ = cifar_rows(40)
@@ -164,7 +164,7 @@ class Malice:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-def test_malicious_pickle_is_refused_and_not_run(tmp_path, protocol):
+def test_read_plain_pickle_refuses_malicious_pickles(tmp_path, protocol):
     folder, _ = write_cifar10(tmp_path, "python")
     (folder / "test_batch").write_bytes(pickle.dumps({b"data": Malice(tmp_path / "ran")}, protocol=protocol))
     with pytest.raises(DataError, match=r"test_batch.*mkdir"):
@@ -175,7 +175,7 @@ def test_malicious_pickle_is_refused_and_not_run(tmp_path, protocol):
 @pytest.mark.parametrize(
     "content", [b"cnumpy\nload\n.", b"cbuiltins\neval\n.", b"cnumpy\nndarray.dump\n.", b"", b"\x80\x04"]
 )
-def test_other_names_and_scraps_are_refused(tmp_path, content):
+def test_read_plain_pickle_refuses_other_names_and_scraps(tmp_path, content):
     folder, _ = write_cifar10(tmp_path, "python")
     (folder / "test_batch").write_bytes(content)
     with pytest.raises(DataError, match="test_batch"):
@@ -193,14 +193,14 @@ def test_other_names_and_scraps_are_refused(tmp_path, content):
         {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 10]},
     ],
 )
-def test_odd_batches_are_data_errors(tmp_path, batch):
+def test_read_cifar10_refuses_odd_batches(tmp_path, batch):
     folder, _ = write_cifar10(tmp_path, "python")
     (folder / "test_batch").write_bytes(pickle.dumps(batch))
     with pytest.raises(DataError):
         _ = read_cifar10(str(tmp_path)).test
 
 
-def test_truncated_and_missing_cifar(tmp_path):
+def test_read_cifar10_names_truncated_and_missing_files(tmp_path):
     folder, _ = write_cifar10(tmp_path, "binary")
     path = folder / "data_batch_3.bin"
     path.write_bytes(path.read_bytes()[:-1])
@@ -220,7 +220,7 @@ def paint(path, size=(16, 24), mode="RGB", grey=0):
     Image.new(mode, size, grey if mode == "L" else (grey, 10, 20)).save(path)
 
 
-def test_folder_with_splits(tmp_path):
+def test_read_folder_with_splits(tmp_path):
     for split, classes in (("train", "ab"), ("val", "b")):
         for name in classes:
             for number in range(3):
@@ -242,7 +242,7 @@ def test_folder_with_splits(tmp_path):
         _ = read_folder(str(tmp_path)).val
 
 
-def test_folder_of_classes_is_split_by_name_alone(tmp_path):
+def test_read_folder_splits_classes_by_file_names(tmp_path):
     for name in "ab":
         for number in range(100):
             paint(tmp_path / name / f"{number}.png", size=(8, 8), mode="L", grey=number)
@@ -259,7 +259,7 @@ def test_folder_of_classes_is_split_by_name_alone(tmp_path):
     assert before <= {(int(k), int(g)) for k, g in zip(after.labels, after.images[:, 0, 0, 0], strict=True)}
 
 
-def test_folder_without_classes_has_no_labels(tmp_path):
+def test_read_folder_without_classes_has_no_labels(tmp_path):
     for number in range(40):
         paint(tmp_path / f"{number}.png", size=(8, 8))
     train = read_folder(str(tmp_path)).train
@@ -268,7 +268,7 @@ def test_folder_without_classes_has_no_labels(tmp_path):
     assert 20 <= len(train) <= 39
 
 
-def test_folder_mistakes_name_the_file(tmp_path):
+def test_read_folder_names_the_faulty_file(tmp_path):
     for number in range(3):
         paint(tmp_path / "train" / "a" / f"{number}.png")
     bad = tmp_path / "train" / "a" / "bad.png"
@@ -288,7 +288,7 @@ def test_folder_mistakes_name_the_file(tmp_path):
         _ = read_folder(str(tmp_path / "empty")).train
 
 
-def test_a_name_may_go_on_with_sets_for_further_roles():
+def test_load_data_with_further_roles():
     named = load_data("glyphs/base,held_out=glyphs/open")
     plain, held = load_data("glyphs/base"), load_data("glyphs/open")
     assert named.name == "glyphs/base,held_out=glyphs/open"

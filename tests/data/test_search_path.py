@@ -1,4 +1,4 @@
-"""Where sets are looked for by name, and what is known of one that is missing."""
+"""The search path of data sets, and placeholders of missing ones."""
 
 import os
 from collections import Counter
@@ -36,7 +36,7 @@ def write_cifar10(folder):
         (folder / f"{stem}.bin").write_bytes(rows.tobytes())
 
 
-def test_folders_come_from_the_variable_in_its_order(monkeypatch, tmp_path):
+def test_data_folders_follow_the_variable_in_order(monkeypatch, tmp_path):
     monkeypatch.setenv("GERMLINE_DATA", os.pathsep.join(["/a", "", str(tmp_path)]))
     assert data_folders() == (Path("/a"), tmp_path)
     monkeypatch.setenv("GERMLINE_DATA", "")
@@ -45,7 +45,7 @@ def test_folders_come_from_the_variable_in_its_order(monkeypatch, tmp_path):
     assert data_folders() == (Path("/usr/share/datasets"),)
 
 
-def test_the_first_folder_that_exists_is_taken(monkeypatch, tmp_path):
+def test_find_folder_takes_the_first_that_exists(monkeypatch, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     monkeypatch.setenv("GERMLINE_DATA", f"{first}{os.pathsep}{second}")
     assert find_folder("cifar-fs", "cifar100") is None
@@ -55,7 +55,7 @@ def test_the_first_folder_that_exists_is_taken(monkeypatch, tmp_path):
     assert find_folder("cifar-fs", "cifar100") == first / "cifar100"
 
 
-def test_sets_are_read_by_name(monkeypatch, tmp_path):
+def test_load_data_finds_sets_in_the_search_path(monkeypatch, tmp_path):
     monkeypatch.setenv("GERMLINE_DATA", f"/nonexistent{os.pathsep}{tmp_path}")
     write_fashion(tmp_path / "fashion-mnist")
     write_cifar10(tmp_path / "cifar10")
@@ -83,7 +83,7 @@ def test_sets_are_read_by_name(monkeypatch, tmp_path):
         ("mini-imagenet/novel:/nowhere@96", 20, 8_000, 3, 96),
     ],
 )
-def test_a_missing_set_is_known_by_its_numbers(name, classes, images, channels, side):
+def test_load_data_or_placeholder_knows_the_numbers(name, classes, images, channels, side):
     found, missing = load_data_or_placeholder(name)
     train = found.train
     assert (len(train.classes), len(train), train.channels, train.side) == (classes, images, channels, side)
@@ -95,7 +95,7 @@ def test_a_missing_set_is_known_by_its_numbers(name, classes, images, channels, 
     assert str(caught.value) == str(missing[0])
 
 
-def test_classes_of_a_missing_set_have_their_names_and_equal_sizes():
+def test_placeholders_have_class_names_and_equal_classes():
     train = load_data_or_placeholder("fashion-mnist")[0].train
     assert train.classes[9] == "Ankle boot"
     assert torch.bincount(train.labels).tolist() == [5_000] * 10
@@ -104,13 +104,13 @@ def test_classes_of_a_missing_set_have_their_names_and_equal_sizes():
     assert Counter(joined.labels.tolist())[19] == 5_000
 
 
-def test_roles_are_described_too():
+def test_load_data_or_placeholder_covers_roles():
     found, missing = load_data_or_placeholder("cifar-fs/base,held_out=cifar-fs/open")
     assert (len(found.train), len(found.roles["held_out"].train)) == (25_600, 6_400)
     assert len(missing) == 2
 
 
-def test_a_wrong_name_or_a_damaged_set_is_no_missing_set(tmp_path):
+def test_load_data_or_placeholder_refuses_wrong_names_and_damage(tmp_path):
     with pytest.raises(UnknownNameError):
         load_data_or_placeholder("cifar-fs/bse")
     with pytest.raises(DataError, match="without a part"):

@@ -1,4 +1,4 @@
-"""K-way tasks: what is drawn, what stays apart, and what a list of them keeps to."""
+"""K-way tasks: draws, separation of splits, and fixed lists."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def novel():
 
 @pytest.fixture
 def numbered():
-    """Six classes of 8, 4 and 4 pictures a split; each picture's pixel is its own number, each label its class's."""
+    """Six classes with 8, 4 and 4 images per split; the pixel of each image is its number."""
     images = torch.arange(96, dtype=torch.uint8).reshape(96, 1, 1, 1)
     labels = torch.arange(96) % 6
     parts = [(images[rows], labels[rows]) for rows in (slice(48), slice(48, 72), slice(72, 96))]
@@ -39,7 +39,7 @@ def numbers(images):
     return images.images.flatten().tolist()
 
 
-def test_a_task_holds_all_images_of_its_classes(numbered):
+def test_draw_task_holds_all_images_of_its_classes(numbered):
     task = draw_task(numbered, 3, None, seed=0, index=0)
     assert len(task.classes) == len(set(task.classes)) == 3
     for split, count in (("train", 8), ("val", 4), ("test", 4)):
@@ -51,7 +51,7 @@ def test_a_task_holds_all_images_of_its_classes(numbered):
         assert set(numbers(images)) <= set(numbers(numbered.split(split)))
 
 
-def test_shots_are_drawn_of_every_class_and_fewer_are_the_first_of_more(numbered):
+def test_draw_task_fewer_shots_are_the_first_of_more(numbered):
     few, more = (draw_task(numbered, 4, shots, seed=3, index=2) for shots in (2, 5))
     assert few.classes == more.classes == draw_task(numbered, 4, None, seed=3, index=2).classes
     assert torch.bincount(few.train.labels).tolist() == [2] * 4
@@ -61,13 +61,13 @@ def test_shots_are_drawn_of_every_class_and_fewer_are_the_first_of_more(numbered
     assert torch.bincount(few.test.labels).tolist() == [4] * 4
 
 
-def test_the_classes_come_in_the_order_of_the_draw(numbered):
+def test_draw_task_orders_classes_by_the_draw(numbered):
     orders = {draw_task(numbered, 6, 1, seed=0, index=index).classes for index in range(20)}
     assert len(orders) == 20
     assert all(sorted(order) == list("uvwxyz") for order in orders)
 
 
-def test_a_list_is_fixed_by_its_seed(numbered):
+def test_draw_task_list_depends_only_on_its_seed(numbered):
     short, long, other = (draw_task_list(numbered, 3, 2, count, seed) for count, seed in ((4, 0), (9, 0), (9, 1)))
     facts = [[(task.name, task.classes, numbers(task.train)) for task in tasks] for tasks in (short, long, other)]
     assert facts[0] == facts[1][:4]
@@ -77,7 +77,7 @@ def test_a_list_is_fixed_by_its_seed(numbered):
     assert drawn == set("uvwxyz")
 
 
-def test_names_and_what_is_told_of_the_source(novel):
+def test_draw_task_keeps_the_facts_of_the_source(novel):
     task = draw_task_list(novel, 5, 10, 4, seed=0)[3]
     assert task.name == "glyphs/novel[5-way 10-shot task 3 of seed 0]"
     assert draw_task(novel, 5, None, 7, 0).name == "glyphs/novel[5-way task 0 of seed 7]"
@@ -85,7 +85,7 @@ def test_names_and_what_is_told_of_the_source(novel):
 
 
 def fonts(images):
-    """The fonts that drew these pictures, by their places in the pack."""
+    """The fonts of these images, by their position in the pack."""
     pack = glyphs._pack()
     drawn = {}
     for image, font in zip(pack.images, _font_of_row(), strict=True):
@@ -98,10 +98,10 @@ def _font_of_row():
         return np.load(file)["font"]
 
 
-def test_a_task_on_glyphs_is_tested_on_fonts_that_it_was_not_trained_on(novel):
+def test_draw_task_tests_glyphs_on_unseen_fonts(novel):
     task = draw_task(novel, 5, 10, seed=0, index=0)
     known = [fonts(task.split(split)) for split in SPLITS]
-    # a dot that several fonts draw alike says nothing of its font
+    # Several fonts can draw the same dot, so it does not identify a font.
     train, val, test = ({next(iter(one)) for one in each if len(one) == 1} for each in known)
     assert min(len(train), len(val), len(test)) >= 10
     assert not train & val
@@ -109,7 +109,7 @@ def test_a_task_on_glyphs_is_tested_on_fonts_that_it_was_not_trained_on(novel):
     assert not val & test
 
 
-def test_other_splits_are_read_when_asked_for(numbered):
+def test_draw_task_reads_other_splits_when_first_used(numbered):
     asked = []
 
     def read(split):
@@ -124,7 +124,7 @@ def test_other_splits_are_read_when_asked_for(numbered):
     assert asked == ["train", "test"]
 
 
-def test_what_a_task_cannot_be(numbered):
+def test_draw_task_refuses_bad_ways_and_shots(numbered):
     with pytest.raises(SettingError, match=r"ways=1.*ways=2"):
         draw_task(numbered, 1, 1, 0, 0)
     with pytest.raises(SettingError, match=r"shots=0.*shots=1"):
@@ -139,7 +139,7 @@ def test_what_a_task_cannot_be(numbered):
         draw_task(load_data((numbered.train.images, None)), 2, 1, 0, 0)
 
 
-def test_a_class_without_images_is_named(numbered):
+def test_draw_task_names_a_class_without_images(numbered):
     train, empty = numbered.train, numbered.val.subset(torch.arange(0))
     few = Images(train.images[train.labels != 2], train.labels[train.labels != 2], train.classes)
     source = DataSet("thin", {"train": few, "val": empty}.__getitem__)
@@ -149,7 +149,7 @@ def test_a_class_without_images_is_named(numbered):
         _ = draw_task(DataSet("thin", {"train": train, "val": empty}.__getitem__), 2, None, 0, 0).val
 
 
-def test_classes_can_be_chosen_and_reordered(numbered):
+def test_select_classes_reorders_labels(numbered):
     chosen = numbered.train.select_classes(("z", "u"))
     assert chosen.classes == ("z", "u")
     assert [number % 6 for number in numbers(chosen)] == [0, 5] * 8
@@ -160,14 +160,14 @@ def test_classes_can_be_chosen_and_reordered(numbered):
         Images(numbered.train.images, None, ()).select_classes(("u",))
 
 
-def test_classes_are_split_by_seed_and_share_nothing():
+def test_split_classes_by_seed_share_no_class():
     digits = load_data("digits")
     kept, apart = split_classes(digits, 0.3, 2, 0)
     assert (len(kept.classes), len(apart.classes)) == (7, 3)
     assert set(kept.classes) | set(apart.classes) == set(digits.classes)
     assert split_classes(digits, 0.3, 2, 1)[1].classes != apart.classes
     assert len(kept.val) + len(apart.val) == len(digits.val)
-    # At least so many in each part, whatever the share.
+    # Each part has at least so many, for any share.
     assert len(split_classes(digits, 0.01, 4, 0)[1].classes) == 4
     assert len(split_classes(digits, 0.99, 4, 0)[0].classes) == 4
     with pytest.raises(DataError, match="has 10 classes, two parts of 6 are needed"):
@@ -187,14 +187,14 @@ def test_disjoint_tasks_share_no_class(pico):
         disjoint_tasks(pico, 3, 0, 0)
 
 
-def test_some_classes_of_a_set(pico):
+def test_select_classes_of_a_data_set(pico):
     part = select_classes(pico, ("7", "2"))
     assert part.classes == ("7", "2")
     assert part.train.labels.bincount().tolist() == [12, 12]
     assert torch.equal(part.val.images, pico.val.images[torch.isin(pico.val.labels, torch.tensor([2, 7]))])
 
 
-def test_several_sets_are_one():
+def test_concat_data_sets():
     both = load_data("glyphs/open+digits")
     one, other = load_data("glyphs/open"), load_data("digits")
     assert both.classes == (*(f"glyphs/open:{n}" for n in one.classes), *(f"digits:{n}" for n in other.classes))

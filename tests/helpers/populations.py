@@ -1,4 +1,4 @@
-"""Small populations of each architecture, how they are trained, and how far apart two of them are."""
+"""Small populations of each architecture, their training, and the difference of two of them."""
 
 import copy
 
@@ -27,7 +27,7 @@ def states(members):
 
 
 def difference(first, second):
-    """The largest, over all tensors of all members, counters and running statistics included."""
+    """Return the largest difference over all tensors of all members, including counters and statistics."""
     assert [one.keys() for one in first] == [other.keys() for other in second]
     pairs = [(one[name], other[name]) for one, other in zip(first, second, strict=True) for name in one]
     assert all(one.dtype == other.dtype for one, other in pairs)

@@ -1,4 +1,4 @@
-"""What `torchrun` runs in test_distributed: one training whose global batch is shared by however many processes."""
+"""Script that `torchrun` runs in test_distributed: trainings whose processes share each global batch."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ from germline.training import CrossEntropy, Run, TrainSettings
 
 
 class Scaled(CrossEntropy):
-    """An objective with a parameter of its own: a factor on every logit."""
+    """Cross entropy with a trained factor on every logit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1, "clip": 0.5, "ema
 
 
 def pool(spec):
-    """A pool of which each step leaves out a part."""
+    """Build a pool whose steps each leave out a part."""
     forms = Forms.of(PoolLayout((8, 16), 2), spec, (1, 2))
     return PoolNetwork({width: VIT.build(one) for width, one in forms.models.items()}, forms.layout)
 

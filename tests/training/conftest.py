@@ -1,4 +1,4 @@
-"""What tests of populations share."""
+"""Fixtures for tests of populations."""
 
 import pytest
 import torch
@@ -14,28 +14,28 @@ from helpers.populations import AUGMENTATION, CLASSES, SPECS
 
 @pytest.fixture(scope="session")
 def tasks(pico):
-    """Three tasks of five digits each, of 40, 30 and 20 pictures of 16x16, and 15 to look at."""
-    found = []
+    """Three tasks of five digits each, with 40, 30 and 20 training images of 16x16 and 15 validation images."""
+    made = []
     for index, count in enumerate((8, 6, 4)):
         drawn = [
             split.select_classes(pico.classes[index : index + 5]).draw_per_class(number, generator(index, "task"))
             for split, number in ((pico.train, count), (pico.val, 3))
         ]
-        found.append([Images(each.images[:, :, ::2, ::2].contiguous(), each.labels, CLASSES) for each in drawn])
-    return found
+        made.append([Images(each.images[:, :, ::2, ::2].contiguous(), each.labels, CLASSES) for each in drawn])
+    return made
 
 
 @pytest.fixture
 def make_members(tasks):
-    """Builds fresh members, each with its own weights, pictures and statistics."""
+    """Function that builds members, each with its own weights, images and statistics."""
 
     def make(kind="vgg", count=3, *, val=False, augmentation=AUGMENTATION, dtype=torch.float32):
-        found = []
+        members = []
         for index, (train, look) in enumerate(tasks[:count]):
             with use_generator(generator(index, "member")):
                 model = architecture_of(SPECS[kind]).build(SPECS[kind])
             network = Network(model.to(dtype).eval(), Preprocess.from_images(train.images), CLASSES, spec=SPECS[kind])
-            found.append(Member(f"member-{index}", network, train, 10 + index, look if val else None, augmentation))
-        return found
+            members.append(Member(f"member-{index}", network, train, 10 + index, look if val else None, augmentation))
+        return members
 
     return make

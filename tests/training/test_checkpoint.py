@@ -1,4 +1,4 @@
-"""Checkpoints: bounded in number, whole, and a damaged one is passed over."""
+"""Checkpoints: bounded in number, atomic, and skipped if damaged."""
 
 import json
 import logging
@@ -26,12 +26,12 @@ def filled(tmp_path):
     return kept
 
 
-def test_only_the_newest_are_kept(filled, tmp_path):
+def test_checkpoint_folder_keeps_the_newest(filled, tmp_path):
     assert names(tmp_path / "checkpoints") == ["step-00000010", "step-00000100"]
     assert filled.latest_path() == tmp_path / "checkpoints" / "step-00000100"
 
 
-def test_the_newest_comes_back_to_the_bit(filled):
+def test_load_latest_is_exact(filled):
     found = filled.load_latest()
     assert found.step == 100
     assert torch.equal(found.tensors["model"]["w"], torch.full((3,), 100.0))
@@ -64,26 +64,26 @@ def flip(folder):
     ],
     ids=["truncated", "flipped", "no tensors", "bad json", "empty state", "no state", "pickle"],
 )
-def test_a_damaged_one_is_passed_over_with_a_warning(filled, tmp_path, caplog, damage):
+def test_load_latest_skips_a_damaged_one_with_a_warning(filled, tmp_path, caplog, damage):
     damage(tmp_path / "checkpoints" / "step-00000100")
     with caplog.at_level(logging.WARNING, "germline"):
         assert filled.load_latest().step == 10
     assert "step-00000100 is skipped" in caplog.text
 
 
-def test_where_all_are_damaged_there_is_none(filled, tmp_path):
+def test_load_latest_gives_none_if_all_are_damaged(filled, tmp_path):
     for name in names(tmp_path / "checkpoints"):
         truncate(tmp_path / "checkpoints" / name)
     assert filled.load_latest() is None
 
 
-def test_a_folder_that_is_not_there_holds_none(tmp_path):
+def test_load_latest_gives_none_without_a_folder(tmp_path):
     empty = CheckpointFolder(tmp_path / "nowhere", keep=1)
     assert (empty.load_latest(), empty.latest_path()) == (None, None)
 
 
 @pytest.mark.parametrize("where", ["write_tensors", "write_json"])
-def test_a_crash_inside_save_leaves_the_old_ones_and_no_part(filled, tmp_path, monkeypatch, where):
+def test_save_leaves_the_old_ones_after_a_crash(filled, tmp_path, monkeypatch, where):
     def crash(*_):
         raise KeyboardInterrupt
 
@@ -94,7 +94,7 @@ def test_a_crash_inside_save_leaves_the_old_ones_and_no_part(filled, tmp_path, m
     assert filled.load_latest().step == 100
 
 
-def test_a_full_disk_keeps_the_old_ones(filled, tmp_path, monkeypatch):
+def test_save_leaves_the_old_ones_on_a_full_disk(filled, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -104,13 +104,13 @@ def test_a_full_disk_keeps_the_old_ones(filled, tmp_path, monkeypatch):
     assert filled.load_latest().step == 100
 
 
-def test_what_a_killed_save_left_is_not_read(filled, tmp_path):
+def test_load_latest_ignores_a_killed_save(filled, tmp_path):
     part = tmp_path / "checkpoints" / ".step-00000200.abcd.part"
     part.mkdir()
     (part / "state.json").write_text(json.dumps({"step": 200}))
     assert filled.load_latest().step == 100
 
 
-def test_clear_leaves_nothing(filled, tmp_path):
+def test_clear_removes_all_checkpoints(filled, tmp_path):
     filled.clear()
     assert names(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Two processes that share a global batch do what one process does."""
+"""Two processes that share a global batch compute the same as one."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def launched(folder, *launcher):
     return json.loads((folder / "facts.json").read_text())
 
 
-def test_two_processes_equal_one(tmp_path):
+def test_fit_in_two_processes_equals_one(tmp_path):
     one = launched(tmp_path / "one")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     two = launched(tmp_path / "two", *torchrun)

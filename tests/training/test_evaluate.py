@@ -1,4 +1,4 @@
-"""Scores in numbers."""
+"""Accuracy and loss against known numbers."""
 
 import math
 
@@ -13,7 +13,7 @@ from germline.training import evaluate
 IMAGES = Images(torch.zeros(300, 1, 2, 2, dtype=torch.uint8), torch.arange(300) % 3, tuple("abc"))
 
 
-def test_accuracy_and_loss_of_a_constant_answer():
+def test_evaluate_constant_logits():
     model = nn.Linear(1, 1).train()
     modes = []
 
@@ -28,7 +28,7 @@ def test_accuracy_and_loss_of_a_constant_answer():
     assert model.training
 
 
-def test_nothing_to_evaluate_on_is_refused():
+def test_evaluate_refuses_no_images_and_no_labels():
     for images in (Images(IMAGES.images, None, ()), IMAGES.subset(torch.tensor([], dtype=torch.int64))):
         with pytest.raises(DataError, match="Nothing to evaluate on"):
             evaluate(nn.Linear(1, 1), lambda pixels: pixels, images)

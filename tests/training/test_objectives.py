@@ -1,4 +1,4 @@
-"""Losses against numbers worked out by hand."""
+"""Losses against numbers computed by hand."""
 
 import math
 
@@ -17,7 +17,7 @@ THIRD = math.log(3.0)
 
 
 class Fixed(nn.Module):
-    """Says the same of every picture, and counts how often it was asked."""
+    """Network with constant logits that counts its calls."""
 
     def __init__(self, rows):
         super().__init__()
@@ -47,13 +47,13 @@ def student(rows):
 DIVERGENCE = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
 
 
-def test_soft_distillation_is_the_mean_divergence():
+def test_distillation_soft_is_the_mean_divergence():
     _, network = student([[0.0, 0.0], [0.0, 0.0]])
     objective = Distillation(teacher([[THIRD, 0.0], [0.0, THIRD]]))
     assert objective(network, batch([0, 0])).item() == pytest.approx(DIVERGENCE, abs=1e-6)
 
 
-def test_legacy_reduction_divides_by_the_classes_too():
+def test_distillation_legacy_reduction_divides_by_classes_too():
     rows, network = student([[0.3, 0.1, 0.0], [0.0, 1.0, 0.0]])
     word = teacher([[THIRD, 0.0, 0.2], [0.0, THIRD, 0.1]])
     plain = Distillation(word)(network, batch([0, 0]))
@@ -62,25 +62,25 @@ def test_legacy_reduction_divides_by_the_classes_too():
     assert rows.grad is None
 
 
-def test_temperature_softens_both_and_is_squared():
+def test_distillation_temperature_softens_both_and_is_squared():
     _, network = student([[0.0, 0.0]])
     hot = Distillation(teacher([[2 * THIRD, 0.0]]), temperature=2.0)
     assert hot(network, batch([0])).item() == pytest.approx(4 * DIVERGENCE, abs=1e-6)
 
 
-def test_gradient_of_soft_distillation_is_the_difference_of_the_distributions():
+def test_distillation_gradient_is_the_difference_of_distributions():
     logits, network = student([[0.0, 0.0]])
     Distillation(teacher([[THIRD, 0.0]]))(network, batch([0])).backward()
     assert torch.allclose(logits.grad, torch.tensor([[0.5 - 0.75, 0.5 - 0.25]]), atol=1e-6)
 
 
-def test_hard_distillation_follows_the_first_choice():
+def test_distillation_hard_follows_the_largest_logit():
     _, network = student([[THIRD, 0.0], [THIRD, 0.0]])
     objective = Distillation(teacher([[1.0, 0.0], [0.0, 1.0]]), kind="hard")
     assert objective(network, batch([0, 0])).item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2, abs=1e-6)
 
 
-def test_alpha_weighs_teacher_and_labels():
+def test_distillation_alpha_weighs_teacher_and_labels():
     _, network = student([[0.0, 0.0]])
     word = teacher([[THIRD, 0.0]])
     for alpha in (0.0, 0.3, 1.0):
@@ -88,7 +88,7 @@ def test_alpha_weighs_teacher_and_labels():
         assert found == pytest.approx(alpha * DIVERGENCE + (1 - alpha) * math.log(2), abs=1e-6)
 
 
-def test_alpha_one_needs_no_labels_and_less_does():
+def test_distillation_needs_labels_below_alpha_one():
     _, network = student([[0.0, 0.0]])
     bare = Batch(torch.rand(1, 1, 2, 2), None)
     assert float(Distillation(teacher([[THIRD, 0.0]]))(network, bare)) == pytest.approx(DIVERGENCE, abs=1e-6)
@@ -98,13 +98,13 @@ def test_alpha_one_needs_no_labels_and_less_does():
         CrossEntropy()(network, bare)
 
 
-def test_mixed_labels_count_by_their_share():
+def test_label_loss_counts_mixed_labels_by_share():
     _, network = student([[THIRD, 0.0]])
     mixed = batch([0], partner_labels=torch.tensor([1]), share=0.7)
     assert float(CrossEntropy()(network, mixed)) == pytest.approx(0.7 * math.log(4 / 3) + 0.3 * math.log(4), abs=1e-6)
 
 
-def test_label_smoothing_spreads_mass_over_all_classes():
+def test_cross_entropy_label_smoothing_covers_all_classes():
     _, network = student([[THIRD, 0.0]])
     expected = 0.9 * math.log(4 / 3) + 0.1 * (math.log(4 / 3) + math.log(4)) / 2
     assert float(CrossEntropy(0.1)(network, batch([0]))) == pytest.approx(expected, abs=1e-6)
@@ -112,7 +112,7 @@ def test_label_smoothing_spreads_mass_over_all_classes():
     assert float(part(network, batch([0]))) == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_teacher_is_neither_trained_nor_saved_nor_frozen():
+def test_distillation_neither_trains_nor_saves_nor_freezes_the_teacher():
     word = teacher([[THIRD, 0.0]])
     word.model.train()
     objective = Distillation(word)
@@ -126,18 +126,18 @@ def test_the_teacher_is_neither_trained_nor_saved_nor_frozen():
     assert logits.grad is not None
 
 
-def test_outputs_of_another_number_are_refused():
+def test_distillation_refuses_another_number_of_outputs():
     _, network = student([[0.0, 0.0, 0.0]])
     with pytest.raises(DataError, match="The teacher has 2 outputs, the student 3"):
         Distillation(teacher([[THIRD, 0.0]]))(network, batch([0]))
 
 
 @pytest.mark.parametrize("bad", [{"alpha": -0.1}, {"alpha": 1.1}, {"temperature": 0.0}])
-def test_bad_weights_are_refused(bad):
+def test_distillation_refuses_bad_alpha_and_temperature(bad):
     with pytest.raises(SettingError, match="alpha"):
         Distillation(teacher([[0.0, 0.0]]), **bad)
 
 
-def test_an_objective_of_one_s_own_must_say_its_loss():
+def test_objective_must_define_forward():
     with pytest.raises(NotImplementedError):
         Objective()(lambda pixels: pixels, batch([0]))

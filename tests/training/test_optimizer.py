@@ -24,7 +24,7 @@ def decay_of(optimizer, parameter):
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
-def test_vectors_and_position_tables_have_no_decay(kind):
+def test_make_optimizer_decays_neither_vectors_nor_position_tables(kind):
     model = Model()
     optimizer = make_optimizer(model, CrossEntropy(), TrainSettings(optimizer=kind, weight_decay=0.1), {})
     assert decay_of(optimizer, model.slope.weight) == [0.1]
@@ -32,7 +32,7 @@ def test_vectors_and_position_tables_have_no_decay(kind):
     assert decay_of(optimizer, model.frozen) == []
 
 
-def test_decay_by_prefix_and_an_objective_s_own_parameters():
+def test_make_optimizer_decay_by_prefix_and_objective_parameters():
     model, objective = Model(), CrossEntropy()
     objective.scale = nn.Parameter(torch.ones(2, 2))
     optimizer = make_optimizer(model, objective, TrainSettings(), {"slope": 0.7})
@@ -41,14 +41,14 @@ def test_decay_by_prefix_and_an_objective_s_own_parameters():
     assert decay_of(optimizer, objective.scale) == [0.05]
 
 
-def test_rate_by_prefix():
+def test_make_optimizer_rate_by_prefix():
     optimizer = make_optimizer(Model(), CrossEntropy(), TrainSettings(), {}, {"slope": 0.1})
     factors = {(group["factor"], len(group["params"])) for group in optimizer.param_groups}
     assert factors == {(0.1, 1), (1.0, 1)}  # weight and bias of the slope, apart for their decay; the position table
 
 
 @pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.0}], ids=str)
-def test_state_goes_through_tensors_to_the_bit(settings):
+def test_load_optimizer_restores_the_state_exactly(settings):
     def steps(model, optimizer, count):
         for step in range(count):
             optimizer.zero_grad()
@@ -69,7 +69,7 @@ def test_state_goes_through_tensors_to_the_bit(settings):
     assert torch.equal(model.slope.weight, twin.slope.weight)
 
 
-def test_average_in_numbers():
+def test_weight_average_in_numbers():
     model = nn.BatchNorm1d(1)
     with torch.no_grad():
         model.weight.fill_(0.0)

@@ -1,4 +1,4 @@
-"""Kept phases: the work is done once, what comes back is the same each time, and damage or a kill costs work alone."""
+"""Saved phases: work is done once, reading is exact, and damage or a kill only repeats work."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ READ = {"pair": [1, 2.5], "by step": {"3": "drei"}, "none": None, "text": "ä"}
 
 
 class Work:
-    """Counts how often it is done."""
+    """Work that counts its calls."""
 
     def __init__(self, tensors=PHASE_STATE, facts=FACTS):
         self.calls, self.answer = 0, (tensors, facts)
@@ -48,7 +48,7 @@ def check(found):
     assert type(facts["pair"]) is list
 
 
-def test_the_work_is_done_once_and_gives_the_same_each_time(tmp_path):
+def test_keep_does_the_work_once(tmp_path):
     work = Work()
     check(bare(tmp_path).keep("generation-0", work))
     check(bare(tmp_path).keep("generation-0", work))
@@ -59,7 +59,7 @@ def test_the_work_is_done_once_and_gives_the_same_each_time(tmp_path):
     assert other.calls == 1
 
 
-def test_without_a_folder_nothing_is_kept():
+def test_keep_saves_nothing_without_a_folder():
     work, run = Work(), bare()
     check(run.keep("phase", work))
     check(run.keep("phase", work))
@@ -68,7 +68,7 @@ def test_without_a_folder_nothing_is_kept():
 
 
 @pytest.mark.parametrize("folder", [False, True])
-def test_what_comes_back_shares_no_memory(tmp_path, folder):
+def test_keep_returns_tensors_of_their_own(tmp_path, folder):
     whole = torch.arange(6.0).reshape(2, 3)
     tied = {"first": whole, "second": whole, "column": whole[:, 1]}
     found, _ = bare(tmp_path if folder else None).keep("phase", lambda: (tied, {}))
@@ -107,7 +107,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_one_is_named_and_made_again(tmp_path, caplog, damage):
+def test_keep_computes_a_damaged_phase_again(tmp_path, caplog, damage):
     bare(tmp_path).keep("phase", Work())
     name, harm = DAMAGES[damage]
     harm(tmp_path / "phase" / name)
@@ -121,7 +121,7 @@ def test_a_damaged_one_is_named_and_made_again(tmp_path, caplog, damage):
     assert (work.calls, caplog.text) == (1, "")
 
 
-def test_a_forgotten_phase_is_worked_through_again(tmp_path):
+def test_forget_removes_a_phase(tmp_path):
     run, work, other = bare(tmp_path), Work(), Work()
     run.keep("phase", work)
     run.keep("other", other)
@@ -133,7 +133,7 @@ def test_a_forgotten_phase_is_worked_through_again(tmp_path):
     assert (work.calls, other.calls) == (2, 1)
 
 
-def test_work_that_fails_keeps_nothing(tmp_path):
+def test_keep_saves_nothing_of_failed_work(tmp_path):
     def fails():
         raise KeyboardInterrupt
 
@@ -144,7 +144,7 @@ def test_work_that_fails_keeps_nothing(tmp_path):
     assert work.calls == 1
 
 
-def test_phases_on_the_way_are_cleared_away(tmp_path, pico, make_network):
+def test_keep_removes_phases_below_it(tmp_path, pico, make_network):
     network, run = make_network(), bare(tmp_path)
     settings = TrainSettings(steps=1, batch_size=8)
 
@@ -169,7 +169,7 @@ Run(sys.argv[1], device="cpu", quiet=True).keep("phase", lambda: ({"w": torch.on
 """
 
 
-def test_killed_while_it_was_written(tmp_path):
+def test_keep_killed_during_a_write(tmp_path):
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "phase").exists()
@@ -181,14 +181,14 @@ def test_killed_while_it_was_written(tmp_path):
 
 @pytest.mark.parametrize("facts", [{"loss": float("nan")}, {"tensor": torch.ones(1)}], ids=["nan", "tensor"])
 @pytest.mark.parametrize("folder", [False, True])
-def test_facts_that_json_cannot_hold(tmp_path, folder, facts):
+def test_keep_refuses_facts_that_json_cannot_represent(tmp_path, folder, facts):
     with pytest.raises(SettingError, match="The facts of phase 'phase' cannot be saved"):
         bare(tmp_path if folder else None).keep("phase", Work({}, facts))
     assert not (tmp_path / "phase").exists()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/../..", "/tmp/phase"])
-def test_names_that_lead_elsewhere(tmp_path, name):
+def test_keep_refuses_names_outside_the_folder(tmp_path, name):
     (tmp_path / "run").mkdir()
     work = Work()
     for call in (lambda run: run.keep(name, work), lambda run: run.forget(name)):

@@ -1,4 +1,4 @@
-"""Populations: every way comes to what the one loop comes to, or says why it cannot."""
+"""Populations: every engine computes what the loop computes, or says why it cannot."""
 
 import copy
 from dataclasses import replace
@@ -17,14 +17,14 @@ OPTIMIZERS = {"sgd": {"optimizer": "sgd", "lr": 0.05, "weight_decay": 0.01}, "ad
 
 @pytest.fixture
 def double():
-    """Reckoning in float64, where rounding cannot hide a difference nor be taken for one."""
+    """Computation in float64, so that rounding neither hides nor imitates a difference."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
 
 
 class Doubled(CrossEntropy):
-    """Cross entropy on pictures of float64."""
+    """Cross entropy on images of float64."""
 
     def forward(self, network, batch):
         return super().forward(network, replace(batch, pixels=batch.pixels.double()))
@@ -39,14 +39,14 @@ class Scaled(CrossEntropy):
 
 
 class Drawing(CrossEntropy):
-    """Cross entropy that is told of every step."""
+    """Cross entropy with a `before_step`."""
 
     def before_step(self, seed, name, step):
         self.step = step
 
 
 class Afterwards(CrossEntropy):
-    """Cross entropy that looks after every step."""
+    """Cross entropy with an `after_step`."""
 
     def after_step(self, model, first):
         self.first = first
@@ -76,7 +76,7 @@ def check_equal_in_double(make_members, kind="vgg", prepare=lambda members: None
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("kind", SPECS)
-def test_the_stack_is_the_loop(make_members, double, kind, optimizer):
+def test_vmap_engine_equals_the_loop(make_members, double, kind, optimizer):
     members, results = check_equal_in_double(make_members, kind, **OPTIMIZERS[optimizer])
     for member in members:
         counters = [v for name, v in member.network.model.state_dict().items() if name.endswith("tracked")]
@@ -85,7 +85,7 @@ def test_the_stack_is_the_loop(make_members, double, kind, optimizer):
     assert all([step for step, _ in result.losses] == [1, 2, 3, 4, 5, 6] for result in results)
 
 
-def test_members_of_unequal_images_take_their_own_steps(make_members, double):
+def test_vmap_engine_trains_members_of_unequal_steps(make_members, double):
     members, results = check_equal_in_double(make_members, steps=None, epochs=2)
     assert [result.steps for result in results] == [7, 5, 4]
     counters = [
@@ -94,7 +94,7 @@ def test_members_of_unequal_images_take_their_own_steps(make_members, double):
     assert counters == [7, 5, 4]
 
 
-def test_gradients_are_clipped_by_the_member(make_members, double):
+def test_vmap_engine_clips_gradients_per_member(make_members, double):
     settings = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0, "warmup": 0.0, "steps": 1}
     check_equal_in_double(make_members, clip=0.05, **settings)
     members = make_members(dtype=torch.float64)
@@ -106,7 +106,7 @@ def test_gradients_are_clipped_by_the_member(make_members, double):
         assert moved**0.5 == pytest.approx(0.05, rel=1e-3)
 
 
-def test_frozen_parameters_stay(make_members, double):
+def test_vmap_engine_keeps_frozen_parameters(make_members, double):
     def freeze(members):
         for member in members:
             member.network.model.stages[0].blocks[0].conv.weight.requires_grad_(False)
@@ -117,7 +117,7 @@ def test_frozen_parameters_stay(make_members, double):
     assert all(torch.equal(one, other) for one, other in zip(frozen, now, strict=True))
 
 
-def test_other_objectives_are_stacked_too(make_members, double):
+def test_vmap_engine_stacks_other_objectives(make_members, double):
     class Soft(Distillation):
         def forward(self, network, batch):
             return super().forward(network, replace(batch, pixels=batch.pixels.double()))
@@ -130,7 +130,7 @@ def test_other_objectives_are_stacked_too(make_members, double):
 
 
 @pytest.mark.parametrize("kind", SPECS)
-def test_looks_and_logs_are_those_of_the_loop(make_members, kind):
+def test_vmap_engine_evaluates_and_logs_as_the_loop(make_members, kind):
     asked = {"steps": 5, "lr": 1e-3, "eval_every": 2, "eval_at": (0,), "log_every": 3, "checkpoint_every": 4}
     one, other = (make_members(kind, val=True, augmentation=("shift", "rotate")) for _ in range(2))
     first, second = train(one, engine="loop", **asked), train(other, engine="vmap", **asked)
@@ -140,7 +140,7 @@ def test_looks_and_logs_are_those_of_the_loop(make_members, kind):
         assert vmap.scores[0] == loop.scores[0]
         for mine, theirs in zip(vmap.scores, loop.scores, strict=True):
             assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-4)
-            assert mine["accuracy"] == pytest.approx(theirs["accuracy"], abs=1 / 15 + 1e-6)  # one picture of 15
+            assert mine["accuracy"] == pytest.approx(theirs["accuracy"], abs=1 / 15 + 1e-6)  # one image of 15
         assert vmap.seconds > 0
     assert losses(second) == pytest.approx(losses(first), abs=1e-4)
     for member in other:
@@ -148,7 +148,7 @@ def test_looks_and_logs_are_those_of_the_loop(make_members, kind):
         assert all(p.device.type == "cpu" and p.grad is None for p in member.network.model.parameters())
 
 
-def test_the_loop_is_fit_to_the_bit(make_members):
+def test_loop_engine_equals_fit_exactly(make_members):
     asked = TrainSettings(steps=5, batch_size=12, log_every=2, eval_every=2, label_smoothing=0.1, mixup=0.3, ema=0.5)
     one, other = make_members(val=True), make_members(val=True)
     together = Run(device="cpu", quiet=True).fit_population("all", one, asked, engine="loop")
@@ -168,7 +168,7 @@ def test_the_loop_is_fit_to_the_bit(make_members):
 
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
-def test_neither_grouping_nor_order_matters(make_members, double, engine):
+def test_fit_population_does_not_depend_on_grouping_or_order(make_members, double, engine):
     whole = make_members(dtype=torch.float64)
     results = train(whole, engine=engine, objective=Doubled())
     tolerance = 0 if engine == "loop" else 1e-10
@@ -192,7 +192,7 @@ REFUSED_SETTINGS = {
 
 
 @pytest.mark.parametrize("reason", REFUSED_SETTINGS)
-def test_what_no_stack_can_do_is_refused(make_members, reason):
+def test_vmap_engine_refuses_settings(make_members, reason):
     members = make_members()
     before = states(members)
     with pytest.raises(SettingError, match=f"Engine 'vmap' cannot train these members.*{reason}.*Use engine='loop'"):
@@ -238,14 +238,14 @@ REFUSED_MEMBERS = {
 
 
 @pytest.mark.parametrize("change", REFUSED_MEMBERS, ids=lambda change: change.__name__)
-def test_members_that_are_no_stack_are_refused(make_members, change):
+def test_vmap_engine_refuses_members(make_members, change):
     members = make_members()
     members[1] = change(members[1])
     with pytest.raises(SettingError, match=f"'vmap' cannot.*{REFUSED_MEMBERS[change]}"):
         train(members, engine="vmap")
 
 
-def test_a_mixed_population_is_refused_and_auto_takes_the_loop(make_members, tmp_path):
+def test_auto_takes_the_loop_for_a_mixed_population(make_members, tmp_path):
     def mixed():
         return [*make_members("vgg", 2), replace(make_members("resnet12")[2], name="odd")]
 
@@ -255,10 +255,10 @@ def test_a_mixed_population_is_refused_and_auto_takes_the_loop(make_members, tmp
     train(members, engine="auto", folder=tmp_path)
     train(expected, engine="loop")
     assert difference(states(members), states(expected)) == 0
-    assert not (tmp_path / "engine.json").exists()  # there was nothing to choose
+    assert not (tmp_path / "engine.json").exists()  # only one engine was possible
 
 
-def test_what_makes_no_sense_is_refused(make_members):
+def test_fit_population_refuses_bad_arguments(make_members):
     members = make_members()
     with pytest.raises(UnknownNameError, match=r"Unknown population engine 'vmup'.*vmap"):
         train(members, engine="vmup")
@@ -270,7 +270,7 @@ def test_what_makes_no_sense_is_refused(make_members):
 
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
-def test_a_broken_member_is_named(make_members, engine):
+def test_fit_population_names_a_broken_member(make_members, engine):
     members = make_members()
     with torch.no_grad():
         members[1].network.model.head.fc.bias[0] = float("nan")
@@ -280,7 +280,7 @@ def test_a_broken_member_is_named(make_members, engine):
 
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
-def test_weights_that_the_last_step_broke_are_no_result(make_members, engine):
+def test_fit_population_refuses_broken_weights(make_members, engine):
     members = make_members()
     settings = {"optimizer": "sgd", "lr": 1e38, "weight_decay": 1e3, "warmup": 0.0, "steps": 1}
     with pytest.raises(TrainingError, match=r"^The loss or the weights of 'member-0' .* at step 1\."):
@@ -288,7 +288,7 @@ def test_weights_that_the_last_step_broke_are_no_result(make_members, engine):
 
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
-def test_progress_counts_the_steps_of_all_members(make_members, monkeypatch, engine):
+def test_fit_population_progress_counts_all_members(make_members, monkeypatch, engine):
     monkeypatch.setattr(progress_module, "WATCH_SECONDS", 0.0)
     told = []
     with progress_module.watch_progress(lambda *facts: told.append(facts[:3])):

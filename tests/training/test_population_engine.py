@@ -1,4 +1,4 @@
-"""`auto`: the faster way is found on copies, kept to, and never looked for at a cost that counts."""
+"""`auto`: engines are measured on copies at a small cost, and the choice is saved."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from helpers.populations import difference, states, train
 
 
 class Idle:
-    """A third way: it trains nobody, in no time or in as much as it is told."""
+    """A third engine that trains no member and takes a given time."""
 
     def __init__(self, seconds=0.0, error=None):
         self.name, self.calls, self._seconds, self._error = "idle", [], seconds, error
@@ -34,7 +34,7 @@ class Idle:
 
 @pytest.fixture
 def join(monkeypatch):
-    """Lets a third way join, and lets measuring cost what it likes."""
+    """Function that registers a third engine, without a limit on the measuring cost."""
 
     def make(*given, **told):
         engine = Idle(*given, **told)
@@ -55,8 +55,8 @@ def test_auto_measures_on_copies_and_takes_the_fastest(make_members, join, tmp_p
     idle, members = join(), make_members(val=True)
     before, objective = states(members), CrossEntropy()
     train(members, engine="auto", folder=tmp_path, objective=objective)
-    assert idle.calls == [1, 1, 3]  # two trials, then the work
-    assert difference(before, states(members)) == 0  # the loop and the stack were tried, on copies
+    assert idle.calls == [1, 1, 3]  # two measurements, then the training
+    assert difference(before, states(members)) == 0  # the engines were measured on copies
     choice = read_choices(tmp_path)
     assert (choice["way"], choice["why"]) == ("idle", "measured")
     assert choice["seconds_a_member_step"].keys() == {"loop", "vmap", "idle"}
@@ -66,7 +66,7 @@ def test_auto_measures_on_copies_and_takes_the_fastest(make_members, join, tmp_p
         assert part in key
 
 
-def test_a_second_run_follows_the_first_ones_choice(make_members, join, tmp_path):
+def test_engine_chooser_follows_the_saved_choice(make_members, join, tmp_path):
     join()
     train(make_members(), engine="auto", folder=tmp_path)
     slow = join(0.5)
@@ -86,7 +86,7 @@ def test_a_second_run_follows_the_first_ones_choice(make_members, join, tmp_path
     assert json.loads((tmp_path / "engine.json").read_text()) == known
 
 
-def test_a_choice_that_is_unknown_here_is_made_again(make_members, join, tmp_path, monkeypatch):
+def test_engine_chooser_replaces_an_unknown_choice(make_members, join, tmp_path, monkeypatch):
     join()
     train(make_members(), engine="auto", folder=tmp_path)
     monkeypatch.delitem(engines.ENGINES, "idle")
@@ -94,7 +94,7 @@ def test_a_choice_that_is_unknown_here_is_made_again(make_members, join, tmp_pat
     assert read_choices(tmp_path)["way"] in ("loop", "vmap")
 
 
-def test_without_a_folder_the_run_remembers(make_members, join):
+def test_engine_chooser_remembers_without_a_folder(make_members, join):
     idle = join()
     run, asked = Run(device="cpu", quiet=True), TrainSettings(steps=6, batch_size=12)
     for _ in range(2):
@@ -104,7 +104,7 @@ def test_without_a_folder_the_run_remembers(make_members, join):
     assert idle.calls == [1, 1, 3, 3, 1, 1, 3]
 
 
-def test_few_steps_are_not_worth_measuring(make_members, tmp_path):
+def test_engine_chooser_does_not_measure_few_steps(make_members, tmp_path):
     one, other = make_members(), make_members()
     train(one, engine="auto", folder=tmp_path)
     train(other, engine="loop")
@@ -115,7 +115,7 @@ def test_few_steps_are_not_worth_measuring(make_members, tmp_path):
     assert choice["seconds_a_member_step"] == {}
 
 
-def test_a_way_that_fails_on_trial_is_left_out(make_members, join, tmp_path, monkeypatch):
+def test_measure_engines_skips_one_that_fails(make_members, join, tmp_path, monkeypatch):
     broken = join(error=RuntimeError("out of memory\nand more"))
     monkeypatch.delitem(engines.ENGINES, "vmap")
     train(make_members(), engine="auto", folder=tmp_path)
@@ -126,7 +126,7 @@ def test_a_way_that_fails_on_trial_is_left_out(make_members, join, tmp_path, mon
     )
 
 
-def test_measuring_stops_where_it_would_cost_too_much(make_members, join, monkeypatch):
+def test_measure_engines_stops_at_the_cost_limit(make_members, join, monkeypatch):
     members = make_members()
     slow = join(0.2)
     monkeypatch.delitem(engines.ENGINES, "vmap")
@@ -139,7 +139,7 @@ def test_measuring_stops_where_it_would_cost_too_much(make_members, join, monkey
     assert engines.choose_fastest(seconds) == "loop"
 
 
-def test_a_way_must_be_clearly_faster_than_the_loop():
+def test_choose_fastest_needs_a_clear_margin():
     assert engines.choose_fastest({"loop": 1.0, "vmap": 0.97}) == "loop"
     assert engines.choose_fastest({"loop": 1.0, "vmap": 0.9, "third": 0.8}) == "third"
     assert engines.choose_fastest({}) == "loop"

@@ -1,4 +1,4 @@
-"""A run killed at any step and resumed ends in the weights of one left alone, to the bit."""
+"""A run that is killed and resumed ends with exactly the same weights."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from germline.training import CrossEntropy, Run, TrainSettings
 KILLS = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
 
 
-def test_killed_by_sigkill_and_resumed(tmp_path):
+def test_run_resumes_after_sigkill(tmp_path):
     command = [sys.executable, str(KILLS), "--kills", "3", "--steps", "24", "--seed", "1"]
     done = subprocess.run([*command, "--out", str(tmp_path / "out.json")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -30,7 +30,7 @@ def test_killed_by_sigkill_and_resumed(tmp_path):
 
 
 class Breaks(CrossEntropy):
-    """Ends the run at a step of its own."""
+    """Cross entropy that stops the run at a given step."""
 
     def __init__(self, at):
         super().__init__()
@@ -48,7 +48,7 @@ class Breaks(CrossEntropy):
     [{}, {"optimizer": "sgd"}, {"ema": 0.8}, {"drop_path": 0.3}, {"mixup": 0.8, "cutmix": 1.0, "accumulate": 2}],
     ids=str,
 )
-def test_every_setting_resumes_to_the_bit(pico, make_network, tmp_path, settings):
+def test_run_resumes_exactly_with_every_setting(pico, make_network, tmp_path, settings):
     asked = TrainSettings(steps=10, batch_size=24, lr=5e-3, checkpoint_every=3, eval_every=4, log_every=1, **settings)
 
     def fit(folder, objective):
@@ -69,7 +69,7 @@ def test_every_setting_resumes_to_the_bit(pico, make_network, tmp_path, settings
     assert result.scores == expected.scores
 
 
-def test_a_damaged_checkpoint_costs_steps_and_nothing_else(pico, make_network, tmp_path):
+def test_run_resumes_from_an_older_checkpoint(pico, make_network, tmp_path):
     asked = TrainSettings(steps=10, batch_size=24, checkpoint_every=3, log_every=1)
 
     def fit(folder, objective):
@@ -88,7 +88,7 @@ def test_a_damaged_checkpoint_costs_steps_and_nothing_else(pico, make_network, t
 
 
 class Scaled(CrossEntropy):
-    """Owns a factor on every logit."""
+    """Cross entropy with a trained factor on every logit."""
 
     def __init__(self):
         super().__init__()
@@ -98,7 +98,7 @@ class Scaled(CrossEntropy):
         return super().forward(lambda pixels: network(pixels) * self.factor, batch)
 
 
-def test_a_finished_phase_gives_back_what_its_objective_owns(pico, make_network, tmp_path):
+def test_fit_restores_the_parameters_of_the_objective(pico, make_network, tmp_path):
     asked, objectives = TrainSettings(steps=4, batch_size=24), []
     for objective in (Scaled(), Scaled()):
         Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), objective, pico.train, asked)
@@ -110,7 +110,7 @@ def test_a_finished_phase_gives_back_what_its_objective_owns(pico, make_network,
         Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), Scaled(), pico.train, asked)
 
 
-def test_an_objective_that_owns_nothing_leaves_no_file(pico, make_network, tmp_path):
+def test_fit_writes_no_file_without_objective_parameters(pico, make_network, tmp_path):
     asked = TrainSettings(steps=1, batch_size=24)
     Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), CrossEntropy(), pico.train, asked)
     assert {path.name for path in (tmp_path / "phase").iterdir()} >= {"result.json", "result.safetensors"}

@@ -1,4 +1,4 @@
-"""The schedule in numbers, and what is refused."""
+"""Schedule in numbers, and refused settings."""
 
 import pytest
 from pydantic import ValidationError
@@ -6,25 +6,25 @@ from pydantic import ValidationError
 from germline.training import TrainSettings
 
 
-def test_warmup_rises_to_the_rate_and_cosine_falls_to_its_floor():
+def test_learning_rate_warmup_and_cosine():
     settings = TrainSettings(lr=1.0, warmup=0.2, min_lr=0.1)
     rates = [settings.learning_rate(step, 10) for step in range(10)]
     assert rates[:3] == [0.5, 1.0, 1.0]
-    assert rates[6] == pytest.approx(0.55)  # half way down from 1.0 to 0.1
+    assert rates[6] == pytest.approx(0.55)  # halfway from 1.0 to 0.1
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert settings.learning_rate(10, 10) == pytest.approx(0.1)
 
 
-def test_without_warmup_the_first_step_has_the_whole_rate():
+def test_learning_rate_without_warmup():
     assert TrainSettings(lr=0.3, warmup=0.0).learning_rate(0, 100) == pytest.approx(0.3)
 
 
-def test_constant_stays():
+def test_learning_rate_constant():
     settings = TrainSettings(lr=0.3, warmup=0.5, schedule="constant")
     assert [settings.learning_rate(step, 4) for step in range(4)] == [0.15, 0.3, 0.3, 0.3]
 
 
-def test_steps_go_before_epochs_and_epochs_may_be_a_fraction():
+def test_total_steps_prefers_steps_to_epochs():
     assert TrainSettings(epochs=3, batch_size=32).total_steps(100) == 10
     assert TrainSettings(epochs=0.5, batch_size=32).total_steps(100) == 2
     assert TrainSettings(epochs=0.01, batch_size=32).total_steps(10) == 1
@@ -32,7 +32,7 @@ def test_steps_go_before_epochs_and_epochs_may_be_a_fraction():
     assert TrainSettings(steps=0).total_steps(100) == 0
 
 
-def test_when_to_evaluate():
+def test_has_evaluation():
     settings = TrainSettings(eval_every=4, eval_at=(0, 5))
     assert [step for step in range(11) if settings.has_evaluation(step, 10)] == [0, 4, 5, 8, 10]
     assert [step for step in range(11) if TrainSettings().has_evaluation(step, 10)] == [10]

@@ -1,4 +1,4 @@
-"""The one loop: what each setting does to a tiny real training, in numbers."""
+"""The training loop: effect of each setting on a tiny real training."""
 
 import json
 
@@ -15,7 +15,7 @@ SHORT = {"steps": 6, "batch_size": 24, "lr": 5e-3, "log_every": 1}
 
 @pytest.fixture
 def train(pico, make_network):
-    """Trains a fresh network; gives it with its result."""
+    """Function that trains a fresh network and returns it with its result."""
 
     def run(folder=None, *, network=None, objective=None, seed=0, precision="32-true", images=None, **settings):
         network = network or make_network()
@@ -42,7 +42,7 @@ def same(first, second, tolerance=0.0):
     return a.keys() == b.keys() and all(float((a[k] - b[k]).abs().max()) <= tolerance for k in a)
 
 
-def test_loss_falls_and_accuracy_rises(train):
+def test_fit_lowers_the_loss_and_raises_accuracy(train):
     network, result = train(steps=150, lr=1e-2, batch_size=40, augment=False, eval_at=(0,), eval_every=50)
     losses = [loss for _, loss in result.losses]
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
@@ -52,18 +52,18 @@ def test_loss_falls_and_accuracy_rises(train):
     assert not network.model.training
 
 
-def test_the_stated_accuracy_is_that_of_the_network(train, pico):
+def test_fit_result_accuracy_is_that_of_the_network(train, pico):
     network, result = train(ema=0.5)
     assert result.accuracy == evaluate(network.model, network.logits, pico.val).accuracy
 
 
-def test_the_same_seed_gives_the_same_and_another_another(train):
+def test_fit_depends_only_on_the_seed(train):
     first, second, other = train()[0], train()[0], train(seed=1)[0]
     assert same(first, second)
     assert not same(first, other)
 
 
-def test_training_leaves_the_global_generator_alone(train):
+def test_fit_leaves_the_global_generator_alone(train):
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -71,20 +71,20 @@ def test_training_leaves_the_global_generator_alone(train):
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_a_batch_in_two_parts_is_the_whole_batch(train):
+def test_fit_accumulate_equals_the_whole_batch(train):
     for settings in ({}, {"clip": 0.1}, {"mixup": 0.8, "cutmix": 1.0}):
         (whole, one), (parts, two) = train(**settings), train(accumulate=2, **settings)
         assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-5)
         assert same(whole, parts, 1e-5)
 
 
-def test_parts_of_unequal_size_count_by_their_images(train):
+def test_fit_weighs_unequal_parts_by_images(train):
     (whole, one), (parts, two) = train(batch_size=23), train(batch_size=23, accumulate=4)
     assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-5)
     assert same(whole, parts, 1e-5)
 
 
-def test_the_average_of_the_weights_is_the_result(train, make_network):
+def test_fit_returns_the_weight_average(train, make_network):
     start, seen = make_network(), []
 
     class Watch(CrossEntropy):
@@ -105,7 +105,7 @@ def test_the_average_of_the_weights_is_the_result(train, make_network):
     assert not same(watched, raw, 1e-4)
 
 
-def test_clipping_bounds_the_step(train, make_network):
+def test_fit_clips_the_gradient(train, make_network):
     start = weights(make_network())
     settings = {"steps": 1, "optimizer": "sgd", "momentum": 0.0, "lr": 1.0, "weight_decay": 0.0, "warmup": 0.0}
 
@@ -117,7 +117,7 @@ def test_clipping_bounds_the_step(train, make_network):
     assert moved() > 2e-2
 
 
-def test_rates_follow_the_schedule(train, make_network):
+def test_fit_follows_the_schedule(train, make_network):
     start, settings = weights(make_network()), {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip": 1e-6}
     now = weights(train(**settings, steps=4, lr=1.0, warmup=0.5, min_lr=0.5, batch_size=120, augment=False)[0])
     moved = float(sum((now[name] - value).square().sum() for name, value in start.items()) ** 0.5)
@@ -125,7 +125,7 @@ def test_rates_follow_the_schedule(train, make_network):
     assert moved == pytest.approx(3.25e-6, rel=0.1)
 
 
-def test_label_smoothing_raises_the_first_loss_of_a_sure_network(train, ancestor, pico):
+def test_fit_uses_label_smoothing(train, ancestor, pico):
     plain = CrossEntropy()
     smooth = CrossEntropy(0.2)
     batch = next(iterate_batches(pico.train, 120))
@@ -135,7 +135,7 @@ def test_label_smoothing_raises_the_first_loss_of_a_sure_network(train, ancestor
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_loss_that_is_no_number_stops_the_run(train, tmp_path, optimizer):
+def test_fit_stops_at_a_loss_that_is_not_finite(train, tmp_path, optimizer):
     class Breaks(CrossEntropy):
         steps = 0
 
@@ -152,7 +152,7 @@ def test_a_loss_that_is_no_number_stops_the_run(train, tmp_path, optimizer):
     assert not (tmp_path / "phase" / "result.json").exists()
 
 
-def test_the_step_that_broke_is_named_even_where_losses_are_seldom_read(train):
+def test_fit_names_the_broken_step_with_rare_logs(train):
     class Breaks(CrossEntropy):
         steps = 0
 
@@ -164,7 +164,7 @@ def test_the_step_that_broke_is_named_even_where_losses_are_seldom_read(train):
         train(objective=Breaks(), log_every=100)
 
 
-def test_a_checkpoint_of_broken_weights_is_not_called_good(train, tmp_path):
+def test_fit_saves_no_broken_weights(train, tmp_path):
     class Steep(CrossEntropy):
         def forward(self, network, batch):
             return super().forward(network, batch) * 1e4
@@ -175,7 +175,7 @@ def test_a_checkpoint_of_broken_weights_is_not_called_good(train, tmp_path):
     assert kept is None or all(torch.isfinite(value).all() for value in kept.tensors["model"].values())
 
 
-def test_a_finished_phase_gives_its_stored_result(train, tmp_path, make_network):
+def test_fit_returns_the_saved_result_of_a_finished_phase(train, tmp_path, make_network):
     first, result = train(tmp_path)
     second, stored = train(tmp_path, network=make_network(seed=9))
     assert stored == result
@@ -183,7 +183,7 @@ def test_a_finished_phase_gives_its_stored_result(train, tmp_path, make_network)
     assert not (tmp_path / "phase" / "checkpoints").exists()
 
 
-def test_the_log_has_every_loss_and_score(train, tmp_path):
+def test_fit_logs_every_loss_and_score(train, tmp_path):
     _, result = train(tmp_path, eval_every=3)
     lines = [json.loads(line) for line in (tmp_path / "phase" / "log.jsonl").read_text().splitlines()]
     assert [(line["step"], line["loss"]) for line in lines if "loss" in line] == result.losses
@@ -191,19 +191,19 @@ def test_the_log_has_every_loss_and_score(train, tmp_path):
     assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
 
 
-def test_changed_settings_are_refused(train, tmp_path):
+def test_fit_refuses_changed_settings(train, tmp_path):
     train(tmp_path)
     with pytest.raises(SettingError, match=r"was started with lr=0\.005, now 0\.1"):
         train(tmp_path, lr=0.1)
 
 
-def test_another_seed_in_the_same_folder_is_refused(train, tmp_path):
+def test_fit_refuses_another_seed_in_the_same_folder(train, tmp_path):
     train(tmp_path)
     with pytest.raises(SettingError, match="was started with seed=0, now 1"):
         train(tmp_path, seed=1)
 
 
-def test_no_steps_leave_the_network_as_it_was(train, make_network):
+def test_fit_with_no_steps_changes_nothing(train, make_network):
     network, result = train(steps=0)
     assert same(network, make_network())
     assert result.losses == []
@@ -211,7 +211,7 @@ def test_no_steps_leave_the_network_as_it_was(train, make_network):
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
-def test_bf16_runs_near_full_precision_and_gives_float32_weights(train, pixels, tmp_path, precision):
+def test_fit_bf16_is_near_full_precision(train, pixels, tmp_path, precision):
     plain, low = train()[1], train(tmp_path, precision=precision)
     assert [loss for _, loss in low[1].losses] == pytest.approx([loss for _, loss in plain.losses], abs=0.1)
     assert low[1].losses != plain.losses
@@ -220,21 +220,21 @@ def test_bf16_runs_near_full_precision_and_gives_float32_weights(train, pixels, 
         assert torch.isfinite(low[0].logits(pixels)).all()
 
 
-def test_compiled_losses_are_those_of_the_plain_run(train, pixels):
+def test_fit_compiled_equals_the_plain_run(train, pixels):
     (plain, one), (compiled, two) = train(steps=3), train(steps=3, compile=True)
     assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-4)
     assert weights(plain).keys() == weights(compiled).keys()
     assert two.accuracy == one.accuracy
 
 
-def test_bad_devices_and_precisions_are_refused(tmp_path):
+def test_run_refuses_bad_devices_and_precisions(tmp_path):
     with pytest.raises(SettingError, match="Precision '16'"):
         Run(precision="16")
     with pytest.raises(SettingError, match="Device 'tpu'"):
         Run(device="tpu")
 
 
-def test_a_logger_is_told(pico, make_network):
+def test_run_logs_to_the_logger(pico, make_network):
     told = []
 
     class Logger:
@@ -250,7 +250,7 @@ def test_a_logger_is_told(pico, make_network):
     assert told[-2:] == [(6, "phase/val_accuracy"), "success"]
 
 
-def test_a_run_keeps_its_thread_count(tmp_path):
+def test_run_keeps_its_thread_count(tmp_path):
     Run(tmp_path, device="cpu")
     assert json.loads((tmp_path / "run.json").read_text())["threads"] == 1
     torch.set_num_threads(2)
@@ -262,7 +262,7 @@ def test_a_run_keeps_its_thread_count(tmp_path):
 
 
 class Halved(CrossEntropy):
-    """Halves the head's bias after each step, and notes what it is told."""
+    """Cross entropy that halves the head's bias after each step, and records its arguments."""
 
     def __init__(self):
         super().__init__()
@@ -274,7 +274,7 @@ class Halved(CrossEntropy):
         model.head.bias.mul_(0.5)
 
 
-def test_an_objective_is_called_after_each_step_with_its_gradients_and_rate(train, make_network):
+def test_fit_calls_after_step_with_gradients_and_rate(train, make_network):
     plain = train(steps=1, warmup=0.0)[0]
     changed = Halved()
     network, _ = train(steps=1, objective=changed, warmup=0.0)

@@ -1,4 +1,4 @@
-"""CIFAR-FS on a small CIFAR-100 in the distributed layouts: its classes, its pictures and its refusals."""
+"""CIFAR-FS on a small CIFAR-100 in its distributed layouts: classes, images and errors."""
 
 import pickle
 
@@ -13,11 +13,11 @@ from germline.errors import DataError, UnknownNameError
 
 NAMES = _CIFAR100.names
 SPLITS = ("train", "val", "test")
-EACH = {"train": 10, "test": 2}  # pictures a class in the two files of the copy
+EACH = {"train": 10, "test": 2}  # images per class in the two files of the copy
 
 
 def small_cifar100():
-    """Pixels and labels of the two files; a picture's first byte is its label, the others are its own."""
+    """Pixels and labels of the two files; the first byte of an image is its label, the others are random."""
     random = np.random.default_rng(0)
     files = {}
     for stem, count in EACH.items():
@@ -48,13 +48,13 @@ def cifar(tmp_path_factory):
     return write(tmp_path_factory.mktemp("cifar"), small_cifar100())
 
 
-def test_the_parts_share_out_the_classes_of_cifar100():
+def test_cifar_fs_parts_cover_cifar100():
     assert {part: len(names) for part, names in CIFAR_FS_CLASSES.items()} == {"base": 64, "open": 16, "novel": 20}
     assert sorted(name for names in CIFAR_FS_CLASSES.values() for name in names) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("part", ["base", "open", "novel"])
-def test_a_part_holds_every_image_of_its_classes_once(cifar, part):
+def test_read_cifar_fs_holds_every_image_once(cifar, part):
     whole = load_data(f"cifar-fs/{part}:{cifar}")
     assert whole.classes == CIFAR_FS_CLASSES[part]
     assert tuple(whole.augmentation) == ("shift", "mirror")
@@ -69,7 +69,7 @@ def test_a_part_holds_every_image_of_its_classes_once(cifar, part):
     assert len(seen) == 12 * len(whole.classes)
 
 
-def test_splits_draw_on_both_files_of_cifar(cifar):
+def test_read_cifar_fs_splits_use_both_files(cifar):
     files = small_cifar100()
     distributed_as_test = {row.tobytes() for row in files["test"][0]}
     base = load_data(f"cifar-fs/base:{cifar}")
@@ -80,7 +80,7 @@ def test_splits_draw_on_both_files_of_cifar(cifar):
     assert all(0.05 < share < 0.4 for share in shares), shares
 
 
-def test_neither_version_nor_order_changes_the_splits(cifar, tmp_path):
+def test_read_cifar_fs_splits_do_not_depend_on_version_or_order(cifar, tmp_path):
     files = {stem: (pixels[::-1], labels[::-1]) for stem, (pixels, labels) in small_cifar100().items()}
     other = load_data(f"cifar-fs/open:{write(tmp_path, files, version='python')}")
     for split in SPLITS:
@@ -88,7 +88,7 @@ def test_neither_version_nor_order_changes_the_splits(cifar, tmp_path):
         assert {image.tobytes() for image in one.images.numpy()} == {image.tobytes() for image in two.images.numpy()}
 
 
-def test_the_usual_600_images_are_split_400_100_100():
+def test_select_split_gives_400_100_100_of_600():
     from germline.data.sets.few_shot_splits import select_split
 
     labels = torch.arange(1200) % 2
@@ -111,18 +111,18 @@ def test_names_that_do_not_fit(cifar):
     assert "cifar-fs/base:/folder" in list_data_sets()["cifar-fs"]
 
 
-def test_a_folder_without_cifar100_is_refused(tmp_path):
+def test_read_cifar_fs_refuses_a_folder_without_cifar100(tmp_path):
     with pytest.raises(DataError, match=r"No cifar100 in .*Use cifar-fs/base:/folder"):
         load_data(f"cifar-fs/base:{tmp_path}")
 
 
-def test_classes_of_another_set_are_refused(tmp_path):
+def test_read_cifar_fs_refuses_other_classes(tmp_path):
     names = [*NAMES[:-1], "wyrm"]
     with pytest.raises(DataError, match=r"has a class 'wyrm'.*not one of the 100 published"):
         _ = load_data(f"cifar-fs/base:{write(tmp_path, small_cifar100(), names=names)}").train
 
 
-def test_a_class_with_too_few_images_is_named(tmp_path):
+def test_read_cifar_fs_names_a_class_with_too_few_images(tmp_path):
     files = {stem: (pixels[:20], labels[:20]) for stem, (pixels, labels) in small_cifar100().items()}
     with pytest.raises(DataError, match=r"Class 'apple' has [0-2] images"):
         _ = load_data(f"cifar-fs/base:{write(tmp_path, files)}").train

@@ -1,4 +1,4 @@
-"""The embedded glyphs: what each part and split holds, and that none of it leaks."""
+"""The embedded glyphs: content of parts and splits, without leaks."""
 
 import json
 from datetime import UTC, datetime
@@ -17,17 +17,17 @@ SPLITS = ("train", "val", "test")
 
 @pytest.fixture
 def read(tmp_path):
-    """Reads any part, the last one as it has to be read."""
+    """Function that reads any part, including the reserved one."""
     return lambda part: read_final_glyphs(tmp_path / "log", "a test") if part == "final" else read_glyphs(part)
 
 
-def test_parts_share_no_class_and_cover_printable_ascii(read):
+def test_glyph_parts_share_no_class_and_cover_printable_ascii(read):
     classes = [name for part in GLYPH_PARTS for name in read(part).classes]
     assert sorted(classes) == [chr(code) for code in range(33, 127)]
     assert [len(read(part).classes) for part in GLYPH_PARTS] == [54, 14, 14, 12]
 
 
-def test_cases_and_look_alikes_stay_together(read):
+def test_glyph_parts_keep_look_alikes_together(read):
     part_of = {name: part for part in GLYPH_PARTS for name in read(part).classes}
     for letter in "abcdefghijklmnopqrstuvwxyz":
         assert part_of[letter] == part_of[letter.upper()]
@@ -36,12 +36,12 @@ def test_cases_and_look_alikes_stay_together(read):
 
 
 @pytest.mark.parametrize("part", GLYPH_PARTS)
-def test_images_are_inked_and_every_class_is_there(read, part):
+def test_glyph_splits_have_ink_and_every_class(read, part):
     for split in SPLITS:
         images = read(part).split(split)
         assert images.images.shape[1:] == (1, 32, 32)
         assert images.images.amax(dim=(1, 2, 3)).min() > 96
-        # white ink on black, with an empty rim
+        # White ink on black, with an empty margin.
         assert images.images[:, :, 0].max() == 0
         assert images.images[:, :, :, 0].max() == 0
         assert images.images.float().mean() < 100
@@ -49,7 +49,7 @@ def test_images_are_inked_and_every_class_is_there(read, part):
         assert counts.min() >= (50 if split == "train" else 10)
 
 
-def test_final_is_tested_on_fonts_that_nothing_else_shows(read):
+def test_glyphs_final_uses_fonts_of_its_own(read):
     pack = glyphs._pack()
     shown = sum(len(read(part).split(split)) for part in GLYPH_PARTS for split in SPLITS)
     hidden = (pack.split == "final").sum() - len(read("final").test)
@@ -63,7 +63,7 @@ def _members(pack, part):
     return [index for index, own in enumerate(pack.parts) if own == part]
 
 
-def test_no_image_is_in_two_splits():
+def test_glyph_splits_share_no_image():
     for part in ("base", "novel"):
         train, test = (
             {image.tobytes() for image in read_glyphs(part).split(split).images.numpy() if image.sum() > 20_000}
@@ -72,8 +72,8 @@ def test_no_image_is_in_two_splits():
         assert len(train & test) <= 0.002 * len(test)
 
 
-def test_labels_are_right_for_most_fonts():
-    # nearest class mean over training fonts: a shuffled pack would give about 1 in 14
+def test_glyph_labels_are_right_for_most_fonts():
+    # Nearest class mean over training fonts: a shuffled pack would give about 1 in 14.
     data = read_glyphs("novel")
     train, test = data.train, data.test
     means = torch.stack([train.images[train.labels == k].float().mean(0).flatten() for k in range(14)])
@@ -81,17 +81,17 @@ def test_labels_are_right_for_most_fonts():
     assert (guess == test.labels).float().mean() > 0.45
 
 
-def test_reading_is_stable():
+def test_read_glyphs_is_stable():
     glyphs._pack.cache_clear()
     first = read_glyphs("novel").fingerprint()
     assert first == read_glyphs("novel").fingerprint()
 
 
-def test_augmentation_never_mirrors():
+def test_glyphs_are_never_mirrored():
     assert tuple(read_glyphs("base").augmentation) == ("scale", "rotate")
 
 
-def test_the_last_part_is_read_only_where_that_is_noted(tmp_path):
+def test_read_final_glyphs_logs_every_reading(tmp_path):
     for asked in (lambda: read_glyphs("final"), lambda: load_data("glyphs/final")):
         with pytest.raises(DataError, match=r"reserved for headline numbers.*glyphs/novel.*--final"):
             asked()
@@ -103,12 +103,12 @@ def test_the_last_part_is_read_only_where_that_is_noted(tmp_path):
     assert all(datetime.fromisoformat(line["time"]).tzinfo == UTC for line in lines)
 
 
-def test_unknown_part_names_the_nearest():
+def test_read_glyphs_names_the_nearest_part():
     with pytest.raises(UnknownNameError, match="novel"):
         read_glyphs("novle")
 
 
-def test_damaged_pack_is_a_data_error(tmp_path, monkeypatch):
+def test_read_glyphs_refuses_a_damaged_pack(tmp_path, monkeypatch):
     (tmp_path / "packs").mkdir()
     (tmp_path / "packs" / "glyphs.npz").write_bytes(b"PK\3\4 not a pack")
     monkeypatch.setattr(glyphs, "files", lambda _: tmp_path)

@@ -1,4 +1,4 @@
-"""miniImageNet on small copies in its two layouts: classes, pictures and refusals."""
+"""miniImageNet on small copies in its two layouts: classes, images and errors."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def paint(path, level):
 
 @pytest.fixture
 def folders(tmp_path):
-    """The folder layout of the 16 open classes: a picture is as grey as its class's place, times ten."""
+    """The folder layout of the 16 open classes; the grey level of an image is ten times its class index."""
     for place, wnid in enumerate(MINI_IMAGENET_CLASSES["open"]):
         for name in names(wnid):
             paint(tmp_path / "val" / wnid / name, 10 * place)
@@ -33,7 +33,7 @@ def folders(tmp_path):
 
 @pytest.fixture
 def lists(tmp_path):
-    """The layout of lists, of the same classes; the rows of a class do not lie together."""
+    """The list layout of the same classes; rows of a class are not adjacent."""
     rows = []
     for place, wnid in enumerate(MINI_IMAGENET_CLASSES["open"]):
         for name in names(wnid):
@@ -43,7 +43,7 @@ def lists(tmp_path):
     return tmp_path
 
 
-def test_the_parts_share_out_a_hundred_classes():
+def test_mini_imagenet_parts_have_a_hundred_classes():
     assert {part: len(wnids) for part, wnids in MINI_IMAGENET_CLASSES.items()} == {"base": 64, "open": 16, "novel": 20}
     assert len({wnid for wnids in MINI_IMAGENET_CLASSES.values() for wnid in wnids}) == 100
     assert all(list(wnids) == sorted(wnids) for wnids in MINI_IMAGENET_CLASSES.values())
@@ -55,7 +55,7 @@ def test_the_parts_share_out_a_hundred_classes():
 
 
 @pytest.mark.parametrize("layout", ["folders", "lists"])
-def test_both_layouts_give_the_same_images(layout, request):
+def test_read_mini_imagenet_gives_the_same_images_in_both_layouts(layout, request):
     root = request.getfixturevalue(layout)
     whole = load_data(f"mini-imagenet/open:{root}")
     assert (whole.name, whole.classes) == ("mini-imagenet/open", MINI_IMAGENET_CLASSES["open"])
@@ -72,7 +72,7 @@ def test_both_layouts_give_the_same_images(layout, request):
 
 @pytest.mark.parametrize("part", ["base", "novel"])
 @pytest.mark.parametrize("layout", ["folders", "lists"])
-def test_each_part_lies_under_its_published_name(part, layout, tmp_path):
+def test_read_mini_imagenet_uses_published_names(part, layout, tmp_path):
     files = [(wnid, name) for wnid in MINI_IMAGENET_CLASSES[part] for name in names(wnid)[:3]]
     places = [tmp_path / LIST_STEMS[part] / wnid / name if layout == "folders" else tmp_path / "images" / name
               for wnid, name in files]  # fmt: skip
@@ -87,7 +87,7 @@ def test_each_part_lies_under_its_published_name(part, layout, tmp_path):
     assert whole.test.classes == MINI_IMAGENET_CLASSES[part]
 
 
-def test_both_layouts_split_alike(folders, lists):
+def test_read_mini_imagenet_splits_both_layouts_alike(folders, lists):
     of_folders = load_data(f"mini-imagenet/open:{folders}")
     found = [{path.name for path in of_folders.split(split).paths} for split in SPLITS]
     assert all(path.is_relative_to(folders / "val") for path in of_folders.train.paths)
@@ -96,7 +96,7 @@ def test_both_layouts_split_alike(folders, lists):
     assert [{path.name for path in of_lists.split(split).paths} for split in SPLITS] == found
 
 
-def test_images_are_decoded_and_belong_to_their_labels(lists):
+def test_read_mini_imagenet_keeps_labels_with_images(lists):
     test = load_data(f"mini-imagenet/open:{lists}@32").test
     (batch,) = iterate_batches(test, 16)
     assert batch.pixels.shape == (16, 3, 32, 32)
@@ -105,7 +105,7 @@ def test_images_are_decoded_and_belong_to_their_labels(lists):
     assert load_data(f"mini-imagenet/open:{lists}@32").name == "mini-imagenet/open@32"
 
 
-def test_a_task_of_files(folders):
+def test_draw_task_from_image_files(folders):
     task = draw_task(load_data(f"mini-imagenet/open:{folders}"), 5, 2, seed=0, index=0)
     assert [len(task.split(split)) for split in SPLITS] == [10, 5, 5]
     assert [task.classes[label] for label in task.train.labels.tolist()] == [path.name[:9] for path in task.train.paths]
@@ -121,7 +121,7 @@ def test_names_that_do_not_fit(folders):
         load_data("mini-imagenet/open")
 
 
-def test_a_part_that_is_not_there(folders, lists, tmp_path):
+def test_read_mini_imagenet_refuses_a_missing_part(folders, lists, tmp_path):
     with pytest.raises(DataError, match=r"No mini-imagenet/novel in .*folder test .*nor test\.csv"):
         load_data(f"mini-imagenet/novel:{tmp_path}")
     (tmp_path / "test.csv").write_text("filename,label\n")
@@ -130,7 +130,7 @@ def test_a_part_that_is_not_there(folders, lists, tmp_path):
         load_data(f"mini-imagenet/novel:{tmp_path}")
 
 
-def test_folders_of_other_classes_are_refused(folders):
+def test_read_mini_imagenet_refuses_other_classes(folders):
     wnid = MINI_IMAGENET_CLASSES["open"][3]
     (folders / "val" / wnid).rename(folders / "aside")
     with pytest.raises(DataError, match=rf"val has no images of class '{wnid}'.*1 of the 16 published"):
@@ -156,7 +156,7 @@ def test_folders_of_other_classes_are_refused(folders):
         ("n0185567200000002.jpg", "\udcff", r"val\.csv cannot be read"),
     ],
 )
-def test_lists_that_are_not_the_published_ones_are_refused(lists, old, new, says):
+def test_read_mini_imagenet_refuses_changed_lists(lists, old, new, says):
     path = lists / "val.csv"
     changed = path.read_text().replace(old, new)
     path.write_bytes(changed.encode("utf-8", "surrogateescape"))
@@ -164,7 +164,7 @@ def test_lists_that_are_not_the_published_ones_are_refused(lists, old, new, says
         _ = load_data(f"mini-imagenet/open:{lists}").train
 
 
-def test_an_empty_list_and_a_class_with_too_few_images(lists):
+def test_read_mini_imagenet_refuses_too_few_images(lists):
     path = lists / "val.csv"
     rows = path.read_text().splitlines(keepends=True)
     path.write_text("".join(row for row in rows if "n0185567200000" not in row or int(row[16]) < 2))
