@@ -38,7 +38,7 @@ from germline.training.population_engine import (
     TIMED_STEPS,
     WARMUP_STEPS,
     EngineChooser,
-    measuring_cost,
+    count_measuring_steps,
 )
 
 AUTO_TARGET, STACK_TARGET = 1.05, 1.0
@@ -102,7 +102,7 @@ def measured(case: Case, budget_s: float, least: int) -> tuple[list[dict[str, An
     """Return both comparisons of one case, and its speed and memory."""
     run = Run(device=case.device, quiet=True)
     given = population(case, run)
-    steps = math.ceil(measuring_cost(given, ENGINES) / PLANNED_SHARE / case.members)
+    steps = math.ceil(count_measuring_steps(given, ENGINES) / PLANNED_SHARE / case.members)
     whole = replace(given, settings=given.settings.model_copy(update={"steps": steps}))
     chosen: list[str] = []
     sides = {name: side(run, given, name) for name in ENGINES}

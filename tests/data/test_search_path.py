@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from germline.data import MissingDataError, load_data, load_data_or_placeholder
-from germline.data.search_path import data_folders, find_folder
+from germline.data.search_path import find_folder, list_data_folders
 from germline.errors import DataError, UnknownNameError
 
 RANDOM = np.random.default_rng(0)
@@ -38,11 +38,11 @@ def write_cifar10(folder):
 
 def test_data_folders_follow_the_variable_in_order(monkeypatch, tmp_path):
     monkeypatch.setenv("GERMLINE_DATA", os.pathsep.join(["/a", "", str(tmp_path)]))
-    assert data_folders() == (Path("/a"), tmp_path)
+    assert list_data_folders() == (Path("/a"), tmp_path)
     monkeypatch.setenv("GERMLINE_DATA", "")
-    assert data_folders() == (Path("/usr/share/datasets"),)
+    assert list_data_folders() == (Path("/usr/share/datasets"),)
     monkeypatch.delenv("GERMLINE_DATA")
-    assert data_folders() == (Path("/usr/share/datasets"),)
+    assert list_data_folders() == (Path("/usr/share/datasets"),)
 
 
 def test_find_folder_takes_the_first_that_exists(monkeypatch, tmp_path):

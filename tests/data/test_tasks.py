@@ -7,7 +7,7 @@ import torch
 from germline.data import (
     DataSet,
     Images,
-    disjoint_tasks,
+    draw_disjoint_tasks,
     draw_task,
     draw_task_list,
     load_data,
@@ -175,16 +175,16 @@ def test_split_classes_by_seed_share_no_class():
 
 
 def test_disjoint_tasks_share_no_class(pico):
-    tasks = disjoint_tasks(pico, 3, 3, 0)
+    tasks = draw_disjoint_tasks(pico, 3, 3, 0)
     names = [name for task in tasks for name in task.classes]
     assert len(set(names)) == len(names) == 9
-    assert [task.classes for task in disjoint_tasks(pico, 3, 2, 0)] == [task.classes for task in tasks[:2]]
-    assert [task.classes for task in disjoint_tasks(pico, 3, 3, 1)] != [task.classes for task in tasks]
+    assert [task.classes for task in draw_disjoint_tasks(pico, 3, 2, 0)] == [task.classes for task in tasks[:2]]
+    assert [task.classes for task in draw_disjoint_tasks(pico, 3, 3, 1)] != [task.classes for task in tasks]
     assert len(tasks[0].train) == 36
     with pytest.raises(DataError, match="4 disjoint 3-way tasks need 12"):
-        disjoint_tasks(pico, 3, 4, 0)
+        draw_disjoint_tasks(pico, 3, 4, 0)
     with pytest.raises(SettingError, match="0 tasks"):
-        disjoint_tasks(pico, 3, 0, 0)
+        draw_disjoint_tasks(pico, 3, 0, 0)
 
 
 def test_select_classes_of_a_data_set(pico):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from germline.training import CrossEntropy, TrainSettings
-from germline.training.optimizer import WeightAverage, load_optimizer, make_optimizer, optimizer_tensors
+from germline.training.optimizer import WeightAverage, get_optimizer_tensors, load_optimizer, make_optimizer
 
 
 class Model(nn.Module):
@@ -63,7 +63,7 @@ def test_load_optimizer_restores_the_state_exactly(settings):
     twin = Model()
     twin.load_state_dict(model.state_dict())
     other = make_optimizer(twin, CrossEntropy(), TrainSettings(**settings), {})
-    load_optimizer(other, {name: value.clone() for name, value in optimizer_tensors(optimizer).items()})
+    load_optimizer(other, {name: value.clone() for name, value in get_optimizer_tensors(optimizer).items()})
     steps(model, optimizer, 2)
     steps(twin, other, 2)
     assert torch.equal(model.slope.weight, twin.slope.weight)

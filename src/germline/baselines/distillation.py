@@ -17,7 +17,7 @@ from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of
 from germline.training import Distillation, Objective
-from germline.training.objectives import Forward, label_loss
+from germline.training.objectives import Forward, compute_label_loss
 from germline.traits import Sizes, Traits
 
 
@@ -112,7 +112,7 @@ class OtherClasses(Distillation):
         logits, features = self._look_inside(network, batch.pixels)
         # Under lower precision the features are not of the head's.
         aside = self.head(features.to(self.head.weight.dtype))
-        return label_loss(logits, batch, self.label_smoothing) + self.alpha * self._teacher_loss(aside, word)
+        return compute_label_loss(logits, batch, self.label_smoothing) + self.alpha * self._teacher_loss(aside, word)
 
     def _look_inside(self, network: Forward, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, classes] and pooled features [B, features]."""

@@ -10,7 +10,7 @@ from germline.data.loader import Batch, Loader, iterate_batches
 from germline.data.lookup import list_data_sets, load_data, load_data_or_placeholder
 from germline.data.placeholder import MissingDataError, make_placeholder
 from germline.data.sets.glyphs import read_final_glyphs
-from germline.data.tasks import disjoint_tasks, draw_task, draw_task_list, select_classes, split_classes
+from germline.data.tasks import draw_disjoint_tasks, draw_task, draw_task_list, select_classes, split_classes
 
 __all__ = [
     "AnyImages",
@@ -24,7 +24,7 @@ __all__ = [
     "MissingDataError",
     "Role",
     "Split",
-    "disjoint_tasks",
+    "draw_disjoint_tasks",
     "draw_task",
     "draw_task_list",
     "iterate_batches",

@@ -12,7 +12,7 @@ DATA_VARIABLE = "GERMLINE_DATA"
 DEFAULT_DATA_FOLDER = "/usr/share/datasets"
 
 
-def data_folders() -> tuple[Path, ...]:
+def list_data_folders() -> tuple[Path, ...]:
     """Return the folders of GERMLINE_DATA in order, or the system's folder if it is not set."""
     folders = (os.environ.get(DATA_VARIABLE) or DEFAULT_DATA_FOLDER).split(os.pathsep)
     return tuple(Path(folder).expanduser() for folder in folders if folder)
@@ -27,7 +27,7 @@ def find_folder(*names: str) -> Path | None:
     Returns:
         The folder, or None.
     """
-    folders = (folder / name for folder in data_folders() for name in names)
+    folders = (folder / name for folder in list_data_folders() for name in names)
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
@@ -48,7 +48,7 @@ def find_data_folder(
     """
     folder = Path(location).expanduser() if location else find_folder(*names)
     if folder is None:
-        wanted, places = "' or '".join(names), os.pathsep.join(map(str, data_folders()))
+        wanted, places = "' or '".join(names), os.pathsep.join(map(str, list_data_folders()))
         raise MissingDataError(
             f"{asked} needs a folder",
             f"No folder '{wanted}' is in {DATA_VARIABLE} ({places}), and germline downloads nothing",

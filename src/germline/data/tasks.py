@@ -57,7 +57,7 @@ def draw_task(source: DataSet, ways: int, shots: int | None, seed: int, index: i
     return _part(source, name, tuple(train.classes[label] for label in order), shots, (seed, index))
 
 
-def disjoint_tasks(source: DataSet, ways: int, count: int, seed: int) -> tuple[DataSet, ...]:
+def draw_disjoint_tasks(source: DataSet, ways: int, count: int, seed: int) -> tuple[DataSet, ...]:
     """Draw tasks that share no class, with all training images.
 
     A longer list of the same seed begins with the same tasks.

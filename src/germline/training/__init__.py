@@ -1,6 +1,6 @@
 """The training loop, its objectives and its settings."""
 
-from germline.training.device import best_device, check_device
+from germline.training.device import check_device, find_best_device
 from germline.training.evaluate import Score, evaluate
 from germline.training.objectives import CrossEntropy, Distillation, Objective
 from germline.training.phase_store import FitResult
@@ -17,7 +17,7 @@ __all__ = [
     "Run",
     "Score",
     "TrainSettings",
-    "best_device",
     "check_device",
     "evaluate",
+    "find_best_device",
 ]

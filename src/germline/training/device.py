@@ -30,7 +30,7 @@ def check_device(device: str, precision: str) -> None:
         raise SettingError(f"device '{device}'", "torch finds no such device here", "Use --device cpu")
 
 
-def best_device() -> str:
+def find_best_device() -> str:
     """Return the device that `auto` selects on this machine."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -39,7 +39,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
     """Build a Fabric for one device, or for the processes that the environment variables give."""
     world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // world
-    accelerator = best_device() if device == "auto" else device
+    accelerator = find_best_device() if device == "auto" else device
     # A step can leave out parameters, for example one path of many. DDP then has to find the unused ones.
     strategy = DDPStrategy(find_unused_parameters=True) if world * nodes > 1 else "auto"
     fabric = Fabric(

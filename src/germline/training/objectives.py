@@ -65,7 +65,7 @@ class CrossEntropy(Objective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the mean cross entropy in nats."""
-        return label_loss(network(batch.pixels), batch, self.label_smoothing)
+        return compute_label_loss(network(batch.pixels), batch, self.label_smoothing)
 
 
 class Distillation(Objective):
@@ -139,7 +139,7 @@ class Distillation(Objective):
             )
         loss = self.alpha * self._teacher_loss(logits, teacher_logits)
         if self.alpha < 1:
-            loss = loss + (1 - self.alpha) * label_loss(logits, batch, self.label_smoothing)
+            loss = loss + (1 - self.alpha) * compute_label_loss(logits, batch, self.label_smoothing)
         return loss
 
     def _teacher_loss(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ class Distillation(Objective):
         return total / (logits.numel() if self.reduction == "legacy_numel" else len(logits))
 
 
-def label_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
+def compute_label_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
     """Compute the cross entropy of logits [B, classes] with the labels; mixed ones count by their share.
 
     Raises:

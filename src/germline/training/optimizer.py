@@ -51,7 +51,7 @@ def _by_prefix(values: Mapping[str, float], name: str, otherwise: float) -> floa
     return next((value for prefix, value in values.items() if name.startswith(prefix)), otherwise)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def get_optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimiser's state as tensors named `<parameter index>.<name>`."""
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {

@@ -26,7 +26,7 @@ PhaseState = tuple[dict[str, Tensor], dict[str, Any]]
 PhaseWork = Callable[[], tuple[Mapping[str, Tensor], dict[str, Any]]]
 
 
-def phase_folder(folder: Path, name: str) -> Path:
+def find_phase_folder(folder: Path, name: str) -> Path:
     """Return the folder of the phase `name`.
 
     Raises:
@@ -38,7 +38,7 @@ def phase_folder(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def as_stored(name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> PhaseState:
+def normalise_state(name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> PhaseState:
     """Convert a state to what reading it returns: tensors on the CPU in memory of their own, facts as in JSON.
 
     Raises:

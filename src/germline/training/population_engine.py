@@ -116,7 +116,7 @@ def measure_engines(population: Population, engines: dict[str, PopulationEngine]
     Returns:
         Seconds by name of engine, and a note on how they were measured.
     """
-    if measuring_cost(population, engines) > PLANNED_SHARE * population.member_steps:
+    if count_measuring_steps(population, engines) > PLANNED_SHARE * population.member_steps:
         return {}, "not measured: that would cost too large a share of these few steps"
     others = {name: engine for name, engine in engines.items() if name != "loop"}
     _time_engine(engines["loop"], population, WARMUP_STEPS)
@@ -136,7 +136,7 @@ def measure_engines(population: Population, engines: dict[str, PopulationEngine]
     return seconds, "; ".join(notes)
 
 
-def measuring_cost(population: Population, engines: dict[str, PopulationEngine]) -> int:
+def count_measuring_steps(population: Population, engines: dict[str, PopulationEngine]) -> int:
     """Return the member-steps that measuring all engines takes."""
     return (
         WARMUP_STEPS

@@ -18,7 +18,7 @@ from germline.training.objectives import Objective
 from germline.training.optimizer import make_optimizer
 from germline.training.population import Member, Population
 from germline.training.progress import PartialProgress
-from germline.training.trainer import TrainingLog, not_finite_error
+from germline.training.trainer import TrainingLog, make_not_finite_error
 
 
 class VmapEngine:
@@ -205,7 +205,7 @@ class VmapStack:
     def _stop_if_bad(self) -> None:
         for member, step in zip(self._members, self._bad.tolist(), strict=True):
             if step >= 0:
-                raise not_finite_error(member.name, step, None)
+                raise make_not_finite_error(member.name, step, None)
 
     def _evaluate(self, step: int) -> None:
         if not self._settings.has_evaluation(step, self._total):

@@ -21,9 +21,9 @@ from germline.training.objectives import CrossEntropy, Objective
 from germline.training.phase_store import (
     FitResult,
     PhaseWork,
-    as_stored,
+    find_phase_folder,
     has_result,
-    phase_folder,
+    normalise_state,
     read_phase,
     read_result,
     write_phase,
@@ -193,12 +193,12 @@ class Run:
         Raises:
             SettingError: JSON cannot represent the facts, or the name leads out of the run's folder.
         """
-        place = phase_folder(self.folder, name) if self.folder is not None else None
+        place = find_phase_folder(self.folder, name) if self.folder is not None else None
         saved = read_phase(place) if place is not None else None
         self.fabric.barrier()
         if saved is not None:
             return saved
-        state = as_stored(name, *work())
+        state = normalise_state(name, *work())
         if place is not None and self.fabric.is_global_zero:
             write_phase(place, state)
         self.fabric.barrier()
@@ -210,7 +210,7 @@ class Run:
         Raises:
             SettingError: The name leads out of the run's folder.
         """
-        return None if self.folder is None else read_phase(phase_folder(self.folder, name))
+        return None if self.folder is None else read_phase(find_phase_folder(self.folder, name))
 
     def forget(self, name: str) -> None:
         """Remove a saved phase and its folder, if there is one.
@@ -219,7 +219,7 @@ class Run:
             SettingError: The name leads out of the run's folder.
         """
         if self.folder is not None and self.fabric.is_global_zero:
-            shutil.rmtree(phase_folder(self.folder, name), ignore_errors=True)
+            shutil.rmtree(find_phase_folder(self.folder, name), ignore_errors=True)
         self.fabric.barrier()
 
     def facts(self) -> dict[str, Any]:

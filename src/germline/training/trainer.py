@@ -21,7 +21,7 @@ from germline.randomness import derive
 from germline.training.checkpoint import Checkpoint, CheckpointFolder
 from germline.training.evaluate import evaluate
 from germline.training.objectives import Objective
-from germline.training.optimizer import WeightAverage, load_optimizer, make_optimizer, optimizer_tensors
+from germline.training.optimizer import WeightAverage, get_optimizer_tensors, load_optimizer, make_optimizer
 from germline.training.progress import PartialProgress, Progress
 from germline.training.settings import TrainSettings
 
@@ -205,7 +205,7 @@ class Trainer:
         step = int(self.fabric.all_reduce(self._bad.float(), reduce_op="max"))
         if step < 0:
             return
-        raise not_finite_error(self.name, step, self.checkpoints.latest_path() if self.checkpoints else None)
+        raise make_not_finite_error(self.name, step, self.checkpoints.latest_path() if self.checkpoints else None)
 
     def _evaluate(self, step: int) -> None:
         if self.val is not None and (step > 0 or self.settings.has_evaluation(0, self._total)):
@@ -227,10 +227,13 @@ class Trainer:
         if self.checkpoints is None:
             return
         if self.fabric.is_global_zero:
-            tensors = {"model": self.network.model.state_dict(), "optimizer": optimizer_tensors(self._raw_optimizer)}
+            tensors = {
+                "model": self.network.model.state_dict(),
+                "optimizer": get_optimizer_tensors(self._raw_optimizer),
+            }
             tensors["objective"] = self.objective.state_dict()
             if self.objective.optimizer is not None:
-                tensors["second"] = optimizer_tensors(self.objective.optimizer)
+                tensors["second"] = get_optimizer_tensors(self.objective.optimizer)
             if self._average is not None:
                 tensors["average"] = self._average.tensors
             facts: dict[str, Any] = {"losses": self.log.losses, "scores": self.log.scores}
@@ -254,7 +257,7 @@ class Trainer:
         self.log = TrainingLog([(int(s), float(v)) for s, v in saved.facts["losses"]], list(saved.facts["scores"]))
 
 
-def not_finite_error(name: str, step: int, checkpoint: Path | None) -> TrainingError:
+def make_not_finite_error(name: str, step: int, checkpoint: Path | None) -> TrainingError:
     """Build the error of a phase that broke at `step`; `checkpoint` is the last good one."""
     return TrainingError(
         f"The loss or the weights of '{name}' are not finite numbers at step {step}",

@@ -23,7 +23,7 @@ import torch
 from germline.compare.run.progress import ProgressDisplay, TaskProgress
 from germline.compare.run.store import ArtifactStore
 from germline.errors import GermlineError, TrainingError
-from germline.training import best_device
+from germline.training import find_best_device
 from germline.training.progress import watch_progress
 
 
@@ -78,7 +78,7 @@ class SerialEngine:
 
     def describe(self) -> str:
         """Describe the device and the threads of this process."""
-        return f"{best_device()}, 1 process of {torch.get_num_threads()} threads"
+        return f"{find_best_device()}, 1 process of {torch.get_num_threads()} threads"
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class ProcessEngine:
 
     def describe(self) -> str:
         """Describe the device, the processes and their threads."""
-        return f"{best_device()}, {self.workers} processes of {self.threads} threads"
+        return f"{find_best_device()}, {self.workers} processes of {self.threads} threads"
 
 
 def _show_progress(display: ProgressDisplay, name: str, phase: str, step: int, steps: int, left: float) -> None:

@@ -28,7 +28,7 @@ from germline.network import Network
 from germline.randomness import derive, generator, use_generator
 from germline.registry import architecture_of
 from germline.training import Run, TrainSettings
-from germline.training.objectives import Forward, Objective, label_loss
+from germline.training.objectives import Forward, Objective, compute_label_loss
 
 
 def score_layers(
@@ -201,7 +201,7 @@ class PseudoDescendant(Objective):
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the loss of the real step: cross entropy in nats plus gamma times the matching loss."""
         self._batch = batch
-        labels = label_loss(network(batch.pixels), batch, self._settings.label_smoothing)
+        labels = compute_label_loss(network(batch.pixels), batch, self._settings.label_smoothing)
         _, projected = self._networks[1].extract(self._meta_batch.pixels, network)
         return labels + self._settings.gamma * self._match(projected, self.meta(self._outputs.pooled), self._outputs)
 
@@ -249,7 +249,7 @@ class PseudoDescendant(Objective):
 
     def _virtual_label_loss(self, batch: Batch) -> Loss:
         def loss(weights: Tensors, _: Tensors) -> Tensor:
-            return label_loss(self._call_with(weights, batch.pixels)[0], batch, self._settings.label_smoothing)
+            return compute_label_loss(self._call_with(weights, batch.pixels)[0], batch, self._settings.label_smoothing)
 
         return loss
 

@@ -26,7 +26,7 @@ from germline.methods.openworld.task_stream import Growth, Heads
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
 from germline.training import FitResult, Objective, Run, evaluate
-from germline.training.objectives import Forward, label_loss
+from germline.training.objectives import Forward, compute_label_loss
 
 _IMPORTANCE = "importance/"
 _DIGITS = 6  # decimal places of recorded gradient rates
@@ -106,7 +106,7 @@ class TaskLoss(Objective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Return the mean cross entropy in nats."""
-        return label_loss(network(batch.pixels)[:, self.get_buffer("columns")], batch, self._smoothing)
+        return compute_label_loss(network(batch.pixels)[:, self.get_buffer("columns")], batch, self._smoothing)
 
     def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Count the step's gradients, then take the proximal step."""

@@ -12,7 +12,7 @@ from torch.nn.functional import log_softmax
 from germline.data import AnyImages, Batch, iterate_batches
 from germline.network import Network
 from germline.training import Objective
-from germline.training.objectives import Forward, label_loss
+from germline.training.objectives import Forward, compute_label_loss
 
 _MAX_SCALE = 1e30  # larger scales would overflow the numbers of a tensor
 
@@ -77,7 +77,7 @@ class EwcObjective(Objective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Return the mean cross entropy in nats, without the penalty."""
-        return label_loss(network(batch.pixels), batch)
+        return compute_label_loss(network(batch.pixels), batch)
 
     def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Take the proximal step."""
@@ -115,7 +115,7 @@ class EpochEwcObjective(Objective):
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Return the mean cross entropy in nats."""
         self._images = len(batch.pixels)
-        return label_loss(network(batch.pixels), batch)
+        return compute_label_loss(network(batch.pixels), batch)
 
     def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Take the proximal step, and renew the anchor at the end of an epoch."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from germline.architectures import VGG, Preprocess, Size, Spec, Target, VggSpec, on_meta_device
-from germline.data import DataSet, disjoint_tasks, draw_task, draw_task_list, select_classes
+from germline.data import DataSet, draw_disjoint_tasks, draw_task, draw_task_list, select_classes
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant, copy_tensors
@@ -274,11 +274,11 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
         if self.overlap:
             draw_task(data, self.ways, None, 0, 0)
         else:
-            disjoint_tasks(data, self.ways, self.tasks, 0)
+            draw_disjoint_tasks(data, self.ways, self.tasks, 0)
 
     def _draw_tasks(self, data: DataSet, seed: int) -> tuple[DataSet, ...]:
         drawn = draw_task_list(data, self.ways, None, self.tasks, seed) if self.overlap else None
-        return drawn or disjoint_tasks(data, self.ways, self.tasks, seed)
+        return drawn or draw_disjoint_tasks(data, self.ways, self.tasks, seed)
 
     def _draw_open_tasks(self, unknown: DataSet, flagged: list[str], run: Run) -> tuple[DataSet, ...]:
         """Draw tasks of the new classes; none if they are too few."""

@@ -13,7 +13,7 @@ from germline.architectures import VIT, VitSpec, extract_features
 from germline.data import Batch
 from germline.network import Network
 from germline.training import Distillation, Objective
-from germline.training.objectives import Forward, label_loss
+from germline.training.objectives import Forward, compute_label_loss
 
 Positions = Literal["end", "mid,end", "front,mid,end"]
 Losses = Literal["logits", "logits+rep", "all"]
@@ -209,4 +209,4 @@ class LabelLoss(Objective):
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the loss of all students, in nats."""
         outputs: Any = network(batch.pixels)
-        return torch.stack([label_loss(one.logits, batch, self.label_smoothing) for one in outputs]).sum()
+        return torch.stack([compute_label_loss(one.logits, batch, self.label_smoothing) for one in outputs]).sum()

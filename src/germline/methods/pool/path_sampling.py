@@ -13,7 +13,7 @@ from germline.methods.pool.paths import PoolPath
 from germline.methods.pool.supernet import PoolNetwork
 from germline.randomness import generator
 from germline.training import Distillation, Objective
-from germline.training.objectives import Forward, label_loss
+from germline.training.objectives import Forward, compute_label_loss
 
 
 class SampledPathLoss(Objective):
@@ -66,5 +66,5 @@ class SampledPathLoss(Objective):
 
     def _path_loss(self, logits: Tensor, teacher_logits: Tensor | None, batch: Batch) -> Tensor:
         if self._loss[0] is None or teacher_logits is None:
-            return label_loss(logits, batch, self.label_smoothing)
+            return compute_label_loss(logits, batch, self.label_smoothing)
         return self._loss[0].loss(logits, teacher_logits, batch)
