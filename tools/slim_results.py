@@ -3,8 +3,13 @@
     python tools/slim_results.py            # all files
     python tools/slim_results.py FILE ...
 
-Curves and records of genes are rounded to six significant digits. JSON is written without spaces. Final accuracies,
-seeds, settings, costs, versions and commands do not change. A second run changes nothing.
+- Losses of learning curves are dropped. Accuracies of all steps stay.
+- Gradient heat of a gene is averaged over the epochs of each task.
+- Reports draw the gene tree, the history of matching weights and the detection curve of an arm's first seed only. Those
+  of other seeds are dropped, except for the gene trees in the files of `WHOLE_TREES`.
+- Curves and records of genes are rounded to six significant digits. JSON is written without spaces.
+
+Final accuracies, seeds, settings, tuning, costs, versions and commands do not change. A second run changes nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from germline.files import write_text
@@ -19,14 +25,43 @@ from germline.files import write_text
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDED = frozenset({"curve", "record", "losses"})
 DIGITS = 6
+# The only comparison of evolutions with and without selection and mutation, so all its trees stay for later analysis.
+WHOLE_TREES = frozenset({"lab/gtl-no-mutation"})
 
 
-def slim(value: Any, *, rounded: bool = False) -> Any:
+def slim(results: dict[str, Any]) -> Any:
+    """Return the content of a results file without what nothing reads."""
+    for cell in results.get("cells", ()):
+        for point in cell["curve"]:
+            point.pop("loss", None)
+    arms = set()
+    for gene in results.get("genes", ()):
+        is_first = gene["arm"] not in arms
+        arms.add(gene["arm"])
+        _drop_from_record(gene.get("record", {}), is_first, results["name"] in WHOLE_TREES)
+    return round_numbers(results)
+
+
+def _drop_from_record(record: dict[str, Any], is_first: bool, has_whole_trees: bool) -> None:
+    collective = record.get("collective")
+    if collective:
+        collective["heat"] = [[[fmean(unit) for unit in zip(*task, strict=True)]] for task in collective["heat"]]
+    if is_first:
+        return
+    if not has_whole_trees:
+        record.pop("gene_tree", None)
+    if "layers" in record:
+        record["layers"]["history"] = []
+    if collective and collective["detection"]:
+        collective["detection"]["curve"] = []
+
+
+def round_numbers(value: Any, *, rounded: bool = False) -> Any:
     """Return a JSON value with the numbers below the keys of `ROUNDED` rounded."""
     if isinstance(value, dict):
-        return {key: slim(item, rounded=rounded or key in ROUNDED) for key, item in value.items()}
+        return {key: round_numbers(item, rounded=rounded or key in ROUNDED) for key, item in value.items()}
     if isinstance(value, list):
-        return [slim(item, rounded=rounded) for item in value]
+        return [round_numbers(item, rounded=rounded) for item in value]
     return float(f"{value:.{DIGITS}g}") if rounded and isinstance(value, float) else value
 
 
