@@ -1,10 +1,12 @@
-"""Documentation: links resolve, and every method has a page of limited length."""
+"""Documentation: links and names resolve, and every method has a page of limited length."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from germline.compare.recipe.loader import list_packaged_recipes
 from germline.registry import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -43,3 +45,25 @@ def test_method_pages_are_short_and_complete(name):
 def test_readme_and_docs_have_limited_length():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
     assert sum(len(page.read_text(encoding="utf-8").split()) for page in (ROOT / "docs").rglob("*.md")) <= 24_000
+
+
+def test_imports_of_python_examples_work():
+    for page in PAGES:
+        for block in re.findall(r"(?s)```python\n(.*?)```", page.read_text(encoding="utf-8")):
+            exec("\n".join(re.findall(r"(?m)^(?:import|from) .*$", block)), {})
+
+
+# Entry-point groups look like names of modules.
+GROUPS = {"germline.methods", "germline.anatomies", "germline.data"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_of_code_recipes_and_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for name in set(re.findall(r"`(germline(?:\.\w+)+)`", text)) - GROUPS:
+        place, _, last = name.rpartition(".")
+        assert hasattr(import_module(place), last) or import_module(name), name
+    recipes = set(list_packaged_recipes())
+    assert set(re.findall(r"\b((?:lab|paper)/\w[\w-]*)(?![\w*-])", text)) - recipes == set()
+    for path in re.findall(r"`((?:src|tests|tools|examples|benchmarks)/[\w./-]+)`", text):
+        assert "NAME" in path or (ROOT / path).exists(), path

@@ -89,8 +89,9 @@ def test_the_pools_page_names_the_claims_that_hold(name):
     expected = [claim[1:] for claim in CLAIMS if claim[0] == name]
     assert found == [(f"pool ends above {arm}", f"{size}, all images", *rest) for arm, size, *rest in expected]
     page = " ".join((ROOT / "docs" / "results" / "pool.md").read_text(encoding="utf-8").split())
-    for _, size, *_ in expected:
+    for _, size, difference, p, _ in expected:
         assert f"`{size}`" in page
+        assert f"{difference.lstrip('+-')} (p = {p})" in page
 
 
 def test_every_kept_result_says_how_it_was_made():
