@@ -1,4 +1,4 @@
-"""The commands in docs/openworld.md run as printed, with small settings."""
+"""The commands in docs/methods/openworld.md run as printed, with small settings."""
 
 import re
 import shlex

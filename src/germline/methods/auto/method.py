@@ -48,7 +48,7 @@ class Auto(PresetSettings, Method, TrainSettings):
     how much its maps are drawn to the ancestor's. It is trained by the exact gradient of the held-out loss through a
     few virtual steps. The layers that it leans on are the gene.
 
-    Source: arXiv 2305.02279 and its group's public code. Where we depart is in docs/auto.md.
+    Source: arXiv 2305.02279 and its group's public code. Where we depart is in docs/methods/auto.md.
 
     Attributes:
         preset: Fills what is not given: for small CNNs (`lab`) and ViTs (`lab-vit`), the paper's search (`cnn`, `vit`),

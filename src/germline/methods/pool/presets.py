@@ -35,7 +35,7 @@ _INSTANCES: dict[str, dict[str, Any]] = {
     "tiny": {"steps": 4, "batch_size": 40, "lr": 3e-3},
 }
 # Of nine blocks the widest model is distilled at a tenth of the others' rate. In short trainings a path whose stitch
-# begins as the transpose stays far behind (docs/pool.md, Results).
+# begins as the transpose stays far behind (docs/results/pool.md).
 _OWN: dict[str, dict[str, Any]] = {"paper9": {"rates": (1.0, 0.1)}, "lab": {"init": "least-squares"}}
 POOL_PRESETS: Presets = {
     name: {**preset, **_OWN.get(name, {}), "distil": _INSTANCES[name]} for name, preset in _FINETUNES.items()
