@@ -174,8 +174,8 @@ def main() -> int:
     result = {
         "command": f"python tools/test_versions.py {options.set}",
         "commit": ask("git", "rev-parse", "HEAD"),
-        # Results themselves may be new; what counts is the code that was tested.
-        "dirty": bool(ask("git", "status", "--porcelain", "--", ".", ":!benchmarks/results")),
+        # Results may be new: only the code that is tested counts.
+        "dirty": bool(ask("git", "status", "--porcelain", "--", "src", "tests", "tools", "pyproject.toml")),
         "versions": read_versions(python, [project["name"], *floors]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **run_tests(python, options.only),
