@@ -39,33 +39,33 @@ def concat_data_sets(name: str, parts: Sequence[DataSet]) -> DataSet:
 
 
 def _read(parts: Sequence[DataSet], split: Split) -> AnyImages:
-    every = [part.split(split) for part in parts]
+    read_parts = [part.split(split) for part in parts]
     images: list[Tensor] = []
     labels: list[Tensor] = []
     classes: list[str] = []
-    first = _shape(every[0])
-    for part, own in zip(parts, every, strict=True):
-        if not isinstance(own, Images | PlaceholderImages) or own.labels is None:
+    first = _shape(read_parts[0])
+    for part, images_of_part in zip(parts, read_parts, strict=True):
+        if not isinstance(images_of_part, Images | PlaceholderImages) or images_of_part.labels is None:
             raise DataError(
                 f"'{part.name}' cannot be joined with other data sets",
                 "Its images are in files or have no labels",
                 "Use labelled images of at most 64 pixels",
             )
-        if _shape(own) != first:
-            shapes = f"{first} and {_shape(own)}"
+        if _shape(images_of_part) != first:
+            shapes = f"{first} and {_shape(images_of_part)}"
             raise DataError(
                 f"Images of shapes {shapes} cannot be joined",
                 f"'{part.name}' differs from '{parts[0].name}'",
                 "Use one size for all, for example with @32 after each name",
             )
-        if isinstance(own, Images):
-            images.append(own.images)
-        labels.append(own.labels + len(classes))
-        classes += [f"{part.name}:{one}" for one in own.classes]
+        if isinstance(images_of_part, Images):
+            images.append(images_of_part.images)
+        labels.append(images_of_part.labels + len(classes))
+        classes += [f"{part.name}:{one}" for one in images_of_part.classes]
     if len(images) < len(parts):
         counts = torch.cat(labels)
         return PlaceholderImages(
-            counts, tuple(classes), (Path("nowhere"),) * len(counts), every[0].side, every[0].channels
+            counts, tuple(classes), (Path("nowhere"),) * len(counts), read_parts[0].side, read_parts[0].channels
         )
     return Images(torch.cat(images), torch.cat(labels), tuple(classes))
 

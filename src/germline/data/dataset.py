@@ -88,8 +88,8 @@ class LabelledImages:
         relabelled = torch.full((len(self.classes),), -1, dtype=torch.int64)
         relabelled[[self.classes.index(name) for name in names]] = torch.arange(len(names))
         labels = relabelled[self.labels]
-        kept = torch.nonzero(labels >= 0).flatten()
-        return replace(self.subset(kept), labels=labels[kept], classes=tuple(names))
+        selected = torch.nonzero(labels >= 0).flatten()
+        return replace(self.subset(selected), labels=labels[selected], classes=tuple(names))
 
     def _digest(self, *facts: object) -> str:
         digest = hashlib.sha256(repr((*facts, self.classes)).encode("utf-8", "surrogateescape"))
@@ -235,8 +235,8 @@ class DataSet:
 
     def fingerprint(self) -> str:
         """Return the sha256 of training images, labels and class names, including those of `roles`."""
-        own = self.train.fingerprint()
+        training = self.train.fingerprint()
         if not self.roles:
-            return own
+            return training
         others = sorted((role, other.fingerprint()) for role, other in self.roles.items())
-        return hashlib.sha256(repr((own, others)).encode()).hexdigest()
+        return hashlib.sha256(repr((training, others)).encode()).hexdigest()

@@ -89,12 +89,12 @@ def load_data_or_placeholder(source: str) -> tuple[DataSet, tuple[MissingDataErr
 def _load_named(source: str, missing: list[MissingDataError] | None = None) -> DataSet:
     """Load a data set with its roles; with a list, missing ones become placeholders and are added to it."""
     first, *others = re.split(rf",({'|'.join(get_args(Role))})=", source)
-    found = _load_joined(first, missing)
+    data_set = _load_joined(first, missing)
     if not others:
-        return found
+        return data_set
     further = [_load_named(other, missing) for other in others[1::2]]
     roles = dict(zip(cast("list[Role]", others[::2]), further, strict=True))
-    return replace(found, name=source, roles=roles, _cache={})
+    return replace(data_set, name=source, roles=roles, _cache={})
 
 
 def _load_joined(source: str, missing: list[MissingDataError] | None) -> DataSet:
@@ -122,8 +122,8 @@ def _load_one(source: str, missing: list[MissingDataError] | None) -> DataSet:
 def _split_name(source: str) -> tuple[str, str | None]:
     """Split `cifar10:/data`, `glyphs/base` or `cifar-fs/base:/data` into the registered name and the rest."""
     for mark in (":", "/"):
-        name, found, place = source.partition(mark)
-        if found and name in DATA:
+        name, separator, place = source.partition(mark)
+        if separator and name in DATA:
             return name, place
     return source, None
 

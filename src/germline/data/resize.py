@@ -38,14 +38,14 @@ def resize_data_set(source: DataSet, side: int) -> DataSet:
 
 
 def _read(source: DataSet, side: int, split: Split) -> AnyImages:
-    own = source.split(split)
-    if isinstance(own, PlaceholderImages):
-        return replace(own, side=side)
-    if not isinstance(own, Images):
+    source_images = source.split(split)
+    if isinstance(source_images, PlaceholderImages):
+        return replace(source_images, side=side)
+    if not isinstance(source_images, Images):
         raise DataError(f"'{source.name}' cannot be resized", "Its images are in files", "Use a data set in memory")
     chunks = [
         interpolate(chunk.float(), size=(side, side), mode="bicubic", antialias=True).round().clamp(0, 255).byte()
-        for chunk in torch.split(own.images, CHUNK)
+        for chunk in torch.split(source_images.images, CHUNK)
     ]
-    images = torch.cat(chunks) if chunks else own.images.new_empty(0, own.channels, side, side)
-    return Images(images, own.labels, own.classes)
+    images = torch.cat(chunks) if chunks else source_images.images.new_empty(0, source_images.channels, side, side)
+    return Images(images, source_images.labels, source_images.classes)

@@ -32,12 +32,12 @@ def find_folder(*names: str) -> Path | None:
 
 
 def find_data_folder(
-    asked: str, location: str | None, names: tuple[str, ...], placeholder: DataSet, fix: str = ""
+    set_name: str, location: str | None, names: tuple[str, ...], placeholder: DataSet, fix: str = ""
 ) -> Path:
     """Return the folder that a user gives, or the one in GERMLINE_DATA.
 
     Args:
-        asked: Name of the set, as in `cifar-fs/base`.
+        set_name: Name of the set, as in `cifar-fs/base`.
         location: Folder that the user gives; None or empty to search GERMLINE_DATA.
         names: Names of the set's own folder, the preferred one first.
         placeholder: Placeholder with the published numbers of the data set.
@@ -50,9 +50,9 @@ def find_data_folder(
     if folder is None:
         wanted, places = "' or '".join(names), os.pathsep.join(map(str, list_data_folders()))
         raise MissingDataError(
-            f"{asked} needs a folder",
+            f"{set_name} needs a folder",
             f"No folder '{wanted}' is in {DATA_VARIABLE} ({places}), and germline downloads nothing",
-            fix or f"Use {asked}:/folder, or set {DATA_VARIABLE} to a folder that holds '{names[0]}'",
+            fix or f"Use {set_name}:/folder, or set {DATA_VARIABLE} to a folder that holds '{names[0]}'",
             placeholder,
         )
     return folder

@@ -45,13 +45,13 @@ def normalise_state(name: str, tensors: Mapping[str, Tensor], facts: Mapping[str
         SettingError: JSON cannot represent the facts.
     """
     try:
-        known = json.loads(json.dumps(facts, allow_nan=False))
+        as_json = json.loads(json.dumps(facts, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise SettingError(
             f"The facts of phase '{name}' cannot be saved", str(error), "Use numbers, text, lists and dicts, but no nan"
         ) from error
     copies = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    return copies, known
+    return copies, as_json
 
 
 def write_phase(place: Path, state: PhaseState) -> None:
@@ -78,11 +78,11 @@ def _read(place: Path) -> PhaseState:
     state, tensors = read_json(place / PHASE_STATE), read_tensors(place / PHASE_TENSORS)
     facts, hashes = state["facts"], state["sha256"]
     # The hashes keep the order of the given tensors; the file has another order.
-    found = {name: tensors[name] for name in hashes["tensors"]}
-    whole = {"facts": _facts_hash(facts), "tensors": {name: hash_tensor(tensor) for name, tensor in found.items()}}
-    if whole != hashes or found.keys() != tensors.keys():
+    ordered = {name: tensors[name] for name in hashes["tensors"]}
+    actual = {"facts": _facts_hash(facts), "tensors": {name: hash_tensor(tensor) for name, tensor in ordered.items()}}
+    if actual != hashes or ordered.keys() != tensors.keys():
         raise ArtefactError(f"'{place}' is damaged", "A hash differs from the saved one")
-    return found, facts
+    return ordered, facts
 
 
 def _facts_hash(facts: Mapping[str, Any]) -> str:

@@ -88,15 +88,15 @@ class EngineChooser:
         key = _key(population)
         if self._path is not None and self._path.exists():
             self._known = read_json(self._path)
-        known = self._known.get(key, {}).get("way")
-        if known not in able:
+        choice = self._known.get(key, {}).get("way")
+        if choice not in able:
             seconds, reason = measure_engines(population, able)
-            known = choose_fastest(seconds)
+            choice = choose_fastest(seconds)
             note = {name: round(value, 6) for name, value in seconds.items()}
-            self._known[key] = {"way": known, "why": reason, "seconds_a_member_step": note}
+            self._known[key] = {"way": choice, "why": reason, "seconds_a_member_step": note}
             if self._path is not None:
                 write_json(self._path, self._known)
-        return able[known]
+        return able[choice]
 
 
 def choose_fastest(seconds: dict[str, float]) -> str:
@@ -121,14 +121,14 @@ def measure_engines(population: Population, engines: dict[str, PopulationEngine]
     others = {name: engine for name, engine in engines.items() if name != "loop"}
     _time_engine(engines["loop"], population, WARMUP_STEPS)
     seconds, notes = {"loop": _time_engine(engines["loop"], population, LOOP_TIMED_STEPS)}, ["measured"]
-    left = seconds["loop"] * (MAX_SHARE * population.member_steps - WARMUP_STEPS - LOOP_TIMED_STEPS)
+    budget = seconds["loop"] * (MAX_SHARE * population.member_steps - WARMUP_STEPS - LOOP_TIMED_STEPS)
     for name, engine in others.items():
         try:
             seconds[name] = _time_engine(engine, population, WARMUP_STEPS)
             members = engine.members_at_once(population)
-            left -= seconds[name] * members * WARMUP_STEPS
-            if seconds[name] * members * TIMED_STEPS <= left:
-                left -= seconds[name] * members * TIMED_STEPS
+            budget -= seconds[name] * members * WARMUP_STEPS
+            if seconds[name] * members * TIMED_STEPS <= budget:
+                budget -= seconds[name] * members * TIMED_STEPS
                 seconds[name] = _time_engine(engine, population, TIMED_STEPS)
         except RuntimeError as error:  # torch raises it for too little memory, and for operations that it cannot map
             seconds.pop(name, None)
@@ -149,9 +149,9 @@ def _time_engine(engine: PopulationEngine, population: Population, steps: int) -
     """Measure seconds per member-step over a few steps of as many members as the engine computes at once."""
     members = engine.members_at_once(population)
     trial = population.make_trial(members, steps)
-    began = time.perf_counter()
+    start = time.perf_counter()
     engine.train(trial, PartialProgress())
-    return (time.perf_counter() - began) / (steps * members)
+    return (time.perf_counter() - start) / (steps * members)
 
 
 def _key(population: Population) -> str:

@@ -37,15 +37,15 @@ class VmapEngine:
     def train(self, population: Population, progress: PartialProgress) -> list[tuple[TrainingLog, float]]:
         """Train the members stack by stack; members of a stack have the same number of steps."""
         outcomes: list[tuple[TrainingLog, float]] = [(TrainingLog(), 0.0)] * len(population.members)
-        count = self.members_at_once(population)
+        at_once = self.members_at_once(population)
         steps = [population.steps(member) for member in population.members]
         for total in sorted(set(steps)):
-            places = [place for place, own in enumerate(steps) if own == total]
-            for start in range(0, len(places), count):
-                chosen = places[start : start + count]
-                began = time.monotonic()
+            places = [place for place, count in enumerate(steps) if count == total]
+            for start in range(0, len(places), at_once):
+                chosen = places[start : start + at_once]
+                start_time = time.monotonic()
                 logs = VmapStack(population, [population.members[place] for place in chosen], total).run(progress)
-                seconds = (time.monotonic() - began) / len(chosen)
+                seconds = (time.monotonic() - start_time) / len(chosen)
                 for place, log in zip(chosen, logs, strict=True):
                     outcomes[place] = (log, seconds)
                 progress = progress.starting_after(total * len(chosen))

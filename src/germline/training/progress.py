@@ -53,16 +53,17 @@ class Progress:
         """Report that `step` steps are done."""
         now = time.monotonic()
         rate = (step - self._start) / max(now - self._began, 1e-9)
-        left = (self._total - step) / rate if rate else float("inf")
+        seconds_left = (self._total - step) / rate if rate else float("inf")
         if _WATCHERS and now - self._watched >= WATCH_SECONDS:
             self._watched = now
             for watcher in _WATCHERS:
-                watcher(self._name, step, self._total, left)
+                watcher(self._name, step, self._total, seconds_left)
         if self._bar is not None:
             self._bar[0].update(self._bar[1], completed=step, loss=f"{loss:.3f}", rate=f"{rate:.1f} steps/s")
         elif not self._quiet and now - self._printed >= SECONDS_BETWEEN_LINES:
             self._printed = now
-            line = f"{self._name}: step {step}/{self._total}, loss {loss:.3f}, {rate:.1f} steps/s, {left:.0f} s left"
+            steps = f"{self._name}: step {step}/{self._total}"
+            line = f"{steps}, loss {loss:.3f}, {rate:.1f} steps/s, {seconds_left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
 
 

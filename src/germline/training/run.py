@@ -251,9 +251,9 @@ class Run:
         place = self.folder / name
         facts = {"seed": self.seed, "precision": self.precision, "pictures": images.fingerprint()}
         wanted = {**settings.model_dump(mode="json"), **facts}
-        known = place / "settings.json"
-        if known.exists():
-            saved = read_json(known)
+        path = place / "settings.json"
+        if path.exists():
+            saved = read_json(path)
             if changed := sorted(key for key in saved.keys() | wanted.keys() if saved.get(key) != wanted.get(key)):
                 key = changed[0]
                 raise SettingError(
@@ -262,7 +262,7 @@ class Run:
                     "Use the first settings, or --overwrite to start again",
                 )
         elif self.fabric.is_global_zero:
-            write_json(known, wanted)
+            write_json(path, wanted)
         self.fabric.barrier()
         return place
 
@@ -270,11 +270,11 @@ class Run:
         # Sums on a CPU depend on the number of threads, so a resumed run uses the saved number.
         if self.folder is None:
             return
-        known = self.folder / "run.json"
-        if known.exists():
-            torch.set_num_threads(int(read_json(known)["threads"]))
+        facts_path = self.folder / "run.json"
+        if facts_path.exists():
+            torch.set_num_threads(int(read_json(facts_path)["threads"]))
         elif self.fabric.is_global_zero:
-            write_json(known, self.facts())
+            write_json(facts_path, self.facts())
         self.fabric.barrier()
 
     def _report(self, name: str, result: FitResult) -> None:

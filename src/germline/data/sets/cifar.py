@@ -65,7 +65,7 @@ def _make_placeholder(layout: _Layout) -> DataSet:
     return make_placeholder(layout.name, layout.names, _TRAINING - _HELD_BACK, side=32)
 
 
-def _find(layout: _Layout, root: Path, asked: str = "", placeholder: DataSet | None = None) -> tuple[Path, Version]:
+def _find(layout: _Layout, root: Path, set_name: str = "", placeholder: DataSet | None = None) -> tuple[Path, Version]:
     versions: tuple[tuple[Version, str], ...] = (("binary", layout.suffix), ("python", ""))
     for version, suffix in versions:
         for folder in (root, root / layout.folders[version]):
@@ -74,7 +74,7 @@ def _find(layout: _Layout, root: Path, asked: str = "", placeholder: DataSet | N
     raise MissingDataError(
         f"No {layout.name} in {root}",
         f"Neither {layout.test}{layout.suffix} nor {layout.test} is there or in {' or '.join(layout.folders.values())}",
-        f"Use {asked or layout.name}:/folder with the unpacked archive",
+        f"Use {set_name or layout.name}:/folder with the unpacked archive",
         placeholder or _make_placeholder(layout),
     )
 
@@ -168,18 +168,18 @@ def _data_set(layout: _Layout, location: str | None) -> DataSet:
     )
 
 
-def check_cifar100(root: Path, asked: str, placeholder: DataSet) -> None:
+def check_cifar100(root: Path, set_name: str, placeholder: DataSet) -> None:
     """Check that a folder holds CIFAR-100.
 
     Args:
         root: The unpacked folder, or the one above it.
-        asked: Name of the data set made from CIFAR-100, for the message.
+        set_name: Name of the data set made from CIFAR-100, for the message.
         placeholder: Placeholder of that data set.
 
     Raises:
         MissingDataError: CIFAR-100 is not in the folder.
     """
-    _find(_CIFAR100, root, asked, placeholder)
+    _find(_CIFAR100, root, set_name, placeholder)
 
 
 def read_all_cifar100(root: Path) -> Images:

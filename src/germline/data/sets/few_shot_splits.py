@@ -41,14 +41,14 @@ def check_published_classes(place: object, found: Iterable[str], published: Sequ
     Raises:
         DataError: A class is missing or unknown; the message names the first.
     """
-    there = set(found)
-    if unknown := sorted(there - set(published)):
+    names = set(found)
+    if unknown := sorted(names - set(published)):
         raise DataError(
             f"{place} has a class '{unknown[0]}'",
             f"It is not one of the {len(published)} published classes",
             "Remove it",
         )
-    if missing := [name for name in published if name not in there]:
+    if missing := [name for name in published if name not in names]:
         raise DataError(
             f"{place} has no images of class '{missing[0]}'",
             f"{len(missing)} of the {len(published)} published classes are missing",

@@ -42,11 +42,11 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = []
+    paths = []
     for parent, inner, names in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
+        paths += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def list_folder(folder: Path) -> FileListing:
@@ -145,8 +145,8 @@ def _read(root: Path, side: int | None, split: Split) -> AnyImages:
 
 def parse_side(location: str) -> tuple[str, int | None]:
     """Split `/photos@160` into the folder and the side of its images in pixels, or None."""
-    found = re.fullmatch(r"(.*)@([0-9]+)", location, re.DOTALL)
-    return (found[1], int(found[2])) if found else (location, None)
+    matched = re.fullmatch(r"(.*)@([0-9]+)", location, re.DOTALL)
+    return (matched[1], int(matched[2])) if matched else (location, None)
 
 
 def read_folder(location: str | None = None) -> DataSet:
