@@ -58,7 +58,7 @@ def main() -> None:
             "load": lambda: Learngene.load(root / "gene").inherit().save(out),
         }
         seconds = in_turn(sides, ROUNDS, budget_s=BUDGET_S, before=lambda: shutil.rmtree(out, ignore_errors=True))
-        sizes = {"model_bytes": source.stat().st_size, "gene_bytes": gene.bytes()}
+        sizes = {"model_bytes": source.stat().st_size, "gene_bytes": gene.count_bytes()}
     rows = [
         row("inherit + save", seconds["inherit"], seconds["peer"], TARGET),
         row("load + inherit + save", seconds["load"], seconds["peer"], TARGET),

@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ORDER = (
     ("timm",),
     ("errors",),
-    ("files", "randomness"),
+    ("files", "hub", "randomness"),
     ("ledger", "traits"),
     ("architectures",),
     ("registry",),

@@ -14,7 +14,7 @@ import torch
 from germline.architectures import Size
 from germline.errors import ArtefactError, GermlineError, OutputError, SettingError
 from germline.files import write_tensors
-from germline.learngene import CARD, FORMAT, MANIFEST, TENSORS, Learngene
+from germline.learngene import CARD_FILE, FORMAT, MANIFEST_FILE, TENSORS_FILE, Learngene
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def refused(folder, file):
 
 
 def change(folder, **changes):
-    manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, **changes}))
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, **changes}))
     return manifest
 
 
@@ -49,7 +49,7 @@ def test_round_trip_is_bitwise(gene, folder):
     assert all(torch.equal(value, found.tensors[name]) for name, value in gene.tensors.items())
     assert replace(found, tensors={}) == replace(gene, tensors={}, settings=found.settings)
     assert found.bound_method() == gene.bound_method()
-    assert sorted(path.name for path in folder.iterdir()) == sorted([CARD, MANIFEST, TENSORS])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([CARD_FILE, MANIFEST_FILE, TENSORS_FILE])
 
 
 def test_saving_twice_writes_the_same_bytes(folder, tmp_path):
@@ -76,16 +76,16 @@ def test_saving_over_the_folder_it_was_loaded_from(gene, folder):
 
 
 def test_the_manifest_says_what_the_gene_is(gene, folder):
-    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
     assert (manifest["format"], manifest["method"], manifest["anatomy"]) == (FORMAT, "tleg", "vit")
     assert manifest["spec"]["depth"] == 4
     assert manifest["grows"] == "depth=1 or more, at width=16,heads=2"
     assert manifest["classes"] == [str(digit) for digit in range(10)]
     facts = manifest["tensors"]["offset.0.mlp.fc1.weight"]
     assert (facts["shape"], facts["dtype"], len(facts["sha256"])) == ([64, 16], "float32", 64)
-    card = (folder / CARD).read_text()
+    card = (folder / CARD_FILE).read_text()
     assert card.startswith("---\nlicense: mit\n")
-    assert f"{gene.bytes():,} bytes" in card
+    assert f"{gene.count_bytes():,} bytes" in card
 
 
 def test_a_gene_without_a_head_asks_for_classes(gene, tmp_path):
@@ -99,31 +99,31 @@ def test_a_gene_without_a_head_asks_for_classes(gene, tmp_path):
 
 
 def test_a_truncated_file_is_refused_at_any_length(folder):
-    whole = (folder / TENSORS).read_bytes()
+    whole = (folder / TENSORS_FILE).read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     lengths = {0, 1, 7, 8, 9, header - 1, header, header + 1, len(whole) - 1, len(whole) - 4}
     lengths |= {len(whole) * part // 10 for part in range(1, 10)}
     assert len(lengths) >= 16
     for length in lengths:
-        (folder / TENSORS).write_bytes(whole[:length])
-        refused(folder, TENSORS)
+        (folder / TENSORS_FILE).write_bytes(whole[:length])
+        refused(folder, TENSORS_FILE)
 
 
 def test_a_flipped_bit_is_refused_wherever_it_is(folder):
-    whole = (folder / TENSORS).read_bytes()
+    whole = (folder / TENSORS_FILE).read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     places = [0, 1, 7, 8, 20, header // 2, header, header + 1, (header + len(whole)) // 2, len(whole) - 1]
     for place in places:
         damaged = bytearray(whole)
         damaged[place] ^= 1
-        (folder / TENSORS).write_bytes(damaged)
-        refused(folder, TENSORS)
+        (folder / TENSORS_FILE).write_bytes(damaged)
+        refused(folder, TENSORS_FILE)
 
 
 def test_bytes_added_at_the_end_are_refused(folder):
-    with (folder / TENSORS).open("ab") as stream:
+    with (folder / TENSORS_FILE).open("ab") as stream:
         stream.write(b"\0\0\0\0")
-    refused(folder, TENSORS)
+    refused(folder, TENSORS_FILE)
 
 
 @pytest.mark.parametrize("kind", ["missing", "extra", "shape", "type", "value", "swapped"])
@@ -142,8 +142,8 @@ def test_tensors_that_are_not_the_manifest_s_are_refused(gene, folder, kind):
         tensors[name] = tensors[name] + 1
     else:
         tensors[name], tensors[other] = tensors[other], tensors[name]
-    write_tensors(folder / TENSORS, tensors)
-    message = refused(folder, TENSORS)
+    write_tensors(folder / TENSORS_FILE, tensors)
+    message = refused(folder, TENSORS_FILE)
     assert ("more" if kind == "extra" else name) in message
 
 
@@ -152,7 +152,7 @@ def test_numbers_that_are_not_finite_are_refused(gene, tmp_path, value):
     tensors = dict(gene.tensors)
     tensors["frame.norm.bias"] = torch.full((16,), value)
     replace(gene, tensors=tensors).save(tmp_path / "wild")
-    assert "'frame.norm.bias'" in refused(tmp_path / "wild", TENSORS)
+    assert "'frame.norm.bias'" in refused(tmp_path / "wild", TENSORS_FILE)
 
 
 def test_a_pickle_in_its_place_is_refused_and_not_run(gene, folder, tmp_path):
@@ -161,20 +161,20 @@ def test_a_pickle_in_its_place_is_refused_and_not_run(gene, folder, tmp_path):
             return (os.mkdir, (str(tmp_path / "sprung"),))
 
     for write in (lambda path: path.write_bytes(pickle.dumps(Trap())), lambda path: torch.save(Trap(), path)):
-        write(folder / TENSORS)
-        assert "is a pickle" in refused(folder, TENSORS)
+        write(folder / TENSORS_FILE)
+        assert "is a pickle" in refused(folder, TENSORS_FILE)
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_newer_format_says_to_upgrade(folder):
     change(folder, format=FORMAT + 1)
-    assert "pip install --upgrade germline" in refused(folder, MANIFEST)
+    assert "pip install --upgrade germline" in refused(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize("value", [None, "1", 0, -1, True, 1.5, [1]])
 def test_a_format_that_is_none_is_refused(folder, value):
     change(folder, format=value)
-    refused(folder, MANIFEST)
+    refused(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_a_format_that_is_none_is_refused(folder, value):
 def test_a_missing_field_is_refused(folder, field):
     manifest = change(folder)
     del manifest[field]
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    refused(folder, MANIFEST)
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+    refused(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize(
@@ -194,35 +194,35 @@ def test_an_unknown_or_wrong_entry_of_a_field_is_refused(folder, field, key):
     manifest = change(folder)
     for value in ({**manifest[field], "no_such_entry": 1}, {**manifest[field], key: "nonsense"}, None, [1]):
         change(folder, **{field: value})
-        refused(folder, MANIFEST)
+        refused(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize("field", ["method", "anatomy"])
 @pytest.mark.parametrize("value", ["no_such_thing", 3, None, [1]])
 def test_a_method_or_architecture_that_is_not_here_is_refused(folder, field, value):
     change(folder, **{field: value})
-    refused(folder, MANIFEST)
+    refused(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "null", '"x"', "{", "{}"])
 def test_a_manifest_that_is_none_is_refused(folder, text):
-    (folder / MANIFEST).write_text(text)
-    refused(folder, MANIFEST)
+    (folder / MANIFEST_FILE).write_text(text)
+    refused(folder, MANIFEST_FILE)
 
 
 def test_a_spec_that_cannot_be_built_is_refused(folder):
     manifest = change(folder)
     for wrong in ({"depth": 0}, {"heads": 3}, {"image_size": 30}):
         change(folder, spec={**manifest["spec"], **wrong})
-        refused(folder, MANIFEST)
+        refused(folder, MANIFEST_FILE)
 
 
 def test_missing_places_and_files_are_named(folder, tmp_path):
     with pytest.raises(ArtefactError, match=r"No learngene at '.*nowhere'"):
         Learngene.load(tmp_path / "nowhere")
-    (folder / TENSORS).unlink()
-    refused(folder, TENSORS)
-    (folder / MANIFEST).unlink()
+    (folder / TENSORS_FILE).unlink()
+    refused(folder, TENSORS_FILE)
+    (folder / MANIFEST_FILE).unlink()
     with pytest.raises(ArtefactError, match=r"Cannot read '.*learngene\.json'"):
         Learngene.load(folder)
 
@@ -297,7 +297,7 @@ def test_to_the_hub_and_back(gene, hub):
 
 def test_a_hub_gene_is_verified_like_any_other(gene, hub):
     gene.push_to_hub("someone/gene")
-    path = hub.root / "someone" / "gene" / TENSORS
+    path = hub.root / "someone" / "gene" / TENSORS_FILE
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtefactError, match=r"learngene\.safetensors"):
         Learngene.load("hf-hub:someone/gene")
@@ -310,12 +310,12 @@ def test_a_hub_name_that_is_not_there_is_refused(hub):
 
 def test_every_refusal_is_one_of_ours(folder):
     # A single flipped bit anywhere in the manifest either does no harm or is refused by a GermlineError.
-    whole = (folder / MANIFEST).read_bytes()
+    whole = (folder / MANIFEST_FILE).read_bytes()
     outcomes = {"read": 0, "refused": 0}
     for place in range(0, len(whole), max(1, len(whole) // 60)):
         damaged = bytearray(whole)
         damaged[place] ^= 4
-        Path(folder / MANIFEST).write_bytes(damaged)
+        Path(folder / MANIFEST_FILE).write_bytes(damaged)
         try:
             Learngene.load(folder)
             outcomes["read"] += 1

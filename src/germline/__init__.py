@@ -80,9 +80,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "data":  # the package itself, which can be called: Python sets this name whenever it is imported
+    if name == "data":  # the package, which can be called until 0.3: see the end of germline/data/__init__.py
         return importlib.import_module("germline.data")
-    if name == "Pictures":  # the name of Images in earlier versions
+    if name == "Pictures":  # the name of Images before 0.2; to be deleted in 0.3
         name = "Images"
     if name not in _HOME:
         raise AttributeError(f"module 'germline' has no attribute '{name}'")

@@ -1,4 +1,4 @@
-"""The two verbs and training, for Python users; the command line calls the same functions."""
+"""The functions `condense` and `train` for Python users; the command line calls them too."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def condense(
     """Condense an ancestor into a learngene.
 
     Args:
-        method: How, with its settings, such as `TLEG(epochs=20)`.
-        ancestor: A network, a torch module, a run folder, or a name that `load_network` takes.
-        data: A data set, its name, or what `germline.data` takes.
-        run: Where to keep checkpoints and on what to compute; None keeps nothing.
+        method: Method with its settings, such as `TLEG(epochs=20)`.
+        ancestor: Network, torch module, run folder, or a name that `load_network` accepts.
+        data: Data set, its name, or anything else that `germline.load_data` accepts.
+        run: Folder of checkpoints and device; None saves no checkpoints.
 
     Raises:
         GermlineError: The ancestor, data or settings do not fit.
@@ -43,34 +43,34 @@ def condense(
 
 
 def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
-    """Refuse what the method would not look at.
+    """Refuse inputs that the method would ignore.
 
     Args:
-        method: That is to condense.
-        data: Given, with sets for further roles.
-        ancestor: Whether one is given.
+        method: Method that is to condense.
+        data: Data set, with sets for further roles.
+        ancestor: Whether an ancestor is given.
 
     Raises:
-        SettingError: Names it.
+        SettingError: An ancestor or a set for a role is given that the method does not read.
     """
     if ancestor and method.ancestor == "none":
-        raise SettingError("an ancestor is given", f"{method.name} makes its own", "leave it out")
+        raise SettingError("an ancestor is given", f"{method.name} makes its own", "remove it")
     if odd := sorted(data.roles.keys() - set(method.traits.roles)):
         raise SettingError(
             f"data for {odd[0]}={data.roles[odd[0]].name}",
             f"{method.name} reads {', '.join(method.traits.roles)}",
-            f"leave {odd[0]} out",
+            f"remove {odd[0]}",
         )
 
 
 def load_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet) -> Network | None:
-    """What was given as ancestor, as a network with labels and preprocessing.
+    """Load an ancestor as a network with class names and preprocessing.
 
-    A bare module is taken to have been trained on the data's classes, and to see pictures as its own timm configuration
-    says, or else normalised by the data's statistics.
+    A bare module is assumed to know the data's classes. Its preprocessing comes from its timm configuration, or from
+    the data's statistics if it has none.
 
     Raises:
-        DataError: A bare module's outputs are not as many as the data's classes.
+        DataError: A bare module has another number of outputs than the data has classes.
     """
     if ancestor is None or isinstance(ancestor, Network):
         return ancestor
@@ -83,7 +83,8 @@ def load_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataS
     if labels and outputs != len(labels):
         raise DataError(
             f"the ancestor has {outputs} outputs, '{data.name}' has {len(labels)} classes",
-            fix="use data with the ancestor's own classes, or pass a germline.Network that names them",
+            "a module without class names is assumed to know the classes of the data",
+            "use data with the ancestor's own classes, or pass a germline.Network that names them",
         )
     return network
 
@@ -97,11 +98,19 @@ def train(
     run: Run | None = None,
     name: str = "train",
 ) -> FitResult:
-    """Train a network in place on a data set's training split, evaluated on its validation split.
+    """Train a network in place on a data set's training split, and evaluate it on the validation split.
+
+    Args:
+        network: Network to train.
+        data: Data set with the network's classes.
+        settings: Settings of the training.
+        objective: Loss; None for cross entropy.
+        run: Folder of checkpoints and device; None saves no checkpoints.
+        name: Name of the training within the run.
 
     Raises:
-        DataError: The label spaces differ, or there are no labels.
-        TrainingError: The loss stopped being a number.
+        DataError: The data set has other classes than the network, or no labels.
+        TrainingError: The loss is not a finite number.
     """
     check_labels(network, data)
     return (run or Run()).fit(
@@ -116,56 +125,60 @@ def train(
 
 
 def build_gene_objective(gene: str | Path | Learngene, network: Network) -> Objective | None:
-    """What a descendant is trained with by its gene's method; None for plain cross entropy.
+    """Build the loss with which a gene's method trains a descendant; None for plain cross entropy.
 
     Args:
-        gene: From which it has grown.
-        network: As it was grown: weights that the method holds on to are those that it has now.
+        gene: Gene that the network has grown from.
+        network: Descendant before its training; a method may hold it near its present weights.
 
     Raises:
         ArtefactError: There is no such gene.
-        SettingError: The network has not the gene's tensors.
+        SettingError: The gene cannot grow such a network.
     """
-    found = gene if isinstance(gene, Learngene) else Learngene.load(gene)
-    method = method_of(found)
+    learngene = gene if isinstance(gene, Learngene) else Learngene.load(gene)
+    method = method_of(learngene)
     if network.spec is None:
-        raise SettingError("a network that no architecture knows", "it has grown from no gene", "leave the gene out")
-    method.check_size(found, network.spec)
-    return method.objective(found, Descendant(network, Ledger()))
+        raise SettingError(
+            "a gene is given for a network that no architecture knows",
+            "such a network has not grown from a gene",
+            "remove the gene",
+        )
+    method.check_size(learngene, network.spec)
+    return method.objective(learngene, Descendant(network, Ledger()))
 
 
 def check_labels(network: Network, data: DataSet) -> None:
     """Refuse to train a network on other classes than its own.
 
     Raises:
-        DataError: The label spaces differ, or there are no labels.
+        DataError: The data set has other classes than the network, or no labels.
     """
     if data.train.labels is None or data.val.labels is None:
-        raise DataError(f"'{data.name}' has no labels", "training needs them", "put each class in a folder of its own")
+        raise DataError(f"'{data.name}' has no labels", "training needs them", "use one folder per class")
     if network.classes != data.classes:
         raise DataError(
             f"the network knows {len(network.classes)} classes, '{data.name}' has {len(data.classes)} or other names",
             f"the first are {', '.join(network.classes[:3])} against {', '.join(data.classes[:3])}",
-            "inherit with the data's classes: germline inherit ... --data NAME",
+            "run germline inherit with --data, so that the network has the data's classes",
         )
 
 
 def build_start_network(
     model: str, data: DataSet, settings: TrainSettings, seed: int, size: Size | None = None
 ) -> Network:
-    """The network that `germline train` begins with: a folder as it is, a preset or timm ViT freshly initialised.
+    """Build the network that `germline train` starts with: a loaded one, or a freshly initialised preset or timm model.
 
     Args:
-        model: A folder, a name that `load_network` takes, a preset or a timm ViT's name. A preset goes before a timm
-            model of the same name: `vgg11` is ours, `timm:vgg11` is timm's, with its weights.
-        data: Gives the label space, channels and picture size of a fresh network.
-        settings: Gives its dropped paths.
-        seed: Draws its weights.
-        size: Where it differs from the model's own.
+        model: Folder, name that `load_network` accepts, preset, or timm model. A preset has priority over a timm model
+            of the same name: `vgg11` is ours, `timm:vgg11` is timm's with its weights.
+        data: Data set that gives the classes, channels and image size of a fresh network.
+        settings: Settings that give its rate of dropped paths.
+        seed: Random seed of its weights.
+        size: Changes to the model's size.
 
     Raises:
-        UnknownNameError: There is neither.
-        SettingError: Dropped paths are asked of a network that has none.
+        UnknownNameError: No preset and no timm model has that name.
+        SettingError: The network has no such size, or no paths to drop.
     """
     if Path(model).is_dir() or ":" in model:
         return load_network(model)
@@ -176,9 +189,9 @@ def build_start_network(
         spec = spec.model_copy(update={"drop_path": settings.drop_path})
     elif settings.drop_path:
         name = architecture_of(spec).name
-        raise SettingError(f"drop_path={settings.drop_path}", f"a {name} has no paths to drop", "leave drop_path out")
+        raise SettingError(f"drop_path={settings.drop_path}", f"a {name} has no paths to drop", "remove drop_path")
     with use_generator(generator(seed, "train", "initial weights")):
-        built = architecture_of(spec).build(spec)
+        module = architecture_of(spec).build(spec)
     source = f"{model}, trained on {data.name} from random weights"
     preprocess = Preprocess.from_images(data.train.sample())
-    return Network(built, preprocess, data.classes, spec=spec, licence=data.licence, source=source)
+    return Network(module, preprocess, data.classes, spec=spec, licence=data.licence, source=source)

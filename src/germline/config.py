@@ -1,4 +1,4 @@
-"""Settings as people write them: YAML with dotted overrides, checked before anything runs."""
+"""Settings as users write them: YAML with dotted overrides, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic import BaseModel, ValidationError
 
 from germline.errors import GermlineError, SettingError
 
-LONGEST_VALUE = 60  # of a wrong value, as it is shown
+LONGEST_VALUE = 60  # characters of a wrong value that a message shows
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses a key standing twice."""
+    """YAML loader that refuses duplicate keys."""
 
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -25,12 +25,12 @@ def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     for index, key in enumerate(keys):
         if key in keys[:index]:
             line = node.value[index][0].start_mark.line + 1
-            raise yaml.YAMLError(f"key '{key}' stands twice, again at line {line}")
+            raise yaml.YAMLError(f"key '{key}' is given twice, again at line {line}")
     return loader.construct_mapping(node, deep=True)
 
 
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-# YAML 1.1 reads 1e-3 as text; a number is meant.
+# YAML 1.1 reads 1e-3 as text, but users mean a number.
 _UniqueKeys.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
@@ -39,17 +39,21 @@ _UniqueKeys.add_implicit_resolver(
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Read a YAML mapping.
+    """Parse a YAML mapping.
+
+    Args:
+        text: YAML text.
+        where: Name of its source, for messages.
 
     Raises:
-        SettingError: It is not YAML, or no mapping, or a key stands twice.
+        SettingError: The text is not valid YAML or not a mapping, or a key is given twice.
     """
     raw = _read_yaml(text, f"'{where}'")
     if not isinstance(raw, dict):
         raise SettingError(
-            f"'{where}' is no recipe",
-            "a mapping of keys to values is expected",
-            "begin with a copy: germline show demo",
+            f"'{where}' is not a recipe",
+            "a recipe is a mapping of keys to values",
+            "use a copy of `germline show demo` as a start",
         )
     return raw
 
@@ -57,14 +61,14 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 def _read_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
-    # Dates and numbers that are none, and nesting without end, are not YAMLErrors to this reader.
+    # PyYAML raises other errors for wrong dates and numbers (ValueError) and for endless nesting (RecursionError).
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
-        raise SettingError(f"{where} is not valid YAML", reason, "mend that line") from error
+        raise SettingError(f"{where} is not valid YAML", reason, "remove the mistake there") from error
 
 
 def merge_settings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings, one put over the other; null takes away what lies below."""
+    """Merge nested mappings; values of `above` have priority, and a null there removes the key."""
     result: dict[str, Any] = _copy(below)
     for key, value in above.items():
         if value is None:
@@ -77,16 +81,16 @@ def merge_settings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[s
 
 
 def apply_overrides(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of nested mappings with `a.b=value` put in; values are read as YAML.
+    """Copy nested mappings and apply overrides such as `a.b=value`, whose values are read as YAML.
 
     Raises:
-        SettingError: An override is not key=value, or goes through something that is no mapping.
+        SettingError: An override is not key=value, or its key leads through a value that is not a mapping.
     """
     result: dict[str, Any] = _copy(raw)
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise SettingError(f"--set {text}", "it is not key=value", "write for example --set epochs=20")
+            raise SettingError(f"--set {text}", "it is not key=value", "use for example --set epochs=20")
         place = result
         *path, last = key.split(".")
         for part in path:
@@ -102,34 +106,41 @@ def _copy(value: Any) -> Any:
 
 
 def validate_settings(model: type[ModelT], raw: Mapping[str, Any], where: str) -> ModelT:
-    """Check raw settings against a model.
+    """Validate raw settings with a pydantic model.
+
+    Args:
+        model: Class of the settings.
+        raw: Settings as a user gave them.
+        where: Name of their source, for messages.
 
     Raises:
-        SettingError: The first problem, in one line, with the nearest key where a key is unknown.
+        SettingError: A setting is wrong, missing or unknown. The message names the first problem in one line, and the
+            nearest keys if a key is unknown.
     """
     try:
         return model.model_validate(dict(raw))
-    except GermlineError as error:  # a check of the model's own
+    except GermlineError as error:  # raised by the model's own validators
         raise type(error)(f"{where}: {error.what}", error.why, error.fix) from error
     except ValidationError as error:
-        # A key that is misspelt is also one that is missing; the first says more.
-        found = error.errors()
-        first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
-        place = ".".join(str(part) for part in first["loc"])
+        # A misspelt key is reported twice, as unknown and as missing; "unknown" says more.
+        problems = error.errors()
+        first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+        path = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise _unknown_key(model, place, where) from error
+            raise _unknown_key_error(model, path, where) from error
         if first["type"] == "missing":
-            raise SettingError(f"{where}: key '{place}' is missing", "it has no default", "add it") from error
-        place = _given(raw, first["loc"])
+            raise SettingError(f"{where}: key '{path}' is missing", "it has no default", f"set {path}") from error
+        path = _select_given_keys(raw, first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
-        # A problem of several settings together has no place: all that were given are named.
-        given = f"{place}={first.get('input')!r}" if place else ", ".join(f"{key}={raw[key]!r}" for key in raw)
+        # A problem of several settings together has no path, so the message names all settings that were given.
+        given = f"{path}={first.get('input')!r}" if path else ", ".join(f"{key}={raw[key]!r}" for key in raw)
         short = given if len(given) <= LONGEST_VALUE else f"{given[:LONGEST_VALUE]} …"
-        raise SettingError(f"{where}: {short}", reason, f"mend {'this key' if place else 'these keys'}") from error
+        fix = f"set {path} to another value" if path else "set these keys to other values"
+        raise SettingError(f"{where}: {short}", reason, fix) from error
 
 
-def _given(raw: Any, loc: Sequence[str | int]) -> str:
-    """The keys of `loc` that lead through what was given; pydantic also names the type that it tried there."""
+def _select_given_keys(raw: Any, loc: Sequence[str | int]) -> str:
+    """Join the keys of `loc` that exist in the raw settings; pydantic adds the names of the types that it tried."""
     keys = []
     for part in loc:
         known = range(len(raw)) if isinstance(raw, list) else raw if isinstance(raw, Mapping) else ()
@@ -139,28 +150,28 @@ def _given(raw: Any, loc: Sequence[str | int]) -> str:
     return ".".join(keys)
 
 
-def _unknown_key(model: type[BaseModel], place: str, where: str) -> SettingError:
-    known = sorted(_keys(model))
-    near = _nearest(place, known)
+def _unknown_key_error(model: type[BaseModel], path: str, where: str) -> SettingError:
+    known = sorted(_list_keys(model))
+    near = _find_nearest(path, known)
     fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}"
-    return SettingError(f"{where}: unknown key '{place}'", "", fix)
+    return SettingError(f"{where}: unknown key '{path}'", "", fix)
 
 
-def _nearest(place: str, known: list[str]) -> list[str]:
-    """Whole keys whose last part is the nearest to that of `place`; those of its own group, if there are any."""
-    group, _, wanted = place.rpartition(".")
-    for among in ([key for key in known if key.rpartition(".")[0] == group], known):
-        parts = sorted({key.rpartition(".")[2] for key in among})
+def _find_nearest(path: str, known: list[str]) -> list[str]:
+    """Find the full keys whose last part is nearest to that of `path`; keys of the same group have priority."""
+    group, _, wanted = path.rpartition(".")
+    for candidates in ([key for key in known if key.rpartition(".")[0] == group], known):
+        parts = sorted({key.rpartition(".")[2] for key in candidates})
         near = difflib.get_close_matches(wanted, parts, n=3, cutoff=0.6)
         if near:
-            found = [key for part in near for key in among if key.rpartition(".")[2] == part]
-            return [key for key in found if key.rpartition(".")[2] == wanted] or found
+            keys = [key for part in near for key in candidates if key.rpartition(".")[2] == part]
+            return [key for key in keys if key.rpartition(".")[2] == wanted] or keys
     return []
 
 
-def _keys(model: type[BaseModel]) -> set[str]:
+def _list_keys(model: type[BaseModel]) -> set[str]:
     keys = set(model.model_fields)
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys |= {f"{name}.{key}" for key in _keys(field.annotation)}
+            keys |= {f"{name}.{key}" for key in _list_keys(field.annotation)}
     return keys

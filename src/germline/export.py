@@ -1,4 +1,4 @@
-"""Networks as single files that need neither germline nor timm: torch.export programs and ONNX."""
+"""Export of networks as single files that need neither germline nor timm: torch.export programs and ONNX."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ EXPORT_SUFFIXES = {"torch.export": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-5
 CLASSES_FILE = "classes.json"
 _BIGGEST_ONNX = 2**31 - 1
-_BATCHES = (1, 3)  # looked at; neither is the one that the program is traced with
+_BATCHES = (1, 3)  # sizes for the comparison; the program is traced with a batch of 2
 
 
-class _Whole(nn.Module):
-    """A network with its normalisation."""
+class _NormalisedNetwork(nn.Module):
+    """A network together with its normalisation."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -36,14 +36,14 @@ class _Whole(nn.Module):
 
 
 def check_export(kind: str, file: Path, *, overwrite: bool = False) -> None:
-    """Refuse what cannot be exported to, before a network is read.
+    """Refuse an export that cannot be written, before the network is loaded.
 
     Raises:
-        SettingError: An unknown format, a name that does not end as the format does, or a package that is missing.
-        OutputError: The file is there already or cannot be written.
+        SettingError: The format is unknown, the file has another suffix, or a package is missing.
+        OutputError: The file exists already or cannot be written.
     """
     if kind not in EXPORT_SUFFIXES:
-        raise SettingError(f"--format {kind}", "it is unknown", f"use {' or '.join(EXPORT_SUFFIXES)}")
+        raise SettingError(f"--format {kind}", "there is no such format", f"use {' or '.join(EXPORT_SUFFIXES)}")
     if file.suffix != EXPORT_SUFFIXES[kind]:
         raise SettingError(
             f"--out {file}",
@@ -59,60 +59,61 @@ def check_export(kind: str, file: Path, *, overwrite: bool = False) -> None:
 
 
 def export(network: Network, file: Path, kind: str, *, overwrite: bool = False) -> float | None:
-    """Write a network as one file: pixels [batch, C, H, W] in [0, 1] to logits [batch, classes].
+    """Write a network as one file that maps pixels [batch, C, H, W] in [0, 1] to logits [batch, classes].
 
-    The batch is free; channels, height and width are the network's own, so that of its preprocessing only the
-    normalisation is left, and that is in the file. The class names stand in `classes.json` among torch's extra files,
-    or in the ONNX metadata under `classes`. The file is read back and held against the network before it is moved into
-    place.
+    The batch size is free. Channels, height and width are fixed to the network's own, so normalisation is the only
+    preprocessing in the file. The class names are in `classes.json` among torch's extra files, or in the ONNX metadata
+    under `classes`. The file is loaded and compared with the network before it is moved to its place.
 
     Args:
-        network: What to export; its mode is put back afterwards.
-        file: Ends in .pt2 or .onnx.
-        kind: "torch.export" or "onnx".
-        overwrite: Whether an old file is replaced.
+        network: Network to export; its training mode is restored afterwards.
+        file: File to write, with the suffix .pt2 or .onnx.
+        kind: Format, "torch.export" or "onnx".
+        overwrite: Whether to replace an existing file.
 
     Returns:
-        The largest difference found, as a share of the largest logit, or in itself where that is below 1; None where
-        onnxruntime is not installed and an ONNX file could not be run.
+        The largest difference between the logits, divided by the largest logit if that is above 1. None if an ONNX
+        file cannot be run because onnxruntime is not installed.
 
     Raises:
-        SettingError: The format, name or a package is wrong or missing.
+        SettingError: The format or the suffix is wrong, or a package is missing.
         OutputError: The file cannot be written.
-        ArtefactError: The file does not compute what the network does.
+        ArtefactError: The file computes other logits than the network.
     """
     check_export(kind, file, overwrite=overwrite)
     was_training = network.model.training
-    whole = _Whole(network).eval()
+    whole = _NormalisedNetwork(network).eval()
     try:
         with torch.no_grad(), atomic_file(file) as fresh:
             {"torch.export": _write_program, "onnx": _write_onnx}[kind](whole, network, fresh)
-            run = _reader(kind, fresh)
+            run = _load_runner(kind, fresh)
             worst = None if run is None else max(_difference(whole, run, batch) for batch in _BATCHES)
             if worst is not None and not worst <= TOLERANCE:
                 raise ArtefactError(
-                    f"'{file}' was not written", f"its logits would differ from the network's by {worst:.2g}"
+                    f"'{file}' was not written",
+                    f"its logits would differ from the network's by {worst:.2g}",
+                    f"use --format {next(other for other in EXPORT_SUFFIXES if other != kind)}",
                 )
     finally:
         network.model.train(was_training)
     return worst
 
 
-def _pixels(network: _Whole | Network, batch: int) -> Tensor:
-    see = network.preprocess
-    return torch.rand(batch, see.channels, see.image_size, see.image_size, generator=generator(batch, "export"))
+def _make_pixels(network: _NormalisedNetwork | Network, batch: int) -> Tensor:
+    shape = (network.preprocess.channels, network.preprocess.image_size, network.preprocess.image_size)
+    return torch.rand(batch, *shape, generator=generator(batch, "export"))
 
 
-def _shapes() -> dict[str, dict[int, Any]]:
+def _dynamic_shapes() -> dict[str, dict[int, Any]]:
     return {"pixels": {0: torch.export.Dim("batch")}}
 
 
-def _write_program(whole: _Whole, network: Network, file: Path) -> None:
-    program = torch.export.export(whole, (_pixels(network, 2),), dynamic_shapes=_shapes())
+def _write_program(whole: _NormalisedNetwork, network: Network, file: Path) -> None:
+    program = torch.export.export(whole, (_make_pixels(network, 2),), dynamic_shapes=_dynamic_shapes())
     torch.export.save(program, file, extra_files={CLASSES_FILE: json.dumps(network.classes)})
 
 
-def _write_onnx(whole: _Whole, network: Network, file: Path) -> None:
+def _write_onnx(whole: _NormalisedNetwork, network: Network, file: Path) -> None:
     size = sum(tensor.numel() * tensor.element_size() for tensor in whole.state_dict().values())
     if size > _BIGGEST_ONNX:
         raise SettingError(
@@ -120,20 +121,20 @@ def _write_onnx(whole: _Whole, network: Network, file: Path) -> None:
         )
     program = torch.onnx.export(
         whole,
-        (_pixels(network, 2),),
+        (_make_pixels(network, 2),),
         dynamo=True,
         verbose=False,
         input_names=["pixels"],
         output_names=["logits"],
-        dynamic_shapes=_shapes(),
+        dynamic_shapes=_dynamic_shapes(),
     )
-    assert program is not None  # noqa: S101 - with dynamo=True there always is one
+    assert program is not None  # noqa: S101 - dynamo=True always returns one
     program.model.metadata_props["classes"] = json.dumps(network.classes)
     program.save(str(file), external_data=False)
 
 
-def _reader(kind: str, file: Path) -> Callable[[Tensor], Tensor] | None:
-    """The file as a function from pixels to logits; None where nothing is installed that runs it."""
+def _load_runner(kind: str, file: Path) -> Callable[[Tensor], Tensor] | None:
+    """Load the file as a function from pixels to logits; None if no installed package can run it."""
     if kind == "torch.export":
         return torch.export.load(file).module()
     import onnx
@@ -147,7 +148,7 @@ def _reader(kind: str, file: Path) -> Callable[[Tensor], Tensor] | None:
     return lambda pixels: torch.from_numpy(session.run(["logits"], {"pixels": pixels.numpy()})[0])
 
 
-def _difference(whole: _Whole, run: Callable[[Tensor], Tensor], batch: int) -> float:
-    pixels = _pixels(whole, batch)
-    wanted, found = whole(pixels), run(pixels)
-    return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1))
+def _difference(whole: _NormalisedNetwork, run: Callable[[Tensor], Tensor], batch: int) -> float:
+    pixels = _make_pixels(whole, batch)
+    expected, computed = whole(pixels), run(pixels)
+    return float((computed - expected).abs().max() / expected.abs().max().clamp_min(1))

@@ -1,10 +1,11 @@
-"""The artefact: a small folder of tensors and what they mean, from which networks of many sizes grow."""
+"""The learngene: a small folder of tensors and their meaning, from which networks of many sizes grow."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -26,27 +27,28 @@ from germline.files import (
     write_json,
     write_tensors,
 )
+from germline.hub import PREFIX, download_folder, upload_folder
 from germline.ledger import Ledger
 from germline.network import Network
 from germline.registry import ARCHITECTURES, METHODS, architecture_of, model_spec
 from germline.traits import Sizes, Traits
 
 FORMAT = 1
-TENSORS, MANIFEST, CARD = "learngene.safetensors", "learngene.json", "README.md"
+TENSORS_FILE, MANIFEST_FILE, CARD_FILE = "learngene.safetensors", "learngene.json", "README.md"
 
 
 class Provenance(BaseModel):
-    """Where a gene came from.
+    """Origin of a gene.
 
     Attributes:
-        ancestor: What it was condensed from, in one sentence; "none" for a method that makes its own.
+        ancestor: Source of the ancestor's weights, in one sentence; "none" for a method that makes its own ancestor.
         ancestor_licence: Licence of the ancestor's weights.
         data: Name of the data set.
-        data_fingerprint: sha256 over the training pictures and labels.
-        data_licence: Licence of the pictures.
-        training: What the training cost and how: samples, steps, seconds, device, seed, threads.
-        metrics: What was measured, by name; accuracies as shares of 1.
-        versions: Versions of the libraries that made it.
+        data_fingerprint: sha256 over the training images and labels.
+        data_licence: Licence of the images.
+        training: Cost and circumstances of the training: samples, steps, seconds, device, seed, threads.
+        metrics: Measured numbers by name; accuracies are shares of 1.
+        versions: Versions of the libraries that made the gene.
         record: Records of how the gene was made, by kind. Reports show them, see `germline.reporting.hook`.
     """
 
@@ -68,9 +70,9 @@ class Descendant:
     """A network grown from a gene.
 
     Attributes:
-        network: The network with its labels and preprocessing.
-        ledger: Where each of its elements came from.
-        gene: Which gene and method it grew from.
+        network: Network with its class names and preprocessing.
+        ledger: Origin of each of its elements.
+        gene: Facts about the gene and the method that it grew from.
     """
 
     network: Network
@@ -79,11 +81,11 @@ class Descendant:
 
     @property
     def model(self) -> nn.Module:
-        """The plain torch module."""
+        """Plain torch module of the network."""
         return self.network.model
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write a plain timm folder, and the ledger beside the weights as `descendant.json`.
+        """Write a plain timm folder, with the ledger beside the weights in `descendant.json`.
 
         Raises:
             OutputError: The folder is not empty or cannot be written.
@@ -119,14 +121,14 @@ class Learngene:
     """A condensed network.
 
     Attributes:
-        method: Name of the method that made it and can grow from it.
-        settings: That method's settings.
-        architecture: Family of the descendants.
-        spec: Size and form of the network it was condensed in.
-        tensors: What it holds, by name.
-        preprocess: How its network saw pictures.
-        classes: Class names of the head; None when it holds no head.
-        provenance: Where it came from.
+        method: Name of the method that made the gene and builds descendants from it.
+        settings: Settings of that method.
+        architecture: Name of the architecture of the descendants.
+        spec: Spec of the network that the gene was condensed in.
+        tensors: Tensors of the gene, by name.
+        preprocess: Preprocessing of that network's images.
+        classes: Class names of the gene's head; None if it has no head.
+        provenance: Origin of the gene.
     """
 
     method: str
@@ -155,38 +157,38 @@ class Learngene:
         image_size: int | None = None,
         model: str | None = None,
     ) -> Target:
-        """What `inherit` is to grow; what is left out stays as it is in the gene.
+        """Return the target that `inherit` builds; what is left out stays as it is in the gene.
 
         Args:
             size: Size of the descendant.
             classes: Ordered class names, or a number of new classes.
-            channels: 1 or 3.
-            image_size: In pixels.
-            model: Name of a model whose form `size` starts from, such as `resnet12_x025`; None for the gene's own.
+            channels: Channels of its images: 1 or 3.
+            image_size: Height and width of its images, in pixels.
+            model: Name of a model whose spec `size` starts from, such as `resnet12_x025`; None for the gene's own spec.
 
         Raises:
-            SettingError: A size or model that the gene cannot grow, or a bad class count or channel count.
+            SettingError: The gene cannot grow that size or model, or the number of classes or channels is bad.
             UnknownNameError: No model has that name.
         """
         if channels not in (None, 1, 3):
-            raise SettingError(f"channels={channels}", "pictures are grey (1) or in colour (3)", "use 1 or 3")
+            raise SettingError(f"channels={channels}", "images are grey (1) or in colour (3)", "use 1 or 3")
         names = self._class_names(classes)
-        form = self.spec if model is None else self._form_of(model, image_size)
+        start = self.spec if model is None else self._model_spec(model, image_size)
         side = self.spec.image_size if image_size is None else image_size
-        images = {"channels": channels or form.channels, "image_size": side}
-        form = type(form).model_validate({**form.model_dump(), **images, "classes": len(names)})
+        images = {"channels": channels or start.channels, "image_size": side}
+        start = type(start).model_validate({**start.model_dump(), **images, "classes": len(names)})
         method = self.bound_method()
-        asked = size or Size()
-        spec = method.descendant_spec(form, asked, self)
+        wanted = size or Size()
+        spec = method.descendant_spec(start, wanted, self)
         method.check_size(self, spec)
-        return Target(architecture_of(spec).name, spec, names, self.preprocess.adapt(**images), asked)
+        return Target(architecture_of(spec).name, spec, names, self.preprocess.adapt(**images), wanted)
 
-    def _form_of(self, model: str, image_size: int | None) -> Spec:
+    def _model_spec(self, model: str, image_size: int | None) -> Spec:
         if not self.bound_method().traits.can_cross_architectures:
             raise SettingError(
                 f"{self.method} cannot grow model={model}",
-                "it grows sizes of its gene's own form alone",
-                f"leave the model out; it grows {self.describe_sizes()}",
+                "it grows only sizes of its gene's own network",
+                f"remove the model; it grows {self.describe_sizes()}",
             )
         own = self.spec
         return model_spec(model, image_size=image_size or own.image_size, channels=own.channels, classes=own.classes)
@@ -194,16 +196,18 @@ class Learngene:
     def _class_names(self, classes: int | Sequence[str] | None) -> tuple[str, ...]:
         if classes is None:
             if self.classes is None:
-                raise SettingError(
-                    "no classes given", "this gene holds no head", "pass the class names or their number"
-                )
+                raise SettingError("no classes given", "this gene has no head", "pass the class names or their number")
             return self.classes
         if isinstance(classes, int):
             if classes < 1:
                 raise SettingError(f"classes={classes}", "a descendant has at least one class", "use classes=1 or more")
             return tuple(f"new-{index}" for index in range(classes))
         if len(set(classes)) != len(classes) or not classes:
-            raise SettingError("class names are empty or not unique", fix="give every class its own name")
+            raise SettingError(
+                "class names are empty or not unique",
+                "each output of the head needs a name",
+                "give every class its own name",
+            )
         return tuple(classes)
 
     def inherit(
@@ -215,10 +219,18 @@ class Learngene:
         seed: int = 0,
         model: str | None = None,
     ) -> Descendant:
-        """Grow a descendant; arguments as for `target`, `seed` draws what is fresh.
+        """Build a descendant.
+
+        Args:
+            size: As for `target`.
+            classes: As for `target`.
+            channels: As for `target`.
+            image_size: As for `target`.
+            seed: Random seed of fresh elements.
+            model: As for `target`.
 
         Raises:
-            SettingError: A target that the gene cannot grow.
+            SettingError: The gene cannot grow that target.
         """
         target = self.target(size, classes, channels, image_size, model)
         descendant = self.bound_method().inherit(self, target, torch.Generator().manual_seed(seed))
@@ -226,20 +238,20 @@ class Learngene:
         return replace(descendant, gene=facts)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the folder, whole or not at all.
+        """Write the gene's folder, completely or not at all.
 
         Raises:
-            OutputError: It is not empty or cannot be written.
+            OutputError: The folder is not empty or cannot be written.
         """
         folder = Path(folder)
         check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
-            write_tensors(fresh / TENSORS, self.tensors)
-            write_json(fresh / MANIFEST, self.manifest())
-            (fresh / CARD).write_text(self.card(), encoding="utf-8")
+            write_tensors(fresh / TENSORS_FILE, self.tensors)
+            write_json(fresh / MANIFEST_FILE, self.manifest())
+            (fresh / CARD_FILE).write_text(self.card(), encoding="utf-8")
 
     def manifest(self) -> dict[str, Any]:
-        """What stands in `learngene.json`; the last entry is the hash of all others."""
+        """Return the contents of `learngene.json`; the last entry is the hash of all others."""
         facts = {
             "format": FORMAT,
             "method": self.method,
@@ -259,34 +271,36 @@ class Learngene:
         """Read a gene from a folder or an `hf-hub:` name, and verify every tensor.
 
         Raises:
-            ArtefactError: It is missing, damaged, a pickle, or of a newer format.
+            ArtefactError: The folder is missing, damaged, holds a pickle, or has a newer format.
         """
-        folder = _fetch(str(place).removeprefix("hf-hub:")) if str(place).startswith("hf-hub:") else Path(place)
+        name = str(place)
+        files = (TENSORS_FILE, MANIFEST_FILE, CARD_FILE)
+        folder = download_folder(name.removeprefix(PREFIX), files) if name.startswith(PREFIX) else Path(place)
         if not folder.is_dir():
-            raise ArtefactError(f"no learngene at '{place}'", "there is no such folder", "make one: germline condense")
-        manifest = read_json(folder / MANIFEST)
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        if type(found) is int and found > FORMAT:
+            raise ArtefactError(f"no learngene at '{place}'", "there is no such folder", "run germline condense")
+        manifest = read_json(folder / MANIFEST_FILE)
+        number = manifest.get("format") if isinstance(manifest, dict) else None
+        if type(number) is int and number > FORMAT:
             raise ArtefactError(
-                f"'{folder / MANIFEST}' has format {found}",
+                f"'{folder / MANIFEST_FILE}' has format {number}",
                 f"this germline reads up to format {FORMAT}",
                 "run pip install --upgrade germline",
             )
         try:
-            if type(found) is not int or found < 1:
+            if type(number) is not int or number < 1:
                 raise KeyError("format")
-            gene = cls._from_manifest(manifest, read_tensors(folder / TENSORS))
+            gene = cls._from_manifest(manifest, read_tensors(folder / TENSORS_FILE))
             gene.bound_method()
             facts = dict(manifest["tensors"])
             if manifest["sha256"] != _manifest_hash(manifest):
-                raise ValueError("its own hash is not the one that was written")
+                raise ValueError("its hash differs from the one that was written")
         except (KeyError, TypeError, ValueError, AttributeError, SettingError, UnknownNameError) as error:
             raise ArtefactError(
-                f"'{folder / MANIFEST}' is not a learngene's manifest",
-                f"missing or wrong: {str(error).splitlines()[0]}",
-                "make the gene again, or restore a copy",
+                f"'{folder / MANIFEST_FILE}' is not a learngene's manifest",
+                f"this is missing or wrong: {str(error).splitlines()[0]}",
+                "run germline condense again, or use a copy",
             ) from error
-        _verify(gene.tensors, facts, folder / TENSORS)
+        _verify(gene.tensors, facts, folder / TENSORS_FILE)
         return gene
 
     @classmethod
@@ -304,37 +318,31 @@ class Learngene:
         )
 
     def push_to_hub(self, name: str, **options: Any) -> str:
-        """Upload the folder to a hub repository, made if it is not there.
+        """Upload the gene to a hub repository, which is created if it does not exist.
 
         Args:
             name: `owner/name`.
-            options: Handed to `huggingface_hub.HfApi.upload_folder` (token, commit_message, ...).
+            options: Options of `huggingface_hub.HfApi.upload_folder`, such as token or commit_message.
 
         Returns:
-            Where it went.
+            The address of the upload.
         """
-        import tempfile
-
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=options.pop("token", None))
         with tempfile.TemporaryDirectory() as place:
             self.save(Path(place) / "gene")
-            api.create_repo(name, exist_ok=True)
-            return str(api.upload_folder(repo_id=name, folder_path=Path(place) / "gene", **options))
+            return upload_folder(Path(place) / "gene", name, **options)
 
-    def bytes(self) -> int:
-        """Bytes of the tensors."""
+    def count_bytes(self) -> int:
+        """Count the bytes of the tensors."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
     def card(self) -> str:
-        """The model card."""
+        """Return the model card."""
         origin = self.provenance
         metrics = "".join(f"- {name}: {value:.4f}\n" for name, value in origin.metrics.items())
         return (
             f"---\nlicense: {_hub_licence(origin.ancestor_licence)}\nlibrary_name: germline\ntags: [learngene]\n---\n\n"
             f"# A learngene (`{self.method}`, `{self.architecture}`)\n\n"
-            f"{sum(t.numel() for t in self.tensors.values()):,} elements, {self.bytes():,} bytes. "
+            f"{sum(t.numel() for t in self.tensors.values()):,} elements, {self.count_bytes():,} bytes. "
             f"Grows {self.describe_sizes()}.\n\n"
             f"- ancestor: {origin.ancestor} (licence: {origin.ancestor_licence})\n"
             f"- data: {origin.data} (licence: {origin.data_licence})\n{metrics}\n"
@@ -343,7 +351,7 @@ class Learngene:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Return the versions of germline and the libraries that results depend on."""
     return {name: version(name) for name in ("germline", "torch", "timm", "safetensors", "lightning-fabric")}
 
 
@@ -367,21 +375,13 @@ def _verify(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: Path)
     if odd:
         raise ArtefactError(
             f"'{path}' is damaged",
-            f"tensor '{odd[0]}' is not what {MANIFEST} says (hash, shape or type)",
-            "make the gene again, or restore a copy",
+            f"hash, shape or type of tensor '{odd[0]}' differ from those in {MANIFEST_FILE}",
+            "run germline condense again, or use a copy",
         )
     wild = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if wild:
-        raise ArtefactError(f"'{path}' holds numbers that are not finite", f"tensor '{wild[0]}'")
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=[TENSORS, MANIFEST, CARD]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ArtefactError(
-            f"cannot fetch learngene 'hf-hub:{name}'", str(error).splitlines()[0], "check the name and the network"
-        ) from error
+            f"'{path}' holds numbers that are not finite",
+            f"the first such tensor is '{wild[0]}'",
+            "run germline condense again, or use a copy",
+        )

@@ -101,7 +101,7 @@ def test_condense_writes_a_gene(trained):
     gene = Learngene.load(place / "gene")
     assert (gene.method, gene.classes, gene.provenance.ancestor) == ("tleg", tuple("0123456789"), "ancestor")
     assert gene.provenance.training["samples"] == 80
-    assert f"{gene.bytes():,} bytes" in said["gene"]
+    assert f"{gene.count_bytes():,} bytes" in said["gene"]
     config = json.loads((place / "gene.run/config.json").read_text())
     assert (config["method"], config["ancestor"], config["settings"]["steps"]) == ("tleg", "ancestor", 4)
 

@@ -208,13 +208,13 @@ FAULTS = [
     Fault("data-part", f"{NEW} --data glyphs/bse --out new", ("glyphs 'bse'", "base")),
     Fault("data-no-part", f"{NEW} --data glyphs --out new", ("part of glyphs", "base", "novel")),
     Fault("data-location", f"{NEW} --data digits:/x --out new", ("digits:/x", "Use digits")),
-    Fault("model-of-ours", f"{TRAIN} --model vgg12 --out new", ("unknown model 'vgg12'", "vgg13")),
-    Fault("model-folder", f"{TRAIN} --model models/none --out new", ("no model at 'models/none'", "list models")),
+    Fault("model-of-ours", f"{TRAIN} --model vgg12 --out new", ("Unknown model 'vgg12'", "vgg13")),
+    Fault("model-folder", f"{TRAIN} --model models/none --out new", ("No model at 'models/none'", "list models")),
     Fault("recipe-file", "check nowhere.yaml", ("No recipe at 'nowhere.yaml'", "list recipes")),
-    Fault("recipe", "check dmeo", ("unknown recipe 'dmeo'", "demo")),
-    Fault("recipe-to-show", "show dmeo", ("unknown recipe 'dmeo'", "demo")),
-    Fault("recipe-to-run", "compare dmeo --out new", ("unknown recipe 'dmeo'", "demo")),
-    Fault("kind", "list method", ("unknown kind 'method'", "methods")),
+    Fault("recipe", "check dmeo", ("Unknown recipe 'dmeo'", "demo")),
+    Fault("recipe-to-show", "show dmeo", ("Unknown recipe 'dmeo'", "demo")),
+    Fault("recipe-to-run", "compare dmeo --out new", ("Unknown recipe 'dmeo'", "demo")),
+    Fault("kind", "list method", ("Unknown kind 'method'", "methods")),
     # Sizes
     Fault("size-width", f"{INHERIT} --size width=32", ("width=32", "its width is 16", "Leave width out")),
     Fault("size-heads", f"{INHERIT} --size heads=4", ("heads=4", "its heads is 2", "Leave heads out")),
@@ -393,7 +393,7 @@ FAULTS = [
     Fault(
         "mini-imagenet-no-images",
         f"{NEW} --data mini-imagenet/base:mini --out new",
-        ("mini has no folder 'images'", "Give it that folder"),
+        ("'mini' has no folder 'images'", "Give it that folder"),
         text("mini/train.csv", "filename,label\n"),
     ),
     Fault(

@@ -148,7 +148,7 @@ class Target:
         spec: Its size, number of classes, channels and image size.
         classes: Ordered class names, one for each output of the head.
         preprocess: Its preprocessing of images.
-        size: Size as it was asked for. It may say more than the spec: which parts of a gene to take.
+        size: Size that the user asked for. It may say more than the spec: which parts of a gene to take.
     """
 
     architecture: str

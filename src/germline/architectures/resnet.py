@@ -24,7 +24,7 @@ from germline.architectures.staged import (
 from germline.errors import SettingError
 from germline.ledger import Ledger
 
-PLAIN_STEM = 64  # channels of timm's plain stem, which cannot be changed
+PLAIN_STEM = 64  # channels of timm's plain stem
 STAGES = 4  # fixed by timm's forward pass
 IMAGENET_SIDE = 224  # image size of a network without timm's configuration, which alone stores it
 

@@ -33,7 +33,7 @@ class TransformerSpec(Spec, ABC):
     Attributes:
         patch_size: Side of a patch, in pixels.
         init_values: Initial value of LayerScale; None for no LayerScale.
-        norm_first: Whether the final norm comes before pooling, as in our networks and in the auxiliary model; if not,
+        norm_first: Whether the final norm comes before pooling, as in our networks and in the auxiliary model. If not,
             tokens are pooled first, as with timm's `fc_norm`.
     """
 

@@ -24,8 +24,8 @@ class VggSpec(StagedSpec):
 
     Attributes:
         widths: For each stage, the channels of each of its conv units.
-        hidden: Widths of the head's hidden layers, the first of which reads the flattened last maps; empty for an
-            average of the maps and one linear layer.
+        hidden: Widths of the head's hidden layers; the first one reads the flattened last maps. Empty for an average of
+            the maps and one linear layer.
     """
 
     widths: tuple[tuple[int, ...], ...]
@@ -108,8 +108,8 @@ class VggArchitecture(ConvArchitecture[VggSpec]):
         """Return the spec with depths and widths changed.
 
         `depth=11|13|16|19` sets the published stage depths, `depth2=3` that of one stage. A deeper stage repeats its
-        last width, a shallower one keeps its first units. `width=32` sets the first unit's width and scales all others
-        in proportion, hidden layers of the head included; `width2=48` then sets all units of one stage.
+        last width, a shallower one keeps its first units. `width=32` sets the first unit's width. All other units
+        and the head's hidden layers are scaled in proportion. `width2=48` then sets all units of one stage.
 
         Raises:
             SettingError: A VGG does not have such a key, or cannot be built in that size.

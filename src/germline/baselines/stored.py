@@ -16,7 +16,7 @@ from germline.baselines.wrapper import DelegatingMethod, build_method, delegated
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.files import read_json
-from germline.learngene import MANIFEST, Learngene
+from germline.learngene import MANIFEST_FILE, Learngene
 from germline.methods.base import DerivedMethod, GeneCost, Method, find_source, method_of
 from germline.network import Network
 from germline.training import Run
@@ -52,7 +52,7 @@ class Stored(DelegatingMethod):
     def _known_by_its_manifest(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or not isinstance(given.get("gene"), str):
             return given
-        manifest = Path(given["gene"]) / MANIFEST
+        manifest = Path(given["gene"]) / MANIFEST_FILE
         if not manifest.is_file():
             raise ValueError(f"there is no learngene at '{given['gene']}'")
         return {**given, "sha256": read_json(manifest).get("sha256", "")}

@@ -97,9 +97,9 @@ def report(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write the report of a comparison from its saved results, or the report of one gene from its record."""
-    from germline.learngene import MANIFEST
+    from germline.learngene import MANIFEST_FILE
 
-    if (path / MANIFEST).exists():
+    if (path / MANIFEST_FILE).exists():
         _report_gene(path, out, overwrite=overwrite)
         return
     if path.is_file():

@@ -63,7 +63,7 @@ def condense_command(
     if run.fabric.is_global_zero:
         gene.save(out, overwrite=resume or overwrite)
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in gene.provenance.metrics.items())
-        print(f"{out}: {gene.bytes():,} bytes, grows {gene.describe_sizes()}{'; ' + metrics if metrics else ''}")
+        print(f"{out}: {gene.count_bytes():,} bytes, grows {gene.describe_sizes()}{'; ' + metrics if metrics else ''}")
 
 
 def _join_roles(names: list[str]) -> str:

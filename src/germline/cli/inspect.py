@@ -60,7 +60,7 @@ def facts(gene: Learngene) -> dict[str, str]:
         "head": "none" if gene.classes is None else f"{len(gene.classes)} classes: {', '.join(gene.classes[:6])} ...",
         "images": f"{gene.preprocess.channels} x {gene.preprocess.image_size} x {gene.preprocess.image_size}",
         "holds": f"{len(gene.tensors)} tensors, {sum(t.numel() for t in gene.tensors.values()):,} elements, "
-        f"{gene.bytes():,} bytes",
+        f"{gene.count_bytes():,} bytes",
         **{name: f"{value:.4f}" for name, value in origin.metrics.items()},
     }
 

@@ -1,6 +1,7 @@
 """Data sets by name, and data that a user already has."""
 
 import sys
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -39,10 +40,17 @@ __all__ = [
 
 
 class _CallablePackage(ModuleType):
-    """`germline.data("glyphs/base")` finds a data set, though the name is this package's."""
+    """Lets `germline.data("digits")` work for one release; to be deleted in germline 0.3.
+
+    Python sets `germline.data` to this package when anything imports it, so only the package itself can be called.
+    """
 
     def __call__(self, *args: Any, **keywords: Any) -> DataSet:
-        """As the function `load_data`."""
+        warnings.warn(
+            "germline.data(...) is now germline.load_data(...); the old name goes in germline 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return load_data(*args, **keywords)
 
 

@@ -1,6 +1,6 @@
-"""Our own networks as plain modules; `import germline.timm` registers them with timm.
+"""Germline's own networks as plain modules; `import germline.timm` registers them with timm.
 
-It imports nothing else of germline, so that whoever loads a saved folder needs this package alone:
+This package imports nothing else of germline, so a saved folder needs only these two lines:
 
     import germline.timm, timm
     timm.create_model("local-dir:FOLDER", pretrained=True)

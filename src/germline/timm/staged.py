@@ -11,13 +11,13 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, leaky_relu, relu
 
-SLOPE = 0.1  # of ResNet12's leaky ReLU
+SLOPE = 0.1  # slope of ResNet12's leaky ReLU below zero
 VGG11_WIDTHS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 RESNET12_WIDTHS = (64, 128, 256, 512)
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, and its BatchNorm; maps [B, inputs, H, W] to [B, outputs, H, W]."""
+    """A convolution without bias and its BatchNorm, from maps [B, inputs, H, W] to [B, outputs, H, W]."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, slope: float = 0.0) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class ConvNorm(nn.Module):
         nn.init.kaiming_normal_(self.conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Normalised maps, before any activation."""
+        """Compute normalised maps, before any activation."""
         normed: Tensor = self.norm(self.conv(maps))
         return normed
 
@@ -35,14 +35,14 @@ class Unit(ConvNorm):
     """VGG's unit: convolution, BatchNorm, ReLU."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps of the same height and width, none below zero."""
+        """Compute maps of the same height and width, without values below zero."""
         return relu(super().forward(maps))
 
 
 class Block(nn.Module):
     """ResNet12's block: three units and a shortcut, added before the last leaky ReLU.
 
-    The shortcut is a 1x1 convolution with BatchNorm where `project` says so, and nothing but the input elsewhere.
+    The shortcut is a 1x1 convolution with BatchNorm if `project` is set, and the input itself otherwise.
     """
 
     def __init__(self, inputs: int, outputs: int, *, project: bool) -> None:
@@ -51,15 +51,15 @@ class Block(nn.Module):
         self.shortcut = ConvNorm(inputs, outputs, 1, SLOPE) if project else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, outputs, H, W] of the same height and width."""
-        found = maps
+        """Compute maps [B, outputs, H, W] of the same height and width."""
+        inner = maps
         for unit in self.units[:-1]:
-            found = leaky_relu(unit(found), SLOPE)
-        return leaky_relu(self.units[-1](found) + self.shortcut(maps), SLOPE)
+            inner = leaky_relu(unit(inner), SLOPE)
+        return leaky_relu(self.units[-1](inner) + self.shortcut(maps), SLOPE)
 
 
 class Stage(nn.Module):
-    """Blocks at one resolution, then a 2x2 max-pool."""
+    """Blocks at one resolution, followed by a 2x2 max-pool."""
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -67,21 +67,21 @@ class Stage(nn.Module):
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps of half the height and width, rounded down."""
+        """Compute maps of half the height and width, rounded down."""
         pooled: Tensor = self.pool(self.blocks(maps))
         return pooled
 
 
 class DenseHead(nn.Module):
-    """VGG's own classifier: maps laid flat, hidden layers with ReLU and dropout, one linear layer.
+    """VGG's own classifier: flattened maps, hidden layers with ReLU and dropout, one linear layer.
 
-    Maps of another size than the network was made for are pooled to that size first. Without classes there are no
+    Maps of another size than the network was made for are first pooled to that size. Without classes there are no
     hidden layers either, and the maps are averaged.
 
     Attributes:
         hidden: Widths of the hidden layers.
-        dense: The hidden layers; the first reads every channel's map [side, side] after the one before.
-        fc: The last layer.
+        dense: Hidden layers; the first reads the maps [side, side] of all channels, one channel after another.
+        fc: Last layer.
     """
 
     def __init__(self, features: int, side: int, hidden: Sequence[int], num_classes: int, drop_rate: float) -> None:
@@ -91,17 +91,17 @@ class DenseHead(nn.Module):
         self.reset(num_classes)
 
     def reset(self, num_classes: int, pool_type: str | None = None) -> None:
-        """Give it fresh layers; 0 classes for none. The kind of pool is ignored."""
+        """Replace the layers with fresh ones; 0 classes for none. The kind of pool is ignored."""
         sizes = (self._features * self._side**2, *self.hidden) if num_classes else ()
         self.dense = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
         self.fc = nn.Linear(sizes[-1], num_classes) if num_classes else nn.Identity()
 
     def forward(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits [B, num_classes] of maps [B, features, h, w], or what the last layer reads."""
-        found = adaptive_avg_pool2d(maps, self._side if self.dense else 1).flatten(1)
+        """Compute logits [B, num_classes] of maps [B, features, h, w], or the input of the last layer."""
+        hidden = adaptive_avg_pool2d(maps, self._side if self.dense else 1).flatten(1)
         for layer in self.dense:
-            found = self.drop(relu(layer(found)))
-        return found if pre_logits else self.fc(found)
+            hidden = self.drop(relu(layer(hidden)))
+        return hidden if pre_logits else self.fc(hidden)
 
 
 def make_head(
@@ -112,13 +112,13 @@ def make_head(
     hidden: Sequence[int] = (),
     side: int = 1,
 ) -> Any:
-    """timm's pool and linear layer, or VGG's hidden layers on maps of `side` pixels; freshly initialised."""
+    """Make timm's pool and linear layer, or VGG's hidden layers on maps of `side` pixels; freshly initialised."""
     if hidden:
-        return _start(DenseHead(features, side, hidden, num_classes, drop_rate))
-    return _start(ClassifierHead(features, num_classes, pool_type=global_pool, drop_rate=drop_rate))
+        return _initialise(DenseHead(features, side, hidden, num_classes, drop_rate))
+    return _initialise(ClassifierHead(features, num_classes, pool_type=global_pool, drop_rate=drop_rate))
 
 
-def _start(head: Any) -> Any:
+def _initialise(head: Any) -> Any:
     if isinstance(head.fc, nn.Linear):
         nn.init.normal_(head.fc.weight, std=0.01)
         nn.init.zeros_(head.fc.bias)
@@ -126,12 +126,12 @@ def _start(head: Any) -> Any:
 
 
 class Staged(nn.Module):
-    """What both networks share: stages, a global average pool and one linear head, behind timm's interface.
+    """Base class of both networks: stages, a global average pool and one linear head, with timm's interface.
 
     Attributes:
-        num_classes: Outputs of the head; 0 for none.
+        num_classes: Number of outputs of the head; 0 for none.
         num_features: Channels of the last stage.
-        in_chans: Channels of the pictures.
+        in_chans: Channels of the images.
         img_size: Height and width that the network was made for, in pixels; others work too.
     """
 
@@ -155,43 +155,43 @@ class Staged(nn.Module):
         self.stages = nn.Sequential(*stages)
         side = self.img_size >> len(stages)
         self.head = make_head(widths[-1], num_classes, global_pool, drop_rate, hidden, side)
-        # A stage's features are tapped before its pool.
+        # The features of a stage are the maps before its pool.
         self.feature_info = [
             {"num_chs": width, "reduction": 2**index, "module": f"stages.{index}.blocks"}
             for index, width in enumerate(widths)
         ]
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Maps [B, num_features, h, w] after the last pool."""
+        """Compute maps [B, num_features, h, w] after the last pool."""
         maps: Tensor = self.stages(images)
         return maps
 
     def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits [B, num_classes], or the pooled features [B, num_features]."""
-        found: Tensor = self.head(maps, pre_logits=pre_logits)
-        return found
+        """Compute logits [B, num_classes], or the pooled features [B, num_features]."""
+        outputs: Tensor = self.head(maps, pre_logits=pre_logits)
+        return outputs
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, num_classes] of normalised pictures [B, C, H, W]."""
+        """Compute logits [B, num_classes] of normalised images [B, C, H, W]."""
         return self.forward_head(self.forward_features(images))
 
     def get_classifier(self) -> nn.Module:
-        """The linear layer of the head."""
+        """Return the linear layer of the head."""
         layer: nn.Module = self.head.fc
         return layer
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Give it a fresh head; 0 classes for none."""
+        """Replace the head with a fresh one; 0 classes for none."""
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
-        _start(self.head)
+        _initialise(self.head)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """timm's grouping of parameters by depth, for rates that fall from layer to layer."""
+        """Return timm's grouping of parameters by depth, for learning rates that decrease from layer to layer."""
         return {"stem": r"^$", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.blocks\.(\d+)"}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Not offered; asking for it is refused."""
+        """Refuse gradient checkpointing, which these networks do not have."""
         if enable:
             raise NotImplementedError("these networks are small enough to do without gradient checkpointing")
 
@@ -204,32 +204,32 @@ class Staged(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Features of the stages before their pools, as timm's feature interface asks for them.
+        """Compute the features of the stages before their pools, for timm's feature interface.
 
         Args:
-            x: Normalised pictures [B, C, H, W].
-            indices: Stages wanted; a number means the last so many, None all.
-            norm: There is no norm to apply; ignored.
-            stop_early: Whether to compute no further than the last stage wanted.
-            output_fmt: NCHW alone.
+            x: Normalised images [B, C, H, W].
+            indices: Indices of the wanted stages; a number means that many last stages, None all.
+            norm: Ignored, since there is no norm.
+            stop_early: Whether to stop after the last wanted stage.
+            output_fmt: Format of the features, which can only be NCHW.
             intermediates_only: Whether to leave out the maps after the last pool.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt={output_fmt}: these networks give NCHW alone")
         wanted = resolve_indices(len(self.stages), indices)
-        found = []
+        features = []
         stages: list[Any] = list(self.stages)
         for index, stage in enumerate(stages[: max(wanted) + 1] if stop_early else stages):
             x = stage.blocks(x)
             if index in wanted:
-                found.append(x)
+                features.append(x)
             x = stage.pool(x)
-        return found if intermediates_only else (x, found)
+        return features if intermediates_only else (x, features)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages after the last one wanted, and with them the head."""
+        """Remove the stages after the last wanted one, and the head with them."""
         wanted = resolve_indices(len(self.stages), indices)
         if prune_head or max(wanted) < len(self.stages) - 1:
             self.reset_classifier(0, "")
@@ -238,7 +238,10 @@ class Staged(nn.Module):
 
 
 def resolve_indices(count: int, indices: int | Sequence[int] | None) -> list[int]:
-    """timm's way to name stages: None is all, a number the last so many, negative ones count from the end."""
+    """Resolve timm's indices of stages.
+
+    None means all stages, and a number that many last ones. Negative indices count from the end.
+    """
     if indices is None or isinstance(indices, int):
         return list(range(count - (count if indices is None else indices), count))
     return [range(count)[index] for index in indices]
@@ -247,8 +250,8 @@ def resolve_indices(count: int, indices: int | Sequence[int] | None) -> list[int
 class VGG(Staged):
     """VGG with BatchNorm: stages of 3x3 convolutions, each stage followed by a pool, and one linear head.
 
-    Source: Simonyan and Zisserman, arXiv 1409.1556; one dense layer here, as is usual for small pictures, unless
-    `hidden` gives the widths of further ones before it.
+    Source: Simonyan and Zisserman, arXiv 1409.1556. The head has one dense layer, as is usual for small images, unless
+    `hidden` gives the widths of further layers before it.
     """
 
     def __init__(
@@ -279,10 +282,10 @@ class VGG(Staged):
 
 
 class ResNet12(Staged):
-    """ResNet12: residual stages of three 3x3 convolutions a block, each stage ending in a pool, and one linear head.
+    """ResNet12: residual stages with three 3x3 convolutions per block, each ending in a pool, and one linear head.
 
-    The backbone of few-shot learning, without DropBlock. The first block of a stage has a 1x1 shortcut; further blocks,
-    which do not change the width, add their input as it is.
+    This is the backbone of few-shot learning, without DropBlock. The first block of a stage has a 1x1 shortcut. Further
+    blocks do not change the width and add their input unchanged.
     """
 
     def __init__(
@@ -328,12 +331,12 @@ def _create(kind: type[Staged], name: str, pretrained: bool, stages: int, **argu
 
 
 def germline_vgg(pretrained: bool = False, **arguments: Any) -> Any:
-    """A VGG under timm's interface; arguments are those of `VGG`."""
+    """Build a VGG through timm; arguments are those of `VGG`."""
     return _create(VGG, "germline_vgg", pretrained, len(arguments.get("widths", VGG11_WIDTHS)), **arguments)
 
 
 def germline_resnet12(pretrained: bool = False, **arguments: Any) -> Any:
-    """A ResNet12 under timm's interface; arguments are those of `ResNet12`."""
+    """Build a ResNet12 through timm; arguments are those of `ResNet12`."""
     return _create(
         ResNet12, "germline_resnet12", pretrained, len(arguments.get("widths", RESNET12_WIDTHS)), **arguments
     )

@@ -1,4 +1,4 @@
-"""A ViT that changes its width on the way: segments of blocks, and a linear layer from each to the next."""
+"""A ViT of several widths: segments of blocks, and a linear layer from each segment to the next."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _DEPTHS, _WIDTHS, _HEADS = (3, 3), (192, 768), (3, 12)
 
 
 class StitchedBlock(Block):  # type: ignore[misc]
-    """timm's block behind a linear layer, the stitch, that brings tokens of another width to its own.
+    """timm's block behind a linear layer, the stitch, which maps tokens of another width to the block's width.
 
     Attributes:
-        stitch: The linear layer, with bias.
+        stitch: Linear layer with bias.
     """
 
     def __init__(self, inputs: int, dim: int, *arguments: Any, **settings: Any) -> None:
@@ -26,30 +26,32 @@ class StitchedBlock(Block):  # type: ignore[misc]
         self.stitch = nn.Linear(inputs, dim, device=settings.get("device"), dtype=settings.get("dtype"))
 
     def forward(self, tokens: Tensor, **arguments: Any) -> Tensor:
-        """Tokens [B, tokens, dim] of tokens [B, tokens, inputs]."""
-        found: Tensor = super().forward(self.stitch(tokens), **arguments)
-        return found
+        """Compute tokens [B, tokens, dim] of tokens [B, tokens, inputs]."""
+        outputs: Tensor = super().forward(self.stitch(tokens), **arguments)
+        return outputs
 
 
 class StitchedViT(VisionTransformer):  # type: ignore[misc]
-    """timm's VisionTransformer in segments, each of its own depth, width and heads.
+    """timm's VisionTransformer in segments, each with its own depth, width and heads.
 
-    The stem has the first segment's width, norm and head the last one's. `blocks` is one sequence; the first block of
-    every later segment is a `StitchedBlock`. All weights begin as timm's do, stitches as its other linear layers.
+    The stem has the first segment's width, norm and head have the last one's. `blocks` is one sequence, and the first
+    block of every later segment is a `StitchedBlock`. All weights are initialised as in timm, stitches as its other
+    linear layers.
 
     Source: Pan, Cai and Zhuang, "Stitchable Neural Networks", CVPR 2023, arXiv 2302.06586.
 
     Args:
-        depths: Blocks of each segment.
-        widths: Length of a token in each.
-        heads: Attention heads of each.
-        num_classes: Outputs of the head; 0 for none.
-        mlp_ratio: Hidden channels of an MLP over the width.
-        arguments: timm's own; `embed_dim`, `depth`, `num_heads` and `block_fn` follow from the segments.
+        depths: Number of blocks of each segment.
+        widths: Length of a token in each segment.
+        heads: Number of attention heads in each segment.
+        num_classes: Number of outputs of the head; 0 for none.
+        mlp_ratio: Hidden channels of an MLP divided by the width.
+        arguments: Further arguments of timm's class; `embed_dim`, `depth`, `num_heads` and `block_fn` follow from the
+            segments.
 
     Attributes:
         embed_dim: Width of the last segment, which norm and head read; also `num_features`.
-        mlp_ratio: As given; a width times it, rounded down, is an MLP's hidden channels.
+        mlp_ratio: Hidden channels of an MLP divided by the width, before rounding down.
     """
 
     def __init__(
@@ -61,32 +63,32 @@ class StitchedViT(VisionTransformer):  # type: ignore[misc]
         mlp_ratio: float = 4.0,
         **arguments: Any,
     ) -> None:
-        forms = iter(_blocks(depths, widths, heads))
+        sizes = iter(_list_block_sizes(depths, widths, heads))
 
-        def block(**given: Any) -> Block:
-            inputs, own = next(forms)
-            given.update(own)
+        def build_block(**given: Any) -> Block:
+            inputs, size = next(sizes)
+            given.update(size)
             return Block(**given) if inputs is None else StitchedBlock(inputs, **given)
 
-        # timm asks for one block after another, and says what it would give each: above all its rate of dropped paths.
+        # timm builds one block after another and passes each one's settings, such as its rate of dropped paths.
         super().__init__(
             embed_dim=widths[0],
             depth=sum(depths),
             num_heads=heads[0],
             num_classes=0,
             mlp_ratio=mlp_ratio,
-            block_fn=block,
+            block_fn=build_block,
             **arguments,
         )
         if self.attn_pool is not None:
             raise ValueError(f"global_pool={self.global_pool}: a stitched ViT pools by mean, maximum or class token")
         self.mlp_ratio = mlp_ratio
-        self._end(widths[-1], num_classes)
+        self._build_end(widths[-1], num_classes)
         for info, module in zip(self.feature_info, self.blocks, strict=True):
             info["num_chs"] = module.mlp.fc2.out_features
 
-    def _end(self, width: int, num_classes: int) -> None:
-        """Norm and head at the last segment's width."""
+    def _build_end(self, width: int, num_classes: int) -> None:
+        """Replace norm and head with those of the last segment's width."""
         self.embed_dim = self.num_features = self.head_hidden_size = width
         for name in ("norm", "fc_norm"):
             norm: Any = getattr(self, name)
@@ -96,16 +98,16 @@ class StitchedViT(VisionTransformer):  # type: ignore[misc]
         init_weights_vit_timm(self.head)
 
     def forward_intermediates(self, x: Tensor, indices: Any = None, *, norm: bool = False, **arguments: Any) -> Any:
-        """timm's own; the final norm can be asked for where all blocks wanted have its width.
+        """Compute the outputs of blocks as timm does; the final norm needs blocks of its own width.
 
         Args:
-            x: Normalised pictures [B, C, H, W].
-            indices: Blocks wanted; a number means the last so many, None all.
-            norm: Whether the final norm is applied to what they give.
-            arguments: As timm has them.
+            x: Normalised images [B, C, H, W].
+            indices: Indices of the wanted blocks; a number means that many last blocks, None all.
+            norm: Whether to apply the final norm to the outputs.
+            arguments: Further arguments of timm's method.
 
         Raises:
-            ValueError: The norm is asked for at blocks of another width.
+            ValueError: The norm is to be applied to blocks of another width.
         """
         widths = [self.feature_info[index]["num_chs"] for index in resolve_indices(len(self.blocks), indices)]
         if norm and set(widths) != {self.embed_dim}:
@@ -113,16 +115,18 @@ class StitchedViT(VisionTransformer):  # type: ignore[misc]
         return super().forward_intermediates(x, indices, norm=norm, **arguments)
 
 
-def _blocks(depths: Sequence[int], widths: Sequence[int], heads: Sequence[int]) -> list[tuple[int | None, Any]]:
-    """For each block the width that its stitch reads, None where it has none, and its own width and heads."""
+def _list_block_sizes(
+    depths: Sequence[int], widths: Sequence[int], heads: Sequence[int]
+) -> list[tuple[int | None, Any]]:
+    """List, for each block, the width that its stitch reads (None without a stitch), and its own width and heads."""
     if len(depths) < 2:
         raise ValueError(f"depths={depths}: a stitched ViT has two segments or more")
-    found: list[tuple[int | None, Any]] = []
+    sizes: list[tuple[int | None, Any]] = []
     before = None
     for depth, width, count in zip(depths, widths, heads, strict=True):
-        found += [(None if index else before, {"dim": width, "num_heads": count}) for index in range(depth)]
+        sizes += [(None if index else before, {"dim": width, "num_heads": count}) for index in range(depth)]
         before = width
-    return found
+    return sizes
 
 
 default_cfgs = generate_default_cfgs(
@@ -140,7 +144,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def germline_stitched_vit(pretrained: bool = False, **arguments: Any) -> Any:
-    """A stitched ViT under timm's interface; arguments are those of `StitchedViT`."""
+    """Build a stitched ViT through timm; arguments are those of `StitchedViT`."""
     features = {"out_indices": min(3, sum(arguments.get("depths", _DEPTHS))), "feature_cls": "getter"}
     return build_model_with_cfg(
         StitchedViT,

@@ -11,7 +11,7 @@ from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report import gene_records as records
 from germline.data import load_data
 from germline.errors import ArtefactError
-from germline.learngene import MANIFEST, Learngene
+from germline.learngene import MANIFEST_FILE, Learngene
 from germline.methods.gtl import report_fitness
 from germline.randomness import generator
 from germline.training import Run
@@ -24,7 +24,7 @@ VGG = ("ancestor.model=vgg11", "sizes=[width=2]", BRED)
 def test_record_is_saved_with_the_gene_but_not_with_a_shuffled_one(tmp_path, bred):
     gene = Bred(steps=1, batch_size=4).condense(None, load_data("digits"), Run(device="cpu", quiet=True))
     gene.save(tmp_path / "gene")
-    assert json.loads((tmp_path / "gene" / MANIFEST).read_text())["provenance"]["record"] == record()
+    assert json.loads((tmp_path / "gene" / MANIFEST_FILE).read_text())["provenance"]["record"] == record()
     loaded = Learngene.load(tmp_path / "gene")
     assert loaded.provenance.record == record()
     shuffled = RandomGene(method="bred").derive(loaded, generator(0, "shuffled"))

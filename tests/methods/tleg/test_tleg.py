@@ -109,7 +109,7 @@ def test_segments_that_do_not_add_up_are_refused(ancestor, pico, segments):
 
 def test_the_gene_holds_two_blocks_and_the_frame_alone(gene, ancestor):
     head = 16 * 10 + 10
-    assert gene.bytes() == 4 * (2 * BLOCK + FRAME + head)
+    assert gene.count_bytes() == 4 * (2 * BLOCK + FRAME + head)
     assert {name.split(".")[0] for name in gene.tensors} == {"frame", "offset", "slope"}
     assert len(gene.tensors) == 2 * 12 + 7
     own = [value for value in ancestor.model.state_dict().values() if value.ndim > 1]
@@ -122,7 +122,7 @@ def test_bytes_on_disk_follow_the_formula(gene, tmp_path):
     found = (tmp_path / "gene" / "learngene.safetensors").stat().st_size
     # The header of names and shapes is all that comes on top; on a gene this small it is more than 5 %.
     header = int.from_bytes((tmp_path / "gene" / "learngene.safetensors").read_bytes()[:8], "little")
-    assert found - 8 - header == gene.bytes()
+    assert found - 8 - header == gene.count_bytes()
 
 
 def test_bytes_on_disk_of_a_larger_gene_are_within_five_percent(pico, tmp_path):
@@ -131,7 +131,7 @@ def test_bytes_on_disk_of_a_larger_gene_are_within_five_percent(pico, tmp_path):
     found = (tmp_path / "gene" / "learngene.safetensors").stat().st_size
     formula = 4 * (2 * (12 * 64**2 + 13 * 64) + (64 + 1 + 16 + 2 + 10) * 64 + 10)
     assert found == pytest.approx(formula, rel=0.05)
-    assert gene.bytes() == formula
+    assert gene.count_bytes() == formula
 
 
 def test_training_moved_every_tensor(ancestor, pico, gene):

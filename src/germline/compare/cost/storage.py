@@ -18,7 +18,7 @@ def gene_storage(gene: Learngene) -> dict[str, int]:
     """Count the bytes and elements of a gene, with its head and (as papers count) without."""
     sizes = {name: tensor.numel() for name, tensor in gene.tensors.items()}
     return {
-        "bytes": gene.bytes(),
+        "bytes": gene.count_bytes(),
         "elements": sum(sizes.values()),
         "headless_elements": count_headless_elements(gene.spec, sizes),
     }
