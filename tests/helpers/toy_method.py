@@ -38,4 +38,4 @@ def register_methods(monkeypatch, **classes):
     points = [_Point(name, f"helpers.toy_method:{value}") for name, value in classes.items()]
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "germline.methods" else [])
     # Without its cache, so that no other test sees these methods.
-    monkeypatch.setattr(registry, "_installed", registry._installed.__wrapped__)
+    monkeypatch.setattr(registry, "_list_installed", registry._list_installed.__wrapped__)
