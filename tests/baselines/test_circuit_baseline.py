@@ -182,7 +182,7 @@ def test_bad_settings_no_ancestor_and_a_vit_are_refused(pico, make_network):
     for settings in ({"share": 0}, {"share": 1.1}, {"choose": "norm"}):
         with pytest.raises(ValidationError):
             CircuitBaseline(**settings)
-    with pytest.raises(SettingError, match="Circuit without an ancestor"):
+    with pytest.raises(SettingError, match="'circuit' needs an ancestor"):
         CircuitBaseline().condense_spec(None, pico)
     with pytest.raises(SettingError, match="A circuit cannot grow in a vit"):
         CircuitBaseline().condense_spec(make_network(), pico)

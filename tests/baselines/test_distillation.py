@@ -39,7 +39,7 @@ def test_the_gene_is_the_teacher_and_descendants_are_fresh(taught, ancestor):
     assert count == 3 * (12 * 24**2 + 13 * 24) + (64 + 1 + 16 + 2 + 10) * 24 + 10
     assert torch.equal(one.model.blocks[0].attn.qkv.weight, same.model.blocks[0].attn.qkv.weight)
     assert not torch.equal(one.model.blocks[0].attn.qkv.weight, other.model.blocks[0].attn.qkv.weight)
-    assert taught.describe_sizes() == "any size of the anatomy vit"
+    assert taught.describe_sizes() == "any size of the architecture vit"
 
 
 def test_with_the_teacher_s_classes_it_is_plain_distillation(taught, ancestor, pixels):

@@ -90,9 +90,9 @@ def test_a_descendant_s_tensors_are_its_own(networks, pico):
 @pytest.mark.parametrize(
     ("family", "size", "words"),
     [
-        ("vit", {"depth": 7}, "Last-layers cannot grow depth=7.*which is 6"),
-        ("vgg", {"width": 4}, "Last-layers cannot grow widths="),
-        ("resnet12", {"depth2": 2}, "Last-layers cannot grow depths="),
+        ("vit", {"depth": 7}, "'last-layers' cannot grow depth=7.*which is 6"),
+        ("vgg", {"width": 4}, "'last-layers' cannot grow widths="),
+        ("resnet12", {"depth2": 2}, "'last-layers' cannot grow depths="),
     ],
 )
 def test_other_sizes_are_refused(networks, pico, family, size, words):
@@ -106,7 +106,7 @@ def test_bad_settings_another_model_and_no_ancestor_are_refused(networks, pico):
     for share in (0, 1.5):
         with pytest.raises(ValidationError):
             LastLayers(share=share)
-    with pytest.raises(SettingError, match="Last-layers without an ancestor"):
+    with pytest.raises(SettingError, match="'last-layers' needs an ancestor"):
         LastLayers().condense_spec(None, pico)
     with pytest.raises(SettingError, match="Last-layers cannot grow model=vgg11"):
         LastLayers().condense(networks["vgg"], pico, RUN).inherit(classes=2, model="vgg11")

@@ -68,9 +68,9 @@ def test_all_blocks_are_fine_tuning(deep, pico):
 @pytest.mark.parametrize(
     ("choose", "size", "words"),
     [
-        ("first", {"depth": 7}, "cannot grow 7 blocks.*which has 6. Ask for 6 or fewer"),
-        ("even", {"width": 8}, "Layers cannot grow width=8.*which is 16"),
-        ("first", {"heads": 1}, "Layers cannot grow heads=1.*which is 2"),
+        ("first", {"depth": 7}, "cannot grow 7 blocks.*which has 6. Use 6 or fewer"),
+        ("even", {"width": 8}, "'layers' cannot grow width=8.*ancestor's width=16"),
+        ("first", {"heads": 1}, "'layers' cannot grow heads=1.*ancestor's heads=2"),
         ((0, 5), {"depth": 3}, r"cannot grow 3 blocks.*choose=\(0, 5\) names 2"),
     ],
 )
@@ -80,7 +80,7 @@ def test_what_it_cannot_grow_is_refused(deep, pico, choose, size, words):
 
 
 def test_a_block_that_is_not_there_is_refused_before_anything_is_written(deep, pico):
-    with pytest.raises(SettingError, match=r"choose=\(0, 6\). The ancestor has 6 blocks. Indices go from 0 to 5"):
+    with pytest.raises(SettingError, match=r"choose=\(0, 6\) names.* has 6 blocks. Use indices from 0 to 5"):
         Layers(choose=(0, 6)).condense_spec(deep, pico)
     with pytest.raises(SettingError, match="The ancestor has 6 blocks"):
         condense(deep, pico, choose=(0, 6))
@@ -160,14 +160,14 @@ def test_one_block_a_stage_of_the_last_is_the_first(vgg, pico, pixels):
     ("family", "choose", "size", "words"),
     [
         ("vgg", "first", {"depth2": 5}, "cannot grow 5 blocks in a stage.*which has 4"),
-        ("resnet", "even", {"width": 2}, "Layers cannot grow 'head.fc.weight'.* is wider"),
+        ("resnet", "even", {"width": 2}, "'layers' cannot grow 'head.fc.weight'.* is wider"),
         ("vgg", "first", {"width2": 8}, r"cannot grow 'head.fc.weight' of shape \(10, 8\).*has shape \(10, 6\)"),
         ("resnet", (0, 3, 4), {}, r"cannot grow 3 \+ 4 blocks.*names 1 \+ 2"),
         (
             "resnet",
             (1, 3),
             {"depth1": 1, "depth2": 1},
-            "cannot grow block 0 as block 1.*tensors that the other has not",
+            "cannot grow block 0 as block 1.*tensors that the other one lacks",
         ),
         (
             "vgg",
@@ -185,6 +185,6 @@ def test_stages_that_do_not_fit_are_refused(request, pico, family, choose, size,
 def test_units_of_other_widths_are_refused_where_they_do_not_meet(make_convolutional, pico):
     uneven = make_convolutional(VggSpec, widths=((4, 6), (8,)))
     with pytest.raises(
-        SettingError, match=r"Layers cannot grow 'stages.1.blocks.0.conv.weight' of shape \(8, 4, 3, 3\)"
+        SettingError, match=r"'layers' cannot grow 'stages.1.blocks.0.conv.weight' of shape \(8, 4, 3, 3\)"
     ):
         condense(uneven, pico).inherit(size=Size(depth1=1))

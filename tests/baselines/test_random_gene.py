@@ -110,9 +110,9 @@ def test_settings_left_out_are_the_inner_defaults():
 def test_what_it_cannot_shuffle_is_refused(ancestor, pico):
     with pytest.raises(UnknownNameError, match=r"Unknown method 'tlge'. Did you mean tleg"):
         RandomGene(method="tlge")
-    with pytest.raises(SettingError, match="A random gene is that of another method"):
+    with pytest.raises(SettingError, match="A random gene is another method's gene"):
         RandomGene(method="random-gene")
-    with pytest.raises(SettingError, match=r"settings\.stepps is no setting of tleg"):
+    with pytest.raises(SettingError, match=r"settings\.stepps is unknown to method 'tleg'"):
         RandomGene(settings={"stepps": 3})
     with pytest.raises(SettingError, match=r"settings\.steps is no setting of tleg, or has a wrong value"):
         RandomGene(settings={"steps": -1})

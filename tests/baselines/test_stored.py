@@ -74,9 +74,9 @@ def test_how_descendants_grow_may_be_changed(collective, pico):
 
 def test_how_the_gene_was_made_may_not(collective, expansion, pico, tmp_path):
     quiet = Run(device="cpu", quiet=True)
-    with pytest.raises(SettingError, match=r"settings=\{'tasks': 7\}.*was made with others"):
+    with pytest.raises(SettingError, match=r"settings=\{'tasks': 7\}.*was made with other settings"):
         condense(Stored(gene=str(collective), settings={"tasks": 7}), data=pico, run=quiet)
-    with pytest.raises(SettingError, match=r"settings\.steps is no setting of tleg, or has a wrong value"):
+    with pytest.raises(SettingError, match=r"settings\.steps is unknown to method 'tleg', or has a wrong value"):
         condense(Stored(gene=str(expansion), settings={"steps": -1}), data=pico, run=quiet)
     condense(Stored(gene=str(collective), settings={"window": 2, "whole": False}), data=pico, run=quiet).save(
         tmp_path / "cut"

@@ -107,9 +107,7 @@ def test_grey_to_colour_after_slicing_keeps_the_function(wide_gene, pixels):
 
 @pytest.mark.parametrize("size", [{"depth": 7}, {"width": 128}, {"heads": 4}, {"width": 96, "heads": 1, "depth": 1}])
 def test_a_target_that_is_larger_in_any_way_is_refused(wide_gene, size):
-    with pytest.raises(
-        SettingError, match=r"Weight-selection cannot grow .*Ask for (depth=6|width=64|heads=2) or less"
-    ):
+    with pytest.raises(SettingError, match=r"'weight-selection' cannot grow .*Use (depth=6|width=64|heads=2) or less"):
         wide_gene.inherit(size=Size(**size))
 
 
@@ -139,7 +137,7 @@ def test_a_descendant_s_tensors_are_its_own_and_the_gene_survives_the_disk(wide,
 def test_bad_settings_and_no_ancestor_are_refused(pico):
     with pytest.raises(ValidationError):
         WeightSelection(layers="last")
-    with pytest.raises(SettingError, match="Weight-selection without an ancestor"):
+    with pytest.raises(SettingError, match="'weight-selection' needs an ancestor"):
         WeightSelection().condense_spec(None, pico)
 
 
@@ -213,9 +211,9 @@ def test_channels_that_nobody_else_reads_can_go(make_convolutional, pico, pixels
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        ({"width": 16}, "Weight-selection cannot grow widths="),
-        ({"depth1": 3}, "cannot grow 3 blocks in a stage.*which has 2. Ask for 2 or fewer"),
-        ({"depth1": 1, "width2": 20}, r"whose widths is \(\(8, 8\), \(12, 12, 12\)\). Ask for widths nowhere above"),
+        ({"width": 16}, "'weight-selection' cannot grow widths="),
+        ({"depth1": 3}, "cannot grow 3 blocks in a stage.*which has 2. Use 2 or fewer"),
+        ({"depth1": 1, "width2": 20}, r"which has widths=\(\(8, 8\), \(12, 12, 12\)\). Use no number of widths above"),
         ({"depth2": 1, "width2": 20}, r"cannot grow .* of shape \(10, 20\).*has shape \(10, 12\)"),
     ],
 )

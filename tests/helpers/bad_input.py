@@ -274,7 +274,7 @@ FAULTS = [
         "gtl-classes", "condense --method gtl --set ways=6 --data digits --out new", ("two parts of 6", "fewer ways")
     ),
     Fault("gtl-model", "condense --method gtl --set model=vit_pico --data digits --out new", ("cannot evolve a vit",)),
-    Fault("auto-alone", "condense --method auto --data digits --out new", ("without an ancestor", "--ancestor")),
+    Fault("auto-alone", "condense --method auto --data digits --out new", ("needs an ancestor", "--ancestor")),
     Fault(
         "auto-keep",
         "condense --method auto --ancestor ancestor --set keep=40 --data digits --out new",

@@ -1,4 +1,4 @@
-"""Cut circuit: a circuit of channels cut out of one trained ancestor, without any evolution."""
+"""Circuit baseline: a circuit of channels taken from one trained ancestor, without evolution."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from germline.training import Run
 
 
 class CircuitBaseline(CircuitGene, WholeAncestor):
-    """A circuit of an ancestor's channels, planted as an evolved one is.
+    """A circuit of one ancestor's channels, transplanted like an evolved one.
 
-    A control without a paper of its own: it has form, size and training, and tells what choosing circuits by evolution
-    adds.
+    A control without a paper. It has the form and the size of an evolved gene and comes from a trained network, so that
+    a comparison shows what evolution adds.
 
     Attributes:
-        choose: Channels at `random`, drawn by the run's seed, or in each group those of the largest BatchNorm `scale`.
+        choose: Channels at `random`, drawn by the run's seed, or those of the largest BatchNorm `scale` of each group.
     """
 
     name: ClassVar[str] = "circuit"
@@ -32,22 +32,22 @@ class CircuitBaseline(CircuitGene, WholeAncestor):
     choose: Literal["random", "scale"] = "random"
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """The ancestor's own.
+        """Return the ancestor's spec.
 
         Raises:
             SettingError: There is no ancestor, or it has no stages of convolutions.
-            ArtefactError: No architecture knows it.
+            ArtefactError: No architecture describes it.
         """
         spec = super().condense_spec(ancestor, data)
         circuit_spec(spec, self.share)
         return spec
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
-        """Cut the circuit out; nothing is trained.
+        """Copy the circuit's channels; nothing is trained.
 
         Raises:
             SettingError: There is no ancestor, or it has no stages of convolutions.
-            ArtefactError: No architecture knows it.
+            ArtefactError: No architecture describes it.
         """
         whole = super().condense(ancestor, data, run)
         narrow = circuit_spec(whole.spec, self.share)

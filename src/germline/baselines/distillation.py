@@ -1,4 +1,4 @@
-"""Distillation: random weights, and the ancestor as teacher while the descendant is trained."""
+"""Distillation: random weights, with the ancestor as teacher of every descendant."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ from germline.traits import Sizes, Traits
 
 
 class Distil(WholeAncestor):
-    """Random weights trained under the ancestor's eye: what a teacher at hand is worth without any inheritance.
+    """Knowledge distillation into random weights (Hinton et al., arXiv 1503.02531).
 
-    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv 1503.02531. Where the descendant's
-    classes are not the teacher's, an auxiliary linear head on the descendant's pooled features learns the teacher's
-    distribution over the teacher's own classes, beside the labels; it is thrown away after training. That part is ours.
+    The control shows what a teacher is worth without inheritance.
+
+    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv 1503.02531. One part is ours. If the
+    descendant has other classes than the teacher, an auxiliary linear head on its pooled features learns the teacher's
+    distribution over the teacher's classes. It is trained beside the labels, and removed after training.
 
     Attributes:
-        alpha: Weight of the teacher. With the teacher's classes the labels weigh 1 - alpha, with other classes 1.
-        temperature: Divides the logits of teacher and student; the teacher's loss is multiplied by its square.
-        label_smoothing: Of the labels' part.
+        alpha: Weight of the teacher. The labels' weight is 1 - alpha with the teacher's classes, and 1 with others.
+        temperature: Divisor of the logits of teacher and student; the teacher's loss is multiplied by its square.
+        label_smoothing: Label smoothing of the labels' loss.
     """
 
     name: ClassVar[str] = "distil"
@@ -43,11 +45,11 @@ class Distil(WholeAncestor):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """Freshly initialised, all of it entered as fresh."""
+        """Initialise the target; every element is fresh."""
         return Scratch().inherit(gene, target, generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective:
-        """Teacher and labels; the auxiliary head, where there is one, is drawn by the descendant's own seed."""
+        """Return the loss of teacher and labels; the descendant's own seed draws an auxiliary head."""
         teacher = _teacher(gene)
         if teacher.classes == descendant.network.classes:
             return Distillation(
@@ -63,20 +65,21 @@ class Distil(WholeAncestor):
         )
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
-        """Every size."""
-        return Sizes(f"any size of the anatomy {architecture_of(spec).name}")
+        """Return the sizes: every one of the ancestor's architecture."""
+        return Sizes(f"any size of the architecture {architecture_of(spec).name}")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Every size will do."""
+        """Accept every size."""
 
 
 class OtherClasses(Distillation):
-    """Labels of one's own, and a teacher's word about its own classes: labels + alpha x teacher.
+    """Loss of labels and of a teacher with other classes: labels + alpha x teacher.
 
-    The student's body is run once: its classifier's input, the pooled features [B, features], is taken on the way.
+    One forward pass of the student gives both its logits and the input of its classifier, the pooled features
+    [B, features].
 
     Attributes:
-        head: Maps the student's pooled features to the teacher's classes; trained along.
+        head: Linear layer from the student's pooled features to the teacher's classes; trained with the student.
     """
 
     def __init__(
@@ -89,33 +92,33 @@ class OtherClasses(Distillation):
         label_smoothing: float,
         source: torch.Generator,
     ) -> None:
-        """Set up.
+        """Draw the auxiliary head.
 
         Args:
-            teacher: Whom to follow.
-            student: The network that is trained with this objective; a timm classifier.
+            teacher: Network whose distribution is learnt.
+            student: Network that is trained with this loss; a timm classifier.
             alpha: Weight of the teacher.
-            temperature: Divides both logits; the teacher's loss is multiplied by its square.
-            label_smoothing: Of the labels' part.
-            source: Draws the head.
+            temperature: Divisor of both logits; the teacher's loss is multiplied by its square.
+            label_smoothing: Label smoothing of the labels' loss.
+            source: Generator of the head.
         """
         super().__init__(teacher, alpha=alpha, temperature=temperature, label_smoothing=label_smoothing)
         classifier = student.get_classifier()  # type: ignore[operator]
-        # In a tuple, so that the student's weights are no part of this module.
+        # A tuple hides the student from torch: its weights must not be part of this module.
         self._classifier: tuple[nn.Linear] = (classifier,)
         with use_generator(source):
             self.head = nn.Linear(classifier.in_features, len(teacher.classes))
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """The weighted loss, in nats."""
+        """Return the weighted loss, in nats."""
         word = self.teacher_logits(batch)
         logits, features = self._look_inside(network, batch.pixels)
-        # Under lower precision the features are not of the head's.
+        # Features of lower precision do not have the head's type.
         aside = self.head(features.to(self.head.weight.dtype))
         return compute_label_loss(logits, batch, self.label_smoothing) + self.alpha * self._teacher_loss(aside, word)
 
     def _look_inside(self, network: Forward, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, classes] and pooled features [B, features]."""
+        """Return logits [B, classes] and pooled features [B, features]."""
         seen: list[Tensor] = []
 
         def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:

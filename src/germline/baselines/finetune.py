@@ -1,4 +1,4 @@
-"""Fine-tuning: the costly upper line, an ancestor of the target's own size kept whole."""
+"""Fine-tuning: a costly upper bound, with an ancestor of each descendant's own size."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from germline.traits import Sizes, Traits
 
 
 class Finetune(WholeAncestor):
-    """All of an ancestor, handed to a descendant of its own size; only the head may be fresh."""
+    """All of an ancestor of the descendant's own size; only the head can be fresh."""
 
     name: ClassVar[str] = "finetune"
     paper: ClassVar[str] = "a control"
     traits: ClassVar[Traits] = Traits(varies_with_seed=False, needs_own_size=True)
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """Every block copied; frame adapted; head kept or fresh."""
+        """Copy every block; the frame is adapted, and the head is copied or fresh."""
         blocks = architecture_of(gene.spec).parts(gene.spec).blocks
         return inherit_slices(gene, target, range(len(blocks)), generator)
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
-        """Its own."""
+        """Return the sizes: the ancestor's own."""
         return Sizes("the ancestor's own size")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:

@@ -1,4 +1,4 @@
-"""Last layers: as many of an ancestor's last blocks as a circuit has parameters, kept where they are."""
+"""Last layers: the last blocks of an ancestor, with about as many parameters as a circuit."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from germline.traits import Sizes, Traits
 
 
 class LastLayers(WholeAncestor):
-    """The last blocks of an ancestor, at least one, whose parameters come nearest to a share of its backbone's.
+    """The last blocks of an ancestor, up to a share of its parameters.
 
-    A control without a paper of its own. All else of a descendant is drawn: stem, earlier blocks, norm and head.
+    As many blocks are kept, at least one, as have the number of parameters nearest to that share. A control without a
+    paper. Everything else of a descendant is drawn: stem, earlier blocks, norm and head.
 
     Attributes:
-        share: Of the parameters of the ancestor without its head.
+        share: Share of the ancestor's parameters, the head left out.
     """
 
     name: ClassVar[str] = "last-layers"
@@ -38,34 +39,36 @@ class LastLayers(WholeAncestor):
     share: float = Field(default=0.2, gt=0, le=1)
 
     def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
-        """Nothing is trained; the last blocks are stored."""
+        """Return the cost: nothing is trained, and the last blocks are stored."""
         shapes = shapes_of(spec)
-        return GeneCost(stored={name: shapes[name].numel() for name in self._kept(spec)})
+        return GeneCost(stored={name: shapes[name].numel() for name in self._last_block_tensors(spec)})
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
-        """Keep the last blocks; nothing is trained.
+        """Copy the last blocks; nothing is trained.
 
         Raises:
             SettingError: There is no ancestor.
-            ArtefactError: No architecture knows it.
+            ArtefactError: No architecture describes it.
         """
         whole = super().condense(ancestor, data, run)
-        return replace(whole, tensors={name: whole.tensors[name] for name in self._kept(whole.spec)}, classes=None)
+        return replace(
+            whole, tensors={name: whole.tensors[name] for name in self._last_block_tensors(whole.spec)}, classes=None
+        )
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """A fresh network with the ancestor's last blocks in it."""
+        """Build a fresh network with the ancestor's last blocks in it."""
         return build_fresh_descendant(gene, target, copy_tensors(gene.tensors), generator)
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
-        """Its own."""
+        """Return the sizes: the ancestor's own."""
         return Sizes("the ancestor's own size")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse every other size."""
         check_same_spec(self.name, gene.spec, spec)
 
-    def _kept(self, form: Spec) -> list[str]:
-        """Names of the tensors of the last blocks, buffers included."""
+    def _last_block_tensors(self, form: Spec) -> list[str]:
+        """Return the names of the tensors of the last blocks, buffers included."""
         architecture = architecture_of(form)
         parts = architecture.parts(form)
         with on_meta_device():

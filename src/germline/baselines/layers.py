@@ -1,4 +1,4 @@
-"""Layers: whole blocks of an ancestor, the plainest way to a shallower network."""
+"""Layers: whole blocks of an ancestor, the simplest way to a shallower network."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
-from germline.methods.slicing import check_same_spec, choose_blocks, inherit_slices, plan_slices, stages
+from germline.methods.slicing import check_same_spec, choose_blocks, inherit_slices, plan_slices, stage_depths
 from germline.network import Network
 from germline.traits import Sizes
 
-DEPTHS = frozenset({"depth", "depths", "widths"})  # what says how many blocks there are, by architecture
+DEPTHS = frozenset({"depth", "depths", "widths"})  # fields that give the number of blocks, by architecture
 
 
 class Layers(WholeAncestor):
-    """Whole blocks of an ancestor, copied with its stem and norm; the head is kept or fresh.
+    """Whole blocks of an ancestor, with its stem and norm; the head is copied or fresh.
 
-    A control without a paper of its own. Where an architecture has stages, blocks are chosen stage by stage.
+    A control without a paper. In an architecture with stages, blocks are chosen stage by stage.
 
     Attributes:
-        choose: The `first` blocks, the `last`, some at `even` spacing (the first is always among them), or the indices
-            of the blocks, counted from 0, rising; then only descendants of just as many blocks are grown.
+        choose: The `first` blocks, the `last` ones, or blocks at `even` spacing, the first among them. Or rising block
+            indices, counted from 0; descendants then have exactly as many blocks.
     """
 
     name: ClassVar[str] = "layers"
@@ -37,61 +37,63 @@ class Layers(WholeAncestor):
 
     @field_validator("choose")
     @classmethod
-    def _rising(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+    def _check_indices(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
         if isinstance(value, tuple) and (
             not value or value[0] < 0 or any(one >= other for one, other in pairwise(value))
         ):
-            raise ValueError("block indices are counted from 0 and rise")
+            raise ValueError("Block indices are counted from 0 and rise")
         return value
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """The ancestor's own.
+        """Return the ancestor's spec.
 
         Raises:
-            SettingError: There is no ancestor, or a chosen block is not in it.
-            ArtefactError: No architecture knows it.
+            SettingError: There is no ancestor, or it lacks a chosen block.
+            ArtefactError: No architecture describes it.
         """
         spec = super().condense_spec(ancestor, data)
-        blocks = sum(stages(spec))
+        blocks = sum(stage_depths(spec))
         if isinstance(self.choose, tuple) and self.choose[-1] >= blocks:
             raise SettingError(
-                f"choose={self.choose}", f"the ancestor has {blocks} blocks", f"indices go from 0 to {blocks - 1}"
+                f"choose={self.choose} names a block that is missing",
+                f"The ancestor has {blocks} blocks",
+                f"Use indices from 0 to {blocks - 1}",
             )
         return spec
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Copy the chosen blocks, stem and norm."""
-        return inherit_slices(gene, target, self._chosen(gene.spec, target.spec), generator)
+        return inherit_slices(gene, target, self._choose_blocks(gene.spec, target.spec), generator)
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
-        """Depths alone."""
+        """Return the sizes: depths up to the ancestor's."""
         if isinstance(self.choose, tuple):
             return Sizes(f"the {len(self.choose)} blocks chosen, at the ancestor's width")
-        return Sizes(f"at most {' + '.join(map(str, stages(spec)))} blocks, at the ancestor's width")
+        return Sizes(f"at most {' + '.join(map(str, stage_depths(spec)))} blocks, at the ancestor's width")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Refuse more blocks than there are, and every other width."""
+        """Refuse more blocks than the ancestor has, and every other width."""
         check_same_spec(self.name, gene.spec, spec, spare=DEPTHS)
-        how = plan_slices(gene.spec, spec, self._chosen(gene.spec, spec))
-        if how.sliced:
-            name = min(how.sliced)
+        plan = plan_slices(gene.spec, spec, self._choose_blocks(gene.spec, spec))
+        if plan.sliced:
+            name = min(plan.sliced)
             raise SettingError(
-                f"layers cannot grow '{name}' of shape {tuple(how.shapes[name])}",
-                f"the ancestor's '{how.sources[name]}' is wider, and it copies whole blocks",
-                "change depths alone",
+                f"Method '{self.name}' cannot grow '{name}' of shape {tuple(plan.shapes[name])}",
+                f"The ancestor's '{plan.sources[name]}' is wider, and only whole blocks are copied",
+                "Choose another depth only",
             )
 
-    def _chosen(self, own: Spec, wanted: Spec) -> tuple[int, ...]:
-        """For each block asked for, which of the ancestor's it is."""
+    def _choose_blocks(self, ancestor: Spec, wanted: Spec) -> tuple[int, ...]:
+        """Return the index of the ancestor's block for each block of a descendant."""
         if not isinstance(self.choose, tuple):
-            return choose_blocks(self.choose, own, wanted)
-        ends = list(accumulate(stages(own)))
+            return choose_blocks(self.choose, ancestor, wanted)
+        ends = list(accumulate(stage_depths(ancestor)))
         given = [sum(first <= index < end for index in self.choose) for first, end in pairwise((0, *ends))]
-        asked = stages(wanted)
-        if list(asked) != given:
+        depths = stage_depths(wanted)
+        if list(depths) != given:
             raise SettingError(
-                f"this gene cannot grow {' + '.join(map(str, asked))} blocks",
+                f"This gene cannot grow {' + '.join(map(str, depths))} blocks",
                 f"choose={self.choose} names {' + '.join(map(str, given))}",
-                "ask for as many, or choose other blocks",
+                "Use as many blocks, or choose others",
             )
         return self.choose

@@ -1,4 +1,4 @@
-"""The random gene: the shape of another method's gene, without what it knows."""
+"""Random gene: another method's gene with shuffled elements."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from germline.traits import AncestorUse, Traits
 
 
 class RandomGene(DelegatingMethod, DerivedMethod):
-    """Another method's gene with the elements of each tensor shuffled among themselves.
+    """Another method's gene with the elements of each tensor shuffled.
 
-    The control that tells structure from knowledge: form, sizes and every tensor's distribution are the gene's own, to
-    the element; where each element stands is drawn. Tensors of whole numbers stay as they are.
+    The control separates structure from knowledge. Names, shapes and the elements of each tensor are those of the
+    gene; only their order is random. Integer tensors are not shuffled.
 
     Attributes:
-        method: The inner method, whose gene is shuffled.
-        settings: Its settings; those left out take its defaults.
+        method: Name of the method whose gene is shuffled.
+        settings: Settings of that method.
     """
 
     name: ClassVar[str] = "random-gene"
@@ -42,32 +42,34 @@ class RandomGene(DelegatingMethod, DerivedMethod):
 
     @field_validator("settings")
     @classmethod
-    def _whole(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        # Written out in full, so that a gene tells its settings and equal ones compare equal.
-        return _inner(info.data["method"], value).model_dump(mode="json") if "method" in info.data else value
+    def _fill_in_settings(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        # In full, so that a gene has all its settings and equal ones compare equal.
+        return (
+            _build_other_method(info.data["method"], value).model_dump(mode="json") if "method" in info.data else value
+        )
 
     def delegate(self) -> Method:
-        """The method whose gene is shuffled, with its settings.
+        """Return the method whose gene is shuffled, with its settings.
 
         Raises:
-            UnknownNameError: Nobody registered a method of that name.
-            SettingError: It is this one, or a setting of it is not allowed.
+            UnknownNameError: No method has that name.
+            SettingError: The method is this one, or one of its settings is wrong.
         """
-        return _inner(self.method, self.settings)
+        return _build_other_method(self.method, self.settings)
 
     def derived_from(self) -> Method:
-        """The inner method."""
+        """Return the method whose gene is shuffled."""
         return self.delegate()
 
     def derive(self, gene: Learngene, generator: torch.Generator) -> Learngene:
-        """A gene of the inner method, shuffled.
+        """Shuffle a gene of the other method.
 
         Args:
-            gene: What the inner method condensed; stays as it is.
-            generator: Draws the order of each tensor's elements, tensor by tensor in the order of their names.
+            gene: Gene of the other method; not changed.
+            generator: Source of the order of each tensor's elements, in the order of the tensors' names.
 
         Returns:
-            A gene of this method; it keeps no metrics and no record, which were the other's.
+            A gene of this method, without the other gene's metrics and records.
         """
         return replace(
             gene,
@@ -78,18 +80,20 @@ class RandomGene(DelegatingMethod, DerivedMethod):
         )
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """The inner gene's."""
+        """Return the other method's spec."""
         return self.delegate().condense_spec(ancestor, data)
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
-        """Condense by the inner method, then shuffle by a draw of the run's seed."""
+        """Condense with the other method, then shuffle with the run's seed."""
         gene = self.delegate().condense(ancestor, data, run)
         return self.derive(gene, generator(run.seed, self.name))
 
 
-def _inner(name: str, settings: dict[str, Any]) -> Method:
+def _build_other_method(name: str, settings: dict[str, Any]) -> Method:
     if name == RandomGene.name:
-        raise SettingError(f"method={name}", "a random gene is that of another method", "name that one, such as tleg")
+        raise SettingError(
+            f"method={name} shuffles itself", "A random gene is another method's gene", "Set method=tleg"
+        )
     return build_method(name, settings)
 
 

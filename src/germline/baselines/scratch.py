@@ -1,4 +1,4 @@
-"""Scratch: the control that inherits nothing but the form."""
+"""Scratch: controls that inherit nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from germline.traits import AncestorUse, Sizes, Traits
 
 
 class Scratch(Method):
-    """A network of the target's form with the architecture's own initial weights."""
+    """A network of the target's spec with the architecture's own random weights."""
 
     name: ClassVar[str] = "scratch"
     paper: ClassVar[str] = "a control"
@@ -30,23 +30,30 @@ class Scratch(Method):
     traits: ClassVar[Traits] = Traits(has_gene=False, inherits_head=False)
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """There is none.
+        """Refuse to condense: there is no gene.
 
         Raises:
             SettingError: Always.
         """
-        raise SettingError(f"{self.name} has no gene", "it is a control that inherits nothing", "use it in `compare`")
+        raise self._no_gene_error()
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
-        """Nothing to condense.
+        """Refuse to condense: there is no gene.
 
         Raises:
             SettingError: Always.
         """
-        raise SettingError(f"{self.name} has no gene", "it is a control that inherits nothing", "use it in `compare`")
+        raise self._no_gene_error()
+
+    def _no_gene_error(self) -> SettingError:
+        return SettingError(
+            f"Method '{self.name}' has no gene",
+            "It is a control that inherits nothing",
+            "Use it as an arm of `germline compare`",
+        )
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """Freshly initialised, all of it entered as fresh."""
+        """Initialise the target; every element is fresh. The gene is not used."""
         with use_generator(generator):
             model = architecture_of(target.spec).build(target.spec)
         ledger, sizes = Ledger(), count_elements(model)
@@ -57,19 +64,19 @@ class Scratch(Method):
         return Descendant(network, ledger)
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
-        """Every size."""
+        """Return the sizes: every one."""
         return Sizes("any size")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Every size will do."""
+        """Accept every size."""
 
 
 class Xavier(Scratch):
-    """A network of the target's form whose blocks' matrices are drawn by Glorot and Bengio's uniform rule.
+    """Scratch with Xavier initialisation of the blocks' matrices (Glorot and Bengio, 2010).
 
-    timm draws the linear layers of a ViT with a deviation of 0.02 whatever their width, which is small for narrow
-    networks; this control says how much of a gain over `scratch` goes away with a draw that fits the width. Kernels of
-    convolutions, biases, norms, stem and head are as in `scratch`.
+    timm draws the linear layers of a ViT with a standard deviation of 0.02 at every width, which is small for narrow
+    networks. This control shows how much of a gain over `scratch` such a scale explains. Kernels of convolutions,
+    biases, norms, stem and head are as in `scratch`.
 
     Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
     """
@@ -77,7 +84,7 @@ class Xavier(Scratch):
     name: ClassVar[str] = "xavier"
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """Freshly initialised, all of it entered as fresh."""
+        """Initialise the target, then draw the blocks' matrices again; every element is fresh."""
         child = super().inherit(gene, target, generator)
         parameters = dict(child.model.named_parameters())
         with use_generator(generator):

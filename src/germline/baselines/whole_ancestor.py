@@ -17,30 +17,30 @@ from germline.traits import Traits
 
 
 class WholeAncestor(Method):
-    """What methods share that condense nothing: the gene is the ancestor."""
+    """A method that condenses nothing: its gene is the whole ancestor."""
 
     architectures: ClassVar[tuple[str, ...]] = ("vit", "vgg", "resnet12", "resnet")
     traits: ClassVar[Traits] = Traits(varies_with_seed=False)
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """The ancestor's own.
+        """Return the ancestor's spec.
 
         Raises:
             SettingError: There is no ancestor.
-            ArtefactError: No architecture knows it.
+            ArtefactError: No architecture describes it.
         """
         return require_ancestor(self.name, ancestor)[1]
 
     def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
-        """Nothing is trained; all of the ancestor is stored."""
+        """Return the cost: nothing is trained, and the whole ancestor is stored."""
         return GeneCost(stored={name: shape.numel() for name, shape in shapes_of(spec).items()})
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
-        """Keep the ancestor whole; nothing is trained.
+        """Copy the whole ancestor; nothing is trained.
 
         Raises:
             SettingError: There is no ancestor.
-            ArtefactError: No architecture knows it.
+            ArtefactError: No architecture describes it.
         """
         network, spec = require_ancestor(self.name, ancestor)
         self.condense_spec(ancestor, data)

@@ -1,4 +1,4 @@
-"""What methods have in common that stand round another method."""
+"""Base class for methods that delegate to another method."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Delegated:
-    """A declaration that an instance takes from the method it stands round, and the class from `default`."""
+    """A class variable whose value on an instance comes from the other method."""
 
     def __init__(self, read: Callable[[Method], Any], default: Any) -> None:
         self._read, self._default = read, default
@@ -31,38 +31,43 @@ class _Delegated:
 
 
 def delegated(read: Callable[[Method], Any], default: Any) -> Any:
-    """A class variable that an instance reads from the method it stands round."""
+    """Declare a class variable that an instance reads from its other method.
+
+    Args:
+        read: Function that reads the value from the other method.
+        default: Value on the class itself.
+    """
     return _Delegated(read, default)
 
 
 class DelegatingMethod(Method):
-    """A method whose descendants grow as another's do."""
+    """A method whose descendants are built as those of another method."""
 
     architectures: ClassVar[tuple[str, ...]] = delegated(lambda method: method.architectures, ("vit",))
     traits: ClassVar[Traits] = delegated(lambda method: method.traits, Traits())
 
     @abstractmethod
     def delegate(self) -> Method:
-        """The method that this one stands round, with its settings."""
+        """Return the other method, with its settings."""
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """As the other method's descendants do."""
+        """Build the target as the other method does."""
         return self.delegate().inherit(gene, target, generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
-        """The other method's."""
+        """Return the other method's loss."""
         return self.delegate().objective(gene, descendant)
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
-        """The other method's."""
+        """Return the other method's sizes."""
         return self.delegate().describe_sizes(spec, gene)
 
     def descendant_spec(self, spec: Spec, size: Size, gene: Learngene | None = None) -> Spec:
-        """The other method's."""
+        """Return the other method's spec."""
         return self.delegate().descendant_spec(spec, size, gene)
 
     def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
-        """The other method's."""
+        """Return the other method's cost."""
         return self.delegate().cost(spec, images, teacher_flops)
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
@@ -71,11 +76,11 @@ class DelegatingMethod(Method):
 
 
 def build_method(name: str, settings: dict[str, Any]) -> Method:
-    """The method of that name with settings that are given as settings of another method.
+    """Build a method from settings that are themselves a setting of another method.
 
     Raises:
-        UnknownNameError: Nobody registered a method of that name.
-        SettingError: A setting is not one of its, or has a wrong value.
+        UnknownNameError: No method has that name.
+        SettingError: A setting is unknown or has a wrong value.
     """
     try:
         return find_method(name).model_validate(settings)
@@ -83,4 +88,8 @@ def build_method(name: str, settings: dict[str, Any]) -> Method:
         first = error.errors()[0]
         place = ".".join(map(str, ("settings", *first["loc"])))
         reason = first["msg"].removeprefix("Value error, ")
-        raise SettingError(f"{place} is no setting of {name}, or has a wrong value", reason, "mend this key") from error
+        raise SettingError(
+            f"{place} is unknown to method '{name}', or has a wrong value",
+            reason,
+            f"Use another value, or remove {place}",
+        ) from error

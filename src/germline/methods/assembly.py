@@ -1,4 +1,4 @@
-"""Putting a descendant together: what all methods that inherit tensors share."""
+"""Build descendants from tensors, and account for every element: shared by all methods."""
 
 from __future__ import annotations
 
@@ -15,75 +15,86 @@ from germline.network import Network, load_strict
 from germline.randomness import use_generator
 from germline.registry import architecture_of
 
+# A tensor with the origin of all its elements, or with the number of its elements by origin.
+TensorWithOrigin = tuple[Tensor, Origin | Mapping[Origin, int]]
+
 
 def build_descendant(
     gene: Learngene,
     target: Target,
     *,
     frame: Mapping[str, Tensor],
-    blocks: Mapping[str, tuple[Tensor, Origin | Mapping[Origin, int]]],
+    blocks: Mapping[str, TensorWithOrigin],
     generator: torch.Generator,
     fresh: Iterable[str] = (),
 ) -> Descendant:
     """Build the target from a frame and blocks.
 
+    All names are those of a whole network of the target's spec.
+
     Args:
-        gene: Where they come from.
-        target: What to grow.
-        frame: Stem, norm and head under the names that they have in a whole network; adapted to the target's channels
-            and picture size; the head is kept where the class names are equal and fresh otherwise. What it lacks of
-            stem and norm is looked for among the blocks.
-        blocks: Block tensors by full name, buffers included, each with its origin, or with its elements by origin; they
-            become the descendant's own. One that reads pictures of other channels than the target's is adapted to them.
-        generator: Draws a fresh head.
-        fresh: Names of the tensors outside the head that may hold fresh elements.
+        gene: Gene that the tensors come from.
+        target: Network to build.
+        frame: Stem, norm and head. Stem and norm are adapted to the target's channels and image size. The head is
+            copied if the class names are equal, and fresh otherwise. Stem and norm may be among the blocks instead.
+        blocks: Tensors of the blocks, buffers included, with their origins. They become the descendant's own. One that
+            reads images is adapted if the target has other channels.
+        generator: Source of a fresh head.
+        fresh: Names of tensors outside the head that may hold fresh elements.
 
     Raises:
         LedgerError: An element is not accounted for.
     """
     architecture: Architecture[Any] = architecture_of(target.spec)
     ledger, parts = Ledger(), architecture.parts(target.spec)
-    kept = {name: frame[name] for name in (*parts.stem, *parts.norm) if name not in blocks}
-    tensors = architecture.adapt(kept, gene.spec, target.spec, ledger)
+    outside = {name: frame[name] for name in (*parts.stem, *parts.norm) if name not in blocks}
+    tensors = architecture.adapt(outside, gene.spec, target.spec, ledger)
     for name, (tensor, origin) in blocks.items():
-        adapted = name in parts.image_kernels and tensor.shape[1] != target.spec.channels
-        tensors[name] = adapt_kernel(tensor, target.spec.channels) if adapted else tensor
+        is_adapted = name in parts.image_kernels and tensor.shape[1] != target.spec.channels
+        tensors[name] = adapt_kernel(tensor, target.spec.channels) if is_adapted else tensor
         if isinstance(origin, str):
-            ledger.add(name, "adapted" if adapted else origin, tensors[name].numel())
+            ledger.add(name, "adapted" if is_adapted else origin, tensors[name].numel())
         else:
-            for one, elements in origin.items():
-                ledger.add(name, one, elements)
-    same_labels = gene.classes == target.classes
-    head = frame if same_labels else _fresh_frame(architecture, target, generator)
+            for part, elements in origin.items():
+                ledger.add(name, part, elements)
+    has_same_classes = gene.classes == target.classes
+    head = frame if has_same_classes else _draw_frame(architecture, target, generator)
     for name in parts.head:
         tensors[name] = head[name].clone()
-        ledger.add(name, "copied" if same_labels else "fresh", tensors[name].numel())
+        ledger.add(name, "copied" if has_same_classes else "fresh", tensors[name].numel())
     with on_meta_device():
         model = architecture.build(target.spec)
     load_strict(model, tensors, "the gene", assign=True)
     ledger.check(count_elements(model), fresh_allowed=(*parts.head, *fresh))
-    origin_of_gene = gene.provenance
-    source = f"grown by {gene.method} from {origin_of_gene.ancestor}, condensed on {origin_of_gene.data}"
-    licence = origin_of_gene.ancestor_licence
-    network = Network(model.eval(), target.preprocess, target.classes, spec=target.spec, licence=licence, source=source)
+    made = gene.provenance
+    source = f"grown by {gene.method} from {made.ancestor}, condensed on {made.data}"
+    network = Network(
+        model.eval(),
+        target.preprocess,
+        target.classes,
+        spec=target.spec,
+        licence=made.ancestor_licence,
+        source=source,
+    )
     return Descendant(network, ledger)
 
 
 def build_fresh_descendant(
     gene: Learngene,
     target: Target,
-    kept: Mapping[str, tuple[Tensor, Origin]],
+    inherited: Mapping[str, TensorWithOrigin],
     generator: torch.Generator,
     frame: Mapping[str, Tensor] | None = None,
 ) -> Descendant:
-    """A fresh network with some tensors in their places; the head is fresh too.
+    """Build a fresh network in which some tensors are inherited; the head is fresh too.
 
     Args:
-        gene: Where they come from.
-        target: What to grow.
-        kept: By full name, with what the ledger says of them; adapted besides where they read the picture.
-        generator: Draws all else.
-        frame: Tensors round the blocks that are kept, too.
+        gene: Gene that the tensors come from.
+        target: Network to build.
+        inherited: Inherited tensors with their origins. One that reads images is adapted if the target has other
+            channels.
+        generator: Source of all fresh tensors.
+        frame: Tensors of stem and norm that are inherited too.
 
     Raises:
         LedgerError: An element is not accounted for.
@@ -92,18 +103,18 @@ def build_fresh_descendant(
     with use_generator(generator):
         drawn = architecture.build(target.spec.model_copy(update={"classes": 0})).state_dict()
     outside = frame or {}
-    blocks: dict[str, tuple[Tensor, Origin | Mapping[Origin, int]]] = {
-        name: kept.get(name, (tensor, "fresh")) for name, tensor in drawn.items() if name not in outside
+    blocks: dict[str, TensorWithOrigin] = {
+        name: inherited.get(name, (tensor, "fresh")) for name, tensor in drawn.items() if name not in outside
     }
-    fresh = blocks.keys() - kept.keys()
+    fresh = blocks.keys() - inherited.keys()
     return build_descendant(gene, target, frame=outside, blocks=blocks, generator=generator, fresh=fresh)
 
 
-def copy_tensors(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Origin]]:
-    """Tensors as they are, for a descendant of its own."""
+def copy_tensors(tensors: Mapping[str, Tensor]) -> dict[str, TensorWithOrigin]:
+    """Copy tensors, with "copied" as their origin."""
     return {name: (tensor.clone(), "copied") for name, tensor in tensors.items()}
 
 
-def _fresh_frame(architecture: Architecture[Any], target: Target, generator: torch.Generator) -> dict[str, Tensor]:
+def _draw_frame(architecture: Architecture[Any], target: Target, generator: torch.Generator) -> dict[str, Tensor]:
     with use_generator(generator):
         return dict(architecture.frame(target.spec).state_dict())

@@ -1,4 +1,4 @@
-"""Work of many phases goes on as it was begun."""
+"""Checks that several methods need before they condense."""
 
 from __future__ import annotations
 
@@ -11,40 +11,42 @@ from germline.training import Run
 
 
 def check_resume_settings(method: Method, data: DataSet, run: Run) -> None:
-    """Keep with what a run was begun, or refuse to go on with it otherwise.
+    """Refuse to resume a run with other settings or data than its own.
 
     Raises:
-        SettingError: Names the setting that is another.
+        SettingError: Names the setting that differs.
     """
-    asked = {**method.model_dump(mode="json"), "data": data.fingerprint()}
-    begun = run.keep("begun", lambda: ({}, asked))[1]
-    for key in sorted(asked):
-        if begun.get(key) != asked[key]:
+    settings = {**method.model_dump(mode="json"), "data": data.fingerprint()}
+    saved = run.keep("begun", lambda: ({}, settings))[1]
+    for key in sorted(settings):
+        if saved.get(key) != settings[key]:
             raise SettingError(
-                f"'{run.folder}' was begun with {key}={begun.get(key)}, now {asked[key]}",
-                f"what {method.name} does goes on as it was begun",
-                "take that back, or start anew with --overwrite",
+                f"'{run.folder}' was started with {key}={saved.get(key)}, now {key}={settings[key]}",
+                f"Method '{method.name}' resumes only with the settings of its start",
+                "Use those settings, or pass --overwrite to start again",
             )
 
 
 def require_ancestor(method: str, ancestor: Network | None) -> tuple[Network, Spec]:
-    """An ancestor that a method cannot do without, and its form.
+    """Return the ancestor, which a method must have, and its spec.
 
     Raises:
-        SettingError: There is none.
-        ArtefactError: No architecture knows it.
+        SettingError: There is no ancestor.
+        ArtefactError: No architecture describes it.
     """
     if ancestor is None:
-        raise SettingError(f"{method} without an ancestor", fix="pass --ancestor")
+        raise SettingError(f"Method '{method}' needs an ancestor", fix="Pass --ancestor")
     if ancestor.spec is None:
-        raise ArtefactError("this ancestor cannot be rebuilt", "no architecture knows it")
+        raise ArtefactError(
+            "This ancestor cannot be rebuilt", "No architecture describes it", "Use a model of `germline list models`"
+        )
     return ancestor, ancestor.spec
 
 
 def label_mismatch_error(ancestor: Network, data: DataSet) -> DataError:
-    """The error for an ancestor whose classes are not the data's."""
+    """Return the error for an ancestor whose classes are not those of the data."""
     return DataError(
-        f"the ancestor knows {len(ancestor.classes)} classes, '{data.name}' has {len(data.classes)} or other names",
-        f"the first are {', '.join(ancestor.classes[:3])} against {', '.join(data.classes[:3])}",
-        "use data with the ancestor's own classes, or train an ancestor on these",
+        f"The ancestor has {len(ancestor.classes)} classes, '{data.name}' has {len(data.classes)} or other names",
+        f"The first are {', '.join(ancestor.classes[:3])} against {', '.join(data.classes[:3])}",
+        "Use data with the ancestor's own classes, or train an ancestor on these",
     )

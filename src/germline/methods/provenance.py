@@ -1,4 +1,4 @@
-"""Where a gene came from that trainings on one data set have made."""
+"""Provenance of a gene that is made by training runs on one data set."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ def make_provenance(
     metrics: Mapping[str, float],
     record: Mapping[str, Any] | None = None,
 ) -> Provenance:
-    """Ancestor, data, and the sum of all trainings.
+    """Put together a gene's provenance: ancestor, data, and the sum of all training runs.
 
     Args:
-        ancestor: What the gene was condensed from; None where there was none, or in words what stands in its place,
-            which has the licence of the data.
-        data: On which.
-        run: Gives seed, device and versions.
-        results: One a training.
-        metrics: What was measured, by name.
-        record: What the method tells of how the gene came to be, by kind.
+        ancestor: Ancestor of the gene, or None. A text describes what replaces it, and gets the licence of the data.
+        data: Data that the gene is condensed on.
+        run: Run that condenses it; gives seed, device and versions.
+        results: Results of the training runs.
+        metrics: Measured values by name.
+        record: Records of how the gene was made, by kind.
     """
     if isinstance(ancestor, Network):
         source, licence = ancestor.source, ancestor.licence
@@ -44,9 +43,9 @@ def make_provenance(
         data_licence=data.licence,
         training={
             **facts,
-            "steps": sum(one.steps for one in results),
-            "samples": sum(one.samples for one in results),
-            "seconds": round(sum(one.seconds for one in results), 3),
+            "steps": sum(result.steps for result in results),
+            "samples": sum(result.samples for result in results),
+            "seconds": round(sum(result.seconds for result in results), 3),
         },
         metrics=dict(metrics),
         versions=versions,

@@ -1,4 +1,4 @@
-"""Methods whose gene is a whole ancestor, and how a descendant takes blocks and elements from one."""
+"""Take blocks and elements of a whole ancestor: which tensors a descendant gets, and how they are sliced."""
 
 from __future__ import annotations
 
@@ -14,80 +14,82 @@ from torch import Tensor
 from germline.architectures import Parts, Spec, Target, on_meta_device
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
-from germline.ledger import Ledger, Origin
-from germline.methods.assembly import build_descendant
+from germline.ledger import Ledger
+from germline.methods.assembly import TensorWithOrigin, build_descendant
 from germline.registry import architecture_of
 
 BlockChoice = Literal["first", "last", "even"]
 IMAGE_FIELDS = frozenset({"image_size", "channels", "classes"})
 
 
-def choose_indices(how: BlockChoice, own: int, wanted: int) -> tuple[int, ...]:
-    """Which `wanted` of `own` things in a row are taken; evenly is floor(i x own / wanted), so the first always is."""
-    if how == "first":
+def choose_indices(choice: BlockChoice, available: int, wanted: int) -> tuple[int, ...]:
+    """Choose `wanted` of `available` indices; `even` takes floor(i x available / wanted), index 0 among them."""
+    if choice == "first":
         return tuple(range(wanted))
-    if how == "last":
-        return tuple(range(own - wanted, own))
-    return tuple(index * own // wanted for index in range(wanted))
+    if choice == "last":
+        return tuple(range(available - wanted, available))
+    return tuple(index * available // wanted for index in range(wanted))
 
 
-def choose_blocks(how: BlockChoice, own: Spec, wanted: Spec) -> tuple[int, ...]:
-    """For each block of a descendant the ancestor's that it comes from, chosen stage by stage.
+def choose_blocks(choice: BlockChoice, ancestor: Spec, wanted: Spec) -> tuple[int, ...]:
+    """Choose the ancestor's block for each block of a descendant, stage by stage.
 
-    Where there are several stages, the first block of each is always the ancestor's first, also of the last ones: it
-    alone reads the maps of the stage before.
+    With several stages, the first block of each stage is always the ancestor's first one, also for `last`. Only this
+    block can read the maps of the stage before.
 
     Raises:
-        SettingError: A stage has more blocks than the ancestor's, or there are other stages.
+        SettingError: A stage has more blocks than the ancestor's, or the number of stages differs.
     """
-    have, want = stages(own), stages(wanted)
-    if len(have) != len(want):
+    depths, wanted_depths = stage_depths(ancestor), stage_depths(wanted)
+    if len(depths) != len(wanted_depths):
         raise SettingError(
-            f"this gene cannot grow {len(want)} stages", f"the ancestor has {len(have)}", "leave their number as it is"
+            f"This gene cannot grow {len(wanted_depths)} stages",
+            f"The ancestor has {len(depths)}",
+            "Give no other number of stages",
         )
     chosen: list[int] = []
-    for first, (blocks, asked) in zip(accumulate((0, *have)), zip(have, want, strict=True), strict=False):
-        if asked > blocks:
+    starts = accumulate((0, *depths))
+    for start, (available, count) in zip(starts, zip(depths, wanted_depths, strict=True), strict=False):
+        if count > available:
             raise SettingError(
-                f"this gene cannot grow {asked} blocks" + (" in a stage" if len(have) > 1 else ""),
-                f"it takes those of its ancestor, which has {blocks}",
-                f"ask for {blocks} or fewer",
+                f"This gene cannot grow {count} blocks" + (" in a stage" if len(depths) > 1 else ""),
+                f"It takes those of its ancestor, which has {available}",
+                f"Use {available} or fewer",
             )
-        lead = how == "last" and len(have) > 1
-        places = (0, *choose_indices(how, blocks, asked - 1)) if lead else choose_indices(how, blocks, asked)
-        chosen += [first + index for index in places]
+        keeps_first = choice == "last" and len(depths) > 1
+        indices = (0, *choose_indices(choice, available, count - 1)) if keeps_first else None
+        chosen += [start + index for index in indices or choose_indices(choice, available, count)]
     return tuple(chosen)
 
 
-def stages(spec: Spec) -> tuple[int, ...]:
-    """Blocks of each stage; a ViT has one stage."""
+def stage_depths(spec: Spec) -> tuple[int, ...]:
+    """Return the number of blocks of each stage; a ViT has one stage."""
     return parts_of(spec).stages
 
 
 def slice_evenly(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Elements of a tensor at even spacing along every dimension; the tensor itself where nothing is left out.
+    """Take elements at even spacing along every dimension; a tensor of that shape is returned as it is.
 
-    Parts that lie one behind the other along a dimension, such as query, key and value, are each taken from evenly,
-    and rows of one layer and columns of the next that belong together stay together.
+    Parts that follow each other along a dimension, such as query, key and value, are each sliced evenly. Rows of one
+    layer and columns of the next that belong together stay together.
     """
-    for dimension, (own, wanted) in enumerate(zip(tensor.shape, shape, strict=True)):
-        if wanted != own:
-            tensor = tensor.index_select(
-                dimension, torch.tensor(choose_indices("even", own, wanted), device=tensor.device)
-            )
+    for dimension, (size, wanted) in enumerate(zip(tensor.shape, shape, strict=True)):
+        if wanted != size:
+            indices = torch.tensor(choose_indices("even", size, wanted), device=tensor.device)
+            tensor = tensor.index_select(dimension, indices)
     return tensor
 
 
 @dataclass(frozen=True)
 class SlicePlan:
-    """Where each tensor of a descendant comes from, before its pictures are adapted.
+    """Source of each tensor of a descendant, before tensors that read images are adapted.
 
     Attributes:
-        spec: The descendant's form with the ancestor's channels, picture size and classes.
-        parts: Its parts.
-        sources: Name of the ancestor's tensor, by name in the descendant.
-        shapes: Shapes of the descendant's tensors.
-        sliced: Those of them that hold fewer elements than their source.
+        spec: The descendant's spec, with the ancestor's channels, image size and classes.
+        parts: Names of its tensors.
+        sources: Name of the ancestor's tensor by name in the descendant.
+        shapes: Shapes of the descendant's tensors by name.
+        sliced: Names of tensors that have fewer elements than their source.
     """
 
     spec: Spec
@@ -97,124 +99,126 @@ class SlicePlan:
     sliced: frozenset[str]
 
 
-def plan_slices(own: Spec, wanted: Spec, chosen: Sequence[int]) -> SlicePlan:
-    """Hold a descendant against its ancestor, tensor by tensor.
+def plan_slices(ancestor: Spec, wanted: Spec, chosen: Sequence[int]) -> SlicePlan:
+    """Find the source of every tensor of a descendant.
 
     Args:
-        own: The ancestor's form.
-        wanted: The descendant's.
-        chosen: For each of its blocks, which of the ancestor's it comes from.
+        ancestor: Spec of the ancestor.
+        wanted: Spec of the descendant.
+        chosen: Index of the ancestor's block for each block of the descendant.
 
     Raises:
         SettingError: A tensor is larger than its source, or has none.
     """
-    images = own.model_dump(include=set(IMAGE_FIELDS))
-    spec = wanted.model_copy(update=images)
-    elder, parts = parts_of(own), parts_of(spec)
+    spec = wanted.model_copy(update=ancestor.model_dump(include=set(IMAGE_FIELDS)))
+    ancestor_parts, parts = parts_of(ancestor), parts_of(spec)
     sources = {name: name for name in (*parts.stem, *parts.norm, *parts.head)}
     for place, (index, block) in enumerate(zip(chosen, parts.blocks, strict=True)):
-        if block.keys() != elder.blocks[index].keys():
+        source_block = ancestor_parts.blocks[index]
+        if block.keys() != source_block.keys():
             raise SettingError(
-                f"this gene cannot grow block {place} as block {index}",
-                "one of them has tensors that the other has not",
-                "ask for the ancestor's own depths and widths",
+                f"This gene cannot grow block {place} as block {index}",
+                "One of them has tensors that the other one lacks",
+                "Use the ancestor's own depths and widths",
             )
-        sources |= {full: elder.blocks[index][name] for name, full in block.items()}
-    given, shapes = shapes_of(own), shapes_of(spec)
+        sources |= {full: source_block[name] for name, full in block.items()}
+    given, shapes = shapes_of(ancestor), shapes_of(spec)
     for name, source in sources.items():
-        have, want = given[source], shapes[name]
-        if len(have) != len(want) or any(more > less for more, less in zip(want, have, strict=True)):
-            raise _no_fit(f"'{name}' of shape {tuple(want)}", f"the ancestor's '{source}' has shape {tuple(have)}")
+        available, needed = given[source], shapes[name]
+        if len(available) != len(needed) or any(more > less for more, less in zip(needed, available, strict=True)):
+            raise SettingError(
+                f"This gene cannot grow '{name}' of shape {tuple(needed)}",
+                f"The ancestor's '{source}' has shape {tuple(available)}",
+                "Use a size with no number above the ancestor's",
+            )
     sliced = frozenset(name for name, source in sources.items() if given[source] != shapes[name])
     return SlicePlan(spec, parts, sources, shapes, sliced)
 
 
 def inherit_slices(gene: Learngene, target: Target, chosen: Sequence[int], generator: torch.Generator) -> Descendant:
-    """A descendant whose blocks are those chosen of a whole ancestor, all tensors cut to its widths.
+    """Build a descendant from chosen blocks of a whole ancestor, with all tensors sliced to its widths.
 
-    The ledger calls a tensor that lost elements "sliced"; one that was adapted or resized to other pictures after that
-    stands under what was done last.
+    Sliced tensors are recorded as "sliced". If a tensor is adapted or resized afterwards, only that later step is
+    recorded.
 
     Args:
-        gene: The ancestor.
-        target: What to grow.
-        chosen: For each of its blocks, which of the ancestor's it comes from.
-        generator: Draws a fresh head.
+        gene: Gene that holds the whole ancestor.
+        target: Network to build.
+        chosen: Index of the ancestor's block for each block of the descendant.
+        generator: Source of a fresh head.
 
     Raises:
         SettingError: A tensor of the target is larger than its source, or has none.
     """
-    how = plan_slices(gene.spec, target.spec, chosen)
-    tensors = {name: slice_evenly(gene.tensors[source], how.shapes[name]) for name, source in how.sources.items()}
-    names = [full for block in how.parts.blocks for full in block.values()]
-    blocks: dict[str, tuple[Tensor, Origin]] = {
-        name: (tensors[name].clone(), "sliced" if name in how.sliced else "copied") for name in names
+    plan = plan_slices(gene.spec, target.spec, chosen)
+    tensors = {name: slice_evenly(gene.tensors[source], plan.shapes[name]) for name, source in plan.sources.items()}
+    names = [full for block in plan.parts.blocks for full in block.values()]
+    blocks: dict[str, TensorWithOrigin] = {
+        name: (tensors[name].clone(), "sliced" if name in plan.sliced else "copied") for name in names
     }
-    # To the rest of the house the cut ancestor is a gene of the descendant's own widths.
-    cut = replace(gene, spec=how.spec)
-    descendant = build_descendant(cut, target, frame=tensors, blocks=blocks, generator=generator)
-    _say_sliced(descendant.ledger, how.sliced)
+    # All further steps see the sliced ancestor as a gene of the descendant's own widths.
+    sliced_gene = replace(gene, spec=plan.spec)
+    descendant = build_descendant(sliced_gene, target, frame=tensors, blocks=blocks, generator=generator)
+    _record_sliced(descendant.ledger, plan.sliced)
     return descendant
 
 
-def check_same_spec(method: str, own: Spec, wanted: Spec, *, spare: frozenset[str] = frozenset()) -> None:
-    """Refuse a form that differs from the ancestor's in anything but its pictures and what is spared.
+def check_same_spec(method: str, ancestor: Spec, wanted: Spec, *, spare: frozenset[str] = frozenset()) -> None:
+    """Refuse a spec that differs from the ancestor's in anything but images, classes and the keys in `spare`.
 
     Raises:
         SettingError: Names the key.
     """
-    have, want = own.model_dump(), wanted.model_dump()
-    for key in sorted(have.keys() - IMAGE_FIELDS - spare):
-        if have[key] != want[key]:
+    fields, wanted_fields = ancestor.model_dump(), wanted.model_dump()
+    for key in sorted(fields.keys() - IMAGE_FIELDS - spare):
+        if fields[key] != wanted_fields[key]:
             raise SettingError(
-                f"{method} cannot grow {key}={want[key]}",
-                f"it keeps the ancestor's, which is {have[key]}",
-                "leave it out of the size",
+                f"Method '{method}' cannot grow {key}={wanted_fields[key]}",
+                f"It keeps the ancestor's {key}={fields[key]}",
+                f"Remove {key} from the size",
             )
 
 
-def check_not_larger(method: str, own: Spec, wanted: Spec) -> None:
-    """Refuse a form that is larger than the ancestor's in any number; what `plan` would find, said in the user's words.
+def check_not_larger(method: str, ancestor: Spec, wanted: Spec) -> None:
+    """Refuse a spec that is larger than the ancestor's in any number; `plan_slices` would name a tensor instead.
 
     Raises:
         SettingError: Names the key.
     """
-    have, want = own.model_dump(), wanted.model_dump()
-    for key in sorted(have.keys() - IMAGE_FIELDS):
-        if _exceeds(want[key], have[key]):
-            limit = f"{key}={have[key]} or less" if isinstance(have[key], int) else f"{key} nowhere above these"
+    fields, wanted_fields = ancestor.model_dump(), wanted.model_dump()
+    for key in sorted(fields.keys() - IMAGE_FIELDS):
+        if _exceeds(wanted_fields[key], fields[key]):
+            limit = (
+                f"{key}={fields[key]} or less" if isinstance(fields[key], int) else f"no number of {key} above these"
+            )
             raise SettingError(
-                f"{method} cannot grow {key}={want[key]}",
-                f"it takes what the ancestor has, whose {key} is {have[key]}",
-                f"ask for {limit}",
+                f"Method '{method}' cannot grow {key}={wanted_fields[key]}",
+                f"It takes tensors of the ancestor, which has {key}={fields[key]}",
+                f"Use {limit}",
             )
 
 
 def _exceeds(value: Any, limit: Any) -> bool:
     if isinstance(value, (tuple, list)):
-        # Where the depths differ, widths stand side by side only once blocks are chosen.
+        # With other depths, widths can be compared only after blocks are chosen.
         return len(value) == len(limit) and any(map(_exceeds, value, limit))
     return isinstance(value, (int, float)) and isinstance(limit, (int, float)) and value > limit
 
 
-def _no_fit(what: str, why: str) -> SettingError:
-    return SettingError(f"this gene cannot grow {what}", why, "ask for a size that is nowhere above the ancestor's")
-
-
-@lru_cache(maxsize=64)  # a comparison asks for the same few forms again and again
+@lru_cache(maxsize=64)  # a comparison asks for the same few specs again and again
 def shapes_of(spec: Spec) -> Mapping[str, torch.Size]:
-    """Shapes of all tensors of a network of that form, by name."""
+    """Return the shapes of all tensors of a network of that spec by name."""
     with on_meta_device():
         return {name: tensor.shape for name, tensor in architecture_of(spec).build(spec).state_dict().items()}
 
 
 @lru_cache(maxsize=64)
 def parts_of(spec: Spec) -> Parts:
-    """Names of the tensors of a network of that form."""
+    """Return the names of the tensors of a network of that spec."""
     return architecture_of(spec).parts(spec)
 
 
-def _say_sliced(ledger: Ledger, sliced: frozenset[str]) -> None:
+def _record_sliced(ledger: Ledger, sliced: frozenset[str]) -> None:
     for name in sliced:
         counts = ledger.entries[name]
         if "copied" in counts:

@@ -206,7 +206,7 @@ class TestCondensing:
         with pytest.raises(DataError, match="no labels"):
             Auto(preset="tiny").condense_spec(vgg, bare)
         assert Auto(preset="tiny", layers=(1,)).condense_spec(vgg, bare) == vgg.spec
-        with pytest.raises(SettingError, match="Auto without an ancestor"):
+        with pytest.raises(SettingError, match="'auto' needs an ancestor"):
             Auto().condense_spec(None, pico)
 
     def test_settings_that_virtual_steps_do_not_follow_are_refused(self):

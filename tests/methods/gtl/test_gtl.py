@@ -119,7 +119,7 @@ def test_a_damaged_generation_is_made_again_from_the_one_before(evolved, pico, t
 
 def test_a_resume_with_other_settings_is_refused(pico, tmp_path):
     evolve(pico, tmp_path, generations=0)
-    with pytest.raises(SettingError, match="was begun with generations=0, now 1"):
+    with pytest.raises(SettingError, match="was started with generations=0, now generations=1"):
         evolve(pico, tmp_path, generations=1)
 
 

@@ -90,7 +90,7 @@ def test_a_killed_stream_resumes_to_the_same_bits(step, open_world, tmp_path, mo
     assert len(whole.provenance.record["collective"]["accuracies"]) == 5
     told = [dict(gene.provenance.record["collective"]) for gene in (again, whole)]
     assert torch.tensor(told[0]["heat"]).tolist() == torch.tensor(told[1]["heat"]).tolist()
-    with pytest.raises(SettingError, match=r"was begun with ways=3, now 2"):
+    with pytest.raises(SettingError, match=r"was started with ways=3, now ways=2"):
         grow(open_world, tmp_path, **{**settings, "ways": 2})
 
 

@@ -440,7 +440,7 @@ def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, mak
         (None, pico, {}, SettingError, "Pool without an ancestor"),
         (ancestors["vgg"], pico, {}, SettingError, "Pool cannot condense in a vgg"),
         (unknown, pico, {}, SettingError, "network of unknown form. .* Give a plain timm ViT"),
-        (make_network(classes="abc"), pico, {}, DataError, "The ancestor knows 3 classes"),
+        (make_network(classes="abc"), pico, {}, DataError, "The ancestor has 3 classes"),
         (ancestor, unlabelled, {}, DataError, "'bare' has no labels"),
         (ancestor, pico, {"heads": [3, 2]}, SettingError, "width=8 with heads=3"),
     ):

@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused(ancestor, ancestors, make_network, pico):
         (None, {"teach": 0}, SettingError, "network of unknown form. .*Set model, for example"),
         (None, {**ALONE, "model": "vgg11"}, SettingError, "Snnet cannot condense in a vgg"),
         (ancestors["vgg"], {}, SettingError, "Snnet cannot condense in a vgg"),
-        (make_network(classes="abc"), {}, DataError, "The ancestor knows 3 classes"),
+        (make_network(classes="abc"), {}, DataError, "The ancestor has 3 classes"),
         (ancestor, {"heads": [3, 4]}, SettingError, "width=8 with heads=3"),
     ):
         with pytest.raises(error, match=message):

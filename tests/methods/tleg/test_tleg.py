@@ -255,7 +255,7 @@ def test_images_of_other_classes_are_distilled_but_not_scored(make_network, pico
     gene = condense(stranger, pico)
     assert gene.classes == ("a", "b", "c")
     assert not gene.provenance.metrics
-    with pytest.raises(DataError, match="The ancestor knows 3 classes"):
+    with pytest.raises(DataError, match="The ancestor has 3 classes"):
         condense(stranger, pico, alpha=0.5)
 
 

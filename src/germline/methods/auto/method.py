@@ -33,7 +33,7 @@ from germline.methods.base import GeneCost, Method, training_flops
 from germline.methods.checks import require_ancestor
 from germline.methods.presets import Presets, PresetSettings
 from germline.methods.provenance import make_provenance
-from germline.methods.slicing import check_same_spec, parts_of, shapes_of, stages
+from germline.methods.slicing import check_same_spec, parts_of, shapes_of, stage_depths
 from germline.network import Network
 from germline.randomness import generator
 from germline.registry import architecture_of
@@ -153,7 +153,7 @@ class Auto(PresetSettings, Method, TrainSettings):
             DataError: There are no labels to learn from.
         """
         _, spec = require_ancestor(self.name, ancestor)
-        family, count = architecture_of(spec).name, sum(stages(spec))
+        family, count = architecture_of(spec).name, sum(stage_depths(spec))
         if family not in self.architectures:
             raise SettingError(
                 f"auto cannot take layers of a {family}",
@@ -166,7 +166,7 @@ class Auto(PresetSettings, Method, TrainSettings):
                     f"layers={self.layers}", f"the ancestor has {count} blocks", f"indices go from 0 to {count - 1}"
                 )
             return spec
-        layers = split_layers(stages(spec), self.taps)
+        layers = split_layers(stage_depths(spec), self.taps)
         if self.keep > len(layers):
             raise SettingError(f"keep={self.keep}", f"the ancestor has {len(layers)} layers", "keep fewer of them")
         task = self._task(data)
@@ -190,7 +190,7 @@ class Auto(PresetSettings, Method, TrainSettings):
         """
         spec = self.condense_spec(ancestor, data)
         network, _ = require_ancestor(self.name, ancestor)
-        layers = split_layers(stages(spec), self.taps)
+        layers = split_layers(stage_depths(spec), self.taps)
         scores = self._scores(network, spec, layers, data, run)
         kept = self.layers or tuple(at for one in self._chosen(scores, layers, run.seed) for at in layers[one].blocks)
         tensors = network.model.state_dict()
@@ -224,7 +224,7 @@ class Auto(PresetSettings, Method, TrainSettings):
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Depths, and for CNNs the widths of other layers."""
         kept = self.layers or () if gene is None else self._kept(gene)
-        named = f"{len(kept)} of the ancestor's {sum(stages(spec))} blocks, fresh ones round them"
+        named = f"{len(kept)} of the ancestor's {sum(stage_depths(spec))} blocks, fresh ones round them"
         if isinstance(spec, TransformerSpec):
             fields = spec.model_dump()
             return Sizes(f"{named}, at width={fields['width']},heads={fields['heads']}")
@@ -237,7 +237,7 @@ class Auto(PresetSettings, Method, TrainSettings):
         elif self.frame != "none":
             check_stem(gene.spec, spec)
         kept = self._kept(gene)
-        several = [kept] if kept else [layer.blocks for layer in split_layers(stages(gene.spec), self.taps)]
+        several = [kept] if kept else [layer.blocks for layer in split_layers(stage_depths(gene.spec), self.taps)]
         for blocks in several:
             find_sources(gene.spec, spec, place_blocks(gene.spec, spec, blocks, self.place))
 
@@ -278,7 +278,7 @@ class Auto(PresetSettings, Method, TrainSettings):
         else:
             form = self._pseudo_spec(spec, images.channels, images.side, len(images.classes))
             names = architecture_of(form).feature_names(form)
-            own = [names[one.tap] for one in split_layers(stages(form), self.pseudo_taps or self.taps)]
+            own = [names[one.tap] for one in split_layers(stage_depths(form), self.pseudo_taps or self.taps)]
             found = score_layers(elder, form, own, self._task(data), run, self, self._bilevel(form), self.held)
         model.cpu()
         return found
@@ -310,7 +310,7 @@ class Auto(PresetSettings, Method, TrainSettings):
         return {
             "select": "given" if self.layers is not None else self.select,
             "rule": "given" if self.layers is not None else self.rule,
-            "stages": list(stages(spec)),
+            "stages": list(stage_depths(spec)),
             "layers": [list(one.blocks) for one in layers],
             "scores": [round(one, 5) for one in scores.by_layer] if scores else [],
             "kept": list(kept),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from germline.architectures import Spec
 from germline.errors import SettingError
 from germline.ledger import Origin
-from germline.methods.slicing import parts_of, shapes_of, stages
+from germline.methods.slicing import parts_of, shapes_of, stage_depths
 from germline.randomness import use_generator
 
 Placement = Literal["relative", "positions"]
@@ -35,7 +35,7 @@ def place_blocks(own: Spec, wanted: Spec, chosen: Sequence[int], place: Placemen
     Raises:
         SettingError: The number of stages differs, or a stage has too few blocks.
     """
-    have, want = stages(own), stages(wanted)
+    have, want = stage_depths(own), stage_depths(wanted)
     if len(have) != len(want):
         raise SettingError(
             f"This gene cannot grow {len(want)} stages", f"The ancestor has {len(have)}", f"Use {len(have)} stages"
