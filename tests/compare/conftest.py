@@ -1,4 +1,4 @@
-"""A comparison that takes seconds, as a file, and as it has run."""
+"""Fixtures: a comparison of seconds, as a recipe file and as finished results."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def recipe_file(tmp_path):
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
-    """The folder of the recipe's comparison, done once for all tests; they leave it as it is."""
+    """Output folder of the recipe's comparison, run once for all tests; they must not change it."""
     place = tmp_path_factory.mktemp("whole")
     (place / "micro.yaml").write_text(RECIPE)
     comparison(place / "micro.yaml", place / "out").run()
@@ -23,11 +23,11 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def whole_results(whole):
-    """Its results, without what clock and host say."""
+    """Results of that comparison, without times and facts about the host."""
     return results(whole)
 
 
 @pytest.fixture
-def bred(monkeypatch):
-    """The method of the tests that makes its own ancestor can be named in recipes."""
-    monkeypatch.setitem(METHODS._places, "bred", "helpers.comparison:Bred")
+def self_made_ancestor(monkeypatch):
+    """Register the test method that makes its own ancestor."""
+    monkeypatch.setitem(METHODS._places, "bred", "helpers.comparison:SelfMadeAncestor")

@@ -44,10 +44,10 @@ class Fault:
     """One bad input.
 
     Attributes:
-        id: Of the test.
-        words: The command line after `germline`; an empty string is written as ''.
-        says: What the message has to hold: the file or key, and the way to mend it.
-        prepare: Puts the fault into the working folder.
+        id: Name of the test.
+        words: Command line after `germline`; an empty string is written as ''.
+        says: Parts of the message: the file or key, and the fix.
+        prepare: Function that writes the fault into the working folder.
     """
 
     id: str
@@ -184,8 +184,8 @@ INHERIT = "inherit gene --out new"
 TUNE = "tune={lr: [1e-3], weight_decay: [0], size: depth=2, images_per_class: 2, seed: 1}"
 
 GRID, FAMILY = "grid={lr: [1e-3, 1e-2], weight_decay: [0]}", "family={size: depth=2, images_per_class: 2}"
-STANDING = ["protocol=paths", "sizes=[depth=1, depth=2]"]
-AS_GROWN = [*STANDING, "arms.gene.train.steps=0"]
+PATHS = ["protocol=paths", "sizes=[depth=1, depth=2]"]
+UNTRAINED = [*PATHS, "arms.gene.train.steps=0"]
 
 
 def _set(*changes: str) -> str:
@@ -605,36 +605,36 @@ FAULTS = [
                 ("0, 1, 5, 10, 50, 100", "train.steps=100"),
             ),
             ("one-size", ["protocol=sizes"], ("sizes ['depth=2']", "at least two sizes")),
-            # A family that is evaluated as it stands
+            # Families without further training
             ("paths-one-size", ["protocol=paths"], ("sizes ['depth=2']", "at least two sizes")),
             (
                 "budget-0-without-a-gene",
-                [*STANDING, "train.steps=0"],
+                [*PATHS, "train.steps=0"],
                 ("Arm 'scratch' has steps=0", "passes no head on"),
             ),
             (
                 "budget-0-of-other-data",
-                [*AS_GROWN, "data=glyphs/novel"],
+                [*UNTRAINED, "data=glyphs/novel"],
                 ("Arm 'gene' has steps=0", "the classes of digits", "Use data: digits"),
             ),
             (
                 "budget-0-tuned",
-                [*AS_GROWN, "arms.gene.tuned_as=scratch"],
+                [*UNTRAINED, "arms.gene.tuned_as=scratch"],
                 ("Arm 'gene' has steps=0", "not tuned", "Remove tuned_as"),
             ),
             (
                 "budget-0-of-tasks",
-                [*AS_GROWN, "tasks={ways: 3, count: 2}"],
+                [*UNTRAINED, "tasks={ways: 3, count: 2}"],
                 ("its own classes", "Remove tasks"),
             ),
             (
                 "budget-0-of-one-gene",
-                [*AS_GROWN, "one_gene=true"],
+                [*UNTRAINED, "one_gene=true"],
                 ("repeats the same evaluation", "Remove one_gene"),
             ),
             (
                 "budget-0-of-other-classes",
-                [*AS_GROWN, "data=glyphs/base", "ancestor.data=glyphs/base"],
+                [*UNTRAINED, "data=glyphs/base", "ancestor.data=glyphs/base"],
                 ("steps=0 with ancestor.path=ancestor", "knows 10 classes", "Set its steps"),
             ),
             ("arm-sizes", ["arms.gene.sizes=[depth=3]"], ("arms.gene.sizes: 'depth=3'", "spelled as there")),

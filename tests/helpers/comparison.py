@@ -1,4 +1,4 @@
-"""What the tests of comparisons share: a recipe of seconds, and results made by hand whose numbers are known."""
+"""Helpers of the tests of comparisons: a recipe of seconds, and handmade results with known numbers."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -41,8 +41,8 @@ TUNE = "tune={lr: [1e-3, 1e-2], weight_decay: [0], size: depth=3, images_per_cla
 HOST = ("seconds", "command", "device", "commit")
 
 
-class Bred(Layers, TrainSettings):
-    """A method that makes its own ancestor, and tells how: `lives` times as many pictures as one training sees."""
+class SelfMadeAncestor(Layers, TrainSettings):
+    """A method that makes its own ancestor, with `lives` times the images of one training, and records it."""
 
     name: ClassVar[str] = "bred"
     ancestor: ClassVar = "none"
@@ -72,7 +72,7 @@ class Bred(Layers, TrainSettings):
 
 
 def record():
-    """How a gene came to be in three generations of two: 4 comes from 2, and 2 from 0."""
+    """Record of a gene from three generations of two: 4 descends from 2, and 2 from 0."""
     fathers, won = (None, None, 0, 0, 2, 0), (True, False, True, False, True, False)
     tree = [
         {"id": at, "father": father, "generation": at // 2, "fitness": 0.1 * at, "score": 0.2 * at, "won": wins}
@@ -83,7 +83,7 @@ def record():
 
 
 def generations(*fitness):
-    """One entry a generation, whose mean fitness is given."""
+    """Entries of generations with the given mean fitness."""
     return [
         {"generation": at, "fitness": mean, "best": mean + 0.1, "winners": mean + 0.05, "spread": 0.02}
         for at, mean in enumerate(fitness)
@@ -91,14 +91,14 @@ def generations(*fitness):
 
 
 def comparison(recipe_file, out, *changes, **more):
-    """The recipe, changed, in a folder."""
-    torch.set_num_threads(1)  # part of what a gene says of its making; another test may have changed it
+    """Make a comparison of the recipe with changes, in an output folder."""
+    torch.set_num_threads(1)  # The number of threads is part of a gene's provenance, and other tests change it.
     options = {"workers": 1, "quiet": True, **more}
     return Comparison(load_recipe(str(recipe_file), changes), "micro", out, **options)
 
 
 def results(out):
-    """What `results.json` holds, without what clock and host say."""
+    """Read `results.json`, without times and facts about the host."""
     found = read_json(out / "results.json")
     for entry in (found, *found["cells"], *(gene["training"] for gene in found["genes"])):
         for key in HOST:
@@ -106,14 +106,14 @@ def results(out):
     return found
 
 
-def kept(store, kind="*"):
-    """Parts in a store with the time of their last change; locks, and folders of work, left out."""
+def list_stored(store, kind="*"):
+    """List the parts of a store with the time of their last change, without locks and work folders."""
     parts = [path for path in store.glob(f"{kind}-*") if path.suffix in ("", ".json")]
     return {path.name: path.stat().st_mtime_ns for path in parts}
 
 
 def cell(arm, seed, accuracies, test, *, at=(0, 50, 100), size="depth=2", images=10, asked=None, **more):
-    """One cell by hand; `accuracies` are those on validation at the steps `at`."""
+    """Make the entry of one cell; `accuracies` are those on validation images at the steps `at`."""
     curve = [{"step": step, "accuracy": value, "loss": 1.0} for step, value in zip(at, accuracies, strict=True)]
     given = {"lr": None, "weight_decay": None, "steps": None, "tuning": False, **(asked or {})}
     return {
@@ -136,7 +136,7 @@ def cell(arm, seed, accuracies, test, *, at=(0, 50, 100), size="depth=2", images
 
 
 def by_hand(cells, *, tuned=None, family_budgets=(), levels=(), failed=None, **changes):
-    """Results of a recipe with these cells; costs are round numbers."""
+    """Make the results of a recipe with these cells; costs are round numbers."""
     raw = {
         "title": "Made by hand <b>& kept</b>",
         "protocol": "samples",
@@ -186,7 +186,7 @@ def by_hand(cells, *, tuned=None, family_budgets=(), levels=(), failed=None, **c
 
 
 def three_seeds(**scratch):
-    """The gene ends 0.1, 0.2 and 0.3 above scratch."""
+    """Cells in which the gene ends 0.1, 0.2 and 0.3 above scratch."""
     return [
         cell("scratch", 0, (0.1, 0.2, 0.40), 0.40, **scratch),
         cell("gene", 0, (0.3, 0.4, 0.50), 0.50),
@@ -197,7 +197,7 @@ def three_seeds(**scratch):
     ]
 
 
-# Results of every protocol, by its name; what they come to is reckoned in test_protocols.py.
+# Results of every protocol, by its name; test_protocols.py has their claims.
 
 FIRST = (0, 1, 5, 10, 50, 100)
 
@@ -252,22 +252,22 @@ def instincts():
     return by_hand(cells, protocol="instincts", train={"steps": 100, "eval_at": list(FIRST)})
 
 
-# Accuracies on test of three paths by arm and seed; scratch stands at the last of them alone.
-STANDING = {
+# Test accuracies of three paths by arm and seed; scratch only has the last path.
+PATH_ACCURACIES = {
     "gene": ((0.60, 0.70, 0.65), (0.62, 0.70, 0.69), (0.64, 0.70, 0.73)),
     "rival": ((0.50, 0.75, 0.60), (0.62, 0.60, 0.60), (0.54, 0.60, 0.75)),
     "scratch": ((0.80,), (0.81,), (0.82,)),
 }
 PATHS = ("depth=1", "depth=2", "depth=3")
-STANDS = {"gene": PATHS, "rival": PATHS, "scratch": PATHS[-1:]}
+PATH_SIZES = {"gene": PATHS, "rival": PATHS, "scratch": PATHS[-1:]}
 
 
 def paths():
     cells = [
         cell(arm, seed, (tests[nth],), tests[nth], at=(100 * (arm == "scratch"),), size=size)
-        for arm, by_seed in STANDING.items()
+        for arm, by_seed in PATH_ACCURACIES.items()
         for seed, tests in enumerate(by_seed)
-        for nth, size in enumerate(STANDS[arm])
+        for nth, size in enumerate(PATH_SIZES[arm])
     ]
     arms = {
         "gene": {"method": "tleg", "train": {"steps": 0}},

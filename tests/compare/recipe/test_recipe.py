@@ -1,4 +1,4 @@
-"""Recipes: one put over another, overrides, what is refused, and every packaged recipe."""
+"""Recipes: extending, overrides, quick versions, refusals and all packaged recipes."""
 
 import json
 from functools import cache
@@ -26,7 +26,7 @@ PACKAGED = [
     for name in list_packaged_recipes()
     for quick in ((False, True) if has_quick_version(name) else (False,))
 ]
-# Recipes that tune nothing themselves, and the kept result whose tuned settings they use.
+# Recipes without tuning, with the saved result whose tuned settings they use.
 TUNED_BY = dict.fromkeys(("lab/tleg-scratch-long", "lab/tleg-scratch-longer"), "tleg-samples-1000-steps")
 RECIPE = {
     "title": "By hand",
@@ -46,18 +46,18 @@ TUNE = "tune={lr: [1e-3, 1e-2], weight_decay: [0.05], size: depth=2, images_per_
 
 
 @pytest.fixture
-def load(tmp_path):
-    """The recipe with changes, as it would be loaded from a file."""
+def load_changed(tmp_path):
+    """Load the recipe from a file, with changes."""
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
     return lambda *changes: load_recipe(str(tmp_path / "r.yaml"), changes)
 
 
 @cache
-def priced(name, *, quick=False):
+def estimate_packaged(name, *, quick=False):
     return estimate_cost(load_recipe(name, quick=quick))
 
 
-# What comes with germline
+# Packaged recipes
 
 
 @pytest.mark.parametrize(("name", "quick"), PACKAGED)
@@ -68,25 +68,25 @@ def test_packaged_recipes_are_sound(name, quick):
     assert "scratch" in recipe.arms
     if recipe.kind == "full":
         assert len(recipe.seeds) >= 3
-        # settings are tuned here, or all of a grid is shown, or they are another recipe's or the paper's
+        # Settings are tuned, cover a grid, or come from another recipe or the paper.
         assert recipe.tune or recipe.grid or name in TUNED_BY or name.startswith("paper/")
     if recipe.tune:
         assert len(recipe.tune.lr) * len(recipe.tune.weight_decay) >= 2
 
 
 @pytest.mark.parametrize("name", list(TUNED_BY))
-def test_a_recipe_without_a_grid_takes_what_another_found_best(name):
+def test_recipe_without_grid_uses_settings_tuned_elsewhere(name):
     recipe = load_recipe(name)
-    kept = Path(__file__).parents[3] / "benchmarks" / "results" / f"{TUNED_BY[name]}.json"
-    tuned = json.loads(kept.read_text(encoding="utf-8"))["tuned"]
+    list_stored = Path(__file__).parents[3] / "benchmarks" / "results" / f"{TUNED_BY[name]}.json"
+    tuned = json.loads(list_stored.read_text(encoding="utf-8"))["tuned"]
     for arm in recipe.arms:
         settings = recipe.train_settings(arm)
         assert (settings.lr, settings.weight_decay) == (tuned[arm]["lr"], tuned[arm]["weight_decay"])
 
 
 @pytest.mark.parametrize(("name", "quick"), PACKAGED)
-def test_packaged_recipes_can_be_priced(name, quick):
-    recipe, found = load_recipe(name, quick=quick), priced(name, quick=quick)
+def test_cost_of_packaged_recipes_can_be_estimated(name, quick):
+    recipe, found = load_recipe(name, quick=quick), estimate_packaged(name, quick=quick)
     if recipe.has_open_sizes:
         first = next(iter(recipe.arms.values()))
         recipe = recipe.model_copy(update={"sizes": METHODS[first.method](**first.settings).describe_sizes(None).names})
@@ -109,13 +109,13 @@ def test_every_protocol_has_a_recipe_with_a_quick_version(protocol):
     assert list(quick.arms) == list(full.arms)
     assert quick.data == full.data
     assert quick.ancestor.data == full.ancestor.data
-    whole, part = priced(f"lab/tleg-{protocol}"), priced(f"lab/tleg-{protocol}", quick=True)
+    whole, part = estimate_packaged(f"lab/tleg-{protocol}"), estimate_packaged(f"lab/tleg-{protocol}", quick=True)
     samples = [sum(cost.samples for cost in (p.cells, p.tuning, p.ancestors, p.genes)) for p in (whole, part)]
     assert samples[1] < samples[0] / 5
 
 
 @pytest.mark.parametrize("name", ["lab/pool-family", "lab/pool-family-long"])
-def test_the_pools_recipe_gives_anchors_what_it_says(name):
+def test_pool_recipe_gives_anchors_equal_budgets(name):
     recipe = load_recipe(name)
     assert (recipe.protocol, recipe.kind, recipe.sizes) == ("paths", "full", ("*",))
     assert [arm for arm in recipe.arms if recipe.is_trained(arm)] == ["scratch"]
@@ -124,17 +124,17 @@ def test_the_pools_recipe_gives_anchors_what_it_says(name):
     assert same["anchor"] == pool["distil"]
     assert whole["anchor"] == {**pool["distil"], "steps": steps + pool["distil"]["steps"]}
     assert pool["finetune"] == same["finetune"] == whole["finetune"]
-    # scratch is given as many as all of the pool's trainings together
+    # Scratch gets as many steps as all trainings of the pool together.
     assert recipe.train.steps == steps + pool["distil"]["steps"] + pool["finetune"]["steps"]
     assert recipe.ancestor.train.batch_size == recipe.train.batch_size == pool["distil"]["batch_size"]
     quick = load_recipe("lab/pool-family", quick=True)
     assert quick.minutes <= 10
     assert list(quick.arms) == list(recipe.arms)
-    assert priced("lab/pool-family", quick=True).genes.samples < priced(name).genes.samples / 5
+    assert estimate_packaged("lab/pool-family", quick=True).genes.samples < estimate_packaged(name).genes.samples / 5
 
 
 @pytest.mark.parametrize("name", ["instances", "losses", "positions"])
-def test_the_pools_ablations_differ_in_what_they_are_about_alone(name):
+def test_pool_ablations_differ_only_in_their_subject(name):
     base, recipe = load_recipe("lab/pool-family"), load_recipe(f"lab/pool-{name}")
     about = {"instances": {"instances", "init"}, "losses": {"losses", "alpha"}, "positions": {"positions"}}[name]
     assert (recipe.data, recipe.ancestor, recipe.train, recipe.tune) == (
@@ -151,7 +151,7 @@ def test_the_pools_ablations_differ_in_what_they_are_about_alone(name):
     assert [rest[0][key] for key in ("distil", "finetune")] == trainings
 
 
-def test_recipes_that_extend_one_share_what_they_do_not_change():
+def test_extending_recipes_share_unchanged_keys():
     base, other = load_recipe("lab/tleg-samples"), load_recipe("lab/tleg-sizes")
     same = ("data", "ancestor", "seeds", "train", "tune", "one_gene")
     assert [getattr(other, key) for key in same] == [getattr(base, key) for key in same]
@@ -159,57 +159,57 @@ def test_recipes_that_extend_one_share_what_they_do_not_change():
     assert other.arms["gene"] == base.arms["gene"]
 
 
-def test_the_sample_recipe_costs_what_it_says():
-    recipe, found = load_recipe("lab/tleg-samples"), priced("lab/tleg-samples")
+def test_ancestors_of_sample_recipe():
+    recipe, found = load_recipe("lab/tleg-samples"), estimate_packaged("lab/tleg-samples")
     makers = len(recipe.seeds) + 1
-    # the fine-tuned arm wants an ancestor of four blocks beside the one of six
+    # The arm finetune needs an ancestor of four blocks, beside the one of six.
     assert found.ancestors.count == 2 * makers
     assert found.ancestors.samples == 2 * makers * recipe.ancestor.train.steps * recipe.ancestor.train.batch_size
 
 
-# One recipe over another
+# Extending
 
 
-def extending(place, **changes):
+def load_extending(place, **changes):
     (place / "base.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
     (place / "own.yaml").write_text(yaml.safe_dump({"extends": str(place / "base.yaml"), **changes}))
     return load_recipe(str(place / "own.yaml"))
 
 
-def test_extending_changes_what_is_said_and_keeps_the_rest(tmp_path):
-    found = extending(tmp_path, title="Mine", train={"lr": 0.5}, arms={"gene": {"settings": {"lr": 0.25}}})
+def test_extending_changes_named_keys_only(tmp_path):
+    found = load_extending(tmp_path, title="Mine", train={"lr": 0.5}, arms={"gene": {"settings": {"lr": 0.25}}})
     assert (found.title, found.train.lr, found.train.steps) == ("Mine", 0.5, 5)
     assert found.arms["gene"].settings == {"steps": 3, "lr": 0.25}
     assert list(found.arms) == ["gene", "scratch"]
     assert found.seeds == (0, 1, 2)
 
 
-def test_null_takes_away(tmp_path):
-    found = extending(tmp_path, arms={"gene": None}, train={"steps": None}, sizes=["depth=1"])
+def test_null_removes_a_key(tmp_path):
+    found = load_extending(tmp_path, arms={"gene": None}, train={"steps": None}, sizes=["depth=1"])
     assert list(found.arms) == ["scratch"]
     assert found.train.steps is None
     assert found.sizes == ("depth=1",)
     with pytest.raises(SettingError, match="'title' is missing"):
-        extending(tmp_path, title=None)
+        load_extending(tmp_path, title=None)
 
 
-def test_extending_goes_over_several_recipes(tmp_path):
-    extending(tmp_path, title="Middle", seeds=[5])
+def test_extending_works_over_several_recipes(tmp_path):
+    load_extending(tmp_path, title="Middle", seeds=[5])
     (tmp_path / "last.yaml").write_text(f"extends: {tmp_path / 'own.yaml'}\nseeds: [6]\n")
     found = load_recipe(str(tmp_path / "last.yaml"), ["minutes=9"])
     assert (found.title, found.seeds, found.minutes) == ("Middle", (6,), 9)
 
 
-def test_a_recipe_does_not_extend_itself(tmp_path):
+def test_recipe_cannot_extend_itself(tmp_path):
     for one, other in (("a", "b"), ("b", "a")):
         (tmp_path / f"{one}.yaml").write_text(f"extends: {tmp_path / other}.yaml\n")
     with pytest.raises(SettingError, match=r"a.yaml' extends itself. .*a.yaml -> .*b.yaml -> .*a.yaml"):
         load_recipe(str(tmp_path / "a.yaml"))
     with pytest.raises(UnknownNameError, match="lab/tleg-samples"):
-        extending(tmp_path, extends="lab/tleg-sample")
+        load_extending(tmp_path, extends="lab/tleg-sample")
 
 
-def test_a_recipe_is_found_by_name_or_path(tmp_path):
+def test_recipe_is_found_by_name_or_path(tmp_path):
     (tmp_path / "mine.yaml").write_text(read_recipe_text(DEMO))
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe(DEMO)
     with pytest.raises(UnknownNameError, match=r"Unknown recipe 'dmeo'. Did you mean demo"):
@@ -220,7 +220,7 @@ def test_a_recipe_is_found_by_name_or_path(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["lab/tleg-samples", "lab/tleg-sensitivity", "lab/tleg-sizes"])
-def test_a_recipe_says_the_same_after_json(name):
+def test_recipe_survives_json(name):
     recipe = load_recipe(name)
     assert Recipe.model_validate(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe
 
@@ -239,7 +239,7 @@ def with_quick(tmp_path):
     return write
 
 
-def test_a_quick_version_is_the_recipe_with_its_changes(with_quick):
+def test_quick_version_applies_its_changes(with_quick):
     name = with_quick({"minutes": 0.5, "seeds": [7], "train": {"steps": 2}, "arms": {"gene": None}})
     full, quick = load_recipe(name), load_recipe(name, ["train.lr=0.5"], quick=True)
     assert (full.kind, full.minutes, full.seeds, full.train.steps, list(full.arms)) == (
@@ -260,7 +260,7 @@ def test_a_quick_version_is_the_recipe_with_its_changes(with_quick):
     assert (quick.title, quick.sizes) == (full.title, full.sizes)
 
 
-def test_a_quick_version_is_not_inherited(with_quick, tmp_path):
+def test_quick_version_is_not_inherited(with_quick, tmp_path):
     base = with_quick({"seeds": [7]}, "base.yaml")
     (tmp_path / "own.yaml").write_text(f"extends: {base}\ntitle: Mine\n")
     assert load_recipe(str(tmp_path / "own.yaml")).seeds == (0, 1, 2)
@@ -271,12 +271,12 @@ def test_a_quick_version_is_not_inherited(with_quick, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [3, [], "minutes: 3"])
-def test_a_quick_version_is_a_mapping(with_quick, changes):
+def test_quick_version_must_be_a_mapping(with_quick, changes):
     with pytest.raises(SettingError, match=r"r.yaml: quick=.*not a mapping.*Use keys of the recipe"):
         load_recipe(with_quick(changes), quick=True)
 
 
-def test_the_former_name_of_a_quick_recipe_is_its_quick_version(tmp_path):
+def test_former_name_of_quick_recipe_loads_quick_version(tmp_path):
     quick = load_recipe("lab/tleg-sizes", quick=True)
     assert load_recipe("lab/tleg-sizes-quick") == load_recipe("lab/tleg-sizes-quick", quick=True) == quick
     (tmp_path / "own.yaml").write_text("extends: lab/tleg-sizes-quick\n")
@@ -287,7 +287,7 @@ def test_the_former_name_of_a_quick_recipe_is_its_quick_version(tmp_path):
         load_recipe("lab/tleg-size-quick")
 
 
-def test_a_quick_version_can_be_copied(tmp_path):
+def test_quick_version_can_be_copied(tmp_path):
     (tmp_path / "mine.yaml").write_text(format_quick_recipe("lab/tleg-convergence"))
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("lab/tleg-convergence", quick=True)
 
@@ -295,10 +295,14 @@ def test_a_quick_version_can_be_copied(tmp_path):
 # A key of a former version
 
 
-def test_the_former_key_levelling_is_scratch_until_plateau(load, tmp_path):
-    new = load("scratch_until_plateau={most: 4}")
+def test_former_key_levelling_is_scratch_until_plateau(load_changed, tmp_path):
+    new = load_changed("scratch_until_plateau={most: 4}")
     assert new.scratch_until_plateau.most == 4
-    assert load("levelling={most: 4}") == load("levelling={most: 8}", "scratch_until_plateau.most=4") == new
+    assert (
+        load_changed("levelling={most: 4}")
+        == load_changed("levelling={most: 8}", "scratch_until_plateau.most=4")
+        == new
+    )
     saved = new.model_dump(mode="json")
     assert saved["levelling"] == {"tolerance": 0.01, "most": 4}
     assert Recipe.model_validate(saved) == new
@@ -309,10 +313,10 @@ def test_the_former_key_levelling_is_scratch_until_plateau(load, tmp_path):
         load_recipe(str(tmp_path / "own.yaml"))
 
 
-# Settings, and what is refused
+# Settings and refusals
 
 
-def test_overrides_of_a_recipe_are_checked():
+def test_overrides_are_checked():
     assert load_recipe(DEMO, ["train.lr=1e-2", "seeds=[5]"]).train.lr == 0.01
     with pytest.raises(SettingError, match=r"demo: unknown key 'train.step'. Did you mean train.steps"):
         load_recipe(DEMO, ["train.step=3"])
@@ -322,7 +326,7 @@ def test_overrides_of_a_recipe_are_checked():
         load_recipe(DEMO, ["arms.gene.train.lr=-1"])
 
 
-def test_settings_of_an_arm_go_before_the_recipes_and_tuned_ones_before_all():
+def test_arm_settings_override_recipe_and_tuned_ones_override_both():
     recipe = load_recipe(DEMO, ["train.lr=1", "arms.gene.train={lr: 2}"])
     assert recipe.train_settings("scratch").lr == 1
     assert recipe.train_settings("gene").lr == 2
@@ -357,10 +361,10 @@ SENSITIVE = ("protocol=sensitivity", GRID)
         (["arms={}"], "arms"),
         (["arms.again={method: scratch}"], "Arms 'scratch' and 'again' are the same"),
         (["arms.again={method: tleg, settings: {lr: 1e-3, steps: 3}}"], "'gene' and 'again'"),
-        # a default that is said, or settings that the recipe has anyway
+        # An explicit default, or the recipe's own settings.
         (["arms.again={method: tleg, settings: {lr: 1e-3, steps: 3, alpha: 1.0}}"], "'gene' and 'again'"),
         (["arms.again={method: scratch, train: {steps: 5}}"], "'scratch' and 'again'"),
-        # tuned as another, where nothing is tuned or that other is the same
+        # tuned_as without tuning, or with the same arm.
         (["arms.again={method: scratch, tuned_as: gene}"], "'scratch' and 'again'"),
         (["arms.again={method: scratch, tuned_as: scratch}", TUNE], "'scratch' and 'again'"),
         ([FAMILY.replace("size: depth=2", "size: depth=3")], "family.size=depth=3"),
@@ -383,9 +387,9 @@ SENSITIVE = ("protocol=sensitivity", GRID)
         ([f"{TUNE[:-1]}, scaling: depth}}"], "tune.scaling"),
     ],
 )
-def test_what_is_refused(load, changes, says):
+def test_invalid_recipes_are_refused(load_changed, changes, says):
     with pytest.raises(SettingError) as caught:
-        load(*changes)
+        load_changed(*changes)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -398,10 +402,10 @@ def test_what_is_refused(load, changes, says):
         ("arms.again={method: scratch, draw: 1}",),
         ("arms.again={method: scratch, train: {steps: 9}}",),
         ("arms.again={method: tleg, settings: {lr: 1e-3, steps: 4}}",),
-        # scratch at its own settings, and at those found for the gene
+        # scratch with its own settings, and with those tuned for the gene.
         ("arms.again={method: scratch, tuned_as: gene}", TUNE),
         ("data=glyphs/novel", "final=true"),
     ],
 )
-def test_what_is_taken(load, changes):
-    assert isinstance(load(*changes), Recipe)
+def test_valid_recipes_load(load_changed, changes):
+    assert isinstance(load_changed(*changes), Recipe)

@@ -15,14 +15,14 @@ from germline.learngene import MANIFEST_FILE, Learngene
 from germline.methods.gtl import report_fitness
 from germline.randomness import generator
 from germline.training import Run
-from helpers.comparison import Bred, by_hand, comparison, generations, record, results, three_seeds
+from helpers.comparison import SelfMadeAncestor, by_hand, comparison, generations, record, results, three_seeds
 
 BRED = "arms.gene={method: bred, settings: {steps: 1, batch_size: 8, lives: 2}}"
 VGG = ("ancestor.model=vgg11", "sizes=[width=2]", BRED)
 
 
-def test_record_is_saved_with_the_gene_but_not_with_a_shuffled_one(tmp_path, bred):
-    gene = Bred(steps=1, batch_size=4).condense(None, load_data("digits"), Run(device="cpu", quiet=True))
+def test_record_is_saved_with_the_gene_but_not_with_a_shuffled_one(tmp_path, self_made_ancestor):
+    gene = SelfMadeAncestor(steps=1, batch_size=4).condense(None, load_data("digits"), Run(device="cpu", quiet=True))
     gene.save(tmp_path / "gene")
     assert json.loads((tmp_path / "gene" / MANIFEST_FILE).read_text())["provenance"]["record"] == record()
     loaded = Learngene.load(tmp_path / "gene")
@@ -32,7 +32,7 @@ def test_record_is_saved_with_the_gene_but_not_with_a_shuffled_one(tmp_path, bre
     assert loaded.provenance.record == record()
 
 
-def test_comparison_stores_the_record_of_every_gene(recipe_file, tmp_path, bred):
+def test_comparison_stores_the_record_of_every_gene(recipe_file, tmp_path, self_made_ancestor):
     comparison(recipe_file, tmp_path / "out", *VGG, "train.steps=1").run()
     found = results(tmp_path / "out")["genes"]
     assert [(gene["arm"], gene["seed"], gene["record"]) for gene in found] == [

@@ -17,16 +17,16 @@ ASKED = {
 
 
 @pytest.mark.parametrize("protocol", list(ASKED))
-def test_a_cnn_on_tasks(recipe_file, tmp_path, protocol):
+def test_protocols_run_on_cnn_tasks(recipe_file, tmp_path, protocol):
     out = tmp_path / "out"
     work = comparison(recipe_file, out, *VGG, f"protocol={protocol}", *ASKED[protocol])
-    told = estimate_cost(work.recipe)
+    estimate = estimate_cost(work.recipe)
     work.run()
     assert work.failed == {}
-    found = results(out)
-    cells = [cell for cell in found["cells"] if cell["asked"]["steps"] is None]
-    assert len(cells) == told.cells.count
-    assert sum(cell["samples"] for cell in cells) == told.cells.samples
+    stored = results(out)
+    cells = [cell for cell in stored["cells"] if cell["asked"]["steps"] is None]
+    assert len(cells) == estimate.cells.count
+    assert sum(cell["samples"] for cell in cells) == estimate.cells.samples
     tasks = work.recipe.tasks.count
     for cell in cells:
         assert len(cell["task_accuracies"]) == tasks

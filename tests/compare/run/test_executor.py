@@ -1,4 +1,4 @@
-"""Engines: what does the tasks changes nothing of what they make; and what people see of them."""
+"""Engines give the same results, and show their progress."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from helpers.comparison import comparison, results
 
 
 class Threads:
-    """An engine of one's own: each task in a thread, one after the other."""
+    """Custom engine that runs each task in a thread, one after another."""
 
     def __init__(self):
         self.done = []
@@ -31,7 +31,7 @@ class Threads:
         return "threads of a test"
 
 
-def test_an_engine_of_ones_own(recipe_file, tmp_path, whole_results):
+def test_custom_engine_gives_same_results(recipe_file, tmp_path, whole_results):
     engine = Threads()
     work = comparison(recipe_file, tmp_path / "out", engine=engine)
     work.run()
@@ -43,12 +43,12 @@ def test_an_engine_of_ones_own(recipe_file, tmp_path, whole_results):
     ]
 
 
-def test_processes_give_what_one_process_gives(recipe_file, tmp_path, whole_results):
+def test_processes_give_same_results_as_one_process(recipe_file, tmp_path, whole_results):
     comparison(recipe_file, tmp_path / "out", workers=2).run()
     assert results(tmp_path / "out") == whole_results
 
 
-def test_engines_by_number_of_workers(recipe_file, tmp_path, monkeypatch):
+def test_number_of_workers_selects_engine(recipe_file, tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     one, two, all_ = (comparison(recipe_file, tmp_path, workers=count)._get_engine() for count in (1, 2, 0))
     assert (type(one), two, all_) == (SerialEngine, ProcessEngine(2), ProcessEngine(6))
@@ -58,13 +58,13 @@ def test_engines_by_number_of_workers(recipe_file, tmp_path, monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands until it is moved."""
+    """A clock that only moves when a test moves it."""
     now = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
-def test_a_line_a_finished_task_with_the_time_left(clock, capsys):
+def test_finished_task_prints_line_with_time_left(clock, capsys):
     with ProgressDisplay("cells", 4) as display:
         clock[0] += 10
         display.end_task("gene seed=0", None)
@@ -78,7 +78,7 @@ def test_a_line_a_finished_task_with_the_time_left(clock, capsys):
     ]
 
 
-def test_running_tasks_have_a_line_now_and_then(clock, capsys):
+def test_running_task_prints_line_every_thirty_seconds(clock, capsys):
     with ProgressDisplay("cells", 2) as display:
         for second in range(0, 70, 10):
             clock[0] += 10
@@ -89,7 +89,7 @@ def test_running_tasks_have_a_line_now_and_then(clock, capsys):
     ]
 
 
-def test_a_quiet_board_says_nothing(clock, capsys):
+def test_quiet_display_prints_nothing(clock, capsys):
     with ProgressDisplay("cells", 2, quiet=True) as display:
         display.show_task(TaskProgress("one", "descendant", 1, 70, 70))
         clock[0] += 100
@@ -99,7 +99,7 @@ def test_a_quiet_board_says_nothing(clock, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_comparison_tells_its_stages(recipe_file, tmp_path, capsys, monkeypatch):
+def test_comparison_prints_its_stages(recipe_file, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(task_progress, "TASK_LINE_SECONDS", 0.0)
     monkeypatch.setattr(progress, "WATCH_SECONDS", 0.0)
     comparison(recipe_file, tmp_path / "out", "seeds=[0]", quiet=False).run()
@@ -116,21 +116,21 @@ def test_a_comparison_tells_its_stages(recipe_file, tmp_path, capsys, monkeypatc
     )
 
 
-def test_watching_training(clock):
+def test_watcher_receives_training_progress(clock):
     seen = []
     with Progress("fit", 100, quiet=True) as bar:
-        with watch_progress(lambda *told: seen.append(told)):
+        with watch_progress(lambda *report: seen.append(report)):
             for step in range(1, 6):
                 clock[0] += 0.3
                 bar.update(step, 1.0)
         clock[0] += 10
         bar.update(6, 1.0)
     # every half second at most: steps 2 and 4, at 3.33 steps a second
-    assert [told[:3] for told in seen] == [("fit", 2, 100), ("fit", 4, 100)]
-    assert [told[3] for told in seen] == pytest.approx([98 * 0.3, 96 * 0.3])
+    assert [report[:3] for report in seen] == [("fit", 2, 100), ("fit", 4, 100)]
+    assert [report[3] for report in seen] == pytest.approx([98 * 0.3, 96 * 0.3])
 
 
-def test_a_watcher_is_let_go_after_an_error():
+def test_watcher_is_removed_after_error():
     with pytest.raises(RuntimeError), watch_progress(print):
         raise RuntimeError
     assert progress._WATCHERS == []

@@ -1,4 +1,4 @@
-"""The linear probe: 1.0 where a line tells classes apart, the same each time, and the network as it was."""
+"""The linear probe: exact on separable features, deterministic, and without effect on the network."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from germline.network import Network
 
 
 class Raw(nn.Module):
-    """Its features are the pixels, in four patches' means."""
+    """Network whose features are the means of four patches."""
 
     def __init__(self):
         super().__init__()
@@ -20,13 +20,13 @@ class Raw(nn.Module):
     def forward_features(self, pixels):
         return nn.functional.adaptive_avg_pool2d(pixels, 2)
 
-    def forward_head(self, found, pre_logits=False):
-        flat = found.flatten(1)
+    def forward_head(self, features, pre_logits=False):
+        flat = features.flatten(1)
         return flat if pre_logits else self.head(flat)
 
 
 def make_images(kind, count=40, seed=0):
-    """Two classes: told apart by which half is bright, or not at all."""
+    """Images of two classes that differ in their bright half, or not at all."""
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
     images = torch.randint(0, 120, (count, 1, 8, 8), generator=draw, dtype=torch.uint8)
@@ -36,7 +36,7 @@ def make_images(kind, count=40, seed=0):
     return images, labels
 
 
-def split(kind, seed):
+def make_split(kind, seed):
     images, labels = make_images(kind, 40, seed)
     return load_data((images, labels), val=(images, labels), classes=("up", "down")).train
 
@@ -47,22 +47,22 @@ def network():
     return Network(Raw(), Preprocess.from_images(images), ("up", "down"))
 
 
-def test_separable_features_give_all(network):
-    assert fit_linear_probe(network, split("halves", 0), split("halves", 1)) == 1.0
+def test_separable_features_give_full_accuracy(network):
+    assert fit_linear_probe(network, make_split("halves", 0), make_split("halves", 1)) == 1.0
 
 
-def test_noise_gives_chance(network):
-    assert 0.2 <= fit_linear_probe(network, split("noise", 0), split("noise", 1)) <= 0.8
+def test_noise_gives_chance_accuracy(network):
+    assert 0.2 <= fit_linear_probe(network, make_split("noise", 0), make_split("noise", 1)) <= 0.8
 
 
-def test_a_feature_without_spread_does_no_harm(network):
-    train = split("halves", 0)
+def test_constant_feature_is_harmless(network):
+    train = make_split("halves", 0)
     train.images[:, :, :4, :4] = 0
     assert fit_linear_probe(network, train, train) == 1.0
 
 
 @pytest.mark.parametrize("architecture", ["vit", "stitched", "vgg", "resnet12", "resnet"])
-def test_a_network_is_left_as_it_is_and_probed_the_same_again(ancestors, pico, architecture):
+def test_probe_changes_no_network_and_is_deterministic(ancestors, pico, architecture):
     network = ancestors[architecture]
     before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
     torch.manual_seed(5)
@@ -76,16 +76,16 @@ def test_a_network_is_left_as_it_is_and_probed_the_same_again(ancestors, pico, a
     assert 0 <= first <= 1
 
 
-def test_features_are_those_before_the_head(ancestor, pico):
-    found, labels = pooled_features(ancestor, pico.val)
-    assert found.shape == (len(pico.val), 16)
+def test_pooled_features_are_inputs_of_head(ancestor, pico):
+    features, labels = pooled_features(ancestor, pico.val)
+    assert features.shape == (len(pico.val), 16)
     assert labels.equal(pico.val.labels)
     with torch.no_grad():
         logits = ancestor.model(ancestor.preprocess(pico.val.images.float() / 255))
-        assert torch.allclose(ancestor.model.head(found), logits, atol=1e-5)
+        assert torch.allclose(ancestor.model.head(features), logits, atol=1e-5)
 
 
-def test_trained_features_are_told_apart_more_easily(ancestor, make_network, pico):
-    # on the pictures that it was trained on and fitted to
+def test_trained_features_give_higher_accuracy(ancestor, make_network, pico):
+    # on the images that it was trained on and fitted to
     trained, fresh = (fit_linear_probe(network, pico.train, pico.train) for network in (ancestor, make_network()))
     assert trained > fresh + 0.1

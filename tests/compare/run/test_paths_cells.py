@@ -1,4 +1,4 @@
-"""Descendants that are evaluated as they were grown, and arms that stand at some sizes alone."""
+"""Descendants without training, and arms with some of the sizes."""
 
 from dataclasses import replace
 
@@ -19,9 +19,9 @@ from germline.network import load_network
 from germline.registry import model_spec
 from germline.training import evaluate
 from germline.traits import Sizes
-from helpers.comparison import comparison, kept, results
+from helpers.comparison import comparison, list_stored, results
 
-# Two families that stand as they are, and scratch at the smallest size alone.
+# Two families without further training, and scratch only at the smallest size.
 PATHS = """\
 title: Depths as they are grown
 protocol: paths
@@ -52,9 +52,9 @@ def recipe_file(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def stood(tmp_path_factory):
-    """The folder of the comparison, tuned and with an ancestor of each size for one more arm, and its price."""
-    place = tmp_path_factory.mktemp("standing")
+def finished(tmp_path_factory):
+    """Output folder and estimate of the comparison, with tuning and an arm that needs ancestors of each size."""
+    place = tmp_path_factory.mktemp("paths")
     (place / "paths.yaml").write_text(PATHS)
     work = comparison(place / "paths.yaml", place / "out", TUNE, FINETUNE)
     told = estimate_cost(work.recipe)
@@ -63,18 +63,18 @@ def stood(tmp_path_factory):
     return place / "out", told
 
 
-def found(out, **asked):
+def find_cells(out, **asked):
     return [c for c in results(out)["cells"] if all(c["asked"][key] == value for key, value in asked.items())]
 
 
-def test_the_cells_are_those_of_the_sizes_at_which_arms_stand(stood):
-    counts = {arm: len(found(stood[0], arm=arm)) for arm in ("gene", "even", "scratch", "tuned")}
+def test_cells_follow_sizes_of_arms(finished):
+    counts = {arm: len(find_cells(finished[0], arm=arm)) for arm in ("gene", "even", "scratch", "tuned")}
     assert counts == {"gene": 2 * 3, "even": 2 * 3, "scratch": 2 * 1, "tuned": 2 * 2}
-    assert {cell["asked"]["size"] for cell in found(stood[0], arm="tuned")} == {"depth=2", "depth=4"}
+    assert {cell["asked"]["size"] for cell in find_cells(finished[0], arm="tuned")} == {"depth=2", "depth=4"}
 
 
-def test_a_cell_of_no_steps_is_what_inherit_gives(stood, tmp_path):
-    out, digits = stood[0], load_data("digits")
+def test_untrained_cell_equals_inherited_network(finished, tmp_path):
+    out, digits = finished[0], load_data("digits")
     genes = [Learngene.load(path) for path in (out / "store").glob("gene-*/") if (path / "learngene.json").exists()]
     for method in ("tleg", "layers"):
         by_seed = [gene for gene in genes if gene.method == method]
@@ -86,54 +86,54 @@ def test_a_cell_of_no_steps_is_what_inherit_gives(stood, tmp_path):
                 network = load_network(tmp_path / f"{method}-{at}-{size}")
                 scores = [evaluate(network.model, network.logits, part) for part in (digits.val, digits.test)]
                 expected.append((size, scores[0].accuracy, scores[0].loss, scores[1].accuracy))
-        cells = found(out, arm={"tleg": "gene", "layers": "even"}[method])
+        cells = find_cells(out, arm={"tleg": "gene", "layers": "even"}[method])
         told = [
             (c["asked"]["size"], c["curve"][0]["accuracy"], c["curve"][0]["loss"], c["test_accuracy"]) for c in cells
         ]
         assert sorted(told) == sorted(expected)
 
 
-def test_a_cell_of_no_steps_costs_nothing_and_is_not_probed(stood):
+def test_untrained_cell_costs_nothing_and_has_no_probe(finished):
     for arm in ("gene", "even", "tuned"):
-        for cell in found(stood[0], arm=arm):
+        for cell in find_cells(finished[0], arm=arm):
             assert [point["step"] for point in cell["curve"]] == [0]
             assert (cell["steps"], cell["samples"], cell["flops"], cell["probe_accuracy"]) == (0, 0, 0, None)
             assert "fresh" not in cell["origins"]
-    assert {cell["steps"] for cell in found(stood[0], arm="scratch")} == {2}
-    assert all(cell["probe_accuracy"] is not None for cell in found(stood[0], arm="scratch"))
+    assert {cell["steps"] for cell in find_cells(finished[0], arm="scratch")} == {2}
+    assert all(cell["probe_accuracy"] is not None for cell in find_cells(finished[0], arm="scratch"))
 
 
-def test_only_what_is_trained_is_tuned(stood, recipe_file):
+def test_only_trained_arms_are_tuned(finished, recipe_file):
     recipe = load_recipe(str(recipe_file), [TUNE])
     assert {cell.arm for cell in list_tuning_cells(recipe)} == {"scratch"}
-    assert list(results(stood[0])["tuned"]) == ["scratch"]
-    # on the tuning seed no gene and no ancestor is made
-    assert len(kept(stood[0] / "store", "gene")) == 2 * (1 + 1 + 2)
+    assert list(results(finished[0])["tuned"]) == ["scratch"]
+    # No gene and no ancestor is made for the tuning seed.
+    assert len(list_stored(finished[0] / "store", "gene")) == 2 * (1 + 1 + 2)
 
 
-def test_the_price_is_what_the_run_made(stood):
-    out, told = stood
+def test_estimate_matches_run(finished):
+    out, told = finished
     cells, store = results(out)["cells"], out / "store"
     assert (told.cells.count, told.cells.samples) == (len(cells), sum(cell["samples"] for cell in cells))
     assert told.cells.samples == 2 * 2 * 16  # scratch at one size, two seeds
     assert told.cells.flops == sum(cell["flops"] for cell in cells)
-    assert told.genes.count == len(kept(store, "gene"))
-    # one of six blocks for the two families, and one of each size that is fine-tuned
-    assert told.ancestors.count == len(kept(store, "ancestor")) == 2 * (1 + 2)
+    assert told.genes.count == len(list_stored(store, "gene"))
+    # One ancestor of six blocks for the two families, and one per fine-tuned size.
+    assert told.ancestors.count == len(list_stored(store, "ancestor")) == 2 * (1 + 2)
     assert told.tuning.count == 2
 
 
-def test_what_arms_store_is_priced(stood, recipe_file):
-    stored = {gene["arm"]: gene["headless_elements"] for gene in results(stood[0])["genes"]}
-    family = stood[1].family
+def test_estimate_contains_storage_of_arms(finished, recipe_file):
+    stored = {gene["arm"]: gene["headless_elements"] for gene in results(finished[0])["genes"]}
+    family = finished[1].family
     assert (family.gene, family.others) == (stored["gene"], {"even": stored["even"]})
-    assert family.alone == 0  # scratch does not stand at all of the sizes
-    text = stood[1].text()
+    assert family.alone == 0  # scratch does not have all sizes
+    text = finished[1].text()
     assert f"genes of other arms, relative to this gene: even {stored['even'] / stored['gene']:.2f}" in text
     assert "scratch at all sizes" not in text
     whole = estimate_cost(load_recipe(str(recipe_file), ["arms.scratch.sizes=null"])).family
     assert (whole.alone, whole.together) == (3 * 2 * 16, 3 * 16)
-    # of many sizes only the least and the most are told
+    # With many sizes, only the range is shown.
     depths = ", ".join(f"depth={depth}" for depth in range(1, 13))
     arms = "arms={gene: {method: tleg, settings: {steps: 3, batch_size: 16}, train: {steps: 0}}}"
     many = estimate_cost(load_recipe(str(recipe_file), [f"sizes=[{depths}]", arms]))
@@ -141,8 +141,8 @@ def test_what_arms_store_is_priced(stood, recipe_file):
     assert f"(one network: {min(ratios):.2f} to {max(ratios):.2f})" in many.text()
 
 
-def test_the_report_of_a_run(stood):
-    out = stood[0]
+def test_report_of_a_run(finished):
+    out = finished[0]
     told = write_report(out)
     page = (out / "report.md").read_text()
     assert "gene is above even in the mean over sizes" in told
@@ -155,7 +155,7 @@ def test_the_report_of_a_run(stood):
         ("scratch", "1 network", counts["depth=1"]["headless"]),
     ):
         assert f"| {arm} | {what} | {headless:,} |" in page
-    # three steps of 16 pictures each: an ancestor and a gene; two ancestors of their own sizes; two steps of scratch
+    # Three steps of 16 images each for an ancestor, a gene and two ancestors of single sizes; two steps of scratch.
     assert "| gene | 3 | 48 | 48 | 0 |" in page
     assert "| even | 3 | 48 | 0 | 0 |" in page
     assert "| tuned | 2 | 96 | 0 | 0 |" in page
@@ -192,7 +192,7 @@ def test_the_report_of_a_run(stood):
         (["family={size: depth=2, images_per_class: 3}"], "'gene' and 'scratch' both have"),
     ],
 )
-def test_what_is_refused(recipe_file, changes, says):
+def test_invalid_recipes_are_refused(recipe_file, changes, says):
     with pytest.raises(SettingError) as caught:
         load_recipe(str(recipe_file), changes)
     assert says in str(caught.value)
@@ -207,16 +207,16 @@ def test_what_is_refused(recipe_file, changes, says):
         ["family={size: depth=1, images_per_class: 3}"],
     ],
 )
-def test_what_is_taken(recipe_file, changes):
+def test_valid_recipes_load(recipe_file, changes):
     assert load_recipe(str(recipe_file), changes).protocol == "paths"
 
 
-def test_a_family_has_two_sizes(recipe_file, tmp_path):
+def test_family_needs_two_sizes(recipe_file, tmp_path):
     with pytest.raises(SettingError, match=r"only the sizes \['depth=1'\].*at least two sizes"):
         comparison(recipe_file, tmp_path / "out", "arms.gene.sizes=[depth=1]").check()
 
 
-def test_an_ancestor_at_hand_must_know_the_classes(recipe_file, tmp_path):
+def test_trained_ancestor_must_know_the_classes(recipe_file, tmp_path):
     at_hand = "ancestor={path: packaged, data: digits}"
     packaged = (at_hand, "arms.gene={method: layers, train: {steps: 0}}", "seeds=[0]")
     with pytest.raises(SettingError, match=r"steps=0 with ancestor.path=packaged. That network knows \d+ classes"):
@@ -224,8 +224,8 @@ def test_an_ancestor_at_hand_must_know_the_classes(recipe_file, tmp_path):
     comparison(recipe_file, tmp_path / "out", *packaged, "data=glyphs/base", "ancestor.data=glyphs/base").check()
 
 
-def test_a_head_that_turns_out_fresh_is_told_of(recipe_file, tmp_path, monkeypatch):
-    # a method that says that it hands a head on, and does not
+def test_fresh_head_without_training_fails(recipe_file, tmp_path, monkeypatch):
+    # A method that declares to pass its head on, and does not.
     monkeypatch.setattr(Distil, "traits", replace(Distil.traits, inherits_head=True))
     arms = "arms={gene: {method: distil, train: {steps: 0}}, scratch: {method: scratch}}"
     work = comparison(recipe_file, tmp_path / "out", arms, "sizes=[depth=1, depth=2]", "seeds=[0]")
@@ -234,7 +234,7 @@ def test_a_head_that_turns_out_fresh_is_told_of(recipe_file, tmp_path, monkeypat
     assert "Arm 'gene' has steps=0 and a fresh head. Its gene knows other classes" in next(iter(work.failed.values()))
 
 
-def test_every_size_of_the_first_arms_method(recipe_file, tmp_path, monkeypatch):
+def test_star_expands_to_sizes_of_first_method(recipe_file, tmp_path, monkeypatch):
     def list_sizes(method, spec, gene=None):
         return Sizes("odd depths", tuple(f"depth={depth}" for depth in range(1, spec.depth + 1, 2)))
 
@@ -258,7 +258,7 @@ def test_every_size_of_the_first_arms_method(recipe_file, tmp_path, monkeypatch)
         comparison(recipe_file, tmp_path / "out", *changes, "arms.scratch.sizes=[depth=2]").check()
 
 
-def test_a_method_without_a_list_of_sizes_has_no_star(recipe_file, tmp_path):
+def test_star_is_refused_without_list_of_sizes(recipe_file, tmp_path):
     with pytest.raises(
         SettingError, match=r"sizes=\['\*'\] with 'tleg' in the first arm. That method does not list .* Use the names"
     ):

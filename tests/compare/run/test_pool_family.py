@@ -1,4 +1,4 @@
-"""Learngene Pool and SN-Net in a comparison: every path of a tiny pool, as it stands."""
+"""Learngene Pool and SN-Net in a comparison: every path of a tiny pool without further training."""
 
 import pytest
 
@@ -38,8 +38,8 @@ SIZES = ["width=8", "width=16", *(f"front=8,end=16,j={j},k={k}" for j, k in ((1,
 
 
 @pytest.fixture(scope="module")
-def stood(tmp_path_factory):
-    """The folder of the comparison, and its price."""
+def finished(tmp_path_factory):
+    """Output folder and cost estimate of the comparison."""
     place = tmp_path_factory.mktemp("pools")
     (place / "pools.yaml").write_text(POOLS)
     work = comparison(place / "pools.yaml", place / "out")
@@ -49,8 +49,8 @@ def stood(tmp_path_factory):
     return place / "out", told
 
 
-def test_every_path_stands_as_it_was_validated(stood):
-    found = results(stood[0])
+def test_every_path_has_its_validated_accuracy(finished):
+    found = results(finished[0])
     assert found["recipe"]["sizes"] == SIZES
     records = {gene["arm"]: gene["record"]["paths"] for gene in found["genes"]}
     for arm in ("pool", "snnet"):
@@ -67,15 +67,15 @@ def test_every_path_stands_as_it_was_validated(stood):
     assert [c["asked"]["size"] for c in found["cells"] if c["asked"]["arm"] == "scratch"] == ["width=8", "width=16"]
 
 
-def test_a_stitched_path_holds_a_stitch_and_nothing_fresh(stood):
-    cells = {(c["asked"]["arm"], c["asked"]["size"]): c["origins"] for c in results(stood[0])["cells"]}
+def test_stitched_path_has_stitch_and_no_fresh_elements(finished):
+    cells = {(c["asked"]["arm"], c["asked"]["size"]): c["origins"] for c in results(finished[0])["cells"]}
     for arm in ("pool", "snnet"):
         assert cells[arm, "width=8"].keys() == {"copied"}
         # from 8 to 16, with bias
         assert cells[arm, SIZES[2]]["stitched"] == (8 + 1) * 16
 
 
-def test_paths_of_equal_form_are_cells_of_their_own(tmp_path):
+def test_paths_of_equal_spec_are_different_cells(tmp_path):
     three = POOLS.replace("preset: tiny", "preset: tiny, widths: [8, 16, 24], heads: [1, 2, 3], segments: 3, depth: 3")
     (tmp_path / "three.yaml").write_text(three)
     store = check_recipe(comparison(tmp_path / "three.yaml", tmp_path / "out").recipe)
@@ -86,34 +86,34 @@ def test_paths_of_equal_form_are_cells_of_their_own(tmp_path):
     assert cell_path(store, Cell("pool", one, 3, 0)) == cell_path(store, Cell("pool", one, 3, 0))
 
 
-def test_it_is_priced_as_it_ran(stood):
-    out, told = stood
+def test_estimate_matches_run(finished):
+    out, told = finished
     found = results(out)
     assert (told.cells.count, told.cells.samples) == (6 + 6 + 2, 2 * 2 * 16)
     assert (told.ancestors.count, told.genes.count, told.tuning.count) == (1, 2, 2)
     assert told.genes.samples == sum(gene["training"]["samples"] for gene in found["genes"])
     stored = {gene["arm"]: gene["headless_elements"] for gene in found["genes"]}
     assert (told.family.gene, told.family.others) == (stored["pool"], {"snnet": stored["snnet"]})
-    # both keep two whole models and the one stitch that all paths share
+    # Both store two whole models and the one stitch that all paths share.
     whole = sum(found["costs"]["parameters"][size]["headless"] for size in SIZES[:2])
     assert stored["pool"] == stored["snnet"] == whole + (8 + 1) * 16
 
 
-def test_the_report_shows_every_path(stood):
-    write_report(stood[0])
-    text = (stood[0] / "report.md").read_text()
+def test_report_shows_every_path(finished):
+    write_report(finished[0])
+    text = (finished[0] / "report.md").read_text()
     listed = text.split("## Path by path")[1].split("\n## ")[0]
     assert [size for size in SIZES if f"| {size} |" in listed] == SIZES
     assert "pool - snnet, points" in listed
-    page = (stood[0] / "report.html").read_text()
+    page = (finished[0] / "report.html").read_text()
     assert "<h2>The paths of the genes</h2>" in page
 
 
-def test_every_size_is_a_path_that_a_gene_grows(stood):
-    made = [Learngene.load(place.parent) for place in (stood[0] / "store").glob("gene-*/learngene.json")]
+def test_every_size_is_a_path_of_the_gene(finished):
+    made = [Learngene.load(place.parent) for place in (finished[0] / "store").glob("gene-*/learngene.json")]
     (gene,) = [gene for gene in made if gene.method == "pool"]
     assert list(Pool(preset="tiny").describe_sizes(gene.spec).names) == SIZES
     assert [path["size"] for path in gene.provenance.record["paths"]["paths"]] == SIZES
-    counts = results(stood[0])["costs"]["parameters"]
+    counts = results(finished[0])["costs"]["parameters"]
     for size in SIZES:
         assert count_network_parameters(gene.inherit(size=Size.parse(size)).network.spec)[0] == counts[size]["full"]

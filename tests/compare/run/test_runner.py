@@ -1,4 +1,4 @@
-"""A comparison of seconds: killed and gone on with, refused where it must be, and what fails in it."""
+"""A comparison of seconds: killed and resumed, refused, and with failures."""
 
 import contextlib
 import json
@@ -17,13 +17,13 @@ from germline.compare.run import train_cell
 from germline.compare.run.runner import GeneTask
 from germline.compare.run.store import ArtifactStore
 from germline.errors import DataError, SettingError
-from helpers.comparison import comparison, kept, results
+from helpers.comparison import comparison, list_stored, results
 
-# Rates so large that the first steps leave the numbers.
+# A learning rate so large that the loss becomes infinite at once.
 BURST = "arms.burst={method: scratch, train: {lr: 1e30}}"
 
 
-def begin(recipe_file, out, *more):
+def start_process(recipe_file, out, *more):
     command = [sys.executable, "-m", "germline.cli", "compare", str(recipe_file), "--out", str(out), "--quiet", *more]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -32,7 +32,7 @@ def begin(recipe_file, out, *more):
 
 
 def _hear_ctrl_c():
-    # What is started in the background of a shell inherits that Ctrl-C is ignored.
+    # A process in the background of a shell inherits that Ctrl-C is ignored.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -44,27 +44,27 @@ def wait_for(found, process, seconds=120):
 
 
 @pytest.mark.parametrize("nth", [0, 1, 2])
-def test_killed_at_any_moment_and_resumed_gives_what_an_unbroken_run_gives(recipe_file, whole, tmp_path, nth):
+def test_killed_and_resumed_run_equals_unbroken_run(recipe_file, whole, tmp_path, nth):
     broken = tmp_path / "broken"
-    # begun is the store's folder; what is to be in it when the blow falls is another each time
+    # The process is killed when the store holds another kind of part each time.
     wanted = ("ancestor-*", "gene-*/learngene.json", "cell-*.json")[nth]
-    with begin(recipe_file, broken, "--workers", "1") as process:
+    with start_process(recipe_file, broken, "--workers", "1") as process:
         wait_for(lambda: list((broken / "store").glob(wanted)), process)
         time.sleep(random.Random(nth).random() * 0.1)
         os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not (broken / "results.json").exists()
-    cells, parts = kept(broken / "store", "cell"), kept(broken / "store", "gene")
+    cells, parts = list_stored(broken / "store", "cell"), list_stored(broken / "store", "gene")
     assert len(cells) < 4
     assert bool(cells) == (nth == 2)
     comparison(recipe_file, broken).run()
     assert results(broken) == results(whole)
-    after = kept(broken / "store")
+    after = list_stored(broken / "store")
     assert {name: after[name] for name in (*cells, *parts)} == {**cells, **parts}
-    assert after.keys() == kept(whole / "store").keys()
+    assert after.keys() == list_stored(whole / "store").keys()
 
 
-def test_what_a_run_keeps(whole_results):
+def test_stored_results_of_a_run(whole_results):
     assert [(cell["asked"]["arm"], cell["asked"]["seed"]) for cell in whole_results["cells"]] == [
         ("gene", 0),
         ("scratch", 0),
@@ -81,14 +81,14 @@ def test_what_a_run_keeps(whole_results):
     assert whole_results["failed"] == {}
 
 
-def test_a_finished_comparison_trains_nothing_again(whole, recipe_file, monkeypatch):
+def test_finished_comparison_trains_nothing_again(whole, recipe_file, monkeypatch):
     monkeypatch.setattr(train_cell.Run, "fit", None)
-    before, said = kept(whole / "store"), results(whole)
+    before, said = list_stored(whole / "store"), results(whole)
     comparison(recipe_file, whole).run()
-    assert (kept(whole / "store"), results(whole)) == (before, said)
+    assert (list_stored(whole / "store"), results(whole)) == (before, said)
 
 
-def test_another_recipe_in_the_same_folder_is_refused(recipe_file, tmp_path):
+def test_other_recipe_in_same_folder_is_refused(recipe_file, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "recipe.json").write_text(json.dumps({"title": "another"}))
@@ -97,7 +97,7 @@ def test_another_recipe_in_the_same_folder_is_refused(recipe_file, tmp_path):
     assert [path.name for path in out.iterdir()] == ["recipe.json"]
 
 
-def test_a_folder_that_holds_no_comparison_is_not_resumed(recipe_file, tmp_path):
+def test_folder_without_comparison_is_not_resumed(recipe_file, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").write_text("x")
     with pytest.raises(SettingError, match="no comparison to resume"):
@@ -105,7 +105,7 @@ def test_a_folder_that_holds_no_comparison_is_not_resumed(recipe_file, tmp_path)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
-def test_what_cannot_be_run_writes_nothing(recipe_file, tmp_path):
+def test_refused_recipe_writes_nothing(recipe_file, tmp_path):
     for change, kind in (
         ("sizes=[width=7]", SettingError),
         ("sizes=['', depth=6]", SettingError),
@@ -118,15 +118,15 @@ def test_what_cannot_be_run_writes_nothing(recipe_file, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_arm_may_not_grow_another_network_than_scratch(recipe_file, tmp_path):
-    # the gene's own size is that of its own setting, not the ancestor's
+def test_arm_must_build_same_network_as_scratch(recipe_file, tmp_path):
+    # The own size of the gene comes from its settings, not from the ancestor.
     with pytest.raises(SettingError, match=r"Arm 'gene' at own size has depth=2, scratch has depth=6"):
         comparison(recipe_file, tmp_path / "out", "arms.gene.settings.depth=2", "sizes=['']").check()
     with pytest.raises(SettingError, match=r"Arm 'gene' at depth=1 has width=32, scratch has width=64"):
         comparison(recipe_file, tmp_path / "out", "arms.gene.settings.width=32").check()
 
 
-def test_a_failed_cell_is_told_and_the_others_go_on(recipe_file, tmp_path, whole_results):
+def test_failed_cell_is_reported_and_others_run(recipe_file, tmp_path, whole_results):
     work = comparison(recipe_file, tmp_path / "out", BURST)
     work.run()
     found = results(tmp_path / "out")
@@ -137,7 +137,7 @@ def test_a_failed_cell_is_told_and_the_others_go_on(recipe_file, tmp_path, whole
     assert found["cells"] == whole_results["cells"]
 
 
-def test_a_worker_tells_the_same_of_a_failed_cell(recipe_file, tmp_path):
+def test_worker_reports_failed_cell_like_one_process(recipe_file, tmp_path):
     one, two = (comparison(recipe_file, tmp_path / str(n), BURST, "seeds=[0]", workers=n) for n in (1, 2))
     one.run()
     two.run()
@@ -149,7 +149,7 @@ def test_a_worker_tells_the_same_of_a_failed_cell(recipe_file, tmp_path):
         time.sleep(0.05)
 
 
-def test_without_its_ancestor_an_arm_fails_untrained_and_scratch_goes_on(recipe_file, tmp_path, whole_results):
+def test_arm_without_ancestor_fails_and_scratch_runs(recipe_file, tmp_path, whole_results):
     work = comparison(recipe_file, tmp_path / "out", "ancestor.train.lr=1e30")
     work.run()
     found = results(tmp_path / "out")
@@ -160,10 +160,10 @@ def test_without_its_ancestor_an_arm_fails_untrained_and_scratch_goes_on(recipe_
     assert found["genes"] == []
     scratch = [cell for cell in whole_results["cells"] if cell["asked"]["arm"] == "scratch"]
     assert found["cells"] == scratch
-    assert len(kept(tmp_path / "out" / "store", "cell")) == 2
+    assert len(list_stored(tmp_path / "out" / "store", "cell")) == 2
 
 
-def test_what_failed_is_tried_again(recipe_file, tmp_path, monkeypatch, whole_results):
+def test_failed_parts_are_retried(recipe_file, tmp_path, monkeypatch, whole_results):
     out = tmp_path / "out"
     gene = ArtifactStore._make_gene
 
@@ -180,7 +180,7 @@ def test_what_failed_is_tried_again(recipe_file, tmp_path, monkeypatch, whole_re
     assert results(out) == whole_results
 
 
-def test_a_fault_of_our_own_is_no_failed_cell(recipe_file, tmp_path, monkeypatch):
+def test_unexpected_error_is_raised(recipe_file, tmp_path, monkeypatch):
     def wrong(self, *asked):
         raise KeyError("a fault")
 
@@ -189,9 +189,9 @@ def test_a_fault_of_our_own_is_no_failed_cell(recipe_file, tmp_path, monkeypatch
         comparison(recipe_file, tmp_path / "out").run()
 
 
-def test_a_worker_that_dies_is_a_failed_training(recipe_file, tmp_path):
+def test_killed_worker_ends_with_exit_code_three(recipe_file, tmp_path):
     out = tmp_path / "out"
-    with begin(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
+    with start_process(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
         wait_for(lambda: len(list(out.glob("store/ancestor-*/ancestor/settings.json"))) == 2, process)
         children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
         workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
@@ -206,9 +206,9 @@ def test_a_worker_that_dies_is_a_failed_training(recipe_file, tmp_path):
     assert "--workers" in err
 
 
-def test_ctrl_c_with_workers_stops_at_once_and_quietly(recipe_file, tmp_path):
+def test_ctrl_c_stops_workers_quietly(recipe_file, tmp_path):
     out = tmp_path / "out"
-    with begin(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
+    with start_process(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
         wait_for(lambda: len(list(out.glob("store/ancestor-*/ancestor/settings.json"))) == 2, process)
         os.killpg(process.pid, signal.SIGINT)
         try:
@@ -219,13 +219,13 @@ def test_ctrl_c_with_workers_stops_at_once_and_quietly(recipe_file, tmp_path):
     assert process.returncode == 130
     assert err == "germline: interrupted; the same command with --resume goes on\n"
     deadline = time.monotonic() + 10
-    while left := group(process.pid):
+    while left := list_group(process.pid):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
 
 
-def group(leader):
-    """Processes of a group that are still there, the dead that nobody has asked after left out."""
+def list_group(leader):
+    """List the running processes of a group; zombies are excluded."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

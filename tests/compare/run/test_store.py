@@ -1,4 +1,4 @@
-"""The store: a part is made once and found again; the same facts give the same place, changed ones another."""
+"""The store: each part is made once and found again, at a path that its facts determine."""
 
 import json
 import multiprocessing
@@ -17,7 +17,7 @@ from germline.files import append_json, file_lock, read_json
 from germline.learngene import Learngene
 from germline.methods.tleg.method import TLEG
 from germline.randomness import generator
-from helpers.comparison import TUNE, comparison, kept, results
+from helpers.comparison import TUNE, comparison, list_stored, results
 
 SAME_GENE = "arms.like={method: tleg, settings: {steps: 3, batch_size: 16}, draw: 1}"
 RANDOM = "arms.random={method: random-gene, settings: {method: tleg, settings: {steps: 3, batch_size: 16}}}"
@@ -25,48 +25,48 @@ RANDOM = "arms.random={method: random-gene, settings: {method: tleg, settings: {
 
 @pytest.fixture
 def store(recipe_file, tmp_path):
-    """The workshop of the recipe with changes; nothing is made."""
+    """Make the store of the recipe with changes; no part is made."""
     return lambda *changes: comparison(recipe_file, tmp_path / "out", *changes)._artifact_store({})
 
 
 CELL = Cell("gene", "depth=1", 3, 0)
 
 
-def test_a_finished_comparison_does_nothing_again(whole, recipe_file, tmp_path):
-    before = kept(whole / "store")
+def test_finished_comparison_reuses_every_part(whole, recipe_file, tmp_path):
+    before = list_stored(whole / "store")
     assert len(before) == 2 + 2 + 4
     again = comparison(recipe_file, tmp_path / "again", store=whole / "store")
     again.run()
-    assert kept(whole / "store") == before
+    assert list_stored(whole / "store") == before
     assert results(tmp_path / "again") == results(whole)
     assert not (tmp_path / "again" / "store").exists()
 
 
-def test_two_comparisons_with_one_store_make_nothing_twice(recipe_file, tmp_path, monkeypatch):
+def test_two_comparisons_share_parts_of_one_store(recipe_file, tmp_path, monkeypatch):
     condensed, condense = [], TLEG.condense
     monkeypatch.setattr(TLEG, "condense", lambda *given: condensed.append(1) or condense(*given))
     changes, store = ("seeds=[0]",), tmp_path / "store"
     comparison(recipe_file, tmp_path / "one", *changes, store=store).run()
-    first = kept(store)
+    first = list_stored(store)
     assert (len(condensed), len(first)) == (1, 1 + 1 + 2)
-    # another question, another size and a further arm of the same gene
+    # Another protocol, another size and one more arm with the same gene.
     more = ("protocol=sizes", "sizes=[depth=1, depth=2]", "title=Another", SAME_GENE, RANDOM)
     comparison(recipe_file, tmp_path / "other", *changes, *more, store=store).run()
-    both = kept(store)
+    both = list_stored(store)
     assert len(condensed) == 1
     assert {name: both[name] for name in first} == first
-    # one ancestor and one gene still; cells: two of before, two of depth=2, and of two arms more two sizes each
-    assert [len(kept(store, kind)) for kind in ("ancestor", "gene", "cell")] == [1, 1, 8]
+    # Still one ancestor and one gene. Cells: two from before, two of depth=2, and two sizes of two more arms.
+    assert [len(list_stored(store, kind)) for kind in ("ancestor", "gene", "cell")] == [1, 1, 8]
     shared = {cell["asked"]["arm"]: cell["curve"] for cell in results(tmp_path / "one")["cells"]}
     for cell in results(tmp_path / "other")["cells"]:
         if cell["asked"]["size"] == "depth=1" and cell["asked"]["arm"] in shared:
             assert cell["curve"] == shared[cell["asked"]["arm"]]
 
 
-def test_a_random_gene_is_the_stored_gene_redrawn(store):
+def test_random_gene_is_the_stored_gene_redrawn(store):
     found = store(SAME_GENE, RANDOM)
     own, like, random = (found.get_gene(arm, 0, "depth=1") for arm in ("gene", "like", "random"))
-    (place,) = kept(found.folder, "gene")
+    (place,) = list_stored(found.folder, "gene")
     assert Learngene.load(found.folder / place).tensors.keys() == own.tensors.keys() == like.tensors.keys()
     assert all((own.tensors[name] == like.tensors[name]).all() for name in own.tensors)
     again = found.get_method("random").derive(own, generator(0, "random-gene"))
@@ -89,7 +89,7 @@ def test_a_random_gene_is_the_stored_gene_redrawn(store):
         ("arms.gene.train.lr=1e-3",),
     ],
 )
-def test_what_a_part_does_not_depend_on_leaves_its_place(store, changes):
+def test_unrelated_changes_keep_the_path(store, changes):
     assert cell_path(store(*changes), CELL) == cell_path(store(), CELL)
 
 
@@ -109,7 +109,7 @@ def test_what_a_part_does_not_depend_on_leaves_its_place(store, changes):
         ("tasks={ways: 2, count: 1}",),
     ],
 )
-def test_every_changed_fact_gives_another_place(store, changes):
+def test_changed_facts_change_the_path(store, changes):
     assert cell_path(store(*changes), CELL) != cell_path(store(), CELL)
 
 
@@ -125,15 +125,15 @@ def test_every_changed_fact_gives_another_place(store, changes):
         {"tuning": True},
     ],
 )
-def test_every_cell_has_a_place_of_its_own(store, asked):
+def test_every_cell_has_its_own_path(store, asked):
     assert cell_path(store(), replace(CELL, **asked)) != cell_path(store(), CELL)
 
 
 @pytest.mark.parametrize(
-    ("changes", "places"),
+    ("changes", "paths"),
     [
         ((), ("b46e7f69b75e78c8e7c8", "8ad6e9ad9ea5f0a0eea9", "7745cd7a2d738a9f2072")),
-        # an ancestor of each descendant's own size
+        # An ancestor of each descendant's size.
         (
             ("arms.gene={method: finetune}", "sizes=[depth=2]"),
             ("068120d7dcd4b37d8d5e", "0ef981189a86e39d3f55", "5988cfb2e40037bbf0ab"),
@@ -144,8 +144,8 @@ def test_every_cell_has_a_place_of_its_own(store, asked):
         ),
     ],
 )
-def test_places_stay_what_they_are(store, monkeypatch, changes, places):
-    # A change here makes every store that people have be made again; a new setting of a training is one.
+def test_paths_are_stable_across_versions(store, monkeypatch, changes, paths):
+    # A change here invalidates every existing store. A new training setting is such a change.
     monkeypatch.setattr(store_module, "version", lambda name: "0")
     monkeypatch.setattr(store_module, "fingerprint_data", lambda name: "pictures")
     found = store(*changes)
@@ -153,11 +153,11 @@ def test_places_stay_what_they_are(store, monkeypatch, changes, places):
     ancestor = found.ancestor_path(1, size if method.traits.needs_own_size else None)
     parts = (ancestor, found.gene_path(method, 1, size), cell_path(found, Cell("gene", size, 3, 1)))
     assert [part.stem for part in parts] == [
-        f"{kind}-{place}" for kind, place in zip(("ancestor", "gene", "cell"), places, strict=True)
+        f"{kind}-{place}" for kind, place in zip(("ancestor", "gene", "cell"), paths, strict=True)
     ]
 
 
-def test_an_ancestor_is_not_built_for_every_place(store, monkeypatch):
+def test_ancestor_is_not_built_for_every_path(store, monkeypatch):
     built, begin = [], store_module.ArtifactStore.build_ancestor
     monkeypatch.setattr(
         store_module.ArtifactStore, "build_ancestor", lambda self, *given: built.append(given) or begin(self, *given)
@@ -166,22 +166,22 @@ def test_an_ancestor_is_not_built_for_every_place(store, monkeypatch):
     for cell in list_main_cells(found.recipe):
         cell_path(found, cell)
         cell_cost(found, cell)
-    # one of the ancestor's own size, and one of each size that fine-tuning needs
+    # One of the ancestor's own size, and one of each size for fine-tuning.
     assert sorted(built, key=str) == [(0, "depth=1"), (0, "depth=2"), (0, None)]
     built.clear()
-    # what is known goes with the workshop to another process
+    # Known specs are pickled with the store.
     other = pickle.loads(pickle.dumps(found))
-    places = [cell_path(other, cell) for cell in list_main_cells(found.recipe)]
-    assert (built, len(set(places))) == ([], 2 * 2 * 4)
+    paths = [cell_path(other, cell) for cell in list_main_cells(found.recipe)]
+    assert (built, len(set(paths))) == ([], 2 * 2 * 4)
 
 
-def test_other_data_of_the_same_name_is_another_part(store, monkeypatch):
+def test_other_data_of_same_name_change_the_path(store, monkeypatch):
     before = cell_path(store(), CELL)
     monkeypatch.setattr(store_module, "fingerprint_data", lambda name: "other pictures")
     assert cell_path(store(), CELL) != before
 
 
-def test_tuned_settings_are_facts_and_the_seeds_gene_is_one(recipe_file, tmp_path):
+def test_tuned_settings_are_facts_and_one_gene_serves_all_seeds(recipe_file, tmp_path):
     work = comparison(recipe_file, tmp_path / "out", "one_gene=true")
     one, other = (work._artifact_store({"gene": {"lr": lr, "weight_decay": 0.0, "grid": []}}) for lr in (0.1, 0.2))
     assert cell_path(one, CELL) != cell_path(other, CELL)
@@ -189,11 +189,11 @@ def test_tuned_settings_are_facts_and_the_seeds_gene_is_one(recipe_file, tmp_pat
     assert [one.gene_seed(seed) for seed in (0, 1, 7)] == [0, 0, 0]
 
 
-def test_genes_are_made_for_the_seeds_and_sizes_that_need_them(store):
+def test_gene_sizes_by_seed(store):
     assert store().gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",)}
     assert store(TUNE).gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",), 7: ("depth=3",)}
     assert store(TUNE, "one_gene=true").gene_sizes("gene") == {0: ("depth=1", "depth=3")}
-    # an arm that is tuned as another one, or stands at some sizes alone
+    # An arm that uses the tuned settings of another, or has only some sizes.
     like = "arms.like={method: layers, tuned_as: gene, sizes: [depth=2]}"
     found = store(TUNE, "sizes=[depth=1, depth=2]", like)
     assert found.gene_sizes("like") == {0: ("depth=2",), 1: ("depth=2",)}
@@ -207,7 +207,7 @@ def _hold(lock, log, name):
         append_json(log, [name, "out"])
 
 
-def test_a_lock_is_held_by_one_process_at_a_time(tmp_path):
+def test_file_lock_is_held_by_one_process_at_a_time(tmp_path):
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_hold, args=(tmp_path / "a.lock", tmp_path / "log", n)) for n in range(3)]
     for worker in workers:
@@ -225,8 +225,8 @@ def _run(recipe_file, out, store):
     comparison(recipe_file, out, "seeds=[0]", store=store).run()
 
 
-def test_two_processes_that_share_a_store_make_each_part_once(recipe_file, tmp_path):
-    # Fits inside the store are kept as logs; a part made twice would have its log written twice.
+def test_two_processes_make_each_part_once(recipe_file, tmp_path):
+    # A part made twice would write its log in the store twice.
     context = multiprocessing.get_context("spawn")
     outs, store = [tmp_path / name for name in ("one", "two")], tmp_path / "store"
     workers = [context.Process(target=_run, args=(recipe_file, out, store)) for out in outs]
@@ -235,9 +235,9 @@ def test_two_processes_that_share_a_store_make_each_part_once(recipe_file, tmp_p
     for worker in workers:
         worker.join(timeout=120)
     assert [worker.exitcode for worker in workers] == [0, 0]
-    assert [len(kept(store, kind)) for kind in ("ancestor", "gene", "cell")] == [1, 1, 2]
+    assert [len(list_stored(store, kind)) for kind in ("ancestor", "gene", "cell")] == [1, 1, 2]
     one, two = (results(out) for out in outs)
     assert one == two
-    # what was made by one is what the other read: seconds of a cell are those of its one making
+    # Each cell was trained by one process only, so both report the same seconds.
     seconds = [[cell["seconds"] for cell in read_json(out / "results.json")["cells"]] for out in outs]
     assert seconds[0] == seconds[1]

@@ -1,4 +1,4 @@
-"""Cells of several tasks, tuned settings, a null arm, and the part that is kept for headline numbers."""
+"""Cells of several tasks, tuned settings, null comparisons and headline numbers."""
 
 import json
 import math
@@ -19,22 +19,22 @@ TASKS = "tasks={ways: 3, count: 2}"
 ALONE = "arms={scratch: {method: scratch}}"
 
 
-def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, tmp_path, monkeypatch):
-    begun, fit = [], train_cell.Run.fit
+def test_cell_is_mean_over_tasks_from_fresh_copies(recipe_file, tmp_path, monkeypatch):
+    starts, fit = [], train_cell.Run.fit
 
     def watched(self, name, network, objective, images, *given, **more):
         weights = {key: tensor.clone() for key, tensor in network.model.state_dict().items()}
         result = fit(self, name, network, objective, images, *given, **more)
         if name == "descendant":
-            begun.append((images.classes, len(images), weights, result.scores))
+            starts.append((images.classes, len(images), weights, result.scores))
         return result
 
     monkeypatch.setattr(train_cell.Run, "fit", watched)
     comparison(recipe_file, tmp_path / "out", TASKS, "seeds=[4]").run()
     cells = results(tmp_path / "out")["cells"]
     tasks = draw_task_list(load_data("digits"), 3, None, 2, derive(4, "tasks"))
-    for cell, part in zip(cells, (begun[:2], begun[2:]), strict=True):
-        # the tasks' classes, three pictures of each; the same for every arm
+    for cell, part in zip(cells, (starts[:2], starts[2:]), strict=True):
+        # Classes of the tasks with three images each, the same for every arm.
         assert [(classes, count) for classes, count, _, _ in part] == [(task.classes, 9) for task in tasks]
         first, second = (weights for _, _, weights, _ in part)
         assert all(first[key].equal(second[key]) for key in first)
@@ -48,20 +48,20 @@ def test_a_cell_is_the_mean_over_its_tasks_each_from_a_fresh_copy(recipe_file, t
 
 
 @pytest.mark.parametrize("arm", ["gene", "scratch"])
-def test_the_order_of_tasks_changes_nothing(recipe_file, tmp_path, arm):
+def test_order_of_tasks_changes_nothing(recipe_file, tmp_path, arm):
     inherits = "arms={gene: {method: auto, settings: {preset: tiny, layers: [0]}}, scratch: {method: scratch}}"
     store = comparison(recipe_file, tmp_path / "out", "tasks={ways: 3, count: 3}", inherits)._artifact_store({})
     cell = Cell(arm, "depth=1", 3, 4)
     gene, tasks = store.get_gene(arm, 4, cell.size), list(enumerate(store.load_cell_data(cell)))
 
-    def learnt(order):
-        found = {task: train_cell._train(store, cell, gene, source, task) for task, source in order}
-        return {task: (one.test_accuracy, one.result.losses, one.result.scores) for task, one in sorted(found.items())}
+    def train_in_order(order):
+        runs = {task: train_cell._train(store, cell, gene, source, task) for task, source in order}
+        return {task: (run.test_accuracy, run.fit.losses, run.fit.scores) for task, run in sorted(runs.items())}
 
-    assert learnt(tasks) == learnt(tasks[::-1])
+    assert train_in_order(tasks) == train_in_order(tasks[::-1])
 
 
-def test_images_and_tasks_are_those_of_the_seed_for_every_arm(recipe_file, tmp_path):
+def test_seed_determines_images_and_tasks_of_every_arm(recipe_file, tmp_path):
     store = comparison(recipe_file, tmp_path, TASKS)._artifact_store({})
     one, other, third = (
         [source.classes for source in store.load_cell_data(Cell(arm, "depth=1", 3, seed))]
@@ -84,7 +84,7 @@ def rates(store, *cells):
     return [(settings.lr, settings.weight_decay) for settings in map(store.cell_settings, cells)]
 
 
-def test_tuned_settings_are_used_but_in_tuning_and_on_a_grid(recipe_file, tmp_path):
+def test_tuned_settings_are_used_except_in_tuning_and_grids(recipe_file, tmp_path):
     before, after = tuned(recipe_file, tmp_path, TUNE)
     gene, scratch = (Cell(arm, "depth=1", 3, 0) for arm in ("gene", "scratch"))
     tried = Cell("gene", "depth=3", 2, 7, 1e-2, 0.0, tuning=True)
@@ -93,7 +93,7 @@ def test_tuned_settings_are_used_but_in_tuning_and_on_a_grid(recipe_file, tmp_pa
     assert after.cell_settings(Cell("scratch", "depth=1", 3, 0, steps=9)).steps == 9
 
 
-def test_an_arm_tuned_as_another_takes_its_settings(recipe_file, tmp_path):
+def test_tuned_as_uses_settings_of_other_arm(recipe_file, tmp_path):
     _, after = tuned(recipe_file, tmp_path, TUNE, "arms.again={method: scratch, draw: 1, tuned_as: gene}")
     assert rates(after, Cell("again", "depth=1", 3, 0)) == [(0.5, 0.25)]
 
@@ -104,7 +104,7 @@ def test_rates_scale_with_the_width(recipe_file, tmp_path):
     _, after = tuned(recipe_file, tmp_path, ALONE, scaled, sizes)
     _, plain = tuned(recipe_file, tmp_path, ALONE, TUNE, sizes)
     cells = [Cell("scratch", size, 3, 0) for size in ("width=32", "width=128", "depth=2")]
-    # tuned at the ancestor's width of 64; twice as wide, half the rate
+    # Tuned at the ancestor's width of 64. Twice the width has half the rate.
     assert [lr for lr, _ in rates(after, *cells)] == [0.25, 0.0625, 0.125]
     assert [lr for lr, _ in rates(plain, *cells)] == [0.125] * 3
     assert {decay for _, decay in rates(after, *cells)} == {0.0}
@@ -122,7 +122,7 @@ def test_rates_scale_with_the_width_of_a_cnn(recipe_file, tmp_path, model):
     ]
 
 
-def test_the_best_of_the_grid_is_chosen_and_kept(recipe_file, tmp_path):
+def test_best_grid_point_is_chosen_and_stored(recipe_file, tmp_path):
     grid = "tune={lr: [1e-3, 1e-2, 1e30], weight_decay: [0], size: depth=1, images_per_class: 2, seed: 7}"
     work = comparison(recipe_file, tmp_path / "out", ALONE, grid, "seeds=[0]")
     work.run()
@@ -136,21 +136,21 @@ def test_the_best_of_the_grid_is_chosen_and_kept(recipe_file, tmp_path):
     assert len(work.failed) == 1
 
 
-def test_tuning_leaves_the_test_images_alone(recipe_file, tmp_path, monkeypatch):
-    looked, evaluate = [], train_cell.evaluate
-    monkeypatch.setattr(train_cell, "evaluate", lambda *given: looked.append(1) or evaluate(*given))
+def test_tuning_uses_no_test_images(recipe_file, tmp_path, monkeypatch):
+    evaluations, evaluate = [], train_cell.evaluate
+    monkeypatch.setattr(train_cell, "evaluate", lambda *given: evaluations.append(1) or evaluate(*given))
     store = comparison(recipe_file, tmp_path / "out", ALONE, TUNE)._artifact_store({})
     made = train_cell.run_cell(store, Cell("scratch", "depth=3", 2, 7, 1e-2, 0.0, tuning=True))
-    assert (looked, made["test_accuracy"], made["probe_accuracy"]) == ([], None, None)
+    assert (evaluations, made["test_accuracy"], made["probe_accuracy"]) == ([], None, None)
     assert [point["step"] for point in made["curve"]] == [5]
     train_cell.run_cell(store, Cell("scratch", "depth=3", 2, 7))
-    assert looked == [1]
+    assert evaluations == [1]
 
 
 # A null
 
 
-def test_scratch_beside_itself_differs_in_its_draw_alone_and_no_difference_is_claimed(recipe_file, tmp_path):
+def test_null_comparison_differs_in_draw_and_claims_nothing(recipe_file, tmp_path):
     arms = "arms={scratch: {method: scratch}, again: {method: scratch, draw: 1, tuned_as: scratch}}"
     work = comparison(recipe_file, tmp_path / "out", arms, "seeds=[0, 1, 2, 3, 4]", "train.steps=20")
     store = work._artifact_store({})
@@ -164,10 +164,10 @@ def test_scratch_beside_itself_differs_in_its_draw_alone_and_no_difference_is_cl
     cells = results(tmp_path / "out")["cells"]
     curves = {(c["asked"]["arm"], c["asked"]["seed"]): c["curve"] for c in cells}
     assert all(curves["scratch", seed] != curves["again", seed] for seed in range(5))
-    told = write_report(tmp_path / "out")
-    assert "no difference shown" in told
-    assert "holds" not in told
-    assert math.isfinite(float(told.split("no difference shown")[1].split()[0]))
+    text = write_report(tmp_path / "out")
+    assert "no difference shown" in text
+    assert "holds" not in text
+    assert math.isfinite(float(text.split("no difference shown")[1].split()[0]))
 
 
 # Headline numbers
@@ -175,7 +175,7 @@ def test_scratch_beside_itself_differs_in_its_draw_alone_and_no_difference_is_cl
 
 @pytest.fixture
 def small_glyphs(monkeypatch):
-    """Every part of the glyphs, with few test pictures, so that scoring takes no time."""
+    """Every part of the glyphs with few test images, to evaluate fast."""
     read = packed._show_worker_progress
 
     def few(part, split):
@@ -185,7 +185,7 @@ def small_glyphs(monkeypatch):
     monkeypatch.setattr(packed, "_read", few)
 
 
-def test_final_reads_the_last_part_notes_it_and_tunes_elsewhere(recipe_file, tmp_path, small_glyphs, monkeypatch):
+def test_final_uses_final_part_logs_it_and_tunes_elsewhere(recipe_file, tmp_path, small_glyphs, monkeypatch):
     used, train = [], train_cell._train
 
     def watched(store, cell, gene, source, task):
@@ -201,14 +201,14 @@ def test_final_reads_the_last_part_notes_it_and_tunes_elsewhere(recipe_file, tmp
     assert [note["why"] for note in notes] == [
         f"Two arms on digits: scratch depth=1 3 images per class seed={seed}" for seed in (0, 1)
     ]
-    # what is kept is not read again
+    # Stored cells do not read the data again.
     comparison(recipe_file, out, *glyphs, TUNE).run()
     assert len((out / "final-readings.jsonl").read_text().splitlines()) == 2
     write_report(out)
     assert "trained on glyphs/final" in (out / "report.md").read_text()
 
 
-def test_headline_cells_are_others_than_those_of_the_work(recipe_file, tmp_path):
+def test_final_cells_have_other_paths(recipe_file, tmp_path):
     glyphs = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE)
     plain, final = (
         comparison(recipe_file, tmp_path, *glyphs, *more)._artifact_store({}) for more in ((), ("final=true",))

@@ -32,47 +32,49 @@ train: {{optimizer: sgd, steps: 3, batch_size: 8, lr: 0.05, eval_at: [0]}}
 """
 
 
-def write(images, folder):
+def write_images(images, folder):
     """Class folders of small files, for each split."""
     for split in ("train", "val", "test"):
-        own = images.split("val" if split == "test" else split)
-        for at, (image, label) in enumerate(zip(own.images, own.labels.tolist(), strict=True)):
-            place = folder / split / own.classes[label]
+        split_images = images.split("val" if split == "test" else split)
+        for at, (image, label) in enumerate(zip(split_images.images, split_images.labels.tolist(), strict=True)):
+            place = folder / split / split_images.classes[label]
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image[0].numpy(), "L").save(place / f"{at}.png")
 
 
 @pytest.fixture
-def left(pico, tmp_path):
+def source_free_folder(pico, tmp_path):
     """A gene whose source folder is gone, and the folder of novel classes."""
     base, novel = split_classes(pico, 0.3, 3, 0)
-    write(base, tmp_path / "base")
-    write(novel, tmp_path / "novel")
+    write_images(base, tmp_path / "base")
+    write_images(novel, tmp_path / "novel")
     made = condense(OpenWorld(**MAKING), data=f"folder:{tmp_path / 'base'}", run=Run(device="cpu", quiet=True))
     made.save(tmp_path / "gene")
     shutil.rmtree(tmp_path / "base")
     return tmp_path
 
 
-def test_a_comparison_runs_on_the_gene_alone(left):
-    (left / "r.yaml").write_text(RECIPE.format(novel=left / "novel", gene=left / "gene"))
-    comparison(left / "r.yaml", left / "out").run()
-    found = results(left / "out")
-    assert found["failed"] == {}
-    cells = {(cell["asked"]["arm"], cell["asked"]["seed"]): cell for cell in found["cells"]}
+def test_comparison_runs_on_the_gene_alone(source_free_folder):
+    (source_free_folder / "r.yaml").write_text(
+        RECIPE.format(novel=source_free_folder / "novel", gene=source_free_folder / "gene")
+    )
+    comparison(source_free_folder / "r.yaml", source_free_folder / "out").run()
+    stored = results(source_free_folder / "out")
+    assert stored["failed"] == {}
+    cells = {(cell["asked"]["arm"], cell["asked"]["seed"]): cell for cell in stored["cells"]}
     assert len(cells) == 6
     assert all(cells["gene", seed]["origins"]["copied"] > 0 for seed in (0, 1))
     # The anchor makes a difference, and nothing was condensed.
     assert cells["gene", 0]["curve"][0] == cells["free", 0]["curve"][0]
     assert cells["gene", 0]["curve"][-1]["loss"] != cells["free", 0]["curve"][-1]["loss"]
-    assert found["costs"]["genes"]["gene"]["samples"] == 0
+    assert stored["costs"]["genes"]["gene"]["samples"] == 0
 
 
-def test_so_does_training_by_hand(left):
-    gene = Learngene.load(left / "gene")
-    novel = load_data(f"folder:{left / 'novel'}")
+def test_training_by_hand_runs_on_the_gene_alone(source_free_folder):
+    gene = Learngene.load(source_free_folder / "gene")
+    novel = load_data(f"folder:{source_free_folder / 'novel'}")
     child = gene.inherit(classes=novel.classes)
-    objective = build_gene_objective(left / "gene", child.network)
+    objective = build_gene_objective(source_free_folder / "gene", child.network)
     assert isinstance(objective, EwcObjective)
     result = train(
         child.network,
