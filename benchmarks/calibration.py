@@ -1,8 +1,7 @@
-"""How often a comparison calls two equal arms different, and how often it finds an effect that is there.
+"""Measure how often a comparison calls two equal arms different, and how often it finds a real effect.
 
-Comparisons are drawn, not run: two arms with independent normal noise, as wide as that of real runs (the standard
-deviation over seeds of test accuracy in the kept results of a real comparison), judged by the same code that judges a
-report.
+Comparisons are simulated. Two arms have independent normal noise with the standard deviation of a real comparison: that
+of test accuracy over seeds in its saved results. The code that judges reports judges these arms too.
 
     python benchmarks/calibration.py
 """
@@ -33,43 +32,45 @@ EFFECT = 3.0  # standard deviations of the paired differences
 LEVELS, FOUND = (0.035, 0.065), 0.9
 
 
-def noise() -> float:
-    """Standard deviation over seeds of an arm's accuracy on test pictures, a share of 1; the mean over conditions."""
+def measure_noise() -> float:
+    """Return the standard deviation over seeds of test accuracy (a share of 1), averaged over arms and conditions."""
     accuracies: dict[tuple[str, str, int], list[float]] = {}
     for cell in json.loads(SOURCE.read_text(encoding="utf-8"))["cells"]:
         accuracies.setdefault((cell["arm"], cell["size"], cell["images"]), []).append(cell["test_accuracy"])
     return fmean(stdev(values) for values in accuracies.values())
 
 
-def called(seeds: int, comparisons: int, spread: float, shift: float, draw: np.random.Generator) -> dict[str, Any]:
-    """Share of comparisons that call the first arm above the other, or below it.
+def simulate_verdicts(
+    seeds: int, comparisons: int, spread: float, shift: float, generator: np.random.Generator
+) -> dict[str, Any]:
+    """Return the shares of comparisons that call the first arm above or below the second.
 
     Args:
-        seeds: Of each comparison.
-        comparisons: To draw.
+        seeds: Number of seeds per comparison.
+        comparisons: Number of simulated comparisons.
         spread: Standard deviation of each arm's noise.
-        shift: By how much the first arm is truly above the other.
-        draw: Where noise comes from.
+        shift: True difference of the first arm over the second.
+        generator: Random generator of the noise.
     """
-    ours, theirs = draw.normal(0, spread, (2, comparisons, seeds))
-    verdicts = [judge([Claim("", "", tuple(row))])[0].verdict for row in ours + shift - theirs]
+    first, second = generator.normal(0, spread, (2, comparisons, seeds))
+    verdicts = [judge([Claim("", "", tuple(row))])[0].verdict for row in first + shift - second]
     above, below = (verdicts.count(verdict) / comparisons for verdict in ("holds", "the reverse holds"))
     return {"seeds": seeds, "shift": shift, "above": above, "below": below, "different": above + below}
 
 
 def main() -> int:
-    """Draw all comparisons and keep the outcome."""
+    """Simulate all comparisons and save the outcome."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--comparisons", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=OUT)
-    asked, began = parser.parse_args(), time.monotonic()
-    spread, draw = noise(), np.random.default_rng(asked.seed)
-    equal = [called(seeds, asked.comparisons, spread, 0.0, draw) for seeds in SEEDS]
-    # differences of two independent arms are wider than one arm by the root of 2
+    options, start = parser.parse_args(), time.monotonic()
+    spread, generator = measure_noise(), np.random.default_rng(options.seed)
+    equal = [simulate_verdicts(seeds, options.comparisons, spread, 0.0, generator) for seeds in SEEDS]
+    # The difference of two independent arms has sqrt(2) times the deviation of one arm.
     shift = EFFECT * spread * 2**0.5
-    planted = called(EFFECT_SEEDS, asked.comparisons, spread, shift, draw)
-    right = all(LEVELS[0] <= row["different"] <= LEVELS[1] for row in equal) and planted["above"] >= FOUND
+    planted = simulate_verdicts(EFFECT_SEEDS, options.comparisons, spread, shift, generator)
+    is_good = all(LEVELS[0] <= row["different"] <= LEVELS[1] for row in equal) and planted["above"] >= FOUND
     result = {
         "command": " ".join(["python", "benchmarks/calibration.py", *sys.argv[1:]]),
         "commit": git("rev-parse", "HEAD"),
@@ -77,20 +78,20 @@ def main() -> int:
         "versions": {"python": platform.python_version(), **library_versions()},
         "device": "cpu",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - began, 1),
-        "seed": asked.seed,
-        "comparisons": asked.comparisons,
+        "seconds": round(time.monotonic() - start, 1),
+        "seed": options.seed,
+        "comparisons": options.comparisons,
         "noise": {"standard_deviation": spread, "from": f"benchmarks/results/{SOURCE.name}"},
         "targets": {"different_where_equal": LEVELS, "found_where_planted": FOUND},
-        "good": right,
+        "good": is_good,
         "equal": equal,
         "planted": planted,
     }
-    write_json(asked.out, result)
+    write_json(options.out, result)
     for row in equal:
         print(f"{row['seeds']} seeds, equal arms: {100 * row['different']:.2f} % called different")
     print(f"{EFFECT_SEEDS} seeds, {100 * shift:.1f} points planted: {100 * planted['above']:.1f} % found")
-    return 0 if right else 1
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Kill a comparison, all of its processes, by SIGKILL at ten random times, resume it each time, and compare results.
+"""Kill all processes of a comparison at ten random times, resume it each time, and compare results.
 
-The comparison runs once alone and once as a chain of processes of which all but the last are killed. The chain is
-right if its `results.json` and its report equal those of the one left alone, but for times and host facts, and if no
-part that was finished was made again.
+The comparison runs once without a kill, and once as a chain of processes. All but the last process of the chain are
+killed by SIGKILL. The chain is right if its `results.json` and its report equal those of the first run, apart from
+times and facts about the host. No finished part may be made again.
 
     python benchmarks/compare_kills.py --kills 10
 """
@@ -49,8 +49,8 @@ scratch_until_plateau: {most: 4}
 HOST = ("seconds", "command", "device")
 
 
-def begin(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
-    """The comparison as a user runs it, in a process group of its own."""
+def start_comparison(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
+    """Start the comparison as a user does, in its own process group."""
     command = [
         sys.executable,
         "-m",
@@ -67,68 +67,78 @@ def begin(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*command, "--quiet"], env=env, start_new_session=True, stdout=subprocess.DEVNULL)
 
 
-def made(out: Path) -> dict[str, int]:
-    """When each finished part was written."""
+def list_parts(out: Path) -> dict[str, int]:
+    """List the finished parts with the times when they were written."""
     parts = [*(out / "store").glob("cell-*.json"), *(out / "store").glob("gene-*/learngene.json")]
     return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in parts}
 
 
-def without_host(value: Any) -> Any:
-    """Results without what clock and machine say."""
+def remove_host_facts(value: Any) -> Any:
+    """Remove times and facts about the machine from results."""
     if isinstance(value, dict):
-        return {key: without_host(inner) for key, inner in value.items() if key not in HOST}
-    return [without_host(inner) for inner in value] if isinstance(value, list) else value
+        return {key: remove_host_facts(inner) for key, inner in value.items() if key not in HOST}
+    return [remove_host_facts(inner) for inner in value] if isinstance(value, list) else value
 
 
-def report(out: Path) -> str:
-    """The report without its lines on how it was made."""
+def read_report(out: Path) -> str:
+    """Read the report without the lines about its command and machine."""
     lines = (out / "report.md").read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if not re.match(r"- (command|cpu)", line))
 
 
 def main() -> int:
-    """Run both and keep the outcome."""
+    """Run both comparisons and save the outcome."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    draw = random.Random(asked.seed)
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:
         recipe, alone, killed = (Path(place) / name for name in ("recipe.yaml", "alone", "killed"))
         recipe.write_text(RECIPE, encoding="utf-8")
-        began = time.monotonic()
-        begin(recipe, alone).wait()
-        whole = time.monotonic() - began
-        kills, again = [], 0
-        for _ in range(asked.kills):
-            wait = draw.uniform(0.05, 0.3) * whole
-            before, child = made(killed), begin(recipe, killed)
+        start = time.monotonic()
+        start_comparison(recipe, alone).wait()
+        seconds = time.monotonic() - start
+        kills, made_again = [], 0
+        for _ in range(options.kills):
+            wait = draw.uniform(0.05, 0.3) * seconds
+            before, child = list_parts(killed), start_comparison(recipe, killed)
             try:
                 child.wait(timeout=wait)
             except subprocess.TimeoutExpired:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
-            after = made(killed)
-            again += sum(after[name] != when for name, when in before.items())
+            after = list_parts(killed)
+            made_again += sum(after[name] != written for name, written in before.items())
             kills.append({"after_s": round(wait, 2), "signal": -child.returncode, "parts": len(after)})
-        begin(recipe, killed).wait()
-        equal = without_host(read_json(alone / "results.json")) == without_host(read_json(killed / "results.json"))
-        same_report = report(alone) == report(killed)
-    good = equal and same_report and not again and all(kill["signal"] == signal.SIGKILL for kill in kills)
+        start_comparison(recipe, killed).wait()
+        are_results_equal = remove_host_facts(read_json(alone / "results.json")) == remove_host_facts(
+            read_json(killed / "results.json")
+        )
+        are_reports_equal = read_report(alone) == read_report(killed)
+    is_good = (
+        are_results_equal
+        and are_reports_equal
+        and not made_again
+        and all(kill["signal"] == signal.SIGKILL for kill in kills)
+    )
     result = {
         "command": " ".join(["python", "benchmarks/compare_kills.py", *sys.argv[1:]]),
         "versions": {"python": platform.python_version(), **library_versions()},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "alone_s": round(whole, 1),
+        "alone_s": round(seconds, 1),
         "kills": kills,
-        "made_again": again,
-        "results_equal": equal,
-        "reports_equal": same_report,
-        "good": good,
+        "made_again": made_again,
+        "results_equal": are_results_equal,
+        "reports_equal": are_reports_equal,
+        "good": is_good,
     }
     write_json(RESULT, result)
-    print(f"{len(kills)} kills; results equal: {equal}; reports equal: {same_report}; parts made again: {again}")
-    return 0 if good else 1
+    print(
+        f"{len(kills)} kills; results equal: {are_results_equal}; reports equal: {are_reports_equal}; "
+        f"parts made again: {made_again}"
+    )
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":
