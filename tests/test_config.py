@@ -145,8 +145,8 @@ def test_every_wrong_value_is_one_line(key, value):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: 1\na: 2\n", "Key 'a' stands twice"),
-        ("a: {b: 1, b: 2}\n", "Key 'b' stands twice"),
+        ("a: 1\na: 2\n", "Key 'a' is given twice"),
+        ("a: {b: 1, b: 2}\n", "Key 'b' is given twice"),
         ("a:\n\tb: 1\n", "not valid YAML"),
         ("a: [1\n", "not valid YAML"),
         ("a: 2024-99-99\n", "not valid YAML"),
@@ -155,9 +155,9 @@ def test_every_wrong_value_is_one_line(key, value):
         ("? [1, 2]\n: 3\n", "not valid YAML"),
         ("a: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
         ("a: \x00\n", "not valid YAML"),
-        ("", "A mapping"),
-        ("- 1\n", "A mapping"),
-        ("text\n", "A mapping"),
+        ("", "a mapping"),
+        ("- 1\n", "a mapping"),
+        ("text\n", "a mapping"),
         ("[" * 3000, "not valid YAML"),
     ],
 )

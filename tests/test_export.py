@@ -65,12 +65,12 @@ def test_normalisation_is_inside_and_the_mode_is_put_back(ancestors, pixels, tmp
 def test_a_file_that_computes_something_else_is_not_written(ancestors, tmp_path, monkeypatch):
     file = tmp_path / "net.pt2"
     file.write_text("old")
-    monkeypatch.setattr(export_module, "_reader", lambda kind, file: lambda pixels: torch.zeros(len(pixels), 10))
+    monkeypatch.setattr(export_module, "_load_runner", lambda kind, file: lambda pixels: torch.zeros(len(pixels), 10))
     with pytest.raises(ArtefactError, match=r"'.*net.pt2' was not written. Its logits would differ"):
         export(ancestors["vgg"], file, "torch.export", overwrite=True)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("net.pt2", "old")]
     monkeypatch.setattr(
-        export_module, "_reader", lambda kind, file: lambda pixels: torch.full((len(pixels), 10), torch.nan)
+        export_module, "_load_runner", lambda kind, file: lambda pixels: torch.full((len(pixels), 10), torch.nan)
     )
     with pytest.raises(ArtefactError, match="nan"):
         export(ancestors["vgg"], file, "torch.export", overwrite=True)
@@ -79,7 +79,7 @@ def test_a_file_that_computes_something_else_is_not_written(ancestors, tmp_path,
 def test_old_files_need_leave(ancestors, tmp_path):
     file = tmp_path / "net.pt2"
     file.write_text("old")
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="exists already"):
         export(ancestors["vgg"], file, "torch.export")
     assert file.read_text() == "old"
     export(ancestors["vgg"], file, "torch.export", overwrite=True)
@@ -87,7 +87,7 @@ def test_old_files_need_leave(ancestors, tmp_path):
 
 
 def test_what_cannot_be_asked_for(tmp_path):
-    with pytest.raises(SettingError, match=r"--format onxx. It is unknown. Use torch.export or onnx"):
+    with pytest.raises(SettingError, match=r"--format onxx. There is no such format. Use torch.export or onnx"):
         check_export("onxx", tmp_path / "net.onnx")
     for kind, suffix in EXPORT_SUFFIXES.items():
         with pytest.raises(SettingError, match=f"The name of an {kind} file ends in {suffix}"):

@@ -244,7 +244,7 @@ def test_a_file_that_may_not_be_written_is_refused_beforehand(tmp_path):
     check_output_file(tmp_path / "new" / "net.bin")
     assert not (tmp_path / "new").exists()
     (tmp_path / "net.bin").touch()
-    with pytest.raises(OutputError, match="there already"):
+    with pytest.raises(OutputError, match="exists already"):
         check_output_file(tmp_path / "net.bin")
     check_output_file(tmp_path / "net.bin", overwrite=True)
     with pytest.raises(OutputError, match="is a folder"):

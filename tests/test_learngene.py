@@ -92,7 +92,7 @@ def test_a_gene_without_a_head_asks_for_classes(gene, tmp_path):
     bare = replace(gene, classes=None, tensors={k: v for k, v in gene.tensors.items() if "head" not in k})
     bare.save(tmp_path / "bare")
     found = Learngene.load(tmp_path / "bare")
-    with pytest.raises(SettingError, match="This gene holds no head"):
+    with pytest.raises(SettingError, match="This gene has no head"):
         found.inherit()
     child = found.inherit(classes=("a", "b"))
     assert child.ledger.totals()["fresh"] == 2 * 16 + 2

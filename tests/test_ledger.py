@@ -32,8 +32,8 @@ def test_a_complete_ledger_passes_when_the_fresh_tensor_is_declared():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"a": 8}, r"not in the network \['b'\]"),
-        ({"a": 8, "b": 8, "c": 1}, r"Not accounted for \['c'\]"),
+        ({"a": 8}, r"the network lacks \['b'\]"),
+        ({"a": 8, "b": 8, "c": 1}, r"The ledger lacks \['c'\]"),
         ({"a": 9, "b": 8}, "'a' has 9 elements, the ledger counts 8"),
     ],
 )

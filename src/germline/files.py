@@ -240,7 +240,7 @@ def read_json(path: Path) -> Any:
         raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error), _CHECK_PATH) from error
     except ValueError as error:
         raise ArtefactError(
-            f"'{path}' is not valid JSON", str(error), "give another file, or restore a copy"
+            f"'{path}' is not valid JSON", str(error), "run the command that wrote it again, or restore a copy"
         ) from error
 
 
@@ -295,5 +295,7 @@ def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
         return dict(load_file(path, device=device))
     except (SafetensorError, OSError, ValueError) as error:
         raise ArtefactError(
-            f"'{path}' is damaged or not safetensors", str(error), "give another file, or restore a copy"
+            f"'{path}' is damaged or not safetensors",
+            str(error),
+            "run the command that wrote it again, or restore a copy",
         ) from error

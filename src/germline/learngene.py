@@ -298,7 +298,7 @@ class Learngene:
             raise ArtefactError(
                 f"'{folder / MANIFEST_FILE}' is not a learngene's manifest",
                 f"this is missing or wrong: {str(error).splitlines()[0]}",
-                "run germline condense again, or use a copy",
+                "run germline condense again, or restore a copy",
             ) from error
         _verify(gene.tensors, facts, folder / TENSORS_FILE)
         return gene
@@ -376,12 +376,12 @@ def _verify(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: Path)
         raise ArtefactError(
             f"'{path}' is damaged",
             f"hash, shape or type of tensor '{odd[0]}' differ from those in {MANIFEST_FILE}",
-            "run germline condense again, or use a copy",
+            "run germline condense again, or restore a copy",
         )
     wild = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if wild:
         raise ArtefactError(
             f"'{path}' holds numbers that are not finite",
             f"the first such tensor is '{wild[0]}'",
-            "run germline condense again, or use a copy",
+            "run germline condense again, or restore a copy",
         )

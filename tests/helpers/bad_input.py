@@ -240,20 +240,34 @@ FAULTS = [
     Fault("gene-missing", "inspect nowhere", ("No learngene at 'nowhere'", "germline condense")),
     Fault("gene-is-a-model", "inspect ancestor", ("ancestor/learngene.json",)),
     *(
-        Fault(f"gene-cut-{part}", INHERIT, ("learngene.safetensors", "Make it again"), cut(f"gene/{name}", part / 16))
+        Fault(
+            f"gene-cut-{part}",
+            INHERIT,
+            ("learngene.safetensors", "again, or restore a copy"),
+            cut(f"gene/{name}", part / 16),
+        )
         for name in ("learngene.safetensors",)
         for part in (0, 1, 4, 8, 12, 15)
     ),
-    Fault("gene-cut-inspect", "inspect gene", ("is damaged", "Make it again"), cut("gene/learngene.safetensors", 0.5)),
-    Fault("gene-bit", INHERIT, ("is damaged", "hash", "Make the gene again"), flip("gene/learngene.safetensors", 0.9)),
+    Fault(
+        "gene-cut-inspect",
+        "inspect gene",
+        ("is damaged", "again, or restore a copy"),
+        cut("gene/learngene.safetensors", 0.5),
+    ),
+    Fault(
+        "gene-bit", INHERIT, ("is damaged", "Hash", "germline condense again"), flip("gene/learngene.safetensors", 0.9)
+    ),
     Fault("gene-bit-header", INHERIT, ("learngene.safetensors", "again"), flip("gene/learngene.safetensors", 0.003)),
-    Fault("gene-pickle", INHERIT, ("is a pickle", "Convert it to safetensors"), trap("gene/learngene.safetensors")),
+    Fault("gene-pickle", INHERIT, ("is a pickle", "Give a safetensors file"), trap("gene/learngene.safetensors")),
     Fault("gene-format", INHERIT, ("format 99", "pip install --upgrade"), manifest("gene/learngene.json", format=99)),
     Fault("gene-no-format", INHERIT, ("learngene.json", "format"), manifest("gene/learngene.json", format="gone")),
     Fault(
         "gene-not-json", INHERIT, ("gene/learngene.json", "not valid JSON", "again"), cut("gene/learngene.json", 0.7)
     ),
-    Fault("gene-json-list", INHERIT, ("gene/learngene.json", "Make the gene again"), text("gene/learngene.json", "[]")),
+    Fault(
+        "gene-json-list", INHERIT, ("gene/learngene.json", "germline condense again"), text("gene/learngene.json", "[]")
+    ),
     Fault("gene-no-spec", INHERIT, ("learngene.json", "spec"), manifest("gene/learngene.json", spec="gone")),
     Fault("gene-method", INHERIT, ("learngene.json", "'tlge'"), manifest("gene/learngene.json", method="tlge")),
     Fault("gene-no-manifest", INHERIT, ("learngene.json",), removed("gene/learngene.json")),
@@ -342,7 +356,11 @@ FAULTS = [
         f"{CONDENSE} --ancestor cnn --out new",
         ("Tleg cannot condense in a vgg", "--set model=vit_pico"),
     ),
-    Fault("drop-path-of-a-cnn", f"{TRAIN} --model vgg11 --out new --set drop_path=0.1", ("drop_path=0.1", "Leave")),
+    Fault(
+        "drop-path-of-a-cnn",
+        f"{TRAIN} --model vgg11 --out new --set drop_path=0.1",
+        ("drop_path=0.1", "Remove drop_path"),
+    ),
     # Data
     Fault("classes-differ", f"{TRAIN} --model child --out new", ("3 classes", "'digits' has 10", "germline inherit")),
     Fault("folder-missing", f"{NEW} --data folder:nowhere --out new", ("folder:nowhere", "folder:/path")),
@@ -457,12 +475,12 @@ FAULTS = [
     Fault(
         "recipe-key-twice",
         "check r.yaml",
-        ("r.yaml", "'kind' stands twice", "line 4"),
+        ("r.yaml", "'kind' is given twice", "line 4"),
         recipe(("minutes: 1", "kind: full")),
     ),
     Fault("recipe-tab", "check r.yaml", ("r.yaml", "not valid YAML", "line 8"), recipe(("  gene:", "\tgene:"))),
-    Fault("recipe-empty", "check r.yaml", ("r.yaml", "A mapping", "germline show"), text("r.yaml", "")),
-    Fault("recipe-list", "check r.yaml", ("r.yaml", "A mapping"), text("r.yaml", "- 1\n")),
+    Fault("recipe-empty", "check r.yaml", ("r.yaml", "a mapping", "germline show"), text("r.yaml", "")),
+    Fault("recipe-list", "check r.yaml", ("r.yaml", "a mapping"), text("r.yaml", "- 1\n")),
     Fault("recipe-number-key", "check r.yaml", ("r.yaml",), recipe(("kind:", "3:"))),
     Fault("recipe-no-date", "check r.yaml", ("r.yaml", "not valid YAML"), recipe(("Two arms on digits", "2024-99-99"))),
     Fault("recipe-deep", "check r.yaml", ("r.yaml", "not valid YAML"), text("r.yaml", "[" * 5000)),
@@ -710,8 +728,8 @@ FAULTS = [
         ("'kept'", "no comparison"),
         both(KEPT, recipe()),
     ),
-    Fault("overwrite-here", f"{TRAIN} --model ancestor --out . --overwrite", ("not overwritten", "folder of its own")),
-    Fault("overwrite-above", "inherit gene --out .. --overwrite", ("not overwritten", "folder of its own")),
+    Fault("overwrite-here", f"{TRAIN} --model ancestor --out . --overwrite", ("not overwritten", "another folder")),
+    Fault("overwrite-above", "inherit gene --out .. --overwrite", ("not overwritten", "another folder")),
     Fault("out-root", f"{TRAIN} --model ancestor --out /", ("'/'", "another")),
     *(
         Fault(
@@ -730,9 +748,7 @@ FAULTS = [
     # Single files
     Fault("export-format", "export cnn --format onxx --out new.onnx", ("--format onxx", "torch.export or onnx")),
     Fault("export-suffix", "export cnn --format onnx --out new.pt2", ("new.pt2", "ends in .onnx")),
-    Fault(
-        "export-there-already", "export cnn --out old.pt2", ("'old.pt2' is there", "--overwrite"), text("old.pt2", "")
-    ),
+    Fault("export-there-already", "export cnn --out old.pt2", ("'old.pt2' exists", "--overwrite"), text("old.pt2", "")),
     Fault("export-to-a-folder", "export cnn --out child.pt2", ("'child.pt2' is a folder",), text("child.pt2/x", "")),
     Fault("export-no-network", "export nowhere --out new.pt2", ("No network at 'nowhere'", "run folder")),
     Fault("export-a-gene", "export gene --out new.pt2", ("gene/config.json",)),
@@ -768,7 +784,7 @@ FAULTS = [
     Fault(
         "report-gene-there-already",
         "report gene --out old.html",
-        ("'old.html' is there already", "--overwrite"),
+        ("'old.html' exists already", "--overwrite"),
         text("old.html", ""),
     ),
     Fault("report-out-of-a-comparison", "report child --out new.html", ("--out new.html", "'child' is not a gene")),
