@@ -1,11 +1,10 @@
-"""What a bilevel step costs against a plain step with matching, over T virtual steps, with memory.
+"""Measure time and memory of a bilevel step with T virtual steps, compared with a plain step with matching.
 
     python benchmarks/auto_cost.py --threads 1
 
-A plain step trains the pseudo descendant on labels and matching, the ancestor looking at the meta batch; a bilevel step
-does the same and then T virtual steps on the matching loss, one on the labels, and the gradient back through them all.
-The target is 4T + 5 plain steps. Memory is the most that the tensors of one step take at once, by torch's own account,
-beyond what stands before it.
+A plain step trains the pseudo descendant on labels and matching, with one forward pass of the ancestor. A bilevel step
+adds T virtual steps on the matching loss, one on the labels, and the gradient through all of them. The target is 4T + 5
+plain steps. Memory is the peak of torch's tensors during one step, minus what is allocated before it.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ CASES = (
 
 
 def network(model: str, size: str) -> Network:
-    """A fresh network for grey pictures of 32 pixels."""
+    """A fresh network for grey images of 32 pixels."""
     spec = model_spec(model, image_size=32, channels=1, classes=CLASSES)
     spec = architecture_of(spec).resize(spec, Size.parse(size))
     seen = Preprocess(channels=1, image_size=32, mean=(0.5,), std=(0.25,))

@@ -1,11 +1,11 @@
-"""Does the meta-network find the one layer that helps? An ancestor of six taps, of which one decides the labels.
+"""Test whether the meta-network finds the one layer, of six, that decides the labels.
 
     python benchmarks/auto_planted.py --seeds 20
 
-A picture is noise. The ancestor is a stub: each of its six taps is a fixed random map of the picture, at right angles
-to all others, so that taps are independent and of equal norm and shape. The label is a function of tap k alone. In each
-seed and for each k a small pseudo descendant learns it, whose one hidden layer is as wide as a single tap; asked for
-is that k scores highest in at least 18 of 20 seeds.
+An image is noise. The ancestor is a stub with six taps. Each tap is a fixed random map of the image, orthogonal to the
+others, so taps are independent and have equal norm and shape. The label is a function of tap k. A small pseudo
+descendant learns it for each seed and each k. Its hidden layer is as wide as one tap. The target: k has the highest
+score in at least 18 of 20 seeds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BILEVEL = BilevelSettings("relu6", 2, 1.0, 0.02, 1e-4, "separate", False, 192)
 
 
 class Stub(nn.Module):
-    """Six fixed maps of a picture, side by side; what it gives out itself means nothing."""
+    """Six fixed maps of an image, side by side. The output has no meaning."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from germline.data import Augment, Images, Loader
 
 IMAGES, SIDE, BATCH, CLASSES = 50_000, 32, 128, 10
 BATCHES, ROUNDS, BUDGET_S = 64, 40, 80.0  # batches in one timed piece
-TARGET = 1 / 5  # of the time
+TARGET = 1 / 5  # share of the wall time
 
 
 class InMemory(Dataset[tuple[Any, int]]):

@@ -1,12 +1,11 @@
-"""What a pool costs: auxiliary models distilled together, paths switched, and a path trained against a plain network.
+"""Measure what a pool costs: distilling models together, switching paths, and training a path.
 
     python benchmarks/pool_cost.py
 
-Rows `together` hold two auxiliary models distilled in one pass against one after the other, where the ancestor looks
-twice; by counted operations the second takes (2T + 3S) / (T + 3S) times as long (T the ancestor's forward pass, S both
-students' forward passes; the small matrices between them are left out), and 90 % of that is asked for. Rows `switch`
-hold the choice of another path against a millisecond. Rows `step` hold a training step of a path in the pool against
-one of the same network by itself.
+Rows `together` compare two auxiliary models distilled in one pass with one after the other. By counted operations, the
+second takes (2T + 3S) / (T + 3S) times as long. T is the ancestor's forward pass and S is that of both students. The
+target is 90 % of this ratio. Rows `switch` measure choosing another path; the target is a millisecond. Rows `step`
+compare a training step of a path in the pool with one of the same plain network.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The files are never rebuilt in normal work. They freeze what an earlier germline wrote and computed. So
 `tests/test_golden.py` shows whether a later one reads the same files and computes the same bits. If a golden test
-fails, the change is wrong, not the files. They are only written again when a format or an arithmetic is changed on
-purpose, and the changelog says so. The command, from the repository's root, takes less than a minute:
+fails, the change is wrong, not the files. They are only written again if a format or an arithmetic changes on
+purpose, with an entry in the changelog. The command, from the repository's root, takes less than a minute:
 
     OMP_NUM_THREADS=1 python tools/build_golden.py
 

@@ -50,12 +50,13 @@ def texts_of_python(path: Path) -> Iterator[Text]:
     start, last, comment = 0, -1, ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and not token.string.startswith(("#!", "# noqa", "# type:")):
-            if comment and token.start[0] != last + 1:
+            is_trailing = token.line[: token.start[1]].strip() != ""
+            if comment and (is_trailing or token.start[0] != last + 1):
                 yield start, comment
                 comment = ""
             text = token.string.lstrip("#").split("noqa:")[0].strip(" #")
             start, comment = (start, f"{comment} {text}") if comment else (token.start[0], text)
-            last = token.start[0]
+            last = -1 if is_trailing else token.start[0]
     if comment:
         yield start, comment
 
@@ -114,7 +115,7 @@ def problems(path: Path) -> Iterator[tuple[int, str]]:
             yield line, f"does not read alone: '{entry[0]}: {entry[1]}'"
         for sentence in sentences(text):
             words = len(re.findall(r"[A-Za-z0-9][\w'.%/+-]*", sentence))
-            if words > MAX_WORDS:
+            if words > MAX_WORDS and re.search(r"[.,;:]", sentence):
                 yield line, f"{words} words: '{sentence[:60]}...'"
 
 

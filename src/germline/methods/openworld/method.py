@@ -52,8 +52,8 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
     gene's weights towards their inherited values.
 
     Source: Wang et al., AAAI 2022, arXiv 2106.06788, and its public code. docs/methods/openworld.md lists our
-    departures from both: widening that keeps BatchNorm whole, an own head for each task, a gradient
-    criterion without scale, and an anchor to the inherited weights.
+    departures. Widening keeps BatchNorm whole, each task has its own head, the gradient criterion has no scale, and the
+    anchor is at the inherited weights.
     """
 
     name: ClassVar[str] = "openworld"

@@ -72,8 +72,9 @@ def _names_without_decay(model: Any) -> set[str]:
 def pair_positions(which: Positions, student: int, ancestor: int) -> tuple[tuple[int, int], ...]:
     """Return pairs of blocks (the student's, the ancestor's) that are matched, counted from 0.
 
-    `front`, `mid` and `end` are the last blocks of each third, rounded up: 1, 3, 5 of six and 3, 7, 11 of twelve, as
-    published. In a student of fewer than three blocks, two names can mean the same block. It then follows the later.
+    `front`, `mid` and `end` are the last blocks of each third, rounded up. Of six blocks these are 1, 3 and 5, and of
+    twelve 3, 7 and 11, as published. In a student of fewer than three blocks, two names can mean the same block. It
+    then follows the later.
 
     Args:
         which: Names of the positions.

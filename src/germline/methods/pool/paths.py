@@ -44,10 +44,10 @@ class Stitch(NamedTuple):
 class PoolPath:
     """One path through a pool.
 
-    Its name is a size. `front=24,end=96,j=3,k=4` means blocks 1 to 3 of the auxiliary model of width 24, a stitch, and
-    blocks 4 to the last of the model of width 96. Blocks are counted from 1, like all sizes. Papers and public code
-    count from 0. With three models, blocks k to l of the `middle` are between two stitches, and the end starts at m.
-    `width=96` is a whole auxiliary model.
+    Its name is a size. `front=24,end=96,j=3,k=4` starts with blocks 1 to 3 of the auxiliary model of width 24. After a
+    stitch come blocks 4 to the last of the model of width 96. Blocks are counted from 1, like all sizes. Papers and
+    public code count from 0. With three models, blocks k to l of the `middle` are between two stitches, and the end
+    starts at m. `width=96` is a whole auxiliary model.
 
     Attributes:
         widths: Widths of the models, in order.

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from germline.methods.pool.paths import Cut, PoolLayout, Stitch, cut_window, list_cuts
 
 StitchInit = Literal["transpose", "pinv", "least-squares", "random"]
-# Maps the width of an auxiliary model and normalised images [B, C, H, W] to tokens [B, tokens, width]: before the first
-# block and after each block.
+# Maps the width of an auxiliary model and normalised images [B, C, H, W] to tokens [B, tokens, width]. The first tokens
+# are those before the first block; the others follow each block.
 Tokens = Callable[[int, Tensor], Sequence[Tensor]]
 
 
