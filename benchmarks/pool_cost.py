@@ -23,7 +23,7 @@ from germline.architectures import VIT, Preprocess, Size, VitSpec
 from germline.data import Batch
 from germline.methods.pool.auxiliary_models import AuxiliaryDistillation, AuxiliaryModels, MatchedFeatures
 from germline.methods.pool.paths import PoolLayout, PoolPath
-from germline.methods.pool.sizes import Forms
+from germline.methods.pool.sizes import PathSpecs
 from germline.methods.pool.supernet import PoolNetwork
 from germline.network import Network
 from germline.registry import architecture_of
@@ -51,7 +51,7 @@ CASES: tuple[tuple[str, VitSpec, tuple[int, ...], tuple[int, ...], int], ...] = 
 PATHS = ("width=24", "width=96", "front=24,end=96,j=3,k=4", "front=24,end=96,j=6,k=5")
 
 
-def distilling(ancestor: Network, forms: Forms, widths: Sequence[int], batch: Batch) -> Callable[[], None]:
+def distilling(ancestor: Network, forms: PathSpecs, widths: Sequence[int], batch: Batch) -> Callable[[], None]:
     """A step in which these auxiliary models are distilled."""
     spec: Any = ancestor.spec
     follows = {
@@ -77,7 +77,7 @@ def distilling(ancestor: Network, forms: Forms, widths: Sequence[int], batch: Ba
     return run
 
 
-def together(name: str, elder: VitSpec, forms: Forms, size: int, budget_s: float) -> dict[str, Any]:
+def together(name: str, elder: VitSpec, forms: PathSpecs, size: int, budget_s: float) -> dict[str, Any]:
     """All auxiliary models in one pass against one after the other."""
     grey = (0.5,) * elder.channels
     seen = Preprocess(channels=elder.channels, image_size=elder.image_size, mean=grey, std=grey)
@@ -96,14 +96,14 @@ def together(name: str, elder: VitSpec, forms: Forms, size: int, budget_s: float
     return {**found, "bound": bound, "gain": 1 / found["ratio"], "share_of_bound": 1 / found["ratio"] / bound}
 
 
-def pool_of(forms: Forms) -> PoolNetwork:
+def pool_of(forms: PathSpecs) -> PoolNetwork:
     """A fresh pool."""
     return PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, forms.layout)
 
 
 def switching(widths: tuple[int, ...], heads: tuple[int, ...], depth: int) -> dict[str, Any]:
     """Every path of a pool chosen in turn, the first time included."""
-    forms = Forms.of(PoolLayout(widths, depth), LAB, heads)
+    forms = PathSpecs.of(PoolLayout(widths, depth), LAB, heads)
     pool, seconds = pool_of(forms), []
     for _ in range(SWITCHES):
         for path in forms.layout.paths:
@@ -130,7 +130,7 @@ def step_of(network: nn.Module, spec: VitSpec, batch: int) -> Callable[[], None]
     return run
 
 
-def stepping(name: str, forms: Forms, path: PoolPath, size: int, budget_s: float) -> dict[str, Any]:
+def stepping(name: str, forms: PathSpecs, path: PoolPath, size: int, budget_s: float) -> dict[str, Any]:
     """A training step of a path in the pool against one of the same network by itself."""
     pool, spec, first = pool_of(forms), forms.spec(path), forms.models[path.widths[0]]
     pool.choose(path)
@@ -146,13 +146,13 @@ def main() -> None:
     torch.manual_seed(0)
     rows = []
     for name, elder, widths, heads, batch in CASES:
-        rows.append(together(name, elder, Forms.of(PoolLayout(widths, 6), elder, heads), batch, budget_s))
+        rows.append(together(name, elder, PathSpecs.of(PoolLayout(widths, 6), elder, heads), batch, budget_s))
     rows.append(switching((24, 96), (1, 4), 6))
     rows.append(switching((24, 48, 96), (1, 2, 4), 12))
-    lab = Forms.of(PoolLayout((24, 96), 6), LAB, (1, 4))
+    lab = PathSpecs.of(PoolLayout((24, 96), 6), LAB, (1, 4))
     for text in PATHS:
         rows.append(stepping("lab", lab, PoolPath.of(Size.parse(text)), 64, budget_s))
-    large = Forms.of(PoolLayout((192, 768), 6), DEIT, (3, 12))
+    large = PathSpecs.of(PoolLayout((192, 768), 6), DEIT, (3, 12))
     rows.append(stepping("64 px", large, PoolPath((192, 768), ((3, 4),)), 8, budget_s))
     keep("pool_cost", rows)
 

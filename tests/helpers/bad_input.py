@@ -216,8 +216,8 @@ FAULTS = [
     Fault("recipe-to-run", "compare dmeo --out new", ("Unknown recipe 'dmeo'", "demo")),
     Fault("kind", "list method", ("Unknown kind 'method'", "methods")),
     # Sizes
-    Fault("size-width", f"{INHERIT} --size width=32", ("width=32", "its width is 16", "Leave width out")),
-    Fault("size-heads", f"{INHERIT} --size heads=4", ("heads=4", "its heads is 2", "Leave heads out")),
+    Fault("size-width", f"{INHERIT} --size width=32", ("width=32", "its width is 16", "Remove width")),
+    Fault("size-heads", f"{INHERIT} --size heads=4", ("heads=4", "its heads is 2", "Remove heads")),
     Fault("width-not-by-heads", f"{INHERIT} --size width=17", ("width=17 with heads=2", "Use for example width=16")),
     Fault("depth-0", f"{INHERIT} --size depth=0", ("depth=0", "at least 1")),
     Fault("depth-negative", f"{INHERIT} --size depth=-1", ("depth=-1", "at least 1")),
@@ -230,7 +230,7 @@ FAULTS = [
     Fault("size-no-value", f"{INHERIT} --size depth", ("'depth'", "depth=6")),
     Fault("size-key", f"{INHERIT} --size dept=6", ("'dept'", "Use depth, width or heads")),
     Fault("size-cap", f"{INHERIT} --max-params 10M", ("max_params=10000000", "by a cap", "Use depth")),
-    Fault("inspect-size", "inspect gene --size width=32", ("width=32", "Leave width out")),
+    Fault("inspect-size", "inspect gene --size width=32", ("width=32", "Remove width")),
     Fault("classes-0", f"{INHERIT} --classes 0", ("classes=0", "at least one")),
     Fault("classes-and-data", f"{INHERIT} --classes 3 --data digits", ("--classes", "--data", "only one")),
     Fault("channels", f"{INHERIT} --channels 2", ("channels=2", "grey (1)")),
@@ -292,12 +292,12 @@ FAULTS = [
     Fault(
         "auto-keep",
         "condense --method auto --ancestor ancestor --set keep=40 --data digits --out new",
-        ("keep=40", "Keep fewer"),
+        ("keep=40", "Set a smaller `keep`"),
     ),
     Fault(
         "auto-layers",
         "condense --method auto --ancestor ancestor --set layers=[0,77] --data digits --out new",
-        ("layers=(0, 77)", "Indices go from 0 to"),
+        ("layers=(0, 77)", "Choose indices from 0 to"),
     ),
     Fault(
         "auto-optimizer",
@@ -542,7 +542,7 @@ FAULTS = [
     Fault(
         "recipe-size-width",
         "compare r.yaml --out new",
-        ("width=32", "Leave width out"),
+        ("width=32", "Remove width"),
         recipe(("depth=2", "width=32")),
     ),
     Fault("recipe-size-heads", "compare r.yaml --out new", ("width=17 with heads=2",), recipe(("depth=2", "width=17"))),

@@ -11,7 +11,7 @@ from germline.data import load_data
 from germline.files import write_tensors
 from germline.methods.pool.path_sampling import SampledPathLoss
 from germline.methods.pool.paths import PoolLayout
-from germline.methods.pool.sizes import Forms
+from germline.methods.pool.sizes import PathSpecs
 from germline.methods.pool.supernet import PoolNetwork
 from germline.network import Network
 from germline.randomness import generator, use_generator
@@ -34,7 +34,7 @@ ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1, "clip": 0.5, "ema
 
 def pool(spec):
     """Build a pool whose steps each leave out a part."""
-    forms = Forms.of(PoolLayout((8, 16), 2), spec, (1, 2))
+    forms = PathSpecs.of(PoolLayout((8, 16), 2), spec, (1, 2))
     return PoolNetwork({width: VIT.build(one) for width, one in forms.models.items()}, forms.layout)
 
 

@@ -13,10 +13,10 @@ from germline.methods.pool.auxiliary_models import (
     MatchedFeatures,
     pair_positions,
 )
-from germline.methods.pool.build import fresh
+from germline.methods.pool.build import create_auxiliary_models
 from germline.methods.pool.method import Pool
 from germline.methods.pool.paths import PoolLayout
-from germline.methods.pool.sizes import Forms
+from germline.methods.pool.sizes import PathSpecs
 from germline.network import Network
 from germline.training import Run, TrainSettings
 from germline.training.optimizer import make_optimizer
@@ -47,14 +47,16 @@ def test_positions(which, student, ancestor, expected):
 
 def setting(ancestor, widths=(8, 16), losses="all", which="front,mid,end", alpha=0.1, **changes):
     """Students of the ancestor and the loss that they share."""
-    forms = Forms.of(PoolLayout((8, 16), 2), ancestor.spec, (1, 2))
-    forms = Forms(forms.layout, {width: forms.models[width] for width in widths})
+    forms = PathSpecs.of(PoolLayout((8, 16), 2), ancestor.spec, (1, 2))
+    forms = PathSpecs(forms.layout, {width: forms.models[width] for width in widths})
     follows = {width: MatchedFeatures.at(which, losses, spec, ancestor.spec) for width, spec in forms.models.items()}
     matrices = {}
     for width, one in follows.items():
         torch.manual_seed(width)
         matrices[width] = one.matrices(width, ancestor.spec.width)
-    students = AuxiliaryModels(fresh("pool", forms, TrainSettings(), 0), {w: one.taps for w, one in follows.items()})
+    students = AuxiliaryModels(
+        create_auxiliary_models("pool", forms, TrainSettings(), 0), {w: one.taps for w, one in follows.items()}
+    )
     return students, AuxiliaryDistillation(ancestor, follows, matrices, alpha=alpha, **{**LOGITS, **changes})
 
 

@@ -10,7 +10,7 @@ from germline.architectures import VIT, VitSpec
 from germline.data import Batch
 from germline.methods.pool.path_sampling import SampledPathLoss
 from germline.methods.pool.paths import PoolLayout
-from germline.methods.pool.sizes import Forms
+from germline.methods.pool.sizes import PathSpecs
 from germline.methods.pool.supernet import PoolNetwork
 from germline.network import Network
 from germline.training import Distillation, Run, TrainSettings
@@ -21,7 +21,7 @@ LAYOUT = PoolLayout((8, 16), 2)
 @pytest.fixture
 def pool(ancestor):
     torch.manual_seed(0)
-    forms = Forms.of(LAYOUT, ancestor.spec, (1, 2))
+    forms = PathSpecs.of(LAYOUT, ancestor.spec, (1, 2))
     return PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, LAYOUT)
 
 
@@ -106,7 +106,7 @@ def test_the_sandwich_takes_the_ends_and_one_between(pool, ancestor, batch):
 def test_a_sandwich_of_all_paths_draws_none(ancestor):
     spec = VitSpec.model_validate({**ancestor.spec.model_dump(), "depth": 1})
     layout = PoolLayout((8, 16), 1)
-    forms = Forms.of(layout, spec, (1, 2))
+    forms = PathSpecs.of(layout, spec, (1, 2))
     pool = PoolNetwork({width: VIT.build(one) for width, one in forms.models.items()}, layout)
     objective = SampledPathLoss(pool, None, 0.0, layout.paths)
     assert drawn(pool, objective, 3) == [layout.paths] * 3

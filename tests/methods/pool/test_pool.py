@@ -184,9 +184,9 @@ def test_without_a_gene_a_path_has_a_form_and_a_cap_has_none(own, ancestor):
     assert spec == own.target(Size.parse(STITCHED)).spec
     assert spec.widths == (8, 16)
     assert method.descendant_spec(ancestor.spec, Size()) == own.spec
-    with pytest.raises(SettingError, match=r"no path was validated\. Name a path, such as front=8"):
+    with pytest.raises(SettingError, match=r"no path was validated\. Choose a path, such as front=8"):
         method.descendant_spec(ancestor.spec, Size(max_params=10**6))
-    with pytest.raises(SettingError, match="No path of its pool has that form"):
+    with pytest.raises(SettingError, match="No path of its pool has that spec"):
         method.check_size(own, spec.model_copy(update={"depths": (2, 3)}))
 
 
@@ -439,7 +439,7 @@ def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, mak
     for elder, images, settings, error, message in (
         (None, pico, {}, SettingError, "Pool without an ancestor"),
         (ancestors["vgg"], pico, {}, SettingError, "Pool cannot condense in a vgg"),
-        (unknown, pico, {}, SettingError, "network of unknown form. .* Give a plain timm ViT"),
+        (unknown, pico, {}, SettingError, "network of unknown spec. .* Give a plain timm ViT"),
         (make_network(classes="abc"), pico, {}, DataError, "The ancestor has 3 classes"),
         (ancestor, unlabelled, {}, DataError, "'bare' has no labels"),
         (ancestor, pico, {"heads": [3, 2]}, SettingError, "width=8 with heads=3"),

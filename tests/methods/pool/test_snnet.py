@@ -117,7 +117,7 @@ def test_bad_settings_are_refused(bad):
 def test_what_does_not_fit_is_refused(ancestor, ancestors, make_network, pico):
     for elder, settings, error, message in (
         (None, {}, SettingError, r"teach=0.5 without an ancestor.*or set teach=0"),
-        (None, {"teach": 0}, SettingError, "network of unknown form. .*Set model, for example"),
+        (None, {"teach": 0}, SettingError, "network of unknown spec. .*Set model, for example"),
         (None, {**ALONE, "model": "vgg11"}, SettingError, "Snnet cannot condense in a vgg"),
         (ancestors["vgg"], {}, SettingError, "Snnet cannot condense in a vgg"),
         (make_network(classes="abc"), {}, DataError, "The ancestor has 3 classes"),

@@ -10,7 +10,7 @@ from torch import nn
 from germline.architectures import STITCHED, VIT, Size, StitchedSpec, VitSpec
 from germline.errors import SettingError
 from germline.methods.pool.paths import PoolLayout, PoolPath
-from germline.methods.pool.sizes import Forms
+from germline.methods.pool.sizes import PathSpecs
 from germline.methods.pool.supernet import PoolNetwork
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of
@@ -37,7 +37,7 @@ NINE = """65.34, 58.25, 65.78, 58.70, 51.61, 59.14, 52.05, 44.97, 52.50, 45.41, 
 
 def make(layout=None, heads=(1, 2, 4), **changes):
     layout = layout or PoolLayout((8, 16, 24), 3, "all", 3)
-    forms = Forms.of(layout, FORM.model_copy(update=changes), heads[: len(layout.widths)])
+    forms = PathSpecs.of(layout, FORM.model_copy(update=changes), heads[: len(layout.widths)])
     with use_generator(generator(0, "pool")):
         models = {width: VIT.build(spec) for width, spec in forms.models.items()}
         pool = PoolNetwork(models, layout)
@@ -203,7 +203,7 @@ def test_what_has_no_decay_in_the_models_has_none_in_the_pool():
 def test_sizes_of_the_paper_s_paths(depth, listed):
     """Of every path, to 0.01 million; stitched ones in the published order."""
     layout = PoolLayout((192, 768), depth)
-    forms = Forms.of(layout, DEIT, (3, 12))
+    forms = PathSpecs.of(layout, DEIT, (3, 12))
     found = [forms.count(path).parameters / 1e6 for path in layout.paths]
     expected = [{6: 3.05, 9: 4.38}[depth], {6: 44.04, 9: 65.30}[depth], *map(float, listed.split(","))]
     assert len(found) == len(expected) == {6: 18, 9: 27}[depth]
@@ -212,7 +212,7 @@ def test_sizes_of_the_paper_s_paths(depth, listed):
 
 def test_what_the_paper_s_pools_store():
     for depth, millions in ((6, 47.83), (9, 70.87)):
-        forms = Forms.of(PoolLayout((192, 768), depth), DEIT, (3, 12))
+        forms = PathSpecs.of(PoolLayout((192, 768), depth), DEIT, (3, 12))
         with torch.device("meta"):
             pool = PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, forms.layout)
         assert sum(parameter.numel() for parameter in pool.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
@@ -221,7 +221,7 @@ def test_what_the_paper_s_pools_store():
 @pytest.mark.parametrize("changes", FORMS, ids=str)
 def test_counted_parameters_are_those_of_the_built_networks(changes):
     layout = PoolLayout((8, 16, 24), 3, "all", 3)
-    forms = Forms.of(layout, FORM.model_copy(update=changes), (1, 2, 4))
+    forms = PathSpecs.of(layout, FORM.model_copy(update=changes), (1, 2, 4))
     for path in layout.paths[::9]:
         spec, count = forms.spec(path), forms.count(path)
         architecture = architecture_of(spec)
@@ -231,7 +231,9 @@ def test_counted_parameters_are_those_of_the_built_networks(changes):
 
 
 def test_the_form_of_a_path():
-    forms = Forms.of(PoolLayout((8, 16, 24), 3, "nearest", 3), FORM.model_copy(update={"class_token": True}), (1, 2, 4))
+    forms = PathSpecs.of(
+        PoolLayout((8, 16, 24), 3, "nearest", 3), FORM.model_copy(update={"class_token": True}), (1, 2, 4)
+    )
     assert forms.spec(PoolPath((8,))) == FORM.model_copy(
         update={"class_token": True, "depth": 3, "width": 8, "heads": 1}
     )
@@ -241,7 +243,7 @@ def test_the_form_of_a_path():
     assert stitched.class_token
     assert sum(p.numel() for p in STITCHED.build(stitched).parameters()) > 0
     with pytest.raises(SettingError, match="width=8 with heads=3"):
-        Forms.of(PoolLayout((8, 16), 2), FORM, (3, 2))
+        PathSpecs.of(PoolLayout((8, 16), 2), FORM, (3, 2))
 
 
 def record(forms, accuracies):
@@ -251,32 +253,32 @@ def record(forms, accuracies):
 
 
 def test_the_best_path_under_a_cap():
-    forms = Forms.of(PoolLayout((8, 16), 2), FORM, (1, 2))
+    forms = PathSpecs.of(PoolLayout((8, 16), 2), FORM, (1, 2))
     paths = forms.layout.paths
     counts = [forms.count(path) for path in paths]
     rising = record(forms, [0.1 * index for index in range(6)])
     everything = Size(max_params=10**9)
-    assert forms.under(everything, rising) == paths[5]
-    assert forms.under(Size(max_params=counts[0].parameters), rising) == paths[0]
+    assert forms.best_below(everything, rising) == paths[5]
+    assert forms.best_below(Size(max_params=counts[0].parameters), rising) == paths[0]
     for index in range(6):
         caps = Size(max_params=counts[index].parameters)
         fitting = [at for at in range(6) if counts[at].parameters <= counts[index].parameters]
-        assert forms.under(caps, rising) == paths[max(fitting)]
+        assert forms.best_below(caps, rising) == paths[max(fitting)]
         by_flops = [at for at in range(6) if counts[at].flops <= counts[index].flops]
-        assert forms.under(Size(max_flops=counts[index].flops), rising) == paths[max(by_flops)]
+        assert forms.best_below(Size(max_flops=counts[index].flops), rising) == paths[max(by_flops)]
         both = Size(max_params=counts[index].parameters, max_flops=counts[0].flops)
-        assert forms.under(both, rising) == paths[0]
+        assert forms.best_below(both, rising) == paths[0]
     # of equal accuracy the smaller one
-    assert forms.under(everything, record(forms, [0.5] * 6)) == paths[0]
+    assert forms.best_below(everything, record(forms, [0.5] * 6)) == paths[0]
 
 
 def test_a_cap_that_nothing_fits_names_the_smallest():
-    forms = Forms.of(PoolLayout((8, 16), 2), FORM, (1, 2))
+    forms = PathSpecs.of(PoolLayout((8, 16), 2), FORM, (1, 2))
     least = forms.count(PoolPath((8,)))
     for caps in (Size(max_params=least.parameters - 1), Size(max_flops=least.flops - 1)):
         message = f"cannot grow {caps}. Its smallest path, width=8, has {least.parameters:,} parameters"
         with pytest.raises(SettingError, match=message):
-            forms.under(caps, record(forms, [0.5] * 6))
+            forms.best_below(caps, record(forms, [0.5] * 6))
 
 
 def test_the_pool_is_a_module_like_others(images):

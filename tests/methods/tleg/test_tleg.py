@@ -94,9 +94,7 @@ def test_segments_at_another_depth(ancestor, pico):
     offset, slope = (gene.tensors[f"{kind}.0.{name}"] for kind in ("offset", "slope"))
     assert torch.allclose(blocks[2][name], offset + 2 / 3 * slope, atol=1e-7)
     assert torch.equal(blocks[3][name], gene.tensors[f"offset.1.{name}"])
-    with pytest.raises(
-        SettingError, match=r"It has 2 segments, each with at least one block\. Ask for depth=2 or more"
-    ):
+    with pytest.raises(SettingError, match=r"It has 2 segments, each with at least one block\. Choose depth=2 or more"):
         gene.inherit(size=Size(depth=1))
     assert gene.describe_sizes().startswith("depth=2 or more")
 
@@ -292,7 +290,7 @@ def test_an_ancestor_of_other_channels_and_form_teaches(make_network, pico):
         torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10)), gene.preprocess.adapt(1, 32), pico.classes
     )
     assert condense(convolution, pico, model="vit_pico", width=16, depth=2).spec.width == 16
-    with pytest.raises(SettingError, match="The auxiliary network's form is unknown"):
+    with pytest.raises(SettingError, match="The auxiliary network's spec is unknown"):
         condense(convolution, pico)
 
 

@@ -1,4 +1,4 @@
-"""Auto-Learngene: the layers of an ancestor that a pseudo descendant leans on."""
+"""Auto-Learngene: the layers of an ancestor that help a pseudo descendant most."""
 
 from __future__ import annotations
 
@@ -42,36 +42,39 @@ from germline.traits import Sizes, Traits
 
 
 class Auto(PresetSettings, Method, TrainSettings):
-    """Auto-Learngene: the whole layers of an ancestor that help a pseudo descendant most, with fresh ones round them.
+    """Auto-Learngene (arXiv 2305.02279): the ancestor's layers that help a pseudo descendant most.
 
-    A pseudo descendant learns a held-out task; a meta-network decides for every pair of layers, and picture by picture,
-    how much its maps are drawn to the ancestor's. It is trained by the exact gradient of the held-out loss through a
-    few virtual steps. The layers that it leans on are the gene.
+    A pseudo descendant learns a held-out task. A meta-network weighs every pair of layers for every image. The weight
+    says how strongly the pseudo descendant's maps are pulled to the ancestor's. The meta-network is trained by the
+    exact gradient of the held-out loss through a few virtual steps. The layers of the highest weights are the gene. A
+    descendant has new layers around them.
 
-    Source: arXiv 2305.02279 and its group's public code. Where we depart is in docs/methods/auto.md.
+    Source: arXiv 2305.02279 and its group's public code. docs/methods/auto.md lists the departures.
 
     Attributes:
-        preset: Fills what is not given: for small CNNs (`lab`) and ViTs (`lab-vit`), the paper's search (`cnn`, `vit`),
-            its fixed choices (`vgg9`, `resnet12`, `resnet18`, `vit6`, `deit-first6`, `deit-last3`), or tests.
-        select: By the meta-network (`meta`); by the similarity of features with the labels, without training (`cka`);
-            or at `random`, the control.
-        layers: Indices of the blocks to keep, rising; given, nothing is selected.
-        rule: The `keep` highest layers (`top`), all at or above the mean (`threshold`), or so many neighbours.
-        keep: How many layers.
-        taps: What a layer is: every block, a stage, or two blocks.
-        pseudo_taps: Where the pseudo descendant is tapped; None is as the ancestor.
+        preset: Values of settings that are not given. `lab` is for small CNNs and `lab-vit` for small ViTs. `cnn` and
+            `vit` are the paper's search. `vgg9`, `resnet12`, `resnet18`, `vit6`, `deit-first6` and `deit-last3` are its
+            fixed choices. `tiny` is for tests.
+        select: Selection of layers: by the meta-network (`meta`), by the similarity of features with the labels,
+            without training (`cka`), or at `random`, the control.
+        layers: Indices of the blocks to keep, in rising order; None selects them.
+        rule: Rule of selection: the `keep` highest layers (`top`), all at or above the mean (`threshold`), or `keep`
+            neighbours.
+        keep: Number of layers to keep.
+        taps: Unit of a layer: every block, a stage, or two blocks.
+        pseudo_taps: Unit of a layer in the pseudo descendant; None uses `taps`.
         pseudo: Size of the pseudo descendant, where it differs from the ancestor's, such as `depth=11,width=8`.
-        meta: Form of the meta-network.
+        meta: Kind of the meta-network.
         inner_steps: Virtual steps on the matching loss, before the one on the labels.
         gamma: Weight of the matching loss in the real step.
-        meta_lr: Rate of the meta-network.
-        meta_weight_decay: Its weight decay.
-        meta_batch: Pictures of a meta batch and of a held-out one; None is as many as in a batch.
-        batches: New meta batches and held-out pictures (`separate`), or the literal form (`fixed`).
-        held: Share of the task's training pictures that is held out for the outer loss.
+        meta_lr: Learning rate of the meta-network.
+        meta_weight_decay: Weight decay of the meta-network.
+        meta_batch: Number of images in a meta batch and in a held-out batch; None uses `batch_size`.
+        batches: Source of meta batches: new ones and held-out images (`separate`), or the literal algorithm (`fixed`).
+        held: Share of the task's training images that is held out for the outer loss.
         grid: Height and width to which larger maps are averaged before they are matched; None matches all places.
-        frame: What a gene of a ViT or `resnet` holds besides its layers: nothing, the `stem`, or the last norm too.
-        place: Where layers go in stages of another depth: relatively, or at the same indices.
+        frame: Other tensors in a gene of a ViT or `resnet`: none, the `stem`, or the last norm too.
+        place: Place of the layers in stages of another depth: relative, or at the same indices.
     """
 
     name: ClassVar[str] = "auto"
@@ -123,11 +126,12 @@ class Auto(PresetSettings, Method, TrainSettings):
         return self.select == "meta" and self.layers is None
 
     def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
-        """Real and virtual passes of the pseudo descendant, and the ancestor's passes; `cka` needs one pass per image.
+        """Count the passes of the pseudo descendant and of the ancestor.
 
-        A real step sees the batch, a meta batch and the held-out one: it is a forward and a backward pass of the batch
-        and of the meta batch. Each virtual step is one more, and the gradient back through it counts as two; the outer
-        loss is one. What matches the maps is left out. The tensors are known beforehand if the layers are given.
+        A real step uses the batch, a meta batch and the held-out batch. It is a forward and a backward pass of the
+        batch and of the meta batch. Each virtual step is one more pass; the gradient back through it counts as two.
+        The outer loss is one pass. The matching of maps is not counted. `cka` needs one pass per image. The tensors are
+        known before condensing if the layers are given.
         """
         stored = None
         if self.layers is not None:
@@ -145,30 +149,30 @@ class Auto(PresetSettings, Method, TrainSettings):
         return GeneCost(steps * (self.batch_size + aside), flops, stored)
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """The ancestor's own.
+        """Return the ancestor's spec.
 
         Raises:
-            SettingError: There is no ancestor, it has not those layers, or the pseudo descendant cannot be built.
-            ArtefactError: No architecture knows it.
-            DataError: There are no labels to learn from.
+            SettingError: The ancestor is missing or lacks the layers, or the pseudo descendant cannot be built.
+            ArtefactError: The architecture of the ancestor is unknown.
+            DataError: The data have no labels.
         """
         _, spec = require_ancestor(self.name, ancestor)
         family, count = architecture_of(spec).name, sum(stage_depths(spec))
         if family not in self.architectures:
             raise SettingError(
-                f"auto cannot take layers of a {family}",
+                f"{self.name} cannot take layers of a {family}",
                 "its blocks are not of one network",
-                "give it a plain ViT, a VGG, a ResNet12 or a ResNet18",
+                "give a plain ViT, a VGG, a ResNet12 or a ResNet18",
             )
         if self.layers is not None:
             if self.layers[-1] >= count:
                 raise SettingError(
-                    f"layers={self.layers}", f"the ancestor has {count} blocks", f"indices go from 0 to {count - 1}"
+                    f"layers={self.layers}", f"the ancestor has {count} blocks", f"choose indices from 0 to {count - 1}"
                 )
             return spec
         layers = split_layers(stage_depths(spec), self.taps)
         if self.keep > len(layers):
-            raise SettingError(f"keep={self.keep}", f"the ancestor has {len(layers)} layers", "keep fewer of them")
+            raise SettingError(f"keep={self.keep}", f"the ancestor has {len(layers)} layers", "set a smaller `keep`")
         task = self._task(data)
         if self.select != "random" and task.train.labels is None:
             raise DataError(
@@ -181,12 +185,12 @@ class Auto(PresetSettings, Method, TrainSettings):
         return spec
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
-        """Score the layers, choose, and keep the chosen ones as they are in the ancestor.
+        """Score the layers of the ancestor, choose some, and copy them.
 
         Raises:
-            SettingError: There is no ancestor, it has not those layers, or the pseudo descendant cannot be built.
-            ArtefactError: No architecture knows it.
-            DataError: There are no labels to learn from.
+            SettingError: The ancestor is missing or lacks the layers, or the pseudo descendant cannot be built.
+            ArtefactError: The architecture of the ancestor is unknown.
+            DataError: The data have no labels.
         """
         spec = self.condense_spec(ancestor, data)
         network, _ = require_ancestor(self.name, ancestor)
@@ -212,7 +216,7 @@ class Auto(PresetSettings, Method, TrainSettings):
         )
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """A fresh network with the gene's layers in it."""
+        """Put the gene's layers into a newly initialised network."""
         wanted = target.spec
         names = find_sources(gene.spec, wanted, place_blocks(gene.spec, wanted, self._kept(gene), self.place))
         parts = parts_of(gene.spec)
@@ -222,7 +226,7 @@ class Auto(PresetSettings, Method, TrainSettings):
         )
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
-        """Depths, and for CNNs the widths of other layers."""
+        """Describe the depths, and for CNNs the widths of other layers."""
         kept = self.layers or () if gene is None else self._kept(gene)
         named = f"{len(kept)} of the ancestor's {sum(stage_depths(spec))} blocks, fresh ones round them"
         if isinstance(spec, TransformerSpec):
@@ -231,7 +235,10 @@ class Auto(PresetSettings, Method, TrainSettings):
         return Sizes(f"{named}; any depths and widths in which these fit")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Refuse sizes in which the layers do not fit; before any is chosen, those in which one of them may not."""
+        """Refuse sizes in which the layers do not fit.
+
+        Before layers are chosen, it refuses sizes in which any of the layers may not fit.
+        """
         if isinstance(gene.spec, TransformerSpec):
             check_same_spec(self.name, gene.spec, spec, spare=frozenset({"depth"}))
         elif self.frame != "none":
@@ -242,7 +249,7 @@ class Auto(PresetSettings, Method, TrainSettings):
             find_sources(gene.spec, spec, place_blocks(gene.spec, spec, blocks, self.place))
 
     def _task(self, data: DataSet) -> DataSet:
-        """What the pseudo descendant learns."""
+        """Return the data that the pseudo descendant learns."""
         return data.roles.get("held_out") or data
 
     def _pseudo_spec(self, spec: Spec, channels: int, side: int, classes: int) -> Spec:
@@ -252,13 +259,13 @@ class Auto(PresetSettings, Method, TrainSettings):
         return sized
 
     def _names(self, spec: Spec, kept: tuple[int, ...]) -> list[str]:
-        """Names of the tensors that a gene holds."""
+        """Return the names of the tensors that a gene holds."""
         parts = parts_of(spec)
         frame = {"none": (), "stem": parts.stem, "whole": (*parts.stem, *parts.norm)}[self.frame]
         return [*frame, *(name for at in kept for name in parts.blocks[at].values())]
 
     def _kept(self, gene: Learngene) -> tuple[int, ...]:
-        """The blocks that a gene holds; none for one that is only thought of."""
+        """Return the blocks that a gene holds; none before layers are chosen."""
         if not gene.tensors:
             return self.layers or ()
         blocks = parts_of(gene.spec).blocks
@@ -272,16 +279,16 @@ class Auto(PresetSettings, Method, TrainSettings):
         taps, images = architecture_of(spec).feature_names(spec), self._task(data).train
         model = network.model.to(run.fabric.device).eval()
         side = FeatureSpec.of(model, spec, [taps[one.tap] for one in layers], network.preprocess)
-        elder = AncestorFeatures(network, side, self.grid)
+        features = AncestorFeatures(network, side, self.grid)
         if self.select == "cka":
-            found = score_label_similarity(elder, images)
+            scores = score_label_similarity(features, images)
         else:
             form = self._pseudo_spec(spec, images.channels, images.side, len(images.classes))
             names = architecture_of(form).feature_names(form)
             own = [names[one.tap] for one in split_layers(stage_depths(form), self.pseudo_taps or self.taps)]
-            found = score_layers(elder, form, own, self._task(data), run, self, self._bilevel(form), self.held)
+            scores = score_layers(features, form, own, self._task(data), run, self, self._bilevel(form), self.held)
         model.cpu()
-        return found
+        return scores
 
     def _bilevel(self, form: Spec) -> BilevelSettings:
         return BilevelSettings(
@@ -297,7 +304,7 @@ class Auto(PresetSettings, Method, TrainSettings):
         )
 
     def _chosen(self, scores: LayerScores | None, layers: tuple[Layer, ...], seed: int) -> tuple[int, ...]:
-        """Indices of the chosen layers."""
+        """Choose layers and return their indices."""
         if scores is None:
             return draw_layers(len(layers), self.rule, self.keep, generator(seed, self.name, "random layers"))
         return choose_layers(scores.by_layer, self.rule, self.keep)
@@ -305,8 +312,8 @@ class Auto(PresetSettings, Method, TrainSettings):
     def _record(
         self, spec: Spec, layers: tuple[Layer, ...], kept: tuple[int, ...], scores: LayerScores | None
     ) -> dict[str, Any]:
-        """What a gene tells of how its layers were chosen."""
-        found = scores.record() if scores else {"against": [], "matrix": [], "history": []}
+        """Build the record of how the layers were chosen."""
+        details = scores.record() if scores else {"against": [], "matrix": [], "history": []}
         return {
             "select": "given" if self.layers is not None else self.select,
             "rule": "given" if self.layers is not None else self.rule,
@@ -314,5 +321,5 @@ class Auto(PresetSettings, Method, TrainSettings):
             "layers": [list(one.blocks) for one in layers],
             "scores": [round(one, 5) for one in scores.by_layer] if scores else [],
             "kept": list(kept),
-            **found,
+            **details,
         }

@@ -1,4 +1,4 @@
-"""What `pool` and `snnet` share: auxiliary models, stitches between them, and the paths that descendants are."""
+"""Base class of `pool` and `snnet`: auxiliary models, stitches between them, and paths."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_descendant
 from germline.methods.base import GeneCost, Method
-from germline.methods.pool.build import Instances, Stitching, metrics_of, stitched, validated
+from germline.methods.pool.build import Instances, Stitching, build_pool, summarise_paths, validate_paths
 from germline.methods.pool.path_sampling import SampledPathLoss
 from germline.methods.pool.paths import Pairs, PoolLayout, PoolPath
-from germline.methods.pool.sizes import Forms, pieces
+from germline.methods.pool.sizes import PathSpecs, take_path_tensors
 from germline.methods.pool.stitching import StitchInit
 from germline.methods.pool.supernet import PoolNetwork
 from germline.methods.presets import PresetSettings
@@ -42,23 +42,25 @@ from germline.traits import Sizes, Traits
 
 
 class Pooled(PresetSettings, Method):
-    """A pool of auxiliary models with stitches between them; every path through it is a descendant.
+    """Pool of auxiliary models with stitches between them.
+
+    Every path through the pool is a descendant.
 
     Attributes:
-        widths: Of the auxiliary models, rising.
-        heads: Attention heads of each.
-        depth: Blocks of each.
+        widths: Widths of the auxiliary models, in rising order.
+        heads: Attention heads of each auxiliary model.
+        depth: Number of blocks of each auxiliary model.
         pairs: Stitches between neighbouring widths (`nearest`), or between all.
-        segments: Most models on a path.
-        init: How stitches begin.
-        init_images: Training pictures for least squares.
-        ridge: Of least squares, as a share of the mean square of the tokens.
-        finetune: How the pool is trained, one path a step. No evaluation is made on the way.
-        teach: Weight of the ancestor against the labels in that; 0 goes without.
-        teaching: Follow the ancestor's distribution (`soft`) or its first choice (`hard`).
-        temperature: Of the soft form.
+        segments: Largest number of models on a path.
+        init: Initialisation of the stitches.
+        init_images: Number of training images for least squares.
+        ridge: Ridge of least squares, as a share of the mean square of the tokens.
+        finetune: Training of the pool, one path per step, without evaluation during training.
+        teach: Weight of the teacher against the labels in that training; 0 uses no teacher.
+        teaching: Target from the teacher: its distribution (`soft`) or its first choice (`hard`).
+        temperature: Temperature of the `soft` target.
         reduction: `batchmean`, or `legacy_numel` as in the public code, which divides by batch x classes.
-        sandwich: Whether each step takes the smallest and the largest path too.
+        sandwich: Whether each step also trains the smallest and the largest path.
     """
 
     architectures: ClassVar[tuple[str, ...]] = ("vit",)
@@ -91,11 +93,11 @@ class Pooled(PresetSettings, Method):
 
     @property
     def layout(self) -> PoolLayout:
-        """Which paths there are."""
+        """Layout that lists the paths."""
         return _layout(self.widths, self.depth, self.pairs, self.segments)
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """The form of the widest auxiliary model."""
+        """Return the spec of the widest auxiliary model."""
         raise NotImplementedError
 
     def _widest(self, own: VitSpec, data: DataSet) -> VitSpec:
@@ -104,32 +106,32 @@ class Pooled(PresetSettings, Method):
 
     def _check_labels(self, data: DataSet) -> None:
         if data.train.labels is None or data.val.labels is None:
-            raise DataError(f"'{data.name}' has no labels", "paths are validated with them", "use labelled pictures")
+            raise DataError(f"'{data.name}' has no labels", "paths are validated with them", "use labelled images")
 
     def _no_vit(self, spec: Spec | None, fix: str) -> SettingError:
-        what = "network of unknown form" if spec is None else architecture_of(spec).name
+        what = "network of unknown spec" if spec is None else architecture_of(spec).name
         return SettingError(f"{self.name} cannot condense in a {what}", "its paths are plain or stitched ViTs", fix)
 
-    def forms(self, form: Spec) -> Forms:
-        """The forms of all models and paths that follow from one ViT.
+    def forms(self, form: Spec) -> PathSpecs:
+        """Derive the specs of all models and paths from one ViT.
 
         Raises:
-            SettingError: It is no ViT, or a width is not divisible by its heads.
+            SettingError: The spec is no ViT, or a width is not divisible by its heads.
         """
         if not isinstance(form, VitSpec | StitchedSpec):
-            raise self._no_vit(form, "start from a plain timm ViT")
-        return Forms.of(self.layout, form, self.heads)
+            raise self._no_vit(form, "use a plain timm ViT")
+        return PathSpecs.of(self.layout, form, self.heads)
 
     def descendant_spec(self, spec: Spec, size: Size, gene: Learngene | None = None) -> Spec:
-        """The form of a path; of the widest auxiliary model where no size is asked for.
+        """Return the spec of a path, or of the widest auxiliary model if no size is given.
 
         Raises:
-            SettingError: There is no such path, or none under the cap, or no gene yet to choose by.
+            SettingError: The path does not exist, no path fits the cap, or a cap is given without a gene.
         """
         forms = self.forms(spec)
         return forms.spec(self._path(forms, size, gene))
 
-    def _path(self, forms: Forms, size: Size, gene: Learngene | None) -> PoolPath:
+    def _path(self, forms: PathSpecs, size: Size, gene: Learngene | None) -> PoolPath:
         if not size:
             return self.layout.widest
         if not set(size) <= set(CAPS):
@@ -139,39 +141,42 @@ class Pooled(PresetSettings, Method):
             raise SettingError(
                 f"this gene cannot grow {size}",
                 "under a cap the path of the best validated accuracy is chosen, and here no path was validated",
-                f"name a path, such as {self.layout.paths[-1]}",
+                f"choose a path, such as {self.layout.paths[-1]}",
             )
-        return forms.under(size, record["paths"]["paths"])
+        return forms.best_below(size, record["paths"]["paths"])
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Refuse what is no path's form.
+        """Refuse a spec that no path has.
 
         Raises:
-            SettingError: Says what can be grown.
+            SettingError: No path has the spec; the message says what can be grown.
         """
         self._path_of(spec)
 
     def _path_of(self, spec: Spec) -> PoolPath:
-        """The first path of that form; with three models there may be several."""
+        """Return the first path with this spec; with three models there may be several."""
         forms, paths = self.forms(spec), self.layout.paths
         for path in paths:
             if forms.spec(path) == spec:
                 return path
         raise SettingError(
             f"this gene cannot grow {spec!r}",
-            "no path of its pool has that form",
-            f"ask for one of its {len(paths)} paths, such as {paths[-1]}",
+            "no path of its pool has that spec",
+            f"choose one of its {len(paths)} paths, such as {paths[-1]}",
         )
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
-        """Its paths by the keys that name them, whole models first."""
+        """Describe the paths by the keys that name them, whole models first."""
         paths = self.layout.paths
         whole = ", ".join(f"width={width}" for width in self.widths)
         text = f"{len(paths)} paths: {whole}, and stitched ones such as {paths[-1]}; or the best under a cap"
         return Sizes(text, tuple(map(str, paths)))
 
     def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
-        """Training of the auxiliary models and, on the mean of its draws, of the pool; validation is not counted."""
+        """Count the training of the auxiliary models and of the pool.
+
+        A step of the pool counts the mean of the paths that can be drawn. Validation is not counted.
+        """
         forms = self.forms(spec)
         always = self._always(forms)
         flops = {path: forms.count(path).flops for path in self.layout.paths}
@@ -185,8 +190,8 @@ class Pooled(PresetSettings, Method):
             _count_stored(self.layout, tuple(forms.models.values())),
         )
 
-    def _always(self, forms: Forms) -> tuple[PoolPath, ...]:
-        """The paths of every step."""
+    def _always(self, forms: PathSpecs) -> tuple[PoolPath, ...]:
+        """Return the paths that every step trains."""
         if not self.sandwich:
             return ()
         order = sorted(self.layout.paths, key=forms.count)
@@ -195,11 +200,11 @@ class Pooled(PresetSettings, Method):
     def _instance_samples(self, images: int) -> int:
         raise NotImplementedError
 
-    def _instance_flops(self, forms: Forms, images: int, teacher_flops: int) -> int:
+    def _instance_flops(self, forms: PathSpecs, images: int, teacher_flops: int) -> int:
         raise NotImplementedError
 
     def _instances(
-        self, ancestor: Network | None, data: DataSet, run: Run, forms: Forms, preprocess: Preprocess
+        self, ancestor: Network | None, data: DataSet, run: Run, forms: PathSpecs, preprocess: Preprocess
     ) -> Instances:
         """Train the auxiliary models."""
         raise NotImplementedError
@@ -208,19 +213,19 @@ class Pooled(PresetSettings, Method):
         """Train auxiliary models, stitch them, train the pool and validate every path.
 
         Raises:
-            SettingError: Ancestor and settings do not fit.
-            DataError: There are no labels, or other classes than the ancestor's.
+            SettingError: The ancestor does not fit the settings.
+            DataError: The data have no labels, or other classes than the ancestor.
         """
         spec = self.condense_spec(ancestor, data)
         forms = self.forms(spec)
         preprocess = Preprocess.from_images(data.train.sample()).adapt(spec.channels, spec.image_size)
         instances = self._instances(ancestor, data, run, forms, preprocess)
         how = Stitching(self.init, self.init_images, self.ridge)
-        pool = stitched(instances, forms, how, data.train, preprocess, run)
+        pool = build_pool(instances, forms, how, data.train, preprocess, run)
         network = Network(pool, preprocess, data.classes)
         objective = SampledPathLoss(pool, self._taught_by(ancestor), self.finetune.label_smoothing, self._always(forms))
         last = run.fit("pool", network, objective, data.train, self.finetune, augmentation=data.augmentation)
-        paths = validated(network, forms, data.val, run)
+        paths = validate_paths(network, forms, data.val, run)
         return Learngene(
             method=self.name,
             settings=self.model_dump(mode="json"),
@@ -234,7 +239,7 @@ class Pooled(PresetSettings, Method):
                 data,
                 run,
                 [*instances.results, last],
-                {**instances.metrics, **metrics_of(paths)},
+                {**instances.metrics, **summarise_paths(paths)},
                 {"paths": {"data": data.name, "split": "val", "paths": paths}},
             ),
         )
@@ -252,11 +257,14 @@ class Pooled(PresetSettings, Method):
         )
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """The blocks and stitches of a path; stem of its first model, norm and head of its last."""
+        """Copy the blocks and stitches of a path.
+
+        The stem comes from its first model; norm and head come from its last model.
+        """
         size, own = target.size, self.forms(gene.spec)
         path = self._path(self.forms(target.spec), size, gene) if size else self._path_of(target.spec)
-        frame, blocks = pieces(own, path, gene.tensors)
-        # To the rest of the house a path is a gene of the descendant's own form.
+        frame, blocks = take_path_tensors(own, path, gene.tensors)
+        # `build_descendant` expects a gene with the spec of the path.
         return build_descendant(
             replace(gene, spec=own.spec(path)), target, frame=frame, blocks=blocks, generator=generator
         )
@@ -264,7 +272,7 @@ class Pooled(PresetSettings, Method):
 
 @lru_cache(maxsize=16)
 def _count_stored(layout: PoolLayout, models: tuple[VitSpec, ...]) -> dict[str, int]:
-    """Elements of each tensor of a pool's auxiliary models and stitches."""
+    """Count the elements of each tensor of a pool's auxiliary models and stitches."""
     with on_meta_device():
         built = {spec.width: VIT.build(spec) for spec in models}
         return count_elements(PoolNetwork(built, layout))

@@ -1,4 +1,4 @@
-"""From trained auxiliary models to a pool whose paths are validated."""
+"""Build a pool from trained auxiliary models, and validate its paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from germline.architectures import VIT, Preprocess
 from germline.data import AnyImages, iterate_batches
-from germline.methods.pool.sizes import Forms
+from germline.methods.pool.sizes import PathSpecs
 from germline.methods.pool.stitching import AffineMap, StitchInit, fit_stitches, stitches_from_matrices
 from germline.methods.pool.supernet import PoolNetwork, rebuild_vit
 from germline.network import Network, load_strict
@@ -21,13 +21,13 @@ INIT_BATCH = 50
 
 
 class Instances(NamedTuple):
-    """Trained auxiliary models, and what their training came to.
+    """Trained auxiliary models and the results of their training.
 
     Attributes:
-        models: By width.
-        results: One a training.
-        metrics: What was measured, by name.
-        matrices: By width the maps from the ancestor's hidden maps; empty where there are none.
+        models: Models by width.
+        results: One result per training.
+        metrics: Measured values by name.
+        matrices: Maps from the ancestor's hidden maps, by width; empty if none are trained.
     """
 
     models: Mapping[int, nn.Module]
@@ -37,12 +37,12 @@ class Instances(NamedTuple):
 
 
 class Stitching(NamedTuple):
-    """How stitches begin.
+    """Initialisation of the stitches.
 
     Attributes:
-        init: Which way.
-        images: Training pictures for least squares.
-        ridge: Of least squares.
+        init: Kind of initialisation.
+        images: Number of training images for least squares.
+        ridge: Ridge of least squares.
     """
 
     init: StitchInit
@@ -50,8 +50,11 @@ class Stitching(NamedTuple):
     ridge: float
 
 
-def fresh(method: str, forms: Forms, settings: TrainSettings, seed: int) -> dict[int, nn.Module]:
-    """Auxiliary models as they are before training; each is drawn by itself, whatever others there are."""
+def create_auxiliary_models(method: str, forms: PathSpecs, settings: TrainSettings, seed: int) -> dict[int, nn.Module]:
+    """Create untrained auxiliary models by width.
+
+    Each model has its own random stream, so its weights do not depend on the other models.
+    """
     models = {}
     for width, spec in forms.models.items():
         with use_generator(generator(seed, method, "auxiliary", width)):
@@ -59,26 +62,26 @@ def fresh(method: str, forms: Forms, settings: TrainSettings, seed: int) -> dict
     return models
 
 
-def accuracy(network: Network, images: AnyImages, run: Run) -> float:
-    """Of a network on pictures; it is left on the CPU."""
+def measure_accuracy(network: Network, images: AnyImages, run: Run) -> float:
+    """Measure the accuracy of a network on images, and leave it on the CPU."""
     network.model.to(run.fabric.device)
-    found = evaluate(network.model, network.logits, images, run.fabric.device).accuracy
+    accuracy = evaluate(network.model, network.logits, images, run.fabric.device).accuracy
     network.model.cpu()
-    return found
+    return accuracy
 
 
-def stitched(
-    instances: Instances, forms: Forms, how: Stitching, images: AnyImages, preprocess: Preprocess, run: Run
+def build_pool(
+    instances: Instances, forms: PathSpecs, how: Stitching, images: AnyImages, preprocess: Preprocess, run: Run
 ) -> PoolNetwork:
-    """The pool of these auxiliary models, its stitches begun.
+    """Build the pool of auxiliary models, with initialised stitches.
 
     Args:
-        instances: The models; they stay as they are.
-        forms: Of the models, with the dropped paths that the pool is to have.
-        how: How stitches begin.
-        images: To draw pictures from for least squares; they are not augmented.
-        preprocess: How the models see them.
-        run: Where what costs something is kept.
+        instances: Trained auxiliary models; they are not changed.
+        forms: Specs of the models, with the drop-path rate of the pool.
+        how: Initialisation of the stitches.
+        images: Images from which least squares draws; they are not augmented.
+        preprocess: Preprocessing of the images for the models.
+        run: Run that saves the result of least squares.
     """
     models = {
         width: rebuild_vit(
@@ -95,12 +98,12 @@ def stitched(
             batches = _batches(images, how.images, preprocess, run)
             return fit_stitches(pool.tokens, forms.layout, batches, how.ridge), {}
 
-        begun = run.keep("stitches", work)[0]
+        initial = run.keep("stitches", work)[0]
     else:
-        begun = {}
+        initial = {}
         if how.init != "random":
-            begun = stitches_from_matrices(how.init, forms.layout.stitches, instances.matrices)
-    load_strict(pool.cpu(), {**pool.state_dict(), **begun}, "the stitches' beginning")
+            initial = stitches_from_matrices(how.init, forms.layout.stitches, instances.matrices)
+    load_strict(pool.cpu(), {**pool.state_dict(), **initial}, "the stitches' beginning")
     return pool
 
 
@@ -110,14 +113,16 @@ def _batches(images: AnyImages, count: int, preprocess: Preprocess, run: Run) ->
         yield preprocess(batch.pixels)
 
 
-def validated(network: Network, forms: Forms, images: AnyImages, run: Run) -> list[dict[str, Any]]:
-    """What each path of a pool is and does on pictures, in the order of the layout; kept by the run.
+def validate_paths(network: Network, forms: PathSpecs, images: AnyImages, run: Run) -> list[dict[str, Any]]:
+    """Measure the size and accuracy of each path of a pool.
+
+    The rows are in the order of the layout. The run saves them.
 
     Args:
-        network: Whose model is a pool; left on the CPU, with the widest model chosen.
-        forms: Of its paths.
-        images: With labels.
-        run: Where it computes.
+        network: Network of the pool; it is left on the CPU, with the widest model chosen.
+        forms: Specs of the paths.
+        images: Images with labels.
+        run: Run that computes and saves the rows.
     """
     pool: Any = network.model
 
@@ -136,7 +141,7 @@ def validated(network: Network, forms: Forms, images: AnyImages, run: Run) -> li
     return rows
 
 
-def metrics_of(paths: list[dict[str, Any]]) -> dict[str, float]:
-    """What a gene's card says of all its paths together."""
+def summarise_paths(paths: list[dict[str, Any]]) -> dict[str, float]:
+    """Summarise the accuracies of all paths for the card of a gene."""
     accuracies = [row["accuracy"] for row in paths]
     return {"mean of all paths (val)": sum(accuracies) / len(paths), "best of all paths (val)": max(accuracies)}

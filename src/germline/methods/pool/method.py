@@ -20,9 +20,9 @@ from germline.methods.pool.auxiliary_models import (
     Positions,
 )
 from germline.methods.pool.base import Pooled
-from germline.methods.pool.build import Instances, accuracy, fresh
+from germline.methods.pool.build import Instances, create_auxiliary_models, measure_accuracy
 from germline.methods.pool.presets import POOL_PRESETS
-from germline.methods.pool.sizes import Forms
+from germline.methods.pool.sizes import PathSpecs
 from germline.methods.pool.stitching import StitchInit, copy_affine
 from germline.methods.presets import Presets
 from germline.network import Network
@@ -34,30 +34,30 @@ _SPARSE: Positions = "end"
 
 
 class Pool(Pooled):
-    """Learngene Pool: the blocks of small auxiliary models, distilled from one ViT, and stitches between them.
+    """Learngene Pool (arXiv 2312.05743): blocks of distilled auxiliary models, and stitches between them.
 
-    All auxiliary models are distilled in one pass over the pictures, the ancestor looking at each once. The matrices
-    that lead its hidden maps down to theirs are trained along; turned round, they are the stitches' beginning. The pool
-    is then trained one path a step.
+    All auxiliary models are distilled in one pass over the images; the ancestor sees each image once. Matrices that
+    map its hidden maps to theirs are trained together with the models. Their transposes initialise the stitches.
+    Then the pool is trained, one path per step.
 
-    Source: "Learngene Pool", AAAI 2024, arXiv 2312.05743. We depart from its public code in this: the matrices are
-    trained, which the PyTorch code forgets; the final norm is applied on every path; stitches begin with bias 0;
-    losses are divided by the batch (`reduction`); all auxiliary models are trained in one pass.
+    Source: "Learngene Pool", AAAI 2024, arXiv 2312.05743. There are five departures from its public code. The matrices
+    are trained, which the PyTorch code forgets. The final norm is applied on every path. Stitches begin with bias 0.
+    Losses are divided by the batch (`reduction`). All auxiliary models are trained in one pass.
 
     Attributes:
-        preset: Fills what is not given: the paper's setting with 6 or 9 blocks (`paper6`, `paper9`), one for small
-            pictures (`lab`), or tests.
-        init: How stitches begin: from the trained matrices by `transpose`, as in the paper, or by `pinv`; by
-            `least-squares`, or at `random`.
-        instances: Auxiliary models are `distilled`, or trained from labels alone (`scratch`, the paper's ablation).
-        losses: What is distilled: `logits`, hidden maps too (`logits+rep`), and attention outputs (`all`).
-        positions: For each auxiliary model, where hidden maps and attention outputs are held against the ancestor's;
-            None takes `end` for the widest and `front,mid,end` for others.
-        alpha: Weight of the labels against the ancestor in distillation. The paper has 0.1 with `all` and 0.5 with the
-            other two; it is not changed behind one's back.
-        rates: For each auxiliary model its learning rate in distillation, as a multiple of `distil.lr`; None is 1 for
-            all.
-        distil: How the auxiliary models are trained. No evaluation is made on the way.
+        preset: Values of settings that are not given. `paper6` and `paper9` are the paper's with 6 or 9 blocks. `lab`
+            is for small images, `tiny` for tests.
+        init: Initialisation of the stitches: from the trained matrices by `transpose` (the paper) or `pinv`; by
+            `least-squares`, or `random`.
+        instances: Training of the auxiliary models: `distilled`, or from labels alone (`scratch`, an ablation of the
+            paper).
+        losses: Distilled outputs: `logits`, hidden maps too (`logits+rep`), and attention outputs (`all`).
+        positions: Blocks of each auxiliary model whose hidden maps and attention outputs match the ancestor's; None is
+            `end` for the widest and `front,mid,end` for others.
+        alpha: Weight of the labels against the teacher in distillation. The paper has 0.1 with `all` and 0.5 with the
+            other two. The choice of `losses` does not change it.
+        rates: Learning rate of each auxiliary model in distillation, as a multiple of `distil.lr`; None is 1 for all.
+        distil: Training of the auxiliary models, without evaluation during training.
     """
 
     name: ClassVar[str] = "pool"
@@ -84,15 +84,15 @@ class Pool(Pooled):
         return self
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """The ancestor's, with the size of the widest auxiliary model.
+        """Return the ancestor's spec with the size of the widest auxiliary model.
 
         Raises:
-            SettingError: There is no ancestor, or it is no plain ViT; or a width does not go with its heads.
-            DataError: There are no labels, or other classes than the ancestor's.
+            SettingError: The ancestor is missing or no plain ViT, or heads do not divide a width.
+            DataError: The data have no labels, or other classes than the ancestor.
         """
         if ancestor is None:
             raise SettingError(
-                "pool without an ancestor", "its auxiliary models are distilled from it", "pass --ancestor"
+                f"{self.name} without an ancestor", "its auxiliary models are distilled from it", "pass --ancestor"
             )
         self._check_labels(data)
         if not isinstance(ancestor.spec, VitSpec):
@@ -102,11 +102,11 @@ class Pool(Pooled):
         return self._widest(ancestor.spec, data)
 
     def _instances(
-        self, ancestor: Network | None, data: DataSet, run: Run, forms: Forms, preprocess: Preprocess
+        self, ancestor: Network | None, data: DataSet, run: Run, forms: PathSpecs, preprocess: Preprocess
     ) -> Instances:
         follows = {} if self.instances == "scratch" or ancestor is None else self._follows(forms, ancestor)
         objective = self._objective(ancestor, follows, run)
-        models = fresh(self.name, forms, self.distil, run.seed)
+        models = create_auxiliary_models(self.name, forms, self.distil, run.seed)
         together = AuxiliaryModels(models, {width: one.taps for width, one in follows.items()})
         result = run.fit(
             "auxiliaries",
@@ -123,33 +123,35 @@ class Pool(Pooled):
             models,
             [result],
             {
-                f"auxiliary model {width} (val)": accuracy(Network(model, preprocess, data.classes), data.val, run)
+                f"auxiliary model {width} (val)": measure_accuracy(
+                    Network(model, preprocess, data.classes), data.val, run
+                )
                 for width, model in models.items()
             },
             {width: [copy_affine(layer) for layer in matrices[str(width)]["hidden"]] for width in follows},
         )
 
     def _factors(self) -> dict[str, float]:
-        """By prefix of a name the factor of the rate: a model's matrices go with it."""
+        """Return the factor of the learning rate by name prefix; a model and its matrices share it."""
         given = dict(zip(self.widths, self.rates or (), strict=self.rates is not None))
         return {f"{kind}.{width}.": rate for width, rate in given.items() for kind in ("students", "matrices")}
 
-    def _follows(self, forms: Forms, ancestor: Network) -> dict[int, MatchedFeatures]:
-        where, elder = self.positions or (*(_DENSE for _ in self.widths[1:]), _SPARSE), ancestor.spec
-        assert isinstance(elder, VitSpec)  # noqa: S101 - `form` refused all else
+    def _follows(self, forms: PathSpecs, ancestor: Network) -> dict[int, MatchedFeatures]:
+        where, ancestor_spec = self.positions or (*(_DENSE for _ in self.widths[1:]), _SPARSE), ancestor.spec
+        assert isinstance(ancestor_spec, VitSpec)  # noqa: S101 - `condense_spec` refuses all other specs
         return {
-            width: MatchedFeatures.at(which, self.losses, forms.models[width], elder)
+            width: MatchedFeatures.at(which, self.losses, forms.models[width], ancestor_spec)
             for width, which in zip(self.widths, where, strict=True)
         }
 
     def _objective(self, ancestor: Network | None, follows: Mapping[int, MatchedFeatures], run: Run) -> Objective:
         if ancestor is None or not follows:
             return LabelLoss(self.distil.label_smoothing)
-        elder: Any = ancestor.spec
+        ancestor_spec: Any = ancestor.spec
         matrices = {}
         for width, one in follows.items():
             with use_generator(generator(run.seed, self.name, "matrices", width)):
-                matrices[width] = one.matrices(width, elder.width)
+                matrices[width] = one.matrices(width, ancestor_spec.width)
         return AuxiliaryDistillation(
             ancestor,
             follows,
@@ -161,9 +163,9 @@ class Pool(Pooled):
         )
 
     def _instance_samples(self, images: int) -> int:
-        """One pass for all of them."""
+        """Count the samples of the one pass for all models."""
         return self.distil.total_samples(images)
 
-    def _instance_flops(self, forms: Forms, images: int, teacher_flops: int) -> int:
+    def _instance_flops(self, forms: PathSpecs, images: int, teacher_flops: int) -> int:
         teacher = teacher_flops if self.instances == "distilled" else 0
         return self._instance_samples(images) * (3 * sum(forms.model_flops().values()) + teacher)

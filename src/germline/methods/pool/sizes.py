@@ -1,4 +1,4 @@
-"""The forms of a pool's paths, what they cost, and the best of them under a cap."""
+"""Specs and costs of a pool's paths, and the best path under a cap."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SIZES = frozenset({"depth", "width", "heads", "depths", "widths"})
 
 
 class Count(NamedTuple):
-    """What a path's network is.
+    """Size and cost of a path's network.
 
     Attributes:
-        parameters: All of them.
-        headless: Without the head.
-        flops: Of one picture's forward pass; a multiply-add counts as two.
+        parameters: Number of all parameters.
+        headless: Number of parameters without the head.
+        flops: Operations of the forward pass of one image; a multiply-add counts as two.
     """
 
     parameters: int
@@ -34,20 +34,20 @@ class Count(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Forms:
-    """The auxiliary models' forms, and those of all paths between them.
+class PathSpecs:
+    """Specs of the auxiliary models and of all paths between them.
 
     Attributes:
-        layout: Which paths there are.
-        models: A form by width.
+        layout: Layout that lists the paths.
+        models: Specs of the auxiliary models by width.
     """
 
     layout: PoolLayout
     models: Mapping[int, VitSpec]
 
     @classmethod
-    def of(cls, layout: PoolLayout, form: Spec, heads: Sequence[int]) -> Forms:
-        """The forms that follow from one ViT, with other depth, widths and heads.
+    def of(cls, layout: PoolLayout, form: Spec, heads: Sequence[int]) -> PathSpecs:
+        """Derive the specs from one ViT, with other depth, widths and heads.
 
         Raises:
             SettingError: A width is not divisible by its heads.
@@ -59,7 +59,7 @@ class Forms:
         return cls(layout, models)
 
     def spec(self, path: PoolPath) -> VitSpec | StitchedSpec:
-        """The form of a path's network: a plain ViT, or a stitched one."""
+        """Return the spec of a path's network: a plain ViT, or a stitched one."""
         if len(path.widths) == 1:
             return self.models[path.widths[0]]
         shared = _shared(self.models[path.widths[0]])
@@ -68,11 +68,11 @@ class Forms:
         return StitchedSpec.model_validate({**shared, "depths": depths, "widths": path.widths, "heads": heads})
 
     def model_flops(self) -> dict[int, int]:
-        """Operations of one picture's forward pass through each auxiliary model, by width."""
+        """Return the operations of one image's forward pass through each auxiliary model, by width."""
         return {width: architecture_of(spec).flops(spec) for width, spec in self.models.items()}
 
     def count(self, path: PoolPath) -> Count:
-        """What a path's network is, from the parts of the auxiliary models; nothing is built for it."""
+        """Count a path's network from the parts of the auxiliary models, without building it."""
         parts = {width: _parts(self.models[width]) for width in path.widths}
         body = parts[path.widths[0]].stem + parts[path.widths[-1]].norm
         body += sum(len(run) * parts[width].block for width, run in path.block_ranges(self.layout.depth))
@@ -80,15 +80,17 @@ class Forms:
         spec = self.spec(path)
         return Count(body + parts[path.widths[-1]].head, body, architecture_of(spec).flops(spec))
 
-    def under(self, caps: Size, validated: Sequence[Mapping[str, Any]]) -> PoolPath:
-        """The path of the highest validated accuracy under all caps; of equals the one of fewest parameters.
+    def best_below(self, caps: Size, validated: Sequence[Mapping[str, Any]]) -> PoolPath:
+        """Return the path of the highest validated accuracy under all caps.
+
+        Among equal paths it is the one with the fewest parameters, then the fewest operations.
 
         Args:
             caps: `max_params`, `max_flops` or both.
             validated: A gene's record of its paths: `size` and `accuracy` of each.
 
         Raises:
-            SettingError: There is none; names the smallest.
+            SettingError: No path fits; the message names the smallest path.
         """
         counts = {path: self.count(path) for path in self.layout.paths}
         limits = [caps.get(key, float("inf")) for key in CAPS]
@@ -98,8 +100,8 @@ class Forms:
             raise SettingError(
                 f"this gene cannot grow {caps}",
                 f"its smallest path, {least}, has {counts[least].parameters:,} parameters and takes "
-                f"{counts[least].flops:,} operations a picture",
-                "raise the cap",
+                f"{counts[least].flops:,} operations per image",
+                "set a higher cap",
             )
         accuracy = {PoolPath.of(Size.parse(row["size"])): float(row["accuracy"]) for row in validated}
         return max(fitting, key=lambda path: (accuracy[path], -fitting[path].parameters, -fitting[path].flops))
@@ -114,7 +116,7 @@ class _Parts(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _parts(spec: VitSpec) -> _Parts:
-    """Parameters of each part of a ViT."""
+    """Count the parameters of each part of a ViT."""
     architecture = architecture_of(spec)
     parts = architecture.parts(spec)
     with on_meta_device():
@@ -124,19 +126,21 @@ def _parts(spec: VitSpec) -> _Parts:
 
 
 def _shared(form: Spec) -> dict[str, Any]:
-    """What paths have in common with the form that they follow from."""
+    """Return the fields that paths share with the spec they are derived from."""
     return form.model_dump(exclude=set(_SIZES))
 
 
-def pieces(
-    forms: Forms, path: PoolPath, tensors: Mapping[str, Tensor]
+def take_path_tensors(
+    forms: PathSpecs, path: PoolPath, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Origin]]]:
-    """The tensors of a path, under the names that they have in its network: its frame, and its blocks with stitches.
+    """Take the tensors of a path: its frame, and its blocks with stitches.
+
+    The tensors get their names in the network of the path.
 
     Args:
-        forms: The pool's own.
-        path: Of the pool.
-        tensors: The pool's, by name.
+        forms: Specs of the pool.
+        path: Path of the pool.
+        tensors: Tensors of the pool by name.
     """
     spec = forms.spec(path)
     parts = architecture_of(spec).parts(spec)

@@ -1,4 +1,4 @@
-"""SN-Net: anchors that are trained by themselves, stitched into a family of sizes."""
+"""SN-Net: independently trained anchors, stitched into a family of sizes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from germline.data import DataSet
 from germline.errors import SettingError
 from germline.methods.checks import label_mismatch_error
 from germline.methods.pool.base import Pooled
-from germline.methods.pool.build import Instances, fresh
+from germline.methods.pool.build import Instances, create_auxiliary_models
 from germline.methods.pool.presets import SNNET_PRESETS
-from germline.methods.pool.sizes import Forms
+from germline.methods.pool.sizes import PathSpecs
 from germline.methods.presets import Presets
 from germline.network import Network
 from germline.registry import model_spec
@@ -20,22 +20,23 @@ from germline.traits import AncestorUse
 
 
 class SNNet(Pooled):
-    """SN-Net: independently trained anchors with least-squares stitches between neighbouring widths.
+    """SN-Net (arXiv 2302.06586): independently trained anchors and stitches between neighbouring widths.
 
-    Each anchor is trained from labels, by itself; stitches begin by least squares on a few pictures, and the pool is
-    trained one path a step. An ancestor is only asked for its form, where no `model` is given, and as teacher of
+    Each anchor is trained from labels, by itself. Least squares on a few images initialises the stitches. Then the
+    pool is trained, one path per step. The ancestor gives the spec if no `model` is given. It is also the teacher of
     that last training.
 
-    Source: Pan, Cai and Zhuang, "Stitchable Neural Networks", CVPR 2023, arXiv 2302.06586. We depart in this: the final
-    norm is applied on every path, which the public code leaves out on stitched ones; the same window rule, path
-    sampling, stitches with bias and least squares as in `pool`, so that the two differ in their instances alone.
+    Source: Pan, Cai and Zhuang, "Stitchable Neural Networks", CVPR 2023, arXiv 2302.06586. There are two departures.
+    The final norm is applied on every path; the public code leaves it out on stitched paths. The window rule, path
+    sampling, stitches with bias and least squares are those of `pool`. So the two methods differ only in their
+    instances.
 
     Attributes:
-        preset: Fills what is not given: SN-Net's own three models of 12 blocks (`paper`, 71 paths), or what goes with
-            the presets of `pool`.
-        model: Preset or timm name of a ViT that gives the anchors' form besides their size; None takes the ancestor's.
-        init: How stitches begin.
-        anchor: How each anchor is trained.
+        preset: Values of settings that are not given: SN-Net's three models of 12 blocks (`paper`, 71 paths), or
+            values that match the presets of `pool`.
+        model: Preset or timm name of the ViT that gives the anchors' spec except their size; None uses the ancestor.
+        init: Initialisation of the stitches.
+        anchor: Training of each anchor.
     """
 
     name: ClassVar[str] = "snnet"
@@ -49,11 +50,11 @@ class SNNet(Pooled):
     anchor: TrainSettings = TrainSettings()
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """That of the widest anchor.
+        """Return the spec of the widest anchor.
 
         Raises:
-            SettingError: A teacher or a form is missing, or it is no plain ViT; or a width does not go with its heads.
-            DataError: There are no labels, or the teacher has other classes.
+            SettingError: The teacher or spec is missing, the spec is no plain ViT, or heads do not divide a width.
+            DataError: The data have no labels, or the teacher has other classes.
         """
         self._check_labels(data)
         if self.teach:
@@ -72,16 +73,16 @@ class SNNet(Pooled):
         if ancestor is None:
             raise SettingError(
                 f"teach={self.teach} without an ancestor",
-                "there is nobody to learn from in fine-tuning",
+                "fine-tuning has no teacher",
                 "pass --ancestor, or set teach=0 to learn from labels",
             )
         if ancestor.classes != data.classes:
             raise label_mismatch_error(ancestor, data)
 
     def _instances(
-        self, ancestor: Network | None, data: DataSet, run: Run, forms: Forms, preprocess: Preprocess
+        self, ancestor: Network | None, data: DataSet, run: Run, forms: PathSpecs, preprocess: Preprocess
     ) -> Instances:
-        models, results = fresh(self.name, forms, self.anchor, run.seed), []
+        models, results = create_auxiliary_models(self.name, forms, self.anchor, run.seed), []
         for width, model in models.items():
             results.append(
                 run.fit(
@@ -98,8 +99,8 @@ class SNNet(Pooled):
         return Instances(models, results, metrics, {})
 
     def _instance_samples(self, images: int) -> int:
-        """Those of every anchor."""
+        """Count the samples of all anchors."""
         return len(self.widths) * self.anchor.total_samples(images)
 
-    def _instance_flops(self, forms: Forms, images: int, teacher_flops: int) -> int:
+    def _instance_flops(self, forms: PathSpecs, images: int, teacher_flops: int) -> int:
         return self.anchor.total_samples(images) * 3 * sum(forms.model_flops().values())

@@ -28,32 +28,33 @@ from germline.traits import AncestorUse, Sizes
 
 
 class TLEG(PresetSettings, Method, TrainSettings):
-    """Linear expansion of learngene: block l of L is offset + (l/L) x slope.
+    """TLEG (arXiv 2312.05614): block l of L is offset + (l/L) x slope.
 
-    An auxiliary network, all of whose blocks lie on that line, is distilled from the ancestor; its two blocks, stem,
-    positions, norm and head are the gene. A descendant of any depth evaluates the line at its own blocks and is then
+    All blocks of an auxiliary network lie on that line. It is distilled from the ancestor. Its two blocks, stem,
+    positions, norm and head are the gene. A descendant of any depth evaluates the line at its own blocks. It is then
     trained without the constraint.
 
-    Source: Xia et al., "Transformer as Linear Expansion of Learngene", AAAI 2024, arXiv 2312.05614. We depart from its
-    public code in this: the loss is divided by the batch, not by batch x classes (`reduction`); the final norm stands
-    before pooling in auxiliary and descendant alike, so that a descendant of the auxiliary depth computes the same
-    function; all norms have eps 1e-6. `segments` and `slopes` give the stage-wise sharing of arXiv 2404.16897.
+    Source: Xia et al., "Transformer as Linear Expansion of Learngene", AAAI 2024, arXiv 2312.05614. There are
+    three departures from its public code. The loss is divided by the batch, not by batch x classes (`reduction`). The
+    final norm is before pooling in auxiliary network and descendant alike. So a descendant of the auxiliary depth
+    computes the same function. All norms have eps 1e-6. `segments` and `slopes` give the stage-wise sharing of arXiv
+    2404.16897.
 
     Attributes:
-        preset: Values of settings that are not given: the paper's (`paper`), those for small networks (`lab`), or those
-            of tests (`tiny`); None is the default of each setting.
-        model: Preset or timm name that gives the auxiliary network's form; None takes the ancestor's own.
-        depth: Blocks of the auxiliary network; None takes the model's.
-        width: Token length; None takes the model's.
-        heads: Attention heads; None takes the model's.
+        preset: Values of settings that are not given: `paper`, `lab` (small networks) or `tiny` (tests); None is the
+            default of each setting.
+        model: Preset or timm name that gives the auxiliary network's spec; None uses the ancestor's.
+        depth: Number of blocks of the auxiliary network; None uses the model's.
+        width: Token length; None uses the model's.
+        heads: Attention heads; None uses the model's.
         grid: Coefficient of block l of L: l/L (`zero`, the public code), (l+1)/L (`one`), l/(L-1) (`closed`).
-        segments: Blocks of each straight piece, adding up to the depth; None is one piece, the paper's form.
-        slopes: Whether there are slopes; without them the blocks of a segment are shared.
-        distillation: Follow the ancestor's distribution (`soft`), its first choice (`hard`), or labels alone (`none`).
-        alpha: Weight of the ancestor against the labels; 1 needs no labels.
-        temperature: Of the soft form.
+        segments: Blocks of each straight piece, adding up to the depth; None is one piece, as in the paper.
+        slopes: Whether blocks have slopes; without them the blocks of a segment are shared.
+        distillation: Target: the teacher's distribution (`soft`), its first choice (`hard`), or labels alone (`none`).
+        alpha: Weight of the teacher against the labels; 1 needs no labels.
+        temperature: Temperature of the `soft` target.
         reduction: `batchmean`, or `legacy_numel` as in the public code.
-        slope_weight_decay: Weight decay of the slopes; None is the same as elsewhere.
+        slope_weight_decay: Weight decay of the slopes; None uses `weight_decay`.
     """
 
     name: ClassVar[str] = "tleg"
@@ -80,7 +81,7 @@ class TLEG(PresetSettings, Method, TrainSettings):
         return self.distillation != "none" and self.alpha > 0
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
-        """The form of the auxiliary network.
+        """Return the spec of the auxiliary network.
 
         Raises:
             SettingError: Distillation without an ancestor, or a model that cannot be built.
@@ -113,7 +114,7 @@ class TLEG(PresetSettings, Method, TrainSettings):
             self._objective(teacher),
             data.train,
             self,
-            # Pictures of other classes can be distilled; their labels mean nothing to this head.
+            # Images of other classes can be distilled, but this head cannot be scored with their labels.
             val=data.val if data.train.labels is not None and data.classes == classes else None,
             augmentation=data.augmentation,
             decays={} if self.slope_weight_decay is None else {"slope": self.slope_weight_decay},
@@ -132,7 +133,10 @@ class TLEG(PresetSettings, Method, TrainSettings):
         )
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
-        """Evaluate the lines at the target's blocks; the frame is kept, resized or adapted, the head kept or fresh."""
+        """Evaluate the lines at the target's blocks.
+
+        The frame is copied, resized or adapted. The head is copied or initialised.
+        """
         parts = architecture_of(target.spec).parts(target.spec)
         places = block_positions(len(parts.blocks), self._segments(gene.spec), self.grid)
         grown = expand_blocks(gene.tensors, parts.blocks, places)
@@ -143,31 +147,31 @@ class TLEG(PresetSettings, Method, TrainSettings):
         return build_descendant(gene, target, frame=frame, blocks=blocks, generator=generator)
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
-        """Any depth from the number of segments on."""
+        """Describe the sizes: any depth from the number of segments."""
         fields = spec.model_dump()
         least = len(self._segments(spec))
         return Sizes(f"depth={least} or more, at width={fields['width']},heads={fields['heads']}")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Width and heads are the gene's; every segment has a block."""
+        """Refuse another width or other heads, and a depth below the number of segments."""
         own, wanted = gene.spec.model_dump(), spec.model_dump()
         for key in ("width", "heads"):
             if own[key] != wanted[key]:
                 raise SettingError(
                     f"this gene cannot grow {key}={wanted[key]}",
                     f"linear expansion changes the depth alone, its {key} is {own[key]}",
-                    f"leave {key} out of the size",
+                    f"remove {key} from the size",
                 )
         least = len(self._segments(gene.spec))
         if wanted["depth"] < least:
             raise SettingError(
                 f"this gene cannot grow depth={wanted['depth']}",
                 f"it has {least} segments, each with at least one block",
-                f"ask for depth={least} or more",
+                f"choose depth={least} or more",
             )
 
     def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
-        """One training; two blocks per segment (one without slopes) and the frame are stored."""
+        """Count one training; two blocks per segment (one without slopes) and the frame are stored."""
         samples = self.total_samples(images)
         flops = training_flops(spec) + (teacher_flops if self._is_distilled else 0)
         with on_meta_device():
@@ -178,13 +182,15 @@ class TLEG(PresetSettings, Method, TrainSettings):
 
     def _check_ancestor(self, ancestor: Network | None, data: DataSet) -> Network | None:
         if data.train.labels is None and (self.distillation == "none" or self.alpha < 1):
-            raise DataError(f"'{data.name}' has no labels", "there is nothing to learn from", "distil with alpha=1")
+            raise DataError(
+                f"'{data.name}' has no labels", "there is nothing to learn from", "set alpha=1 to distil without labels"
+            )
         if not self._is_distilled:
             return None
         if ancestor is None:
             raise SettingError(
                 f"distillation={self.distillation} without an ancestor",
-                "there is nobody to learn from",
+                "distillation needs a teacher",
                 "pass --ancestor, or set distillation=none to learn from labels",
             )
         if data.train.labels is not None and ancestor.classes != data.classes and self.alpha < 1:
@@ -197,7 +203,7 @@ class TLEG(PresetSettings, Method, TrainSettings):
             spec = model_spec(self.model, image_size=side, channels=channels, classes=len(classes))
         elif ancestor is None or ancestor.spec is None:
             raise SettingError(
-                "the auxiliary network's form is unknown",
+                "the auxiliary network's spec is unknown",
                 "there is no ancestor of a known architecture to take it from",
                 "set model, for example --set model=vit_pico",
             )
@@ -206,7 +212,7 @@ class TLEG(PresetSettings, Method, TrainSettings):
         family = architecture_of(spec).name
         if family not in self.architectures:
             raise SettingError(
-                f"tleg cannot condense in a {family}",
+                f"{self.name} cannot condense in a {family}",
                 "linear expansion needs blocks of one shape",
                 "set model, for example --set model=vit_pico; any classifier can be the ancestor then",
             )
