@@ -146,13 +146,13 @@ def test_other_families_and_names_are_refused(vgg, pico):
         gene.inherit(classes=2, model="resnet18_x025")
     with pytest.raises(UnknownNameError, match="resnet12_x025"):
         gene.inherit(classes=2, model="resnet12_x25")
-    with pytest.raises(SettingError, match=r"No classes given. This gene holds no head"):
+    with pytest.raises(SettingError, match=r"No classes given. This gene has no head"):
         gene.inherit()
 
 
 def test_other_methods_refuse_a_model(gene):
     with pytest.raises(
-        SettingError, match=r"Tleg cannot grow model=vit_nano. It grows sizes of its gene's own form alone. Leave the"
+        SettingError, match=r"Tleg cannot grow model=vit_nano. It grows only sizes of its gene.s own network"
     ):
         gene.inherit(model="vit_nano")
 

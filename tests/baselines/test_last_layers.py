@@ -90,7 +90,7 @@ def test_a_descendant_s_tensors_are_its_own(networks, pico):
 @pytest.mark.parametrize(
     ("family", "size", "words"),
     [
-        ("vit", {"depth": 7}, "'last-layers' cannot grow depth=7.*which is 6"),
+        ("vit", {"depth": 7}, "'last-layers' cannot grow depth=7.*It keeps the ancestor.s depth=6"),
         ("vgg", {"width": 4}, "'last-layers' cannot grow widths="),
         ("resnet12", {"depth2": 2}, "'last-layers' cannot grow depths="),
     ],

@@ -83,7 +83,7 @@ def test_how_the_gene_was_made_may_not(collective, expansion, pico, tmp_path):
     )
     with pytest.raises(SettingError, match=r"window=3.*keeps no units but its own window's.*whole=true"):
         condense(Stored(gene=str(tmp_path / "cut"), settings={"window": 3}), data=pico, run=quiet)
-    with pytest.raises(ValidationError, match="there is no learngene at"):
+    with pytest.raises(ValidationError, match="There is no learngene at"):
         Stored(gene=str(tmp_path / "nowhere"))
 
 

@@ -77,7 +77,7 @@ def test_training_that_leaves_the_numbers_is_3_and_names_the_step(bench, run):
     assert done.code == 3
     assert done.err.count("\n") == 1
     assert "at step" in done.err
-    assert "Lower lr" in done.err
+    assert "lower lr" in done.err
     assert not (bench / "new").exists()
 
 

@@ -335,7 +335,7 @@ FAULTS = [
     Fault("role-unknown", f"{CONDENSE} --data heldout=digits --out new", ("--data heldout=digits", "held_out=NAME")),
     Fault("ancestor-none", "condense --method tleg --data digits --out new", ("without an ancestor", "--ancestor")),
     Fault("ancestor-none-finetune", "condense --method finetune --data digits --out new", ("--ancestor",)),
-    Fault("scratch-has-no-gene", "condense --method scratch --data digits --out new", ("Scratch has no gene",)),
+    Fault("scratch-has-no-gene", "condense --method scratch --data digits --out new", ("'scratch' has no gene",)),
     Fault("ancestor-no-config", f"{CONDENSE} --out new", ("ancestor/config.json",), removed("ancestor/config.json")),
     Fault("ancestor-config", f"{CONDENSE} --out new", ("ancestor/config.json",), text("ancestor/config.json", "{}")),
     Fault(

@@ -356,7 +356,7 @@ SENSITIVE = ("protocol=sensitivity", GRID)
             "Sizes 'depth=4' and 'depth=04' are the same. Each of their cells would run twice",
         ),
         (["sizes=['depth=4,width=64', 'width=64,depth=4']"], "are the same"),
-        (["sizes=[depth=4, depth=4]"], "a value is given twice"),
+        (["sizes=[depth=4, depth=4]"], "A value is given twice"),
         (["sizes=[]"], "sizes"),
         (["arms={}"], "arms"),
         (["arms.again={method: scratch}"], "Arms 'scratch' and 'again' are the same"),

@@ -80,7 +80,7 @@ def test_ancestor_of_another_comparison_is_not_listed(work, tmp_path, recipe_fil
 
 def test_sizes_are_checked_against_its_networks(work):
     work().check()
-    with pytest.raises(SettingError, match="nowhere above the ancestor"):
+    with pytest.raises(SettingError, match="no number above the ancestor"):
         work("sizes=[width=4]").check()
     with pytest.raises(SettingError, match="It takes those of its ancestor"):
         work("sizes=['width=2,depth=13']").check()

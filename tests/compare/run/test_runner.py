@@ -217,7 +217,7 @@ def test_ctrl_c_stops_workers_quietly(recipe_file, tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
             raise
     assert process.returncode == 130
-    assert err == "germline: interrupted; the same command with --resume goes on\n"
+    assert err == "germline: Interrupted. Run the same command with --resume to continue.\n"
     deadline = time.monotonic() + 10
     while left := list_group(process.pid):
         assert time.monotonic() < deadline, left

@@ -176,7 +176,7 @@ def test_null_comparison_differs_in_draw_and_claims_nothing(recipe_file, tmp_pat
 @pytest.fixture
 def small_glyphs(monkeypatch):
     """Every part of the glyphs with few test images, to evaluate fast."""
-    read = packed._show_worker_progress
+    read = packed._read
 
     def few(part, split):
         found = read(part, split)

@@ -109,7 +109,7 @@ def test_new_classes_are_detected_and_become_tasks(open_world):
 def test_other_heads_and_disjoint_tasks(head, pico):
     gene = grow(pico, head=head, overlap=False)
     assert len(gene.provenance.record["collective"]["accuracies"]) == 3
-    with pytest.raises(DataError, match="4 disjoint 3-way tasks take 12"):
+    with pytest.raises(DataError, match="4 disjoint 3-way tasks need 12"):
         grow(pico, overlap=False, tasks=4)
 
 

@@ -1,0 +1,5 @@
+"""`python -m germline`: the command line."""
+
+from germline.cli import main
+
+main()
