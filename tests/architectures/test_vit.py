@@ -193,3 +193,12 @@ def test_taps_are_the_blocks():
         logits, found = extract_features(model, VIT.feature_names(spec()), images)
         assert torch.equal(logits, model(images))
     assert [tuple(value.shape) for value in found.values()] == [(2, 16, 16)] * 3
+
+
+def test_tokens_become_maps_without_class_and_register_tokens():
+    spec = VitSpec(image_size=16, channels=1, classes=3, patch_size=8, depth=1, width=8, heads=2, class_token=True)
+    spec = spec.model_copy(update={"reg_tokens": 2})
+    tokens = torch.arange(2 * 7 * 3).view(2, 7, 3)
+    maps = VIT.as_maps(spec, tokens)
+    assert maps.shape == (2, 3, 2, 2)
+    assert torch.equal(maps[1, :, 1, 0], tokens[1, 5])

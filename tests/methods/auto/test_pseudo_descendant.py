@@ -13,7 +13,6 @@ from germline.methods.auto.meta_network import (
     ProjectedNetwork,
     compute_matching_loss,
     make_owner_table,
-    to_maps,
 )
 from germline.methods.auto.pseudo_descendant import BilevelSettings, PseudoDescendant, PseudoTask
 from germline.randomness import generator, use_generator
@@ -78,14 +77,14 @@ def test_the_matching_loss_by_hand():
     assert float(absolute) == pytest.approx((2 + 2.5 + 4) / 2)
 
 
-def test_tokens_become_maps_without_those_that_stand_before(make_network, pixels):
-    tokens = torch.arange(2 * 5 * 3).view(2, 5, 3)
-    maps = to_maps(tokens, 1)
-    assert maps.shape == (2, 3, 2, 2)
-    assert torch.equal(maps[1, :, 0, 1], tokens[1, 2])
-    with_class = make_network(class_token=True)
-    assert side_of(with_class).prefix == 1
-    assert side_of(with_class).widths == (16, 16)
+def test_tokens_become_maps_without_the_class_token(make_network):
+    network = make_network(class_token=True)
+    side = side_of(network)
+    assert side.widths == (16, 16)
+    tokens = torch.randn(2, 17, 16)
+    (first, second) = side.maps(dict.fromkeys(side.taps, tokens))
+    assert first.shape == second.shape == (2, 16, 4, 4)
+    assert torch.equal(first[1, :, 0, 1], tokens[1, 2])
 
 
 def test_where_the_ancestor_has_other_sizes_its_maps_are_resized(ancestors, make_network, pico, pixels):

@@ -13,6 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu6, softplu
 
 from germline.architectures import Preprocess, Spec, TransformerSpec, extract_features
 from germline.network import Network
+from germline.registry import architecture_of
 
 MetaForm = Literal["relu6", "softplus", "constant"]
 MAX_WEIGHT = 6.0  # of a pair
@@ -27,38 +28,33 @@ class FeatureSpec:
     Attributes:
         taps: Names of the modules.
         widths: Number of channels of each module's maps.
-        prefix: Number of tokens before the image tokens.
+        spec: Spec of the network, whose architecture turns outputs into maps; None if they are maps already.
     """
 
     taps: tuple[str, ...]
     widths: tuple[int, ...]
-    prefix: int = 0
+    spec: Spec | None = None
 
     @classmethod
     def of(cls, model: nn.Module, spec: Spec, taps: Sequence[str], preprocess: Preprocess) -> FeatureSpec:
         """Find the widths by a forward pass of an empty image."""
-        prefix = int(spec.class_token) + spec.reg_tokens if isinstance(spec, TransformerSpec) else 0
         device = next(model.parameters()).device
         pixels = torch.zeros(1, preprocess.channels, preprocess.image_size, preprocess.image_size, device=device)
         mode = model.training
         with torch.no_grad():
             _, outputs = extract_features(model.eval(), taps, pixels)
         model.train(mode)
-        widths = tuple(to_maps(outputs[tap], prefix).shape[1] for tap in taps)
-        return cls(tuple(taps), widths, prefix)
+        architecture = architecture_of(spec)
+        widths = tuple(architecture.as_maps(spec, outputs[tap]).shape[1] for tap in taps)
+        return cls(tuple(taps), widths, spec)
 
     def maps(self, outputs: dict[str, Tensor]) -> list[Tensor]:
         """Return module outputs as maps [B, C, H, W], in the order of `taps`."""
-        return [to_maps(outputs[tap], self.prefix) for tap in self.taps]
-
-
-def to_maps(features: Tensor, prefix: int) -> Tensor:
-    """Return features as maps [B, C, H, W]; tokens [B, tokens, C] of a square image lose their prefix tokens."""
-    if features.ndim == 4:
-        return features
-    patches = features[:, prefix:].transpose(1, 2)
-    side = math.isqrt(patches.shape[2])
-    return patches.reshape(*patches.shape[:2], side, side)
+        selected = [outputs[tap] for tap in self.taps]
+        if self.spec is None:
+            return selected
+        architecture = architecture_of(self.spec)
+        return [architecture.as_maps(self.spec, features) for features in selected]
 
 
 @dataclass(frozen=True)
