@@ -82,7 +82,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "data":  # the package, which can be called until 0.3: see the end of germline/data/__init__.py
         return importlib.import_module("germline.data")
-    if name == "Pictures":  # the name of Images before 0.2; to be deleted in 0.3
+    if name == "Pictures":  # the former name of Images; to be deleted in 0.3
         name = "Images"
     if name not in _HOME:
         raise AttributeError(f"module 'germline' has no attribute '{name}'")

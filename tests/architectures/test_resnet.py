@@ -119,7 +119,7 @@ def test_groups_are_whole_and_can_be_reordered(changes):
 
 def test_taps_stand_after_each_block():
     shapes = [(4, 8, 8)] * 2 + [(6, 4, 4), (5, 2, 2)] + [(7, 1, 1)] * 2
-    hold.taps_are_the_features(RESNET, spec(), shapes)
+    hold.blocks_give_the_features(RESNET, spec(), shapes)
 
 
 @FORMS

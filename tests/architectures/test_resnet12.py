@@ -92,7 +92,7 @@ def test_groups_tie_what_is_added():
 
 def test_taps_stand_after_each_block():
     shapes = [(4, 32, 32)] * 2 + [(6, 16, 16)] + [(5, 8, 8)] * 3
-    hold.taps_are_the_features(RESNET12, spec(), shapes)
+    hold.blocks_give_the_features(RESNET12, spec(), shapes)
 
 
 @pytest.mark.parametrize("side", [32, 84])

@@ -71,7 +71,7 @@ def test_groups_are_one_a_unit():
 
 def test_taps_stand_after_each_unit():
     shapes = [(4, 32, 32), (5, 16, 16), (3, 16, 16), (6, 8, 8), (7, 4, 4), (8, 4, 4)]
-    hold.taps_are_the_features(VGG, spec(), shapes)
+    hold.blocks_give_the_features(VGG, spec(), shapes)
 
 
 @pytest.mark.parametrize("side", [32, 84])

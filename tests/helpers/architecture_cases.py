@@ -81,7 +81,7 @@ def reordered_groups_compute_the_same(architecture, spec):
         assert not torch.allclose(other(images), model(images), atol=1e-3)
 
 
-def taps_are_the_features(architecture, spec, shapes):
+def blocks_give_the_features(architecture, spec, shapes):
     model, images = awake(architecture, spec), make_images(spec)
     with torch.no_grad():
         logits, found = extract_features(model, architecture.feature_names(spec), images)

@@ -40,7 +40,7 @@ __all__ = [
 
 
 class _CallablePackage(ModuleType):
-    """Lets `germline.data("digits")` work for one release; to be deleted in germline 0.3.
+    """Lets `germline.data("digits")` work until germline 0.3, where this class is to be deleted.
 
     Python sets `germline.data` to this package when anything imports it, so only the package itself can be called.
     """
