@@ -109,8 +109,3 @@ def test_load_latest_ignores_a_killed_save(filled, tmp_path):
     part.mkdir()
     (part / "state.json").write_text(json.dumps({"step": 200}))
     assert filled.load_latest().step == 100
-
-
-def test_clear_removes_all_checkpoints(filled, tmp_path):
-    filled.clear()
-    assert names(tmp_path) == []

@@ -64,10 +64,6 @@ class CheckpointFolder:
         """Return the folder of the newest checkpoint, or None."""
         return next(reversed(self._all()), None)
 
-    def clear(self) -> None:
-        """Remove all checkpoints."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     def _all(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
 
