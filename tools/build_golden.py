@@ -5,11 +5,12 @@ The files are never rebuilt in normal work. They freeze what an earlier germline
 fails, the change is wrong, not the files. They are only written again if a format or an arithmetic changes on
 purpose, with an entry in the changelog. The command, from the repository's root, takes less than a minute:
 
-    OMP_NUM_THREADS=1 python tools/build_golden.py
+    OMP_NUM_THREADS=1 python tools/build_golden.py --replace
 
 It replaces the whole folder. All paths within it are relative to it.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -125,7 +126,10 @@ def build_comparisons():
 
 
 def main():
-    """Replace the folder."""
+    """Replace the folder, if the command line asks for it."""
+    parser = argparse.ArgumentParser(description="Write tests/golden anew.")
+    parser.add_argument("--replace", action="store_true", required=True, help="Replace the golden files.")
+    parser.parse_args()
     torch.set_num_threads(1)
     shutil.rmtree(cases.GOLDEN, ignore_errors=True)
     cases.GOLDEN.mkdir()

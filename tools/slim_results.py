@@ -14,8 +14,8 @@ Final accuracies, seeds, settings, tuning, costs, versions and commands do not c
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -67,7 +67,9 @@ def round_numbers(value: Any, *, rounded: bool = False) -> Any:
 
 def main() -> int:
     """Rewrite the files and print the bytes before and after."""
-    paths = [Path(name) for name in sys.argv[1:]] or sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    parser = argparse.ArgumentParser(description="Make result files small.")
+    parser.add_argument("files", nargs="*", type=Path, help="Result files; default: all.")
+    paths = parser.parse_args().files or sorted((ROOT / "benchmarks" / "results").glob("*.json"))
     before = sum(path.stat().st_size for path in paths)
     for path in paths:
         content = slim(json.loads(path.read_text(encoding="utf-8")))
