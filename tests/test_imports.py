@@ -22,6 +22,7 @@ ORDER = (
     ("network",),
     ("learngene", "export"),
     ("data",),
+    ("loading",),
     ("training",),
     ("reporting",),
     ("methods",),

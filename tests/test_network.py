@@ -13,7 +13,8 @@ from torch import nn
 from germline.architectures import Preprocess, Size
 from germline.errors import ArtefactError, OutputError, SettingError, UnknownNameError
 from germline.files import write_tensors
-from germline.network import CONFIG, WEIGHTS, Network, load_network, load_strict, wrap_module
+from germline.loading import load_network, wrap_module
+from germline.network import CONFIG, WEIGHTS, Network, load_strict
 from germline.registry import model_spec
 
 ALONE = """

@@ -11,7 +11,8 @@ import torch
 import germline.timm  # noqa: F401 - registers them
 from germline.architectures import Size, count_elements
 from germline.baselines.finetune import Finetune
-from germline.network import CONFIG, load_network
+from germline.loading import load_network
+from germline.network import CONFIG
 from germline.training import CrossEntropy, Run, TrainSettings, evaluate
 
 NAMES = {"vgg": "germline_vgg", "resnet12": "germline_resnet12"}

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from germline.errors import GermlineError
     from germline.learngene import Descendant, Learngene
     from germline.ledger import Ledger
+    from germline.loading import load_network
     from germline.methods.auto.method import Auto
     from germline.methods.base import Method
     from germline.methods.gtl.method import GTL
     from germline.methods.openworld.method import OpenWorld
     from germline.methods.pool.method import Pool
     from germline.methods.tleg.method import TLEG
-    from germline.network import Network, load_network
+    from germline.network import Network
     from germline.training import CrossEntropy, Distillation, Objective, Run, TrainSettings
 
 __version__ = "0.1.0"
@@ -43,7 +44,8 @@ _PLACES = {
     "germline.methods.pool.method": ("Pool",),
     "germline.baselines.scratch": ("Scratch",),
     "germline.methods.tleg.method": ("TLEG",),
-    "germline.network": ("Network", "load_network"),
+    "germline.loading": ("load_network",),
+    "germline.network": ("Network",),
     "germline.training": ("CrossEntropy", "Distillation", "Objective", "Run", "TrainSettings"),
 }
 _HOME = {name: module for module, names in _PLACES.items() for name in names}

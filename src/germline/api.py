@@ -12,8 +12,9 @@ from germline.data import DataSet, load_data
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
+from germline.loading import load_network, wrap_module
 from germline.methods.base import Method, method_of
-from germline.network import Network, load_network, wrap_module
+from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, FitResult, Objective, Run, TrainSettings

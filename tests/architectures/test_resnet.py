@@ -9,7 +9,7 @@ from torch import nn
 from germline.architectures import RESNET, ResNetSpec, Size
 from germline.errors import SettingError
 from germline.ledger import Ledger
-from germline.network import load_network
+from germline.loading import load_network
 from germline.registry import model_spec
 from helpers import architecture_cases as hold
 from helpers.architecture_cases import count_parameters

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from germline.architectures import Size
 from germline.cli import main
 from germline.learngene import Learngene
-from germline.network import load_network
+from germline.loading import load_network
 from helpers.bad_input import snapshot
 from helpers.comparison import RECIPE
 

@@ -7,8 +7,8 @@ import torch
 from germline.architectures import Size, count_elements
 from germline.errors import SettingError
 from germline.learngene import Learngene
+from germline.loading import load_network
 from germline.methods.base import Method
-from germline.network import load_network
 from germline.registry import ARCHITECTURES, METHODS, architecture_of
 from germline.training import CrossEntropy, Run, TrainSettings
 

@@ -42,7 +42,7 @@ def condense_command(
     output = check_outputs(out, resume=resume, overwrite=overwrite)
     from germline.api import check_inputs, condense
     from germline.data import load_data
-    from germline.network import load_network
+    from germline.loading import load_network
 
     data_name = _join_roles(data)
     source = load_data(data_name)

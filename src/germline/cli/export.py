@@ -23,7 +23,7 @@ def export_command(
 ) -> None:
     """Write a network to one file. It maps pixels in [0, 1] to logits, for any batch size."""
     from germline.export import check_export, export
-    from germline.network import load_network
+    from germline.loading import load_network
 
     check_export(format_, out, overwrite=overwrite)
     network = load_network(model)

@@ -12,8 +12,9 @@ from germline.compare.cost.estimate import estimate_cost
 from germline.compare.cost.storage import count_headless_elements, count_network_parameters, storage_ratio
 from germline.compare.recipe.loader import load_recipe
 from germline.data import MissingDataError
+from germline.loading import wrap_module
 from germline.methods.gtl.method import GTL
-from germline.network import Network, wrap_module
+from germline.network import Network
 from germline.registry import architecture_of, model_spec
 from germline.training import TrainSettings
 from helpers.comparison import TUNE, comparison, list_stored, results

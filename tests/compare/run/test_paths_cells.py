@@ -14,8 +14,8 @@ from germline.compare.run.cells import list_main_cells, list_tuning_cells
 from germline.data import load_data
 from germline.errors import SettingError
 from germline.learngene import Learngene
+from germline.loading import load_network
 from germline.methods.tleg.method import TLEG
-from germline.network import load_network
 from germline.registry import model_spec
 from germline.training import evaluate
 from germline.traits import Sizes

@@ -16,10 +16,11 @@ from germline.data import DataSet, Images
 from germline.errors import DataError, SettingError
 from germline.files import read_tensors
 from germline.learngene import Learngene
+from germline.loading import load_network
 from germline.methods.pool.method import Pool
 from germline.methods.pool.paths import PoolPath
 from germline.methods.pool.supernet import PoolNetwork, rebuild_vit
-from germline.network import load_network, load_strict
+from germline.network import load_strict
 from germline.registry import architecture_of
 from germline.training import Run, TrainSettings, evaluate
 from helpers.architecture_cases import count_parameters

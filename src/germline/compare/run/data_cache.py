@@ -9,7 +9,8 @@ from pathlib import Path
 from germline.data import DataSet, MissingDataError, load_data, load_data_or_placeholder, make_placeholder
 from germline.errors import DataError
 from germline.files import hash_tensor, read_tensors
-from germline.network import WEIGHTS, load_network
+from germline.loading import load_network
+from germline.network import WEIGHTS
 
 PACKAGED = Path(__file__).parents[2] / "data" / "packs" / "ancestor"
 

@@ -29,8 +29,9 @@ from germline.config import validate_settings
 from germline.data import AnyImages, DataSet, draw_task_list, read_final_glyphs
 from germline.files import file_lock, read_json
 from germline.learngene import Learngene
+from germline.loading import load_network
 from germline.methods.base import DerivedMethod, Method, find_method, find_source
-from germline.network import Network, load_network
+from germline.network import Network
 from germline.randomness import derive, generator
 from germline.registry import model_spec
 from germline.training import Run, TrainSettings

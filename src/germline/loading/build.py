@@ -1,0 +1,54 @@
+"""Pieces that all loaders share: build a model of timm, read its preprocessing and its spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from germline.architectures import Preprocess, Spec
+from germline.errors import ArtefactError, UnknownNameError
+from germline.registry import architecture_of_model
+
+
+def build_timm_model(name: str, **arguments: Any) -> Any:
+    """Build a model of timm, in eval mode.
+
+    Raises:
+        ArtefactError: timm cannot build the model, or cannot fetch its weights.
+        UnknownNameError: timm has no such model.
+    """
+    import timm
+
+    try:
+        model = timm.create_model(name, **arguments)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        if "Unknown model" not in str(error):
+            raise ArtefactError(f"timm cannot build '{name}'", str(error).splitlines()[0]) from error
+        raise UnknownNameError.with_nearest("model", name, timm.list_models()) from error
+    except OSError as error:
+        raise ArtefactError(f"weights of '{name}' cannot be fetched", str(error).splitlines()[0]) from error
+    return model.eval()
+
+
+def read_preprocess(config: dict[str, Any]) -> Preprocess:
+    """Read the preprocessing from timm's `pretrained_cfg`."""
+    channels, height, _ = config["input_size"]
+    return Preprocess(channels=channels, image_size=height, mean=tuple(config["mean"]), std=tuple(config["std"]))
+
+
+def describe_network(model: nn.Module, preprocess: Preprocess) -> Spec | None:
+    """Return the spec of a network; None if no architecture can rebuild it."""
+    try:
+        architecture = architecture_of_model(model)
+        spec: Spec = architecture.describe(model)
+    except ArtefactError:
+        return None
+    if architecture.stores_image_size:
+        return spec
+    return spec.model_copy(update={"image_size": preprocess.image_size})
+
+
+def number_classes(count: int) -> tuple[str, ...]:
+    """Return class names "0", "1" and so on."""
+    return tuple(str(index) for index in range(count))
