@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from germline.compare.recipe.loader import list_packaged_recipes
+from germline.compare.recipe.text import list_packaged_recipes
 from germline.registry import METHODS
 
 ROOT = Path(__file__).parent.parent

@@ -19,6 +19,7 @@ ORDER = (
     ("ledger", "traits"),
     ("architectures",),
     ("registry",),
+    ("catalogue",),
     ("network",),
     ("learngene", "export"),
     ("data",),

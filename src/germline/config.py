@@ -127,7 +127,7 @@ def validate_settings(model: type[ModelT], raw: Mapping[str, Any], where: str) -
         first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
         path = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise _unknown_key_error(model, path, where) from error
+            raise unknown_key_error(_list_keys(model), path, where) from error
         if first["type"] == "missing":
             raise SettingError(f"{where}: key '{path}' is missing", "it has no default", f"set {path}") from error
         path = _select_given_keys(raw, first["loc"])
@@ -150,8 +150,9 @@ def _select_given_keys(raw: Any, loc: Sequence[str | int]) -> str:
     return ".".join(keys)
 
 
-def _unknown_key_error(model: type[BaseModel], path: str, where: str) -> SettingError:
-    known = sorted(_list_keys(model))
+def unknown_key_error(keys: Iterable[str], path: str, where: str) -> SettingError:
+    """Return the error for a key that does not exist; its message names the nearest of the `keys`."""
+    known = sorted(keys)
     near = _find_nearest(path, known)
     fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}"
     return SettingError(f"{where}: unknown key '{path}'", "", fix)

@@ -30,11 +30,27 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             UnknownNameError: The name is not registered; the message lists the nearest names.
         """
+        module, _, attribute = self.place(name).partition(":")
+        return cast(T, getattr(importlib.import_module(module), attribute))
+
+    def check_name(self, name: str) -> None:
+        """Refuse a name that is not registered, without importing anything.
+
+        Raises:
+            UnknownNameError: The name is not registered; the message lists the nearest names.
+        """
         places = self._all()
         if name not in places:
             raise UnknownNameError.with_nearest(self._kind, name, places)
-        module, _, attribute = places[name].partition(":")
-        return cast(T, getattr(importlib.import_module(module), attribute))
+
+    def place(self, name: str) -> str:
+        """Return where the object of that name is, as `module:attribute`.
+
+        Raises:
+            UnknownNameError: The name is not registered; the message lists the nearest names.
+        """
+        self.check_name(name)
+        return self._all()[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())

@@ -1,14 +1,17 @@
 """Every registered method on every architecture that it names, from condensing to a descendant that timm loads."""
 
+import contextlib
+
 import pytest
 import timm
 import torch
 
 from germline.architectures import Size, count_elements
+from germline.catalogue import list_methods
 from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.loading import load_network
-from germline.methods.base import Method
+from germline.methods.base import Method, empty_gene
 from germline.registry import ARCHITECTURES, METHODS, architecture_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
@@ -132,3 +135,53 @@ def test_a_descendant_of_it_trains(name, architecture, condensed, ancestors, pic
     if own is not None:  # training a descendant leaves the gene as it was
         again = grow(method, own, ancestors[architecture], Size(), None)
         assert all(torch.equal(value, before[key]) for key, value in again.model.state_dict().items())
+
+
+# A size in each direction, by architecture. A direction is possible if one of its sizes is accepted.
+DIRECTIONS = {
+    "vit": {
+        "shallower": ("depth=1", "depth=2", "depth=3"),
+        "deeper": ("depth=9", "depth=12"),
+        "narrower": ("width=8,heads=1", "width=8"),
+        "wider": ("width=32,heads=4", "width=32"),
+    },
+    "vgg": {
+        "shallower": ("depth5=1", "depth4=1", "depth3=1"),
+        "deeper": ("depth=13", "depth1=2", "depth2=2", "depth5=3"),
+        "narrower": ("width=2", "width1=2", "width2=4", "width5=4"),
+        "wider": ("width=8", "width1=8", "width2=12", "width5=64"),
+    },
+    "resnet12": {
+        "shallower": ("depth4=1", "depth3=1", "depth1=1"),
+        "deeper": ("depth1=2", "depth2=2", "depth4=2", "depth4=3"),
+        "narrower": ("width=2", "width1=2", "width2=4", "width4=4"),
+        "wider": ("width=8", "width1=9", "width2=12", "width4=64"),
+    },
+    "resnet": {
+        "shallower": ("depth4=1", "depth3=1", "depth1=1"),
+        "deeper": ("depth1=3", "depth2=3", "depth3=3", "depth4=3"),
+        "narrower": ("width=2", "width1=2", "width2=4", "width4=4"),
+        "wider": ("width=8", "width1=9", "width2=12", "width4=64"),
+    },
+}
+
+
+# These depend on what the ancestor or the settings have: stages of one block, and auxiliary models of two depths.
+NOT_HERE = {("pool", "vit"): {"shallower"}, ("snnet", "vit"): {"shallower"}}
+
+
+@pytest.mark.parametrize(("name", "architecture"), MATRIX)
+def test_the_catalogue_says_what_a_method_grows(name, architecture, condensed, ancestors):
+    method, own = condensed(name, architecture)
+    source = ancestors[architecture]
+    gene = own or empty_gene(method, source.spec, source.preprocess)
+    accepted = set()
+    for direction, sizes in DIRECTIONS[architecture].items():
+        for size in sizes:
+            with contextlib.suppress(SettingError):
+                spec = gene.target(Size.parse(size), gene.spec.classes).spec
+                accepted |= {direction} if spec != gene.spec else set()
+    expected = set(list_methods()[name].grows[architecture]) - NOT_HERE.get((name, architecture), set())
+    if architecture == "resnet12":
+        expected.discard("shallower")
+    assert accepted == expected

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from germline.cli import compare, condense, demo, export, inherit, inspect, listing, train
+import germline
+from germline.cli import check, compare, condense, demo, export, inherit, inspect, listing, train
 from germline.errors import GermlineError
 
 INTERRUPTED = 130
 app = typer.Typer(
     name="germline",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Condense a trained network into a small learngene. Build networks of many sizes from it.",
 )
-for _module in (demo, train, condense, inherit, inspect, export, compare, listing):
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"germline {germline.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Read the options before a command."""
+
+
+for _module in (demo, train, condense, inherit, inspect, export, compare, check, listing):
     _module.register(app)
 
 

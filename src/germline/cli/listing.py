@@ -1,55 +1,114 @@
-"""`germline list`, `show` and `check`: list names, print a recipe and estimate its cost."""
+"""`germline list` and `show`: list names and settings, and print a recipe. None of this needs torch."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from germline.cli.options import Quick, Set
+from germline.cli.options import Quick
 
-KINDS = ("methods", "models", "data", "recipes")
+KINDS = ("methods", "models", "data", "recipes", "settings")
+TRAINING = "train"
+_TRAIN_SETTINGS = "germline.training.settings:TrainSettings"
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("list")(list_)
     app.command()(show)
-    app.command("check")(check_command)
 
 
-def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS))]) -> None:
-    """List methods, models, data or recipes."""
-    from germline.errors import UnknownNameError
+def list_(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    name: Annotated[
+        str | None, typer.Argument(help="Method whose settings are listed, or train; only after settings.")
+    ] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="Architecture or preset: list its methods and what each grows.")
+    ] = None,
+) -> None:
+    """List methods, models, data, recipes, or the settings of a method: germline list settings tleg."""
+    from germline.errors import SettingError, UnknownNameError
 
     if kind not in KINDS:
         raise UnknownNameError.with_nearest("kind", kind, KINDS)
-    for name, text in _entries(kind).items():
-        print(f"{name:24} {text}")
+    if for_ is not None and kind != "methods":
+        raise SettingError(f"--for {for_} with '{kind}'", "Only methods depend on an architecture", "Remove --for")
+    if (name is None) == (kind == "settings"):
+        what = "'settings' without a name" if name is None else f"'{name}' after '{kind}'"
+        raise SettingError(
+            what, "Only settings take the name of a method", "Use for example germline list settings tleg"
+        )
+    entries = _list_setting_texts(name) if name is not None else _entries(kind) if for_ is None else _methods_for(for_)
+    for entry, text in entries.items():
+        print(f"{entry:24} {text}")
 
 
 def _entries(kind: str) -> dict[str, str]:
     if kind == "recipes":
-        from germline.compare.recipe.loader import has_quick_version, list_packaged_recipes, load_recipe
-
-        return {
-            name: load_recipe(name).title + " [--quick]" * has_quick_version(name) for name in list_packaged_recipes()
-        }
+        return _list_recipe_titles()
     if kind == "models":
         from germline.architectures.presets import MODELS
 
         presets = {name: f"{architecture}: {_plain(fields)}" for name, (architecture, fields) in MODELS.items()}
         return {**presets, "vit_*, deit_*": "any plain ViT of timm"}
+    from germline.catalogue import describe_data_sets, list_methods
+
     if kind == "methods":
-        from germline.registry import METHODS
+        return {name: facts.line() for name, facts in list_methods().items()}
+    return describe_data_sets()
 
-        return {
-            name: f"{METHODS[name].__doc__ or ''}".splitlines()[0] + f" [{METHODS[name].paper}]" for name in METHODS
-        }
-    from germline.data import list_data_sets
 
-    return list_data_sets()
+def _list_recipe_titles() -> dict[str, str]:
+    """Titles of packaged recipes, without parsing the whole texts; a mark says which have a quick version."""
+    from germline.compare.recipe.text import list_packaged_recipes, read_recipe, read_recipe_text
+
+    titles = {}
+    for name in list_packaged_recipes():
+        text = read_recipe_text(name)
+        plain = re.search(r"(?m)^title: ([^'\"|>&*#].*?) *$", text)
+        title = plain[1] if plain and " #" not in plain[1] else read_recipe(name)["title"]
+        titles[name] = title + " [--quick]" * bool(re.search(r"(?m)^quick:", text))
+    return titles
+
+
+def _methods_for(name: str) -> dict[str, str]:
+    from germline.architectures.presets import MODELS
+    from germline.catalogue import list_methods_for
+    from germline.errors import UnknownNameError
+    from germline.registry import ARCHITECTURES
+
+    if name not in ARCHITECTURES and name not in MODELS:
+        raise UnknownNameError.with_nearest("architecture or preset", name, [*ARCHITECTURES, *MODELS])
+    architecture = name if name in ARCHITECTURES else MODELS[name].architecture
+    methods = list_methods_for(architecture)
+    if not methods:
+        return {"none": f"no method condenses a {architecture}; genes of a pool grow into it"}
+    return {method: facts.sizes(architecture) for method, facts in methods.items()}
+
+
+def _list_setting_texts(name: str) -> dict[str, str]:
+    """Settings of a method as lines: its own first, then those of its training."""
+    from germline.cli.setting_list import list_settings
+    from germline.errors import UnknownNameError
+    from germline.registry import METHODS
+
+    if name != TRAINING and name not in METHODS:
+        raise UnknownNameError.with_nearest("method", name, [TRAINING, *METHODS])
+    training = {line.key for line in list_settings(_TRAIN_SETTINGS)}
+    lines = list_settings(_TRAIN_SETTINGS if name == TRAINING else METHODS.place(name))
+    texts = {}
+    for line in sorted(lines, key=lambda line: line.key in training):
+        group, _, rest = line.key.rpartition(".")
+        if rest in training and group:
+            texts[f"{group}.KEY"] = f"settings of this training: germline list settings {TRAINING}"
+            continue
+        default = f", default {line.default}" if line.default else ""
+        texts[line.key] = f"{line.meaning} [{line.type}{default}]"
+    return texts
 
 
 def _plain(fields: Mapping[str, Any]) -> str:
@@ -63,17 +122,7 @@ def _stages(values: tuple[Any, ...]) -> str:
 
 def show(recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")], quick: Quick = False) -> None:
     """Print a recipe; of a quick version, print all its keys."""
-    from germline.compare.recipe.loader import format_quick_recipe, read_recipe_text, split_quick_name
+    from germline.compare.recipe.text import format_quick_recipe, read_recipe_text, split_quick_name
 
     plain, is_quick = split_quick_name(recipe)
     print(format_quick_recipe(plain) if quick or is_quick else read_recipe_text(plain), end="")
-
-
-def check_command(
-    recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")], set_: Set = None, quick: Quick = False
-) -> None:
-    """Check a recipe and estimate its cost. Nothing is trained."""
-    from germline.compare.cost.estimate import estimate_cost
-    from germline.compare.recipe.loader import load_recipe
-
-    print(estimate_cost(load_recipe(recipe, set_ or (), quick=quick)).text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 
     ModelT = TypeVar("ModelT", bound=BaseModel)
 
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting; can be repeated. Keys: germline list settings METHOD, or germline list settings train.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Random seed of the run.", min=0, max=2**63 - 1)]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="Precision: 32-true, bf16-mixed or bf16-true.")]
@@ -27,6 +35,12 @@ Logger = Annotated[str | None, typer.Option(help="Logger: csv, tensorboard or wa
 Quick = Annotated[bool, typer.Option("--quick", help="Use the recipe's quick version: it shows that all works.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Out = Annotated[Path, typer.Option("--out", help="Output folder. Checkpoints and logs are saved beside it in OUT.run.")]
+
+
+def announce(text: str, *, quiet: bool = False) -> None:
+    """Say what a command does before it imports torch, which takes seconds."""
+    if not quiet and "torch" not in sys.modules:
+        print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 def settings(model: type[ModelT], changes: Sequence[str] | None) -> ModelT:

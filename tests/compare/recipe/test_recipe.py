@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from germline.compare.cost.estimate import estimate_cost
-from germline.compare.recipe.loader import (
+from germline.compare.recipe.loader import load_recipe
+from germline.compare.recipe.schema import Recipe
+from germline.compare.recipe.text import (
     format_quick_recipe,
     has_quick_version,
     list_packaged_recipes,
-    load_recipe,
     read_recipe_text,
 )
-from germline.compare.recipe.schema import Recipe
 from germline.compare.run.cells import list_main_cells, list_tuning_cells
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.registry import METHODS

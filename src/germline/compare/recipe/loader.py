@@ -1,28 +1,13 @@
-"""Read recipes: packaged ones and files, one extending another, with overrides."""
+"""Load recipes: packaged ones and files, with overrides."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
-from typing import Any
-
-import yaml
+from collections.abc import Sequence
 
 from germline.compare.recipe.schema import Recipe
-from germline.compare.recipe.sections import RENAMED_KEYS, rename_old_keys
-from germline.config import apply_overrides, merge_settings, parse_yaml, validate_settings
-from germline.errors import ArtefactError, SettingError, UnknownNameError
-
-QUICK = "quick"
-QUICK_SUFFIX = "-quick"
-
-
-def list_packaged_recipes() -> dict[str, Path]:
-    """List the recipes that come with germline, by name."""
-    root = Path(str(files("germline") / "recipes"))
-    return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
+from germline.compare.recipe.text import RENAMED_KEYS, read_recipe
+from germline.config import apply_overrides, validate_settings
 
 
 def load_recipe(name: str, overrides: Sequence[str] = (), *, quick: bool = False) -> Recipe:
@@ -41,97 +26,6 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, quick: bool = False
     """
     raw = read_recipe(name, quick=quick)
     return validate_settings(Recipe, apply_overrides(raw, map(_rename_override, overrides)), name)
-
-
-def read_recipe(name: str, *, quick: bool = False) -> dict[str, Any]:
-    """Read a recipe's keys with those of the recipe that it extends; nothing is validated.
-
-    Raises:
-        UnknownNameError: There is no such recipe.
-        SettingError: A recipe extends itself, or has no quick version.
-    """
-    return _read_extended(name, (), quick=quick)
-
-
-def read_recipe_text(name: str) -> str:
-    """Read the text of a recipe.
-
-    Raises:
-        UnknownNameError: There is no packaged recipe of that name, and no file.
-        ArtefactError: There is no such file, or it is not text.
-    """
-    path = Path(name)
-    packaged = list_packaged_recipes()
-    if not path.is_file():
-        if name not in packaged and path.suffix in (".yaml", ".yml"):
-            raise ArtefactError(
-                f"No recipe at '{name}'", "The file does not exist", "Run germline list recipes to see the names"
-            )
-        if name not in packaged:
-            raise UnknownNameError.with_nearest("recipe", name, packaged)
-        path = packaged[name]
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtefactError(f"Cannot read recipe '{path}'", str(error), "Use a text file in UTF-8") from error
-
-
-def has_quick_version(name: str) -> bool:
-    """Tell whether a recipe has a key `quick`."""
-    return QUICK in parse_yaml(read_recipe_text(name), name)
-
-
-def format_quick_recipe(name: str) -> str:
-    """Format the quick version of a recipe as YAML.
-
-    Raises:
-        SettingError: The recipe has no quick version.
-    """
-    return yaml.safe_dump(read_recipe(name, quick=True), sort_keys=False, width=120, allow_unicode=True)
-
-
-def split_quick_name(name: str) -> tuple[str, bool]:
-    """Split `NAME-quick` into the name of a packaged recipe and whether its quick version is meant."""
-    plain = name.removesuffix(QUICK_SUFFIX)
-    is_quick = plain != name and plain in list_packaged_recipes() and not Path(name).is_file()
-    return (plain, True) if is_quick else (name, False)
-
-
-def _read_extended(name: str, extending: tuple[str, ...], *, quick: bool) -> dict[str, Any]:
-    """Read a recipe's keys over those of the recipe that it extends.
-
-    Args:
-        name: Name or path of the recipe.
-        extending: Recipes that extend this one.
-        quick: Whether to apply the recipe's changes for a quick run. Those of an extended recipe never apply.
-    """
-    if name in extending:
-        chain = " -> ".join((*extending, name))
-        raise SettingError(f"Recipe '{name}' extends itself", chain, "Remove one of the keys `extends`")
-    plain, is_quick = split_quick_name(name)
-    raw = rename_old_keys(parse_yaml(read_recipe_text(plain), plain))
-    base, changes = raw.pop("extends", None), raw.pop(QUICK, None)
-    if base is not None:
-        raw = merge_settings(_read_extended(str(base), (*extending, name), quick=False), raw)
-    if not (quick or is_quick):
-        return raw
-    return merge_settings(raw, {**_check_quick(plain, changes), "kind": QUICK})
-
-
-def _check_quick(name: str, changes: Any) -> dict[str, Any]:
-    if changes is None:
-        raise SettingError(
-            f"Recipe '{name}' has no quick version",
-            "It has no key `quick`",
-            "Run it without --quick, or add `quick` with changes to a copy of it",
-        )
-    if not isinstance(changes, Mapping):
-        raise SettingError(
-            f"{name}: quick={changes!r}",
-            "It is not a mapping of keys to values",
-            "Use keys of the recipe, such as quick: {minutes: 3, seeds: [0, 1]}",
-        )
-    return rename_old_keys(changes)
 
 
 def _rename_override(override: str) -> str:

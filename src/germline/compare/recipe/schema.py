@@ -10,7 +10,6 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from germline.architectures import Size
 from germline.compare.recipe.sections import (
-    RENAMED_KEYS,
     AncestorRecipe,
     Arm,
     DataDescription,
@@ -21,8 +20,8 @@ from germline.compare.recipe.sections import (
     SensitivityGrid,
     Tasks,
     Tuning,
-    rename_old_keys,
 )
+from germline.compare.recipe.text import RENAMED_KEYS, rename_old_keys
 from germline.config import validate_settings
 from germline.errors import SettingError, UnknownNameError
 from germline.methods.base import find_method

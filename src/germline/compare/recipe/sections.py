@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,13 +11,6 @@ from germline.training import TrainSettings
 Rate = Annotated[float, Field(gt=0)]
 ImagesPerClass = Annotated[int, Field(ge=1)] | Literal["all"]
 Decay = Annotated[float, Field(ge=0)]
-# Present names of keys by their former names. Saved recipes keep the former names, so that older versions read them.
-RENAMED_KEYS = {"levelling": "scratch_until_plateau"}
-
-
-def rename_old_keys(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the former names of keys by the present ones."""
-    return {RENAMED_KEYS[key] if RENAMED_KEYS.get(key, key) not in raw else key: value for key, value in raw.items()}
 
 
 class RecipeSection(BaseModel):

@@ -1,0 +1,118 @@
+"""`germline list`: what it prints, that it needs no torch, and that settings are those of the classes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from pydantic import BaseModel
+
+from germline.cli.setting_list import check_keys, list_settings
+from germline.compare.recipe.loader import load_recipe
+from germline.compare.recipe.text import has_quick_version, list_packaged_recipes
+from germline.errors import SettingError
+from germline.registry import METHODS
+from germline.training import TrainSettings
+
+FAST = {
+    "help": ("--help",),
+    "version": ("--version",),
+    "methods": ("list", "methods"),
+    "methods-for": ("list", "methods", "--for", "resnet18"),
+    "models": ("list", "models"),
+    "data": ("list", "data"),
+    "recipes": ("list", "recipes"),
+    "settings": ("list", "settings", "pool"),
+    "show": ("show", "demo"),
+    "wrong-kind": ("list", "method"),
+    "wrong-recipe": ("check", "dmeo"),
+}
+
+
+def keys(model, prefix=""):
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+@pytest.mark.parametrize("words", FAST.values(), ids=FAST)
+def test_a_list_needs_no_torch(words, tmp_path):
+    code = (
+        "import sys; from germline.cli import main; sys.argv[0] = 'germline'\n"
+        "try: main()\n"
+        "except SystemExit as stop: print('code', stop.code)\n"
+        "print([name for name in ('torch', 'timm', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, cwd=tmp_path, env=os.environ
+    )
+    assert done.stdout.splitlines()[-2:] == [f"code {2 if 'wrong' in request_id(words) else 0}", "[]"], done
+
+
+def request_id(words):
+    return next(name for name, given in FAST.items() if given == words)
+
+
+def test_no_paper_is_printed_twice(run):
+    for line in run("list", "methods").out.splitlines():
+        assert line.count("arXiv") <= 1, line
+
+
+def test_methods_for_a_preset(run):
+    rows = dict(line.split(maxsplit=1) for line in run("list", "methods", "--for", "resnet18").out.splitlines())
+    assert rows["layers"] == "shallower"
+    assert rows["distil"] == "shallower, deeper, narrower, wider"
+    assert "tleg" not in rows
+    assert run("list", "methods", "--for", "resnet").out == run("list", "methods", "--for", "resnet18").out
+    assert "no method" in run("list", "methods", "--for", "stitched").out
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_settings_are_those_of_the_class(name):
+    lines = list_settings(METHODS.place(name))
+    assert {line.key for line in lines} == set(keys(METHODS[name]))
+    assert all(line.meaning and line.type for line in lines), name
+
+
+def test_settings_of_a_training():
+    lines = {line.key: line for line in list_settings("germline.training.settings:TrainSettings")}
+    assert set(lines) == set(TrainSettings.model_fields)
+    assert (lines["epochs"].type, lines["epochs"].default) == ("float", "20.0")
+    assert (lines["optimizer"].type, lines["optimizer"].default) == ("adamw | sgd", "adamw")
+    assert lines["steps"].default == "null"
+
+
+def test_list_settings_has_own_settings_first_and_groups_in_one_line(run):
+    tleg = [line.split()[0] for line in run("list", "settings", "tleg").out.splitlines()]
+    assert tleg.index("segments") < tleg.index("epochs")
+    pool = [line.split()[0] for line in run("list", "settings", "pool").out.splitlines()]
+    assert pool.count("distil.KEY") == 1
+    assert "distil.lr" not in pool
+    assert run("list", "settings", "train").out.startswith("epochs ")
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_keys_that_a_class_accepts_are_not_refused(name):
+    check_keys(METHODS.place(name), [f"{key}=1" for key in keys(METHODS[name])])
+
+
+@pytest.mark.parametrize(
+    ("method", "key"), [("tleg", "dpeth"), ("pool", "lr"), ("pool", "distil.lrr"), ("gtl", "life.stps"), ("auto", "x")]
+)
+def test_unknown_keys_are_refused_as_the_class_refuses_them(method, key):
+    from germline.config import apply_overrides, validate_settings
+
+    with pytest.raises(SettingError) as early:
+        check_keys(METHODS.place(method), [f"{key}=1"])
+    with pytest.raises(SettingError) as late:
+        validate_settings(METHODS[method], apply_overrides({}, [f"{key}=1"]), "--set")
+    assert early.value.what == late.value.what
+
+
+def test_titles_of_recipes_are_those_of_the_loaded_ones(run):
+    lines = run("list", "recipes").out.splitlines()
+    for line, name in zip(lines, list_packaged_recipes(), strict=True):
+        title = load_recipe(name).title + " [--quick]" * has_quick_version(name)
+        assert line == f"{name:24} {title}"
