@@ -15,8 +15,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ORDER = (
     ("timm",),
     ("errors",),
+    ("paths",),
     ("files", "hub", "randomness"),
-    ("ledger", "traits"),
+    ("ledger", "traits", "seals"),
     ("architectures",),
     ("registry",),
     ("catalogue",),

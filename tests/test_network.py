@@ -142,7 +142,7 @@ def test_damaged_folders_are_refused_by_name(folder):
     refused(folder)
     (folder / CONFIG).write_text(json.dumps({**config, "architecture": "vit_bose"}))
     refused(folder, "vit_bose", kind=UnknownNameError)
-    (folder / CONFIG).write_text(json.dumps({**config, "num_classes": 4}))
+    (folder / CONFIG).write_text(json.dumps({**config, "num_classes": 4, "label_names": None}))
     refused(folder, WEIGHTS, "head.")
 
 

@@ -11,14 +11,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from germline.errors import ArtefactError, OutputError
+from germline.paths import follow_link, make_part_path, open_regular, read_limited
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_CHECK_PATH = "give another path, or restore a copy"
+_RESTORE = "run the command that wrote it again, or restore a copy"
+LARGEST_JSON = 2**28  # bytes
 # Arguments of Linux's renameat2: paths are relative to the working folder, and the two names are exchanged.
 _HERE, _SWAP = -100, 2
 
@@ -37,7 +39,8 @@ def check_output_folder(folder: Path, *, overwrite: bool = False, resume: bool =
     Raises:
         OutputError: The folder is not empty, is a file, or cannot be written.
     """
-    if folder.is_file():
+    folder = follow_link(folder)
+    if folder.exists() and not folder.is_dir():
         raise OutputError(f"'{folder}' is a file", "this output is a folder", "choose another name")
     if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
         raise OutputError(
@@ -56,8 +59,11 @@ def check_output_file(path: Path, *, overwrite: bool = False) -> None:
     Raises:
         OutputError: The file exists, is a folder, or cannot be written.
     """
+    path = follow_link(path)
     if path.is_dir():
         raise OutputError(f"'{path}' is a folder", "this output is one file", "choose another name")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"'{path}' is a pipe or a device", "this output is a file", "choose another name")
     if path.exists() and not overwrite:
         raise OutputError(
             f"'{path}' exists already",
@@ -89,22 +95,21 @@ def _check_overwritable(folder: Path) -> None:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder to write to, and rename it to `folder` if the block ends without an error.
 
-    A crash leaves the old folder or the new one, never a mixture.
+    A crash leaves the old folder or the new one, never a mixture. A symbolic link stays; its target is replaced.
 
     Raises:
         OutputError: The folder cannot be written.
     """
+    place = follow_link(folder)
+    fresh = make_part_path(place)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    except OSError as error:
-        raise _write_error(folder, error) from error
-    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh.mkdir()
         yield fresh
-        fresh.chmod(0o755)
+        _share(fresh)
         for path in fresh.rglob("*"):
             _sync(path)
-        _replace_folder(fresh, folder)
+        _replace_folder(fresh, place)
     except OSError as error:
         raise _write_error(folder, error) from error
     finally:
@@ -120,16 +125,31 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: The file cannot be written.
     """
+    place = follow_link(path)
+    folder = make_part_path(place)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as folder:
-            fresh = Path(folder) / path.name
-            yield fresh
-            _sync(fresh)
-            fresh.replace(path)
-        _sync(path.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        fresh = folder / place.name
+        yield fresh
+        _share(folder)
+        _sync(fresh)
+        fresh.replace(place)
+        _sync(place.parent)
     except OSError as error:
         raise _write_error(path, error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _share(folder: Path) -> None:
+    """Give every file below a folder the permissions that the user's umask gave the folder.
+
+    Libraries write some files for their owner alone.
+    """
+    mode = folder.stat().st_mode & 0o777
+    for path in folder.rglob("*"):
+        path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def _replace_folder(fresh: Path, folder: Path) -> None:
@@ -192,17 +212,19 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
+    place = follow_link(path)
+    part = make_part_path(place)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(path)
+        part.replace(place)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise _write_error(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -219,7 +241,7 @@ def append_json(path: Path, value: Any) -> None:
     line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, line.encode())
         finally:
@@ -228,20 +250,27 @@ def append_json(path: Path, value: Any) -> None:
         raise _write_error(path, error) from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
     """Read a JSON file.
 
+    Args:
+        path: File to read.
+        most: Largest number of bytes.
+
     Raises:
-        ArtefactError: The file is missing or not JSON.
+        ArtefactError: The file is missing, too large or not JSON.
     """
+    data = read_limited(path, most)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error), _CHECK_PATH) from error
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ArtefactError(f"'{path}' is not valid JSON", "it is nested too deeply", _RESTORE) from error
     except ValueError as error:
-        raise ArtefactError(
-            f"'{path}' is not valid JSON", str(error), "run the command that wrote it again, or restore a copy"
-        ) from error
+        raise ArtefactError(f"'{path}' is not valid JSON", str(error), _RESTORE) from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def hash_tensor(tensor: Tensor) -> str:
@@ -252,8 +281,13 @@ def hash_tensor(tensor: Tensor) -> str:
     return hashlib.sha256(flat.numpy().data).hexdigest()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors.
+
+    Args:
+        path: File to write.
+        tensors: Tensors by name.
+        metadata: Texts for the file's header. More than one would be written in a random order.
 
     Raises:
         OutputError: The file cannot be written.
@@ -261,7 +295,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(plain, path, dict(metadata) if metadata else None)
     except OSError as error:
         raise _write_error(path, error) from error
     except Exception as error:
@@ -276,14 +311,10 @@ def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
     Raises:
         ArtefactError: The file is missing, truncated or not safetensors.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(9)
-    except OSError as error:
-        raise ArtefactError(f"cannot read '{path}'", error.strerror or str(error), _CHECK_PATH) from error
+    with open_regular(path) as stream:
+        head = stream.read(9)
     # A safetensors file begins with the length of its header, which may look like a pickle; its ninth byte is a brace.
     if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise ArtefactError(
@@ -291,11 +322,29 @@ def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
             "a pickle can run code when it is opened",
             "give a safetensors file, or pass a .pth file as --ancestor",
         )
-    try:
+    with _safetensors_errors(path):
         return dict(load_file(path, device=device))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ArtefactError(
-            f"'{path}' is damaged or not safetensors",
-            str(error),
-            "run the command that wrote it again, or restore a copy",
-        ) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the texts in the header of a safetensors file.
+
+    Raises:
+        ArtefactError: The file is missing, truncated or not safetensors.
+    """
+    from safetensors import safe_open
+
+    open_regular(path).close()
+    with _safetensors_errors(path), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+@contextlib.contextmanager
+def _safetensors_errors(path: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    # safetensors raises KeyError and AttributeError for types that it knows and torch does not.
+    except (SafetensorError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
+        raise ArtefactError(f"'{path}' is damaged or not safetensors", str(error), _RESTORE) from error

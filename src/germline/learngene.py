@@ -29,7 +29,7 @@ from germline.files import (
 )
 from germline.hub import PREFIX, download_folder, upload_folder
 from germline.ledger import Ledger
-from germline.network import Network
+from germline.network import RECORD, Network
 from germline.registry import ARCHITECTURES, METHODS, architecture_of, model_spec
 from germline.traits import Sizes, Traits
 
@@ -93,9 +93,8 @@ class Descendant:
         folder = Path(folder)
         check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
-            self.network.write(fresh)
             facts = {"source": self.network.source, "gene": dict(self.gene), "origins": self.ledger.totals()}
-            write_json(fresh / "descendant.json", {**facts, "ledger": self.ledger.to_json()})
+            self.network.write(fresh, {RECORD: {**facts, "ledger": self.ledger.to_json()}})
 
 
 class GrowingMethod(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from germline.architectures import Preprocess, Spec
 from germline.errors import ArtefactError
 from germline.files import atomic_folder, check_output_folder, write_json, write_tensors
 from germline.registry import architecture_of
+from germline.seals import make_seal
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.json", "descendant.json"
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,20 @@ class Network:
         with atomic_folder(folder) as fresh:
             self.write(fresh)
 
-    def write(self, folder: Path) -> None:
-        """Write weights, configuration and card into an existing folder."""
-        write_tensors(folder / WEIGHTS, self.model.state_dict())
-        write_json(folder / CONFIG, self.timm_config())
+    def write(self, folder: Path, records: Mapping[str, Any] | None = None) -> None:
+        """Write weights, configuration and card into an existing folder.
+
+        The header of the weights gets the hashes of every tensor, of the configuration and of the records.
+
+        Args:
+            folder: Folder to write into.
+            records: Contents of more JSON files, by file name.
+        """
+        files = {CONFIG: self.timm_config(), **(records or {})}
+        for name, content in files.items():
+            write_json(folder / name, content)
+        state = self.model.state_dict()
+        write_tensors(folder / WEIGHTS, state, make_seal(state, files))
         (folder / "README.md").write_text(self._card(), encoding="utf-8")
 
     def timm_config(self) -> dict[str, Any]:

@@ -130,8 +130,8 @@ def test_a_disk_that_fills_in_the_middle_of_a_save_leaves_the_old_folder(bench, 
     before = snapshot(bench / "new")
     write = germline.files.write_tensors
 
-    def half(path, tensors):
-        write(path, tensors)
+    def half(path, tensors, metadata=None):
+        write(path, tensors, metadata)
         path.write_bytes(path.read_bytes()[:100])
         no_room()
 

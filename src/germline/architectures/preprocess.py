@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -28,6 +29,13 @@ class Preprocess(BaseModel):
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _check_finite(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(map(math.isfinite, value)):
+            raise ValueError("means and standard deviations are finite numbers")
+        return value
 
     @field_validator("std")
     @classmethod
