@@ -30,6 +30,9 @@ class Network:
         spec: Spec that its architecture rebuilds it from; None if no architecture can (it can still be a teacher).
         licence: Licence of its weights, or "unknown".
         source: Origin of its weights, in one sentence.
+        reason: Reason why no architecture rebuilds it; empty if one does.
+        notes: What its loader assumed or changed, one sentence each.
+        assumed: Facts that its source does not give, among "classes", "image_size" and "statistics".
     """
 
     model: nn.Module
@@ -38,6 +41,9 @@ class Network:
     spec: Spec | None = None
     licence: str = "unknown"
     source: str = "unknown"
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    assumed: frozenset[str] = frozenset()
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Compute logits [B, classes] for pixels [B, C, H, W] in [0, 1]."""
@@ -77,7 +83,7 @@ class Network:
         if self.spec is None:
             raise ArtefactError(
                 "this network cannot be saved as a timm folder",
-                "no architecture of germline can rebuild it",
+                f"no architecture of germline can rebuild it{f': {self.reason}' if self.reason else ''}",
                 "use it as a teacher, or choose a name from `germline list models`",
             )
         timm_arguments = architecture_of(self.spec).export_config(self.spec)

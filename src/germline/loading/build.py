@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from germline.architectures import Preprocess, Spec
-from germline.errors import ArtefactError, UnknownNameError
+from germline.errors import ArtefactError, GermlineError, UnknownNameError
 from germline.registry import architecture_of_model
 
 
@@ -37,18 +37,18 @@ def read_preprocess(config: dict[str, Any]) -> Preprocess:
     return Preprocess(channels=channels, image_size=height, mean=tuple(config["mean"]), std=tuple(config["std"]))
 
 
-def describe_network(model: nn.Module, preprocess: Preprocess) -> Spec | None:
-    """Return the spec of a network; None if no architecture can rebuild it."""
+def describe_network(model: nn.Module, preprocess: Preprocess) -> tuple[Spec | None, str]:
+    """Return the spec of a network, or None and the reason why no architecture rebuilds it."""
     try:
         architecture = architecture_of_model(model)
         spec: Spec = architecture.describe(model)
-    except ArtefactError:
-        return None
-    if architecture.stores_image_size:
-        return spec
-    return spec.model_copy(update={"image_size": preprocess.image_size})
+    except GermlineError as error:
+        return None, join_reason(error)
+    if not architecture.stores_image_size:
+        spec = spec.model_copy(update={"image_size": preprocess.image_size})
+    return spec, ""
 
 
-def number_classes(count: int) -> tuple[str, ...]:
-    """Return class names "0", "1" and so on."""
-    return tuple(str(index) for index in range(count))
+def join_reason(error: GermlineError) -> str:
+    """Join what is wrong and why into one clause."""
+    return ", ".join(part.strip().rstrip(".") for part in (error.what, error.why) if part)

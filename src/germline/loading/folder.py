@@ -51,7 +51,7 @@ def _read(folder: Path) -> Network:
     tensors, metadata = read_tensors(weights), read_metadata(weights)
     model = _build(config, tensors, folder / CONFIG)
     load_strict(model, _check_tensors(model, tensors, weights), weights)
-    spec = describe_network(model, config.preprocess)
+    spec, reason = describe_network(model, config.preprocess)
     _check_spec(spec, config.preprocess, folder / CONFIG)
     record = _read_record(folder / RECORD)
     files = {CONFIG: content} if record is None else {CONFIG: content, RECORD: record}
@@ -64,6 +64,7 @@ def _read(folder: Path) -> Network:
         spec=spec,
         licence=config.licence,
         source=source if is_sealed else f"{source} (read without hashes)",
+        reason=reason,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from germline.loading.build import build_timm_model, describe_network, number_classes, read_preprocess
+from germline.loading.build import build_timm_model, describe_network, read_preprocess
+from germline.loading.labels import number_classes, read_class_names
 from germline.network import Network
+
+IMAGENET_CLASSES = 1000
 
 
 def load_timm_model(name: str, weights: bool) -> Network:
@@ -20,16 +23,20 @@ def load_timm_model(name: str, weights: bool) -> Network:
     from timm.data import ImageNetInfo
 
     built = build_timm_model(name, pretrained=weights)
-    labels = number_classes(built.num_classes)
-    if built.num_classes == 1000:
+    count = built.num_classes
+    labels = read_class_names(built.pretrained_cfg, count, name)
+    if labels is None and count == IMAGENET_CLASSES:
         info = ImageNetInfo()
-        labels = tuple(info.index_to_label_name(index) for index in range(1000))
+        labels = tuple(info.index_to_label_name(index) for index in range(count))
     preprocess = read_preprocess(built.pretrained_cfg)
+    spec, reason = describe_network(built, preprocess)
     return Network(
         model=built,
         preprocess=preprocess,
-        classes=labels,
-        spec=describe_network(built, preprocess),
+        classes=number_classes(count) if labels is None else labels,
+        spec=spec,
         licence=built.pretrained_cfg.get("license") or "unknown",
         source=f"timm {name}",
+        reason=reason,
+        assumed=frozenset() if labels is not None else frozenset({"classes"}),
     )

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from germline.errors import ArtefactError, SettingError
 from germline.files import read_tensors
-from germline.loading.build import build_timm_model, describe_network, number_classes, read_preprocess
+from germline.loading.build import build_timm_model, describe_network, read_preprocess
+from germline.loading.labels import number_classes
 from germline.network import Network, load_strict
 
 
@@ -36,12 +37,15 @@ def load_weight_file(path: Path, model: str | None) -> Network:
         built = build_timm_model(model, num_classes=classes)
     load_strict(built, tensors, path)
     preprocess = read_preprocess(built.pretrained_cfg)
+    spec, reason = describe_network(built, preprocess)
     return Network(
         model=built,
         preprocess=preprocess,
         classes=number_classes(built.num_classes),
-        spec=describe_network(built, preprocess),
+        spec=spec,
         source=str(path),
+        reason=reason,
+        assumed=frozenset({"classes", "image_size", "statistics"}),
     )
 
 

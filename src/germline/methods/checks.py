@@ -38,7 +38,9 @@ def require_ancestor(method: str, ancestor: Network | None) -> tuple[Network, Sp
         raise SettingError(f"Method '{method}' needs an ancestor", fix="Pass --ancestor")
     if ancestor.spec is None:
         raise ArtefactError(
-            "This ancestor cannot be rebuilt", "No architecture describes it", "Use a model of `germline list models`"
+            "This ancestor cannot be rebuilt",
+            ancestor.reason or "No architecture describes it",
+            f"Use a model of `germline list models`; as a teacher alone this one is good for other methods than {method}",
         )
     return ancestor, ancestor.spec
 

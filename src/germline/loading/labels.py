@@ -1,0 +1,53 @@
+"""Class names that configurations of other libraries give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from germline.errors import ArtefactError
+
+LABEL_KEYS = ("label_names", "labels", "id2label")
+
+
+def number_classes(count: int) -> tuple[str, ...]:
+    """Return class names "0", "1" and so on."""
+    return tuple(str(index) for index in range(count))
+
+
+def read_class_names(config: Mapping[str, Any], count: int, origin: object) -> tuple[str, ...] | None:
+    """Read class names from a configuration; None if it has none.
+
+    Args:
+        config: Configuration of timm (`label_names`) or of transformers (`id2label`).
+        count: Number of the network's outputs.
+        origin: File or name of the configuration, for messages.
+
+    Raises:
+        ArtefactError: The names are not texts, not one per output, or one of them is given twice.
+    """
+    key = next((key for key in LABEL_KEYS if config.get(key)), None)
+    if key is None or count == 0:
+        return None
+    names = _list_names(config[key], count)
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise _labels_error(origin, key, f"{count} texts are expected, one per output")
+    if len(names) != count:
+        raise _labels_error(origin, key, f"there are {len(names)} names for {count} outputs")
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise _labels_error(origin, key, f"'{twice}' is given twice")
+    return tuple(names)
+
+
+def _list_names(given: Any, count: int) -> list[Any] | None:
+    """List names in the order of the outputs; None if they are neither a list nor a mapping from indices."""
+    if isinstance(given, Mapping):
+        by_index = {str(index): name for index, name in given.items()}
+        indices = [str(index) for index in range(max(count, len(by_index)))]
+        return [by_index[index] for index in indices] if by_index.keys() == set(indices) else None
+    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else None
+
+
+def _labels_error(origin: object, key: str, reason: str) -> ArtefactError:
+    return ArtefactError(f"'{origin}' has wrong class names in '{key}'", reason, f"set {key} to one name per output")
