@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from germline.data import DataSet, load_data
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
-from germline.loading import load_network, wrap_module
+from germline.loading import MeasuredAncestor, load_network, measure_ancestor, read_ancestor
 from germline.methods.base import Method, method_of
 from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, FitResult, Objective, Run, TrainSettings
+
+_LOG = logging.getLogger(__name__)
 
 
 def condense(
@@ -40,7 +44,37 @@ def condense(
     """
     source = load_data(data)
     check_inputs(method, source, ancestor=ancestor is not None)
-    return method.condense(load_ancestor(ancestor, source), source, run or Run())
+    return condense_measured(method, measure_for(method, ancestor, source), source, run or Run())
+
+
+def measure_for(
+    method: Method, ancestor: Network | nn.Module | str | Path | None, data: DataSet
+) -> MeasuredAncestor | None:
+    """Read a method's ancestor, refuse what the method cannot use, and measure it on validation images.
+
+    Raises:
+        GermlineError: The ancestor, data or settings do not fit.
+    """
+    network = read_ancestor(ancestor, data)
+    # What no measurement can change is refused first.
+    method.condense_spec(network, data)
+    return None if network is None else measure_ancestor(network, data)
+
+
+def condense_measured(method: Method, ancestor: MeasuredAncestor | None, data: DataSet, run: Run) -> Learngene:
+    """Condense an ancestor that was measured, after telling the user what was assumed about it.
+
+    Raises:
+        GermlineError: The ancestor, data or settings do not fit.
+    """
+    if ancestor is None:
+        return method.condense(None, data, run)
+    if run.fabric.is_global_zero:
+        for warning in ancestor.warnings:
+            _LOG.warning(warning)
+        for line in () if run.quiet else ancestor.lines:
+            print(f"germline: {line}", file=sys.stderr, flush=True)
+    return method.condense(ancestor.network, data, run)
 
 
 def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
@@ -65,29 +99,17 @@ def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
 
 
 def load_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet) -> Network | None:
-    """Load an ancestor as a network with class names and preprocessing.
+    """Load an ancestor as a network with class names and preprocessing, and look at it.
 
-    A bare module is assumed to know the data's classes. Its preprocessing comes from its timm configuration, or from
-    the data's statistics if it has none.
+    A bare module is assumed to know the data's classes. Its size and channels are its own. Its mean and std come from
+    its timm configuration, or from the data if it has none, and others are tried on validation images.
 
     Raises:
-        DataError: A bare module has another number of outputs than the data has classes.
+        DataError: A network without class names has another number of outputs than the data has classes.
+        ArtefactError: The ancestor computes nothing that can be learned from.
     """
-    if ancestor is None or isinstance(ancestor, Network):
-        return ancestor
-    if isinstance(ancestor, (str, Path)):
-        return load_network(ancestor)
-    labels = data.classes
-    preprocess = Preprocess.from_images(data.train.sample())
-    network = wrap_module(ancestor, preprocess, labels)
-    outputs = getattr(ancestor, "num_classes", len(labels))
-    if labels and outputs != len(labels):
-        raise DataError(
-            f"the ancestor has {outputs} outputs, '{data.name}' has {len(labels)} classes",
-            "a module without class names is assumed to know the classes of the data",
-            "use data with the ancestor's own classes, or pass a germline.Network that names them",
-        )
-    return network
+    network = read_ancestor(ancestor, data)
+    return None if network is None else measure_ancestor(network, data).network
 
 
 def train(

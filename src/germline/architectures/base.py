@@ -174,6 +174,11 @@ def check_timm_class(architecture: Architecture[Any], model: nn.Module) -> None:
         )
 
 
+def count_outputs(head: nn.Module) -> int:
+    """Count the outputs of a classifier; 0 if there is none. timm's `num_classes` ignores a replaced head."""
+    return head.out_features if isinstance(head, nn.Linear) else 0
+
+
 def adapt_kernel(kernel: Tensor, channels: int) -> Tensor:
     """Adapt a kernel [outputs, inputs, h, w] to images with another number of channels.
 

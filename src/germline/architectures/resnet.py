@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from timm.models.resnet import BasicBlock, ResNet, downsample_conv
 from torch import Tensor, nn
 
-from germline.architectures.base import Parts, TimmArguments, check_timm_class
+from germline.architectures.base import Parts, TimmArguments, check_timm_class, count_outputs
 from germline.architectures.channel_groups import ChannelGroup, GroupMember, list_readers, list_writers
 from germline.architectures.meta_device import on_meta_device
 from germline.architectures.size import Size
@@ -156,7 +156,7 @@ class ResNetArchitecture:
         return ResNetSpec(
             image_size=size[-1],
             channels=model.in_chans,
-            classes=model.num_classes,
+            classes=count_outputs(model.fc),
             depths=tuple(len(stage) for stage in _list_stages(model)),
             widths=tuple(stage[0].conv2.out_channels for stage in _list_stages(model)),
             **({"stem_type": "deep", "stem_width": model.conv1[0].out_channels} if deep else {}),

@@ -14,7 +14,7 @@ from timm.layers.attention import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from germline.architectures.base import Parts, TimmArguments, adapt_kernel, check_timm_class
+from germline.architectures.base import Parts, TimmArguments, adapt_kernel, check_timm_class, count_outputs
 from germline.architectures.channel_groups import ChannelGroup
 from germline.architectures.meta_device import on_meta_device
 from germline.architectures.size import Size
@@ -83,7 +83,11 @@ class TransformerArchitecture(ABC, Generic[TransformerT]):
         with on_meta_device():
             rebuilt = _shapes_and_heads(self.build(spec))
         given = _shapes_and_heads(model)
-        odd = sorted(name for name in rebuilt.keys() | given.keys() if rebuilt.get(name) != given.get(name))
+        odd = [
+            f"{name} {_shape_text(given.get(name))} instead of {_shape_text(rebuilt.get(name))}"
+            for name in sorted(rebuilt.keys() | given.keys())
+            if rebuilt.get(name) != given.get(name)
+        ]
         if odd:
             raise self._rebuild_error(odd)
         return spec
@@ -205,7 +209,7 @@ def read_shared_fields(model: VisionTransformer) -> dict[str, Any]:
     return {
         "image_size": model.patch_embed.img_size[0],
         "channels": model.patch_embed.proj.in_channels,
-        "classes": model.num_classes,
+        "classes": count_outputs(model.head),
         "patch_size": model.patch_embed.patch_size[0],
         "qkv_bias": block.attn.qkv.bias is not None,
         "qk_norm": not isinstance(block.attn.q_norm, nn.Identity),
@@ -234,6 +238,13 @@ def _odd_parts(model: Any, block_classes: tuple[type[Any], ...]) -> list[str]:
     if type(model.patch_embed) is not PatchEmbed or model.global_pool not in ("avg", "token"):
         odd.append(f"stem {type(model.patch_embed).__name__} or pooling '{model.global_pool}'")
     return odd
+
+
+def _shape_text(value: Any) -> str:
+    """Return a shape as `64 x 32`; a number of heads stays as it is."""
+    if value is None:
+        return "none"
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _shapes_and_heads(model: Any) -> dict[str, Any]:

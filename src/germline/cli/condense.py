@@ -8,6 +8,8 @@ import typer
 
 from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set
 
+ANCESTOR_FILE = "ancestor.json"  # beside a run's checkpoints: what was assumed about the ancestor, and its accuracy
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -40,15 +42,15 @@ def condense_command(
 
     chosen = settings(METHODS[method], set_)
     output = check_outputs(out, resume=resume, overwrite=overwrite)
-    from germline.api import check_inputs, condense
+    from germline.api import check_inputs, condense_measured, measure_for
     from germline.data import load_data
+    from germline.files import write_json
     from germline.loading import load_network
 
     data_name = _join_roles(data)
     source = load_data(data_name)
     check_inputs(chosen, source, ancestor=ancestor is not None)
-    network = None if ancestor is None else load_network(ancestor, model)
-    chosen.condense_spec(network, source)
+    measured = measure_for(chosen, None if ancestor is None else load_network(ancestor, model), source)
     inputs = {
         "method": method,
         "ancestor": ancestor,
@@ -59,7 +61,9 @@ def condense_command(
     }
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
     run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
-    gene = condense(chosen, ancestor=network, data=source, run=run)
+    if measured is not None and run.fabric.is_global_zero:
+        write_json(output.work / ANCESTOR_FILE, measured.describe())
+    gene = condense_measured(chosen, measured, source, run)
     if run.fabric.is_global_zero:
         gene.save(out, overwrite=resume or overwrite)
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in gene.provenance.metrics.items())

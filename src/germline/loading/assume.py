@@ -1,4 +1,4 @@
-"""Preprocessing of networks whose source does not say it: size and channels of the module, then timm's, then the data's."""
+"""Preprocessing of networks whose source does not say it: the module's own, then timm's, then the data's."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from germline.architectures import Preprocess
 from germline.data import DataSet
 from germline.errors import ArtefactError
 
-COMMON_STATISTICS = {
-    "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "0.5 for both": ((0.5,) * 3, (0.5,) * 3),
-    "no normalisation": ((0.0,) * 3, (1.0,) * 3),
-}
+ASSUMED = "assumed preprocessing:"  # how a note on it begins
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Those of timm's ViTs, and of networks that read pixels in [0, 1].
+OTHER_STATISTICS = (((0.5,) * 3, (0.5,) * 3), ((0.0,) * 3, (1.0,) * 3))
 
 
 def assume_preprocess(model: nn.Module, data: DataSet) -> tuple[Preprocess, tuple[str, ...]]:
@@ -41,12 +40,12 @@ def assume_preprocess(model: nn.Module, data: DataSet) -> tuple[Preprocess, tupl
     statistics = read_statistics(config, channels)
     origin = "timm's" if statistics else "the data's"
     chosen = fallback.adapt(channels, size) if statistics is None else make_preprocess(channels, size, *statistics)
-    note = f"assumed preprocessing: {describe_preprocess(chosen)}; the size is {size_origin}, mean and std are {origin}"
+    note = f"{ASSUMED} {describe_preprocess(chosen)}; the size is {size_origin}, mean and std are {origin}"
     return chosen, (note,)
 
 
-def list_alternatives(preprocess: Preprocess, data: DataSet, *, has_fixed_size: bool) -> dict[str, Preprocess]:
-    """List other preprocessings that a network may have been trained with, by what they are.
+def list_alternatives(preprocess: Preprocess, data: DataSet, *, has_fixed_size: bool) -> list[Preprocess]:
+    """List other preprocessings that a network may have been trained with.
 
     Args:
         preprocess: Preprocessing that is assumed.
@@ -54,22 +53,14 @@ def list_alternatives(preprocess: Preprocess, data: DataSet, *, has_fixed_size: 
         has_fixed_size: Whether the network reads images of one size alone.
     """
     own = Preprocess.from_images(data.train.sample())
-    channels, sizes = preprocess.channels, {"": preprocess.image_size}
-    if not has_fixed_size and own.image_size != preprocess.image_size:
-        sizes[f" at {own.image_size} pixels"] = own.image_size
-    found = {}
-    for text, size in sizes.items():
-        found[f"the same mean and std{text}"] = preprocess.model_copy(update={"image_size": size})
-        found[f"the data's mean and std{text}"] = own.adapt(channels, size)
-        for name, (mean, std) in COMMON_STATISTICS.items():
-            found[f"{name}{text}" if name[0] == "n" else f"mean and std {name}{text}"] = make_preprocess(
-                channels, size, mean, std
-            )
-    distinct: dict[Preprocess, str] = {}
-    for text, other in found.items():
-        distinct.setdefault(other, text)
-    distinct.pop(preprocess, None)
-    return {text: other for other, text in distinct.items()}
+    channels, sizes = preprocess.channels, [preprocess.image_size]
+    if not has_fixed_size and own.image_size not in sizes:
+        sizes.append(own.image_size)
+    found = []
+    for size in sizes:
+        found += [preprocess.model_copy(update={"image_size": size}), own.adapt(channels, size)]
+        found += [make_preprocess(channels, size, *values) for values in (IMAGENET_STATISTICS, *OTHER_STATISTICS)]
+    return [other for other in dict.fromkeys(found) if other != preprocess]
 
 
 def describe_preprocess(preprocess: Preprocess) -> str:
@@ -124,7 +115,7 @@ def check_square(size: Any, name: str) -> int | None:
 
 def read_own_channels(model: nn.Module) -> int | None:
     """Read the channels of the first convolution, in the order of the module's parts; None if there is none."""
-    first = next((part for part in model.modules() if isinstance(part, nn.modules.conv._ConvNd)), None)
+    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
     return None if first is None else int(first.in_channels)
 
 

@@ -44,6 +44,8 @@ def describe_network(model: nn.Module, preprocess: Preprocess) -> tuple[Spec | N
         spec: Spec = architecture.describe(model)
     except GermlineError as error:
         return None, join_reason(error)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:  # a network that was altered in any way
+        return None, f"{type(error).__name__}: {error}"
     if not architecture.stores_image_size:
         spec = spec.model_copy(update={"image_size": preprocess.image_size})
     return spec, ""

@@ -65,6 +65,7 @@ def _read(folder: Path) -> Network:
         licence=config.licence,
         source=source if is_sealed else f"{source} (read without hashes)",
         reason=reason,
+        assumed=frozenset() if config.has_labels else frozenset({"classes"}),
     )
 
 

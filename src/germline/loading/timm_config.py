@@ -16,7 +16,8 @@ from torch import nn
 from germline.architectures import Preprocess
 from germline.errors import ArtefactError, GermlineError, UnknownNameError
 from germline.files import read_json
-from germline.loading.build import number_classes, read_preprocess
+from germline.loading.build import read_preprocess
+from germline.loading.labels import number_classes
 
 LARGEST_CONFIG = 2**24  # bytes
 MAX_CLASSES = 1_000_000
@@ -43,6 +44,7 @@ class TimmConfig:
         preprocess: Preprocessing of the network's images.
         classes: Ordered class names.
         licence: Licence of the weights, or "unknown".
+        has_labels: Whether the class names are the file's; if not, they are numbers.
     """
 
     architecture: str
@@ -50,6 +52,7 @@ class TimmConfig:
     preprocess: Preprocess
     classes: tuple[str, ...]
     licence: str
+    has_labels: bool
 
 
 def read_timm_config(path: Path) -> tuple[TimmConfig, dict[str, Any]]:
@@ -103,7 +106,7 @@ def _check_config(content: Any) -> TimmConfig:
     classes = _check_labels(labels, count) if labels else number_classes(count)
     licence = data.get("license") or "unknown"
     _check_unicode("license", licence)
-    return TimmConfig(architecture, arguments, preprocess, classes, licence)
+    return TimmConfig(architecture, arguments, preprocess, classes, licence, bool(labels))
 
 
 def _check_architecture(name: Any) -> str:

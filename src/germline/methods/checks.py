@@ -40,7 +40,7 @@ def require_ancestor(method: str, ancestor: Network | None) -> tuple[Network, Sp
         raise ArtefactError(
             "This ancestor cannot be rebuilt",
             ancestor.reason or "No architecture describes it",
-            f"Use a model of `germline list models`; as a teacher alone this one is good for other methods than {method}",
+            f"Use a model of `germline list models`; {method} cannot use a network as teacher alone",
         )
     return ancestor, ancestor.spec
 

@@ -37,7 +37,7 @@ def unknown_networks():
     seen = Preprocess.from_images(torch.randint(0, 255, (4, 1, 32, 32), dtype=torch.uint8))
     yield Network(plain.train(), seen, CLASSES)
     model = timm.create_model("resnet10t", pretrained=False, num_classes=10)
-    yield wrap_module(model.train(), seen, CLASSES)
+    yield wrap_module(model.train(), seen.adapt(3, 32), CLASSES)
 
 
 def vit_block(tokens, width):
