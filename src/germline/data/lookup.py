@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from germline.data.concat import concat_data_sets
-from germline.data.dataset import Augmentation, DataSet, Images, Role, Split
+from germline.data.dataset import Augmentation, DataSet, Role
 from germline.data.placeholder import MissingDataError
+from germline.data.python_data import read_python_splits, read_split_of
 from germline.data.resize import resize_data_set
-from germline.errors import DataError
-from germline.randomness import generator
 from germline.registry import DATA
 
-VALIDATION_SHARE = 0.1
 SELF_SIZED_SETS = ("folder", "mini-imagenet")  # their readers parse the size after @
 
 
@@ -44,13 +38,15 @@ def load_data(
     Data sets for further roles follow a comma, as in `glyphs/base,held_out=glyphs/open`.
 
     Images are a pair of tensors, a map-style Dataset, or a DataLoader of one. A pair has images [N, C, H, W], uint8 or
-    float in [0, 1], and labels [N] or None. An item of a Dataset is an image, or an image and its label.
+    float in [0, 1], and labels [N] or None. An item of a Dataset is an image, an image and its label, or a dictionary
+    of them. Subsets and samplers are followed. Labels of all splits are matched by class name where the data name
+    their classes. What has no one meaning is refused.
 
     Args:
         source: Name of a data set, a `DataSet`, or training images.
         val: Validation images of one of these kinds; None takes a tenth of the training images.
         test: Test images of one of these kinds.
-        classes: Ordered class names of images given in Python; empty for numbers.
+        classes: Ordered class names of images given in Python; empty for the data's own names, or numbers.
         augmentation: Changes that keep the label of an image given in Python.
 
     Raises:
@@ -61,15 +57,8 @@ def load_data(
         return source
     if isinstance(source, str):
         return _load_named(source)
-    train = to_images(source, classes)
-    if val is None:
-        train, held = _split_validation(train)
-    else:
-        held = to_images(val, train.classes)
-    splits: dict[Split, Any] = {"train": train, "val": held}
-    if test is not None:
-        splits["test"] = to_images(test, train.classes)
-    return DataSet(name="given in Python", read=_reader(splits), augmentation=tuple(augmentation))
+    splits = read_python_splits(source, val, test, classes)
+    return DataSet(name="given in Python", read=read_split_of(splits), augmentation=tuple(augmentation))
 
 
 def load_data_or_placeholder(source: str) -> tuple[DataSet, tuple[MissingDataError, ...]]:
@@ -126,80 +115,3 @@ def _split_name(source: str) -> tuple[str, str | None]:
         if separator and name in DATA:
             return name, place
     return source, None
-
-
-def _reader(splits: dict[Split, Images]) -> Callable[[Split], Images]:
-    def read(split: Split) -> Images:
-        if split not in splits:
-            raise DataError(f"No {split} images were given", fix=f"Pass {split}= to germline.load_data")
-        return splits[split]
-
-    return read
-
-
-def to_images(source: Any, classes: Sequence[str] = ()) -> Images:
-    """Convert a pair of tensors, a map-style Dataset or a DataLoader to uint8 images in memory.
-
-    Raises:
-        DataError: The source is none of these, or its images differ in size.
-    """
-    if isinstance(source, Images):
-        return source
-    if isinstance(source, Tensor):
-        images, labels = source, None
-    elif isinstance(source, tuple) and len(source) == 2:
-        images, labels = torch.as_tensor(source[0]), source[1]
-    else:
-        images, labels = _from_items(getattr(source, "dataset", source))
-    numbers = None if labels is None else torch.as_tensor(labels).to(torch.int64)
-    names = tuple(classes)
-    if not names and numbers is not None and len(numbers):
-        names = tuple(str(index) for index in range(int(numbers.max()) + 1))
-    return Images(_to_uint8(images), numbers, names if numbers is not None else ())
-
-
-def _from_items(items: Any) -> tuple[Tensor, list[int] | None]:
-    if not (isinstance(items, Sized) and hasattr(items, "__getitem__")):
-        raise DataError(
-            f"A {type(items).__name__} is not a data set",
-            "It has no length or cannot be indexed",
-            "Pass a map-style Dataset, a DataLoader of one, or a pair of tensors",
-        )
-    images: list[Tensor] = []
-    labels: list[int] = []
-    for item in cast("Iterable[Any]", (items[index] for index in range(len(items)))):
-        image, label = item if isinstance(item, (tuple, list)) else (item, None)
-        images.append(_to_uint8(_as_tensor(image)))
-        if label is not None:
-            labels.append(int(label))
-    if len({image.shape for image in images}) != 1:
-        raise DataError(
-            "The images differ in size", "Images in memory have one size", "Use a Dataset that resizes them"
-        )
-    return torch.stack(images), labels or None
-
-
-def _as_tensor(image: Any) -> Tensor:
-    if isinstance(image, Tensor):
-        return image
-    array = np.asarray(image)
-    grey = array.ndim == 2
-    return torch.from_numpy(array[None] if grey else array.transpose(2, 0, 1).copy())
-
-
-def _to_uint8(images: Tensor) -> Tensor:
-    if images.dtype == torch.uint8:
-        return images
-    if images.is_floating_point() and len(images) and float(images.min()) >= 0 and float(images.max()) <= 1:
-        return (images * 255).round().to(torch.uint8)
-    raise DataError(
-        f"Images of type {images.dtype}",
-        "Images are uint8, or floats in [0, 1] without normalisation",
-        "Remove normalisation from the transform: the network's Preprocess does it",
-    )
-
-
-def _split_validation(images: Images) -> tuple[Images, Images]:
-    order = torch.randperm(len(images), generator=generator(0, "validation"))
-    held = max(1, round(len(images) * VALIDATION_SHARE))
-    return images.subset(order[held:].sort().values), images.subset(order[:held].sort().values)
