@@ -28,7 +28,7 @@ model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 with torch.no_grad():
     logits = model(torch.load(pictures, weights_only=True))
 ours = sorted(name for name in sys.modules if name.startswith("germline"))
-assert ours == ["germline", "germline.timm", "germline.timm.staged", "germline.timm.stitched"]
+assert ours == ["germline", "germline.timm", *(f"germline.timm.{name}" for name in ("resnet", "staged", "stitched"))]
 torch.save(logits, out)
 """
 

@@ -110,7 +110,8 @@ class Network:
         }
 
     def _card(self) -> str:
-        prefix = "After `import germline.timm`, " if type(self.model).__module__.startswith("germline.timm") else ""
+        is_own = self.timm_config()["architecture"].startswith("germline_")
+        prefix = "After `import germline.timm`, " if is_own else ""
         return (
             f"---\nlicense: {self.licence}\nlibrary_name: timm\n---\n\n"
             f"A network for {len(self.classes)} classes. Source of its weights: {self.source}\n\n"

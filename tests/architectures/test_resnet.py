@@ -6,10 +6,11 @@ import torch
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from germline.architectures import RESNET, ResNetSpec, Size
+from germline.architectures import RESNET, Preprocess, ResNetSpec, Size, extract_features
 from germline.errors import SettingError
 from germline.ledger import Ledger
 from germline.loading import load_network
+from germline.network import Network
 from germline.registry import model_spec
 from helpers import architecture_cases as hold
 from helpers.architecture_cases import count_parameters
@@ -22,7 +23,11 @@ def spec(**changes):
 
 DEEP = {"stem_type": "deep", "stem_width": 3}
 TIED = {"stem_type": "deep", "stem_width": 2}  # the stem has as many channels as the first stage
-FORMS = pytest.mark.parametrize("changes", [{}, DEEP, TIED], ids=["plain", "deep", "tied"])
+SMALL = {"stem_type": "small", "stem_width": 6}
+SMALL_TIED = {"stem_type": "small", "stem_width": 4}
+FORMS = pytest.mark.parametrize(
+    "changes", [{}, DEEP, TIED, SMALL, SMALL_TIED], ids=["plain", "deep", "tied", "small", "small-tied"]
+)
 
 
 @pytest.mark.parametrize(("name", "count"), [("resnet18", 11_689_512), ("resnet34", 21_797_672)])
@@ -30,7 +35,7 @@ def test_parameters_of_the_known_forms(name, count):
     assert count_parameters(RESNET, model_spec(name, image_size=224, channels=3, classes=1000)) == count
 
 
-@pytest.mark.parametrize("changes", [{}, DEEP, {"channels": 3}, {"classes": 0}, {"image_size": 28}])
+@pytest.mark.parametrize("changes", [{}, DEEP, SMALL, {"channels": 3}, {"classes": 0}, {"image_size": 28}])
 def test_describe_gives_back_the_spec(changes):
     assert RESNET.describe(RESNET.build(spec(**changes))) == spec(**changes)
 
@@ -72,6 +77,7 @@ def test_images_of_many_sizes_give_finite_logits(side):
         ({"depths": (1, 1, 1)}, "3 depths and 4 widths.*has 4 stages"),
         ({"widths": (4, 6, 0, 2)}, "at least one channel"),
         ({"stem_width": 8}, "stem_width=8.*plain stem has 64 channels.*stem_type=deep"),
+        ({"stem_type": "small", "stem_width": 5}, "even number of channels. Use stem_width=6"),
     ],
 )
 def test_what_cannot_be_built_is_refused(changes, message):
@@ -84,7 +90,11 @@ def test_parts_are_stem_basic_blocks_and_head(changes):
     hold.parts_name_every_tensor_once(RESNET, spec(**changes))
     parts = RESNET.parts(spec(**changes))
     assert (parts.norm, parts.head) == ((), ("fc.weight", "fc.bias"))
-    assert parts.stem[0] == parts.image_kernels[0] == ("conv1.0.weight" if changes else "conv1.weight")
+    assert (
+        parts.stem[0]
+        == parts.image_kernels[0]
+        == ("conv1.0.weight" if changes.get("stem_type") == "deep" else "conv1.weight")
+    )
 
 
 def test_a_block_begins_as_in_the_whole_network():
@@ -144,6 +154,8 @@ def test_sizes(size, depths, widths):
 def test_a_deep_stem_is_scaled_along():
     assert RESNET.resize(spec(**TIED), Size(width=8)).stem_width == 4
     assert RESNET.resize(spec(**TIED), Size(width1=8)).stem_width == 2
+    assert RESNET.resize(spec(**SMALL_TIED), Size(width=3)).stem_width == 4
+    assert RESNET.resize(spec(**SMALL_TIED), Size(width=8)).stem_width == 8
 
 
 @pytest.mark.parametrize("size", [Size(depth=18), Size(width5=2), Size(depth1=2000)])
@@ -152,7 +164,7 @@ def test_sizes_that_are_refused(size):
         RESNET.resize(spec(), size)
 
 
-@pytest.mark.parametrize("changes", [{}, DEEP])
+@pytest.mark.parametrize("changes", [{}, DEEP, SMALL])
 def test_the_reader_of_the_image_is_adapted(changes):
     tensors, ledger = RESNET.frame(spec(**changes)).state_dict(), Ledger()
     adapted = RESNET.adapt(tensors, spec(**changes), spec(channels=3, **changes), ledger)
@@ -201,3 +213,33 @@ def test_it_is_a_plain_timm_folder(ancestors, pixels, tmp_path):
         assert torch.equal(back.logits(pixels), network.logits(pixels))
     backbone = timm.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True, features_only=True).eval()
     assert backbone.feature_info.channels() == [network.spec.stem, *network.spec.widths]
+
+
+def test_a_small_stem_keeps_the_image_size():
+    form = model_spec("resnet18_small", image_size=32, channels=3, classes=10)
+    model = RESNET.build(form).eval()
+    with torch.no_grad():
+        _, found = extract_features(model, RESNET.feature_names(form), torch.rand(1, 3, 32, 32))
+    sides = [maps.shape[-1] for maps in found.values()]
+    assert sides == [32, 32, 16, 16, 8, 8, 4, 4]
+    # The usual ResNet18 for CIFAR.
+    assert count_parameters(RESNET, form) == 11_173_962
+
+
+def test_a_network_with_a_small_stem_is_a_timm_folder(pixels, tmp_path):
+    form = spec(channels=pixels.shape[1], **SMALL)
+    network = Network(
+        hold.awake(RESNET, form),
+        Preprocess.from_images(torch.randint(0, 255, (4, form.channels, 32, 32), dtype=torch.uint8)),
+        tuple("abcde"),
+        spec=form,
+    )
+    network.save(tmp_path / "net")
+    back = load_network(tmp_path / "net")
+    assert back.spec == form
+    with torch.no_grad():
+        assert torch.equal(back.logits(pixels), network.logits(pixels))
+    assert "After `import germline.timm`" in (tmp_path / "net" / "README.md").read_text()
+    backbone = timm.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True, features_only=True).eval()
+    assert backbone.feature_info.channels() == [6, *form.widths]
+    assert backbone.feature_info.reduction() == [1, 1, 2, 4, 8]

@@ -86,4 +86,8 @@ MODELS: dict[str, Preset] = {
     "resnet18": _resnet(2, 2, 2, 2),
     "resnet34": _resnet(3, 4, 6, 3),
     "resnet18_x025": _resnet(2, 2, 2, 2, width=16, stem_type="deep", stem_width=8),
+    # For small images: a 3x3 stem that keeps the image size, as most code for CIFAR has it.
+    "resnet18_small": _resnet(2, 2, 2, 2, stem_type="small"),
+    "resnet34_small": _resnet(3, 4, 6, 3, stem_type="small"),
+    "resnet18_small_x025": _resnet(2, 2, 2, 2, width=16, stem_type="small", stem_width=16),
 }

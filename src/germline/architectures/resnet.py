@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from timm.models.resnet import BasicBlock, ResNet, downsample_conv
@@ -23,6 +24,7 @@ from germline.architectures.staged import (
 )
 from germline.errors import SettingError
 from germline.ledger import Ledger
+from germline.timm.resnet import build_small_stem_resnet
 
 PLAIN_STEM = 64  # channels of timm's plain stem
 STAGES = 4  # fixed by timm's forward pass
@@ -30,8 +32,8 @@ IMAGENET_SIDE = 224  # image size of a network without timm's configuration, whi
 
 _READERS = ("conv1.weight", "downsample.0.weight")
 # Within the stem: writers and reader of channels that only the next convolution reads, and writers of the stream.
-_CHAINS = {"": (), "deep": ((("conv1.0", "conv1.1"), "conv1.3"), (("conv1.3", "conv1.4"), "conv1.6"))}
-_ENDS = {"": ("conv1", "bn1"), "deep": ("conv1.6", "bn1")}
+_CHAINS = {"": (), "small": (), "deep": ((("conv1.0", "conv1.1"), "conv1.3"), (("conv1.3", "conv1.4"), "conv1.6"))}
+_ENDS = {"": ("conv1", "bn1"), "small": ("conv1", "bn1"), "deep": ("conv1.6", "bn1")}
 
 
 class ResNetSpec(StagedSpec):
@@ -41,13 +43,14 @@ class ResNetSpec(StagedSpec):
         depths: Number of basic blocks of each of the four stages, timm's `layers`.
         widths: Channels of each stage, timm's `channels`.
         stem_type: One 7x7 convolution of 64 channels (empty), or three 3x3 convolutions (`deep`). Both halve the image,
-            and a pool behind them halves it again.
-        stem_width: Channels of the first two convolutions of a deep stem, whose last has twice as many.
+            and a pool behind them halves it again. Or one 3x3 convolution that keeps the image size (`small`).
+        stem_width: Channels of the first two convolutions of a deep stem, whose last has twice as many. Of a small
+            stem, its channels.
     """
 
     depths: tuple[int, ...]
     widths: tuple[int, ...]
-    stem_type: Literal["", "deep"] = ""
+    stem_type: Literal["", "deep", "small"] = ""
     stem_width: int = 64
 
     def model_post_init(self, _: Any) -> None:
@@ -71,6 +74,12 @@ class ResNetSpec(StagedSpec):
                 f"timm's plain stem has {PLAIN_STEM} channels",
                 "remove it, or use stem_type=deep",
             )
+        if self.stem_type == "small" and self.stem_width % 2:
+            raise SettingError(
+                f"stem_width={self.stem_width} with stem_type=small",
+                "a small stem has an even number of channels",
+                f"use stem_width={self.stem_width + 1}",
+            )
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -90,7 +99,7 @@ class ResNetSpec(StagedSpec):
     @property
     def stem(self) -> int:
         """Channels that the first block reads."""
-        return 2 * self.stem_width if self.stem_type else PLAIN_STEM
+        return 2 * self.stem_width if self.stem_type == "deep" else self.stem_width
 
     @property
     def blocks(self) -> tuple[tuple[int, int, int], ...]:
@@ -120,7 +129,8 @@ class ResNetArchitecture:
         return self._build_timm(spec, (0,) * STAGES)
 
     def _build_timm(self, spec: ResNetSpec, depths: tuple[int, ...]) -> Any:
-        model = ResNet(BasicBlock, num_classes=spec.classes, **{**_timm_arguments(spec), "layers": depths})
+        build = build_small_stem_resnet if spec.stem_type == "small" else partial(ResNet, BasicBlock)
+        model = build(num_classes=spec.classes, **{**_timm_arguments(spec), "layers": depths})
         # timm itself stores the size of a network's images here.
         model.pretrained_cfg = {"input_size": (spec.channels, spec.image_size, spec.image_size)}
         return model
@@ -151,7 +161,7 @@ class ResNetArchitecture:
 
     def read_spec(self, model: Any) -> ResNetSpec:
         """Read the spec of a ResNet of basic blocks."""
-        deep = isinstance(model.conv1, nn.Sequential)
+        deep, small = isinstance(model.conv1, nn.Sequential), isinstance(model.maxpool, nn.Identity)
         size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size", (IMAGENET_SIDE,))
         return ResNetSpec(
             image_size=size[-1],
@@ -160,13 +170,14 @@ class ResNetArchitecture:
             depths=tuple(len(stage) for stage in _list_stages(model)),
             widths=tuple(stage[0].conv2.out_channels for stage in _list_stages(model)),
             **({"stem_type": "deep", "stem_width": model.conv1[0].out_channels} if deep else {}),
+            **({"stem_type": "small", "stem_width": model.conv1.out_channels} if small and not deep else {}),
         )
 
     def resize(self, spec: ResNetSpec, size: Size) -> ResNetSpec:
         """Return the spec with depths and widths changed.
 
-        `depth2=3` sets the blocks of one stage. `width=32` sets the first stage's width and scales the others and a
-        deep stem in proportion; `width2=48` then sets that of one stage. A plain stem does not change.
+        `depth2=3` sets the blocks of one stage. `width=32` sets the first stage's width and scales the others and the
+        stem in proportion; `width2=48` then sets that of one stage. A plain stem does not change.
 
         Raises:
             SettingError: A ResNet does not have such a key, or cannot be built in that size.
@@ -174,6 +185,8 @@ class ResNetArchitecture:
         depths, widths = resize_stages(self.name, size, spec.depths, spec.widths)
         first = spec.widths[0]
         stem = scale_width(spec.stem_width, size.get("width", first), first) if spec.stem_type else spec.stem_width
+        if spec.stem_type == "small":
+            stem += stem % 2
         return ResNetSpec(**{**spec.model_dump(), "depths": depths, "widths": widths, "stem_width": stem})
 
     def parts(self, spec: ResNetSpec) -> Parts:
@@ -240,12 +253,15 @@ class ResNetArchitecture:
     def export_config(self, spec: ResNetSpec) -> TimmArguments:
         """Return timm's name and all its arguments, so that the defaults of that name do not matter."""
         pretrained_cfg = {"first_conv": _first_convolution(spec), "classifier": "fc", "fixed_input_size": False}
-        return TimmArguments("resnet18", _timm_arguments(spec), pretrained_cfg)
+        name = "germline_resnet" if spec.stem_type == "small" else "resnet18"
+        return TimmArguments(name, _timm_arguments(spec), pretrained_cfg)
 
 
 def _timm_arguments(spec: ResNetSpec) -> dict[str, Any]:
     """Return timm's arguments, JSON-able."""
-    stem = {"stem_type": spec.stem_type, "stem_width": spec.stem_width}
+    stem: dict[str, Any] = {"stem_width": spec.stem_width}
+    if spec.stem_type != "small":
+        stem = {"stem_type": spec.stem_type, **stem}
     return {"layers": list(spec.depths), "channels": list(spec.widths), **stem, "in_chans": spec.channels}
 
 
@@ -255,7 +271,7 @@ def _list_stages(model: Any) -> list[Any]:
 
 def _first_convolution(spec: ResNetSpec) -> str:
     """Return the name of the convolution that reads the images."""
-    return "conv1.0" if spec.stem_type else "conv1"
+    return "conv1.0" if spec.stem_type == "deep" else "conv1"
 
 
 def _list_written(names: Mapping[str, str], *modules: str) -> list[str]:
@@ -275,11 +291,14 @@ def _make_inner_group(
 
 def _list_convolutions(spec: ResNetSpec) -> Iterator[tuple[int, int]]:
     """Yield, for stem and blocks, weights of the convolutions and height of their maps; timm rounds halves up."""
-    side, width = -(-spec.image_size // 2), spec.stem_width
-    if spec.stem_type:
+    side, width, reduction = -(-spec.image_size // 2), spec.stem_width, 2
+    if spec.stem_type == "deep":
         yield 9 * width * (spec.channels + width + 2 * width), side
+    elif spec.stem_type == "small":
+        side, reduction = spec.image_size, 1
+        yield 9 * spec.channels * width, side
     else:
         yield 49 * spec.channels * width, side
     for index, (stage, reads, writes) in enumerate(spec.blocks):
         shortcut = reads if spec.has_projection(index) else 0
-        yield (9 * (reads + writes) + shortcut) * writes, -(-side // 2 ** (stage + 1))
+        yield (9 * (reads + writes) + shortcut) * writes, -(-side // (reduction * 2**stage))
