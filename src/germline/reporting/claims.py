@@ -10,6 +10,29 @@ from germline.reporting.statistics import LEVEL, Estimate, estimate, holm, p_val
 
 
 @dataclass(frozen=True)
+class Ceiling:
+    """Headroom of a claim: what the best known start gains over a network that knows nothing.
+
+    Attributes:
+        differences: One paired difference per seed, as shares of 1.
+        least: Smallest mean difference that leaves room for a verdict.
+    """
+
+    differences: tuple[float, ...]
+    least: float
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the mean headroom is large enough to tell something."""
+        return self.estimate.mean >= self.least
+
+    @property
+    def estimate(self) -> Estimate:
+        """Mean headroom with its 95 % interval."""
+        return estimate(self.differences)
+
+
+@dataclass(frozen=True)
 class Claim:
     """Claim that a paired difference is above zero.
 
@@ -18,12 +41,14 @@ class Claim:
         where: The condition under which it is tested.
         differences: One paired difference per seed. Values above 0 support the claim.
         unit: Unit of the differences: points of accuracy, doublings (of speed), or % of sizes.
+        ceiling: Headroom at the condition; None if it is unknown.
     """
 
     text: str
     where: str
     differences: tuple[float, ...]
     unit: str = "points"
+    ceiling: Ceiling | None = None
 
     @property
     def scale(self) -> float:
@@ -64,9 +89,13 @@ class Judgement:
         """The verdict in words."""
         if len(self.claim.differences) < 2:
             return "one seed shows nothing"
-        if self.p < 1 - LEVEL:
-            return "holds" if self.difference.mean > 0 else "the reverse holds"
-        return "no difference shown"
+        is_shown, is_above = self.p < 1 - LEVEL, self.difference.mean > 0
+        if is_shown and not is_above:
+            # A low ceiling hides gains, and no losses.
+            return "the reverse holds"
+        if self.claim.ceiling is not None and not self.claim.ceiling.has_room:
+            return NO_ROOM
+        return "holds" if is_shown else "no difference shown"
 
     @property
     def detectable(self) -> str:
@@ -82,6 +111,7 @@ class Judgement:
         return [self.claim.text, self.claim.where, size, chance, self.verdict, self.detectable]
 
 
+NO_ROOM = "no room to tell"
 CLAIM_COLUMNS = ["claim", "condition", "difference", "p (Holm)", "verdict", "detectable difference"]
 
 

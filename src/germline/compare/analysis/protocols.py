@@ -7,6 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from germline.compare.analysis.headroom import (
+    find_ceiling,
+    find_ceiling_arms,
+    find_ceiling_over_sizes,
+    make_ceiling,
+)
 from germline.compare.analysis.recipe_checks import (
     accept_recipe,
     check_curve_points,
@@ -25,7 +31,7 @@ from germline.compare.analysis.results import (
 )
 from germline.compare.recipe.schema import CONTROL, ProtocolName, Recipe
 from germline.compare.run.cells import format_images
-from germline.reporting.claims import Claim
+from germline.reporting.claims import Ceiling, Claim
 
 ClaimMaker = Callable[[ComparisonResults], list[Claim]]
 
@@ -53,14 +59,15 @@ def _claims_per_condition(
     """Compare the subject with every control at every condition, and with the longest scratch run."""
     claims, subject = [], results.subject
     for at in results.conditions:
-        controls = results.controls_at(at.size)
+        controls, ceiling = results.controls_at(at.size), find_ceiling(results, at, value)
         for control in controls:
             differences = results.differences(subject, control, at, value)
-            claims.append(Claim(f"{subject} {text} {control}", str(at), tuple(differences)))
+            claims.append(Claim(f"{subject} {text} {control}", str(at), tuple(differences), ceiling=ceiling))
         longest = results.longest_scratch(at) if with_longest_scratch and CONTROL in controls else None
         if longest is not None:
             differences = results.differences(subject, CONTROL, at, value, control_steps=longest[0])
-            claims.append(Claim(f"{subject} {text} {longer_scratch_text(*longest)}", str(at), tuple(differences)))
+            text_of_longest = f"{subject} {text} {longer_scratch_text(*longest)}"
+            claims.append(Claim(text_of_longest, str(at), tuple(differences), ceiling=ceiling))
     return claims
 
 
@@ -76,7 +83,7 @@ def _convergence(results: ComparisonResults) -> list[Claim]:
             shares = results.share_of_steps(results.subject, at)
             doublings = tuple(_speed_doublings(share, results, at) for share in shares)
             text = f"{results.subject} reaches the final accuracy of {CONTROL} faster"
-            claims.append(Claim(text, str(at), doublings, "doublings"))
+            claims.append(Claim(text, str(at), doublings, "doublings", find_ceiling(results, at)))
     text = "has a higher mean accuracy over the training than"
     claims += _claims_per_condition(results, text, mean_accuracy, with_longest_scratch=False)
     return claims + _claims_per_condition(results, "ends above", final_accuracy)
@@ -126,16 +133,27 @@ def mean_by_grid_point(results: ComparisonResults, arm: str, at: Condition) -> d
 def _sensitivity(results: ComparisonResults) -> list[Claim]:
     claims, subject = [], results.subject
     for at in results.conditions:
-        ours = complete_grids(results, subject, at)
+        ours, ceiling = complete_grids(results, subject, at), _find_grid_ceiling(results, at)
         for control in results.controls_at(at.size):
             theirs = complete_grids(results, control, at)
             pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
             less = tuple(grid_spread(other) - grid_spread(own) for own, other in pairs)
-            claims.append(Claim(f"{subject} spreads less over the grid than {control}", str(at), less))
+            claims.append(Claim(f"{subject} spreads less over the grid than {control}", str(at), less, ceiling=ceiling))
             higher = tuple(grid_minimum(own) - grid_minimum(other) for own, other in pairs)
             text = f"the lowest accuracy over the grid is higher for {subject} than for {control}"
-            claims.append(Claim(text, str(at), higher))
+            claims.append(Claim(text, str(at), higher, ceiling=ceiling))
     return claims
+
+
+def _find_grid_ceiling(results: ComparisonResults, at: Condition) -> Ceiling | None:
+    """Find the mean ceiling over a grid of rates and decays; None if it is unknown."""
+    pair = find_ceiling_arms(results, at.size)
+    if pair is None:
+        return None
+    grids = [complete_grids(results, arm, at) for arm in pair]
+    means = [{seed: fmean(map(final_accuracy, cells)) for seed, cells in grid.items()} for grid in grids]
+    seeds = sorted(means[0].keys() & means[1].keys())
+    return make_ceiling(results, [means[0][seed] - means[1][seed] for seed in seeds])
 
 
 def _sizes(results: ComparisonResults) -> list[Claim]:
@@ -144,10 +162,11 @@ def _sizes(results: ComparisonResults) -> list[Claim]:
     if family is None or CONTROL not in results.controls:
         return claims
     at = Condition(family["size"], family["images_per_class"])
+    ceiling = find_ceiling(results, at)
     for budget in results.stored["family"]:
         differences = results.differences(subject, CONTROL, at, final_accuracy, control_steps=budget["steps"])
         text = f"{subject} ends above {CONTROL} at the same total cost, {budget_text(budget)}"
-        claims.append(Claim(text, str(at), tuple(differences)))
+        claims.append(Claim(text, str(at), tuple(differences), ceiling=ceiling))
     return claims
 
 
@@ -166,16 +185,18 @@ def _claims_over_sizes(results: ComparisonResults) -> list[Claim]:
     claims, subject = [], results.subject
     for images in results.recipe["images_per_class"]:
         for control in results.controls:
-            count = len(results.shared_sizes(control))
+            sizes = results.shared_sizes(control)
+            count = len(sizes)
             if count < 2:
                 continue
+            ceiling = find_ceiling_over_sizes(results, sizes, images)
             where = f"{count} sizes, {format_images(images)}"
             by_seed = results.over_sizes(control, images).values()
             means = tuple(fmean(differences) for differences in by_seed)
-            claims.append(Claim(f"{subject} is above {control} in the mean over sizes", where, means))
+            claims.append(Claim(f"{subject} is above {control} in the mean over sizes", where, means, ceiling=ceiling))
             halves = tuple(share_above(differences) - 0.5 for differences in by_seed)
             text = f"{subject} is above {control} at more than half of the sizes"
-            claims.append(Claim(text, where, halves, "% of sizes"))
+            claims.append(Claim(text, where, halves, "% of sizes", ceiling))
     return claims
 
 

@@ -89,6 +89,10 @@ class ComparisonResults:
         others = [arm for arm in self.arms if arm not in (self.subject, CONTROL)]
         return [CONTROL, *others] if CONTROL in self.arms and self.subject != CONTROL else others
 
+    def method_of(self, arm: str) -> str:
+        """Return the name of an arm's method."""
+        return str(self.recipe["arms"][arm]["method"])
+
     def settings_of(self, arm: str) -> dict[str, Any]:
         """Return the method settings that the recipe gives an arm."""
         return dict(self.recipe["arms"][arm].get("settings") or {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from germline.compare.analysis.headroom import describe_ceiling_arms
 from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, sum_costs
 from germline.compare.cost.storage import count_headless_elements, count_network_parameters, storage_ratio
 from germline.compare.recipe.schema import CONTROL, Recipe
@@ -75,6 +76,7 @@ class CostEstimate:
         genes: Cost of condensing the genes.
         family: Storage and training of the first arm; None if its gene is not known before condensing.
         missing: Messages about data sets that are not on this machine, which a run would refuse.
+        ceiling: Text that says whether the ceiling is known at every size, and which arms are missing.
     """
 
     title: str
@@ -86,6 +88,7 @@ class CostEstimate:
     genes: Cost
     family: FamilyEstimate | None
     missing: tuple[str, ...] = ()
+    ceiling: str = ""
 
     def text(self) -> str:
         """Format the estimate as text."""
@@ -99,6 +102,7 @@ class CostEstimate:
         total = sum_costs(parts.values())
         lines.append(f"in total {total.samples:,} samples, {total.flops / 1e12:,.1f} TFLOP")
         lines += self.family.lines() if self.family is not None else []
+        lines += [self.ceiling] if self.ceiling else []
         lines.append(f"expected time on two cores: about {self.minutes:g} minutes")
         lines += [
             f"note: Data are missing. The estimate uses their known numbers, but a run is refused. {message}"
@@ -129,6 +133,7 @@ def estimate_cost(recipe: Recipe) -> CostEstimate:
                 message for name in (recipe.data, recipe.ancestor.data) for message in store.list_missing_data(name)
             )
         ),
+        ceiling=describe_ceiling_arms(recipe),
     )
 
 

@@ -30,6 +30,9 @@ from germline.training import TrainSettings
 
 CONTROL = "scratch"
 EVERY_SIZE = "*"
+MIN_HEADROOM = 8.0
+# Keys that came later. Saved recipes leave them out at their defaults, so that older folders can still be resumed.
+LATER_KEYS = ("min_headroom",)
 ProtocolName = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths"]
 
 
@@ -58,6 +61,7 @@ class Recipe(RecipeSection):
         scratch_until_plateau: Longer training of scratch until a plateau; None: no longer training.
         family: Longer training of scratch with the budget of a whole family; None: no such training.
         final: Whether to train and test on the part of the data for headline numbers.
+        min_headroom: Smallest ceiling, in points of accuracy, under which a claim gets the verdict "no room to tell".
     """
 
     title: str
@@ -80,6 +84,7 @@ class Recipe(RecipeSection):
     scratch_until_plateau: ScratchPlateau | None = None
     family: FamilyBudget | None = None
     final: bool = False
+    min_headroom: float = Field(default=MIN_HEADROOM, ge=0, le=100)
 
     @model_validator(mode="before")
     @classmethod
@@ -88,8 +93,9 @@ class Recipe(RecipeSection):
 
     @model_serializer(mode="wrap")
     def _save_old_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        former = {new: old for old, new in RENAMED_KEYS.items()}
-        return {former.get(key, key): value for key, value in dump(self).items()}
+        former, fields = {new: old for old, new in RENAMED_KEYS.items()}, type(self).model_fields
+        left_out = {key for key in LATER_KEYS if getattr(self, key) == fields[key].default}
+        return {former.get(key, key): value for key, value in dump(self).items() if key not in left_out}
 
     @field_validator("described", mode="before")
     @classmethod

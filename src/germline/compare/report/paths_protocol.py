@@ -8,9 +8,8 @@ from germline.compare.analysis.protocols import share_above
 from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
 from germline.compare.cost.storage import storage_ratio
 from germline.compare.report.cost_tables import tera_text
-from germline.compare.report.tables import accuracy_text, judge_claims
+from germline.compare.report.tables import CEILED_COLUMNS, accuracy_text, claim_row, judge_claims
 from germline.compare.run.cells import format_images
-from germline.reporting.claims import CLAIM_COLUMNS
 from germline.reporting.html import Rows, Section
 from germline.reporting.pareto import FRONT_NOTE, NetworkPoint, draw_pareto_fronts, pareto_front
 from germline.reporting.statistics import estimate
@@ -56,7 +55,7 @@ def paths_claims_table(results: ComparisonResults, *, per_size: bool = False) ->
     """List the claims over all sizes, or those at each size; all claims are judged together."""
     conditions = {str(at) for at in results.conditions}
     shown = [one for one in judge_claims(results) if (one.claim.where in conditions) == per_size]
-    return [CLAIM_COLUMNS, *(judgement.row() for judgement in shown)]
+    return [CEILED_COLUMNS, *map(claim_row, shown)]
 
 
 def family_points(results: ComparisonResults, arm: str, images: int | str) -> list[NetworkPoint]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.analysis.selection_regret import regret_sections
+from germline.compare.recipe.schema import MIN_HEADROOM
 from germline.compare.report import cost_tables, figures, paths_protocol, tables
 from germline.compare.report.gene_records import record_sections
 from germline.reporting.claims import count_verdicts
@@ -31,8 +32,9 @@ def _claims_section(results: ComparisonResults) -> Section:
     note = (
         f"{count_verdicts(tables.judge_claims(results))} Paired differences over {len(recipe['seeds'])} seeds "
         f"({shared}), with 95 % t intervals. p by the paired t test with Holm's correction over all claims. If no "
-        "difference is shown, the last column gives the smallest true difference that this many seeds with this spread "
-        "would show with 80 % power."
+        "difference is shown, the table gives the smallest true difference that this many seeds with this spread would "
+        "show with 80 % power. The ceiling is fine-tuning minus the shuffled fine-tuned network at the condition. "
+        f"Under {recipe.get('min_headroom', MIN_HEADROOM):g} points there is no room to tell."
     )
     make_table = paths_protocol.paths_claims_table if protocol.name == "paths" else tables.claims_table
     return Section(protocol.asks, note, make_table(results))

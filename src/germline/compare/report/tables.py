@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from germline.compare.analysis.headroom import UNKNOWN
 from germline.compare.analysis.protocols import (
     PROTOCOLS,
     complete_grids,
@@ -21,10 +22,19 @@ from germline.reporting.claims import CLAIM_COLUMNS, Judgement, judge
 from germline.reporting.html import Rows
 from germline.reporting.statistics import Estimate, estimate
 
+CEILED_COLUMNS = [*CLAIM_COLUMNS, "ceiling"]
+
 
 def claims_table(results: ComparisonResults) -> Rows:
-    """List every claim of the protocol and its verdict."""
-    return [CLAIM_COLUMNS, *(judgement.row() for judgement in judge_claims(results))]
+    """List every claim of the protocol with its verdict and its ceiling."""
+    return [CEILED_COLUMNS, *map(claim_row, judge_claims(results))]
+
+
+def claim_row(judgement: Judgement) -> list[str]:
+    """Return the cells of a claim's row, in the order of `CEILED_COLUMNS`."""
+    ceiling = judgement.claim.ceiling
+    text = UNKNOWN if ceiling is None else f"{ceiling.estimate.text(sign=True)} points"
+    return [*judgement.row(), text]
 
 
 def judge_claims(results: ComparisonResults) -> list[Judgement]:
