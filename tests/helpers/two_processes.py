@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ class Scaled(CrossEntropy):
         return super().forward(lambda pixels: network(pixels) * self.factor, batch)
 
 
+RATES = {"adamw": 5e-3, "sgd": 0.1}
 ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1, "clip": 0.5, "ema": 0.5}
 
 
@@ -45,23 +47,36 @@ def main(folder):
     fields = {"image_size": 32, "channels": 1, "classes": 10, "depth": 2, "width": 16, "heads": 2, "patch_size": 8}
     facts = {}
     cases = {"plain": {}, "active": ACTIVE, "parts": {"accumulate": 2}, "owned": {}}
-    for name, settings in {**cases, "paths": {"clip": 0.5, "accumulate": 2}, "sandwich": {}}.items():
+    cases |= {"paths": {"clip": 0.5, "accumulate": 2}, "sandwich": {}}
+    for name, optimizer in product(cases, RATES):
         spec = VitSpec(**fields)
         with use_generator(generator(0, "two")):
             model = pool(spec) if name in ("paths", "sandwich") else VIT.build(spec)
         network = Network(model, Preprocess.from_images(train.images), digits.classes)
-        asked = TrainSettings(steps=8, batch_size=24, lr=5e-3, log_every=1, checkpoint_every=3, **settings)
+        asked = TrainSettings(
+            steps=8,
+            batch_size=24,
+            optimizer=optimizer,
+            lr=RATES[optimizer],
+            log_every=1,
+            checkpoint_every=3,
+            **cases[name],
+        )
         run = Run(folder, device="cpu", quiet=True)
         objective = Scaled() if name == "owned" else CrossEntropy(asked.label_smoothing)
         if isinstance(model, PoolNetwork):
             objective = SampledPathLoss(model, None, 0.0, model.layout.paths[:2] if name == "sandwich" else ())
         seen = val if name != "sandwich" else None
-        result = run.fit(name, network, objective, train, asked, val=seen, augmentation=("shift", "rotate"))
+        result = run.fit(
+            f"{name}-{optimizer}", network, objective, train, asked, val=seen, augmentation=("shift", "rotate")
+        )
         accuracy = result.accuracy if result.scores else 0.0
-        facts[name] = {"losses": [loss for _, loss in result.losses], "accuracy": accuracy}
+        facts[f"{name}-{optimizer}"] = {"losses": [loss for _, loss in result.losses], "accuracy": accuracy}
         facts["processes"] = run.fabric.world_size
         if run.fabric.is_global_zero:
-            write_tensors(folder / f"{name}.safetensors", {**network.model.state_dict(), **objective.state_dict()})
+            write_tensors(
+                folder / f"{name}-{optimizer}.safetensors", {**network.model.state_dict(), **objective.state_dict()}
+            )
             (folder / "facts.json").write_text(json.dumps(facts))
 
 
