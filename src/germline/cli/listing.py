@@ -11,7 +11,7 @@ import typer
 from germline.cli.options import Quick
 
 KINDS = ("methods", "models", "data", "recipes", "settings")
-TRAINING = "train"
+_TRAIN = "train"
 _TRAIN_SETTINGS = "germline.training.settings:TrainSettings"
 
 
@@ -96,15 +96,15 @@ def _list_setting_texts(name: str) -> dict[str, str]:
     from germline.errors import UnknownNameError
     from germline.registry import METHODS
 
-    if name != TRAINING and name not in METHODS:
-        raise UnknownNameError.with_nearest("method", name, [TRAINING, *METHODS])
+    if name != _TRAIN and name not in METHODS:
+        raise UnknownNameError.with_nearest("method", name, [_TRAIN, *METHODS])
     training = {line.key for line in list_settings(_TRAIN_SETTINGS)}
-    lines = list_settings(_TRAIN_SETTINGS if name == TRAINING else METHODS.place(name))
+    lines = list_settings(_TRAIN_SETTINGS if name == _TRAIN else METHODS.place(name))
     texts = {}
     for line in sorted(lines, key=lambda line: line.key in training):
         group, _, rest = line.key.rpartition(".")
         if rest in training and group:
-            texts[f"{group}.KEY"] = f"settings of this training: germline list settings {TRAINING}"
+            texts[f"{group}.KEY"] = f"settings of this training: germline list settings {_TRAIN}"
             continue
         default = f", default {line.default}" if line.default else ""
         texts[line.key] = f"{line.meaning} [{line.type}{default}]"

@@ -7,7 +7,7 @@ from typing import Any
 
 from germline.errors import ArtefactError
 
-LABEL_KEYS = ("label_names", "labels", "id2label")
+CONFIG_KEYS = ("label_names", "labels", "id2label")
 
 
 def number_classes(count: int) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def read_class_names(config: Mapping[str, Any], count: int, origin: object) -> t
     Raises:
         ArtefactError: The names are not texts, not one per output, or one of them is given twice.
     """
-    key = next((key for key in LABEL_KEYS if config.get(key)), None)
+    key = next((key for key in CONFIG_KEYS if config.get(key)), None)
     if key is None or count == 0:
         return None
     names = _list_names(config[key], count)
