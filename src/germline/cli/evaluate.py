@@ -1,0 +1,149 @@
+"""`germline evaluate`: measure a network, or one size of a gene, on labelled images."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from germline.cli.options import Device, Quiet, Seed, announce
+
+if TYPE_CHECKING:
+    from germline.architectures import Size
+    from germline.data import AnyImages
+    from germline.network import Network
+    from germline.training.class_scores import ClassScores
+
+SPLITS = ("val", "test", "train")
+LARGEST_MATRIX = 12  # classes whose confusion matrix is printed whole
+MOST_CONFUSIONS = 10
+SECONDS_BETWEEN_LINES = 5.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("evaluate")(evaluate_command)
+
+
+def evaluate_command(
+    network: Annotated[
+        str, typer.Argument(help="Model folder, gene folder, timm:NAME, hf-hub:NAME, or a weight file with --model.")
+    ],
+    data: Annotated[str, typer.Option(help="Data set with labels, such as glyphs/base or folder:/photos.")],
+    size: Annotated[
+        str | None, typer.Option(help="Size at which a gene is grown, such as depth=6; default: the gene's own.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Part of the data: val, test or train.")] = "val",
+    model: Annotated[str | None, typer.Option(help="timm name of the architecture of a weight file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="File for all numbers, the confusion matrix included.")
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file if it exists.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure accuracy, loss, accuracy per class and confusions of a network, or of a gene's descendant."""
+    from germline.architectures import Size
+    from germline.cli.names import check_data_name, check_network_name, is_gene, is_model
+    from germline.errors import SettingError
+    from germline.files import check_output_file, write_json
+
+    if split not in SPLITS:
+        raise SettingError(f"--split {split}", "Data have no such part", f"Use {', '.join(SPLITS[:2])} or {SPLITS[2]}")
+    wanted = Size.parse(size or "")
+    check_network_name(network)
+    if size is not None and (is_model(network) or Path(network).is_file() or network.startswith("timm:")):
+        raise SettingError(f"--size {size} with a network", "Only a gene grows to sizes", "Remove --size")
+    check_data_name(data)
+    if json is not None:
+        check_output_file(json, overwrite=overwrite)
+    announce(f"Evaluating {network} on {data}", quiet=quiet)
+    from germline.data import load_data
+    from germline.training.class_scores import match_classes, score_classes
+    from germline.training.device import check_device, find_best_device
+
+    check_device(device, "32-true")
+    source = load_data(data)
+    if is_gene(network) or size is not None:
+        subject, note = _grow(network, wanted, lambda: source.split(split), seed)
+    else:
+        from germline.loading import load_network
+
+        subject, note = load_network(network, model), ""
+    subject, images, assumed = match_classes(subject, source.split(split), data)
+    chosen = find_best_device() if device == "auto" else device
+    scores = score_classes(subject, images, chosen, print_progress("evaluated", quiet=quiet))
+    notes = list(filter(None, (note, assumed, _describe_conversion(subject, images))))
+    print(f"{network}{f' at {wanted}' if wanted else ''} on {data}, {split}: {len(images)} images")
+    for line in notes:
+        print(f"note: {line}")
+    _print_scores(scores)
+    if json is not None:
+        about = {"network": network, "size": str(wanted), "data": data, "split": split, "notes": notes}
+        write_json(json, {**about, **scores.to_json()})
+        print(f"numbers: {json}")
+
+
+def _grow(place: str, size: Size, read: Callable[[], AnyImages], seed: int) -> tuple[Network, str]:
+    """Grow a gene at a size, and say whether its head is fresh.
+
+    A gene without a head gets one for the classes of the data.
+    """
+    from germline.learngene import Learngene
+    from germline.registry import architecture_of
+
+    gene = Learngene.load(place)
+    classes = gene.classes
+    gene.target(size, classes or gene.spec.classes or 1)  # refuses a size before the data are read
+    if classes is None:
+        classes = read().classes
+    child = gene.inherit(size, classes, seed=seed)
+    assert child.network.spec is not None  # noqa: S101 - a descendant always has a spec
+    head = architecture_of(child.network.spec).parts(child.network.spec).head
+    if not any(child.ledger.entries[name]["fresh"] for name in head):
+        return child.network, ""
+    return child.network, "The head is fresh and untrained, so the network guesses. Train the descendant first."
+
+
+def _describe_conversion(network: Network, images: AnyImages) -> str:
+    """Say how the images are converted to what the network reads; empty if they are not."""
+    own, wanted = (images.channels, images.side), (network.preprocess.channels, network.preprocess.image_size)
+    if own == wanted:
+        return ""
+    return f"Images of {own[0]} x {own[1]} x {own[1]} are converted to {wanted[0]} x {wanted[1]} x {wanted[1]}."
+
+
+def print_progress(verb: str, *, quiet: bool) -> Callable[[int, int], None]:
+    """Return a function that prints how many images are done, every few seconds."""
+    printed = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal printed
+        if not quiet and time.monotonic() - printed >= SECONDS_BETWEEN_LINES and done < total:
+            printed = time.monotonic()
+            print(f"{verb} {done:,} of {total:,} images", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _print_scores(scores: ClassScores) -> None:
+    print(f"accuracy {scores.score.accuracy:.4f}, loss {scores.score.loss:.4f}\n")
+    counts = scores.confusion.sum(dim=1).tolist()
+    width = max(len("class"), *(len(name) for name in scores.classes))
+    print(f"{'class':{width}} {'images':>7} accuracy")
+    for name, count, accuracy in zip(scores.classes, counts, scores.accuracies(), strict=True):
+        print(f"{name:{width}} {count:>7} {'no images' if accuracy is None else f'{accuracy:.4f}'}")
+    if len(scores.classes) <= LARGEST_MATRIX:
+        print("\nconfusion matrix: a row for each class, a column for each prediction in the same order")
+        digits = len(str(max(map(max, scores.confusion.tolist()))))
+        for name, row in zip(scores.classes, scores.confusion.tolist(), strict=True):
+            print(f"{name:{width}} {' '.join(f'{count:>{digits}}' for count in row)}")
+    elif confusions := scores.confusions(MOST_CONFUSIONS):
+        print("\nmost frequent confusions; --json saves the whole matrix")
+        for true, guess, count in confusions:
+            print(f"{true} taken for {guess}: {count}")

@@ -1,0 +1,136 @@
+"""Accuracy per class and confusions of a network on images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from germline.data import AnyImages, iterate_batches
+from germline.errors import DataError
+from germline.network import Network
+from germline.training.evaluate import EVAL_BATCH, Score
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Score of a network with the predictions of every class.
+
+    Attributes:
+        score: Accuracy and loss over all images.
+        classes: Ordered class names.
+        confusion: int64 [classes, classes]; entry [i, j] counts the images of class i that are taken for class j.
+    """
+
+    score: Score
+    classes: tuple[str, ...]
+    confusion: Tensor
+
+    def accuracies(self) -> list[float | None]:
+        """Return the accuracy of each class; None for a class without images."""
+        counts, right = self.confusion.sum(dim=1).tolist(), self.confusion.diagonal().tolist()
+        return [hits / count if count else None for hits, count in zip(right, counts, strict=True)]
+
+    def confusions(self, most: int) -> list[tuple[str, str, int]]:
+        """Return the most frequent confusions as true class, predicted class and count."""
+        wrong = self.confusion.clone()
+        wrong.fill_diagonal_(0)
+        counts, places = wrong.flatten().sort(descending=True, stable=True)
+        pairs = [(*divmod(place, len(self.classes)), count) for place, count in zip(places.tolist(), counts.tolist())]
+        return [(self.classes[true], self.classes[guess], count) for true, guess, count in pairs[:most] if count]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as values of JSON."""
+        counts = self.confusion.sum(dim=1).tolist()
+        rows = zip(self.classes, counts, self.accuracies(), strict=True)
+        return {
+            "images": sum(counts),
+            "accuracy": self.score.accuracy,
+            "loss": self.score.loss,
+            "classes": list(self.classes),
+            "per_class": [{"class": name, "images": count, "accuracy": value} for name, count, value in rows],
+            "confusion": self.confusion.tolist(),
+        }
+
+
+@torch.inference_mode()
+def score_classes(
+    network: Network,
+    images: AnyImages,
+    device: torch.device | str = "cpu",
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> ClassScores:
+    """Score a network in eval mode, then restore its mode.
+
+    Args:
+        network: Network with the classes of the images, see `match_classes`.
+        images: Labelled images.
+        device: Device to compute on; the network is moved there.
+        report: Function that is called after each batch with the images done and all images.
+
+    Raises:
+        DataError: There are no images, they have no labels, or the network's outputs are not those of its classes.
+    """
+    if images.labels is None or not len(images):
+        raise DataError("Nothing to evaluate on", "An evaluation needs images with labels", "Use labelled images")
+    count, was_training = len(network.classes), network.model.training
+    network.model.eval().to(device)
+    confusion = torch.zeros(count, count, dtype=torch.int64)
+    loss = torch.zeros((), device=device)
+    done = 0
+    for batch in iterate_batches(images, EVAL_BATCH, device):
+        assert batch.labels is not None  # noqa: S101 - checked above, repeated for the type checker
+        logits = network.logits(batch.pixels)
+        if logits.shape != (len(batch.labels), count):
+            raise DataError(
+                f"the network gives outputs of shape {tuple(logits.shape)} for {len(batch.labels)} images",
+                f"it has {count} classes, and each image needs one number per class",
+                "use a network with a head for its classes",
+            )
+        loss += cross_entropy(logits, batch.labels, reduction="sum")
+        places = batch.labels * count + logits.argmax(dim=1)
+        confusion += torch.bincount(places.cpu(), minlength=count * count).view(count, count)
+        done += len(batch.labels)
+        report(done, len(images))
+    network.model.train(was_training)
+    accuracy = int(confusion.diagonal().sum()) / len(images)
+    return ClassScores(Score(accuracy, float(loss) / len(images)), network.classes, confusion)
+
+
+def match_classes(network: Network, images: AnyImages, name: str) -> tuple[Network, AnyImages, str]:
+    """Match a network and images by the names of their classes.
+
+    Args:
+        network: Network with class names, or with the numbers 0, 1 and so on in their place.
+        images: Labelled images.
+        name: Name of their data set, for messages.
+
+    Returns:
+        The network with the class names of the images, the images with the network's labels, and a sentence about what
+        was assumed; empty if nothing was.
+
+    Raises:
+        DataError: The images have no labels, or other classes than the network.
+    """
+    if images.labels is None:
+        raise DataError(f"'{name}' has no labels", "An evaluation compares with them", "Use one folder per class")
+    if network.classes == images.classes:
+        return network, images, ""
+    if set(network.classes) == set(images.classes):
+        return network, images.select_classes(network.classes), "Classes are matched by name; their order differs."
+    numbered = network.classes == tuple(str(index) for index in range(len(network.classes)))
+    if numbered and len(network.classes) == len(images.classes):
+        order = ", ".join(images.classes[:3])
+        note = f"The network has no class names. Its outputs are taken in the order of the data's: {order} and so on."
+        return replace(network, classes=images.classes), images, note
+    missing = [label for label in images.classes if label not in network.classes]
+    first = f"the first class that it lacks is '{missing[0]}'" if missing else "it knows further classes"
+    raise DataError(
+        f"the network knows {len(network.classes)} classes, '{name}' has {len(images.classes)}, and they differ",
+        first,
+        "use data with the network's own classes, or run germline inherit with --data and train the result",
+    )
