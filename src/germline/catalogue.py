@@ -13,7 +13,7 @@ from germline.registry import ARCHITECTURES, DATA, METHODS
 
 Direction = Literal["shallower", "deeper", "narrower", "wider"]
 EVERY: tuple[Direction, ...] = ("shallower", "deeper", "narrower", "wider")
-DEPTHS: tuple[Direction, ...] = ("shallower", "deeper")
+_DEPTHS: tuple[Direction, ...] = ("shallower", "deeper")
 _ALL = ("vit", "vgg", "resnet12", "resnet")
 _CIRCUITS = ("vgg", "resnet12")
 
@@ -55,12 +55,12 @@ def _for(architectures: tuple[str, ...], directions: tuple[Direction, ...]) -> d
 
 _METHODS = {
     "tleg": MethodFacts(
-        "TLEG (arXiv 2312.05614): block l of L is offset + (l/L) x slope.", "arXiv 2312.05614", _for(("vit",), DEPTHS)
+        "TLEG (arXiv 2312.05614): block l of L is offset + (l/L) x slope.", "arXiv 2312.05614", _for(("vit",), _DEPTHS)
     ),
     "auto": MethodFacts(
         "Auto-Learngene (arXiv 2305.02279): the ancestor's layers that help a pseudo descendant most.",
         "arXiv 2305.02279",
-        {**_for(_ALL, EVERY), "vit": DEPTHS},
+        {**_for(_ALL, EVERY), "vit": _DEPTHS},
         "its layers keep their widths",
     ),
     "pool": MethodFacts(
@@ -104,7 +104,7 @@ _METHODS = {
     "random-gene": MethodFacts(
         "Another method's gene with the elements of each tensor shuffled.",
         "a control",
-        _for(("vit",), DEPTHS),
+        _for(("vit",), _DEPTHS),
         "with tleg; with another method, what that grows",
     ),
     "stored": MethodFacts(

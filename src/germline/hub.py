@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from germline.errors import ArtefactError
+from germline.errors import ArtefactError, OutputError, SettingError
 
 PREFIX = "hf-hub:"
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 
 
 def download_folder(name: str, files: Sequence[str]) -> Path:
@@ -37,6 +39,20 @@ def download_folder(name: str, files: Sequence[str]) -> Path:
         ) from error
 
 
+def check_repository_name(name: str) -> None:
+    """Refuse a name that is not `owner/name`.
+
+    Raises:
+        SettingError: The hub would not accept the name.
+    """
+    if not _REPOSITORY.fullmatch(name) or ".." in name or "--" in name:
+        raise SettingError(
+            f"'{name}' is not the name of a hub repository",
+            "A name has an owner and a repository, of letters, digits, '.', '-' and '_'",
+            "Use a name such as owner/name",
+        )
+
+
 def upload_folder(folder: Path, name: str, **options: Any) -> str:
     """Upload a folder to a hub repository, which is created if it does not exist.
 
@@ -47,9 +63,22 @@ def upload_folder(folder: Path, name: str, **options: Any) -> str:
 
     Returns:
         The address of the upload.
+
+    Raises:
+        SettingError: The hub would not accept the name.
+        OutputError: The hub cannot be reached, or refuses the upload.
     """
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-    api = HfApi(token=options.pop("token", None))
-    api.create_repo(name, exist_ok=True)
-    return str(api.upload_folder(repo_id=name, folder_path=folder, **options))
+    check_repository_name(name)
+    try:
+        api = HfApi(token=options.pop("token", None))
+        api.create_repo(name, exist_ok=True)
+        return str(api.upload_folder(repo_id=name, folder_path=folder, **options))
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        raise OutputError(
+            f"cannot upload to '{PREFIX}{name}'",
+            str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            "Run hf auth login with a token that can write there, or choose another name",
+        ) from error

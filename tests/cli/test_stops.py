@@ -183,7 +183,7 @@ def test_the_last_checkpoint_damaged_the_one_before_is_taken(bench, run, monkeyp
 @pytest.mark.parametrize("kind", ["inherit", "log"])
 def test_a_real_limit_on_file_size(bench, kind):
     """The kernel refuses the write itself: what Python or safetensors make of it is not replayed here."""
-    words = {"inherit": ("inherit", "gene", "--out", "new")}.get(kind, (*SHORT, "--out", "new"))
+    words = {"inherit": ("inherit", "gene", "--out", "new", "--quiet")}.get(kind, (*SHORT, "--out", "new"))
     before = snapshot(bench)
     done = subprocess.run(
         [sys.executable, "-m", "germline.cli", *words],

@@ -751,7 +751,7 @@ FAULTS = [
     Fault("export-there-already", "export cnn --out old.pt2", ("'old.pt2' exists", "--overwrite"), text("old.pt2", "")),
     Fault("export-to-a-folder", "export cnn --out child.pt2", ("'child.pt2' is a folder",), text("child.pt2/x", "")),
     Fault("export-no-network", "export nowhere --out new.pt2", ("No network at 'nowhere'", "run folder")),
-    Fault("export-a-gene", "export gene --out new.pt2", ("gene/config.json",)),
+    Fault("export-a-gene", "export gene --out new.pt2", ("'gene' is a learngene", "germline inherit")),
     Fault(
         "export-cannot-be-made", "export cnn --out /proc/germline/new.pt2", ("/proc/germline/new.pt2", "another folder")
     ),

@@ -9,7 +9,20 @@ from typing import Annotated, NoReturn
 import typer
 
 import germline
-from germline.cli import check, compare, condense, demo, export, inherit, inspect, listing, train
+from germline.cli import (
+    check,
+    compare,
+    condense,
+    demo,
+    evaluate,
+    export,
+    inherit,
+    inspect,
+    listing,
+    predict,
+    push,
+    train,
+)
 from germline.errors import GermlineError
 
 INTERRUPTED = 130
@@ -39,7 +52,7 @@ def _start(
     """Read the options before a command."""
 
 
-for _module in (demo, train, condense, inherit, inspect, export, compare, check, listing):
+for _module in (demo, train, condense, inherit, inspect, evaluate, predict, export, push, compare, check, listing):
     _module.register(app)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from germline.cli.options import Overwrite, Quick, Quiet, Resume, Set
+from germline.cli.options import Overwrite, Quick, Quiet, Resume, Set, announce
 
 
 def register(app: typer.Typer) -> None:
@@ -57,15 +57,19 @@ def run_recipe(
     Raises:
         TrainingError: Some cells failed. The report of the others is written.
     """
-    from germline.compare.recipe.loader import load_recipe
+    from germline.compare.recipe.text import read_recipe
     from germline.errors import TrainingError
     from germline.files import check_output_folder
 
-    loaded = load_recipe(recipe, changes or (), quick=quick)
+    read_recipe(recipe, quick=quick)
     check_output_folder(out, resume=resume, overwrite=overwrite)
     if store is not None:
         check_output_folder(store, resume=True, overwrite=False)
+    announce(f"Comparing the arms of {recipe}", quiet=quiet)
     from germline.compare import Comparison, write_report
+    from germline.compare.recipe.loader import load_recipe
+
+    loaded = load_recipe(recipe, changes or (), quick=quick)
 
     comparison = Comparison(
         loaded, f"{recipe}{' --quick' if quick else ''}", out, workers=workers, quiet=quiet, store=store

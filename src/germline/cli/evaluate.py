@@ -14,14 +14,14 @@ from germline.cli.options import Device, Quiet, Seed, announce
 
 if TYPE_CHECKING:
     from germline.architectures import Size
-    from germline.data import AnyImages
+    from germline.data import AnyImages, Split
     from germline.network import Network
     from germline.training.class_scores import ClassScores
 
-SPLITS = ("val", "test", "train")
+SPLITS: tuple[Split, ...] = ("val", "test", "train")
 LARGEST_MATRIX = 12  # classes whose confusion matrix is printed whole
 MOST_CONFUSIONS = 10
-SECONDS_BETWEEN_LINES = 5.0
+_SECONDS = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +53,8 @@ def evaluate_command(
     from germline.errors import SettingError
     from germline.files import check_output_file, write_json
 
-    if split not in SPLITS:
+    part = next((known for known in SPLITS if known == split), None)
+    if part is None:
         raise SettingError(f"--split {split}", "Data have no such part", f"Use {', '.join(SPLITS[:2])} or {SPLITS[2]}")
     wanted = Size.parse(size or "")
     check_network_name(network)
@@ -70,12 +71,12 @@ def evaluate_command(
     check_device(device, "32-true")
     source = load_data(data)
     if is_gene(network) or size is not None:
-        subject, note = _grow(network, wanted, lambda: source.split(split), seed)
+        subject, note = _grow(network, wanted, lambda: source.split(part), seed)
     else:
         from germline.loading import load_network
 
         subject, note = load_network(network, model), ""
-    subject, images, assumed = match_classes(subject, source.split(split), data)
+    subject, images, assumed = match_classes(subject, source.split(part), data)
     chosen = find_best_device() if device == "auto" else device
     scores = score_classes(subject, images, chosen, print_progress("evaluated", quiet=quiet))
     notes = list(filter(None, (note, assumed, _describe_conversion(subject, images))))
@@ -124,7 +125,7 @@ def print_progress(verb: str, *, quiet: bool) -> Callable[[int, int], None]:
 
     def report(done: int, total: int) -> None:
         nonlocal printed
-        if not quiet and time.monotonic() - printed >= SECONDS_BETWEEN_LINES and done < total:
+        if not quiet and time.monotonic() - printed >= _SECONDS and done < total:
             printed = time.monotonic()
             print(f"{verb} {done:,} of {total:,} images", file=sys.stderr, flush=True)
 

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from germline.cli.options import Overwrite
+from germline.cli.options import Overwrite, Quiet, announce
+
+# Equal to `germline.export.EXPORT_SUFFIXES`, which needs torch.
+_FORMATS = {".pt2": "torch.export", ".onnx": "onnx"}
 
 
 def register(app: typer.Typer) -> None:
@@ -17,17 +20,36 @@ def register(app: typer.Typer) -> None:
 
 def export_command(
     model: Annotated[str, typer.Argument(help="Model folder written by germline train or inherit.")],
-    out: Annotated[Path, typer.Option("--out", help="Output file, ending in .pt2 or .onnx.")],
-    format_: Annotated[str, typer.Option("--format", help="torch.export or onnx.")] = "torch.export",
+    out: Annotated[Path, typer.Option("--out", help="Output file: .pt2 for torch.export, or .onnx.")],
+    format_: Annotated[
+        str | None, typer.Option("--format", help="torch.export or onnx; default: from the suffix of --out.")
+    ] = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a network to one file. It maps pixels in [0, 1] to logits, for any batch size."""
+    from germline.cli.names import check_network_name, is_gene
+    from germline.errors import ArtefactError, SettingError
+    from germline.files import check_output_file
+
+    if format_ not in (None, *_FORMATS.values()):
+        raise SettingError(f"--format {format_}", "There is no such format", f"Use {' or '.join(_FORMATS.values())}")
+    if out.suffix not in _FORMATS:
+        raise SettingError(
+            f"--out {out}", "The suffix names no format", "Use a name that ends in .pt2 (torch.export) or .onnx"
+        )
+    check_network_name(model)
+    if is_gene(model):
+        raise ArtefactError(f"'{model}' is a learngene", "Only networks are exported", "Run germline inherit first")
+    check_output_file(out, overwrite=overwrite)
+    announce(f"Exporting {model} to {out}", quiet=quiet)
     from germline.export import check_export, export
     from germline.loading import load_network
 
-    check_export(format_, out, overwrite=overwrite)
+    kind = format_ or _FORMATS[out.suffix]
+    check_export(kind, out, overwrite=overwrite)
     network = load_network(model)
-    max_difference = export(network, out, format_, overwrite=overwrite)
+    max_difference = export(network, out, kind, overwrite=overwrite)
     channels, side = network.preprocess.channels, network.preprocess.image_size
     checked = (
         "not checked because onnxruntime is not installed"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from germline.cli.options import Overwrite, Seed
+from germline.cli.options import Overwrite, Quiet, Seed, announce
 
 
 def register(app: typer.Typer) -> None:
@@ -36,18 +36,27 @@ def inherit(
     ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Build a descendant from a learngene."""
     from germline.architectures import Size
+    from germline.cli.names import check_data_name, check_gene_name, check_model_name
     from germline.errors import SettingError
     from germline.files import check_output_folder
-    from germline.learngene import Learngene
 
     if classes is not None and data is not None:
         raise SettingError("--classes and --data were both given", "Both set the label space", "Pass only one of them")
     caps = {"max_params": max_params, "max_flops": max_flops}
     requested = Size.parse(",".join(filter(None, [size, *(f"{key}={cap}" for key, cap in caps.items() if cap)])))
+    check_gene_name(gene)
+    if data is not None:
+        check_data_name(data)
+    if model is not None:
+        check_model_name(model)
     check_output_folder(out, overwrite=overwrite)
+    announce(f"Growing a descendant of {gene}", quiet=quiet)
+    from germline.learngene import Learngene
+
     loaded = Learngene.load(gene)
     names: int | tuple[str, ...] | None = classes
     if data is not None:

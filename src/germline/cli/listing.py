@@ -12,7 +12,6 @@ from germline.cli.options import Quick
 
 KINDS = ("methods", "models", "data", "recipes", "settings")
 _TRAIN = "train"
-_TRAIN_SETTINGS = "germline.training.settings:TrainSettings"
 
 
 def register(app: typer.Typer) -> None:
@@ -92,14 +91,14 @@ def _methods_for(name: str) -> dict[str, str]:
 
 def _list_setting_texts(name: str) -> dict[str, str]:
     """Settings of a method as lines: its own first, then those of its training."""
-    from germline.cli.setting_list import list_settings
+    from germline.cli.setting_list import TRAIN_SETTINGS, list_settings
     from germline.errors import UnknownNameError
     from germline.registry import METHODS
 
     if name != _TRAIN and name not in METHODS:
         raise UnknownNameError.with_nearest("method", name, [_TRAIN, *METHODS])
-    training = {line.key for line in list_settings(_TRAIN_SETTINGS)}
-    lines = list_settings(_TRAIN_SETTINGS if name == _TRAIN else METHODS.place(name))
+    training = {line.key for line in list_settings(TRAIN_SETTINGS)}
+    lines = list_settings(TRAIN_SETTINGS if name == _TRAIN else METHODS.place(name))
     texts = {}
     for line in sorted(lines, key=lambda line: line.key in training):
         group, _, rest = line.key.rpartition(".")

@@ -1,4 +1,4 @@
-"""Names on the command line, checked before torch is imported. What these checks cannot decide is left to the loaders."""
+"""Names on the command line, checked before torch is imported. What is undecided here is left to the loaders."""
 
 from __future__ import annotations
 
@@ -51,7 +51,12 @@ def check_model_name(name: str) -> None:
         return
     timm_names = list_timm_names()
     plain = re.split(r"[.@]", name.removeprefix("timm:"), maxsplit=1)[0]
-    if plain in timm_names or not timm_names or f"'{plain}'" in _read_timm_sources() or ("timm:" in name and "/" in name):
+    if (
+        plain in timm_names
+        or not timm_names
+        or f"'{plain}'" in _read_timm_sources()
+        or ("timm:" in name and "/" in name)
+    ):
         return
     if "/" in name or "\\" in name:
         raise ArtefactError(

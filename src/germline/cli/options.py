@@ -74,8 +74,14 @@ class Output:
         return whole.with_name(f"{whole.name}.run")
 
 
-def check_outputs(out: Path, *, resume: bool, overwrite: bool) -> Output:
+def check_outputs(out: Path, *, resume: bool, overwrite: bool, command: str = "") -> Output:
     """Check the output folder and its work folder.
+
+    Args:
+        out: Output folder.
+        resume: Whether to resume the work in it.
+        overwrite: Whether to replace it.
+        command: Command that would resume the work; only its own work can be resumed.
 
     Raises:
         OutputError: One of them is not empty and neither `--resume` nor `--overwrite` is given, or there is nothing
@@ -88,7 +94,7 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool) -> Output:
         raise OutputError(f"'{out}' cannot be an output folder", "It has no name", "Choose another folder")
     output = Output(out, renew=overwrite and not resume)
     check_output_folder(out, overwrite=overwrite, resume=resume)
-    check_output_folder(output.work, overwrite=overwrite, resume=resume)
+    _check_work_folder(output.work, command, overwrite=overwrite, resume=resume)
     has_work = (output.work / "config.json").exists()
     if resume and not overwrite and not has_work and out.is_dir() and any(out.iterdir()):
         raise OutputError(
@@ -97,6 +103,27 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool) -> Output:
             "Choose another folder, or pass --overwrite",
         )
     return output
+
+
+def _check_work_folder(work: Path, command: str, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a work folder with content; the message names the command that made it."""
+    from germline.errors import OutputError
+    from germline.files import check_output_folder, read_json
+
+    maker, config = "", work / "config.json"
+    if config.is_file():
+        saved = read_json(config)
+        keys = saved.keys() if isinstance(saved, dict) else ()
+        maker = "condense" if "method" in keys else "train" if "model" in keys else ""
+    if overwrite or not maker or (resume and command in ("", maker)):
+        check_output_folder(work, overwrite=overwrite, resume=resume)
+        return
+    fix = "Choose another folder, or pass --overwrite"
+    raise OutputError(
+        f"'{work}' holds the work of germline {maker}",
+        "Another command cannot resume it" if resume else "Unfinished or finished work is replaced only on request",
+        fix if resume else f"{fix}, or pass --resume to continue with germline {maker}",
+    )
 
 
 def open_run(

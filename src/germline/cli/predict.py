@@ -15,12 +15,13 @@ import typer
 from germline.cli.options import Device, Quiet, announce
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
 
     from germline.network import Network
 
 BATCH = 64
+LARGEST_WHOLE = 64  # side in pixels of the largest square image that is not cropped
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 MOST_NAMED = 5  # files that a message names
 
 
@@ -108,9 +109,7 @@ def find_images(places: list[Path], *, quiet: bool = False) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in {
-        ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"
-    }  # fmt: skip
+    return path.suffix.lower() in SUFFIXES
 
 
 def _check_images(paths: list[Path], *, skip: bool) -> list[Path]:
@@ -144,12 +143,11 @@ def _predict(
     import torch
 
     from germline.cli.evaluate import print_progress
-    from germline.data.image_files import open_image
 
     report = print_progress("predicted", quiet=quiet)
     network.model.eval().to(device)
     for start in range(0, len(paths), BATCH):
-        pixels = [_to_pixels(open_image(path), network.preprocess.image_size) for path in paths[start : start + BATCH]]
+        pixels = [_read_pixels(path, network.preprocess.image_size) for path in paths[start : start + BATCH]]
         with torch.inference_mode():
             logits = network.logits(torch.stack(pixels).to(device))
         probabilities, places = logits.float().softmax(dim=1).topk(count, dim=1)
@@ -159,7 +157,7 @@ def _predict(
         report(start + len(pixels), len(paths))
 
 
-def _to_pixels(image: Image.Image, side: int) -> Tensor:
+def _read_pixels(path: Path, side: int) -> Tensor:
     """Return pixels [3, side, side] in [0, 1] as an evaluation sees them.
 
     A small square image is resized whole. Of others the centre is taken, as of image folders with large images.
@@ -168,12 +166,11 @@ def _to_pixels(image: Image.Image, side: int) -> Tensor:
     import torch
 
     from germline.architectures import Preprocess
-    from germline.data.image_files import eval_transform
+    from germline.data.image_files import decode_image, open_image
 
-    image = image.convert("RGB")
-    if image.width != image.height or image.width > 64:
-        cropped: Tensor = eval_transform(side)(image)
-        return cropped
-    pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float().div_(255)
+    image = open_image(path)
+    if image.width != image.height or image.width > LARGEST_WHOLE:
+        return decode_image(path, side)
+    pixels = torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1).float().div_(255)
     neutral = Preprocess(channels=3, image_size=side, mean=(0.0,) * 3, std=(1.0,) * 3)
     return neutral(pixels[None])[0]

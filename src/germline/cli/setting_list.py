@@ -13,6 +13,7 @@ from pathlib import Path
 import germline
 from germline.config import unknown_key_error
 
+TRAIN_SETTINGS = "germline.training.settings:TrainSettings"
 _ATTRIBUTE = re.compile(r"(?m)^ {4}(\w+): ((?:.|\n {8})+)")
 
 
@@ -61,7 +62,7 @@ def check_keys(place: str, changes: Sequence[str]) -> None:
     """
     known = {line.key for line in list_settings(place)}
     groups = {key.partition(".")[0] for key in known if "." in key}
-    for key in (text.partition("=")[0] for text in changes if "=" in text):
+    for key in filter(None, (text.partition("=")[0] for text in changes if "=" in text)):
         first = key.partition(".")[0]
         is_known = key in known or any(name.startswith(f"{key}.") for name in known)
         if is_known or (first in known and first not in groups) or first in _list_strings(place.partition(":")[0]):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set
+from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set, announce
 
 
 def register(app: typer.Typer) -> None:
@@ -31,11 +31,21 @@ def train_command(
     quiet: Quiet = False,
 ) -> None:
     """Train a network on a data set. The output is a plain timm folder."""
+    from germline.cli.names import check_data_name, check_gene_name, check_model_name, check_network_name
     from germline.cli.options import check_outputs, open_run, settings
-    from germline.training import TrainSettings
+    from germline.cli.setting_list import TRAIN_SETTINGS, check_keys
+
+    check_keys(TRAIN_SETTINGS, set_ or ())
+    (check_network_name if ":" in model else check_model_name)(model)
+    check_data_name(data)
+    if gene is not None:
+        check_gene_name(gene)
+    output = check_outputs(out, resume=resume, overwrite=overwrite, command="train")
+    announce(f"Training {model} on {data}", quiet=quiet)
+    from germline.training import TrainSettings, check_device
 
     chosen = settings(TrainSettings, set_)
-    output = check_outputs(out, resume=resume, overwrite=overwrite)
+    check_device(device, precision)
     from germline.api import build_gene_objective, build_start_network, check_labels, train
     from germline.data import load_data
 

@@ -106,6 +106,11 @@ def decode_images(paths: Sequence[Path], side: int, batch_size: int) -> Iterator
     yield from _loader(data, batches)
 
 
+def decode_image(path: Path, side: int) -> Tensor:
+    """Decode one image, centre-cropped as in an evaluation: float32 [3, side, side] in [0, 1]."""
+    return _Decoded([path], _transform(side, training=False))[0, 0]
+
+
 def _loader(data: _Decoded, batches: Iterator[list[Key]]) -> DataLoader[Tensor]:
     # With several torch threads per worker, the workers would compete for the cores.
     return DataLoader(data, batch_sampler=batches, num_workers=WORKERS, worker_init_fn=_one_thread)

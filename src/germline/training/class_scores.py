@@ -40,8 +40,9 @@ class ClassScores:
         wrong = self.confusion.clone()
         wrong.fill_diagonal_(0)
         counts, places = wrong.flatten().sort(descending=True, stable=True)
-        pairs = [(*divmod(place, len(self.classes)), count) for place, count in zip(places.tolist(), counts.tolist())]
-        return [(self.classes[true], self.classes[guess], count) for true, guess, count in pairs[:most] if count]
+        order = zip(places.tolist()[:most], counts.tolist()[:most], strict=True)
+        pairs = [(*divmod(place, len(self.classes)), count) for place, count in order]
+        return [(self.classes[true], self.classes[guess], count) for true, guess, count in pairs if count]
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as values of JSON."""
@@ -110,8 +111,7 @@ def match_classes(network: Network, images: AnyImages, name: str) -> tuple[Netwo
         name: Name of their data set, for messages.
 
     Returns:
-        The network with the class names of the images, the images with the network's labels, and a sentence about what
-        was assumed; empty if nothing was.
+        The network with class names, the images with the network's labels, and a sentence about what was assumed.
 
     Raises:
         DataError: The images have no labels, or other classes than the network.

@@ -1,0 +1,196 @@
+"""`germline evaluate` and `predict`: numbers equal those of Python, and what is assumed is said."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+import torch
+from PIL import Image
+
+from germline.architectures import Size
+from germline.cli.predict import SUFFIXES
+from germline.data import Images, load_data
+from germline.data.sets.folder import IMAGE_SUFFIXES
+from germline.errors import DataError
+from germline.learngene import Learngene
+from germline.loading import load_network
+from germline.training import evaluate
+from germline.training.class_scores import match_classes, score_classes
+
+QUIET = ("--device", "cpu", "--quiet")
+
+
+def numbers(path):
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("split", ["val", "test", "train"])
+def test_a_network_has_the_score_that_python_computes(split, bench, run):
+    done = run("evaluate", "ancestor", "--data", "digits", "--split", split, "--json", "e.json", *QUIET)
+    assert (done.code, done.err) == (0, "")
+    network, images = load_network("ancestor"), load_data("digits").split(split)
+    score = evaluate(network.model, network.logits, images)
+    found = numbers(bench / "e.json")
+    assert found["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
+    assert found["loss"] == pytest.approx(score.loss, rel=1e-5)
+    assert found["images"] == len(images) == sum(map(sum, found["confusion"]))
+    assert f"accuracy {score.accuracy:.4f}, loss {score.loss:.4f}" in done.out
+    rows = {row["class"]: row for row in found["per_class"]}
+    for index, name in enumerate(images.classes):
+        own = images.select_classes(images.classes).labels == index
+        assert rows[name]["images"] == int(own.sum())
+        right = found["confusion"][index][index]
+        assert rows[name]["accuracy"] == pytest.approx(right / int(own.sum()))
+    assert "note:" not in done.out
+
+
+def test_a_conversion_of_images_is_said(bench, run):
+    done = run("evaluate", "ancestor", "--data", "digits@48", *QUIET)
+    assert "note: Images of 1 x 48 x 48 are converted to 1 x 32 x 32." in done.out
+
+
+def test_a_gene_is_grown_at_a_size(bench, run):
+    done = run("evaluate", "gene", "--data", "digits", "--size", "depth=3", "--json", "e.json", *QUIET)
+    assert (done.code, done.err) == (0, "")
+    child = Learngene.load("gene").inherit(Size(depth=3))
+    score = evaluate(child.model, child.network.logits, load_data("digits").val)
+    assert numbers(bench / "e.json")["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
+    assert numbers(bench / "e.json")["size"] == "depth=3"
+    assert "fresh" not in done.out
+    own = run("evaluate", "gene", "--data", "digits", *QUIET)
+    assert own.code == 0
+
+
+def test_a_fresh_head_is_said_to_be_untrained(bench, run):
+    from dataclasses import replace
+
+    gene = Learngene.load("gene")
+    head = [name for name in gene.tensors if name.startswith("head")]
+    tensors = {name: value for name, value in gene.tensors.items() if name not in head}
+    replace(gene, classes=None, tensors=tensors).save(bench / "headless")
+    done = run("evaluate", "headless", "--data", "digits", "--size", "depth=2", *QUIET)
+    assert done.code == 0, done
+    assert "The head is fresh and untrained" in done.out
+
+
+def test_classes_are_matched_by_name(bench, run, monkeypatch):
+    network, images = load_network("ancestor"), load_data("digits").val
+    turned = images.select_classes(images.classes[::-1])
+    same, relabelled, note = match_classes(network, turned, "digits")
+    assert same is network
+    assert "order differs" in note
+    assert relabelled.classes == network.classes
+    ours = score_classes(network, relabelled).score.accuracy
+    assert ours == pytest.approx(score_classes(network, images).score.accuracy)
+
+
+def test_names_are_taken_from_the_data_if_the_network_has_only_numbers():
+    from dataclasses import replace
+
+    network, data = load_network_of_numbers(), load_data("digits").val
+    named = replace(data, classes=tuple("abcdefghij"))
+    renamed, images, note = match_classes(network, named, "letters")
+    assert renamed.classes == named.classes
+    assert images is named
+    assert "no class names" in note
+
+
+def load_network_of_numbers():
+    from germline.api import build_start_network
+    from germline.training import TrainSettings
+
+    return build_start_network("vit_pico", load_data("digits"), TrainSettings(), 0, Size(depth=1))
+
+
+@pytest.mark.parametrize("classes", [("0", "1"), tuple("0123456789x"), tuple("abcdefghijk")], ids=len)
+def test_other_classes_are_refused(classes):
+    images = Images(torch.zeros(4, 1, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]), classes)
+    with pytest.raises(DataError, match="network knows 10 classes"):
+        match_classes(load_network_of_numbers(), images, "x")
+
+
+def test_many_classes_have_their_most_frequent_confusions_printed(bench, run, capsys):
+    from germline.cli.evaluate import _print_scores
+    from germline.training import Score
+    from germline.training.class_scores import ClassScores
+
+    confusion = torch.eye(20, dtype=torch.int64) * 3
+    confusion[2, 7] = 5
+    confusion[19] = 0
+    _print_scores(ClassScores(Score(0.9, 0.1), tuple(f"c{index}" for index in range(20)), confusion))
+    out = capsys.readouterr().out
+    assert "c2 taken for c7: 5" in out
+    assert "no images" in out
+
+
+@pytest.fixture
+def images(bench):
+    """A folder with six images of digits and two other files, in folders inside each other."""
+    source = load_data("digits").val
+    for index in range(6):
+        folder = bench / "images" / ("a" if index % 2 else "b/c")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(source.images[index, 0].numpy(), "L").save(folder / f"{index}.png")
+    (bench / "images/notes.txt").write_text("x")
+    (bench / "images/.hidden.png").write_text("x")
+    return bench
+
+
+def table(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_predict_gives_the_networks_own_choices(images, run):
+    done = run("predict", "ancestor", "images", "--device", "cpu", "--top", "3")
+    assert done.code == 0
+    rows = table(done.out)
+    assert [row["image"] for row in rows] == [
+        f"images/{p}.png" for p in ("a/1", "a/3", "a/5", "b/c/0", "b/c/2", "b/c/4")
+    ]
+    network, source = load_network("ancestor"), load_data("digits").val
+    for row in rows:
+        index = int(re.search(r"(\d)\.png", row["image"])[1])
+        with torch.inference_mode():
+            chances = network.logits(source.images[index][None].float() / 255).softmax(dim=1)[0]
+        values, places = chances.topk(3)
+        assert [row["label"], row["label2"], row["label3"]] == [network.classes[place] for place in places]
+        assert float(row["probability"]) == pytest.approx(float(values[0]), abs=1e-4)
+    assert "skipped: 1 files that are no images, such as notes.txt" in done.err
+
+
+def test_predict_writes_a_csv_file(images, run):
+    done = run("predict", "ancestor", "images/a/1.png", "images/b/c/0.png", "--out", "p.csv", *QUIET)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "p.csv: 2 images, 10 classes\n"
+    assert [row["image"] for row in table((images / "p.csv").read_text())] == ["images/a/1.png", "images/b/c/0.png"]
+    assert run("predict", "ancestor", "images/a/1.png", "--out", "p.csv", *QUIET).code == 2
+    assert run("predict", "ancestor", "images/a/1.png", "--out", "p.csv", "--overwrite", *QUIET).code == 0
+    assert len(table((images / "p.csv").read_text())) == 1
+
+
+def test_a_damaged_image_is_named(images, run):
+    (images / "images/a/1.png").write_bytes(b"no image")
+    done = run("predict", "ancestor", "images", "--out", "p.csv", *QUIET)
+    assert done.code == 2
+    assert "images/a/1.png cannot be read as an image" in done.err
+    assert not (images / "p.csv").exists()
+    (images / "images/a/3.png").write_bytes((images / "images/a/3.png").read_bytes()[:60])
+    several = run("predict", "ancestor", "images", *QUIET)
+    assert "2 files cannot be read as images. They are images/a/1.png, images/a/3.png." in several.err
+    done = run("predict", "ancestor", "images", "--skip-damaged", "--out", "p.csv", *QUIET)
+    assert done.code == 0
+    assert done.err.count("skipped: ") == 2
+    assert len(table((images / "p.csv").read_text())) == 4
+
+
+def test_large_and_colour_images_are_cropped_to_what_the_network_reads(images, run):
+    Image.new("RGB", (200, 100), (255, 0, 0)).save(images / "wide.jpg")
+    done = run("predict", "ancestor", "wide.jpg", *QUIET)
+    assert done.code == 0
+    assert table(done.out)[0]["label"] in load_network("ancestor").classes
+
+
+def test_suffixes_are_those_of_image_folders():
+    assert SUFFIXES == IMAGE_SUFFIXES

@@ -1,0 +1,100 @@
+"""`germline push` against a hub that is a folder."""
+
+import shutil
+
+import huggingface_hub
+import pytest
+
+from germline.learngene import Learngene
+from germline.loading import load_network
+from helpers.bad_input import snapshot
+
+
+class FolderHub:
+    """A hub that is a folder; `fails` is raised by an upload."""
+
+    def __init__(self, root):
+        self.root, self.fails, self.messages = root, None, []
+
+    def __call__(self, token=None):
+        return self
+
+    def create_repo(self, name, exist_ok=False):
+        (self.root / name).mkdir(parents=True, exist_ok=exist_ok)
+
+    def upload_folder(self, *, repo_id, folder_path, commit_message=None, allow_patterns=("*",)):
+        if self.fails is not None:
+            raise self.fails
+        for path in (path for pattern in allow_patterns for path in folder_path.glob(pattern)):
+            shutil.copy(path, self.root / repo_id)
+        self.messages.append(commit_message)
+        return f"hub/{repo_id}"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    hub = FolderHub(tmp_path / "hub")
+    monkeypatch.setattr(huggingface_hub, "HfApi", hub)
+    return hub
+
+
+def test_a_gene_is_uploaded_whole(bench, run, hub):
+    done = run("push", "gene", "someone/my-gene", "--message", "first")
+    assert (done.code, done.out, done.err) == (0, "hf-hub:someone/my-gene: hub/someone/my-gene\n", "")
+    assert hub.messages == ["first"]
+    assert Learngene.load(hub.root / "someone/my-gene").settings == Learngene.load("gene").settings
+
+
+@pytest.mark.parametrize("folder", ["ancestor", "child"])
+def test_a_network_is_uploaded_without_other_files(folder, bench, run, hub):
+    (bench / folder / "secret.txt").write_text("mine")
+    assert run("push", folder, "someone/net").code == 0
+    uploaded = hub.root / "someone/net"
+    assert sorted(path.name for path in uploaded.iterdir()) == sorted(
+        path.name for path in (bench / folder).iterdir() if path.name != "secret.txt"
+    )
+    assert load_network(uploaded).classes == load_network(bench / folder).classes
+
+
+@pytest.mark.parametrize("name", ["net", "a/b/c", "/net", "someone/", "some one/net", "someone/net..x", "../x", "a/-"])
+def test_names_that_no_hub_accepts(name, bench, run, hub):
+    done = run("push", "ancestor", name)
+    assert done.code == 2
+    assert "Use a name such as owner/name." in done.err
+    assert not hub.root.exists()
+
+
+def test_a_damaged_gene_is_not_uploaded(bench, run, hub):
+    path = bench / "gene/learngene.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    done = run("push", "gene", "someone/gene")
+    assert done.code == 2
+    assert not hub.root.exists()
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "."])
+def test_other_folders_are_refused(folder, bench, run, hub):
+    done = run("push", folder, "someone/x")
+    assert done.code == 2
+    assert "is neither a gene nor a network" in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no route to host"),
+        huggingface_hub.errors.HFValidationError("Repo id must be a string"),
+        huggingface_hub.errors.LocalTokenNotFoundError("Token is required"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_hub_that_refuses(error, bench, run, hub):
+    hub.fails = error
+    before = snapshot(bench)
+    done = run("push", "ancestor", "someone/net")
+    assert done.code == 2
+    assert "Cannot upload to 'hf-hub:someone/net'. " in done.err
+    assert str(error).lower() in done.err.lower()
+    assert "hf auth login" in done.err
+    assert snapshot(bench) == before
