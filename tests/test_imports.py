@@ -21,7 +21,7 @@ ORDER = (
     ("architectures",),
     ("registry",),
     ("catalogue",),
-    ("network",),
+    ("network", "gene_checks"),
     ("learngene", "export"),
     ("data",),
     ("loading",),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,16 +19,18 @@ from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.files import (
     atomic_folder,
     check_output_folder,
-    hash_tensor,
     read_json,
     read_tensors,
     write_json,
     write_tensors,
 )
+from germline.gene_checks import WRONG_CONTENT, check_method_settings, check_parts, verify_tensors
 from germline.hub import PREFIX, download_folder, upload_folder
 from germline.ledger import Ledger
 from germline.network import RECORD, Network
+from germline.paths import read_unchanged
 from germline.registry import ARCHITECTURES, METHODS, architecture_of, model_spec
+from germline.seals import hash_json, tensor_facts
 from germline.traits import Sizes, Traits
 
 FORMAT = 1
@@ -107,6 +107,9 @@ class GrowingMethod(Protocol):
 
     def descendant_spec(self, spec: Spec, size: Size, gene: Learngene | None = None) -> Spec:
         """Return the spec of a descendant of a size."""
+
+    def cost(self, spec: Spec, images: int, teacher_flops: int) -> Any:
+        """Return the cost, with the number of elements of each tensor of a gene of this spec."""
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse a spec that no descendant of the gene can have."""
@@ -261,7 +264,7 @@ class Learngene:
             "classes": list(self.classes) if self.classes is not None else None,
             "preprocess": self.preprocess.model_dump(mode="json"),
             "provenance": self.provenance.model_dump(mode="json"),
-            "tensors": {name: _tensor_facts(tensor) for name, tensor in sorted(self.tensors.items())},
+            "tensors": {name: tensor_facts(tensor) for name, tensor in sorted(self.tensors.items())},
         }
         return {**facts, "sha256": _manifest_hash(facts)}
 
@@ -277,6 +280,10 @@ class Learngene:
         folder = download_folder(name.removeprefix(PREFIX), files) if name.startswith(PREFIX) else Path(place)
         if not folder.is_dir():
             raise ArtefactError(f"no learngene at '{place}'", "there is no such folder", "run germline condense")
+        return read_unchanged(folder, cls._read)
+
+    @classmethod
+    def _read(cls, folder: Path) -> Learngene:
         manifest = read_json(folder / MANIFEST_FILE)
         number = manifest.get("format") if isinstance(manifest, dict) else None
         if type(number) is int and number > FORMAT:
@@ -288,18 +295,20 @@ class Learngene:
         try:
             if type(number) is not int or number < 1:
                 raise KeyError("format")
+            check_method_settings(manifest["method"], manifest["settings"])
             gene = cls._from_manifest(manifest, read_tensors(folder / TENSORS_FILE))
             gene.bound_method()
-            facts = dict(manifest["tensors"])
             if manifest["sha256"] != _manifest_hash(manifest):
                 raise ValueError("its hash differs from the one that was written")
-        except (KeyError, TypeError, ValueError, AttributeError, SettingError, UnknownNameError) as error:
+            verify_tensors(gene.tensors, dict(manifest["tensors"]), folder / TENSORS_FILE, MANIFEST_FILE)
+            stored = gene.bound_method().cost(gene.spec, 0, 0).stored
+            check_parts(gene.spec, gene.preprocess, gene.classes, gene.tensors, stored)
+        except (*WRONG_CONTENT, SettingError, UnknownNameError) as error:
             raise ArtefactError(
                 f"'{folder / MANIFEST_FILE}' is not a learngene's manifest",
-                f"this is missing or wrong: {str(error).splitlines()[0]}",
+                f"this is missing or wrong: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
                 "run germline condense again, or restore a copy",
             ) from error
-        _verify(gene.tensors, facts, folder / TENSORS_FILE)
         return gene
 
     @classmethod
@@ -359,28 +368,4 @@ def _hub_licence(licence: str) -> str:
 
 
 def _manifest_hash(manifest: Mapping[str, Any]) -> str:
-    facts = {key: value for key, value in manifest.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _tensor_facts(tensor: Tensor) -> dict[str, Any]:
-    return {"sha256": hash_tensor(tensor), "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:]}
-
-
-def _verify(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: Path) -> None:
-    odd = sorted(tensors.keys() ^ facts.keys()) or [
-        name for name, tensor in tensors.items() if _tensor_facts(tensor) != facts[name]
-    ]
-    if odd:
-        raise ArtefactError(
-            f"'{path}' is damaged",
-            f"hash, shape or type of tensor '{odd[0]}' differ from those in {MANIFEST_FILE}",
-            "run germline condense again, or restore a copy",
-        )
-    wild = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
-    if wild:
-        raise ArtefactError(
-            f"'{path}' holds numbers that are not finite",
-            f"the first such tensor is '{wild[0]}'",
-            "run germline condense again, or restore a copy",
-        )
+    return hash_json({key: value for key, value in manifest.items() if key != "sha256"})

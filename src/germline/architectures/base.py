@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from germline.architectures.channel_groups import ChannelGroup
 from germline.architectures.preprocess import Preprocess
 from germline.architectures.size import Size
-from germline.errors import ArtefactError
+from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
+
+# No network of this package is near these limits. Beyond them, a machine would spend its memory before it fails.
+MAX_IMAGE_SIZE, MAX_CHANNELS, MAX_CLASSES, MAX_WIDTH, MAX_ELEMENTS = 4096, 1024, 1_000_000, 65_536, 10**10
+_MOST = {"image_size": MAX_IMAGE_SIZE, "channels": MAX_CHANNELS, "classes": MAX_CLASSES}
+_LEAST = {"channels": 1, "classes": 0}  # the least image size depends on the architecture
 
 
 class Spec(BaseModel):
@@ -30,6 +35,42 @@ class Spec(BaseModel):
     image_size: int
     channels: int
     classes: int
+
+    @field_validator("image_size", "channels", "classes")
+    @classmethod
+    def _check_most(cls, value: int, info: ValidationInfo) -> int:
+        name = str(info.field_name)
+        check_most(name, value, _MOST[name])
+        least = _LEAST.get(name, value)
+        if value < least:
+            raise SettingError(f"{name}={value}", f"a network has {least} or more", f"use {name}={least} or more")
+        return value
+
+
+def check_most(name: str, value: float, most: int) -> None:
+    """Refuse a number that no real network has, before anything of that size is built.
+
+    Raises:
+        SettingError: The number is larger than `most`, or is not finite.
+    """
+    if not value <= most:
+        raise SettingError(
+            f"{name}={str(value)[:40]}", f"germline builds networks of at most {most:,}", f"use {name}={most} or less"
+        )
+
+
+def check_elements(count: float) -> None:
+    """Refuse a network of more tensor elements than a machine holds, before it is built.
+
+    Raises:
+        SettingError: There are more than `MAX_ELEMENTS`.
+    """
+    if not count <= MAX_ELEMENTS:
+        raise SettingError(
+            f"a network of about {count:.2g} elements",
+            f"germline builds networks of at most {MAX_ELEMENTS:.0e}",
+            "use a smaller width or depth",
+        )
 
 
 SpecT = TypeVar("SpecT", bound=Spec)

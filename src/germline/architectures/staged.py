@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from germline.architectures.base import Spec, adapt_kernel
+from germline.architectures.base import MAX_WIDTH, Spec, adapt_kernel, check_elements, check_most
 from germline.architectures.meta_device import on_meta_device
 from germline.architectures.size import Size, check_size_keys
 from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
 
-MAX_STAGE_DEPTH = 1000
+MAX_STAGES, MAX_STAGE_DEPTH = 12, 1000
 
 
 class StagedSpec(Spec, ABC):
@@ -42,13 +43,15 @@ class StagedSpec(Spec, ABC):
         Raises:
             SettingError: A stage has no blocks or too many, or the pools leave nothing of the image.
         """
-        if not self.stages or not all(1 <= depth <= MAX_STAGE_DEPTH for depth in self.stages):
-            depths = ", ".join(map(str, self.stages))
+        is_real = all(1 <= depth <= MAX_STAGE_DEPTH for depth in self.stages)
+        if not is_real or not 1 <= len(self.stages) <= MAX_STAGES:
+            depths = ", ".join(map(str, self.stages[:MAX_STAGES]))
             raise SettingError(
                 f"stages of {depths} blocks",
-                f"a stage has between 1 and {MAX_STAGE_DEPTH} blocks",
+                f"a network has at most {MAX_STAGES} stages, and a stage has between 1 and {MAX_STAGE_DEPTH} blocks",
                 "use for example 2 blocks per stage",
             )
+        self._check_sizes()
         least: int = 2**self.halvings
         if self.image_size < least:
             raise SettingError(
@@ -56,6 +59,22 @@ class StagedSpec(Spec, ABC):
                 "each stage halves the image, and nothing would be left of it",
                 f"use image_size={least} or more",
             )
+
+    def _check_sizes(self) -> None:
+        """Refuse widths that no real network has; the estimate of elements takes every layer as the widest."""
+        fields = self.model_dump()
+        hidden = fields.get("hidden", ())
+        widest = max(_flatten(fields["widths"]), default=0)
+        for width in (widest, *hidden, fields.get("stem_width", 0)):
+            check_most("width", width, MAX_WIDTH)
+        convolutions = 27 * sum(self.stages) * max(widest, fields.get("stem_width", 0)) ** 2
+        side = self.image_size >> self.halvings
+        dense = (widest * side**2, *hidden, self.classes) if hidden else (widest, self.classes)
+        check_elements(convolutions + sum(one * other for one, other in pairwise(dense)))
+
+
+def _flatten(widths: Sequence[Any]) -> list[int]:
+    return [width for stage in widths for width in (_flatten(stage) if isinstance(stage, Sequence) else [stage])]
 
 
 def read_checked_spec(architecture: Any, model: nn.Module) -> Any:

@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
-from germline.architectures.base import Spec
+from germline.architectures.base import MAX_IMAGE_SIZE, MAX_WIDTH, Spec, check_elements, check_most
 from germline.errors import SettingError
 
-MAX_DEPTH = 1000
+MAX_DEPTH, MAX_MLP_RATIO = 1000, 1000
 
 
 class SegmentSize(NamedTuple):
@@ -56,6 +56,16 @@ class TransformerSpec(Spec, ABC):
 
     def model_post_init(self, _: Any) -> None:
         """Refuse a network that cannot be built."""
+        _check(self.patch_size >= 1, f"patch_size={self.patch_size}", "a patch has a pixel", "use 4, 8 or 16")
+        _check(self.mlp_ratio > 0, f"mlp_ratio={self.mlp_ratio}", "an MLP has hidden units", "use for example 4")
+        _check(self.reg_tokens >= 0, f"reg_tokens={self.reg_tokens}", "a number is not below 0", "use 0 or more")
+        _check(0 <= self.drop_path < 1, f"drop_path={self.drop_path}", "it is a share below 1", "use 0 to 0.9")
+        _check(
+            self.init_values is None or math.isfinite(self.init_values),
+            f"init_values={self.init_values}",
+            "it is not a finite number",
+            "use for example 1e-5, or remove it",
+        )
         several = len(self.segment_sizes) > 1
         for number, size in enumerate(self.segment_sizes, 1):
             _check_size(size, str(number) if several else "")
@@ -66,12 +76,21 @@ class TransformerSpec(Spec, ABC):
             "the image size is not a multiple of the patch size",
             f"use image_size={patches * self.patch_size}, or another patch_size",
         )
+        check_most("mlp_ratio", self.mlp_ratio, MAX_MLP_RATIO)
+        check_most("reg_tokens", self.reg_tokens, MAX_IMAGE_SIZE)
+        check_elements(self._estimate_elements())
         _check(
             self.class_token or self.global_pool != "token",
             "global_pool=token without a class token",
             "there is no token to read",
             "use global_pool=avg, or class_token=true",
         )
+
+    def _estimate_elements(self) -> float:
+        """Estimate the elements of the tensors; biases and norms are left out."""
+        blocks = sum(depth * width**2 * (4 + 2 * self.mlp_ratio) for depth, width, _ in self.segment_sizes)
+        most = max(width for _, width, _ in self.segment_sizes)
+        return blocks + most * (self.tokens + self.classes + self.channels * self.patch_size**2)
 
     @property
     def prefix_tokens(self) -> int:
@@ -104,6 +123,7 @@ def _check_size(size: SegmentSize, number: str) -> None:
         "both are at least 1",
         f"use for example width{number}=64, heads{number}=2",
     )
+    check_most(f"width{number}", width, MAX_WIDTH)
     near = max(heads, round(width / heads) * heads)
     _check(
         width % heads == 0,

@@ -55,7 +55,8 @@ class Stored(DelegatingMethod):
         manifest = Path(given["gene"]) / MANIFEST_FILE
         if not manifest.is_file():
             raise ValueError(f"There is no learngene at '{given['gene']}'")
-        return {**given, "sha256": read_json(manifest).get("sha256", "")}
+        content = read_json(manifest)
+        return {**given, "sha256": str(content.get("sha256", "")) if isinstance(content, Mapping) else ""}
 
     def delegate(self) -> Method:
         """Return the gene's method, with its own settings and the changed ones."""

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from torch import nn
 
 from germline.architectures import Preprocess
+from germline.architectures.base import MAX_CLASSES, MAX_IMAGE_SIZE
 from germline.errors import ArtefactError, GermlineError, UnknownNameError
 from germline.files import read_json
 from germline.loading.build import read_preprocess
 from germline.loading.labels import number_classes
 
 LARGEST_CONFIG = 2**24  # bytes
-MAX_CLASSES = 1_000_000
-_MAX_SIDE, _MAX_NUMBER = 4096, 100_000
+_MAX_NUMBER = 100_000
 _MAX_ENTRIES, _MAX_TEXT, _MAX_NESTING = 1000, 200, 4
 # Arguments that timm's functions take besides those of the network's class, for every network.
 _COMMON = frozenset({"img_size", "in_chans", "global_pool", "drop_rate", "drop_path_rate"})
@@ -136,7 +136,7 @@ def _check_arguments(architecture: str, arguments: dict[str, Any]) -> None:
             raise ValueError(f"model_args.{name}: a folder must not decide this")
         if name not in known:
             raise ValueError(f"model_args.{name}: {architecture} has no such argument")
-        _check_plain(f"model_args.{name}", value, _MAX_SIDE if name == "img_size" else _MAX_NUMBER, 0)
+        _check_plain(f"model_args.{name}", value, MAX_IMAGE_SIZE if name == "img_size" else _MAX_NUMBER, 0)
 
 
 def _list_arguments(architecture: str) -> set[str]:
@@ -179,8 +179,8 @@ def _check_unicode(name: str, value: Any) -> None:
 
 def _check_preprocess(data: Mapping[str, Any], arguments: Mapping[str, Any]) -> Preprocess:
     size = data["input_size"]
-    if len(size) != 3 or not all(type(number) is int and 1 <= number <= _MAX_SIDE for number in size):
-        raise ValueError(f"input_size: it is not channels, height and width of at most {_MAX_SIDE} pixels")
+    if len(size) != 3 or not all(type(number) is int and 1 <= number <= MAX_IMAGE_SIZE for number in size):
+        raise ValueError(f"input_size: it is not channels, height and width of at most {MAX_IMAGE_SIZE} pixels")
     preprocess = read_preprocess(dict(data))
     channels = arguments.get("in_chans", 3)
     if channels != preprocess.channels:

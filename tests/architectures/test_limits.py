@@ -1,0 +1,94 @@
+"""Specs that no machine could build are refused before memory is asked for."""
+
+import pytest
+
+from germline.architectures import ResNetSpec, StitchedSpec, VggSpec, VitSpec
+from germline.architectures.presets import MODELS
+from germline.architectures.resnet12 import ResNet12Spec
+from germline.errors import SettingError
+from germline.registry import model_spec
+
+IMAGES = {"image_size": 32, "channels": 1, "classes": 10}
+KINDS = {
+    "vit": (VitSpec, {"depth": 2, "width": 16, "heads": 2, "patch_size": 8}),
+    "stitched": (StitchedSpec, {"depths": (1, 1), "widths": (8, 16), "heads": (1, 1), "patch_size": 8}),
+    "vgg": (VggSpec, {"widths": ((4,), (8, 8))}),
+    "resnet12": (ResNet12Spec, {"depths": (1, 1, 1, 1), "widths": (4, 8, 8, 8)}),
+    "resnet": (ResNetSpec, {"depths": (1, 1, 1, 1), "widths": (4, 8, 8, 8)}),
+}
+SHARED = [
+    {"image_size": 10**6},
+    {"image_size": 4104},
+    {"image_size": -8},
+    {"channels": 10**6},
+    {"channels": 0},
+    {"channels": -1},
+    {"classes": 10**9},
+    {"classes": -1},
+]
+TRANSFORMER = [
+    {"patch_size": 0},
+    {"patch_size": -8},
+    {"mlp_ratio": float("nan")},
+    {"mlp_ratio": float("inf")},
+    {"mlp_ratio": 0},
+    {"mlp_ratio": -4},
+    {"mlp_ratio": 1e9},
+    {"reg_tokens": -1},
+    {"reg_tokens": 10**8},
+    {"drop_path": 1.0},
+    {"drop_path": -0.1},
+    {"drop_path": float("nan")},
+    {"init_values": float("nan")},
+]
+OWN = {
+    "vit": [{"width": 10**8}, {"depth": 10**6}, {"depth": 10**18}, {"width": 60_000, "depth": 1000}, {"heads": 0}],
+    "stitched": [{"widths": (8, 10**8)}, {"depths": (1, 10**6)}, {"widths": (60_000,) * 2, "depths": (1000,) * 2}],
+    "vgg": [
+        {"widths": ((10**8,),)},
+        {"widths": ((4,) * 10**5,)},
+        {"widths": ((1,),) * 10_000},
+        {"widths": ((60_000,) * 900,)},
+        {"widths": ()},
+        {"widths": ((),)},
+        {"hidden": (10**9,)},
+        {"hidden": (60_000,) * 10},
+    ],
+    "resnet12": [{"widths": (10**8,) * 4}, {"depths": (1, 1, 1, 10**6)}, {"widths": (), "depths": ()}],
+    "resnet": [
+        {"widths": (10**8,) * 4},
+        {"depths": (1, 1, 1, 10**6)},
+        {"stem_type": "deep", "stem_width": 10**8},
+        {"widths": (60_000,) * 4, "depths": (900,) * 4},
+    ],
+}
+CASES = [
+    (kind, change)
+    for kind in KINDS
+    for change in [*SHARED, *(TRANSFORMER if kind in ("vit", "stitched") else []), *OWN[kind]]
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), CASES, ids=lambda value: str(value)[:40])
+def test_a_spec_without_bounds_is_refused(kind, change):
+    spec, fields = KINDS[kind]
+    with pytest.raises(SettingError) as caught:
+        spec(**{**IMAGES, **fields, **change})
+    assert caught.value.fix
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_plain_spec_is_allowed(kind):
+    spec, fields = KINDS[kind]
+    assert spec(**IMAGES, **fields).classes == 10
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_preset_is_allowed(name):
+    assert model_spec(name, image_size=224, channels=3, classes=1000).classes == 1000
+
+
+def test_the_largest_published_vit_is_allowed():
+    giant = VitSpec(image_size=518, channels=3, classes=1000, depth=40, width=1536, heads=24, patch_size=14)
+    assert giant.tokens == 37**2
