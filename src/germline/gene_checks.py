@@ -91,12 +91,13 @@ def check_parts(
         raise ValueError("`preprocess` and `spec` are for images of different sizes or channels")
     if stored is None:
         _check_shapes(spec, tensors)
-    for name in [] if stored is None else sorted(stored.keys() | tensors.keys()):
+    expected = stored or {}
+    for name in [] if stored is None else sorted(expected.keys() | tensors.keys()):
         if classes is None and name not in tensors and _HEADS & set(name.split(".")):
             continue
         count = tensors[name].numel() if name in tensors else 0
-        if stored.get(name, 0) != count:
-            raise ValueError(f"tensor '{name}' has {count} elements, and the spec has {stored.get(name, 0)}")
+        if expected.get(name, 0) != count:
+            raise ValueError(f"tensor '{name}' has {count} elements, and the spec has {expected.get(name, 0)}")
     if classes is None:
         return
     if len(classes) != spec.classes or len(set(classes)) != spec.classes:
