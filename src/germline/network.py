@@ -45,6 +45,12 @@ class Network:
     notes: tuple[str, ...] = ()
     assumed: frozenset[str] = frozenset()
 
+    @property
+    def has_head(self) -> bool:
+        """Whether the outputs are logits; those of a backbone with `num_classes=0` are features."""
+        outputs = getattr(self.model, "num_classes", None) if self.spec is None else self.spec.classes
+        return bool(self.classes) and outputs != 0
+
     def logits(self, pixels: Tensor) -> Tensor:
         """Compute logits [B, classes] for pixels [B, C, H, W] in [0, 1]."""
         logits: Tensor = self.model(self.preprocess(pixels))

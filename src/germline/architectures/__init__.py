@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from germline.architectures.channel_groups import ChannelGroup, GroupMember, select_channels
     from germline.architectures.conv_base import ConvArchitecture, ConvUnit, StageUnits
-    from germline.architectures.features import extract_features
+    from germline.architectures.features import extract_features, extract_input
     from germline.architectures.meta_device import on_meta_device
     from germline.architectures.preprocess import Preprocess
     from germline.architectures.resnet import ResNetArchitecture, ResNetSpec
@@ -59,7 +59,7 @@ _PLACES = {
         "ConvUnit",
         "StageUnits",
     ),
-    "features": ("extract_features",),
+    "features": ("extract_features", "extract_input"),
     "meta_device": ("on_meta_device",),
     "preprocess": ("Preprocess",),
     "resnet": (
@@ -131,6 +131,7 @@ __all__ = [
     "adapt_kernel",
     "count_elements",
     "extract_features",
+    "extract_input",
     "on_meta_device",
     "select_channels",
 ]

@@ -37,3 +37,24 @@ def extract_features(
             stack.callback(handle.remove)
         logits: Tensor = (run or model)(images)
     return logits, features
+
+
+def extract_input(module: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the outputs of `run` and the input that a module got within it.
+
+    Args:
+        module: Module inside a network, such as its classifier.
+        run: Function that calls the network.
+        images: Images or pixels [B, C, H, W] for `run`.
+    """
+    seen: list[Tensor] = []
+
+    def save_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0])
+
+    hook = module.register_forward_pre_hook(save_input)
+    try:
+        outputs = run(images)
+    finally:
+        hook.remove()
+    return outputs, seen[-1]

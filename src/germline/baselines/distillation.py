@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from germline.architectures import Spec, Target, on_meta_device
+from germline.architectures import Spec, Target, extract_features, extract_input, on_meta_device
 from germline.baselines.scratch import Scratch
 from germline.baselines.whole_ancestor import WholeAncestor
-from germline.data import Batch
+from germline.data import Batch, DataSet
 from germline.learngene import Descendant, Learngene
+from germline.methods.checks import require_ancestor
+from germline.methods.feature_targets import TargetSettings, find_token_module
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of
@@ -21,17 +23,19 @@ from germline.training.objectives import Forward, compute_label_loss
 from germline.traits import Sizes, Traits
 
 
-class Distil(WholeAncestor):
+class Distil(TargetSettings, WholeAncestor):
     """Knowledge distillation into random weights (Hinton et al., arXiv 1503.02531).
 
-    The control shows what a teacher is worth without inheritance.
+    The control shows what a teacher is worth without inheritance. With features or tokens as target, the loss is labels +
+    alpha x features.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv 1503.02531. One part is ours. If the
     descendant has other classes than the teacher, an auxiliary linear head on its pooled features learns the teacher's
     distribution over the teacher's classes. It is trained beside the labels, and removed after training.
 
     Attributes:
-        alpha: Weight of the teacher. The labels' weight is 1 - alpha with the teacher's classes, and 1 with others.
+        alpha: Weight of the teacher. The labels' weight is 1 - alpha with the teacher's classes, and 1 with others or
+            with features.
         temperature: Divisor of the logits of teacher and student; the teacher's loss is multiplied by its square.
         label_smoothing: Label smoothing of the labels' loss.
     """
@@ -44,6 +48,17 @@ class Distil(WholeAncestor):
     temperature: float = Field(default=2.0, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """Return the ancestor's spec.
+
+        Raises:
+            SettingError: There is no ancestor, or it has no head and logits are the target.
+            ArtefactError: No architecture describes it, or its features cannot be read.
+        """
+        network, spec = require_ancestor(self.name, ancestor)
+        self.check_target(self.name, network)
+        return spec
+
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Initialise the target; every element is fresh."""
         return Scratch().inherit(gene, target, generator)
@@ -51,6 +66,10 @@ class Distil(WholeAncestor):
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective:
         """Return the loss of teacher and labels; the descendant's own seed draws an auxiliary head."""
         teacher = _teacher(gene)
+        self.check_target(self.name, teacher)
+        source = generator(int(descendant.gene.get("seed", 0)), self.name, "auxiliary head")
+        if self.target != "logits":
+            return self._feature_objective(teacher, descendant, source)
         if teacher.classes == descendant.network.classes:
             return Distillation(
                 teacher, alpha=self.alpha, temperature=self.temperature, label_smoothing=self.label_smoothing
@@ -61,8 +80,24 @@ class Distil(WholeAncestor):
             alpha=self.alpha,
             temperature=self.temperature,
             label_smoothing=self.label_smoothing,
-            source=generator(int(descendant.gene.get("seed", 0)), self.name, "auxiliary head"),
+            source=source,
         )
+
+    def _feature_objective(self, teacher: Network, descendant: Descendant, source: torch.Generator) -> Objective:
+        model: Any = descendant.model
+        spec, classifier = descendant.network.spec, model.get_classifier()
+        assert spec is not None  # noqa: S101 - descendants are built from a spec
+        tap = find_token_module(spec)
+
+        def read(network: Forward, pixels: Tensor) -> tuple[Tensor, Tensor]:
+            if self.target == "features":
+                return extract_input(classifier, network, pixels)
+            outputs, features = extract_features(model, (tap,), pixels, run=network)
+            return outputs, features[tap]
+
+        width = classifier.in_features if self.target == "features" else model.num_features
+        labels = {"alpha": self.alpha, "with_labels": True, "label_smoothing": self.label_smoothing}
+        return self.feature_objective(teacher, [width], spec, source, read, **labels)
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Return the sizes: every one of the ancestor's architecture."""
@@ -111,25 +146,11 @@ class OtherClasses(Distillation):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Return the weighted loss, in nats."""
-        word = self.teacher_logits(batch)
-        logits, features = self._look_inside(network, batch.pixels)
+        word = self.teacher_outputs(batch)
+        logits, features = extract_input(self._classifier[0], network, batch.pixels)
         # Features of lower precision do not have the head's type.
         aside = self.head(features.to(self.head.weight.dtype))
         return compute_label_loss(logits, batch, self.label_smoothing) + self.alpha * self._teacher_loss(aside, word)
-
-    def _look_inside(self, network: Forward, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [B, classes] and pooled features [B, features]."""
-        seen: list[Tensor] = []
-
-        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen.append(inputs[0])
-
-        hook = self._classifier[0].register_forward_pre_hook(keep)
-        try:
-            logits = network(pixels)
-        finally:
-            hook.remove()
-        return logits, seen[-1]
 
 
 def _teacher(gene: Learngene) -> Network:

@@ -51,7 +51,7 @@ class WholeAncestor(Method):
             spec=spec,
             tensors={name: tensor.detach().cpu().clone() for name, tensor in network.model.state_dict().items()},
             preprocess=network.preprocess,
-            classes=network.classes,
+            classes=network.classes or None,
             provenance=Provenance(
                 ancestor=network.source, ancestor_licence=network.licence, data=data.name, data_licence=data.licence
             ),

@@ -12,7 +12,25 @@ from germline.training import TrainSettings
 Presets = Mapping[str, Mapping[str, Any]]
 
 
-class PresetSettings(BaseModel):
+class StableDump(BaseModel):
+    """Settings of which some are left out of a dump.
+
+    Stores are keyed by dumps. A setting that came later is left out while it has no effect, so that keys stay the same.
+
+    Attributes:
+        omitted: Value by name of a setting with which it is left out.
+    """
+
+    omitted: ClassVar[Mapping[str, Any]] = {}
+
+    @model_serializer(mode="wrap")
+    def _dump_stable(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        settings: dict[str, Any] = dump(self)
+        left = {name: value for one in type(self).__mro__ for name, value in vars(one).get("omitted", {}).items()}
+        return {key: value for key, value in settings.items() if key not in left or value != left[key]}
+
+
+class PresetSettings(StableDump):
     """Settings that a preset fills in if they are not given.
 
     A method with presets has this class first among its bases, a field `preset` with a default, and tables in
@@ -21,6 +39,9 @@ class PresetSettings(BaseModel):
     Attributes:
         presets: Settings by name of the preset.
     """
+
+    # A method that had no presets at first has the same dump as then.
+    omitted: ClassVar[Mapping[str, Any]] = {"preset": None}
 
     presets: ClassVar[Presets] = {}
 
@@ -37,12 +58,6 @@ class PresetSettings(BaseModel):
             if isinstance(settings, Mapping)
         }
         return {**preset, **given, **trainings}
-
-    @model_serializer(mode="wrap")
-    def _dump_without_no_preset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A method that had no presets at first has the same dump as then.
-        settings: dict[str, Any] = dump(self)
-        return {key: value for key, value in settings.items() if key != "preset" or value is not None}
 
 
 def _fill_in_training(preset: Mapping[str, Any], given: Any) -> Any:

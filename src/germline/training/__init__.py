@@ -2,6 +2,7 @@
 
 from germline.training.device import check_device, find_best_device
 from germline.training.evaluate import Score, evaluate
+from germline.training.feature_distillation import FeatureDistillation
 from germline.training.objectives import CrossEntropy, Distillation, Objective
 from germline.training.phase_store import FitResult
 from germline.training.population import Member
@@ -11,6 +12,7 @@ from germline.training.settings import TrainSettings
 __all__ = [
     "CrossEntropy",
     "Distillation",
+    "FeatureDistillation",
     "FitResult",
     "Member",
     "Objective",

@@ -68,11 +68,39 @@ class CrossEntropy(Objective):
         return compute_label_loss(network(batch.pixels), batch, self.label_smoothing)
 
 
-class Distillation(Objective):
-    """Distillation from a teacher mixed with the labels: alpha x teacher + (1 - alpha) x labels.
+class TeacherObjective(Objective):
+    """Base class of losses with a teacher.
 
     The teacher gets the same augmented images through its own `Preprocess`. It is in eval mode and is not trained.
     """
+
+    def __init__(self, teacher: Network) -> None:
+        super().__init__()
+        # The tuple keeps the teacher out of this module's state, so it is neither trained nor saved.
+        self._teacher = (teacher,)
+        teacher.model.eval()
+
+    @property
+    def teacher(self) -> Network:
+        """The teacher."""
+        return self._teacher[0]
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the objective and its teacher."""
+        self._teacher[0].model.to(*args, **kwargs)
+        return super().to(*args, **kwargs)
+
+    def teacher_outputs(self, batch: Batch) -> Tensor:
+        """Compute what the teacher says of a batch, without gradients."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, teacher_outputs: Tensor, batch: Batch) -> Tensor:
+        """Compute the loss of a student's outputs, given the teacher's."""
+        raise NotImplementedError
+
+
+class Distillation(TeacherObjective):
+    """Distillation from a teacher mixed with the labels: alpha x teacher + (1 - alpha) x labels."""
 
     def __init__(
         self,
@@ -97,40 +125,39 @@ class Distillation(Objective):
         Raises:
             SettingError: alpha or temperature is out of range.
         """
-        super().__init__()
+        super().__init__(teacher)
         if not 0 <= alpha <= 1 or temperature <= 0:
             raise SettingError(
                 f"alpha={alpha}, temperature={temperature}",
                 "alpha is in [0, 1], temperature is above 0",
                 "Use values in these ranges",
             )
-        # The tuple keeps the teacher out of this module's state, so it is neither trained nor saved.
-        self._teacher = (teacher,)
-        teacher.model.eval()
         self.kind, self.alpha, self.temperature = kind, alpha, temperature
         self.reduction, self.label_smoothing = reduction, label_smoothing
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move the objective and its teacher."""
-        self._teacher[0].model.to(*args, **kwargs)
-        return super().to(*args, **kwargs)
-
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the weighted loss in nats."""
-        teacher_logits = self.teacher_logits(batch)
+        teacher_logits = self.teacher_outputs(batch)
         return self.loss(network(batch.pixels), teacher_logits, batch)
 
     @torch.no_grad()
-    def teacher_logits(self, batch: Batch) -> Tensor:
+    def teacher_outputs(self, batch: Batch) -> Tensor:
         """Compute the teacher's logits [B, classes]."""
         return self._teacher[0].logits(batch.pixels)
 
-    def loss(self, logits: Tensor, teacher_logits: Tensor, batch: Batch) -> Tensor:
+    def loss(self, outputs: Tensor, teacher_outputs: Tensor, batch: Batch) -> Tensor:
         """Compute the weighted loss of a student's logits [B, classes] in nats.
 
         Raises:
-            DataError: The teacher has another number of outputs, or needed labels are missing.
+            DataError: The teacher has no head or another number of outputs, or needed labels are missing.
         """
+        logits, teacher_logits = outputs, teacher_outputs
+        if not self.teacher.has_head:
+            raise DataError(
+                "The teacher has no head, so its outputs are features",
+                "Distillation takes a softmax of logits",
+                "Use FeatureDistillation",
+            )
         if teacher_logits.shape != logits.shape:
             raise DataError(
                 f"The teacher has {teacher_logits.shape[1]} outputs, the student {logits.shape[1]}",

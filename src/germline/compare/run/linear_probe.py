@@ -10,6 +10,7 @@ from torch.nn.utils import skip_init
 from germline.data import AnyImages, iterate_batches
 from germline.network import Network
 from germline.training.evaluate import EVAL_BATCH
+from germline.training.feature_distillation import read_features
 
 PROBE_DECAY = 1e-3  # L2 penalty on the probe's weights, for standardised features
 PROBE_ITERATIONS = 100
@@ -25,9 +26,22 @@ def fit_linear_probe(network: Network, train: AnyImages, val: AnyImages) -> floa
         Accuracy on `val`, in [0, 1].
     """
     features, labels = pooled_features(network, train)
+    val_features, val_labels = pooled_features(network, val)
+    return fit_probe_on_features((features, labels), (val_features, val_labels), len(train.classes))
+
+
+def fit_probe_on_features(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes: int) -> float:
+    """Fit the probe of `fit_linear_probe` on features [N, width] with labels [N], and return its accuracy on others.
+
+    Args:
+        train: Features and labels to fit on.
+        val: Features and labels to score.
+        classes: Number of classes.
+    """
+    features, labels = train
     mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     # skip_init, because the usual constructor draws random weights.
-    probe: nn.Linear = skip_init(nn.Linear, features.shape[1], len(train.classes))  # type: ignore[no-untyped-call]
+    probe: nn.Linear = skip_init(nn.Linear, features.shape[1], classes)  # type: ignore[no-untyped-call]
     nn.init.zeros_(probe.weight)
     nn.init.zeros_(probe.bias)
     features = (features - mean) / deviation
@@ -40,20 +54,18 @@ def fit_linear_probe(network: Network, train: AnyImages, val: AnyImages) -> floa
         return loss
 
     solver.step(compute_loss)  # type: ignore[no-untyped-call]
-    val_features, val_labels = pooled_features(network, val)
     with torch.no_grad():
-        predicted = probe((val_features - mean) / deviation).argmax(dim=1)
-    return float((predicted == val_labels).float().mean())
+        predicted = probe((val[0] - mean) / deviation).argmax(dim=1)
+    return float((predicted == val[1]).float().mean())
 
 
 @torch.no_grad()
 def pooled_features(network: Network, images: AnyImages) -> tuple[Tensor, Tensor]:
     """Return pooled features [N, width] before the head, in eval mode, and labels [N]."""
-    model: nn.Module = network.model.eval()
+    network.model.eval()
     features, labels = [], []
     for batch in iterate_batches(images, EVAL_BATCH, "cpu"):
         assert batch.labels is not None  # noqa: S101 - comparisons refuse data without labels
-        pixels = network.preprocess(batch.pixels)
-        features.append(model.forward_head(model.forward_features(pixels), pre_logits=True))  # type: ignore[operator]
+        features.append(read_features(network, batch.pixels, "features"))
         labels.append(batch.labels)
     return torch.cat(features), torch.cat(labels)

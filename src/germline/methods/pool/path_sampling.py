@@ -12,8 +12,8 @@ from germline.data import Batch
 from germline.methods.pool.paths import PoolPath
 from germline.methods.pool.supernet import PoolNetwork
 from germline.randomness import generator
-from germline.training import Distillation, Objective
-from germline.training.objectives import Forward, compute_label_loss
+from germline.training import Objective
+from germline.training.objectives import Forward, TeacherObjective, compute_label_loss
 
 
 class SampledPathLoss(Objective):
@@ -27,26 +27,26 @@ class SampledPathLoss(Objective):
     """
 
     def __init__(
-        self, pool: PoolNetwork, loss: Distillation | None, label_smoothing: float, always: Sequence[PoolPath] = ()
+        self, pool: PoolNetwork, loss: TeacherObjective | None, label_smoothing: float, always: Sequence[PoolPath] = ()
     ) -> None:
         """Create the loss.
 
         Args:
             pool: Network to train.
-            loss: Loss of one path's logits; None for cross entropy with the labels.
+            loss: Loss of one path's outputs, whose parameters are trained too; None for cross entropy with the labels.
             label_smoothing: Label smoothing of that cross entropy.
             always: Paths of every step.
         """
         super().__init__()
-        # Tuples keep pool and teacher out of this module's parameters.
-        self._pool, self._loss = (pool,), (loss,)
+        # The tuple keeps the pool out of this module's parameters.
+        self._pool, self.taught = (pool,), loss
         self._always, self.label_smoothing = tuple(always), label_smoothing
         self._drawn = tuple(path for path in pool.layout.paths if path not in self._always)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the loss and its teacher to a device."""
-        if self._loss[0] is not None:
-            self._loss[0].to(*args, **kwargs)
+        if self.taught is not None:
+            self.taught.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
     def before_step(self, seed: int, name: str, step: int) -> None:
@@ -58,13 +58,13 @@ class SampledPathLoss(Objective):
         self._pool[0].choose(*self._always, *drawn)
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """Compute the mean loss of the paths of this step, in nats."""
-        teacher_logits = None if self._loss[0] is None else self._loss[0].teacher_logits(batch)
+        """Compute the mean loss of the paths of this step; losses of logits are in nats."""
+        teacher_outputs = None if self.taught is None else self.taught.teacher_outputs(batch)
         outputs = network(batch.pixels)
         by_path = [outputs] if isinstance(outputs, Tensor) else outputs
-        return torch.stack([self._path_loss(logits, teacher_logits, batch) for logits in by_path]).mean()
+        return torch.stack([self._path_loss(one, teacher_outputs, batch) for one in by_path]).mean()
 
-    def _path_loss(self, logits: Tensor, teacher_logits: Tensor | None, batch: Batch) -> Tensor:
-        if self._loss[0] is None or teacher_logits is None:
-            return compute_label_loss(logits, batch, self.label_smoothing)
-        return self._loss[0].loss(logits, teacher_logits, batch)
+    def _path_loss(self, outputs: Tensor, teacher_outputs: Tensor | None, batch: Batch) -> Tensor:
+        if self.taught is None or teacher_outputs is None:
+            return compute_label_loss(outputs, batch, self.label_smoothing)
+        return self.taught.loss(outputs, teacher_outputs, batch)

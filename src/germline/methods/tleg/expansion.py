@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from germline.architectures import Architecture, Spec, on_meta_device
+from germline.architectures import Architecture, Spec, extract_features, on_meta_device
 
 CoefficientGrid = Literal["zero", "one", "closed"]
 
@@ -109,6 +109,17 @@ class ExpandedNetwork(nn.Module):
         # No architecture shares tensors between layers, so torch need not search for shared ones.
         logits: Tensor = functional_call(shell, tensors, (images,), tie_weights=False)
         return logits
+
+    def extract(self, network: Callable[[Tensor], Tensor], pixels: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Call `network`, which calls this one, and return its outputs and the output of a module of the whole network.
+
+        Args:
+            network: Function of pixels.
+            pixels: Images [B, C, H, W] in [0, 1].
+            name: Name of the module.
+        """
+        outputs, features = extract_features(self._shell[0], (name,), pixels, run=network)
+        return outputs, features[name]
 
     def _expanded(self) -> dict[str, Tensor]:
         offsets = [dict(block.named_parameters()) for block in self.offset]

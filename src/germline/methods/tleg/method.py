@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from germline.architectures import Preprocess, Size, Spec, Target, count_elements, on_meta_device
@@ -16,6 +16,7 @@ from germline.ledger import Origin
 from germline.methods.assembly import build_descendant
 from germline.methods.base import GeneCost, Method, training_flops
 from germline.methods.checks import label_mismatch_error
+from germline.methods.feature_targets import TargetSettings, find_token_module
 from germline.methods.presets import Presets, PresetSettings
 from germline.methods.provenance import make_provenance
 from germline.methods.tleg.expansion import CoefficientGrid, ExpandedNetwork, block_positions, expand_blocks
@@ -23,11 +24,12 @@ from germline.methods.tleg.presets import PRESETS
 from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
-from germline.training import CrossEntropy, Distillation, Objective, Run, TrainSettings
+from germline.training import CrossEntropy, Distillation, FitResult, Objective, Run, TrainSettings
+from germline.training.objectives import Forward
 from germline.traits import AncestorUse, Sizes
 
 
-class TLEG(PresetSettings, Method, TrainSettings):
+class TLEG(PresetSettings, TargetSettings, Method, TrainSettings):
     """TLEG (arXiv 2312.05614): block l of L is offset + (l/L) x slope.
 
     All blocks of an auxiliary network lie on that line. It is distilled from the ancestor. Its two blocks, stem,
@@ -50,7 +52,7 @@ class TLEG(PresetSettings, Method, TrainSettings):
         grid: Coefficient of block l of L: l/L (`zero`, the public code), (l+1)/L (`one`), l/(L-1) (`closed`).
         segments: Blocks of each straight piece, adding up to the depth; None is one piece, as in the paper.
         slopes: Whether blocks have slopes; without them the blocks of a segment are shared.
-        distillation: Target: the teacher's distribution (`soft`), its first choice (`hard`), or labels alone (`none`).
+        distillation: Use of logits: the teacher's distribution (`soft`), its first choice (`hard`), or labels alone (`none`).
         alpha: Weight of the teacher against the labels; 1 needs no labels.
         temperature: Temperature of the `soft` target.
         reduction: `batchmean`, or `legacy_numel` as in the public code.
@@ -76,6 +78,13 @@ class TLEG(PresetSettings, Method, TrainSettings):
     reduction: Literal["batchmean", "legacy_numel"] = "batchmean"
     slope_weight_decay: float | None = Field(default=None, ge=0)
 
+    @model_validator(mode="after")
+    def _features_have_no_labels(self) -> Self:
+        if self.target != "logits" and (self.distillation == "none" or self.alpha < 1):
+            odd = "distillation=none" if self.distillation == "none" else f"alpha={self.alpha}"
+            raise ValueError(f"target={self.target} with {odd}: without a head no labels are learnt, remove it")
+        return self
+
     @property
     def _is_distilled(self) -> bool:
         return self.distillation != "none" and self.alpha > 0
@@ -88,7 +97,7 @@ class TLEG(PresetSettings, Method, TrainSettings):
             DataError: The ancestor's label space is not the data's, or labels are needed and missing.
         """
         teacher = self._check_ancestor(ancestor, data)
-        spec = self._auxiliary_spec(ancestor, data, data.classes if teacher is None else teacher.classes)
+        spec = self._auxiliary_spec(ancestor, data, self._classes(teacher, data))
         self._segments(spec)
         return spec
 
@@ -101,7 +110,7 @@ class TLEG(PresetSettings, Method, TrainSettings):
         """
         spec = self.condense_spec(ancestor, data)
         teacher = self._check_ancestor(ancestor, data)
-        classes = teacher.classes if teacher is not None else data.classes
+        classes = self._classes(teacher, data)
         architecture = architecture_of(spec)
         segments = self._segments(spec)
         with use_generator(generator(run.seed, "tleg", "auxiliary")):
@@ -111,11 +120,11 @@ class TLEG(PresetSettings, Method, TrainSettings):
         result = run.fit(
             "auxiliary",
             network,
-            self._objective(teacher),
+            self._objective(teacher, spec, auxiliary, run.seed),
             data.train,
             self,
             # Images of other classes can be distilled, but this head cannot be scored with their labels.
-            val=data.val if data.train.labels is not None and data.classes == classes else None,
+            val=data.val if data.train.labels is not None and classes and data.classes == classes else None,
             augmentation=data.augmentation,
             decays={} if self.slope_weight_decay is None else {"slope": self.slope_weight_decay},
         )
@@ -126,10 +135,8 @@ class TLEG(PresetSettings, Method, TrainSettings):
             spec=spec,
             tensors=_gene_tensors(auxiliary),
             preprocess=network.preprocess,
-            classes=classes,
-            provenance=make_provenance(
-                ancestor, data, run, [result], {"auxiliary accuracy (val)": result.accuracy} if result.scores else {}
-            ),
+            classes=classes or None,
+            provenance=make_provenance(ancestor, data, run, [result], self._metrics(result)),
         )
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
@@ -193,6 +200,7 @@ class TLEG(PresetSettings, Method, TrainSettings):
                 "distillation needs a teacher",
                 "pass --ancestor, or set distillation=none to learn from labels",
             )
+        self.check_target(self.name, ancestor)
         if data.train.labels is not None and ancestor.classes != data.classes and self.alpha < 1:
             raise label_mismatch_error(ancestor, data)
         return ancestor
@@ -231,9 +239,29 @@ class TLEG(PresetSettings, Method, TrainSettings):
             raise SettingError(f"segments={segments}", reason, "give the blocks of each segment, at least one")
         return segments
 
-    def _objective(self, teacher: Network | None) -> Objective:
+    def _classes(self, teacher: Network | None, data: DataSet) -> tuple[str, ...]:
+        """Return the classes of the auxiliary network's head; none without a head."""
+        if self.target != "logits":
+            return ()
+        return data.classes if teacher is None else teacher.classes
+
+    def _metrics(self, result: FitResult) -> dict[str, float]:
+        if self.target != "logits":
+            return {f"loss of {self.target} (train)": result.losses[-1][1]} if result.losses else {}
+        return {"auxiliary accuracy (val)": result.accuracy} if result.scores else {}
+
+    def _objective(self, teacher: Network | None, spec: Spec, auxiliary: ExpandedNetwork, seed: int) -> Objective:
         if teacher is None or self.distillation == "none":
             return CrossEntropy(self.label_smoothing)
+        if self.target != "logits":
+            read = None
+            if self.target == "tokens":
+
+                def read(network: Forward, pixels: Tensor) -> tuple[Tensor, Tensor]:
+                    return auxiliary.extract(network, pixels, find_token_module(spec))
+
+            width = spec.model_dump()["width"]
+            return self.feature_objective(teacher, [width], spec, generator(seed, self.name, "feature map"), read)
         return Distillation(
             teacher,
             kind=self.distillation,
