@@ -137,7 +137,10 @@ def main() -> int:
             "losses": losses[:: max(1, len(losses) // 30)],
         },
         "note": "One gene for all seeds; a seed draws probe images, shuffle and random weights.",
-        "cpu_seconds": {"condensing in this call": round(condensed), "all in this call": round(time.process_time() - start)},
+        "cpu_seconds": {
+            "condensing in this call": round(condensed),
+            "all in this call": round(time.process_time() - start),
+        },
         "probe_images_per_class": {"train": asked.train, "test": asked.test},
         "accuracy": {
             name: {"seeds": scores, "mean": round(statistics.mean(scores.values()), 4)} for name, scores in rows.items()

@@ -155,7 +155,9 @@ def make_owner_table(widths: Sequence[int]) -> Tensor:
 
 
 class ProjectedNetwork(nn.Module):
-    """A network that returns its logits and its maps, projected to the ancestor's widths.
+    """A network that returns its answers and its maps, projected to the ancestor's widths.
+
+    Answers are its logits. With a feature map they are mapped features or last tokens instead.
 
     Projections are 1x1 convolutions, which equal linear maps of tokens. Tokens of the ancestor's own width are not
     projected.
@@ -163,7 +165,10 @@ class ProjectedNetwork(nn.Module):
     Attributes:
         model: The network.
         projections: One module per tap, from [B, C, H, W] to [B, sum of the ancestor's widths, H, W].
+        feature_map: Map from pooled features or last tokens to the ancestor's; None for logits.
     """
+
+    feature_map: nn.Module | None
 
     def __init__(self, network: Network, side: FeatureSpec, ancestor: FeatureSpec, grid: int | None = None) -> None:
         """Create the projections with the global random generator.
@@ -177,6 +182,7 @@ class ProjectedNetwork(nn.Module):
         super().__init__()
         self.model = network.model
         self._preprocess, self._side, self._grid = network.preprocess, side, grid
+        self.feature_map, self._token_tap = None, ()
         tokens = isinstance(network.spec, TransformerSpec)
         self.projections = nn.ModuleList(
             RepeatChannels(len(ancestor.widths))
@@ -185,16 +191,33 @@ class ProjectedNetwork(nn.Module):
             for width in side.widths
         )
 
+    def answer_features(self, feature_map: nn.Module, tap: str | None) -> None:
+        """Answer with mapped features.
+
+        Args:
+            feature_map: Map to the ancestor's width, trained with the network.
+            tap: Module whose output is mapped, arranged as maps; None for the outputs of a network without a head.
+        """
+        self.feature_map = feature_map
+        self._token_tap = () if tap is None else (tap,)
+
     def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return logits [B, classes] and the projected maps of each tap."""
+        """Return answers, usually logits [B, classes], and the projected maps of each tap."""
         return self.extract(pixels, None)
 
     def extract(self, pixels: Tensor, run: Any) -> tuple[Tensor, list[Tensor]]:
         """Do the same as `forward`, with `run(pixels)` called instead of the network."""
-        logits, outputs = extract_features(
-            self.model, self._side.taps, self._preprocess(pixels) if run is None else pixels, run=run
+        answers, outputs = extract_features(
+            self.model,
+            (*self._side.taps, *self._token_tap),
+            self._preprocess(pixels) if run is None else pixels,
+            run=run,
         )
-        return logits, self._project(outputs)
+        if self.feature_map is not None:
+            for tap in self._token_tap:
+                answers = architecture_of(self._side.spec).as_maps(self._side.spec, outputs[tap])
+            answers = self.feature_map(answers)
+        return answers, self._project(outputs)
 
     def sizes(self, pixels: Tensor) -> list[tuple[int, int]]:
         """Return height and width of the maps at each tap."""

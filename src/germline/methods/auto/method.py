@@ -31,6 +31,7 @@ from germline.methods.auto.pseudo_descendant import BilevelSettings, score_layer
 from germline.methods.auto.stacking import Placement, check_stem, find_sources, place_blocks, stack_tensors
 from germline.methods.base import GeneCost, Method, training_flops
 from germline.methods.checks import require_ancestor
+from germline.methods.feature_targets import TargetSettings
 from germline.methods.presets import Presets, PresetSettings
 from germline.methods.provenance import make_provenance
 from germline.methods.slicing import check_same_spec, parts_of, shapes_of, stage_depths
@@ -41,13 +42,14 @@ from germline.training import Run, TrainSettings
 from germline.traits import Sizes, Traits
 
 
-class Auto(PresetSettings, Method, TrainSettings):
+class Auto(PresetSettings, TargetSettings, Method, TrainSettings):
     """Auto-Learngene (arXiv 2305.02279): the ancestor's layers that help a pseudo descendant most.
 
     A pseudo descendant learns a held-out task. A meta-network weighs every pair of layers for every image. The weight
     says how strongly the pseudo descendant's maps are pulled to the ancestor's. The meta-network is trained by the
     exact gradient of the held-out loss through a few virtual steps. The layers of the highest weights are the gene. A
-    descendant has new layers around them.
+    descendant has new layers around them. With features or tokens as target, the pseudo descendant learns the ancestor's
+    features in place of labels. An ancestor without a head serves every target, since its own head is not read.
 
     Source: arXiv 2305.02279 and its group's public code. docs/methods/auto.md lists the departures.
 
@@ -114,6 +116,12 @@ class Auto(PresetSettings, Method, TrainSettings):
         return value
 
     @model_validator(mode="after")
+    def _cka_reads_labels(self) -> Self:
+        if self.target != "logits" and self.select == "cka":
+            raise ValueError(f"target={self.target} with select=cka: it compares layers with labels, set select=meta")
+        return self
+
+    @model_validator(mode="after")
     def _virtual_steps_are_the_loop_s(self) -> Self:
         odd = {"optimizer=adamw": self.optimizer != "sgd", "accumulate": self.accumulate > 1, "clip": self.clip}
         odd |= {"compile": self.compile, "drop_path": self.drop_path}
@@ -140,7 +148,7 @@ class Auto(PresetSettings, Method, TrainSettings):
         if not self._trains:
             samples = min(images, MAX_IMAGES) if self.select == "cka" and self.layers is None else 0
             return GeneCost(samples, samples * teacher_flops, stored)
-        pseudo = self._pseudo_spec(spec, spec.channels, spec.image_size, spec.classes)
+        pseudo = self._pseudo_spec(spec, spec.channels, spec.image_size, self._outputs(spec.classes))
         steps, meta = self.total_steps(images), self.meta_batch or self.batch_size
         aside = (1 if self.batches == "fixed" else 2) * meta
         outer = self.batch_size if self.batches == "fixed" else meta
@@ -156,7 +164,7 @@ class Auto(PresetSettings, Method, TrainSettings):
             ArtefactError: The architecture of the ancestor is unknown.
             DataError: The data have no labels.
         """
-        _, spec = require_ancestor(self.name, ancestor)
+        network, spec = require_ancestor(self.name, ancestor)
         family, count = architecture_of(spec).name, sum(stage_depths(spec))
         if family not in self.architectures:
             raise SettingError(
@@ -174,14 +182,16 @@ class Auto(PresetSettings, Method, TrainSettings):
         if self.keep > len(layers):
             raise SettingError(f"keep={self.keep}", f"the ancestor has {len(layers)} layers", "set a smaller `keep`")
         task = self._task(data)
-        if self.select != "random" and task.train.labels is None:
+        if self.select != "random" and self.target == "logits" and task.train.labels is None:
             raise DataError(
                 f"'{task.name}' has no labels",
                 "layers are chosen by how they help to learn them",
-                "set layers, or use other data",
+                "set target=features, set layers, or use other data",
             )
         if self._trains:
-            self._pseudo_spec(spec, task.train.channels, task.train.side, len(task.classes))
+            if self.target != "logits":
+                self.check_target(self.name, network)
+            self._pseudo_spec(spec, task.train.channels, task.train.side, self._outputs(len(task.classes)))
         return spec
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
@@ -258,6 +268,10 @@ class Auto(PresetSettings, Method, TrainSettings):
         sized: Spec = architecture_of(form).resize(form, Size.parse(self.pseudo))
         return sized
 
+    def _outputs(self, classes: int) -> int:
+        """Return the number of outputs of the pseudo descendant: no head is needed to learn features."""
+        return classes if self.target == "logits" else 0
+
     def _names(self, spec: Spec, kept: tuple[int, ...]) -> list[str]:
         """Return the names of the tensors that a gene holds."""
         parts = parts_of(spec)
@@ -283,10 +297,12 @@ class Auto(PresetSettings, Method, TrainSettings):
         if self.select == "cka":
             scores = score_label_similarity(features, images)
         else:
-            form = self._pseudo_spec(spec, images.channels, images.side, len(images.classes))
+            form = self._pseudo_spec(spec, images.channels, images.side, self._outputs(len(images.classes)))
             names = architecture_of(form).feature_names(form)
             own = [names[one.tap] for one in split_layers(stage_depths(form), self.pseudo_taps or self.taps)]
-            scores = score_layers(features, form, own, self._task(data), run, self, self._bilevel(form), self.held)
+            scores = score_layers(
+                features, form, own, self._task(data), run, self, self._bilevel(form), self.held, self
+            )
         model.cpu()
         return scores
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -24,10 +24,12 @@ from germline.methods.auto.meta_network import (
     ProjectedNetwork,
     compute_matching_loss,
 )
+from germline.methods.feature_targets import TargetSettings, find_token_module
 from germline.network import Network
 from germline.randomness import derive, generator, use_generator
 from germline.registry import architecture_of
-from germline.training import Run, TrainSettings
+from germline.training import FeatureDistillation, Run, TrainSettings
+from germline.training.feature_distillation import compute_feature_loss
 from germline.training.objectives import Forward, Objective, compute_label_loss
 
 
@@ -40,6 +42,7 @@ def score_layers(
     settings: TrainSettings,
     bilevel: BilevelSettings,
     outer_share: float,
+    features: TargetSettings,
 ) -> LayerScores:
     """Train a pseudo descendant and score each layer of the ancestor by its matching weights.
 
@@ -52,25 +55,46 @@ def score_layers(
         settings: Settings of its training.
         bilevel: Settings of the meta-network.
         outer_share: Share of the training images that is used for the outer loss.
+        features: Settings of the target, which replaces the labels unless it is logits.
     """
     images, name = task.train, "auto"
     with use_generator(generator(run.seed, name, "pseudo descendant")):
         model = architecture_of(spec).build(spec).to(run.fabric.device)
-        network = Network(model, Preprocess.from_images(images.sample()), task.classes, spec=spec)
+        classes = task.classes if spec.classes else ()
+        network = Network(model, Preprocess.from_images(images.sample()), classes, spec=spec)
         side = FeatureSpec.of(model, spec, taps, network.preprocess)
         student = ProjectedNetwork(network, side, ancestor.side, ancestor.grid)
     inner, outer = _split_images(images, outer_share, run.seed)
     learnt_on = PseudoTask(inner, outer, task.augmentation if settings.augment else (), derive(run.seed, name))
-    objective = PseudoDescendant(ancestor, student, learnt_on, bilevel, settings.total_steps(len(inner)))
-    result = run.fit("pseudo", network, objective, inner, settings, val=task.val, augmentation=task.augmentation)
+    distillation = _make_distillation(ancestor.network, student, spec, features, run.seed)
+    steps = settings.total_steps(len(inner))
+    objective = PseudoDescendant(ancestor, student, learnt_on, bilevel, steps, distillation)
+    val = task.val if classes else None
+    result = run.fit("pseudo", network, objective, inner, settings, val=val, augmentation=task.augmentation)
     dead = float(objective.dead) / max(1, result.steps)
+    accuracy = {"pseudo descendant (val)": result.accuracy} if classes else {}
     return LayerScores(
         matrix=objective.scores().tolist(),
         against=side.taps,
         history=[(step, matrix.tolist()) for step, matrix in objective.history()],
         results=[result],
-        metrics={"pseudo descendant (val)": result.accuracy, "steps with every pair dead": dead},
+        metrics={**accuracy, "steps with every pair dead": dead},
     )
+
+
+def _make_distillation(
+    ancestor: Network, student: ProjectedNetwork, spec: Spec, features: TargetSettings, seed: int
+) -> FeatureDistillation | None:
+    """Make the loss of features or tokens, and let the student answer with them; None for logits."""
+    kind = features.feature_kind()
+    if kind is None:
+        return None
+    model: Any = student.model
+    width = model.num_features
+    source = generator(seed, "auto", "feature map")
+    distillation = features.feature_objective(ancestor, [width], spec, source)
+    student.answer_features(distillation.maps[str(width)], find_token_module(spec) if kind == "tokens" else None)
+    return distillation
 
 
 def _split_images(images: AnyImages, outer_share: float, seed: int) -> tuple[AnyImages, AnyImages]:
@@ -136,7 +160,7 @@ class PseudoDescendant(Objective):
     the meta batch. One more uses the labels of the step's batch. The outer loss is the label loss after these steps.
 
     Source: arXiv 2305.02279. Its public code uses one fixed meta batch, and computes the outer loss on the batch of the
-    virtual steps (`batches="fixed"`).
+    virtual steps (`batches="fixed"`). The loss of the ancestor's features in place of labels is ours.
 
     Attributes:
         meta: The meta-network, updated by the second optimiser.
@@ -145,6 +169,7 @@ class PseudoDescendant(Objective):
             and summed over the steps of each part.
         counts: Number of steps in each part.
         dead: Number of steps in which every weight was 0.
+        distillation: Loss of the ancestor's features in place of the labels' loss; None for labels.
     """
 
     def __init__(
@@ -154,6 +179,7 @@ class PseudoDescendant(Objective):
         task: PseudoTask,
         settings: BilevelSettings,
         steps: int,
+        distillation: FeatureDistillation | None = None,
     ) -> None:
         """Create the meta-network and its optimiser.
 
@@ -163,12 +189,14 @@ class PseudoDescendant(Objective):
             task: Data of the pseudo descendant.
             settings: Settings of the meta-network.
             steps: Number of steps of the training.
+            distillation: Loss of the ancestor's features in place of the labels' loss. Its map is the student's.
         """
         super().__init__()
         # A tuple keeps both networks out of this module's parameters.
         self._networks = (ancestor, student)
         self._task, self._settings, self._steps = task, settings, max(1, steps)
         self.projections = student.projections
+        self.distillation = distillation
         widths, others = ancestor.side.widths, len(student.projections)
         self.meta = MetaNetwork(settings.form, widths, others)
         self.optimizer = torch.optim.Adam(self.meta.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
@@ -201,7 +229,11 @@ class PseudoDescendant(Objective):
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the loss of the real step: cross entropy in nats plus gamma times the matching loss."""
         self._batch = batch
-        labels = compute_label_loss(network(batch.pixels), batch, self._settings.label_smoothing)
+        if self.distillation is None:
+            labels = compute_label_loss(network(batch.pixels), batch, self._settings.label_smoothing)
+        else:
+            answers, _ = self._networks[1].extract(batch.pixels, network)
+            labels = self._task_loss(batch)(answers)
         _, projected = self._networks[1].extract(self._meta_batch.pixels, network)
         return labels + self._settings.gamma * self._match(projected, self.meta(self._outputs.pooled), self._outputs)
 
@@ -248,10 +280,19 @@ class PseudoDescendant(Objective):
         return self._match(projected, functional_call(self.meta, dict(hyper), (self._outputs.pooled,)), self._outputs)
 
     def _virtual_label_loss(self, batch: Batch) -> Loss:
+        compute = self._task_loss(batch)
+
         def loss(weights: Tensors, _: Tensors) -> Tensor:
-            return compute_label_loss(self._call_with(weights, batch.pixels)[0], batch, self._settings.label_smoothing)
+            return compute(self._call_with(weights, batch.pixels)[0])
 
         return loss
+
+    def _task_loss(self, batch: Batch) -> Callable[[Tensor], Tensor]:
+        """Return the loss of the student's answers: with the labels, or with the ancestor's features."""
+        if (distillation := self.distillation) is None:
+            return lambda answers: compute_label_loss(answers, batch, self._settings.label_smoothing)
+        wanted = distillation.teacher_outputs(batch)
+        return lambda answers: compute_feature_loss(answers, wanted, distillation.feature_loss)
 
     def _call_with(self, weights: Tensors, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Call the pseudo descendant with other weights, and copies of its running statistics."""

@@ -12,11 +12,13 @@ from torch.nn.functional import mse_loss
 from germline.architectures import VIT, VitSpec, extract_features
 from germline.data import Batch
 from germline.network import Network
-from germline.training import Distillation, Objective
+from germline.training import Distillation, FeatureDistillation, Objective
+from germline.training.feature_distillation import read_features
 from germline.training.objectives import Forward, compute_label_loss
 
 Positions = Literal["end", "mid,end", "front,mid,end"]
 Losses = Literal["logits", "logits+rep", "all"]
+LAST_TOKENS = "norm"  # module of a student whose output is its last tokens
 _THIRDS = {"front": 1, "mid": 2, "end": 3}
 
 
@@ -129,7 +131,8 @@ class AuxiliaryDistillation(Distillation):
 
     The loss of a student is alpha x labels + (1 - alpha) x (logits + hidden maps + attention outputs). The total is the
     sum over students. The teacher computes its outputs once. Trained matrices map its hidden maps and attention outputs
-    to the student's width. Each pair adds the mean squared difference over all elements.
+    to the student's width. Each pair adds the mean squared difference over all elements. A loss of features or tokens can
+    replace those of labels and logits.
 
     Source: Learngene Pool, arXiv 2312.05743. Departures: the optimiser trains the matrices, which the public PyTorch
     code omits. The loss of logits is the Kullback-Leibler divergence, which has the gradient of the public cross
@@ -137,6 +140,7 @@ class AuxiliaryDistillation(Distillation):
 
     Attributes:
         matrices: Linear maps by student and kind (`hidden`, `attention`), one per position.
+        last: Loss of the students' features or last tokens; None for logits.
     """
 
     def __init__(
@@ -149,6 +153,7 @@ class AuxiliaryDistillation(Distillation):
         temperature: float,
         reduction: Literal["batchmean", "legacy_numel"],
         label_smoothing: float,
+        last: FeatureDistillation | None = None,
     ) -> None:
         """Create the loss.
 
@@ -160,6 +165,7 @@ class AuxiliaryDistillation(Distillation):
             temperature: Divisor of both logits; their loss is multiplied by its square.
             reduction: Reduction of the loss of logits.
             label_smoothing: Label smoothing of the loss of labels.
+            last: Loss of features or last tokens, in place of those of labels and logits.
         """
         super().__init__(
             teacher,
@@ -172,21 +178,34 @@ class AuxiliaryDistillation(Distillation):
         self.matrices = nn.ModuleDict({str(width): matrices[width] for width in follows})
         teacher_taps = (tap for one in follows.values() for _, tap in (*one.hidden, *one.attention))
         self._taps = tuple(dict.fromkeys(teacher_taps))
+        self.last = last
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the loss of all students: cross entropy in nats plus mean squared differences."""
-        teacher_logits, targets = self._teacher_outputs(batch)
+        teacher_outputs, targets = self._look_at_teacher(batch)
         outputs: Any = network(batch.pixels)
-        total = torch.zeros((), device=teacher_logits.device)
+        total = torch.zeros((), device=teacher_outputs.device)
         for width, student in zip(self._follows, outputs, strict=True):
             matching = self.alpha * self._matching_loss(width, student.features, targets)
-            total = total + self.loss(student.logits, teacher_logits, batch) + matching
+            total = total + self._output_loss(student, teacher_outputs, batch) + matching
         return total
 
+    def _output_loss(self, student: StudentOutputs, teacher_outputs: Tensor, batch: Batch) -> Tensor:
+        if self.last is None:
+            return self.loss(student.logits, teacher_outputs, batch)
+        outputs = student.features[LAST_TOKENS] if self.last.kind == "tokens" else student.logits
+        return self.last.loss(outputs, teacher_outputs, batch)
+
     @torch.no_grad()
-    def _teacher_outputs(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        teacher = self._teacher[0]
-        return extract_features(teacher.model, self._taps, teacher.preprocess(batch.pixels))
+    def _look_at_teacher(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        teacher = self.teacher
+        if (last := self.last) is None:
+            return extract_features(teacher.model, self._taps, teacher.preprocess(batch.pixels))
+
+        def read(pixels: Tensor) -> Tensor:
+            return read_features(teacher, pixels, last.kind)
+
+        return extract_features(teacher.model, self._taps, batch.pixels, run=read)
 
     def _matching_loss(
         self, width: int, features: Mapping[str, Tensor], targets: Mapping[str, Tensor]

@@ -101,8 +101,12 @@ class Pooled(PresetSettings, Method):
         raise NotImplementedError
 
     def _widest(self, own: VitSpec, data: DataSet) -> VitSpec:
-        more = {"classes": len(data.classes), "drop_path": self.finetune.drop_path}
+        more = {"classes": len(self._head_classes(data)), "drop_path": self.finetune.drop_path}
         return self.forms(own.model_copy(update=more)).models[self.widths[-1]]
+
+    def _head_classes(self, data: DataSet) -> tuple[str, ...]:
+        """Return the classes of the models' heads; none if they have no heads."""
+        return data.classes
 
     def _check_labels(self, data: DataSet) -> None:
         if data.train.labels is None or data.val.labels is None:
@@ -222,10 +226,17 @@ class Pooled(PresetSettings, Method):
         instances = self._instances(ancestor, data, run, forms, preprocess)
         how = Stitching(self.init, self.init_images, self.ridge)
         pool = build_pool(instances, forms, how, data.train, preprocess, run)
-        network = Network(pool, preprocess, data.classes)
-        objective = SampledPathLoss(pool, self._taught_by(ancestor), self.finetune.label_smoothing, self._always(forms))
+        classes = self._head_classes(data)
+        network = Network(pool, preprocess, classes)
+        taught_by = instances.last or self._taught_by(ancestor)
+        pool.gives_tokens = instances.last is not None and instances.last.kind == "tokens"
+        objective = SampledPathLoss(pool, taught_by, self.finetune.label_smoothing, self._always(forms))
         last = run.fit("pool", network, objective, data.train, self.finetune, augmentation=data.augmentation)
-        paths = validate_paths(network, forms, data.val, run)
+        metrics, record = dict(instances.metrics), {}
+        if classes:  # without a head there is no accuracy
+            paths = validate_paths(network, forms, data.val, run)
+            metrics |= summarise_paths(paths)
+            record = {"paths": {"data": data.name, "split": "val", "paths": paths}}
         return Learngene(
             method=self.name,
             settings=self.model_dump(mode="json"),
@@ -233,15 +244,8 @@ class Pooled(PresetSettings, Method):
             spec=spec,
             tensors={name: tensor.detach().cpu().clone() for name, tensor in pool.state_dict().items()},
             preprocess=preprocess,
-            classes=data.classes,
-            provenance=make_provenance(
-                ancestor,
-                data,
-                run,
-                [*instances.results, last],
-                {**instances.metrics, **summarise_paths(paths)},
-                {"paths": {"data": data.name, "split": "val", "paths": paths}},
-            ),
+            classes=classes or None,
+            provenance=make_provenance(ancestor, data, run, [*instances.results, last], metrics, record),
         )
 
     def _taught_by(self, ancestor: Network | None) -> Distillation | None:

@@ -15,7 +15,7 @@ from germline.methods.pool.stitching import AffineMap, StitchInit, fit_stitches,
 from germline.methods.pool.supernet import PoolNetwork, rebuild_vit
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
-from germline.training import FitResult, Run, TrainSettings, evaluate
+from germline.training import FeatureDistillation, FitResult, Run, TrainSettings, evaluate
 
 INIT_BATCH = 50
 
@@ -28,12 +28,14 @@ class Instances(NamedTuple):
         results: One result per training.
         metrics: Measured values by name.
         matrices: Maps from the ancestor's hidden maps, by width; empty if none are trained.
+        last: Loss of features or tokens, whose maps are trained; None for logits.
     """
 
     models: Mapping[int, nn.Module]
     results: list[FitResult]
     metrics: dict[str, float]
     matrices: Mapping[int, Sequence[AffineMap]]
+    last: FeatureDistillation | None = None
 
 
 class Stitching(NamedTuple):

@@ -11,7 +11,9 @@ from germline.architectures import Preprocess, Spec, VitSpec
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.methods.checks import label_mismatch_error
+from germline.methods.feature_targets import TargetSettings
 from germline.methods.pool.auxiliary_models import (
+    LAST_TOKENS,
     AuxiliaryDistillation,
     AuxiliaryModels,
     LabelLoss,
@@ -33,12 +35,13 @@ _DENSE: Positions = "front,mid,end"
 _SPARSE: Positions = "end"
 
 
-class Pool(Pooled):
+class Pool(TargetSettings, Pooled):
     """Learngene Pool (arXiv 2312.05743): blocks of distilled auxiliary models, and stitches between them.
 
     All auxiliary models are distilled in one pass over the images; the ancestor sees each image once. Matrices that
     map its hidden maps to theirs are trained together with the models. Their transposes initialise the stitches.
-    Then the pool is trained, one path per step.
+    Then the pool is trained, one path per step. With features or tokens as target, their loss replaces those of labels
+    and logits in both trainings, and the models have no heads.
 
     Source: "Learngene Pool", AAAI 2024, arXiv 2312.05743. There are five departures from its public code. The matrices
     are trained, which the PyTorch code forgets. The final norm is applied on every path. Stitches begin with bias 0.
@@ -51,11 +54,11 @@ class Pool(Pooled):
             `least-squares`, or `random`.
         instances: Training of the auxiliary models: `distilled`, or from labels alone (`scratch`, an ablation of the
             paper).
-        losses: Distilled outputs: `logits`, hidden maps too (`logits+rep`), and attention outputs (`all`).
+        losses: Distilled outputs: `logits` or what `target` says, hidden maps too (`logits+rep`), and attention outputs (`all`).
         positions: Blocks of each auxiliary model whose hidden maps and attention outputs match the ancestor's; None is
             `end` for the widest and `front,mid,end` for others.
         alpha: Weight of the labels against the teacher in distillation. The paper has 0.1 with `all` and 0.5 with the
-            other two. The choice of `losses` does not change it.
+            other two. The choice of `losses` does not change it. It is 0 with features or tokens, and `teach` is 1.
         rates: Learning rate of each auxiliary model in distillation, as a multiple of `distil.lr`; None is 1 for all.
         distil: Training of the auxiliary models, without evaluation during training.
     """
@@ -73,8 +76,19 @@ class Pool(Pooled):
     rates: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     distil: TrainSettings = TrainSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_labels(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("target", "logits") != "logits":
+            return {"alpha": 0.0, "teach": 1.0, **given}
+        return given
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        needed = {"alpha": (self.alpha, 0), "teach": (self.teach, 1), "instances": (self.instances, "distilled")}
+        for name, (value, only) in needed.items() if self.target != "logits" else ():
+            if value != only:
+                raise ValueError(f"target={self.target} with {name}={value}: no labels are learnt, set {name}={only}")
         for name, given in (("positions", self.positions), ("rates", self.rates)):
             if given is not None and len(given) != len(self.widths):
                 raise ValueError(f"{name}={list(given)}: give as many as widths")
@@ -94,23 +108,31 @@ class Pool(Pooled):
             raise SettingError(
                 f"{self.name} without an ancestor", "its auxiliary models are distilled from it", "pass --ancestor"
             )
-        self._check_labels(data)
         if not isinstance(ancestor.spec, VitSpec):
             raise self._no_vit(ancestor.spec, "give a plain timm ViT as ancestor")
+        self.check_target(self.name, ancestor)
+        if self.target != "logits":
+            return self._widest(ancestor.spec, data)
+        self._check_labels(data)
         if ancestor.classes != data.classes:
             raise label_mismatch_error(ancestor, data)
         return self._widest(ancestor.spec, data)
+
+    def _head_classes(self, data: DataSet) -> tuple[str, ...]:
+        return data.classes if self.target == "logits" else ()
 
     def _instances(
         self, ancestor: Network | None, data: DataSet, run: Run, forms: PathSpecs, preprocess: Preprocess
     ) -> Instances:
         follows = {} if self.instances == "scratch" or ancestor is None else self._follows(forms, ancestor)
-        objective = self._objective(ancestor, follows, run)
+        objective = self._objective(ancestor, follows, forms, run)
         models = create_auxiliary_models(self.name, forms, self.distil, run.seed)
-        together = AuxiliaryModels(models, {width: one.taps for width, one in follows.items()})
+        more = (LAST_TOKENS,) if self.target == "tokens" else ()
+        together = AuxiliaryModels(models, {width: (*one.taps, *more) for width, one in follows.items()})
+        classes = self._head_classes(data)
         result = run.fit(
             "auxiliaries",
-            Network(together, preprocess, data.classes),
+            Network(together, preprocess, classes),
             objective,
             data.train,
             self.distil,
@@ -118,17 +140,18 @@ class Pool(Pooled):
             decays={"matrices.": 0.0},
             rates=self._factors(),
         )
-        matrices: Any = objective.matrices if isinstance(objective, AuxiliaryDistillation) else {}
+        distillation = objective if isinstance(objective, AuxiliaryDistillation) else None
+        matrices: Any = distillation.matrices if distillation else {}
         return Instances(
             models,
             [result],
             {
-                f"auxiliary model {width} (val)": measure_accuracy(
-                    Network(model, preprocess, data.classes), data.val, run
-                )
+                f"auxiliary model {width} (val)": measure_accuracy(Network(model, preprocess, classes), data.val, run)
                 for width, model in models.items()
+                if classes
             },
             {width: [copy_affine(layer) for layer in matrices[str(width)]["hidden"]] for width in follows},
+            distillation.last if distillation else None,
         )
 
     def _factors(self) -> dict[str, float]:
@@ -144,7 +167,9 @@ class Pool(Pooled):
             for width, which in zip(self.widths, where, strict=True)
         }
 
-    def _objective(self, ancestor: Network | None, follows: Mapping[int, MatchedFeatures], run: Run) -> Objective:
+    def _objective(
+        self, ancestor: Network | None, follows: Mapping[int, MatchedFeatures], forms: PathSpecs, run: Run
+    ) -> Objective:
         if ancestor is None or not follows:
             return LabelLoss(self.distil.label_smoothing)
         ancestor_spec: Any = ancestor.spec
@@ -152,6 +177,10 @@ class Pool(Pooled):
         for width, one in follows.items():
             with use_generator(generator(run.seed, self.name, "matrices", width)):
                 matrices[width] = one.matrices(width, ancestor_spec.width)
+        last = None
+        if self.target != "logits":
+            source = generator(run.seed, self.name, "feature maps")
+            last = self.feature_objective(ancestor, self.widths, forms.models[self.widths[-1]], source)
         return AuxiliaryDistillation(
             ancestor,
             follows,
@@ -160,6 +189,7 @@ class Pool(Pooled):
             temperature=self.temperature,
             reduction=self.reduction,
             label_smoothing=self.distil.label_smoothing,
+            last=last,
         )
 
     def _instance_samples(self, images: int) -> int:

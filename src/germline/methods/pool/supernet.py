@@ -29,11 +29,16 @@ class Route(NamedTuple):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits [B, classes] of normalised images [B, C, H, W]."""
+        logits: Tensor = self.end.forward_head(self.tokens(images))
+        return logits
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return the last tokens [B, tokens, width], after the norm."""
         tokens = embed_images(self.front, images)
         for step in self.steps:
             tokens = step(tokens)
-        logits: Tensor = self.end.forward_head(self.end.norm(tokens))
-        return logits
+        normed: Tensor = self.end.norm(tokens)
+        return normed
 
 
 class PoolNetwork(nn.Module):
@@ -45,8 +50,10 @@ class PoolNetwork(nn.Module):
     Attributes:
         layout: Structure of the pool.
         chosen: Paths that `forward` computes.
+        gives_tokens: Whether `forward` returns last tokens instead of logits.
     """
 
+    gives_tokens: bool = False
     chosen: tuple[PoolPath, ...]
 
     def __init__(self, models: Mapping[int, nn.Module], layout: PoolLayout) -> None:
@@ -102,9 +109,12 @@ class PoolNetwork(nn.Module):
         return Route(self.model(path.widths[0]), tuple(steps), self.model(path.widths[-1]))
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return logits [B, classes] of normalised images [B, C, H, W], as one tensor for each chosen path."""
-        logits = tuple(route(images) for route in self._chosen_routes)
-        return logits[0] if len(logits) == 1 else logits
+        """Return logits [B, classes] of normalised images [B, C, H, W], as one tensor for each chosen path.
+
+        Without a head these are pooled features [B, width]. With `gives_tokens` these are tokens [B, tokens, width].
+        """
+        outputs = tuple(route.tokens(images) if self.gives_tokens else route(images) for route in self._chosen_routes)
+        return outputs[0] if len(outputs) == 1 else outputs
 
     def tokens(self, width: int, images: Tensor) -> list[Tensor]:
         """Return tokens [B, tokens, width] of one auxiliary model, before its first block and after each block."""
