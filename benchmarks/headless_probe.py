@@ -1,10 +1,10 @@
-"""What a descendant keeps of a backbone without a head: a gene condensed by features, without labels, and linear probes.
+"""What a descendant keeps of a backbone without a head, by linear probes; its gene is condensed without labels.
 
 The ancestor is a model folder, such as that of tools/focus_ancestor.py. A gene of `tleg` is condensed from its pooled
-features on images without labels. Linear probes are then fitted on frozen features: of a descendant, of one whose gene
-is shuffled, of a network with random weights, of the ancestor's first blocks, and of the ancestor, which is the
-ceiling. Each seed draws probe images, a shuffle and random weights; all seeds share one gene. A run that was stopped
-continues from its last checkpoint.
+features on images without labels. Linear probes are then fitted on frozen features of five networks. These are a
+descendant, one whose gene is shuffled, one of random weights, the ancestor's first blocks, and the ancestor itself. The
+last is the ceiling. Each seed draws probe images, a shuffle and random weights; all seeds share one gene. A run that
+was stopped continues from its last checkpoint.
 
     python tools/focus_ancestor.py vit_s_focus.onnx ancestors/focus --side 56
     python benchmarks/headless_probe.py --ancestor ancestors/focus --data cifar100:FOLDER --work runs/headless
@@ -137,9 +137,9 @@ def main() -> int:
             "losses": losses[:: max(1, len(losses) // 30)],
         },
         "note": "One gene for all seeds; a seed draws probe images, shuffle and random weights.",
-        "cpu_seconds": {
-            "condensing in this call": round(condensed),
-            "all in this call": round(time.process_time() - start),
+        "cpu_seconds_of_this_call": {
+            "condensing": round(condensed),
+            "all": round(time.process_time() - start),
         },
         "probe_images_per_class": {"train": asked.train, "test": asked.test},
         "accuracy": {

@@ -26,8 +26,8 @@ from germline.traits import Sizes, Traits
 class Distil(TargetSettings, WholeAncestor):
     """Knowledge distillation into random weights (Hinton et al., arXiv 1503.02531).
 
-    The control shows what a teacher is worth without inheritance. With features or tokens as target, the loss is labels +
-    alpha x features.
+    The control shows what a teacher is worth without inheritance. With features or tokens as target, the loss is
+    labels + alpha x features.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv 1503.02531. One part is ours. If the
     descendant has other classes than the teacher, an auxiliary linear head on its pooled features learns the teacher's

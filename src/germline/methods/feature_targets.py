@@ -20,8 +20,8 @@ class TargetSettings(StableDump):
     """Settings of what is learnt from the ancestor.
 
     Attributes:
-        target: What is learnt from the ancestor: its `logits`, its pooled `features`, or its patch `tokens`. The last two
-            need no head of the ancestor.
+        target: What is learnt from the ancestor: its `logits`, its pooled `features`, or its patch `tokens`. The last
+            two need no head of the ancestor.
         feature_loss: Loss of features and tokens: 1 - `cosine` similarity, or `mse` from features after a layer norm.
     """
 

@@ -13,9 +13,9 @@ Presets = Mapping[str, Mapping[str, Any]]
 
 
 class StableDump(BaseModel):
-    """Settings of which some are left out of a dump.
+    """Settings that are left out of a dump while they have no effect.
 
-    Stores are keyed by dumps. A setting that came later is left out while it has no effect, so that keys stay the same.
+    Stores are keyed by dumps. A setting that came later is left out at its first value, so that keys stay the same.
 
     Attributes:
         omitted: Value by name of a setting with which it is left out.

@@ -100,8 +100,8 @@ def compute_feature_loss(predicted: Tensor, wanted: Tensor, kind: FeatureLoss) -
     """Compute the mean difference of features over images and places.
 
     `cosine` is 1 - cosine similarity along the channels, as for the summary features of AM-RADIO (arXiv 2312.06709).
-    `mse` is the mean squared difference from the teacher's features after a layer norm without weights, as in feature
-    distillation (arXiv 2205.14141) and TinyMIM (arXiv 2301.01296); their losses are smooth L1. Without the layer norm,
+    `mse` is the mean squared difference from the teacher's features after a layer norm without weights. The layer norm
+    is that of feature distillation (arXiv 2205.14141) and TinyMIM (arXiv 2301.01296), which take smooth L1. Without it,
     a few channels of large values dominate.
 
     Args:
@@ -135,10 +135,9 @@ class FeatureDistillation(TeacherObjective):
     The student's features go through a linear map to the teacher's width, which is trained and thrown away. No softmax
     is taken, and no labels are needed unless the labels' loss is added.
 
-    Source: a linear map and a loss on normalised features are common to FitNets' hints (arXiv 1412.6550), feature
-    distillation (arXiv 2205.14141), TinyMIM (arXiv 2301.01296) and AM-RADIO (arXiv 2312.06709). The last has an MLP in
-    place of the linear map. DINOv2 (arXiv 2304.07193) distils its own self-supervised losses instead, which need its
-    thrown-away heads.
+    Source: maps and losses of normalised features are those of feature distillation (arXiv 2205.14141), TinyMIM (arXiv
+    2301.01296) and AM-RADIO (arXiv 2312.06709). Departure: AM-RADIO's map is an MLP. DINOv2 (arXiv 2304.07193) distils
+    by its own self-supervised losses instead, which need heads that are not published with the backbone.
 
     Attributes:
         maps: Linear maps by the width of the student's features.

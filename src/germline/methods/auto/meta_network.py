@@ -182,7 +182,8 @@ class ProjectedNetwork(nn.Module):
         super().__init__()
         self.model = network.model
         self._preprocess, self._side, self._grid = network.preprocess, side, grid
-        self.feature_map, self._token_tap = None, ()
+        self.feature_map = None
+        self._token_tap: str | None = None
         tokens = isinstance(network.spec, TransformerSpec)
         self.projections = nn.ModuleList(
             RepeatChannels(len(ancestor.widths))
@@ -199,7 +200,7 @@ class ProjectedNetwork(nn.Module):
             tap: Module whose output is mapped, arranged as maps; None for the outputs of a network without a head.
         """
         self.feature_map = feature_map
-        self._token_tap = () if tap is None else (tap,)
+        self._token_tap = tap
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return answers, usually logits [B, classes], and the projected maps of each tap."""
@@ -207,15 +208,14 @@ class ProjectedNetwork(nn.Module):
 
     def extract(self, pixels: Tensor, run: Any) -> tuple[Tensor, list[Tensor]]:
         """Do the same as `forward`, with `run(pixels)` called instead of the network."""
+        tap, spec = self._token_tap, self._side.spec
+        taps = self._side.taps if tap is None else (*self._side.taps, tap)
         answers, outputs = extract_features(
-            self.model,
-            (*self._side.taps, *self._token_tap),
-            self._preprocess(pixels) if run is None else pixels,
-            run=run,
+            self.model, taps, self._preprocess(pixels) if run is None else pixels, run=run
         )
         if self.feature_map is not None:
-            for tap in self._token_tap:
-                answers = architecture_of(self._side.spec).as_maps(self._side.spec, outputs[tap])
+            if tap is not None and spec is not None:
+                answers = architecture_of(spec).as_maps(spec, outputs[tap])
             answers = self.feature_map(answers)
         return answers, self._project(outputs)
 

@@ -48,8 +48,10 @@ class Auto(PresetSettings, TargetSettings, Method, TrainSettings):
     A pseudo descendant learns a held-out task. A meta-network weighs every pair of layers for every image. The weight
     says how strongly the pseudo descendant's maps are pulled to the ancestor's. The meta-network is trained by the
     exact gradient of the held-out loss through a few virtual steps. The layers of the highest weights are the gene. A
-    descendant has new layers around them. With features or tokens as target, the pseudo descendant learns the ancestor's
-    features in place of labels. An ancestor without a head serves every target, since its own head is not read.
+    descendant has new layers around them.
+
+    With features or tokens as target, the pseudo descendant learns the ancestor's features in place of labels. An
+    ancestor without a head serves every target, since its head is not read.
 
     Source: arXiv 2305.02279 and its group's public code. docs/methods/auto.md lists the departures.
 

@@ -131,8 +131,8 @@ class AuxiliaryDistillation(Distillation):
 
     The loss of a student is alpha x labels + (1 - alpha) x (logits + hidden maps + attention outputs). The total is the
     sum over students. The teacher computes its outputs once. Trained matrices map its hidden maps and attention outputs
-    to the student's width. Each pair adds the mean squared difference over all elements. A loss of features or tokens can
-    replace those of labels and logits.
+    to the student's width. Each pair adds the mean squared difference over all elements. A loss of features or tokens
+    can replace those of labels and logits.
 
     Source: Learngene Pool, arXiv 2312.05743. Departures: the optimiser trains the matrices, which the public PyTorch
     code omits. The loss of logits is the Kullback-Leibler divergence, which has the gradient of the public cross

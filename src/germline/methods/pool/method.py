@@ -54,7 +54,8 @@ class Pool(TargetSettings, Pooled):
             `least-squares`, or `random`.
         instances: Training of the auxiliary models: `distilled`, or from labels alone (`scratch`, an ablation of the
             paper).
-        losses: Distilled outputs: `logits` or what `target` says, hidden maps too (`logits+rep`), and attention outputs (`all`).
+        losses: Distilled outputs: `logits` or the `target`, hidden maps too (`logits+rep`), and attention outputs
+            (`all`).
         positions: Blocks of each auxiliary model whose hidden maps and attention outputs match the ancestor's; None is
             `end` for the widest and `front,mid,end` for others.
         alpha: Weight of the labels against the teacher in distillation. The paper has 0.1 with `all` and 0.5 with the

@@ -34,7 +34,7 @@ class TLEG(PresetSettings, TargetSettings, Method, TrainSettings):
 
     All blocks of an auxiliary network lie on that line. It is distilled from the ancestor. Its two blocks, stem,
     positions, norm and head are the gene. A descendant of any depth evaluates the line at its own blocks. It is then
-    trained without the constraint.
+    trained without the constraint. With features or tokens as target, the auxiliary network has no head.
 
     Source: Xia et al., "Transformer as Linear Expansion of Learngene", AAAI 2024, arXiv 2312.05614. There are
     three departures from its public code. The loss is divided by the batch, not by batch x classes (`reduction`). The
@@ -52,7 +52,7 @@ class TLEG(PresetSettings, TargetSettings, Method, TrainSettings):
         grid: Coefficient of block l of L: l/L (`zero`, the public code), (l+1)/L (`one`), l/(L-1) (`closed`).
         segments: Blocks of each straight piece, adding up to the depth; None is one piece, as in the paper.
         slopes: Whether blocks have slopes; without them the blocks of a segment are shared.
-        distillation: Use of logits: the teacher's distribution (`soft`), its first choice (`hard`), or labels alone (`none`).
+        distillation: Target: the teacher's distribution (`soft`), its first choice (`hard`), or labels alone (`none`).
         alpha: Weight of the teacher against the labels; 1 needs no labels.
         temperature: Temperature of the `soft` target.
         reduction: `batchmean`, or `legacy_numel` as in the public code.
