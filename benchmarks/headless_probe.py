@@ -1,10 +1,10 @@
 """What a descendant keeps of a backbone without a head, by linear probes; its gene is condensed without labels.
 
 The ancestor is a model folder, such as that of tools/focus_ancestor.py. A gene of `tleg` is condensed from its pooled
-features on images without labels. Linear probes are then fitted on frozen features of five networks. These are a
-descendant, one whose gene is shuffled, one of random weights, the ancestor's first blocks, and the ancestor itself. The
-last is the ceiling. Each seed draws probe images, a shuffle and random weights; all seeds share one gene. A run that
-was stopped continues from its last checkpoint.
+features on images without labels. These are not augmented, so the ancestor sees each of them once. Linear probes are
+then fitted on frozen features of five networks. These are a descendant, one whose gene is shuffled, one of random
+weights, the ancestor's first blocks, and the ancestor itself. The last is the ceiling. Each seed draws probe images, a
+shuffle and random weights; all seeds share one gene. A run that was stopped continues from its last checkpoint.
 
     python tools/focus_ancestor.py vit_s_focus.onnx ancestors/focus --side 56
     python benchmarks/headless_probe.py --ancestor ancestors/focus --data cifar100:FOLDER --work runs/headless
@@ -18,11 +18,13 @@ import platform
 import statistics
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import germline as gl
 from common import ROOT, _cpu, git
@@ -51,6 +53,27 @@ def draw_probe_sets(data: DataSet, seeds: list[int], train: int, test: int) -> t
     return draws, data.test.draw_per_class(test, generator(0, "probe test"))
 
 
+class RememberedFeatures(nn.Module):
+    """An ancestor whose pooled features of each image are computed once; images that are not augmented come again."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model, self._features = model, {}
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return pooled features [B, width]."""
+        keys = [hash(image.numpy().tobytes()) for image in images]
+        new = [index for index, key in enumerate(keys) if key not in self._features]
+        if new:
+            pooled = self.model.forward_head(self.model.forward_features(images[new]), pre_logits=True)
+            self._features |= dict(zip([keys[index] for index in new], pooled, strict=True))
+        return torch.stack([self._features[key] for key in keys])
+
+    def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
+        """Return the features themselves."""
+        return features
+
+
 def probe(network: Network, draws: dict[int, Images], test: tuple[str, Images]) -> dict[str, float]:
     """Accuracy of a linear probe by seed."""
     scored = pooled_features(network, test[1])
@@ -70,30 +93,35 @@ def main() -> int:
     parser.add_argument("--data", required=True, help="labelled data; labels serve the probes alone")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, log and gene")
     parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--images", type=int, default=20_000, help="images to condense on")
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--width", type=int, default=192)
+    parser.add_argument("--heads", type=int, default=3)
+    parser.add_argument("--images", type=int, default=10_000, help="images to condense on")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--target", choices=["features", "tokens"], default="features")
     parser.add_argument("--loss", choices=["cosine", "mse"], default="cosine")
     parser.add_argument("--train", type=int, default=30, help="probe images per class and seed")
-    parser.add_argument("--test", type=int, default=50, help="test images per class")
+    parser.add_argument("--test", type=int, default=25, help="test images per class")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     start = time.process_time()
     data, ancestor = load_data(asked.data), load_network(asked.ancestor)
     method = gl.TLEG(
-        target=asked.target,
+        target="features",
         feature_loss=asked.loss,
         depth=asked.depth,
+        width=asked.width,
+        heads=asked.heads,
+        augment=False,
         steps=asked.steps,
         batch_size=asked.batch,
         lr=asked.lr,
-        checkpoint_every=50,
+        checkpoint_every=100,
     )
     run = Run(asked.work / "run", seed=0, device="cpu")
-    gene = gl.condense(method, ancestor=ancestor, data=remove_labels(data, asked.images), run=run)
+    teacher = replace(ancestor, model=RememberedFeatures(ancestor.model))
+    gene = gl.condense(method, ancestor=teacher, data=remove_labels(data, asked.images), run=run)
     gene.save(asked.work / "gene", overwrite=True)
     condensed = time.process_time() - start
     draws, test = draw_probe_sets(data, asked.seeds, asked.train, asked.test)
@@ -132,6 +160,7 @@ def main() -> int:
             "settings": dict(gene.settings),
             "classes": gene.classes,
             "elements": sum(tensor.numel() for tensor in gene.tensors.values()),
+            "train_seconds": gene.provenance.training["seconds"],
             "samples": gene.provenance.training["samples"],
             "metrics": dict(gene.provenance.metrics),
             "losses": losses[:: max(1, len(losses) // 30)],
