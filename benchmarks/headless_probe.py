@@ -69,6 +69,10 @@ class RememberedFeatures(nn.Module):
             self._features |= dict(zip([keys[index] for index in new], pooled, strict=True))
         return torch.stack([self._features[key] for key in keys])
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Return pooled features [B, width]."""
+        return self.forward_features(images)
+
     def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
         """Return the features themselves."""
         return features

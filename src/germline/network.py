@@ -47,9 +47,9 @@ class Network:
 
     @property
     def has_head(self) -> bool:
-        """Whether the outputs are logits; those of a backbone with `num_classes=0` are features."""
+        """Whether there is a classifier; the outputs of a backbone with `num_classes=0` are features."""
         outputs = getattr(self.model, "num_classes", None) if self.spec is None else self.spec.classes
-        return bool(self.classes) and outputs != 0
+        return outputs != 0
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Compute logits [B, classes] for pixels [B, C, H, W] in [0, 1]."""

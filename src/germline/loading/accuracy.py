@@ -13,7 +13,7 @@ from germline.architectures import Preprocess
 from germline.data import AnyImages, DataSet, iterate_batches
 from germline.errors import DataError
 from germline.loading.assume import ASSUMED, describe_preprocess, list_alternatives, read_own_size
-from germline.loading.look import describe_again, is_headless
+from germline.loading.look import describe_again
 from germline.loading.outputs import evaluation_mode, run_batch
 from germline.network import Network
 
@@ -119,7 +119,7 @@ def is_near_chance(accuracy: float, classes: int, images: int) -> bool:
 
 def _find_images(network: Network, data: DataSet) -> AnyImages | None:
     """Return the validation images if the network has an output for each of their classes; None if not."""
-    if is_headless(network) or not data.classes or not set(data.classes) <= set(network.classes):
+    if not network.has_head or not data.classes or not set(data.classes) <= set(network.classes):
         return None
     try:
         images = data.val

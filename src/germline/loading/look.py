@@ -62,7 +62,7 @@ def look_at(network: Network, data: DataSet) -> Network:
     pixels = pixels.to(next((tensor.device for tensor in network.model.parameters()), pixels.device))
     outputs, _ = run_batch(network.model, network.logits, pixels)
     logits = find_logits(outputs)
-    if is_headless(network):
+    if not network.has_head:
         return network
     if logits is None or logits.ndim != 2 or len(logits) != len(pixels) or not logits.is_floating_point():
         raise ArtefactError(
@@ -82,13 +82,6 @@ def look_at(network: Network, data: DataSet) -> Network:
             "use a checkpoint from before its training failed",
         )
     return _name_classes(network, logits.shape[1], data)
-
-
-def is_headless(network: Network) -> bool:
-    """Return whether a network has no classifier, so that its outputs are features."""
-    if network.spec is not None:
-        return network.spec.classes == 0
-    return getattr(network.model, "num_classes", None) == 0
 
 
 def _name_classes(network: Network, outputs: int, data: DataSet) -> Network:

@@ -41,7 +41,7 @@ def read_features(network: Network, pixels: Tensor, kind: FeatureKind) -> Tensor
             raise ArtefactError(
                 f"the {kind} of a {type(model).__name__} cannot be read",
                 "it has no timm functions forward_features and forward_head",
-                "use a model of timm, or a module that returns pooled features [images, width]",
+                "use a model of timm, or set num_classes=0 on a module that returns features [images, width]",
             )
         return outputs
     inside = model.forward_features(images)

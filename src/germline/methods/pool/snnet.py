@@ -76,6 +76,12 @@ class SNNet(Pooled):
                 "fine-tuning has no teacher",
                 "pass --ancestor, or set teach=0 to learn from labels",
             )
+        if not ancestor.has_head:
+            raise SettingError(
+                "The ancestor has no head, so its outputs are features",
+                f"Fine-tuning with teach={self.teach} learns from logits of classes",
+                "Set teach=0, or give an ancestor with a head",
+            )
         if ancestor.classes != data.classes:
             raise label_mismatch_error(ancestor, data)
 
