@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
-import json
 import re
 from pathlib import Path
 
@@ -86,8 +85,8 @@ def _default_text(method: type[Method], key: str) -> str:
 
 def quote_table(name: str, function: str, pattern: str) -> str:
     """Return one table of one stored comparison as Markdown, with the rows that match the pattern."""
-    stored = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    lines = markdown_table(make_table(function, ComparisonResults(stored))).splitlines(keepends=False)
+    results = ComparisonResults.load(ROOT / "benchmarks" / "results" / f"{name}.json")
+    lines = markdown_table(make_table(function, results)).splitlines(keepends=False)
     return "\n".join([*lines[:2], *(line for line in lines[2:] if re.search(pattern, line)), ""])
 
 

@@ -101,6 +101,16 @@ _METHODS = {
         "a control",
         _for(_ALL, ("shallower",)),
     ),
+    "random-layers": MethodFacts(
+        "Blocks of an ancestor at random, in rising order, with its stem and norm; the head is copied or fresh.",
+        "a control",
+        _for(_ALL, ("shallower",)),
+    ),
+    "frame": MethodFacts(
+        "An ancestor's stem with its positions, its norm and its head; every block is fresh.",
+        "a control",
+        _for(("vit", "resnet"), _DEPTHS),
+    ),
     "random-gene": MethodFacts(
         "Another method's gene with the elements of each tensor shuffled.",
         "a control",

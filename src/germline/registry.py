@@ -93,6 +93,8 @@ METHODS: Registry[Any] = Registry(
         "xavier": "germline.baselines.scratch:Xavier",
         "weight-selection": "germline.baselines.weight_selection:WeightSelection",
         "layers": "germline.baselines.layers:Layers",
+        "random-layers": "germline.baselines.random_layers:RandomLayers",
+        "frame": "germline.baselines.frame:Frame",
         "random-gene": "germline.baselines.random_gene:RandomGene",
         "stored": "germline.baselines.stored:Stored",
         "distil": "germline.baselines.distillation:Distil",

@@ -13,7 +13,14 @@ from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
-from germline.methods.slicing import check_same_spec, choose_blocks, inherit_slices, plan_slices, stage_depths
+from germline.methods.slicing import (
+    SlicePlan,
+    check_same_spec,
+    choose_blocks,
+    inherit_slices,
+    plan_slices,
+    stage_depths,
+)
 from germline.network import Network
 from germline.traits import Sizes
 
@@ -75,13 +82,7 @@ class Layers(WholeAncestor):
         """Refuse more blocks than the ancestor has, and every other width."""
         check_same_spec(self.name, gene.spec, spec, spare=DEPTHS)
         plan = plan_slices(gene.spec, spec, self._choose_blocks(gene.spec, spec))
-        if plan.sliced:
-            name = min(plan.sliced)
-            raise SettingError(
-                f"Method '{self.name}' cannot grow '{name}' of shape {tuple(plan.shapes[name])}",
-                f"The ancestor's '{plan.sources[name]}' is wider, and only whole blocks are copied",
-                "Choose another depth only",
-            )
+        check_whole_blocks(self.name, plan)
 
     def _choose_blocks(self, ancestor: Spec, wanted: Spec) -> tuple[int, ...]:
         """Return the index of the ancestor's block for each block of a descendant."""
@@ -97,3 +98,18 @@ class Layers(WholeAncestor):
                 "Use as many blocks, or choose others",
             )
         return self.choose
+
+
+def check_whole_blocks(method: str, plan: SlicePlan) -> None:
+    """Refuse a plan that slices a tensor.
+
+    Raises:
+        SettingError: Names the tensor.
+    """
+    if plan.sliced:
+        name = min(plan.sliced)
+        raise SettingError(
+            f"Method '{method}' cannot grow '{name}' of shape {tuple(plan.shapes[name])}",
+            f"The ancestor's '{plan.sources[name]}' is wider, and only whole blocks are copied",
+            "Choose another depth only",
+        )

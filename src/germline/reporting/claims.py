@@ -42,6 +42,8 @@ class Claim:
         differences: One paired difference per seed. Values above 0 support the claim.
         unit: Unit of the differences: points of accuracy, doublings (of speed), or % of sizes.
         ceiling: Headroom at the condition; None if it is unknown.
+        against: Name of the control, if there is one.
+        is_stated: Whether the claim was stated before the comparison ran. Others are shown without a verdict.
     """
 
     text: str
@@ -49,6 +51,13 @@ class Claim:
     differences: tuple[float, ...]
     unit: str = "points"
     ceiling: Ceiling | None = None
+    against: str = ""
+    is_stated: bool = True
+
+    @property
+    def identity(self) -> tuple[str, str, str, tuple[float, ...]]:
+        """Text, condition, unit and differences: equal for one difference in several reports."""
+        return self.text, self.where, self.unit, self.differences
 
     @property
     def scale(self) -> float:
@@ -73,7 +82,7 @@ class Judgement:
 
     Attributes:
         claim: The claim.
-        p: The p-value, adjusted for the number of claims in the report.
+        p: The p-value, adjusted for the number of claims in the family; 1 if the claim takes no part in it.
     """
 
     claim: Claim
@@ -89,6 +98,8 @@ class Judgement:
         """The verdict in words."""
         if len(self.claim.differences) < 2:
             return "one seed shows nothing"
+        if not self.claim.is_stated:
+            return NOT_STATED
         is_shown, is_above = self.p < 1 - LEVEL, self.difference.mean > 0
         if is_shown and not is_above:
             # A low ceiling hides gains, and no losses.
@@ -106,11 +117,13 @@ class Judgement:
 
     def row(self) -> list[str]:
         """Return the cells of a table row, in the order of `CLAIM_COLUMNS`."""
-        chance = "" if len(self.claim.differences) < 2 else ("< 0.001" if self.p < 0.001 else f"{self.p:.3f}")
+        is_tested = len(self.claim.differences) > 1 and self.claim.is_stated
+        chance = "" if not is_tested else ("< 0.001" if self.p < 0.001 else f"{self.p:.3f}")
         size = f"{self.difference.text(scale=self.claim.scale, sign=True)} {self.claim.unit}"
         return [self.claim.text, self.claim.where, size, chance, self.verdict, self.detectable]
 
 
+NOT_STATED = "not claimed beforehand"
 NO_ROOM = "no room to tell"
 CLAIM_COLUMNS = ["claim", "condition", "difference", "p (Holm)", "verdict", "detectable difference"]
 
@@ -127,10 +140,21 @@ def count_verdicts(judgements: Sequence[Judgement]) -> str:
     return "; ".join(counts) + "."
 
 
-def judge(claims: Sequence[Claim]) -> list[Judgement]:
-    """Judge all claims of one report together, with Holm's correction; skip claims without any seed."""
-    measured = [claim for claim in claims if claim.differences]
+def judge(claims: Sequence[Claim], others: Sequence[Claim] = (), count: int = 0) -> list[Judgement]:
+    """Judge claims as one family, with Holm's correction; skip claims without any seed.
+
+    Args:
+        claims: Claims to judge.
+        others: Claims of other reports that belong to the same family. One that equals an earlier claim counts once.
+        count: Number of claims of the family that was said beforehand; those that are found count at least.
+    """
     # A single seed has no p-value and takes no part in the correction.
-    tested = [claim for claim in measured if len(claim.differences) > 1]
-    adjusted = iter(holm([claim.p_value for claim in tested]))
-    return [Judgement(claim, next(adjusted) if len(claim.differences) > 1 else 1.0) for claim in measured]
+    tested = [claim for claim in (*claims, *others) if len(claim.differences) > 1 and claim.is_stated]
+    distinct = list({claim.identity: claim for claim in tested}.values())
+    adjusted = holm([claim.p_value for claim in distinct], count)
+    known = {claim.identity: p for claim, p in zip(distinct, adjusted, strict=True)}
+    return [
+        Judgement(claim, known.get(claim.identity, 1.0) if claim.is_stated else 1.0)
+        for claim in claims
+        if claim.differences
+    ]

@@ -87,14 +87,19 @@ def sign_p_value(differences: Sequence[float]) -> float:
     return float(min(1.0, 2 * tail / 2**count))
 
 
-def holm(values: Sequence[float]) -> list[float]:
-    """Adjust the p-values of one report's claims by Holm's step-down method, in their order.
+def holm(values: Sequence[float], count: int | None = None) -> list[float]:
+    """Adjust the p-values of one family of claims by Holm's step-down method, in their order.
+
+    Args:
+        values: The p-values that are known.
+        count: Number of claims of the family; None: the number of values. Unknown p-values are taken to be larger than
+            all others, which can only raise the adjusted ones.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
-    adjusted, highest = [1.0] * len(values), 0.0
+    adjusted, highest, count = [1.0] * len(values), 0.0, max(len(values), count or 0)
     for rank, index in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
-        highest = max(highest, min(1.0, values[index] * (len(values) - rank)))
+        highest = max(highest, min(1.0, values[index] * (count - rank)))
         adjusted[index] = highest
     return adjusted
 

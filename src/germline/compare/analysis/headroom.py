@@ -90,4 +90,4 @@ def describe_ceiling_arms(recipe: Recipe) -> str:
 
 def _list_shortly(sizes: Sequence[str]) -> str:
     more = len(sizes) - MAX_SIZES_SHOWN
-    return f"{', '.join(sizes[:MAX_SIZES_SHOWN])}{f' and {more} more sizes' if more > 0 else ''}"
+    return f"{'; '.join(sizes[:MAX_SIZES_SHOWN])}{f' and {more} more sizes' if more > 0 else ''}"

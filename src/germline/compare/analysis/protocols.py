@@ -62,12 +62,15 @@ def _claims_per_condition(
         controls, ceiling = results.controls_at(at.size), find_ceiling(results, at, value)
         for control in controls:
             differences = results.differences(subject, control, at, value)
-            claims.append(Claim(f"{subject} {text} {control}", str(at), tuple(differences), ceiling=ceiling))
+            claims.append(
+                Claim(f"{subject} {text} {control}", str(at), tuple(differences), ceiling=ceiling, against=control)
+            )
         longest = results.longest_scratch(at) if with_longest_scratch and CONTROL in controls else None
         if longest is not None:
             differences = results.differences(subject, CONTROL, at, value, control_steps=longest[0])
             text_of_longest = f"{subject} {text} {longer_scratch_text(*longest)}"
-            claims.append(Claim(text_of_longest, str(at), tuple(differences), ceiling=ceiling))
+            claim = Claim(text_of_longest, str(at), tuple(differences), ceiling=ceiling, against=CONTROL)
+            claims.append(claim)
     return claims
 
 
@@ -83,7 +86,7 @@ def _convergence(results: ComparisonResults) -> list[Claim]:
             shares = results.share_of_steps(results.subject, at)
             doublings = tuple(_speed_doublings(share, results, at) for share in shares)
             text = f"{results.subject} reaches the final accuracy of {CONTROL} faster"
-            claims.append(Claim(text, str(at), doublings, "doublings", find_ceiling(results, at)))
+            claims.append(Claim(text, str(at), doublings, "doublings", find_ceiling(results, at), CONTROL))
     text = "has a higher mean accuracy over the training than"
     claims += _claims_per_condition(results, text, mean_accuracy, with_longest_scratch=False)
     return claims + _claims_per_condition(results, "ends above", final_accuracy)
@@ -138,10 +141,18 @@ def _sensitivity(results: ComparisonResults) -> list[Claim]:
             theirs = complete_grids(results, control, at)
             pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
             less = tuple(grid_spread(other) - grid_spread(own) for own, other in pairs)
-            claims.append(Claim(f"{subject} spreads less over the grid than {control}", str(at), less, ceiling=ceiling))
+            claims.append(
+                Claim(
+                    f"{subject} spreads less over the grid than {control}",
+                    str(at),
+                    less,
+                    ceiling=ceiling,
+                    against=control,
+                )
+            )
             higher = tuple(grid_minimum(own) - grid_minimum(other) for own, other in pairs)
             text = f"the lowest accuracy over the grid is higher for {subject} than for {control}"
-            claims.append(Claim(text, str(at), higher, ceiling=ceiling))
+            claims.append(Claim(text, str(at), higher, ceiling=ceiling, against=control))
     return claims
 
 
@@ -166,7 +177,7 @@ def _sizes(results: ComparisonResults) -> list[Claim]:
     for budget in results.stored["family"]:
         differences = results.differences(subject, CONTROL, at, final_accuracy, control_steps=budget["steps"])
         text = f"{subject} ends above {CONTROL} at the same total cost, {budget_text(budget)}"
-        claims.append(Claim(text, str(at), tuple(differences), ceiling=ceiling))
+        claims.append(Claim(text, str(at), tuple(differences), ceiling=ceiling, against=CONTROL))
     return claims
 
 
@@ -193,10 +204,18 @@ def _claims_over_sizes(results: ComparisonResults) -> list[Claim]:
             where = f"{count} sizes, {format_images(images)}"
             by_seed = results.over_sizes(control, images).values()
             means = tuple(fmean(differences) for differences in by_seed)
-            claims.append(Claim(f"{subject} is above {control} in the mean over sizes", where, means, ceiling=ceiling))
+            claims.append(
+                Claim(
+                    f"{subject} is above {control} in the mean over sizes",
+                    where,
+                    means,
+                    ceiling=ceiling,
+                    against=control,
+                )
+            )
             halves = tuple(share_above(differences) - 0.5 for differences in by_seed)
             text = f"{subject} is above {control} at more than half of the sizes"
-            claims.append(Claim(text, where, halves, "% of sizes", ceiling))
+            claims.append(Claim(text, where, halves, "% of sizes", ceiling, control))
     return claims
 
 

@@ -41,13 +41,17 @@ class ComparisonResults:
 
     Attributes:
         stored: The content of `results.json`.
+        siblings: Results of other comparisons with the same question.
     """
 
     stored: Mapping[str, Any]
+    siblings: tuple[ComparisonResults, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> ComparisonResults:
         """Load the results of a comparison from its folder or from a results file.
+
+        If the recipe names a question, results with that question in the folder beside it are its siblings.
 
         Raises:
             ArtefactError: There are no results, or the file holds something else.
@@ -60,13 +64,13 @@ class ComparisonResults:
                 "Run it again with --resume",
             )
         stored = read_json(file)
-        if not isinstance(stored, dict) or RESULT_KEYS - stored.keys():
+        if not _is_complete(stored):
             raise ArtefactError(
                 f"'{file}' does not hold a comparison's results",
                 "Some of its parts are missing",
                 "Run the comparison again with --resume",
             )
-        return cls(stored)
+        return cls(stored, tuple(cls(other) for other in _read_siblings(file, stored)))
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -225,6 +229,27 @@ class ComparisonResults:
         cell = self.first_cell(arm, size)
         counts: dict[str, int] = {} if cell is None else cell["origins"]
         return {origin: count / sum(counts.values()) for origin, count in counts.items()}
+
+
+def _is_complete(stored: Any) -> bool:
+    return isinstance(stored, dict) and not RESULT_KEYS - stored.keys()
+
+
+def _read_siblings(file: Path, stored: Entry) -> list[Entry]:
+    """Read the results beside a file that have the same question and kind; skip files that hold something else."""
+    question, siblings = stored["recipe"].get("question"), []
+    is_run = file.name == "results.json"
+    for other in sorted(file.resolve().parents[1].glob("*/results.json") if is_run else file.parent.glob("*.json")):
+        if question is None or other.resolve() == file.resolve():
+            continue
+        try:
+            found = read_json(other)
+        except ArtefactError:
+            continue
+        if _is_complete(found) and found["recipe"]["kind"] == stored["recipe"]["kind"]:
+            named = found["recipe"].get("question")
+            siblings += [found] if named is not None and named["name"] == question["name"] else []
+    return siblings
 
 
 def final_accuracy(cell: Entry) -> float:

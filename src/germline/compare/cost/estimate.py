@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from germline.compare.analysis.headroom import describe_ceiling_arms
+from germline.compare.analysis.questions import describe_planned_claims
 from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, sum_costs
 from germline.compare.cost.storage import count_headless_elements, count_network_parameters, storage_ratio
 from germline.compare.recipe.schema import CONTROL, Recipe
@@ -77,6 +78,7 @@ class CostEstimate:
         family: Storage and training of the first arm; None if its gene is not known before condensing.
         missing: Messages about data sets that are not on this machine, which a run would refuse.
         ceiling: Text that says whether the ceiling is known at every size, and which arms are missing.
+        claims: Text that counts the claims of the recipe, and of its question.
     """
 
     title: str
@@ -89,6 +91,7 @@ class CostEstimate:
     family: FamilyEstimate | None
     missing: tuple[str, ...] = ()
     ceiling: str = ""
+    claims: str = ""
 
     def text(self) -> str:
         """Format the estimate as text."""
@@ -102,7 +105,7 @@ class CostEstimate:
         total = sum_costs(parts.values())
         lines.append(f"in total {total.samples:,} samples, {total.flops / 1e12:,.1f} TFLOP")
         lines += self.family.lines() if self.family is not None else []
-        lines += [self.ceiling] if self.ceiling else []
+        lines += [text for text in (self.claims, self.ceiling) if text]
         lines.append(f"expected time on two cores: about {self.minutes:g} minutes")
         lines += [
             f"note: Data are missing. The estimate uses their known numbers, but a run is refused. {message}"
@@ -134,6 +137,7 @@ def estimate_cost(recipe: Recipe) -> CostEstimate:
             )
         ),
         ceiling=describe_ceiling_arms(recipe),
+        claims=describe_planned_claims(recipe),
     )
 
 

@@ -15,6 +15,7 @@ from germline.compare.recipe.sections import (
     DataDescription,
     FamilyBudget,
     ImagesPerClass,
+    Question,
     RecipeSection,
     ScratchPlateau,
     SensitivityGrid,
@@ -32,7 +33,7 @@ CONTROL = "scratch"
 EVERY_SIZE = "*"
 MIN_HEADROOM = 8.0
 # Keys that came later. Saved recipes leave them out at their defaults, so that older folders can still be resumed.
-LATER_KEYS = ("min_headroom",)
+LATER_KEYS = ("min_headroom", "question")
 ProtocolName = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths"]
 
 
@@ -62,6 +63,8 @@ class Recipe(RecipeSection):
         family: Longer training of scratch with the budget of a whole family; None: no such training.
         final: Whether to train and test on the part of the data for headline numbers.
         min_headroom: Smallest ceiling, in points of accuracy, under which a claim gets the verdict "no room to tell".
+        question: Question that the recipe answers, by name or with details. Claims of all result files with the same
+            question are corrected as one family; None: the claims of this comparison are a family.
     """
 
     title: str
@@ -85,6 +88,7 @@ class Recipe(RecipeSection):
     family: FamilyBudget | None = None
     final: bool = False
     min_headroom: float = Field(default=MIN_HEADROOM, ge=0, le=100)
+    question: Question | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -101,6 +105,16 @@ class Recipe(RecipeSection):
     @classmethod
     def _wrap_single(cls, value: Any) -> Any:
         return [value] if isinstance(value, (Mapping, DataDescription)) else value
+
+    @field_validator("images_per_class", mode="before")
+    @classmethod
+    def _wrap_single_count(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (int, str)) else value
+
+    @field_validator("question", mode="before")
+    @classmethod
+    def _read_name_of_question(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @field_validator("sizes", "images_per_class", "seeds")
     @classmethod
@@ -128,6 +142,9 @@ class Recipe(RecipeSection):
                 self._check_longer_scratch(key)
         if self.family is not None:
             self._check_family(self.family)
+        for other in (self.question.against or ()) if self.question is not None else ():
+            if other not in self.arms:
+                raise UnknownNameError.with_nearest("arm at question.against:", other, self.arms)
         if self.final and not self.data.startswith("glyphs/"):
             raise SettingError(f"final with data={self.data}", "Only glyphs has a final part", "Remove --final")
 

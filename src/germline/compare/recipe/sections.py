@@ -115,6 +115,20 @@ class FamilyBudget(RecipeSection):
     images_per_class: ImagesPerClass
 
 
+class Question(RecipeSection):
+    """Question that one recipe or several answer; all its claims are one family.
+
+    Attributes:
+        name: Name of the question, the same in all its recipes.
+        claims: Number of claims of all its recipes together, said before any of them runs; None: those that are found.
+        against: Arms that claims are made against; None: every control. Other differences get no verdict.
+    """
+
+    name: str = Field(min_length=1)
+    claims: int | None = Field(default=None, ge=1)
+    against: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+
 class DataDescription(RecipeSection):
     """Numbers of a data set, to estimate costs without the data.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from statistics import fmean
 
 from germline.compare.analysis.protocols import share_above
+from germline.compare.analysis.questions import judge_claims
 from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
 from germline.compare.cost.storage import storage_ratio
 from germline.compare.report.cost_tables import tera_text
-from germline.compare.report.tables import CEILED_COLUMNS, accuracy_text, claim_row, judge_claims
+from germline.compare.report.tables import CEILED_COLUMNS, accuracy_text, claim_row
 from germline.compare.run.cells import format_images
 from germline.reporting.html import Rows, Section
 from germline.reporting.pareto import FRONT_NOTE, NetworkPoint, draw_pareto_fronts, pareto_front

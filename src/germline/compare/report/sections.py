@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from germline.compare.analysis.protocols import PROTOCOLS
+from germline.compare.analysis.questions import describe_family, judge_claims
 from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.analysis.selection_regret import regret_sections
 from germline.compare.recipe.schema import MIN_HEADROOM
@@ -30,11 +31,12 @@ def _claims_section(results: ComparisonResults) -> Section:
     protocol, recipe = PROTOCOLS[results.recipe["protocol"]], results.recipe
     shared = "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each seed makes its own gene"
     note = (
-        f"{count_verdicts(tables.judge_claims(results))} Paired differences over {len(recipe['seeds'])} seeds "
-        f"({shared}), with 95 % t intervals. p by the paired t test with Holm's correction over all claims. If no "
-        "difference is shown, the table gives the smallest true difference that this many seeds with this spread would "
-        "show with 80 % power. The ceiling is fine-tuning minus the shuffled fine-tuned network at the condition. "
-        f"Under {recipe.get('min_headroom', MIN_HEADROOM):g} points there is no room to tell."
+        f"{count_verdicts(judge_claims(results))} Paired differences over {len(recipe['seeds'])} seeds "
+        f"({shared}), with 95 % t intervals. p by the paired t test with Holm's correction over "
+        f"{describe_family(results)}. If no difference is shown, the table gives the smallest true difference that "
+        "this many seeds with this spread would show with 80 % power. The ceiling is fine-tuning minus the shuffled "
+        f"fine-tuned network at the condition. Under {recipe.get('min_headroom', MIN_HEADROOM):g} points there is no "
+        "room to tell."
     )
     make_table = paths_protocol.paths_claims_table if protocol.name == "paths" else tables.claims_table
     return Section(protocol.asks, note, make_table(results))

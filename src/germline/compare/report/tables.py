@@ -7,7 +7,6 @@ from statistics import fmean
 
 from germline.compare.analysis.headroom import UNKNOWN
 from germline.compare.analysis.protocols import (
-    PROTOCOLS,
     complete_grids,
     grid_minimum,
     grid_spread,
@@ -15,10 +14,11 @@ from germline.compare.analysis.protocols import (
     mean_by_grid_point,
     probe_accuracy,
 )
+from germline.compare.analysis.questions import judge_claims
 from germline.compare.analysis.recipe_checks import instinct_steps
 from germline.compare.analysis.results import ComparisonResults, Condition, accuracy_at, final_accuracy
 from germline.compare.recipe.schema import CONTROL
-from germline.reporting.claims import CLAIM_COLUMNS, Judgement, judge
+from germline.reporting.claims import CLAIM_COLUMNS, Judgement
 from germline.reporting.html import Rows
 from germline.reporting.statistics import Estimate, estimate
 
@@ -35,11 +35,6 @@ def claim_row(judgement: Judgement) -> list[str]:
     ceiling = judgement.claim.ceiling
     text = UNKNOWN if ceiling is None else f"{ceiling.estimate.text(sign=True)} points"
     return [*judgement.row(), text]
-
-
-def judge_claims(results: ComparisonResults) -> list[Judgement]:
-    """Judge all claims of the protocol together."""
-    return judge(PROTOCOLS[results.recipe["protocol"]].claims(results))
 
 
 def main_table(results: ComparisonResults) -> Rows:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from germline.architectures import Preprocess, Size, Spec
 from germline.compare.analysis.protocols import PROTOCOLS
+from germline.compare.analysis.questions import check_question
 from germline.compare.recipe.schema import EVERY_SIZE, Recipe
 from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, draw_task
@@ -33,6 +34,7 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
     store = _expand_sizes(ArtifactStore(recipe, Path(), Path(), is_estimate=is_estimate))
     recipe = store.recipe
     PROTOCOLS[recipe.protocol].check(recipe)
+    check_question(recipe)
     data = store.load_data(recipe.data)
     for images in (data.train, data.val, data.test):
         _check_labels(images, recipe.data)
