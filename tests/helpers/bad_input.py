@@ -238,7 +238,7 @@ FAULTS = [
     Fault("image-size-0", f"{INHERIT} --image-size 0", ("image_size=0", "Use image_size=8")),
     # Genes
     Fault("gene-missing", "inspect nowhere", ("No learngene at 'nowhere'", "germline condense")),
-    Fault("gene-is-a-model", "inspect ancestor", ("ancestor/learngene.json",)),
+    Fault("size-of-a-model", "inspect ancestor --size depth=3", ("--size with a network", "Remove --size")),
     *(
         Fault(
             f"gene-cut-{part}",
@@ -711,7 +711,7 @@ FAULTS = [
     Fault(
         "out-under-a-file", f"{TRAIN} --model ancestor --out kept/file/new", ("kept/file/new", "another folder"), KEPT
     ),
-    Fault("out-name-too-long", f"{TRAIN} --model ancestor --out {'n' * 300}", ("nnn", "too long")),
+    Fault("out-name-too-long", f"{TRAIN} --model ancestor --out {'n' * 300}", ("nnn", "at most 255 bytes")),
     Fault(
         "work-not-empty",
         f"{TRAIN} --model ancestor --out new",

@@ -132,7 +132,7 @@ def _report_file(path: Path, out: Path | None, *, overwrite: bool) -> None:
 
 
 def _report_gene(folder: Path, out: Path | None, *, overwrite: bool) -> None:
-    from germline.cli.inspect import facts
+    from germline.cli.inspect import describe_gene
     from germline.compare import write_gene_report
     from germline.files import check_output_file
     from germline.learngene import Learngene
@@ -142,5 +142,5 @@ def _report_gene(folder: Path, out: Path | None, *, overwrite: bool) -> None:
     place = whole.with_name(f"{whole.name}.html") if out is None else out
     check_output_file(place, overwrite=overwrite or out is None)
     gene = Learngene.load(folder)
-    write_gene_report(gene, facts(gene), whole.name, place)
+    write_gene_report(gene, describe_gene(gene), whole.name, place)
     print(f"report: {place}")

@@ -1,14 +1,19 @@
-"""`germline inspect`: show what a gene holds and what it can grow."""
+"""`germline inspect`: show what a gene or a network is, and what it can grow."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from germline.cli.options import Quiet, announce
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from germline.architectures import Spec
     from germline.learngene import Learngene
 
 
@@ -18,51 +23,94 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    gene: Annotated[str, typer.Argument(help="Gene folder or hf-hub:NAME.")],
-    size: Annotated[list[str] | None, typer.Option(help="Size to show; can be repeated.")] = None,
+    gene: Annotated[
+        str,
+        typer.Argument(
+            metavar="GENE_OR_NETWORK",
+            help="Gene folder, hf-hub:NAME of a gene, model folder, timm:NAME, or a weight file with --model.",
+        ),
+    ],
+    size: Annotated[list[str] | None, typer.Option(help="Size of a gene to show; can be repeated.")] = None,
     classes: Annotated[
         int | None, typer.Option(help="Number of classes of the descendants; default: those of the gene's network.")
     ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Image size of the descendants in pixels; default: the gene's.", min=1)
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="timm name of the architecture of a weight file.")] = None,
+    brief: Annotated[
+        bool,
+        typer.Option("--brief", help="Print only what the files say, in a fraction of a second."),
+    ] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Print what a gene holds, and the size and cost of what it can grow."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print what a gene or a network holds, and the sizes and costs of what it can grow."""
+    from germline.architectures import Size
+    from germline.cli.artefact_facts import read_gene_facts
+    from germline.cli.names import check_gene_name, check_network_name, is_model
+    from germline.errors import SettingError
 
+    sizes = [Size.parse(text) for text in size or ()]
+    is_network = is_model(gene) or gene.startswith("timm:") or Path(gene).is_file()
+    if is_network:
+        from germline.cli.inspect_network import inspect_network
+
+        given = {"--size": size, "--classes": classes, "--image-size": image_size}
+        for option, value in given.items():
+            if value is not None:
+                raise SettingError(
+                    f"{option} with a network", "Only a gene grows to sizes", f"Remove {option}, or condense a gene"
+                )
+        check_network_name(gene)
+        inspect_network(gene, model, brief=brief, quiet=quiet)
+        return
+    check_gene_name(gene)
+    facts = None if ":" in gene else read_gene_facts(Path(gene))
+    if facts is not None:
+        print_facts(facts)
+        if brief:
+            return
+    announce(f"Growing sizes of {gene}", quiet=quiet)
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
-    measured = _recorded_sizes(loaded)
-    # The recorded sizes have the gene's own head, so they do not answer for other classes.
-    if measured is not None and not size and classes is None:
-        sizes = _measured_table(measured)
-    else:
-        requested = size or (_default_sizes(loaded) if measured is None else [row[0] for row in measured[1:]])
-        if classes is None and loaded.classes is None:  # a gene without a head has no class names, but a number
-            classes = loaded.spec.classes
-        sizes = _sizes_table(loaded, requested, classes)
-    console = Console()
-    table = Table(show_header=False, box=None)
-    for name, value in facts(loaded).items():
-        table.add_row(name, value)
-    console.print(table)
-    console.print(sizes)
+    if facts is None:
+        print_facts(describe_gene(loaded))
+        if brief:
+            return
+    _print_sizes(loaded, [str(one) for one in sizes], classes, image_size)
 
 
-def facts(gene: Learngene) -> dict[str, str]:
-    """What a gene holds and where it comes from, for people to read."""
-    origin = gene.provenance
-    return {
-        "method": gene.method,
-        "anatomy": gene.architecture,
-        "ancestor": f"{origin.ancestor} (licence: {origin.ancestor_licence})",
-        "condensed on": f"{origin.data} (licence: {origin.data_licence})",
-        "grows": gene.describe_sizes(),
-        "head": "none" if gene.classes is None else f"{len(gene.classes)} classes: {', '.join(gene.classes[:6])} ...",
-        "images": f"{gene.preprocess.channels} x {gene.preprocess.image_size} x {gene.preprocess.image_size}",
-        "holds": f"{len(gene.tensors)} tensors, {sum(t.numel() for t in gene.tensors.values()):,} elements, "
-        f"{gene.count_bytes():,} bytes",
-        **{name: f"{value:.4f}" for name, value in origin.metrics.items()},
-    }
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print facts as two columns at once, before anything slow is imported."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f" {name:{width}}  {value}")
+    print(flush=True)
+
+
+def describe_gene(gene: Learngene) -> dict[str, str]:
+    """Describe what a gene holds and where it comes from, for people to read."""
+    from germline.cli.artefact_facts import describe_manifest
+
+    return describe_manifest(gene.manifest())
+
+
+def _print_sizes(gene: Learngene, sizes: list[str], classes: int | None, image_size: int | None) -> None:
+    """Print the sizes that the gene's record measures; if some are asked for or there is no record, grow them."""
+    measured = _recorded_sizes(gene)
+    # The recorded sizes have the gene's own head and images, so they do not answer for others.
+    if measured is not None and not sizes and classes is None and image_size is None:
+        from rich.console import Console
+
+        Console().print(_measured_table(measured))
+        return
+    if not sizes:
+        rows = [] if measured is None else [row[0] for row in measured[1:]]
+        sizes = rows or list_sizes(gene, classes, image_size)
+    if classes is None and gene.classes is None:  # a gene without a head has no class names, but a number
+        classes = gene.spec.classes
+    _print_columns(_sizes_table(gene, sizes, classes, image_size))
 
 
 def _recorded_sizes(gene: Learngene) -> list[list[str]] | None:
@@ -86,40 +134,70 @@ def _measured_table(rows: list[list[str]]) -> Table:
     return table
 
 
-def _default_sizes(gene: Learngene) -> list[str]:
-    """Depths near the gene's own that it can grow; its own size where a single depth does not exist."""
-    depth = gene.spec.model_dump().get("depth")
-    if depth is None:
-        return [""]
-    depths = sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})
-    return [size for size in (f"depth={depth}" for depth in depths) if _can_grow(gene, size)]
+def list_sizes(gene: Learngene, classes: int | None = None, image_size: int | None = None) -> list[str]:
+    """List sizes near the gene's own, in every direction in which it can grow.
 
-
-def _can_grow(gene: Learngene, size: str) -> bool:
+    Raises:
+        SettingError: It can grow none of them, for example because of the image size.
+    """
     from germline.architectures import Size
     from germline.errors import SettingError
 
-    try:
-        gene.target(Size.parse(size), gene.spec.classes)
-    except SettingError:
-        return False
-    return True
+    valid, specs = [], []
+    for text in (*suggest_sizes(gene.spec), ""):
+        try:
+            spec = gene.target(Size.parse(text), classes or gene.spec.classes or 1, None, image_size).spec
+        except SettingError:
+            if not text and not valid:
+                raise
+            continue
+        if spec not in specs:
+            valid.append(text)
+            specs.append(spec)
+    return sorted(valid, key=bool)
 
 
-def _sizes_table(gene: Learngene, sizes: list[str], classes: int | None) -> Table:
-    from rich.table import Table
+def suggest_sizes(spec: Spec) -> list[str]:
+    """Suggest sizes around a spec: half, one and a half times and twice its depth, half and twice its width."""
+    fields: dict[str, Any] = spec.model_dump()
+    if "depth" in fields:
+        depth, width, heads = fields["depth"], fields["width"], fields.get("heads", 1)
+        sizes = [f"depth={number}" for number in sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})]
+        sizes += [f"width={width // 2},heads={heads // 2}"] if heads % 2 == 0 and width % 2 == 0 else []
+        return [*sizes, f"width={width * 2},heads={heads * 2}"]
+    widths = fields.get("widths", ())
+    stages = [len(stage) if isinstance(stage, (list, tuple)) else 0 for stage in widths]
+    depths = list(fields.get("depths", stages))
+    first = widths[0][0] if widths and isinstance(widths[0], (list, tuple)) else widths[0] if widths else 1
 
+    def change(step: int) -> str:
+        return ",".join(f"depth{index}={max(1, depth + step)}" for index, depth in enumerate(depths, 1))
+
+    if "heads" in fields:  # a stitched network, whose widths and heads belong together
+        return [change(-1), change(1)]
+    return [change(-1), change(1), f"width={max(1, first // 2)}", f"width={first * 2}"] if depths else []
+
+
+def _sizes_table(gene: Learngene, sizes: list[str], classes: int | None, image_size: int | None) -> list[list[str]]:
     from germline.architectures import Size
     from germline.registry import architecture_of
 
-    table = Table("size", "parameters", "MFLOP per image", "bytes", "share by origin")
+    rows = [["size", "parameters", "MFLOP per image", "bytes", "share by origin"]]
     for text in sizes:
-        child = gene.inherit(Size.parse(text), classes)
+        child = gene.inherit(Size.parse(text), classes, None, image_size)
         spec = child.network.spec
         assert spec is not None  # noqa: S101 - a descendant always has a spec
         count = sum(parameter.numel() for parameter in child.model.parameters())
         bytes_ = sum(tensor.numel() * tensor.element_size() for tensor in child.model.state_dict().values())
         shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())
         flops = architecture_of(spec).flops(spec) / 1e6
-        table.add_row(text or "the gene's own", f"{count:,}", f"{flops:,.1f}", f"{bytes_:,}", shares)
-    return table
+        rows.append([text or "the gene's own", f"{count:,}", f"{flops:,.1f}", f"{bytes_:,}", shares])
+    return rows
+
+
+def _print_columns(rows: list[list[str]]) -> None:
+    """Print rows in columns: texts on the left, numbers on the right. No size is cut, so that it can be copied."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *numbers, last in rows:
+        cells = [f"{number:>{width}}" for number, width in zip(numbers, widths[1:-1], strict=True)]
+        print("  ".join([f"{first:{widths[0]}}", *cells, last]))

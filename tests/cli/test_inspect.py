@@ -1,0 +1,151 @@
+"""`germline inspect`: facts without torch, valid sizes in every direction, networks, image sizes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from germline.architectures import Size
+from germline.cli.artefact_facts import describe_manifest, read_gene_facts, read_model_facts
+from germline.cli.inspect import list_sizes, suggest_sizes
+from germline.learngene import Learngene
+from germline.methods.base import find_method
+from germline.training import Run
+
+
+@pytest.fixture(scope="session")
+def resnet_gene(ancestors, pico):
+    """A gene of a residual network, by weight selection."""
+    return find_method("weight-selection")().condense(ancestors["resnet"], pico, Run(device="cpu", quiet=True))
+
+
+@pytest.mark.parametrize("words", [("gene",), ("ancestor",), ("child",), ("cnn",)], ids=lambda words: words[0])
+def test_facts_need_no_torch(words, bench):
+    code = (
+        "import sys; from germline.cli import main; sys.argv[0] = 'germline'\n"
+        "try: main()\n"
+        "except SystemExit as stop: print('code', stop.code)\n"
+        "print([name for name in ('torch', 'timm', 'numpy', 'safetensors') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, "inspect", *words, "--brief"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=bench, env=os.environ)
+    assert done.stdout.splitlines()[-2:] == ["code 0", "[]"], done
+
+
+def test_facts_of_the_files_are_those_of_the_loaded_gene(bench):
+    gene = Learngene.load("gene")
+    assert read_gene_facts(bench / "gene") == describe_manifest(gene.manifest())
+    facts = read_gene_facts(bench / "gene")
+    elements = sum(tensor.numel() for tensor in gene.tensors.values())
+    assert facts["holds"] == f"{len(gene.tensors)} tensors, {elements:,} elements, {gene.count_bytes():,} bytes"
+    assert facts["sizes"] == "shallower, deeper"
+    assert facts["network"] == "depth 4, width 16, heads 2"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("name", ["learngene.json", "learngene.safetensors"])
+def test_facts_of_changed_files_are_not_printed(name, share, bench, run):
+    path = bench / "gene" / name
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * share)] ^= 1
+    path.write_bytes(bytes(content))
+    assert read_gene_facts(bench / "gene") is None
+    done = run("inspect", "gene")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+
+
+def test_valid_sizes_of_a_vit_are_listed(bench, run):
+    done = run("inspect", "gene")
+    assert (done.code, done.err) == (0, "")
+    sizes = [line.split()[0] for line in done.out.split("share by origin")[1].splitlines() if line]
+    assert sizes == ["depth=2", "depth=4", "depth=6", "depth=8"]
+
+
+def test_valid_sizes_of_a_resnet_are_listed(resnet_gene, bench, run):
+    resnet_gene.save("resnet-gene")
+    done = run("inspect", "resnet-gene")
+    assert done.code == 0
+    sizes = [line.split()[0] for line in done.out.split("share by origin")[1].splitlines() if line]
+    assert sizes == ["the", "depth1=1,depth2=1,depth3=1,depth4=1", "width=2"]
+    for size in sizes[1:]:
+        assert run("inherit", "resnet-gene", "--size", size, "--out", f"of-{size}").code == 0
+
+
+def test_every_suggested_size_is_of_its_architecture(ancestors):
+    from germline.registry import architecture_of
+
+    for network in ancestors.values():
+        for size in suggest_sizes(network.spec):
+            resized = architecture_of(network.spec).resize(network.spec, Size.parse(size))
+            assert resized == network.spec or size.startswith(("depth", "width"))
+
+
+def test_listed_sizes_are_valid_and_differ(gene, resnet_gene):
+    for source in (gene, resnet_gene):
+        specs = [source.target(Size.parse(size)).spec for size in list_sizes(source)]
+        assert len({repr(spec) for spec in specs}) == len(specs)
+
+
+def test_another_image_size_is_priced(resnet_gene, bench, run):
+    resnet_gene.save("resnet-gene")
+    flops = []
+    for side in ("32", "64"):
+        done = run("inspect", "resnet-gene", "--image-size", side, "--size", "width=2")
+        assert done.code == 0
+        flops.append(float(done.out.splitlines()[-1].split()[2]))
+    assert flops[1] >= 2 * flops[0]
+    refused = run("inspect", "gene", "--image-size", "33")
+    assert refused.code == 2
+    assert "patch_size" in refused.err
+
+
+@pytest.mark.parametrize("name", ["ancestor", "child", "cnn"])
+def test_a_network_is_described(name, bench, run):
+    done = run("inspect", name)
+    assert (done.code, done.err) == (0, "")
+    config = json.loads((bench / name / "config.json").read_text())
+    assert f"{config['architecture']} of timm" in done.out
+    assert f"{config['num_classes']} classes: " in done.out
+    rows = [line.split(maxsplit=1) for line in done.out.splitlines()]
+    methods = dict(row for row in rows if len(row) == 2)
+    assert methods["distil"] == "shallower, deeper, narrower, wider"
+    assert ("tleg" in methods) == (name != "cnn")
+    assert "sizes are written as " in done.out
+
+
+def test_a_weight_file_is_described(bench, run, ancestors):
+    import timm
+
+    from germline.files import write_tensors
+
+    write_tensors(bench / "w.safetensors", timm.create_model("resnet10t", num_classes=7).state_dict())
+    done = run("inspect", "w.safetensors", "--model", "resnet10t", "--quiet")
+    assert done.code == 0, done
+    assert "ResNet" in done.out
+
+
+@pytest.mark.parametrize("option", ["--size=depth=3", "--classes=3", "--image-size=64"])
+def test_sizes_of_a_network_are_refused(option, bench, run):
+    done = run("inspect", "ancestor", option)
+    assert (done.code, done.out) == (2, "")
+    assert "Only a gene grows to sizes" in done.err
+
+
+def test_model_facts_of_damaged_files_are_left_to_the_loader(bench):
+    (bench / "ancestor/model.safetensors").write_bytes(b"\xff" * 20)
+    assert read_model_facts(bench / "ancestor") is None
+    assert read_model_facts(bench / "nowhere") is None
+
+
+def test_a_gene_without_a_head_lists_sizes(bench, run):
+    gene = Learngene.load("gene")
+    tensors = {name: value for name, value in gene.tensors.items() if not name.startswith("head")}
+    replace(gene, classes=None, tensors=tensors).save(bench / "headless")
+    done = run("inspect", "headless")
+    assert done.code == 0
+    assert "head                       none" in done.out or "none" in done.out
+    assert done.out.count("fresh") == 4
