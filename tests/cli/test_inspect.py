@@ -10,7 +10,8 @@ import pytest
 
 from germline.architectures import Size
 from germline.cli.artefact_facts import describe_manifest, read_gene_facts, read_model_facts
-from germline.cli.inspect import list_sizes, suggest_sizes
+from germline.cli.inspect import list_sizes
+from germline.cli.suggested_sizes import suggest_sizes
 from germline.learngene import Learngene
 from germline.methods.base import find_method
 from germline.training import Run

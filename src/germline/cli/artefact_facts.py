@@ -15,8 +15,8 @@ from germline.files import read_json
 from germline.paths import open_regular
 from germline.seals import hash_json
 
-MANIFEST, TENSORS = "learngene.json", "learngene.safetensors"
-CONFIG, WEIGHTS, RECORD = "config.json", "model.safetensors", "descendant.json"
+_MANIFEST, _TENSORS = "learngene.json", "learngene.safetensors"
+_CONFIG, _WEIGHTS, _RECORD = "config.json", "model.safetensors", "descendant.json"
 LARGEST_HASHED = 2**28  # bytes of weights that are hashed before the first line is printed
 LARGEST_HEADER = 2**26
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
@@ -27,11 +27,11 @@ _FEW_CLASSES = 6
 def read_gene_facts(folder: Path) -> dict[str, str] | None:
     """Read the facts of a gene; None if its files are not as they were written, which loading it then explains."""
     try:
-        manifest = read_json(folder / MANIFEST)
+        manifest = read_json(folder / _MANIFEST)
         sealed = {key: value for key, value in manifest.items() if key != "sha256"}
         if manifest["format"] != 1 or manifest["sha256"] != hash_json(sealed):
             return None
-        if not _has_tensors(folder / TENSORS, manifest["tensors"]):
+        if not _has_tensors(folder / _TENSORS, manifest["tensors"]):
             return None
         return describe_manifest(manifest)
     except (GermlineError, OSError, KeyError, TypeError, ValueError, AttributeError):
@@ -67,12 +67,12 @@ def describe_manifest(manifest: Mapping[str, Any]) -> dict[str, str]:
 def read_model_facts(folder: Path) -> dict[str, str] | None:
     """Read the facts of a model folder; None if its files cannot be read, which loading it then explains."""
     try:
-        config = read_json(folder / CONFIG)
-        header = _read_header(folder / WEIGHTS)
+        config = read_json(folder / _CONFIG)
+        header = _read_header(folder / _WEIGHTS)
         images = config["pretrained_cfg"]
         labels = config.get("label_names") or images.get("label_names")
         shapes = [(math.prod(tensor["shape"]), _BYTES.get(tensor["dtype"], 1)) for tensor in header.values()]
-        source = read_json(folder / RECORD)["source"] if (folder / RECORD).is_file() else "a trained network"
+        source = read_json(folder / _RECORD)["source"] if (folder / _RECORD).is_file() else "a trained network"
         classes = _describe_classes(labels) if labels else f"{config['num_classes']} classes without names"
         return {
             "architecture": f"{config['architecture']} of timm",
@@ -85,6 +85,14 @@ def read_model_facts(folder: Path) -> dict[str, str] | None:
         }
     except (GermlineError, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError):
         return None
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print facts as two columns at once, before anything slow is imported."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f" {name:{width}}  {value}")
+    print(flush=True)
 
 
 def _describe_spec(spec: Mapping[str, Any]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +12,6 @@ from germline.cli.options import Quiet, announce
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from germline.architectures import Spec
     from germline.learngene import Learngene
 
 
@@ -46,7 +44,7 @@ def inspect(
 ) -> None:
     """Print what a gene or a network holds, and the sizes and costs of what it can grow."""
     from germline.architectures import Size
-    from germline.cli.artefact_facts import read_gene_facts
+    from germline.cli.artefact_facts import print_facts, read_gene_facts
     from germline.cli.names import check_gene_name, check_network_name, is_model
     from germline.errors import SettingError
 
@@ -79,14 +77,6 @@ def inspect(
         if brief:
             return
     _print_sizes(loaded, [str(one) for one in sizes], classes, image_size)
-
-
-def print_facts(facts: Mapping[str, str]) -> None:
-    """Print facts as two columns at once, before anything slow is imported."""
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        print(f" {name:{width}}  {value}")
-    print(flush=True)
 
 
 def describe_gene(gene: Learngene) -> dict[str, str]:
@@ -141,6 +131,7 @@ def list_sizes(gene: Learngene, classes: int | None = None, image_size: int | No
         SettingError: It can grow none of them, for example because of the image size.
     """
     from germline.architectures import Size
+    from germline.cli.suggested_sizes import suggest_sizes
     from germline.errors import SettingError
 
     valid, specs = [], []
@@ -155,27 +146,6 @@ def list_sizes(gene: Learngene, classes: int | None = None, image_size: int | No
             valid.append(text)
             specs.append(spec)
     return sorted(valid, key=bool)
-
-
-def suggest_sizes(spec: Spec) -> list[str]:
-    """Suggest sizes around a spec: half, one and a half times and twice its depth, half and twice its width."""
-    fields: dict[str, Any] = spec.model_dump()
-    if "depth" in fields:
-        depth, width, heads = fields["depth"], fields["width"], fields.get("heads", 1)
-        sizes = [f"depth={number}" for number in sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})]
-        sizes += [f"width={width // 2},heads={heads // 2}"] if heads % 2 == 0 and width % 2 == 0 else []
-        return [*sizes, f"width={width * 2},heads={heads * 2}"]
-    widths = fields.get("widths", ())
-    stages = [len(stage) if isinstance(stage, (list, tuple)) else 0 for stage in widths]
-    depths = list(fields.get("depths", stages))
-    first = widths[0][0] if widths and isinstance(widths[0], (list, tuple)) else widths[0] if widths else 1
-
-    def change(step: int) -> str:
-        return ",".join(f"depth{index}={max(1, depth + step)}" for index, depth in enumerate(depths, 1))
-
-    if "heads" in fields:  # a stitched network, whose widths and heads belong together
-        return [change(-1), change(1)]
-    return [change(-1), change(1), f"width={max(1, first // 2)}", f"width={first * 2}"] if depths else []
 
 
 def _sizes_table(gene: Learngene, sizes: list[str], classes: int | None, image_size: int | None) -> list[list[str]]:

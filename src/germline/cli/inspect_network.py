@@ -20,8 +20,7 @@ def inspect_network(place: str, model: str | None, *, brief: bool, quiet: bool) 
         brief: Whether to print only what the files say.
         quiet: Whether to print no progress.
     """
-    from germline.cli.artefact_facts import read_model_facts
-    from germline.cli.inspect import print_facts
+    from germline.cli.artefact_facts import print_facts, read_model_facts
 
     facts = read_model_facts(Path(place)) if Path(place).is_dir() else None
     if facts is not None:
@@ -54,7 +53,7 @@ def _describe(network: Network) -> dict[str, str]:
 def _print_methods(network: Network) -> None:
     """Print the network's sizes in the size language, and what each method can grow of it."""
     from germline.catalogue import list_methods_for
-    from germline.cli.inspect import suggest_sizes
+    from germline.cli.suggested_sizes import suggest_sizes
     from germline.registry import architecture_of
 
     for note in network.notes:
