@@ -12,7 +12,7 @@ from PIL import Image
 from germline.architectures import Size
 from germline.cli.predict import SUFFIXES
 from germline.data import Images, load_data
-from germline.data.sets.folder import IMAGE_SUFFIXES
+from germline.data.sets.folder_listing import IMAGE_SUFFIXES
 from germline.errors import DataError
 from germline.learngene import Learngene
 from germline.loading import load_network

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 BATCH = 64
 LARGEST_WHOLE = 64  # side in pixels of the largest square image that is not cropped
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".avif"),
+}
 MOST_NAMED = 5  # files that a message names
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -11,39 +13,78 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from timm.data import create_transform
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
+from germline.data.pixels import GREY_MODES, PixelReader
 from germline.errors import DataError
 
 WORKERS = min(8, os.cpu_count() or 1)
 Key = tuple[int, int]  # position of an image, and the seed of its augmentation
 
 
-def open_image(path: Path, check: Callable[[Path, tuple[int, int]], None] | None = None) -> Image.Image:
-    """Open one image and rotate it according to its EXIF data.
+# Pillow's readers raise these for damaged files.
+_DAMAGE = (
+    *(OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+
+
+def open_image(
+    path: Path, reader: PixelReader | None = None, check: Callable[[Path, tuple[int, int]], None] | None = None
+) -> Image.Image:
+    """Open one image in mode L or RGB, and rotate it according to its EXIF data.
 
     Args:
         path: Path of the image file.
+        reader: Reader that converts pixels to bytes, shared by the images of a split; None for one of its own.
         check: Function called with path and size before decoding.
 
     Raises:
         DataError: The file cannot be read.
     """
+    reader = reader or PixelReader(str(path))
     try:
+        if not path.is_file():
+            raise OSError("it is no file, or a link to a missing file")
         with Image.open(path) as opened:
             if check is not None:
                 check(path, opened.size)
             opened.load()
-            return ImageOps.exif_transpose(opened)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image", str(error), "Remove the file or replace it") from error
+            turned = ImageOps.exif_transpose(opened)
+            image = reader.read_image(turned, str(path), image_format=opened.format)
+            reader.note_frames(getattr(opened, "n_frames", 1))
+            return image
+    except _DAMAGE as error:
+        raise DataError(
+            f"{path} cannot be read as an image", _say(error, path), "Remove the file or replace it"
+        ) from error
 
 
-class _Decoded(Dataset[Tensor]):
-    """Decoded pixels [3, side, side] in [0, 1] by key; the key seeds the random transforms."""
+def _say(error: BaseException, path: Path) -> str:
+    if not path.is_file():
+        return str(error)
+    if not path.stat().st_size:
+        return "The file is empty"
+    return "Its content is no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
+
+
+def is_grey_file(path: Path) -> bool:
+    """Whether the header of an image file says that it is grey; False for a damaged file."""
+    try:
+        with Image.open(path) as opened:
+            return opened.mode in GREY_MODES
+    except _DAMAGE:
+        return False
+
+
+class _Decoded(Dataset[Tensor | DataError]):
+    """Decoded pixels [3, side, side] in [0, 1] by key; the key seeds the random transforms.
+
+    The error of a damaged file is an item too: torch would wrap it in the traceback of a worker process.
+    """
 
     def __init__(self, paths: Sequence[Path], transform: Callable[[Image.Image], Any]) -> None:
         self._paths, self._transform = paths, transform
@@ -51,12 +92,16 @@ class _Decoded(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, key: Key) -> Tensor:
+    def __getitem__(self, key: Key) -> Tensor | DataError:
         index, seed = key
+        try:
+            image = open_image(self._paths[index])
+        except DataError as error:
+            return error
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        pixels: Tensor = self._transform(open_image(self._paths[index]).convert("RGB"))
+        pixels: Tensor = self._transform(image.convert("RGB"))
         return pixels
 
 
@@ -94,8 +139,7 @@ class FileStream:
             steps = (self._plan(number) for number in count(step))
             self._batches = iter(_loader(self._data, steps))
         self._next = step + 1
-        pixels: Tensor = next(self._batches)
-        return pixels
+        return _check(next(self._batches))
 
 
 def decode_images(paths: Sequence[Path], side: int, batch_size: int) -> Iterator[Tensor]:
@@ -103,17 +147,31 @@ def decode_images(paths: Sequence[Path], side: int, batch_size: int) -> Iterator
     data = _Decoded(paths, _transform(side, training=False))
     keys = [(index, 0) for index in range(len(paths))]
     batches = (keys[start : start + batch_size] for start in range(0, len(keys), batch_size))
-    yield from _loader(data, batches)
+    yield from map(_check, _loader(data, batches))
 
 
 def decode_image(path: Path, side: int) -> Tensor:
     """Decode one image, centre-cropped as in an evaluation: float32 [3, side, side] in [0, 1]."""
-    return _Decoded([path], _transform(side, training=False))[0, 0]
+    return _check(_Decoded([path], _transform(side, training=False))[0, 0])
 
 
-def _loader(data: _Decoded, batches: Iterator[list[Key]]) -> DataLoader[Tensor]:
+def _collate(items: list[Tensor | DataError]) -> Tensor | DataError:
+    damaged = next((item for item in items if isinstance(item, DataError)), None)
+    if damaged is not None:
+        return damaged
+    batch: Tensor = default_collate(items)
+    return batch
+
+
+def _check(batch: Tensor | DataError) -> Tensor:
+    if isinstance(batch, DataError):
+        raise batch
+    return batch
+
+
+def _loader(data: _Decoded, batches: Iterator[list[Key]]) -> DataLoader[Tensor | DataError]:
     # With several torch threads per worker, the workers would compete for the cores.
-    return DataLoader(data, batch_sampler=batches, num_workers=WORKERS, worker_init_fn=_one_thread)
+    return DataLoader(data, batch_sampler=batches, num_workers=WORKERS, worker_init_fn=_one_thread, collate_fn=_collate)
 
 
 def _one_thread(_: int) -> None:

@@ -14,8 +14,8 @@ from germline.data.labels import name_type
 from germline.data.pixels import PixelReader
 from germline.errors import DataError, GermlineError
 
-IMAGE_KEYS = ("image", "img", "pixel_values", "pixels")
-LABEL_KEYS = ("label", "labels", "fine_label", "target", "targets", "class", "cls")
+_IMAGE_KEYS = ("image", "img", "pixel_values", "pixels")
+_LABEL_KEYS = ("label", "labels", "fine_label", "target", "targets", "class", "cls")
 _CHANNELS = (1, 3)
 
 
@@ -78,7 +78,7 @@ def split_item(item: Any, where: str) -> tuple[Any, Any, str | None]:
         DataError: The form of the item has no one meaning.
     """
     fields = getattr(item, "_fields", None)
-    if fields is not None and set(fields) & set(IMAGE_KEYS):
+    if fields is not None and set(fields) & set(_IMAGE_KEYS):
         item = dict(zip(fields, item, strict=True))
     if isinstance(item, Mapping):
         return _split_dictionary(item, where)
@@ -95,22 +95,22 @@ def split_item(item: Any, where: str) -> tuple[Any, Any, str | None]:
 
 
 def _split_dictionary(item: Mapping[Any, Any], where: str) -> tuple[Any, Any, str | None]:
-    image_keys = [key for key in IMAGE_KEYS if key in item]
-    label_keys = [key for key in LABEL_KEYS if key in item]
+    image_keys = [key for key in _IMAGE_KEYS if key in item]
+    label_keys = [key for key in _LABEL_KEYS if key in item]
     if len(image_keys) != 1 or len(label_keys) > 1:
         which = "image" if len(image_keys) != 1 else "label"
         found = image_keys if which == "image" else label_keys
         raise DataError(
             f"{where} is a dictionary with the keys {_keys(item)}",
             f"{len(found)} of them name an {which}" if which == "image" else f"{len(found)} of them name a label",
-            f"Give it one image under {' or '.join(IMAGE_KEYS)}, and one label under {' or '.join(LABEL_KEYS)}",
+            f"Give it one image under {' or '.join(_IMAGE_KEYS)}, and one label under {' or '.join(_LABEL_KEYS)}",
         )
     odd = [key for key in item if isinstance(key, str) and "label" in key and key not in label_keys]
     if not label_keys and odd:
         raise DataError(
             f"{where} has no label that is known, but '{odd[0]}'",
             "It is unclear which of its keys is the class",
-            f"Rename the key of the class to {' or '.join(LABEL_KEYS)}",
+            f"Rename the key of the class to {' or '.join(_LABEL_KEYS)}",
         )
     key = label_keys[0] if label_keys else None
     return item[image_keys[0]], None if key is None else item[key], key
@@ -125,7 +125,8 @@ def to_bytes(image: Any, reader: PixelReader, where: str) -> Tensor:
         DataError: It is no image, or its shape has no one meaning.
     """
     if isinstance(image, Image.Image):
-        array = np.array(reader.read_image(image, where))
+        reader.note_frames(getattr(image, "n_frames", 1))
+        array = np.array(reader.read_image(image, where, image_format=image.format))
         return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
     if isinstance(image, np.ndarray) and image.dtype.kind in "buif" and image.dtype.itemsize <= 8:
         if image.ndim == 3 and (image.shape[2] in _CHANNELS or image.shape[0] not in _CHANNELS):

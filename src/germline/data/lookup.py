@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from germline.data.concat import concat_data_sets
@@ -89,6 +90,7 @@ def _load_named(source: str, missing: list[MissingDataError] | None = None) -> D
 def _load_joined(source: str, missing: list[MissingDataError] | None) -> DataSet:
     """Load one data set, or several joined by `+`; a `+` in the name of a folder joins nothing."""
     names = re.split(rf"\+(?=(?:{'|'.join(map(re.escape, DATA))})(?:[/:+@]|$))", source)
+    names = [source] if _is_folder(re.sub(r"@[0-9]+$", "", source)) else names
     parts = [_load_one(name, missing) for name in names]
     return parts[0] if len(parts) == 1 else concat_data_sets(source, parts)
 
@@ -97,7 +99,7 @@ def _load_one(source: str, missing: list[MissingDataError] | None) -> DataSet:
     """Load one data set by name, resized if a size follows, as in `digits@64`."""
     name, place = _split_name(source)
     sized = re.fullmatch(r"(.+)@([0-9]+)", source, re.DOTALL)
-    if sized and name not in SELF_SIZED_SETS:
+    if sized and name not in SELF_SIZED_SETS and not _is_folder(source):
         return resize_data_set(_load_one(sized[1], missing), int(sized[2]))
     try:
         return cast("Callable[[str | None], DataSet]", DATA[name])(place)
@@ -106,6 +108,12 @@ def _load_one(source: str, missing: list[MissingDataError] | None) -> DataSet:
             raise
         missing.append(error)
         return error.placeholder
+
+
+def _is_folder(source: str) -> bool:
+    """Whether the place after the colon is a folder, whose name may end in @ and a number."""
+    _, separator, place = source.partition(":")
+    return bool(separator) and Path(place).expanduser().is_dir()
 
 
 def _split_name(source: str) -> tuple[str, str | None]:

@@ -17,7 +17,9 @@ from germline.errors import DataError
 _LOGGER = logging.getLogger("germline")
 _GREY = {"1", "L", "LA", "La"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "HSV"}
+GREY_MODES = {*_GREY, "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 _SIXTEEN = {"I;16", "I;16B", "I;16L", "I;16N"}
+_SIXTEEN_FORMATS = {"PNG", "PPM"}  # Pillow opens their 16-bit images in mode I, scaled to 65535
 FULL_16_BIT = 4096  # 16-bit images below this value come from a camera of 12 bits or fewer
 
 
@@ -38,7 +40,16 @@ class PixelReader:
         self._source = source
         self._largest, self._transparent, self._frames = -1, 0, 0
 
-    def read_image(self, image: Image.Image, where: str) -> Image.Image:
+    @property
+    def has_16_bits(self) -> bool:
+        """Whether a 16-bit image was read."""
+        return self._largest >= 0
+
+    def note_frames(self, count: int) -> None:
+        """Count an image of several frames."""
+        self._frames += count > 1
+
+    def read_image(self, image: Image.Image, where: str, *, image_format: str | None = None) -> Image.Image:
         """Return a PIL image in mode L or RGB.
 
         Palettes become colours, transparency is dropped, and 16-bit and float images are scaled.
@@ -46,9 +57,8 @@ class PixelReader:
         Raises:
             DataError: The range of the image's values is unknown.
         """
-        self._frames += getattr(image, "n_frames", 1) > 1
-        mode, is_png = image.mode, image.format == "PNG"
-        if mode in _SIXTEEN or (mode == "I" and is_png):
+        mode = image.mode
+        if mode in _SIXTEEN or (mode == "I" and image_format in _SIXTEEN_FORMATS):
             return Image.fromarray(self._scale_16_bit(np.asarray(image).astype(np.uint16)))
         if mode == "F":
             return Image.fromarray(_scale_floats(torch.from_numpy(np.array(image)), where).numpy())

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,100 +10,16 @@ import numpy as np
 import torch
 
 from germline.data.dataset import AnyImages, DataSet, ImageFiles, Images, Split
-from germline.data.image_files import open_image
+from germline.data.image_files import is_grey_file, open_image
+from germline.data.pixels import PixelReader, warn_once
+from germline.data.resize import MAX_SIDE
+from germline.data.sets.folder_listing import FileListing
+from germline.data.sets.folder_splits import list_split
 from germline.errors import DataError
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 LARGEST_IN_MEMORY = 64
 DEFAULT_SIDE = 224
-_GREY_MODES = {"1", "L", "LA"}
-
-
-@dataclass(frozen=True)
-class FileListing:
-    """The image files of one split, before any is opened.
-
-    Attributes:
-        paths: Paths in the order of class, then name.
-        labels: One label per path; None if the folder has no class folders.
-        classes: Sorted names of the class folders.
-    """
-
-    paths: tuple[Path, ...]
-    labels: tuple[int, ...] | None
-    classes: tuple[str, ...]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _files(folder: Path) -> list[Path]:
-    paths = []
-    for parent, inner, names in os.walk(folder):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        paths += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def list_folder(folder: Path) -> FileListing:
-    """List all image files below a folder that holds class folders or images."""
-    groups = [(inner.name, files) for inner in _folders(folder) if (files := _files(inner))]
-    if not groups:
-        return FileListing(tuple(_files(folder)), None, ())
-    paths = tuple(path for _, files in groups for path in files)
-    labels = tuple(label for label, (_, files) in enumerate(groups) for _ in files)
-    return FileListing(paths, labels, tuple(name for name, _ in groups))
-
-
-def _share(path: Path, root: Path) -> Split:
-    """Return the split of an image from its path alone, so new images do not move others."""
-    digest = hashlib.sha256(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")).digest()
-    tenth = int.from_bytes(digest[:8], "big") % 10
-    return "train" if tenth < 8 else "val" if tenth == 8 else "test"
-
-
-def _with_classes(listing: FileListing, classes: tuple[str, ...], folder: Path) -> FileListing:
-    """Relabel a listing with the training classes, which may be more than its own."""
-    if listing.labels is None:
-        if classes and listing.paths:
-            raise DataError(
-                f"{folder} has no class folders",
-                f"The training folder has some, such as '{classes[0]}'",
-                "Use the same layout for every split",
-            )
-        return listing
-    if unknown := sorted(set(listing.classes) - set(classes)):
-        raise DataError(
-            f"{folder} has a class '{unknown[0]}'",
-            "The training folder has no such class",
-            "Remove it or add it to training",
-        )
-    return FileListing(listing.paths, tuple(classes.index(listing.classes[label]) for label in listing.labels), classes)
-
-
-def list_split(root: Path, split: Split) -> FileListing:
-    """List the files of one split.
-
-    Raises:
-        DataError: The split is missing, or has a class that training does not have.
-    """
-    if (root / "train").is_dir():
-        if not (root / split).is_dir():
-            raise DataError(f"{root} has no folder '{split}'", fix=f"Give it a folder {root / split}")
-        listing = _with_classes(list_folder(root / split), list_folder(root / "train").classes, root / split)
-    else:
-        every = list_folder(root)
-        keep = [index for index, path in enumerate(every.paths) if _share(path, root) == split]
-        labels = None if every.labels is None else tuple(every.labels[index] for index in keep)
-        listing = FileListing(tuple(every.paths[index] for index in keep), labels, every.classes)
-    if not listing.paths:
-        raise DataError(
-            f"No images for '{split}' in {root}",
-            f"Files end in {' '.join(sorted(IMAGE_SUFFIXES))}",
-            "Choose a folder with such files",
-        )
-    return listing
+_PROBED = 16  # 16-bit files that are opened to see their range
 
 
 def _check_small(path: Path, size: tuple[int, int]) -> None:
@@ -118,41 +31,97 @@ def _check_small(path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _load(listing: FileListing) -> Images:
-    images = [open_image(path, _check_small) for path in listing.paths]
-    width, height = images[0].size
+def _load(listing: FileListing, training: FileListing) -> Images:
+    """Load images of the size of the first training image."""
+    first = training.paths[0]
+    width, height = open_image(first, check=_check_small).size
+    if width != height:
+        raise DataError(
+            f"{first} is {width}x{height} px",
+            "Networks take square images, and germline neither stretches nor cuts them unasked",
+            f"Use folder:PATH@{max(width, height)}, which crops squares of that size",
+        )
+    reader = PixelReader(f"folder {listing.paths[0].parent.parent}")
+    images = [open_image(path, reader, _check_small) for path in listing.paths]
     for path, image in zip(listing.paths, images, strict=True):
         if image.size != (width, height):
             raise DataError(
-                f"{path} is {image.size[0]}x{image.size[1]} px and {listing.paths[0]} {width}x{height}",
+                f"{path} is {image.size[0]}x{image.size[1]} px and {first} {width}x{height}",
                 "Small images are in memory and have one size",
                 "Use a size for all, as in folder:PATH@224",
             )
-    mode = "L" if all(image.mode in _GREY_MODES for image in images) else "RGB"
+    reader.check_range()
+    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
+    if mode == "RGB" and listing is not training and all(map(is_grey_file, training.paths)):
+        path = next(path for path, image in zip(listing.paths, images, strict=True) if image.mode == "RGB")
+        raise DataError(f"{path} has colours", "All training images are grey", "Use grey or RGB images in all splits")
     pixels = [np.asarray(image.convert(mode)) for image in images]
     stacked = torch.from_numpy(np.stack(pixels).reshape(len(pixels), height, width, -1)).permute(0, 3, 1, 2)
-    labels = None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
-    return Images(stacked.contiguous(), labels, listing.classes)
+    return Images(stacked.contiguous(), _labels(listing), listing.classes)
+
+
+def _labels(listing: FileListing) -> torch.Tensor | None:
+    return None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
+
+
+def _check_files(listing: FileListing) -> None:
+    """Open some large images, so that 16-bit files of an unknown range are refused before training."""
+    reader = PixelReader(f"folder {listing.paths[0].parent.parent}")
+    open_image(listing.paths[0], reader)
+    if reader.has_16_bits:
+        for path in listing.paths[:: max(1, len(listing.paths) // _PROBED)]:
+            open_image(path, reader)
+    reader.check_range()
 
 
 def _read(root: Path, side: int | None, split: Split) -> AnyImages:
-    listing = list_split(root, split)
-    if side is None and max(open_image(listing.paths[0]).size) <= LARGEST_IN_MEMORY:
-        return _load(listing)
-    labels = None if listing.labels is None else torch.tensor(listing.labels, dtype=torch.int64)
-    return ImageFiles(labels, listing.classes, listing.paths, side or DEFAULT_SIDE)
+    listing, training = list_split(root, split)
+    for note in listing.notes:
+        warn_once(note)
+    if split == "train" and listing.labels is not None:
+        for label in sorted(set(range(len(listing.classes))) - set(listing.labels)):
+            warn_once(f"Class '{listing.classes[label]}' of {root} has no training images.")
+    probe = training.paths[0] if training.paths else listing.paths[0]
+    if side is None and max(open_image(probe).size) <= LARGEST_IN_MEMORY:
+        return _load(listing, listing if split == "train" else training)
+    _check_files(listing)
+    return ImageFiles(_labels(listing), listing.classes, listing.paths, side or DEFAULT_SIDE)
 
 
 def parse_side(location: str) -> tuple[str, int | None]:
-    """Split `/photos@160` into the folder and the side of its images in pixels, or None."""
+    """Split `/photos@160` into the folder and the side of its images in pixels, or None.
+
+    A folder whose own name ends in `@160` is found by its name.
+
+    Raises:
+        DataError: There are folders of both names, or the side is not allowed.
+    """
     matched = re.fullmatch(r"(.*)@([0-9]+)", location, re.DOTALL)
-    return (matched[1], int(matched[2])) if matched else (location, None)
+    if not matched:
+        return location, None
+    if Path(location).expanduser().is_dir():
+        if Path(matched[1] or ".").expanduser().is_dir() and not matched[1].endswith("/"):
+            raise DataError(
+                f"'{location}' and '{matched[1]}' are folders",
+                f"It is unclear whether @{matched[2]} is part of the name or a size",
+                f"Use '{location}/' for the folder of that name, or '{matched[1]}/@{matched[2]}' for the size",
+            )
+        return location, None
+    side = int(matched[2])
+    if not 1 <= side <= MAX_SIDE:
+        raise DataError(
+            f"'{location}' asks for images of {side} px",
+            f"An image has between 1 and {MAX_SIDE} pixels per side",
+            f"Use a size from 1 to {MAX_SIDE}",
+        )
+    return matched[1], side
 
 
 def read_folder(location: str | None = None) -> DataSet:
     """A folder with train, val and test, or one that is split 80/10/10 by file names.
 
-    Images of one size of at most 64 pixels are in memory. Larger images are decoded batch by batch.
+    Images of one size of at most 64 pixels are in memory. Larger images are decoded batch by batch. Without test
+    images, the test split is the validation split, with a warning.
 
     Args:
         location: The folder, with @SIDE after it for a size other than 224. Each subfolder is a class. A folder of

@@ -12,7 +12,8 @@ from germline.data.dataset import DataSet, ImageFiles, Split
 from germline.data.placeholder import MissingDataError, make_placeholder
 from germline.data.search_path import find_data_folder
 from germline.data.sets.few_shot_splits import TRAINING, check_published_classes, select_split, split_location
-from germline.data.sets.folder import FileListing, list_folder, parse_side
+from germline.data.sets.folder import parse_side
+from germline.data.sets.folder_listing import FileListing, list_folder
 from germline.errors import DataError
 
 _NAME = "mini-imagenet"
