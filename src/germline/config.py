@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import yaml
@@ -12,20 +12,60 @@ from pydantic import BaseModel, ValidationError
 
 from germline.errors import GermlineError, SettingError
 
+# A recipe has about 100 values in 5 levels. Longer texts would take seconds to parse.
+LONGEST_YAML, MOST_NODES, MOST_NESTING = 200_000, 20_000, 50
 LONGEST_VALUE = 60  # characters of a wrong value that a message shows
+# PyYAML also raises these, for wrong dates, numbers and tags, and for endless nesting.
+_YAML_ERRORS = (ValueError, RecursionError, LookupError, AttributeError, TypeError, ArithmeticError)
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML loader that refuses duplicate keys."""
+    """YAML loader that refuses duplicate keys, and aliases that repeat too much."""
+
+    def compose_document(self) -> Any:
+        """Compose the nodes of a document, and count them as often as aliases repeat them."""
+        node = super().compose_document()
+        _count_nodes(node, {}, 0)
+        return node
+
+
+def _count_nodes(node: yaml.Node, counts: dict[int, int], nesting: int) -> int:
+    """Count the nodes below a node, those of aliases once per use.
+
+    Args:
+        node: Node to count.
+        counts: Counts of the nodes that are finished; 0 for those that are not.
+        nesting: Number of nodes around this one.
+    """
+    known = counts.get(id(node))
+    if known is not None and isinstance(node, yaml.CollectionNode):
+        if known == 0:
+            raise yaml.YAMLError(f"the alias at line {node.start_mark.line + 1} contains itself")
+        return known
+    if nesting > MOST_NESTING:
+        raise yaml.YAMLError(f"line {node.start_mark.line + 1} is nested in more than {MOST_NESTING} levels")
+    counts[id(node)] = 0
+    total = 1
+    if isinstance(node, yaml.CollectionNode):
+        for item in node.value:
+            for inner in item if isinstance(item, tuple) else (item,):
+                total += _count_nodes(inner, counts, nesting + 1)
+    if total > MOST_NODES:
+        raise yaml.YAMLError(f"it has more than {MOST_NODES:,} values, those that aliases repeat included")
+    counts[id(node)] = total
+    return total
 
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for index, key in enumerate(keys):
-        if key in keys[:index]:
-            line = node.value[index][0].start_mark.line + 1
-            raise yaml.YAMLError(f"key '{key}' is given twice, again at line {line}")
+    keys = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        # A key that cannot be hashed is refused below, with its place.
+        if isinstance(key, Hashable) and key in keys:
+            raise yaml.YAMLError(f"key '{key}' is given twice, again at line {key_node.start_mark.line + 1}")
+        if isinstance(key, Hashable):
+            keys.add(key)
     return loader.construct_mapping(node, deep=True)
 
 
@@ -59,11 +99,14 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def _read_yaml(text: str, where: str) -> Any:
+    if len(text) > LONGEST_YAML:
+        raise SettingError(
+            f"{where} is too long", f"a recipe has at most {LONGEST_YAML:,} characters", "give another file"
+        )
     try:
         return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
-    # PyYAML raises other errors for wrong dates and numbers (ValueError) and for endless nesting (RecursionError).
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
+    except (yaml.YAMLError, *_YAML_ERRORS) as error:
+        reason = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ") or type(error).__name__
         raise SettingError(f"{where} is not valid YAML", reason, "remove the mistake there") from error
 
 

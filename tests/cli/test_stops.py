@@ -72,6 +72,51 @@ def test_interrupted_is_130_and_goes_on(bench, run, monkeypatch, at):
     assert same_weights(bench / "whole", bench / "stopped")
 
 
+def test_terminated_is_143_and_leaves_nothing_but_work_to_resume(bench, run):
+    """A real SIGTERM to a real process, as cluster managers send it."""
+    steps = ("--set", "steps=160", "--set", "checkpoint_every=8")
+    command = [sys.executable, "-m", "germline.cli", *WORK, *steps, "--out", "ended"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=bench, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not list(bench.glob("ended.run/train/checkpoints/step-*")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+    assert process.returncode == 143
+    assert said == "germline: Terminated. Run the same command with --resume to continue.\n"
+    assert not (bench / "ended").exists()
+    assert not list(bench.rglob("*.part"))
+    assert run(*WORK, *steps, "--out", "ended", "--resume").code == 0
+
+
+@pytest.mark.parametrize("verb", ["train", "inherit", "compare"])
+def test_terminated_while_files_are_written_leaves_the_old_ones(bench, run, monkeypatch, verb):
+    (bench / "r.yaml").write_text(RECIPE)
+    words = {
+        "train": (*WORK, "--set", "steps=1"),
+        "inherit": ("inherit", "gene"),
+        "compare": ("compare", "r.yaml", "--workers", "1", "--quiet", "--set", "seeds=[0]"),
+    }[verb]
+    before = snapshot(bench)
+    rename = germline.files._replace_folder if verb != "compare" else germline.files._sync
+
+    def end(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+        rename(*given)
+
+    monkeypatch.setattr(germline.files, "_sync" if verb == "compare" else "_replace_folder", end)
+    handler = signal.getsignal(signal.SIGTERM)
+    done = run(*words, "--out", "new")
+    assert (done.code, done.err.count("\n")) == (143, 1)
+    assert done.err.startswith("germline: Terminated.")
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert not (bench / "new/model.safetensors").exists()
+    assert not list(bench.rglob("*.part"))
+    assert {name: data for name, data in snapshot(bench).items() if name in before} == before
+
+
 def test_training_that_leaves_the_numbers_is_3_and_names_the_step(bench, run):
     done = run(*SHORT, "--set", "lr=1e30", "--set", "log_every=1", "--out", "new")
     assert done.code == 3

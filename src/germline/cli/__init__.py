@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Annotated, NoReturn
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -25,7 +30,8 @@ from germline.cli import (
 )
 from germline.errors import GermlineError
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
+_RESUME = "Run the same command with --resume to continue."
 app = typer.Typer(
     name="germline",
     no_args_is_help=True,
@@ -57,34 +63,66 @@ for _module in (demo, train, condense, inherit, inspect, evaluate, predict, expo
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done, 2 bad input, 3 training failed, 130 interrupted."""
+    """Run a command. Exit codes: 0 done, 2 bad input, 3 training failed, 130 interrupted, 143 terminated."""
     # Waiting threads that spin slow down everything else on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with _terminations() as signals:
+        try:
+            message, code = _run()
+        except Exception:
+            if not signals:
+                raise
+    if signals:
+        # Whatever the interruption became on its way here, a termination is the reason.
+        message, code = f"Terminated. {_RESUME}", TERMINATED
+    if message:
+        print(f"germline: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _run() -> tuple[str, int]:
+    """Run the command line; return the message for the user, if there is one, and the exit code."""
     try:
         code = app(standalone_mode=False)
     except GermlineError as error:
-        _stop(str(error), error.exit_code)
+        return str(error), error.exit_code
     except typer.Exit as stop:
         code = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except OSError as error:
         # A file error that no other code has turned into a GermlineError.
-        _stop(f"Cannot use '{error.filename or 'a file'}'. {error.strerror or error}.", 2)
+        return f"Cannot use '{error.filename or 'a file'}'. {error.strerror or error}.", 2
     except Exception as error:
         message, code = _known(error)
         if not message:
             raise
-        _stop(message, code)
+        return message, code
     # At Ctrl-C, older versions of typer raise Abort and newer ones return this code.
     if code == INTERRUPTED:
-        _stop("Interrupted. Run the same command with --resume to continue.", INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
+        return f"Interrupted. {_RESUME}", INTERRUPTED
+    return "", code if isinstance(code, int) else 0
 
 
-def _stop(message: str, code: int) -> NoReturn:
-    print(f"germline: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+@contextmanager
+def _terminations() -> Iterator[list[int]]:
+    """Make SIGTERM, which cluster managers send, stop a command as Ctrl-C does; list the signals that came."""
+    signals: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        # A second signal while files are cleaned up would leave some.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield signals
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _known(error: Exception) -> tuple[str, int]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from germline.config import merge_settings, parse_yaml
+from germline.config import LONGEST_YAML, merge_settings, parse_yaml
 from germline.errors import ArtefactError, SettingError, UnknownNameError
+from germline.paths import read_limited
 
 QUICK = "quick"
 QUICK_SUFFIX = "-quick"
@@ -57,7 +58,7 @@ def read_recipe_text(name: str) -> str:
             raise UnknownNameError.with_nearest("recipe", name, packaged)
         path = packaged[name]
     try:
-        return path.read_text(encoding="utf-8")
+        return read_limited(path, 4 * LONGEST_YAML).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArtefactError(f"Cannot read recipe '{path}'", str(error), "Use a text file in UTF-8") from error
 
