@@ -9,12 +9,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from germline.errors import ArtefactError, OutputError
-from germline.paths import follow_link, make_part_path, open_regular, read_limited
+from germline.paths import check_apart, follow_link, make_part_path, open_regular, read_limited
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,12 +33,21 @@ def _write_error(path: Path, error: OSError) -> OutputError:
     )
 
 
-def check_output_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
+def check_output_folder(
+    folder: Path, *, overwrite: bool = False, resume: bool = False, inputs: Iterable[Path | str] = ()
+) -> None:
     """Refuse an output folder that is not empty, unless it may be overwritten or resumed.
 
+    Args:
+        folder: Output folder.
+        overwrite: Whether its old content may be removed.
+        resume: Whether the work in it may be resumed.
+        inputs: Paths of the command's inputs, which have to survive.
+
     Raises:
-        OutputError: The folder is not empty, is a file, or cannot be written.
+        OutputError: The folder is not empty, is a file, is an input, or cannot be written.
     """
+    check_apart(folder, inputs, overwrite=overwrite and not resume)
     folder = follow_link(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"'{folder}' is a file", "this output is a folder", "choose another name")
@@ -53,12 +62,18 @@ def check_output_folder(folder: Path, *, overwrite: bool = False, resume: bool =
     _try_writing(folder, folder)
 
 
-def check_output_file(path: Path, *, overwrite: bool = False) -> None:
+def check_output_file(path: Path, *, overwrite: bool = False, inputs: Iterable[Path | str] = ()) -> None:
     """Refuse an output file that exists already, unless it may be overwritten.
 
+    Args:
+        path: Output file.
+        overwrite: Whether an old file may be replaced.
+        inputs: Paths of the command's inputs, which have to survive.
+
     Raises:
-        OutputError: The file exists, is a folder, or cannot be written.
+        OutputError: The file exists, is a folder, is an input or in one, or cannot be written.
     """
+    check_apart(path, inputs, overwrite=False, is_file=True)
     path = follow_link(path)
     if path.is_dir():
         raise OutputError(f"'{path}' is a folder", "this output is one file", "choose another name")

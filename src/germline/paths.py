@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from germline.errors import ArtefactError, GermlineError, OutputError
 
@@ -18,6 +19,8 @@ T = TypeVar("T")
 LONGEST_NAME = 255  # bytes of a file's name on every common file system
 _LONGEST_PART = 200  # bytes of the name that a temporary neighbour takes over
 _TRIES = 20  # times that a folder is read again because somebody replaced it meanwhile
+# Keys of recipes, and options of commands, that name inputs.
+_INPUT_KEYS = frozenset({"path", "gene", "data"})
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -144,28 +147,58 @@ def make_part_path(path: Path) -> Path:
     return path.parent / f".{start}.{secrets.token_hex(4)}.part"
 
 
-def check_apart(out: Path, inputs: Iterable[Path | str | None], *, overwrite: bool = True) -> None:
+def list_input_paths(value: Any, key: str = "path") -> list[str]:
+    """List the paths among the inputs of a command, or among the values of a recipe.
+
+    Args:
+        value: A name such as `local-dir:FOLDER` or `folder:PHOTOS@64`, or a mapping or list of values.
+        key: Key of the value: names under `data` are paths only behind a colon.
+    """
+    if isinstance(value, Mapping):
+        return [path for key, inner in value.items() for path in list_input_paths(inner, str(key))]
+    if isinstance(value, list | tuple):
+        return [path for inner in value for path in list_input_paths(inner, key)]
+    if not isinstance(value, str | Path) or key not in _INPUT_KEYS:
+        return []
+    text = str(value)
+    if text.startswith(("timm:", "hf-hub:")):
+        return []
+    head, colon, tail = text.partition(":")
+    if key != "data":
+        return [tail if head == "local-dir" else text]
+    return [re.sub(r"@\d+$", "", part) for part in (tail, tail.partition(",")[0])] if colon else []
+
+
+def check_apart(out: Path, inputs: Iterable[Path | str], *, overwrite: bool, is_file: bool = False) -> None:
     """Refuse an output that would replace an input of the same command, or lie in it.
 
     Args:
         out: Output of the command.
-        inputs: Paths of its inputs; what is None or does not exist is left out.
+        inputs: Paths of its inputs; those that do not exist are left out.
         overwrite: Whether the output's old content is removed, and with it an input inside.
+        is_file: Whether the output is one file; a new file may lie in an input.
 
     Raises:
         OutputError: The output is an input, lies in one, or contains one that would be removed.
     """
     place = Path(os.path.realpath(out))
     for given in inputs:
-        if given is None or not Path(given).exists():
-            continue
         source = Path(os.path.realpath(given))
+        if not _exists(source):
+            continue
         if place == source:
             reason = "it is an input of this command"
-        elif source in place.parents and source.is_dir():
+        elif source in place.parents and source.is_dir() and not (is_file and not place.exists()):
             reason = f"it lies in '{given}', an input of this command"
         elif place in source.parents and overwrite:
             reason = f"it contains '{given}', an input of this command, which would be removed"
         else:
             continue
         raise OutputError(f"cannot write '{out}'", reason, "choose another output")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or holds a null character
+        return False

@@ -60,9 +60,11 @@ def run_recipe(
     from germline.compare.recipe.text import read_recipe
     from germline.errors import TrainingError
     from germline.files import check_output_folder
+    from germline.paths import list_input_paths
 
-    read_recipe(recipe, quick=quick)
-    check_output_folder(out, resume=resume, overwrite=overwrite)
+    files = [recipe] if Path(recipe).is_file() else []
+    places = [*files, *list_input_paths(read_recipe(recipe, quick=quick))]
+    check_output_folder(out, resume=resume, overwrite=overwrite, inputs=places)
     if store is not None:
         check_output_folder(store, resume=True, overwrite=False)
     announce(f"Comparing the arms of {recipe}", quiet=quiet)
@@ -126,7 +128,7 @@ def _report_file(path: Path, out: Path | None, *, overwrite: bool) -> None:
     from germline.files import check_output_file
 
     page = Path(f"{path.stem}.html") if out is None else out
-    check_output_file(page, overwrite=overwrite)
+    check_output_file(page, overwrite=overwrite, inputs=[path])
     write_results_page(path, page)
     print(f"report: {page}")
 
@@ -140,7 +142,7 @@ def _report_gene(folder: Path, out: Path | None, *, overwrite: bool) -> None:
     # Resolve names such as `.`, so that the file can be written beside the folder.
     whole = folder if folder.name not in ("", "..") else folder.resolve()
     place = whole.with_name(f"{whole.name}.html") if out is None else out
-    check_output_file(place, overwrite=overwrite or out is None)
+    check_output_file(place, overwrite=overwrite or out is None, inputs=[folder])
     gene = Learngene.load(folder)
     write_gene_report(gene, describe_gene(gene), whole.name, place)
     print(f"report: {place}")

@@ -38,10 +38,12 @@ def condense_command(
 ) -> None:
     """Condense an ancestor into a learngene."""
     from germline.cli.options import check_outputs, open_run, settings
+    from germline.paths import list_input_paths
     from germline.registry import METHODS
 
     chosen = settings(METHODS[method], set_)
-    output = check_outputs(out, resume=resume, overwrite=overwrite)
+    places = list_input_paths({"path": ancestor, "data": data})
+    output = check_outputs(out, resume=resume, overwrite=overwrite, inputs=places)
     from germline.api import check_inputs, condense_measured, measure_for
     from germline.data import load_data
     from germline.files import write_json

@@ -52,6 +52,7 @@ def evaluate_command(
     from germline.cli.names import check_data_name, check_network_name, is_gene, is_model
     from germline.errors import SettingError
     from germline.files import check_output_file, write_json
+    from germline.paths import list_input_paths
 
     part = next((known for known in SPLITS if known == split), None)
     if part is None:
@@ -62,7 +63,8 @@ def evaluate_command(
         raise SettingError(f"--size {size} with a network", "Only a gene grows to sizes", "Remove --size")
     check_data_name(data)
     if json is not None:
-        check_output_file(json, overwrite=overwrite)
+        inputs = list_input_paths({"path": network, "data": data})
+        check_output_file(json, overwrite=overwrite, inputs=inputs)
     announce(f"Evaluating {network} on {data}", quiet=quiet)
     from germline.data import load_data
     from germline.training.class_scores import match_classes, score_classes

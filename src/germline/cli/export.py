@@ -31,6 +31,7 @@ def export_command(
     from germline.cli.names import check_network_name, is_gene
     from germline.errors import ArtefactError, SettingError
     from germline.files import check_output_file
+    from germline.paths import list_input_paths
 
     if format_ not in (None, *_FORMATS.values()):
         raise SettingError(f"--format {format_}", "There is no such format", f"Use {' or '.join(_FORMATS.values())}")
@@ -41,7 +42,7 @@ def export_command(
     check_network_name(model)
     if is_gene(model):
         raise ArtefactError(f"'{model}' is a learngene", "Only networks are exported", "Run germline inherit first")
-    check_output_file(out, overwrite=overwrite)
+    check_output_file(out, overwrite=overwrite, inputs=list_input_paths(model))
     announce(f"Exporting {model} to {out}", quiet=quiet)
     from germline.export import check_export, export
     from germline.loading import load_network

@@ -43,6 +43,7 @@ def inherit(
     from germline.cli.names import check_data_name, check_gene_name, check_model_name
     from germline.errors import SettingError
     from germline.files import check_output_folder
+    from germline.paths import list_input_paths
 
     if classes is not None and data is not None:
         raise SettingError("--classes and --data were both given", "Both set the label space", "Pass only one of them")
@@ -53,7 +54,7 @@ def inherit(
         check_data_name(data)
     if model is not None:
         check_model_name(model)
-    check_output_folder(out, overwrite=overwrite)
+    check_output_folder(out, overwrite=overwrite, inputs=list_input_paths({"gene": gene, "data": data}))
     announce(f"Growing a descendant of {gene}", quiet=quiet)
     from germline.learngene import Learngene
 

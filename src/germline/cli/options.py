@@ -74,7 +74,9 @@ class Output:
         return whole.with_name(f"{whole.name}.run")
 
 
-def check_outputs(out: Path, *, resume: bool, overwrite: bool, command: str = "") -> Output:
+def check_outputs(
+    out: Path, *, resume: bool, overwrite: bool, command: str = "", inputs: Sequence[str] = ()
+) -> Output:
     """Check the output folder and its work folder.
 
     Args:
@@ -82,6 +84,7 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool, command: str = ""
         resume: Whether to resume the work in it.
         overwrite: Whether to replace it.
         command: Command that would resume the work; only its own work can be resumed.
+        inputs: Paths of the command's inputs.
 
     Raises:
         OutputError: One of them is not empty and neither `--resume` nor `--overwrite` is given, or there is nothing
@@ -93,7 +96,7 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool, command: str = ""
     if not out.resolve().name:
         raise OutputError(f"'{out}' cannot be an output folder", "It has no name", "Choose another folder")
     output = Output(out, renew=overwrite and not resume)
-    check_output_folder(out, overwrite=overwrite, resume=resume)
+    check_output_folder(out, overwrite=overwrite, resume=resume, inputs=inputs)
     _check_work_folder(output.work, command, overwrite=overwrite, resume=resume)
     has_work = (output.work / "config.json").exists()
     if resume and not overwrite and not has_work and out.is_dir() and any(out.iterdir()):

@@ -52,6 +52,7 @@ def predict_command(
     from germline.cli.names import check_network_name, is_gene
     from germline.errors import ArtefactError
     from germline.files import check_output_file, write_text
+    from germline.paths import list_input_paths
 
     check_network_name(network)
     if is_gene(network):
@@ -59,7 +60,7 @@ def predict_command(
             f"'{network}' is a learngene", "A gene names no classes before it is grown", "Run germline inherit first"
         )
     if out is not None:
-        check_output_file(out, overwrite=overwrite)
+        check_output_file(out, overwrite=overwrite, inputs=list_input_paths([network, *images]))
     paths = find_images(images, quiet=quiet)
     announce(f"Predicting {len(paths)} images with {network}", quiet=quiet)
     from germline.loading import load_network

@@ -34,13 +34,15 @@ def train_command(
     from germline.cli.names import check_data_name, check_gene_name, check_model_name, check_network_name
     from germline.cli.options import check_outputs, open_run, settings
     from germline.cli.setting_list import TRAIN_SETTINGS, check_keys
+    from germline.paths import list_input_paths
 
     check_keys(TRAIN_SETTINGS, set_ or ())
     (check_network_name if ":" in model else check_model_name)(model)
     check_data_name(data)
     if gene is not None:
         check_gene_name(gene)
-    output = check_outputs(out, resume=resume, overwrite=overwrite, command="train")
+    places = list_input_paths({"path": model, "gene": gene, "data": data})
+    output = check_outputs(out, resume=resume, overwrite=overwrite, command="train", inputs=places)
     announce(f"Training {model} on {data}", quiet=quiet)
     from germline.training import TrainSettings, check_device
 
