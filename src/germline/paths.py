@@ -183,9 +183,9 @@ def check_apart(out: Path, inputs: Iterable[Path | str], *, overwrite: bool, is_
     """
     place = Path(os.path.realpath(out))
     for given in inputs:
-        source = Path(os.path.realpath(given))
-        if not _exists(source):
+        if not _exists(Path(given)):
             continue
+        source = Path(os.path.realpath(given))
         if place == source:
             reason = "it is an input of this command"
         elif source in place.parents and source.is_dir() and not (is_file and not place.exists()):

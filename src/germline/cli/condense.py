@@ -42,7 +42,7 @@ def condense_command(
     from germline.registry import METHODS
 
     chosen = settings(METHODS[method], set_)
-    places = list_input_paths({"path": ancestor, "data": data})
+    places = list_input_paths({"path": ancestor, "gene": getattr(chosen, "gene", None), "data": data})
     output = check_outputs(out, resume=resume, overwrite=overwrite, inputs=places)
     from germline.api import check_inputs, condense_measured, measure_for
     from germline.data import load_data

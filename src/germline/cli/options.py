@@ -74,9 +74,7 @@ class Output:
         return whole.with_name(f"{whole.name}.run")
 
 
-def check_outputs(
-    out: Path, *, resume: bool, overwrite: bool, command: str = "", inputs: Sequence[str] = ()
-) -> Output:
+def check_outputs(out: Path, *, resume: bool, overwrite: bool, command: str = "", inputs: Sequence[str] = ()) -> Output:
     """Check the output folder and its work folder.
 
     Args:
