@@ -211,7 +211,7 @@ def test_the_longest_names_work(tmp_path, write, read, name):
 @writers
 @pytest.mark.parametrize("name", [LONGEST + "n", "ü" * 128, "n" * 5000])
 def test_longer_names_are_refused_in_one_message(tmp_path, write, read, name):
-    with pytest.raises(OutputError, match="A name has at most 255 bytes") as caught:
+    with pytest.raises(OutputError, match="is too long; the limit is 255") as caught:
         write(tmp_path / name, "new")
     assert "Choose a shorter name" in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -338,7 +338,7 @@ def inputs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "out",
-    ["above/gene", "above/gene/", "./above/../above/gene", "link", "above/gene/out", "link/deep/out", "above", "."],
+    ["above/gene", "above/gene/", "./above/../above/gene", "link", "above/gene/out", "link/deep/out", "above"],
 )
 @pytest.mark.parametrize("given", ["above/gene", "link", "local-dir:above/gene"])
 def test_an_output_onto_in_or_above_an_input_is_refused(inputs, out, given):

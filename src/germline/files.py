@@ -47,7 +47,6 @@ def check_output_folder(
     Raises:
         OutputError: The folder is not empty, is a file, is an input, or cannot be written.
     """
-    check_apart(folder, inputs, overwrite=overwrite and not resume)
     folder = follow_link(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"'{folder}' is a file", "this output is a folder", "choose another name")
@@ -59,6 +58,7 @@ def check_output_folder(
         )
     if overwrite and folder.is_dir() and any(folder.iterdir()):
         _check_overwritable(folder)
+    check_apart(folder, inputs, overwrite=overwrite and not resume)
     _try_writing(folder, folder)
 
 

@@ -136,7 +136,7 @@ def check_name(path: Path) -> None:
             return
         raise OutputError(
             f"cannot write '{str(path)[:60]}...'",
-            f"a name has at most {LONGEST_NAME} bytes, and {path.name[:20]}... has {len(os.fsencode(path.name))}",
+            f"a name of {len(os.fsencode(path.name))} bytes is too long; the limit is {LONGEST_NAME}",
             "choose a shorter name",
         ) from error
 
