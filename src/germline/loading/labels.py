@@ -8,6 +8,7 @@ from typing import Any
 from germline.errors import ArtefactError
 
 CONFIG_KEYS = ("label_names", "labels", "id2label")
+CHECKPOINT_KEYS = ("classes", "class_names", "label_names", "labels", "idx_to_class", "class_to_idx")
 
 
 def number_classes(count: int) -> tuple[str, ...]:
@@ -38,6 +39,18 @@ def read_class_names(config: Mapping[str, Any], count: int, origin: object) -> t
     if twice is not None:
         raise _labels_error(origin, key, f"'{twice}' is given twice")
     return tuple(names)
+
+
+def read_checkpoint_classes(facts: Mapping[str, Any], count: int) -> tuple[str, ...] | None:
+    """Read class names that a training script saved beside its weights; None if there are none that fit."""
+    for key in CHECKPOINT_KEYS:
+        given = facts.get(key)
+        if key == "class_to_idx" and isinstance(given, Mapping):
+            given = {index: name for name, index in given.items()}
+        names = None if given is None or count == 0 else _list_names(given, count)
+        if names and len(names) == len(set(map(str, names))) == count and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    return None
 
 
 def _list_names(given: Any, count: int) -> list[Any] | None:

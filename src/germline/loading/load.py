@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from germline.errors import ArtefactError
+from germline.errors import ArtefactError, SettingError
 from germline.loading.folder import load_model_folder
+from germline.loading.request import ImageRequest
 from germline.loading.timm_model import load_timm_model
+from germline.loading.transformers_folder import is_transformers_folder, load_transformers_folder
 from germline.loading.weight_file import load_weight_file
 from germline.network import Network
 
 
-def load_network(name: str | Path, model: str | None = None, *, weights: bool = True) -> Network:
+def load_network(
+    name: str | Path,
+    model: str | None = None,
+    *,
+    weights: bool = True,
+    image_size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Network:
     """Load an ancestor or a descendant.
 
     Args:
-        name: A run or model folder, `timm:NAME`, `local-dir:FOLDER`, `hf-hub:NAME`, or a .pth or .safetensors file.
-        model: Name in timm of the network that a file of weights belongs to.
+        name: A run or model folder, `timm:NAME`, `timm:NAME@SIDE` for another image size, `local-dir:FOLDER`,
+            `hf-hub:NAME`, a folder of transformers, or a .pth or .safetensors file.
+        model: Network that a file of weights belongs to: an architecture, a preset or a name in timm. What no tensor
+            shows follows: `vit,heads=3`.
         weights: Whether to fetch the weights of a timm name; without them the network is good for counting only.
+        image_size: Height and width of the network's images, in pixels, if its source does not say it.
+        mean: Mean per channel in units of [0, 1], if its source does not say it.
+        std: Standard deviation per channel in units of [0, 1], if its source does not say it.
 
     Raises:
         ArtefactError: The network is missing or damaged, or the file holds something else.
+        SettingError: The file does not show something that is not given.
     """
     text = str(name)
+    images = ImageRequest(image_size, None if mean is None else tuple(mean), None if std is None else tuple(std))
     for prefix in ("timm:", "hf-hub:"):
         if text.startswith(prefix):
-            return load_timm_model(text.removeprefix("timm:"), weights)
+            _refuse_model(text, model)
+            return load_timm_model(text.removeprefix("timm:"), weights, images)
     path = Path(text.removeprefix("local-dir:"))
     if path.is_dir():
-        return load_model_folder(path)
-    if path.is_file():
-        return load_weight_file(path, model)
+        _refuse_model(text, model)
+        if not images.is_empty:
+            raise SettingError(
+                f"image size, mean or std for the folder '{path}'", "the folder itself says them", "remove them"
+            )
+        return load_transformers_folder(path) if is_transformers_folder(path) else load_model_folder(path)
+    if path.exists():
+        return load_weight_file(path, model, images)
     raise ArtefactError(
         f"no network at '{text}'",
         "there is neither a folder nor a file of that name",
         "give a run folder, timm:NAME, hf-hub:NAME, or a .pth or .safetensors file with --model",
     )
+
+
+def _refuse_model(name: str, model: str | None) -> None:
+    if model is not None:
+        raise SettingError(f"model '{model}' for '{name}'", "that is no file of weights", "remove --model")

@@ -18,6 +18,7 @@ from germline.loading.build import describe_network
 from germline.loading.labels import number_classes
 from germline.loading.load import load_network
 from germline.loading.outputs import LogitsReader, describe_outputs, find_logits, run_batch
+from germline.loading.weights import check_weights
 from germline.network import Network
 
 LOOK_IMAGES = 2
@@ -142,33 +143,6 @@ def _unwrap(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
             return module, tuple(notes)
         notes.append(f"the {type(inner).__name__} is taken out of its {name}")
         module = inner
-
-
-def check_weights(model: nn.Module) -> None:
-    """Refuse weights without values, and weights that are not finite.
-
-    Raises:
-        ArtefactError: Names the first such tensor.
-    """
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        if tensor.is_meta:
-            raise ArtefactError(
-                f"the ancestor's '{name}' has no values", "it is on the meta device", "load its weights first"
-            )
-        if tensor.is_complex() or tensor.is_quantized:
-            raise ArtefactError(
-                f"the ancestor's '{name}' has the type {tensor.dtype}",
-                "weights are real floating-point numbers",
-                "pass the network before it was quantised",
-            )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.detach()).all()):
-            raise ArtefactError(
-                f"the ancestor's '{name}' holds values that are not finite",
-                "nothing can be learned from them",
-                "use a checkpoint from before its training failed",
-            )
 
 
 def _cast_weights(network: Network) -> Network:

@@ -1,78 +1,65 @@
-"""Files of weights: a state dict in a .pth or .safetensors file."""
+"""Files of weights: a state dict in a .pth or .safetensors file, and the network that it belongs to."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from germline.errors import SettingError
+from germline.loading.assume import IMAGENET_STATISTICS, read_own_channels, read_own_size, read_statistics
+from germline.loading.build import describe_network
+from germline.loading.checkpoint import read_checkpoint
+from germline.loading.labels import number_classes, read_checkpoint_classes
+from germline.loading.request import ImageRequest, ModelRequest
+from germline.loading.weight_model import build_for_weights
+from germline.loading.weights import check_weights, load_weights
+from germline.network import Network
 
-from germline.errors import ArtefactError, SettingError
-from germline.files import read_tensors
-from germline.loading.build import build_timm_model, describe_network, read_preprocess
-from germline.loading.labels import number_classes
-from germline.network import Network, load_strict
+_SIDE = 224  # of networks that do not store the size of their images
 
 
-def load_weight_file(path: Path, model: str | None) -> Network:
-    """Load a file of weights into a model of timm.
+def load_weight_file(path: Path, model: str | None, images: ImageRequest | None = None) -> Network:
+    """Load a file of weights into the network that it belongs to.
 
     Args:
-        path: A .pth or .safetensors file.
-        model: Name in timm of the model that the weights belong to.
+        path: A .pth, .pt, .bin, .ckpt or .safetensors file.
+        model: Architecture, preset or name in timm, with fields that no shape shows: `vit,heads=3`.
+        images: Image size, mean and std that the user gives.
 
     Raises:
-        SettingError: No model is given.
+        SettingError: No model is given, or something that the file does not show.
         ArtefactError: The file is damaged, or does not fit the model.
+        UnknownNameError: There is no such model.
     """
     if model is None:
         raise SettingError(
-            f"'{path}' is a file of weights", "its architecture is unknown", "give its timm name with --model"
+            f"'{path}' is a file of weights",
+            "its architecture is unknown",
+            "give its name with --model, for example vit,heads=3 or resnet18 or a timm name",
         )
-    tensors = read_tensors(path) if path.suffix == ".safetensors" else _read_pth(path)
-    built = build_timm_model(model)
-    classes = _count_classes(built, tensors)
-    if classes != built.num_classes:
-        built = build_timm_model(model, num_classes=classes)
-    load_strict(built, tensors, path)
-    preprocess = read_preprocess(built.pretrained_cfg)
+    request = ModelRequest.parse(model)
+    checkpoint = read_checkpoint(path, request.entry)
+    built, tensors, notes = build_for_weights(request, checkpoint.tensors, path)
+    load_weights(built, tensors, path)
+    check_weights(built)
+    config: Mapping[str, Any] = getattr(built, "pretrained_cfg", None) or {}
+    own_size, channels = read_own_size(built), read_own_channels(built) or 3
+    size = own_size or (config.get("input_size") or (_SIDE,))[-1]
+    statistics = read_statistics(config, channels) or IMAGENET_STATISTICS
+    preprocess, assumptions, assumed = (images or ImageRequest()).complete(
+        channels, size, statistics, is_fixed=own_size is not None
+    )
     spec, reason = describe_network(built, preprocess)
+    count = int(getattr(built, "num_classes", 0)) if spec is None else spec.classes
+    classes = read_checkpoint_classes(checkpoint.facts, count)
     return Network(
-        model=built,
+        model=built.eval(),
         preprocess=preprocess,
-        classes=number_classes(built.num_classes),
+        classes=classes or number_classes(count),
         spec=spec,
         source=str(path),
         reason=reason,
-        assumed=frozenset({"classes", "image_size", "statistics"}),
+        notes=(*checkpoint.notes, *notes, *assumptions),
+        assumed=assumed if classes else assumed | {"classes"},
     )
-
-
-def _count_classes(model: Any, tensors: dict[str, Tensor]) -> int:
-    """Count the outputs of the classifier that timm names in the model's configuration."""
-    names = model.pretrained_cfg.get("classifier")
-    first = names if isinstance(names, str) or not names else names[0]
-    weight = tensors.get(f"{first}.weight")
-    return int(model.num_classes) if weight is None else weight.shape[0]
-
-
-def _read_pth(path: Path) -> dict[str, Tensor]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here, from zip to unpickling errors
-        raise ArtefactError(
-            f"'{path}' cannot be read as plain weights",
-            # The rest of torch's message explains how to load the file unsafely.
-            str(error).splitlines()[0].split(". ")[0],
-            "give a file that torch.load(weights_only=True) can load",
-        ) from error
-    for key in ("state_dict", "model"):
-        loaded = loaded.get(key, loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ArtefactError(
-            f"'{path}' holds no state dict",
-            "a mapping from names to tensors is expected",
-            "give a file that holds `model.state_dict()`",
-        )
-    return dict(loaded)
