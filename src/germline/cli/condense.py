@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,21 @@ def condense_command(
     ancestor: Annotated[
         str | None, typer.Option(help="A run folder, timm:NAME, hf-hub:NAME, or a weight file with --model.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="timm name of the architecture of a weight file.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Network of a weight file: resnet18, vit,heads=3 or a name in timm, with what no tensor shows."
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Image size that a weight file was trained at, in pixels.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Mean per channel that a weight file was trained with, such as 0.49,0.48,0.45.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Deviation per channel that a weight file was trained with, in units of [0, 1].")
+    ] = None,
     set_: Set = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -46,13 +60,21 @@ def condense_command(
     output = check_outputs(out, resume=resume, overwrite=overwrite, inputs=places)
     from germline.api import check_inputs, condense_measured, measure_for
     from germline.data import load_data
+    from germline.errors import SettingError
     from germline.files import write_json
     from germline.loading import load_network
 
     data_name = _join_roles(data)
     source = load_data(data_name)
     check_inputs(chosen, source, ancestor=ancestor is not None)
-    measured = measure_for(chosen, None if ancestor is None else load_network(ancestor, model), source)
+    images = {"image_size": image_size, "mean": _read_numbers("mean", mean), "std": _read_numbers("std", std)}
+    given: dict[str, Any] = {key: value for key, value in {"model": model, **images}.items() if value is not None}
+    if ancestor is None and given:
+        raise SettingError(
+            f"--{next(iter(given)).replace('_', '-')} without --ancestor", "It describes one", "Remove it"
+        )
+    loaded = None if ancestor is None else load_network(ancestor, **given)
+    measured = measure_for(chosen, loaded, source)
     inputs = {
         "method": method,
         "ancestor": ancestor,
@@ -60,6 +82,7 @@ def condense_command(
         "data": data_name,
         "seed": seed,
         "precision": precision,
+        **{key: value for key, value in images.items() if value is not None},
     }
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
     run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
@@ -70,6 +93,20 @@ def condense_command(
         gene.save(out, overwrite=resume or overwrite)
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in gene.provenance.metrics.items())
         print(f"{out}: {gene.count_bytes():,} bytes, grows {gene.describe_sizes()}{'; ' + metrics if metrics else ''}")
+
+
+def _read_numbers(name: str, text: str | None) -> list[float] | None:
+    """Read numbers that are separated by commas or spaces."""
+    from germline.errors import SettingError
+
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise SettingError(
+            f"--{name} {text}", "It is one number per channel", f"Use for example --{name} 0.5,0.5,0.5"
+        ) from error
 
 
 def _join_roles(names: list[str]) -> str:

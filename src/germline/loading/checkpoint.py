@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from germline.errors import ArtefactError, SettingError
-from germline.files import open_regular, read_tensors
+from germline.files import read_tensors
+from germline.paths import open_regular
 
 # Entries that hold the trained weights themselves; all others are averages, teachers, or parts.
 PLAIN_ENTRIES = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "model_weights")

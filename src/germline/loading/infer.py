@@ -51,7 +51,8 @@ def infer_spec(
     fields, notes = (_read_vit if architecture == "vit" else _read_resnet)(tensors, given, path)
     for name, value in given.items():
         if fields.get(name) is not None and fields[name] != value and name not in FREE_FIELDS:
-            raise mismatch_error(path, f"{name}={value} is expected, and the tensors have {name}={fields[name]}")
+            text = f"{name}={value} is expected, and the tensors have {name}={fields[name]}"
+            raise mismatch_error(path, text, f"{architecture} reads all sizes from the tensors")
     try:
         return kind.model_validate({**fields, **given}), notes
     except ValidationError as error:

@@ -89,7 +89,12 @@ def describe_outputs(outputs: Any) -> str:
     if isinstance(outputs, Tensor):
         return f"a tensor {list(outputs.shape)}"
     if isinstance(outputs, Mapping):
-        return f"a {type(outputs).__name__} with {', '.join(map(str, list(outputs)[:4])) or 'nothing'}"
+        return f"{_name_with_article(outputs)} with {', '.join(map(str, list(outputs)[:4])) or 'nothing'}"
     if isinstance(outputs, (tuple, list)):
         return f"{len(outputs)} values: {', '.join(describe_outputs(part) for part in outputs[:3])}"
-    return f"a {type(outputs).__name__}"
+    return _name_with_article(outputs)
+
+
+def _name_with_article(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

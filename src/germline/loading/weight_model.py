@@ -122,7 +122,7 @@ def _create(name: str, arguments: dict[str, Any]) -> Any:
     try:
         return build_timm_model(name, **arguments)
     except UnknownNameError as error:
-        known = f"{error.fix}. Architectures are {', '.join(ARCHITECTURES)}, presets are in `germline list models`"
+        known = f"{error.fix.rstrip('?.')}? Or {', '.join(ARCHITECTURES)}, or a preset of `germline list models`?"
         raise UnknownNameError(error.what, error.why, known) from error
     except GermlineError:
         raise

@@ -39,11 +39,10 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
     load_strict(model, given, path)
 
 
-def mismatch_error(path: Path, reason: str) -> ArtefactError:
+def mismatch_error(path: Path, reason: str, hint: str = "") -> ArtefactError:
     """Return the error for weights that do not belong to the named network."""
-    return ArtefactError(
-        f"'{path}' does not fit the network", reason, "choose the network that the weights belong to with --model"
-    )
+    fix = "choose the network that the weights belong to with --model"
+    return ArtefactError(f"'{path}' does not fit the network", reason, f"{fix}; {hint}" if hint else fix)
 
 
 def check_weights(model: nn.Module) -> None:
