@@ -1,5 +1,6 @@
 """Python data in many forms: each is read as what it is, or refused by naming the form."""
 
+import io
 from collections import namedtuple
 
 import numpy as np
@@ -91,6 +92,10 @@ def test_items_without_labels_are_unlabelled(form):
     assert (len(train), train.labels, train.classes) == (30, None, ())
 
 
+LABELS = torch.arange(30) % 5
+BUFFER = io.BytesIO()
+Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(BUFFER, "PNG")
+CUT = BUFFER.getvalue()[:600]
 NAN = torch.full((3, SIDE, SIDE), float("nan"))
 REFUSED_ITEMS = {
     "three-parts": (lambda i: (PIXELS[i], i % 5, i), "3 parts: a Tensor (3, 8, 8), an int, an int"),
@@ -144,6 +149,17 @@ REFUSED_ITEMS = {
     "pil-float-255": (lambda i: (Image.new("F", (8, 8), 99.0), 0), "up to 99"),
     "pil-float-negative": (lambda i: (Image.new("F", (8, 8), -1.0), 0), "from -1"),
     "pil-lab": (lambda i: (Image.new("LAB", (8, 8)), 0), "mode LAB"),
+    "image-meta": (lambda i: (torch.zeros(3, 8, 8, device="meta"), 0), "on device meta"),
+    "image-quantised": (lambda i: (torch.quantize_per_tensor(PIXELS[i] / 255, 0.1, 0, torch.quint8), 0), "quint8"),
+    "image-uint32": (lambda i: (np.zeros((8, 8), np.uint32), 0), "type uint32"),
+    "image-dates": (lambda i: (np.zeros((8, 8), "M8[s]"), 0), "datetime64[s]"),
+    "image-nested-list": (lambda i: ([[1, 2], [3, 4]], 0), "a list in place of an image"),
+    "pil-no-pixels": (lambda i: (Image.new("RGB", (0, 0)), 0), "has no pixels"),
+    "pil-cut": (lambda i: (Image.open(io.BytesIO(CUT)), 0), "Item 0 of the training images cannot be read. OSError"),
+    "label-empty-text": (lambda i: (PIXELS[i], " "), "is an empty text"),
+    "one-class": (lambda i: (PIXELS[i], 0), "of one class, '0'"),
+    "batch": (lambda i: [PIXELS[:4], LABELS[:4]], "(4, 3, 8, 8)"),
+    "many-lines": (lambda i: exec("raise ValueError('x\\ny')"), "ValueError: x y."),
     "raises": (lambda i: (PIXELS[i], 1 // (i - 4)), "Item 4 of the training images cannot be read. ZeroDivisionError"),
     "raises-index": (lambda i: [][0], "Item 0 of the training images cannot be read. IndexError"),
 }
@@ -212,10 +228,9 @@ def test_a_transparent_image_keeps_its_colours_with_a_warning(caplog):
     image = Image.new("RGBA", (8, 8), (200, 100, 50, 7))
     train = read(Items(lambda i: (image, i % 2), 11))
     assert train.images[0, :, 0, 0].tolist() == [200, 100, 50]
-    assert "11 images of the training images are transparent" in caplog.text
+    assert "transparent in places (11 of those looked at)" in caplog.text
 
 
-LABELS = torch.arange(30) % 5
 PAIRS = {
     "tensors": ((PIXELS, LABELS), PIXELS, LABELS),
     "float-pixels": ((PIXELS / 255, LABELS), PIXELS, LABELS),
@@ -224,6 +239,8 @@ PAIRS = {
     "array-labels": ((PIXELS, LABELS.numpy().astype(np.uint16)), PIXELS, LABELS),
     "column-labels": ((PIXELS, LABELS[:, None]), PIXELS, LABELS),
     "one-hot-labels": ((PIXELS, torch.eye(5)[LABELS]), PIXELS, LABELS),
+    "text-labels": ((PIXELS, np.array(list("01234"))[LABELS]), PIXELS, LABELS),
+    "iterator-labels": ((PIXELS, iter(LABELS.tolist())), PIXELS, LABELS),
     "no-labels": ((PIXELS, None), PIXELS, None),
     "array-nchw": ((PIXELS.numpy(), LABELS), PIXELS, LABELS),
     "array-nhwc": ((PIXELS.permute(0, 2, 3, 1).numpy(), LABELS), PIXELS, LABELS),
@@ -260,6 +277,16 @@ REFUSED_SOURCES = {
     "labels-one-number": ((PIXELS, torch.tensor(3)), "are one number"),
     "labels-text": ((PIXELS, "abc" * 10), "are a str"),
     "labels-number": ((PIXELS, 3), "are an int"),
+    "labels-set": ((PIXELS, set(range(30))), "are a set"),
+    "labels-dict": ((PIXELS, dict.fromkeys(range(30), 0)), "are a dict"),
+    "labels-complex": ((PIXELS, LABELS.to(torch.complex64)), "is a complex"),
+    "labels-short-iterator": ((PIXELS, iter([0, 1])), "2 labels for 30 images"),
+    "pair-of-lists": (([PIXELS[0], PIXELS[1]], [0, 1]), "an int in place of an image"),
+    "tensor-without-pixels": ((PIXELS[..., :0, :0], LABELS), "0x0 px. They have no pixels"),
+    "batches": ([(PIXELS[:4], LABELS[:4])], "(4, 3, 8, 8)"),
+    "paths": (["a.png", "b.png"], "a text in place of an image"),
+    "bytes": (b"abc", "is a name"),
+    "class": (Items, "A data set cannot be a type"),
     "labels-maps": ((PIXELS, torch.zeros(30, 8, 8)), "(30, 8, 8)"),
     "labels-multi-hot": ((PIXELS, torch.ones(30, 5)), "multi-hot with 5 ones"),
     "tensor-nhwc": ((PIXELS.permute(0, 2, 3, 1), LABELS), "permute(2, 0, 1)"),
@@ -269,7 +296,8 @@ REFUSED_SOURCES = {
     "tensor-nan": ((torch.full((30, 3, 8, 8), float("nan")), LABELS), "not finite"),
     "tensor-wide": ((PIXELS[..., :6], LABELS), "6x8 px"),
     "tensor-empty": ((PIXELS[:0], LABELS[:0]), "(0, 3, 8, 8)"),
-    "one-image": ((PIXELS[:1], LABELS[:1]), "One training image"),
+    "one-image": (PIXELS[:1], "One training image"),
+    "one-class": ((PIXELS, LABELS * 0), "of one class, '0'"),
     "empty-set": (Items(lambda i: i, 0), "is empty"),
     "empty-list": ([], "is empty"),
     "iterable": (Stream(), "A data set cannot be a Stream"),
@@ -291,7 +319,12 @@ def test_a_source_without_one_meaning_is_refused(source, message):
 
 @pytest.mark.parametrize(
     ("classes", "message"),
-    [("abcde", "is one text"), (["a", "b", "a", "c", "d"], "'a' twice"), (["a", "b"], "2 class names")],
+    [
+        ("abcde", "is one text"),
+        ([*"abcd", ""], "an empty name"),
+        (["a", "b", "a", "c", "d"], "'a' twice"),
+        (["a", "b"], "2 class names"),
+    ],
 )
 def test_class_names_are_checked(classes, message):
     with pytest.raises(DataError, match=message):
@@ -302,3 +335,25 @@ def test_labels_without_images_are_named(caplog):
     data = gl.load_data((PIXELS, LABELS * 10), val=(FEW, [0, 10]))
     assert len(data.classes) == 41
     assert "36 of 41 labels have no training images, such as '1'" in caplog.text
+
+
+def test_options_of_python_data_are_refused_for_named_data():
+    for options in ({"val": (FEW, [0, 1])}, {"test": FEW}, {"classes": ["a"]}):
+        with pytest.raises(DataError, match="go with images given in Python"):
+            gl.load_data("digits", **options)
+
+
+def test_digits_with_zeros_in_front_are_names():
+    train = read(Items(lambda i: (PIXELS[i], ("01", "1")[i % 2])))
+    assert (train.classes, train.labels.tolist()[:2]) == (("01", "1"), [0, 1])
+
+
+def test_a_data_set_with_odd_attributes_is_read():
+    class Odd(Items):
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+    assert read(Odd(lambda i: (PIXELS[i], i % 5))).classes == tuple("01234")
+    odd = Items(lambda i: (PIXELS[i], i % 5))
+    odd.classes, odd.class_to_idx, odd.itself = [5, 6], {"a": None}, odd
+    assert read(odd).classes == tuple("01234")

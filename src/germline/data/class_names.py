@@ -39,7 +39,7 @@ def find_class_names(source: Any, label_key: str | None = None) -> Names | None:
                 "Use data sets with the same classes, or one folder with all of them",
             )
         return named[0] if named and len(parts) == 1 else None
-    if getattr(source, "target_transform", None) is not None:
+    if _attribute(source, "target_transform") is not None:
         return None
     return _declared(source, label_key)
 
@@ -49,8 +49,8 @@ def find_inner_names(source: Any, depth: int = _DEPTH) -> Names | None:
     names = _declared(source, None)
     if names is not None or depth == 0:
         return names
-    inner = getattr(source, "datasets", None) if isinstance(source, ConcatDataset) else None
-    for value in inner or list(getattr(source, "__dict__", {}).values()):
+    inner = source.datasets if isinstance(source, ConcatDataset) else list(getattr(source, "__dict__", {}).values())
+    for value in inner:
         if isinstance(value, Dataset) and (names := find_inner_names(value, depth - 1)) is not None:
             return names
     return None
@@ -58,13 +58,20 @@ def find_inner_names(source: Any, depth: int = _DEPTH) -> Names | None:
 
 def _declared(source: Any, label_key: str | None) -> Names | None:
     """Return the names in `class_to_idx`, `classes`, or the features of a Hugging Face data set."""
-    features = getattr(source, "features", None)
+    features = _attribute(source, "features")
     if label_key is not None and isinstance(features, Mapping):
         return _as_names(getattr(features.get(label_key), "names", None))
-    places = getattr(source, "class_to_idx", None)
+    places = _attribute(source, "class_to_idx")
     if isinstance(places, Mapping) and sorted(places.values(), key=str) == sorted(range(len(places)), key=str):
         return _as_names([name for name, _ in sorted(places.items(), key=lambda pair: int(pair[1]))])
-    return _as_names(getattr(source, "classes", None))
+    return _as_names(_attribute(source, "classes"))
+
+
+def _attribute(source: Any, name: str) -> Any:
+    try:
+        return getattr(source, name, None)
+    except Exception:  # it comes from code of the user
+        return None
 
 
 def _as_names(value: Any) -> Names | None:
@@ -83,6 +90,8 @@ def check_class_names(classes: Sequence[Any]) -> Names:
             f"classes={classes!r} is one text", "Its letters would be the names", 'Pass a list, such as ["cat", "dog"]'
         )
     names = tuple(str(name) for name in classes)
+    if "" in names:
+        raise DataError("classes= has an empty name", "A name tells a class from others", "Use a name for each class")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"classes= has '{twice}' twice", "A name belongs to one class", "Use each name once")
     return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sized
 from typing import Any
 
@@ -17,6 +18,7 @@ from germline.errors import DataError, GermlineError
 _IMAGE_KEYS = ("image", "img", "pixel_values", "pixels")
 _LABEL_KEYS = ("label", "labels", "fine_label", "target", "targets", "class", "cls")
 _CHANNELS = (1, 3)
+LONGEST_REASON = 200
 
 
 def read_items(items: Any, source: str) -> tuple[Tensor, list[Any] | None, str | None]:
@@ -57,7 +59,7 @@ def _length(items: Any, kind: str) -> int:
     try:
         return len(items)
     except Exception as error:
-        raise DataError(f"The {kind} has no length", f"{type(error).__name__}: {error}", "Use another one") from error
+        raise DataError(f"The {kind} has no length", say_error(error), "Use another one") from error
 
 
 def _get(items: Any, index: int, where: str) -> Any:
@@ -67,7 +69,7 @@ def _get(items: Any, index: int, where: str) -> Any:
         raise
     except Exception as error:  # it comes from code of the user
         raise DataError(
-            f"{where} cannot be read", f"{type(error).__name__}: {error}", "Remove the item, or repair the data set"
+            f"{where} cannot be read", say_error(error), "Remove the item, or repair the data set"
         ) from error
 
 
@@ -125,8 +127,7 @@ def to_bytes(image: Any, reader: PixelReader, where: str) -> Tensor:
         DataError: It is no image, or its shape has no one meaning.
     """
     if isinstance(image, Image.Image):
-        reader.note_frames(getattr(image, "n_frames", 1))
-        array = np.array(reader.read_image(image, where, image_format=image.format))
+        array = np.array(_read_pil(image, reader, where))
         return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
     if isinstance(image, np.ndarray) and image.dtype.kind in "buif" and image.dtype.itemsize <= 8:
         if image.ndim == 3 and (image.shape[2] in _CHANNELS or image.shape[0] not in _CHANNELS):
@@ -150,6 +151,23 @@ def to_bytes(image: Any, reader: PixelReader, where: str) -> Tensor:
             "Use image.permute(2, 0, 1) to put channels first" if last else "Pass grey or RGB images of that shape",
         )
     return reader.read_pixels(image, where)
+
+
+def _read_pil(image: Image.Image, reader: PixelReader, where: str) -> Image.Image:
+    try:
+        image.load()  # Pillow opens files before it reads them
+        read = reader.read_image(image, where, image_format=image.format)
+        reader.note_frames(getattr(image, "n_frames", 1))
+    except GermlineError:
+        raise
+    except Exception as error:
+        raise DataError(f"{where} cannot be read", say_error(error), "Remove the item, or repair the file") from error
+    return read
+
+
+def say_error(error: BaseException) -> str:
+    """Return the type and the text of an error of other code in one short line."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", LONGEST_REASON, placeholder=" ...")
 
 
 def stack_images(images: list[Tensor], source: str) -> Tensor:

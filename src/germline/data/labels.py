@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ def read_labels(labels: Any, source: str) -> ReadLabels | None:
                 f"Label {index} of {source} is {kind}, label 0 is {kinds[0]}", "All labels have one form", _FIX
             )
     if kinds[0] == "a text":
-        return _read_texts(values)
+        return _read_texts(values, source)
     if kinds[0] == "a vector":
         return _read_vectors(values, source)
     return _read_numbers(values, source)
@@ -78,7 +78,8 @@ def _iterate(labels: Any, source: str) -> Sequence[Any]:
                 _FIX,
             )
         return labels.tolist()  # type: ignore[no-any-return]
-    if isinstance(labels, (str, bytes)) or not hasattr(labels, "__iter__"):
+    is_table = not isinstance(labels, np.ndarray) and getattr(labels, "ndim", 1) != 1
+    if isinstance(labels, (str, bytes, Mapping, Set)) or is_table or not hasattr(labels, "__iter__"):
         raise DataError(f"The labels of {source} are {name_type(labels)}", "There is one label per image", _FIX)
     return list(labels)
 
@@ -134,9 +135,12 @@ def _read_numbers(values: list[Any], source: str) -> ReadLabels:
     return ReadLabels(numbers, None, int(numbers.max()) + 1)
 
 
-def _read_texts(values: list[str]) -> ReadLabels:
-    if all(value.isascii() and value.isdigit() for value in values):
-        return _read_numbers([int(value) for value in values], "the text labels")
+def _read_texts(values: list[str], source: str) -> ReadLabels:
+    if all(value.isascii() and value.isdigit() and str(int(value)) == value for value in values):
+        return _read_numbers([int(value) for value in values], source)
+    for index, value in enumerate(values):
+        if not value.strip():
+            raise DataError(f"Label {index} of {source} is an empty text", "A label names one class", _FIX)
     names = tuple(sorted(set(values)))
     places = {name: place for place, name in enumerate(names)}
     return ReadLabels(torch.tensor([places[value] for value in values], dtype=torch.int64), names, len(names))

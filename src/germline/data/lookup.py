@@ -14,6 +14,7 @@ from germline.data.dataset import Augmentation, DataSet, Role
 from germline.data.placeholder import MissingDataError
 from germline.data.python_data import read_python_splits, read_split_of
 from germline.data.resize import resize_data_set
+from germline.errors import DataError
 from germline.registry import DATA
 
 SELF_SIZED_SETS = ("folder", "mini-imagenet")  # their readers parse the size after @
@@ -54,10 +55,14 @@ def load_data(
         UnknownNameError: No data set has that name.
         DataError: The data set cannot be read.
     """
-    if isinstance(source, DataSet):
-        return source
-    if isinstance(source, str):
-        return _load_named(source)
+    if isinstance(source, (str, DataSet)):
+        if val is not None or test is not None or len(classes):
+            raise DataError(
+                "val=, test= and classes= go with images given in Python",
+                "A named data set has splits and class names of its own",
+                "Remove them, or pass the images themselves",
+            )
+        return _load_named(source) if isinstance(source, str) else source
     splits = read_python_splits(source, val, test, classes)
     return DataSet(name="given in Python", read=read_split_of(splits), augmentation=tuple(augmentation))
 

@@ -58,6 +58,8 @@ class PixelReader:
             DataError: The range of the image's values is unknown.
         """
         mode = image.mode
+        if not image.width * image.height:
+            raise DataError(f"{where} has no pixels", f"It is {image.width}x{image.height} px", "Remove it")
         if mode in _SIXTEEN or (mode == "I" and image_format in _SIXTEEN_FORMATS):
             return Image.fromarray(self._scale_16_bit(np.asarray(image).astype(np.uint16)))
         if mode == "F":
@@ -81,9 +83,9 @@ class PixelReader:
         Raises:
             DataError: The pixels are of another type, or their range is unknown.
         """
-        if pixels.layout != torch.strided or pixels.is_quantized or pixels.is_complex():
+        if pixels.layout != torch.strided or pixels.is_quantized or pixels.is_complex() or pixels.is_meta:
             raise DataError(
-                f"{where} has pixels of type {pixels.dtype} in layout {pixels.layout}",
+                f"{where} has pixels of type {pixels.dtype} in layout {pixels.layout} on device {pixels.device}",
                 "Pixels are plain numbers",
                 "Pass uint8 pixels, or floats in [0, 1]",
             )
@@ -116,11 +118,14 @@ class PixelReader:
             )
         if self._transparent:
             warn_once(
-                f"{self._transparent} images of {self._source} are transparent in places. "
-                "Their stored colours are read there, without a background."
+                f"Images of {self._source} are transparent in places ({self._transparent} of those looked at). "
+                "Their stored colours are read, without a background."
             )
         if self._frames:
-            warn_once(f"{self._frames} images of {self._source} have several frames. The first one is read.")
+            warn_once(
+                f"Images of {self._source} have several frames ({self._frames} of those looked at). "
+                "The first one is read."
+            )
 
     def _scale_16_bit(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         self._largest = max(self._largest, int(values.max(initial=0)))

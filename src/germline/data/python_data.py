@@ -64,6 +64,12 @@ def read_python_splits(source: Any, val: Any, test: Any, classes: Sequence[str])
             "Pass one name per class of the data, or none",
         )
     train = Images(read.images, read.labels, () if read.labels is None else given or read.names or _number(read.count))
+    if len(train.classes) == 1:
+        raise DataError(
+            f"All training images are of one class, '{train.classes[0]}'",
+            "A classifier needs at least two classes",
+            "Pass images of other classes too, or None as labels",
+        )
     splits: dict[Split, Images] = {"train": train}
     others: tuple[tuple[Split, str, Any], ...] = (("val", "validation", val), ("test", "test", test))
     for split, word, other in others:
@@ -73,6 +79,7 @@ def read_python_splits(source: Any, val: Any, test: Any, classes: Sequence[str])
     _warn_of_empty_classes(train, given or read.names)
     if val is None:
         splits["train"], splits["val"] = _split_validation(train)
+        _warn_of_shared_images(splits["train"], splits["val"], "validation")
     return splits
 
 
@@ -89,7 +96,7 @@ def read_python_images(source: Any, name: str) -> PythonImages:
     if isinstance(source, Images):
         names = source.classes if source.labels is not None else None
         return PythonImages(_check_square(source.images, name), source.labels, names, len(source.classes), names)
-    if isinstance(source, (str, PurePath)):
+    if isinstance(source, (str, bytes, PurePath)):
         raise DataError(
             f"'{source}' is a name", "Other splits are given in Python", f'Use load_data("folder:{source}") alone'
         )
@@ -104,6 +111,8 @@ def read_python_images(source: Any, name: str) -> PythonImages:
         images, given, key = read_items(source, name)
     labels = None if given is None else read_labels(given, name)
     _check_square(images, name)
+    if labels is not None and len(labels.numbers) != len(images):
+        raise _refuse_count(len(labels.numbers), len(images))
     if labels is None:
         return PythonImages(images, None, None, 0, None)
     names = labels.names or find_class_names(source, key)
@@ -124,10 +133,14 @@ def _read_pair(pair: tuple[Any, ...], name: str) -> tuple[Tensor, Any]:
     images, labels = _read_array(pair[0], name), pair[1]
     count = -1 if not hasattr(labels, "__len__") or getattr(labels, "ndim", 1) == 0 else len(labels)
     if count not in (-1, len(images)):
-        raise DataError(
-            f"{count} labels for {len(images)} images", "There is one label per image", "Pass as many labels as images"
-        )
+        raise _refuse_count(count, len(images))
     return images, labels
+
+
+def _refuse_count(labels: int, images: int) -> DataError:
+    return DataError(
+        f"{labels} labels for {images} images", "There is one label per image", "Pass as many labels as images"
+    )
 
 
 def _read_array(images: Tensor | np.ndarray[Any, Any], name: str) -> Tensor:
@@ -151,6 +164,8 @@ def _read_array(images: Tensor | np.ndarray[Any, Any], name: str) -> Tensor:
 
 def _check_square(images: Tensor, name: str) -> Tensor:
     height, width = images.shape[-2:]
+    if not height * width:
+        raise DataError(f"{name.capitalize()} are {width}x{height} px", "They have no pixels", "Use images with pixels")
     if height != width:
         raise DataError(
             f"{name.capitalize()} are {width}x{height} px",
