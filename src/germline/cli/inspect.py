@@ -10,6 +10,7 @@ import typer
 from germline.cli.options import Quiet, announce
 
 if TYPE_CHECKING:
+    from germline.architectures import Spec
     from rich.table import Table
 
     from germline.learngene import Learngene
@@ -134,7 +135,8 @@ def list_sizes(gene: Learngene, classes: int | None = None, image_size: int | No
     from germline.cli.suggested_sizes import suggest_sizes
     from germline.errors import SettingError
 
-    valid, specs = [], []
+    valid: list[str] = []
+    specs: list[Spec] = []
     for text in (*suggest_sizes(gene.spec), ""):
         try:
             spec = gene.target(Size.parse(text), classes or gene.spec.classes or 1, None, image_size).spec
