@@ -165,21 +165,76 @@ def validate_settings(model: type[ModelT], raw: Mapping[str, Any], where: str) -
     except GermlineError as error:  # raised by the model's own validators
         raise type(error)(f"{where}: {error.what}", error.why, error.fix) from error
     except ValidationError as error:
+        raise list_problems(model, raw, where, error)[0] from error
+
+
+def list_problems(
+    model: type[BaseModel], raw: Mapping[str, Any], where: str, error: ValidationError
+) -> list[SettingError]:
+    """Explain each problem that pydantic found, one error per setting; unknown keys come first.
+
+    Args:
+        model: Class of the settings.
+        raw: Settings as a user gave them.
+        where: Name of their source, for messages.
+        error: What pydantic found.
+    """
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    unknown = [str(problem["loc"][-1]) for problem in problems if problem["type"] == "extra_forbidden"]
+    explained: dict[str, SettingError] = {}
+    for problem in problems:
         # A misspelt key is reported twice, as unknown and as missing; "unknown" says more.
-        problems = error.errors()
-        first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-        path = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise unknown_key_error(_list_keys(model), path, where) from error
-        if first["type"] == "missing":
-            raise SettingError(f"{where}: key '{path}' is missing", "it has no default", f"set {path}") from error
-        path = _select_given_keys(raw, first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        # A problem of several settings together has no path, so the message names all settings that were given.
-        given = f"{path}={first.get('input')!r}" if path else ", ".join(f"{key}={raw[key]!r}" for key in raw)
-        short = given if len(given) <= LONGEST_VALUE else f"{given[:LONGEST_VALUE]} …"
-        fix = f"set {path} to another value" if path else "set these keys to other values"
-        raise SettingError(f"{where}: {short}", reason, fix) from error
+        key = str(problem["loc"][-1]) if problem["loc"] else ""
+        if problem["type"] == "missing" and difflib.get_close_matches(key, unknown, n=1, cutoff=0.6):
+            continue
+        place = ".".join(map(str, problem["loc"])) if problem["type"] in ("extra_forbidden", "missing") else ""
+        # A type with several forms reports one problem for each form.
+        explained.setdefault(place or _select_given_keys(raw, problem["loc"]), _explain(model, raw, where, problem))
+    return list(explained.values())
+
+
+def _explain(model: type[BaseModel], raw: Mapping[str, Any], where: str, problem: Mapping[str, Any]) -> SettingError:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return unknown_key_error(_list_keys(model), path, where)
+    if problem["type"] == "missing":
+        return SettingError(f"{where}: key '{path}' is missing", "it has no default", f"set {path}")
+    path = _select_given_keys(raw, problem["loc"])
+    reason = problem["msg"].removeprefix("Value error, ")
+    # A problem of several settings together has no path, so the message names all settings that were given.
+    given = f"{path}={problem.get('input')!r}" if path else ", ".join(f"{key}={raw[key]!r}" for key in raw)
+    short = given if len(given) <= LONGEST_VALUE else f"{given[:LONGEST_VALUE]} …"
+    fix = f"set {path} to {_describe_allowed(problem)}" if path else "set these keys to other values"
+    return SettingError(f"{where}: {short}", reason, fix)
+
+
+_ALLOWED = {
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "literal_error": "{expected}",
+    "too_short": "a list with at least {min_length} values",
+    "too_long": "a list with at most {max_length} values",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "string_type": "a text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+}
+
+
+def _describe_allowed(problem: Mapping[str, Any]) -> str:
+    """Describe the values that a setting allows; pydantic says which rule was broken."""
+    return _ALLOWED.get(problem["type"], "another value").format_map(problem.get("ctx") or {})
 
 
 def _select_given_keys(raw: Any, loc: Sequence[str | int]) -> str:

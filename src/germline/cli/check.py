@@ -1,7 +1,8 @@
-"""`germline check`: check a recipe and estimate its cost."""
+"""`germline check` and `schema`: check a recipe, estimate its cost, and say what recipes may hold."""
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from germline.cli.options import Quick, Quiet, Set, announce
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command("check")(check_command)
+    app.command("schema")(schema_command)
 
 
 def check_command(
@@ -20,12 +22,28 @@ def check_command(
     quick: Quick = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a recipe and estimate its cost. Nothing is trained."""
+    """Check a recipe, name all of its errors, and estimate its cost. Nothing is trained."""
     from germline.compare.recipe.text import read_recipe
 
     read_recipe(recipe, quick=quick)
     announce(f"Checking the recipe {recipe}", quiet=quiet)
     from germline.compare.cost.estimate import estimate_cost
     from germline.compare.recipe.loader import load_recipe
+    from germline.compare.recipe.problems import list_recipe_errors
 
+    errors = list_recipe_errors(recipe, set_ or (), quick=quick)
+    if errors:
+        for error in errors[:-1]:
+            print(f"germline: {error}", file=sys.stderr)
+        raise errors[-1]
     print(estimate_cost(load_recipe(recipe, set_ or (), quick=quick)).text())
+
+
+def schema_command(quiet: Quiet = False) -> None:
+    """Print the JSON schema of recipes, for editors that complete and check YAML."""
+    announce("Collecting the keys of recipes", quiet=quiet)
+    import json
+
+    from germline.compare.recipe.json_schema import make_recipe_schema
+
+    print(json.dumps(make_recipe_schema(), indent=2))

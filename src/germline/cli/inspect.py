@@ -10,9 +10,9 @@ import typer
 from germline.cli.options import Quiet, announce
 
 if TYPE_CHECKING:
-    from germline.architectures import Spec
     from rich.table import Table
 
+    from germline.architectures import Spec
     from germline.learngene import Learngene
 
 

@@ -69,7 +69,7 @@ class CostEstimate:
 
     Attributes:
         title: Title of the recipe.
-        minutes: Expected time on two cores, as the recipe gives it.
+        minutes: Expected time on two cores, as the recipe gives it; None if it does not.
         seeds: Number of seeds.
         cells: Cost of training the descendants.
         tuning: Cost of training the descendants of the tuning grid.
@@ -82,7 +82,7 @@ class CostEstimate:
     """
 
     title: str
-    minutes: float
+    minutes: float | None
     seeds: int
     cells: Cost
     tuning: Cost
@@ -106,7 +106,8 @@ class CostEstimate:
         lines.append(f"in total {total.samples:,} samples, {total.flops / 1e12:,.1f} TFLOP")
         lines += self.family.lines() if self.family is not None else []
         lines += [text for text in (self.claims, self.ceiling) if text]
-        lines.append(f"expected time on two cores: about {self.minutes:g} minutes")
+        if self.minutes is not None:
+            lines.append(f"expected time on two cores: about {self.minutes:g} minutes")
         lines += [
             f"note: Data are missing. The estimate uses their known numbers, but a run is refused. {message}"
             for message in self.missing

@@ -25,9 +25,10 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, quick: bool = False
         SettingError: A key is unknown, a value is not allowed, or the recipe has no quick version.
     """
     raw = read_recipe(name, quick=quick)
-    return validate_settings(Recipe, apply_overrides(raw, map(_rename_override, overrides)), name)
+    return validate_settings(Recipe, apply_overrides(raw, map(rename_override, overrides)), name)
 
 
-def _rename_override(override: str) -> str:
+def rename_override(override: str) -> str:
+    """Replace the former name of a key in a change such as `levelling.most=4`."""
     key = re.split(r"[.=]", override, maxsplit=1)[0]
     return RENAMED_KEYS.get(key, key) + override[len(key) :]

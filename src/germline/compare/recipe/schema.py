@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
@@ -24,7 +25,7 @@ from germline.compare.recipe.sections import (
 )
 from germline.compare.recipe.text import RENAMED_KEYS, rename_old_keys
 from germline.config import validate_settings
-from germline.errors import SettingError, UnknownNameError
+from germline.errors import GermlineError, SettingError, UnknownNameError
 from germline.methods.base import find_method
 from germline.registry import METHODS
 from germline.training import TrainSettings
@@ -44,7 +45,7 @@ class Recipe(RecipeSection):
         title: Question of the comparison, in one line.
         protocol: Claim to test about a learngene; see `germline.compare.analysis.protocols`.
         kind: `quick` only shows that the recipe runs; `full` gives evidence.
-        minutes: Expected time on two cores.
+        minutes: Expected time on two cores; None: unknown.
         data: Data of the descendants: train on `train`, curves on `val`, final accuracy on `test`.
         ancestor: Source of the genes.
         arms: Ways to start, by name. Claims are about the first arm; the control is called `scratch`.
@@ -69,8 +70,8 @@ class Recipe(RecipeSection):
 
     title: str
     protocol: ProtocolName
-    kind: Literal["quick", "full"]
-    minutes: float = Field(gt=0)
+    kind: Literal["quick", "full"] = "full"
+    minutes: float | None = Field(default=None, gt=0)
     data: str
     ancestor: AncestorRecipe
     arms: dict[str, Arm] = Field(min_length=1)
@@ -123,28 +124,47 @@ class Recipe(RecipeSection):
             raise ValueError("a value is given twice")
         return values
 
-    def model_post_init(self, _: Any) -> None:
-        """Check sizes, methods and arms, each alone and together."""
+    def model_post_init(self, context: Any) -> None:
+        """Check sizes, methods and arms, each alone and together.
+
+        A context with a list `errors` gets all errors; without one, the first is raised.
+        """
+        errors = context.get("errors") if isinstance(context, dict) else None
+        for check in self._list_checks():
+            try:
+                check()
+            except GermlineError as error:
+                if errors is None:
+                    raise
+                errors.append(error)
+
+    def _list_checks(self) -> Iterator[Callable[[], None]]:
         for name in self.arms:
-            self._check_arm(name)
-        self._check_arm_sizes()
-        self._check_duplicates()
+            yield partial(self._check_arm, name)
+        yield from (self._check_arm_sizes, self._check_duplicates, self._check_grid)
         if self.tune is not None:
-            self._check_tuning(self.tune)
+            yield partial(self._check_tuning, self.tune)
+        for key in ("scratch_until_plateau", "family"):
+            if getattr(self, key):
+                yield partial(self._check_longer_scratch, key)
+        if self.family is not None:
+            yield partial(self._check_family, self.family)
+        yield from (self._check_question, self._check_final)
+
+    def _check_grid(self) -> None:
         if (self.protocol == "sensitivity") != (self.grid is not None):
             raise SettingError(
                 f"protocol={self.protocol} {'with' if self.grid else 'without'} a grid",
                 "The protocol sensitivity measures the spread over a grid, and no other protocol uses one",
                 "Remove `grid`" if self.grid else "Set grid: {lr: [...], weight_decay: [...]}",
             )
-        for key in ("scratch_until_plateau", "family"):
-            if getattr(self, key):
-                self._check_longer_scratch(key)
-        if self.family is not None:
-            self._check_family(self.family)
+
+    def _check_question(self) -> None:
         for other in (self.question.against or ()) if self.question is not None else ():
             if other not in self.arms:
                 raise UnknownNameError.with_nearest("arm at question.against:", other, self.arms)
+
+    def _check_final(self) -> None:
         if self.final and not self.data.startswith("glyphs/"):
             raise SettingError(f"final with data={self.data}", "Only glyphs has a final part", "Remove --final")
 

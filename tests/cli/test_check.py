@@ -1,0 +1,29 @@
+"""`germline check` and `schema` on the command line."""
+
+import json
+
+from germline.compare.recipe.json_schema import make_recipe_schema
+from helpers.bad_input import RECIPE
+
+
+def test_check_prints_one_line_per_error(bench, run):
+    text = RECIPE.replace("title:", "titel:").replace("quick", "fast").replace("minutes: 1", "minutes: -1")
+    (bench / "r.yaml").write_text(text)
+    done = run("check", "r.yaml")
+    assert (done.code, done.out) == (2, "")
+    lines = done.err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("germline: r.yaml: ") for line in lines)
+
+
+def test_a_recipe_without_kind_and_minutes_is_checked(bench, run):
+    (bench / "r.yaml").write_text(RECIPE.replace("kind: quick\n", "").replace("minutes: 1\n", ""))
+    done = run("check", "r.yaml")
+    assert (done.code, done.err) == (0, "")
+    assert "expected time" not in done.out
+
+
+def test_schema_prints_json(run):
+    done = run("schema")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out) == json.loads(json.dumps(make_recipe_schema()))
