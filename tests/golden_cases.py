@@ -27,7 +27,8 @@ SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 8, "preset": "tiny"}
 SETTINGS = {
     "random-gene": {"settings": {"steps": 2, "batch_size": 8}},
     # `auto` takes the engine that a clock finds faster, and engines differ in the last bits.
-    "gtl": {"engine": "loop", "size": "width=2"},
+    # The rules of selection when the files were written.
+    "gtl": {"engine": "loop", "size": "width=2", "rules": "published"},
     "openworld": {"size": "width=1"},
     "pool": {"widths": (4, 8), "heads": (1, 2)},
     "snnet": {"widths": (4, 8), "heads": (1, 2)},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from germline.architectures import Spec
 from germline.baselines.whole_ancestor import WholeAncestor
@@ -30,6 +32,13 @@ class CircuitBaseline(CircuitGene, WholeAncestor):
     paper: ClassVar[str] = "a control"
 
     choose: Literal["random", "scale"] = "random"
+
+    @model_serializer(mode="wrap")
+    def _dump_without_no_protection(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A circuit without protection has the dump of the first release.
+        settings: dict[str, Any] = dump(self)
+        free = {"protected_steps": 0, "inherited_rate": 1.0}
+        return {key: value for key, value in settings.items() if key not in free or value != free[key]}
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """Return the ancestor's spec.

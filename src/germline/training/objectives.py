@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from germline.data import Batch
 from germline.errors import DataError, SettingError
 from germline.network import Network
+from germline.training.protection import Protection
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -23,9 +24,11 @@ class Objective(nn.Module):
         optimizer: A second optimiser for parameters of the objective, or None. These parameters have `requires_grad`
             off, so the first optimiser leaves them alone. The second one steps after each step of the first, with the
             gradients that `after_step` sets. Checkpoints save its state.
+        protection: Elements of the network that change less in a training with this loss; None for no such elements.
     """
 
     optimizer: torch.optim.Optimizer | None = None
+    protection: Protection | None = None
 
     def before_step(self, seed: int, name: str, step: int) -> None:
         """Prepare a step; random draws that all processes share are made here.
@@ -59,13 +62,18 @@ class Objective(nn.Module):
 class CrossEntropy(Objective):
     """Mean cross entropy with the labels; mixed labels count by their share."""
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float | None = 0.0) -> None:
+        """Create the loss.
+
+        Args:
+            label_smoothing: Probability spread over all classes; None takes that of the training settings.
+        """
         super().__init__()
         self.label_smoothing = label_smoothing
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the mean cross entropy in nats."""
-        return compute_label_loss(network(batch.pixels), batch, self.label_smoothing)
+        return compute_label_loss(network(batch.pixels), batch, self.label_smoothing or 0.0)
 
 
 class TeacherObjective(Objective):

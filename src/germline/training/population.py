@@ -13,6 +13,7 @@ from germline.errors import SettingError
 from germline.network import Network
 from germline.training.objectives import Objective
 from germline.training.progress import PartialProgress
+from germline.training.protection import Protection
 from germline.training.settings import TrainSettings
 from germline.training.trainer import TrainingLog
 
@@ -28,6 +29,7 @@ class Member:
         seed: Random seed of every draw.
         val: Validation images; None for no evaluation.
         augmentation: Augmentation that the data allow.
+        protection: Elements that change less; None for no such elements.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Member:
     seed: int
     val: AnyImages | None = None
     augmentation: tuple[Augmentation, ...] = ()
+    protection: Protection | None = None
 
 
 @dataclass(frozen=True)

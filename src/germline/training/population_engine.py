@@ -46,6 +46,7 @@ class LoopEngine:
                 member.seed,
                 val=member.val,
                 augmentation=member.augmentation,
+                protection=member.protection,
                 progress=progress,
             )
             outcomes.append(trainer.run())

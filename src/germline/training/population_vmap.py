@@ -18,6 +18,7 @@ from germline.training.objectives import Objective
 from germline.training.optimizer import make_optimizer
 from germline.training.population import Member, Population
 from germline.training.progress import PartialProgress
+from germline.training.protection import Protection, stack_protections
 from germline.training.trainer import TrainingLog, make_not_finite_error
 
 
@@ -119,6 +120,7 @@ class VmapStack:
         self._optimizer = make_optimizer(
             self._model, self._objective, self._settings, {}, replacements=self._parameters
         )
+        self._protection = stack_protections([member.protection for member in members], self._parameters)
         self._loaders = [self._loader(member) for member in members]
         preprocess = [member.network.preprocess for member in members]
         self._mean, self._std = (
@@ -170,7 +172,10 @@ class VmapStack:
         losses.sum().backward()  # type: ignore[no-untyped-call]
         if self._settings.clip is not None:
             self._clip(self._settings.clip)
+        protection = self._protection or Protection({}, 0)
+        before = protection.save_weights(self._parameters, step)
         self._optimizer.step()
+        protection.limit_change(self._parameters, before, step)
         self._optimizer.zero_grad()
         losses = losses.detach()
         self._bad = torch.where(torch.isfinite(losses) | (self._bad >= 0), self._bad, step + 1)

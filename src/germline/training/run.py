@@ -103,6 +103,8 @@ class Run:
             TrainingError: The loss is not finite.
             SettingError: The phase was started with other settings.
         """
+        if isinstance(objective, CrossEntropy) and objective.label_smoothing is None:
+            objective.label_smoothing = settings.label_smoothing
         place = self._open(name, settings, images)
         if place is not None and has_result(place):
             return read_result(place, network, objective)
@@ -118,6 +120,7 @@ class Run:
             augmentation=tuple(augmentation),
             decays=decays or {},
             rates=rates or {},
+            protection=objective.protection,
             checkpoints=CheckpointFolder(place / "checkpoints", settings.keep_checkpoints) if place else None,
             log_path=place / "log.jsonl" if place else None,
             quiet=self.quiet,

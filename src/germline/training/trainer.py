@@ -23,6 +23,7 @@ from germline.training.evaluate import evaluate
 from germline.training.objectives import Objective
 from germline.training.optimizer import WeightAverage, get_optimizer_tensors, load_optimizer, make_optimizer
 from germline.training.progress import PartialProgress, Progress
+from germline.training.protection import Protection
 from germline.training.settings import TrainSettings
 
 
@@ -66,6 +67,7 @@ class Trainer:
         log_path: File of the log; None for no file.
         quiet: Whether no progress is shown.
         progress: Progress of longer work that this phase is a part of; None shows its own.
+        protection: Elements that change less; None for no such elements.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Trainer:
     log_path: Path | None = None
     quiet: bool = False
     progress: PartialProgress | None = None
+    protection: Protection | None = None
 
     def run(self) -> tuple[TrainingLog, float]:
         """Train to the last step.
@@ -156,7 +159,7 @@ class Trainer:
         self._average_objective_gradients()
         if self.settings.clip is not None:
             self.fabric.clip_gradients(self._module, self._optimizer, max_norm=self.settings.clip)
-        self._optimizer.step()
+        self._optimizer_step(step)
         with torch.no_grad():
             self.objective.after_step(self.network.model, self._raw_optimizer)
         self._optimizer.zero_grad()
@@ -166,6 +169,15 @@ class Trainer:
         # The value stays on the device until a loss is logged, so a GPU need not wait at every step.
         self._bad = torch.where(torch.isfinite(total) | (self._bad >= 0), self._bad, step + 1)
         return total
+
+    def _optimizer_step(self, step: int) -> None:
+        if self.protection is None:
+            self._optimizer.step()
+            return
+        parameters = dict(self.network.model.named_parameters())
+        before = self.protection.save_weights(parameters, step)
+        self._optimizer.step()
+        self.protection.limit_change(parameters, before, step)
 
     def _step_own_optimizer(self) -> None:
         second = self.objective.optimizer

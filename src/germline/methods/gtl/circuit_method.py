@@ -14,9 +14,11 @@ from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_descendant
 from germline.methods.base import GeneCost, Method
 from germline.methods.gtl.circuits import circuit_spec, remove_head, require_convolutional
-from germline.methods.gtl.transplant import transplant_circuit
+from germline.methods.gtl.transplant import mark_inherited, transplant_circuit
 from germline.randomness import use_generator
 from germline.registry import architecture_of
+from germline.training import CrossEntropy, Objective
+from germline.training.protection import Protection
 from germline.traits import Sizes, Traits
 
 
@@ -29,12 +31,17 @@ class CircuitGene(Method):
 
     Attributes:
         share: Share of the backbone's parameters in the circuit, convolutions and norms.
+        protected_steps: First steps of a training in which the rate of inherited weights rises from 0. All else has
+            the full rate, so a fresh head learns before the gene changes.
+        inherited_rate: Factor of the learning rate of inherited weights after these steps.
     """
 
     architectures: ClassVar[tuple[str, ...]] = ("vgg", "resnet12")
     traits: ClassVar[Traits] = Traits(can_cross_architectures=True, inherits_head=False)
 
     share: float = Field(default=0.2, gt=0, le=1)
+    protected_steps: int = Field(default=0, ge=0)
+    inherited_rate: float = Field(default=1.0, ge=0, le=1)
 
     def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
         """The tensors of the narrow network are stored."""
@@ -51,6 +58,17 @@ class CircuitGene(Method):
         tensors, counts = transplant_circuit(fresh, gene.tensors, circuit_spec(gene.spec, self.share), target.spec)
         blocks = {name: (tensor, counts[name]) for name, tensor in tensors.items()}
         return build_descendant(gene, target, frame={}, blocks=blocks, generator=generator, fresh=tensors)
+
+    def objective(self, gene: Learngene, descendant: Descendant) -> Objective | None:
+        """Return cross entropy that protects the inherited weights; None if the settings do not protect them."""
+        network = descendant.network
+        if (self.protected_steps == 0 and self.inherited_rate == 1) or network.spec is None:
+            return None
+        narrow = circuit_spec(gene.spec, self.share)
+        masks = mark_inherited(network.model.state_dict(), gene.tensors, narrow, network.spec)
+        loss = CrossEntropy(label_smoothing=None)
+        loss.protection = Protection(masks, self.protected_steps, self.inherited_rate)
+        return loss
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """All sizes of both architectures."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 
 from germline.methods.gtl.circuits import circuit_similarity
-from germline.methods.gtl.population import CircuitWeights, Mutation, PopulationTrainer, mean_life_accuracy
+from germline.methods.gtl.judgement import Judgements, judge_generation, judge_lives, measure_critic
+from germline.methods.gtl.population import CircuitWeights, Mutation, PopulationTrainer
+from germline.methods.gtl.rules import follows_published
 from germline.methods.gtl.selection import (
     GeneNode,
+    admit_all,
     draw_by_roulette,
     draw_tournaments,
     merge_pool,
-    normalise_fitness,
+    score_wins,
     share_credit,
 )
 from germline.methods.gtl.settings import GTLSettings
 from germline.randomness import generator
-from germline.training import FitResult
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class EvolutionState:
     scores: dict[int, float] = field(default_factory=dict)
     pool: list[int] = field(default_factory=list)
     weights: dict[int, CircuitWeights] = field(default_factory=dict)
-    generations: list[dict[str, float]] = field(default_factory=list)
+    generations: list[dict[str, Any]] = field(default_factory=list)
     stale: int = 0
     samples: int = 0
 
@@ -53,7 +55,7 @@ class EvolutionState:
         for id_, gene in self.weights.items():
             tensors |= gene.to_tensors(f"{id_}/")
         facts = {
-            "genes": [asdict(gene) for gene in self.genes],
+            "genes": [gene.to_row() for gene in self.genes],
             "scores": {str(id_): score for id_, score in self.scores.items()},
             "pool": self.pool,
             "carried": {},  # always empty; a key of files that are already written
@@ -67,7 +69,7 @@ class EvolutionState:
     def from_record(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> EvolutionState:
         """Rebuild the state from the values of `to_record`."""
         return cls(
-            genes=[GeneNode(**row) for row in facts["genes"]],
+            genes=[GeneNode.from_row(row) for row in facts["genes"]],
             scores={int(id_): score for id_, score in facts["scores"].items()},
             pool=list(facts["pool"]),
             weights={id_: CircuitWeights.from_tensors(tensors, f"{id_}/") for id_ in facts["pool"]},
@@ -84,22 +86,15 @@ class FinalGene:
     Attributes:
         id: Number of the gene in the tree.
         weights: Circuit and weights of the gene.
-        fitness: Mean accuracy of its critics in the final judgement.
+        fitness: Mean fitness in the final judgement.
+        accuracy: Mean accuracy of its critics in the final judgement.
         samples: Images that the final judgement saw.
     """
 
     id: int
     weights: CircuitWeights
     fitness: float
-    samples: int
-
-
-@dataclass(frozen=True)
-class _GenerationFitness:
-    """Fitness of each member, index of the task that gave it, and number of images that critics saw."""
-
-    fitness: list[float]
-    tasks: list[int]
+    accuracy: float
     samples: int
 
 
@@ -125,7 +120,7 @@ class Evolution:
         """
         rules, members = self.rules, range(self.rules.population)
         fathers = [self._draw_father(state, number, index) for index in members]
-        tasks = [int(torch.randint(rules.tasks, (1,), generator=self._generator("task", number, i))) for i in members]
+        tasks = self._draw_tasks(number, members)
         inherited_genes = [None if father is None else state.weights[father] for father in fathers]
         done = rules.count_steps(state.samples)
         networks, lives = self.trainer.train_generation(
@@ -139,30 +134,97 @@ class Evolution:
         ]
         groups = draw_tournaments(rules.population, rules.tournament, self._generator("tournaments", number))
         samples = state.samples + sum(life.samples for life in lives)
-        judged = self._score_fitness(number, groups, new_genes, lives, tasks, rules.count_steps(samples))
+        if rules.fitness == "life":
+            judged = judge_lives(lives, tasks)
+        else:
+            judged = judge_generation(rules, self.trainer, number, groups, new_genes, rules.count_steps(samples))
         winner_indices = {self._choose_winner(group, judged.fitness, number) for group in groups}
-        is_drift, first = rules.selection == "drift", len(state.genes)
-        scores = [1.0] * len(members) if is_drift else normalise_fitness(judged.fitness, judged.tasks)
-        genes = [
+        genes = self._enter_genes(
+            state, number, fathers, tasks, start_genes, new_genes, groups, judged, winner_indices, lives=1
+        )
+        winners = {genes[index].id: new_genes[index] for index in sorted(winner_indices)}
+        return self._update_state(state, genes, winners, samples + judged.samples)
+
+    def run_line(self, number: int, state: EvolutionState) -> EvolutionState:
+        """Run as many images of one line as a generation sees: life after life, then a judgement.
+
+        The line is the control of a population. Every life starts with the gene of the life before, on a task drawn
+        anew. Nothing is selected.
+
+        Args:
+            number: Number of the generation.
+            state: State after the generation before.
+        """
+        rules, samples, tasks = self.rules, state.samples, [0]
+        fathers = [state.pool[0] if state.pool else None]
+        gene = start = state.weights[state.pool[0]] if state.pool else None
+        for index in range(rules.lives_per_line):
+            tasks = self._draw_tasks(number, [index])
+            done = rules.count_steps(samples)
+            networks, lives = self.trainer.train_generation(
+                number, tasks, [gene], is_evaluated=False, done=done, first=index
+            )
+            mutation = Mutation(rules.mutation if gene else 0.0, rules.mutation_rate, rules.noise)
+            inherited = gene or self.trainer.draw_gene(number, index)
+            start = start or inherited
+            gene = self.trainer.extract_gene(networks[0], inherited.circuit, mutation, number, index)
+            samples += lives[0].samples
+        assert gene is not None and start is not None  # noqa: S101, PT018 - a line has at least one life
+        judged = judge_generation(rules, self.trainer, number, [[0]], [gene], rules.count_steps(samples))
+        genes = self._enter_genes(
+            state, number, fathers, tasks, [start], [gene], [[0]], judged, {0}, lives=rules.lives_per_line
+        )
+        return self._update_state(state, genes, {genes[0].id: gene}, samples + judged.samples)
+
+    def _enter_genes(
+        self,
+        state: EvolutionState,
+        number: int,
+        fathers: Sequence[int | None],
+        tasks: Sequence[int],
+        start_genes: Sequence[CircuitWeights],
+        new_genes: Sequence[CircuitWeights],
+        groups: Sequence[Sequence[int]],
+        judged: Judgements,
+        winners: Collection[int],
+        *,
+        lives: int,
+    ) -> list[GeneNode]:
+        """Enter a generation's genes into the tree, with the score that each has if it wins."""
+        rules, first, is_plain = self.rules, len(state.genes), self._is_plain
+        if rules.selection == "drift":
+            scores = [1.0] * len(new_genes)
+        else:
+            scores = score_wins(judged.fitness, judged.tasks, rules.scores, is_loss=rules.fitness == "loss")
+        place_of = {index: place for place, group in enumerate(groups) for index in group}
+        return [
             GeneNode(
                 id=first + index,
                 father=fathers[index],
                 generation=number,
-                similarity=circuit_similarity(new_genes[index].circuit, start_genes[index].circuit, self.trainer.spec),
+                similarity=circuit_similarity(gene.circuit, start_genes[index].circuit, self.trainer.spec),
                 task=tasks[index],
                 critic_task=judged.tasks[index],
                 fitness=judged.fitness[index],
                 score=scores[index],
-                won=index in winner_indices,
+                won=index in winners,
+                tournament=None if is_plain else place_of[index],
+                lives=lives,
+                accuracy=judged.accuracy[index],
+                marks=judged.marks[index],
             )
-            for index in members
+            for index, gene in enumerate(new_genes)
         ]
-        winners = {first + index: new_genes[index] for index in sorted(winner_indices)}
-        return self._update_state(state, genes, winners, samples + judged.samples)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether records are those of the first release: with its rules, they are the same to the letter."""
+        return follows_published(dict(self.rules)) and self.rules.selection != "line"
 
     def run_and_record(self, number: int, state: EvolutionState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Run a generation and return the state as `run.keep` saves it."""
-        return self.run_generation(number, state).to_record()
+        run = self.run_line if self.rules.selection == "line" else self.run_generation
+        return run(number, state).to_record()
 
     def choose_final_gene(self, state: EvolutionState) -> FinalGene:
         """Choose the best of the pool's highest genes, which the same few critics judge once more."""
@@ -172,9 +234,12 @@ class Evolution:
         tasks, draws = [turn % rules.critic_tasks for turn in turns], [f"final/{turn}" for turn in turns]
         results = self.trainer.judge_genes(genes, tasks, draws, done=self.rules.count_steps(state.samples))
         judged = list(zip(pairs, results, strict=True))
-        means = {id_: fmean(result.accuracy for (judged_id, _), result in judged if judged_id == id_) for id_ in ids}
+        marks = {id_: [measure_critic(result, rules) for (one, _), result in judged if one == id_] for id_ in ids}
+        means = {id_: fmean(gene_marks) for id_, gene_marks in marks.items()}
         best = max(ids, key=lambda id_: means[id_])
-        return FinalGene(best, state.weights[best], means[best], sum(result.samples for result in results))
+        accuracy = fmean(result.accuracy for (one, _), result in judged if one == best)
+        samples = sum(result.samples for result in results)
+        return FinalGene(best, state.weights[best], means[best], accuracy, samples)
 
     def _draw_father(self, state: EvolutionState, number: int, index: int) -> int | None:
         return draw_by_roulette(state.scores, self._generator("father", number, index)) if state.pool else None
@@ -184,27 +249,17 @@ class Evolution:
             return group[int(torch.randint(len(group), (1,), generator=self._generator("drift", number, group[0])))]
         return max(group, key=lambda index: fitness[index])
 
-    def _score_fitness(
-        self,
-        number: int,
-        groups: Sequence[Sequence[int]],
-        genes: Sequence[CircuitWeights],
-        lives: Sequence[FitResult],
-        tasks: Sequence[int],
-        done: int,
-    ) -> _GenerationFitness:
-        """Score all members; members of one tournament meet the same critic on the same task."""
-        if self.rules.fitness == "life":
-            return _GenerationFitness([mean_life_accuracy(life) for life in lives], list(tasks), 0)
-        group_of = {index: place for place, group in enumerate(groups) for index in group}
-        # All critic tasks are used as evenly as possible, so that generations compare.
-        order = torch.randperm(self.rules.critic_tasks, generator=self._generator("critics", number)).tolist()
-        critics = [order[group_of[index] % len(order)] for index in range(len(genes))]
-        draws = [f"{number}/{group_of[index]}" for index in range(len(genes))]
-        results = self.trainer.judge_genes(genes, critics, draws, done=done)
-        return _GenerationFitness(
-            [result.accuracy for result in results], critics, sum(result.samples for result in results)
-        )
+    def _draw_tasks(self, number: int, indices: Sequence[int]) -> list[int]:
+        keys = (("task", number, index) for index in indices)
+        return [int(torch.randint(self.rules.tasks, (1,), generator=self._generator(*key))) for key in keys]
+
+    def _choose_breeders(self, state: EvolutionState, winners: Sequence[int], scores: Mapping[int, float]) -> list[int]:
+        rules = self.rules
+        if rules.selection == "line":
+            return list(winners)
+        if rules.breeders == "winners":
+            return admit_all(state.pool, winners, scores, capacity=rules.pool)
+        return merge_pool(state.pool, winners, scores, capacity=rules.pool, replaced=rules.replaced)
 
     def _update_state(
         self, state: EvolutionState, genes: Sequence[GeneNode], winners: Mapping[int, CircuitWeights], samples: int
@@ -218,9 +273,11 @@ class Evolution:
                 if forefather in scores:  # genes that left the pool have no score
                     scores[forefather] += worth
         scores |= {id_: tree[id_].score for id_ in winners}
-        pool = merge_pool(state.pool, list(winners), scores, capacity=rules.pool, replaced=rules.replaced)
+        pool = self._choose_breeders(state, list(winners), scores)
         weights = {**state.weights, **winners}
         summary = _summarise_generation(genes)
+        if not self._is_plain:
+            summary |= _describe_measure(genes, is_loss=rules.fitness == "loss")
         is_better = not state.generations or summary["winners"] > max(past["winners"] for past in state.generations)
         return EvolutionState(
             genes=list(tree.values()),
@@ -236,7 +293,7 @@ class Evolution:
         return generator(self.trainer.run.seed, "gtl", *keys)
 
 
-def _summarise_generation(genes: Sequence[GeneNode]) -> dict[str, float]:
+def _summarise_generation(genes: Sequence[GeneNode]) -> dict[str, Any]:
     values = [gene.fitness for gene in genes]
     return {
         "generation": genes[0].generation,
@@ -245,3 +302,8 @@ def _summarise_generation(genes: Sequence[GeneNode]) -> dict[str, float]:
         "winners": fmean(gene.fitness for gene in genes if gene.won),
         "spread": pstdev(values),
     }
+
+
+def _describe_measure(genes: Sequence[GeneNode], *, is_loss: bool) -> dict[str, Any]:
+    accuracies = [gene.accuracy for gene in genes if gene.accuracy is not None]
+    return {"measure": "loss" if is_loss else "accuracy", "accuracy": fmean(accuracies)}

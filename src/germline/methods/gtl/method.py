@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from germline.architectures import Preprocess, Size, Spec
 from germline.data import DataSet, draw_task, draw_task_list, split_classes
@@ -16,8 +18,10 @@ from germline.methods.checks import check_resume_settings
 from germline.methods.gtl.circuit_method import CircuitGene
 from germline.methods.gtl.circuits import circuit_spec
 from germline.methods.gtl.evolution import Evolution, EvolutionState, FinalGene
+from germline.methods.gtl.heredity import measure_heredity
 from germline.methods.gtl.population import PopulationTrainer
 from germline.methods.gtl.presets import PRESETS
+from germline.methods.gtl.rules import drop_published_rules, fill_in_rules
 from germline.methods.gtl.settings import GTLSettings
 from germline.methods.presets import Presets, PresetSettings
 from germline.network import Network
@@ -53,7 +57,18 @@ class GTL(PresetSettings, GTLSettings, CircuitGene):
     reports: ClassVar[Mapping[str, str]] = {
         "generations": "germline.methods.gtl.report_fitness",
         "gene_tree": "germline.methods.gtl.report_gene_tree",
+        "heredity": "germline.methods.gtl.report_heredity",
     }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_published_rules(cls, given: Any) -> Any:
+        # Runs before the preset is filled in, so that a preset does not change the published rules.
+        return fill_in_rules(given, frozenset(cls.model_fields)) if isinstance(given, Mapping) else given
+
+    @model_serializer(mode="wrap")
+    def _dump_without_no_preset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return drop_published_rules(dump(self))
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
         """Return the spec of the population's networks.
@@ -84,10 +99,12 @@ class GTL(PresetSettings, GTLSettings, CircuitGene):
 
     def _most_samples(self) -> int:
         """Images of all steps; lives are counted in steps, whatever the number of training images."""
-        critics = 0 if self.fitness == "life" else self.critic_steps
-        births = self.population * (self.generations + 1)
-        last = self.finalists * self.final_runs * self.critic_steps
-        return self.life.batch_size * (births * (self.life.total_steps(0) + critics) + last)
+        steps, finalists = self.steps_per_generation, self.finalists
+        if self.selection == "line":
+            steps = self.lives_per_line * self.life.total_steps(0) + self.critics_per_gene * self.critic_steps
+            finalists = 1
+        last = finalists * self.final_runs * self.critic_steps
+        return self.life.batch_size * ((self.generations + 1) * steps + last)
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Evolve a gene. Every generation is saved, so a killed evolution continues.
@@ -144,6 +161,8 @@ class GTL(PresetSettings, GTLSettings, CircuitGene):
             critic=self.life.model_copy(update={"steps": self.critic_steps, "eval_at": (), "eval_every": None}),
             engine=self.engine,
             progress=progress,
+            protected_steps=self.protected_steps,
+            inherited_rate=self.inherited_rate,
         )
 
     def _split_roles(self, data: DataSet, seed: int) -> tuple[DataSet, DataSet]:
@@ -154,7 +173,7 @@ class GTL(PresetSettings, GTLSettings, CircuitGene):
     def _life_settings(self) -> TrainSettings:
         """Return the settings of a life. If its accuracies are the fitness, there are at least four of them."""
         life = self.life
-        if self.fitness == "critic" or life.eval_every is not None or life.eval_at or life.steps is None:
+        if self.fitness != "life" or life.eval_every is not None or life.eval_at or life.steps is None:
             return life
         return life.model_copy(update={"eval_every": max(1, life.steps // LIFE_EVALUATIONS)})
 
@@ -163,7 +182,20 @@ class GTL(PresetSettings, GTLSettings, CircuitGene):
     ) -> Learngene:
         samples = state.samples + final.samples
         training = {**run.facts(), "samples": samples, "steps": self.count_steps(samples)}
-        tree = [{**asdict(gene), "pool": gene.id in state.pool, "final": gene.id == final.id} for gene in state.genes]
+        tree = [{**gene.to_row(), "pool": gene.id in state.pool, "final": gene.id == final.id} for gene in state.genes]
+        metrics = {"fitness on held-out tasks": final.fitness}
+        record: dict[str, Any] = {"gene_tree": tree, "generations": state.generations}
+        if state.genes[0].tournament is not None:  # the rules of the first release leave its records as they were
+            metrics["accuracy on held-out tasks"] = final.accuracy
+            life_images = self.life.batch_size * self.life.total_steps(0)
+            record["heredity"] = measure_heredity(
+                state.genes,
+                final.id,
+                self.tasks_per_gene,
+                life_images,
+                samples,
+                shares_critics=self.scores != "per-task",
+            )
         return Learngene(
             method=self.name,
             settings=self.model_dump(mode="json"),
@@ -178,9 +210,9 @@ class GTL(PresetSettings, GTLSettings, CircuitGene):
                 data_fingerprint=data.fingerprint(),
                 data_licence=data.licence,
                 training=training,
-                metrics={"fitness on held-out tasks": final.fitness},
+                metrics=metrics,
                 versions=training.pop("versions"),
-                record={"gene_tree": tree, "generations": state.generations},
+                record=record,
             ),
         )
 

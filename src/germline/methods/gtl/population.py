@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from germline.architectures import Preprocess, Spec
-from germline.data import DataSet
+from germline.data import AnyImages, DataSet
 from germline.methods.gtl.circuits import Circuit, draw_circuit, extract_circuit, mutate_circuit
-from germline.methods.gtl.transplant import transplant_circuit
+from germline.methods.gtl.transplant import mark_inherited, transplant_circuit
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of
 from germline.training import FitResult, Member, Run, TrainSettings
 from germline.training.progress import PartialProgress, Progress
+from germline.training.protection import Protection
 
 _CIRCUIT = "circuit/"
 
@@ -78,6 +78,8 @@ class PopulationTrainer:
         critic: Training settings of a critic.
         engine: Name of the population engine.
         progress: Progress that counts the steps of all networks.
+        protected_steps: First steps in which the rate of inherited weights rises from 0.
+        inherited_rate: Factor of the learning rate of inherited weights after these steps.
     """
 
     run: Run
@@ -90,6 +92,8 @@ class PopulationTrainer:
     critic: TrainSettings
     engine: str
     progress: Progress | None = None
+    protected_steps: int = 0
+    inherited_rate: float = 1.0
 
     def train_generation(
         self,
@@ -99,6 +103,7 @@ class PopulationTrainer:
         *,
         is_evaluated: bool,
         done: int = 0,
+        first: int = 0,
     ) -> tuple[list[Network], list[FitResult]]:
         """Train fresh networks that start with their fathers' genes; no weights are frozen.
 
@@ -108,14 +113,14 @@ class PopulationTrainer:
             fathers: Gene of each network; None for a network without a gene.
             is_evaluated: Whether networks are evaluated on validation images during training.
             done: Steps of all networks before these.
+            first: Index of the first network within its generation.
         """
         members = []
-        for index, (task, father) in enumerate(zip(tasks, fathers, strict=True)):
+        for index, (task, father) in enumerate(zip(tasks, fathers, strict=True), first):
             data = self.tasks[task]
             network = self._build_network(father, data, "host", generation, index)
-            members.append(
-                self._make_member(f"life/{generation}/{index}", network, data, data.val if is_evaluated else None)
-            )
+            val = data.val if is_evaluated else None
+            members.append(self._make_member(f"life/{generation}/{index}", network, father, data, val))
         return [member.network for member in members], self._fit_members(members, self.life, done)
 
     def judge_genes(
@@ -134,7 +139,7 @@ class PopulationTrainer:
         for gene, task, draw in zip(genes, tasks, draws, strict=True):
             data = self.critic_tasks[task]
             network = self._build_network(gene, data, "critic", draw)
-            members.append(self._make_member(f"critic/{draw}", network, data, data.val))
+            members.append(self._make_member(f"critic/{draw}", network, gene, data, data.val))
         return self._fit_members(members, self.critic, done)
 
     def draw_gene(self, *keys: str | int) -> CircuitWeights:
@@ -167,9 +172,18 @@ class PopulationTrainer:
             load_strict(model, tensors, "the gene")
         return Network(model, self.preprocess, data.classes, spec=self.spec)
 
-    def _make_member(self, name: str, network: Network, data: DataSet, val: Any) -> Member:
-        augmentation = tuple(data.augmentation)
-        return Member(name, network, data.train, self.run.seed, val=val, augmentation=augmentation)
+    def _make_member(
+        self, name: str, network: Network, gene: CircuitWeights | None, data: DataSet, val: AnyImages | None
+    ) -> Member:
+        augmentation, protection = tuple(data.augmentation), self._protect(network, gene)
+        return Member(name, network, data.train, self.run.seed, val, augmentation, protection)
+
+    def _protect(self, network: Network, gene: CircuitWeights | None) -> Protection | None:
+        if gene is None or (self.protected_steps == 0 and self.inherited_rate == 1):
+            return None
+        tensors = network.model.state_dict()
+        masks = mark_inherited(tensors, gene.tensors, self.narrow, self.spec, gene.circuit)
+        return Protection(masks, self.protected_steps, self.inherited_rate)
 
     def _generator(self, *keys: str | int) -> torch.Generator:
         return generator(self.run.seed, "gtl", *keys)

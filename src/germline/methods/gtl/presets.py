@@ -17,6 +17,7 @@ PRESETS: Presets = {
         "critic_tasks": 8,
         "life": {**_LIFE, "steps": 300, "batch_size": 64},
         "critic_steps": 100,
+        "protected_steps": 20,
         "patience": 15,
     },
     "lab": {
@@ -25,9 +26,10 @@ PRESETS: Presets = {
         "generations": 6,
         "pool": 5,
         "tasks": 8,
-        "critic_tasks": 3,  # as many as tournaments, so that every generation meets all of them
+        "critic_tasks": 3,  # all of them judge each gene
         "life": {**_LIFE, "lr": 0.02, "steps": 60, "batch_size": 16},
         "critic_steps": 20,
+        "protected_steps": 5,
         "patience": 6,
     },
     "tiny": {
@@ -39,8 +41,10 @@ PRESETS: Presets = {
         "pool": 3,
         "tasks": 2,
         "critic_tasks": 2,
+        "tasks_per_gene": 2,
         "life": {**_LIFE, "steps": 3, "batch_size": 8},
         "critic_steps": 2,
+        "protected_steps": 1,
         "patience": 2,
         "finalists": 2,
         "final_runs": 2,

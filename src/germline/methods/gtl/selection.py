@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 CreditRule = Literal["tree", "grl"]
+ScoreRule = Literal["raw", "global", "per-task"]
+LATER_FIELDS = ("tournament", "lives", "accuracy", "marks")  # genes of the first release do not have them
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,14 @@ class GeneNode:
         generation: Number of the generation, from 0.
         similarity: Similarity of its circuit with its father's, in [0, 1].
         task: Index of the task on which its network was trained.
-        critic_task: Index of the held-out task that gave its fitness; its own task for the fitness of a life.
-        fitness: Accuracy as a share of 1.
+        critic_task: Index of the first held-out task that gave its fitness; its own task for the fitness of a life.
+        fitness: Accuracy as a share of 1, or minus a loss in nats.
         score: Score of a win.
         won: Whether it won its tournament.
+        tournament: Number of its tournament within the generation; None where that is not recorded.
+        lives: Lives of its network's weights since the father: more than one only in a line.
+        accuracy: Mean accuracy of its critics as a share of 1; None where that is not recorded.
+        marks: Fitness by each of its critics: all critics of the first task, then those of the second, ....
     """
 
     id: int
@@ -43,6 +49,43 @@ class GeneNode:
     fitness: float
     score: float
     won: bool
+    tournament: int | None = None
+    lives: int = 1
+    accuracy: float | None = None
+    marks: tuple[float, ...] = ()
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the gene as it is saved; fields that are not recorded are left out."""
+        row = asdict(self)
+        if self.tournament is None:
+            for key in LATER_FIELDS:
+                del row[key]
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> GeneNode:
+        """Rebuild a gene from the values of `to_row`."""
+        return cls(**{**row, "marks": tuple(row.get("marks", ()))})
+
+
+def score_wins(
+    fitness: Sequence[float], tasks: Sequence[int], rule: ScoreRule, *, is_loss: bool = False
+) -> list[float]:
+    """Compute the scores that genes have if they win. They are not negative, and rise with fitness.
+
+    Minus a loss is raised to a power of e first, which gives the geometric mean of the labels' probabilities.
+
+    Args:
+        fitness: Fitness of all genes of a generation.
+        tasks: Index of the critic task of each gene.
+        rule: `raw` takes that value itself. `global` takes it as a share of the generation's best, times the mean.
+            `per-task` takes it as a share of the best on the same task, times the mean.
+        is_loss: Whether fitness is minus a loss.
+    """
+    worth = [math.exp(value) for value in fitness] if is_loss else list(fitness)
+    if rule == "raw":
+        return worth
+    return normalise_fitness(worth, tasks if rule == "per-task" else [0] * len(worth))
 
 
 def normalise_fitness(fitness: Sequence[float], tasks: Sequence[int]) -> list[float]:
@@ -101,6 +144,17 @@ def share_credit(
     raise AssertionError  # the loop above always returns
 
 
+def admit_all(
+    pool: Sequence[int], newcomers: Sequence[int], scores: Mapping[int, float], *, capacity: int
+) -> list[int]:
+    """Make a pool of all winners of a generation, then of the best residents in the places left, best first.
+
+    The pool is larger than its capacity if there are more winners.
+    """
+    residents = _sort_by_score(pool, scores)[: max(0, capacity - len(newcomers))]
+    return _sort_by_score([*newcomers, *residents], scores)
+
+
 def merge_pool(
     pool: Sequence[int], newcomers: Sequence[int], scores: Mapping[int, float], *, capacity: int, replaced: float
 ) -> list[int]:
@@ -109,13 +163,14 @@ def merge_pool(
     Free places go to the best newcomers. Then the lowest residents compete for their places with the other newcomers.
     At most a share `replaced` of the capacity changes. The best resident always stays.
     """
-
-    def sort_by_score(ids: Sequence[int]) -> list[int]:
-        return sorted(ids, key=lambda id_: (-scores[id_], id_))
-
-    waiting, residents = sort_by_score(newcomers), sort_by_score(pool)
+    waiting, residents = _sort_by_score(newcomers, scores), _sort_by_score(pool, scores)
     free = capacity - len(residents)
     settled, waiting = waiting[:free], waiting[free:]
     at_stake = min(max(1, math.floor(replaced * capacity)), max(0, len(residents) - 1))
     safe, risked = residents[: len(residents) - at_stake], residents[len(residents) - at_stake :]
-    return sort_by_score([*safe, *settled, *sort_by_score([*risked, *waiting])[:at_stake]])
+    entering = _sort_by_score([*risked, *waiting], scores)[:at_stake]
+    return _sort_by_score([*safe, *settled, *entering], scores)
+
+
+def _sort_by_score(ids: Sequence[int], scores: Mapping[int, float]) -> list[int]:
+    return sorted(ids, key=lambda id_: (-scores[id_], id_))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from germline.methods.gtl.selection import CreditRule
+from germline.methods.gtl.rules import Rules
+from germline.methods.gtl.selection import CreditRule, ScoreRule
 from germline.training import TrainSettings
 
 
@@ -21,6 +22,8 @@ class GTLSettings(BaseModel):
         size: Change of the model's own size, in the size language.
         population: Number of networks of a generation.
         generations: Number of generations after the first, which starts without genes.
+        rules: Defaults of the rules of selection: today's (`current`), or `published`. The latter sets
+            scores=per-task, breeders=pool, fitness=critic, tasks_per_gene=1, critic_seeds=1 and protected_steps=0.
         tournament: Number of networks of a tournament.
         pool: Largest number of genes in the pool.
         replaced: Largest share of the pool that a generation replaces.
@@ -31,10 +34,19 @@ class GTLSettings(BaseModel):
         ways: Number of classes of a task.
         tasks: Number of tasks on which the population is trained.
         critic_tasks: Number of tasks of held-out classes.
+        tasks_per_gene: Number of these tasks that judge a gene.
+        critic_seeds: Number of critics of a gene on each of its tasks.
         life: Training settings of a network.
         critic_steps: Steps of a critic's training. All its other settings are those of `life`.
-        fitness: Last accuracy of a critic (`critic`), or mean accuracy over a life (`life`).
-        selection: Winners by `fitness`, or at random (`drift`, the control).
+        fitness: Minus the mean loss of a gene's critics (`loss`), their mean accuracy (`critic`), or the mean accuracy
+            over a life (`life`).
+        scores: Score of a win: the fitness itself (`raw`), or its share of the generation's best (`global`) or of the
+            best on the same critic task (`per-task`), both times the mean. With `loss`, e to the power of fitness is
+            scored. With `per-task` each tournament has critic tasks of its own. Otherwise a generation shares them.
+        selection: Winners by `fitness`, or at random (`drift`, a control). The control `line` has no population: one
+            gene passes through as many images, life after life.
+        breeders: Genes that breed. `winners`: all of the generation before, then the best of the pool. `pool`: the
+            pool alone, into which winners come only in place of others.
         mutation: Chance that a gene mutates.
         mutation_rate: Chance of each channel of a mutating gene to be exchanged.
         noise: Noise on a mutated gene's weights, in standard deviations of each tensor.
@@ -49,6 +61,7 @@ class GTLSettings(BaseModel):
     size: str = ""
     population: int = Field(default=50, ge=2)
     generations: int = Field(default=100, ge=0)
+    rules: Rules = "current"
     tournament: int = Field(default=3, ge=1)
     pool: int = Field(default=16, ge=1)
     replaced: float = Field(default=0.3, gt=0, le=1)
@@ -59,10 +72,14 @@ class GTLSettings(BaseModel):
     ways: int = Field(default=5, ge=2)
     tasks: int = Field(default=20, ge=1)
     critic_tasks: int = Field(default=8, ge=1)
+    tasks_per_gene: int = Field(default=3, ge=1)
+    critic_seeds: int = Field(default=2, ge=1)
     life: TrainSettings = TrainSettings()
     critic_steps: int = Field(default=100, ge=1)
-    fitness: Literal["critic", "life"] = "critic"
-    selection: Literal["fitness", "drift"] = "fitness"
+    fitness: Literal["loss", "critic", "life"] = "loss"
+    scores: ScoreRule = "raw"
+    selection: Literal["fitness", "drift", "line"] = "fitness"
+    breeders: Literal["winners", "pool"] = "winners"
     mutation: float = Field(default=0.5, ge=0, le=1)
     mutation_rate: float = Field(default=0.05, ge=0, le=1)
     noise: float = Field(default=0.0, ge=0)
@@ -77,6 +94,35 @@ class GTLSettings(BaseModel):
         if value.steps is None:
             raise ValueError("A life is counted in steps. Set life.steps")
         return value
+
+    @model_validator(mode="after")
+    def _require_critic_tasks(self) -> Self:
+        if self.tasks_per_gene > self.critic_tasks:
+            raise ValueError(
+                f"tasks_per_gene={self.tasks_per_gene} is more than critic_tasks={self.critic_tasks}. "
+                f"A gene meets each of its critic tasks once. Set tasks_per_gene={self.critic_tasks} or less"
+            )
+        if self.selection == "line" and self.fitness == "life":
+            raise ValueError("A line has no tournaments to decide. Its gene is judged by critics. Set fitness=loss")
+        return self
+
+    @property
+    def critics_per_gene(self) -> int:
+        """Number of critics that judge a gene."""
+        return 0 if self.fitness == "life" else self.tasks_per_gene * self.critic_seeds
+
+    @property
+    def steps_per_generation(self) -> int:
+        """Steps of all networks and critics of a generation."""
+        assert self.life.steps is not None  # noqa: S101 - checked above, repeated for the type checker
+        return self.population * (self.life.steps + self.critics_per_gene * self.critic_steps)
+
+    @property
+    def lives_per_line(self) -> int:
+        """Lives of a line between two judgements: as many as leave a generation's steps for its critics."""
+        assert self.life.steps is not None  # noqa: S101 - checked above, repeated for the type checker
+        left = self.steps_per_generation - self.critics_per_gene * self.critic_steps
+        return max(1, left // max(1, self.life.steps))
 
     def count_steps(self, samples: int) -> int:
         """Count the steps of all networks in which so many images are seen."""

@@ -87,6 +87,31 @@ def transplant_circuit(
     return tensors, counts
 
 
+def mark_inherited(
+    fresh: Mapping[str, Tensor],
+    gene: Mapping[str, Tensor],
+    narrow: Spec,
+    host: Spec,
+    channels: Circuit | None = None,
+) -> dict[str, Tensor]:
+    """Mark the elements of a host's parameters that a transplant writes, zeros around the circuit included.
+
+    Args:
+        fresh: State dict of the host; its values do not matter.
+        gene: Tensors of the circuit.
+        narrow: Spec of the circuit alone.
+        host: Spec of the host.
+        channels: Channels of the host, as in `transplant_circuit`.
+
+    Returns:
+        Masks by name of each parameter with such elements: bool, in the parameter's shape.
+    """
+    blank = {name: torch.full_like(t, math.nan) if t.is_floating_point() else t for name, t in fresh.items()}
+    written, _ = transplant_circuit(blank, gene, narrow, host, channels)
+    masks = {name: ~written[name].isnan() for name in describe_layout(host).parameters}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
 def first_channels(narrow: Spec, host: Spec) -> dict[str, Tensor]:
     """List the first channels of each group of a host, as many as the circuit has in that stage."""
     widths = describe_layout(narrow).narrowest
