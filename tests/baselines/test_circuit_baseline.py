@@ -191,3 +191,32 @@ def test_bad_settings_no_ancestor_and_a_vit_are_refused(pico, make_network):
 def test_sizes_are_said(vgg, pico):
     gene = condense(vgg, pico)
     assert gene.describe_sizes() == "any width and depth of a vgg or a resnet12"
+
+
+def test_protection_of_descendants_is_off_unless_asked_for(vgg, pico):
+    gene = condense(vgg, pico)
+    child = gene.inherit(classes=pico.classes, seed=1)
+    assert gene.bound_method().objective(gene, child) is None
+    held = condense(vgg, pico, protected_steps=3, inherited_rate=0.5)
+    objective = held.bound_method().objective(held, held.inherit(classes=pico.classes, seed=1))
+    protection = objective.protection
+    assert (protection.steps, protection.rate, objective.label_smoothing) == (3, 0.5, None)
+    entries = child.ledger.entries
+    for name, mask in protection.masks.items():
+        assert int(mask.sum()) == mask.numel() - entries[name]["fresh"]
+
+
+def test_a_protected_descendant_keeps_its_circuit_at_first(vgg, pico):
+    gene = condense(vgg, pico, protected_steps=1)
+    child = gene.inherit(classes=pico.classes, seed=1)
+    before = {name: tensor.clone() for name, tensor in child.model.state_dict().items()}
+    objective = gene.bound_method().objective(gene, child)
+    masks = objective.protection.masks
+    settings = TrainSettings(steps=1, batch_size=20, lr=0.01, warmup=0.0)
+    Run(device="cpu", quiet=True).fit("descendant", child.network, objective, pico.train, settings)
+    after = child.model.state_dict()
+    for name, mask in masks.items():
+        assert torch.equal(after[name][mask], before[name][mask])
+    free = [name for name in before if name.startswith("head") and name.endswith("weight")]
+    assert free
+    assert not any(torch.equal(after[name], before[name]) for name in free)

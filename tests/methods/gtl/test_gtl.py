@@ -1,5 +1,6 @@
 """An evolution from its first generation to its gene, on tiny real networks."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,9 @@ from pydantic import ValidationError
 from germline.data import load_data, split_classes
 from germline.errors import DataError, SettingError, UnknownNameError
 from germline.methods.gtl.circuits import circuit_spec
+from germline.methods.gtl.evolution import Evolution
 from germline.methods.gtl.method import GTL
-from germline.methods.gtl.population import Mutation
+from germline.methods.gtl.population import Mutation, PopulationTrainer
 from germline.training import Run, TrainSettings
 
 TINY = {"preset": "tiny", "ways": 3}
@@ -72,11 +74,139 @@ def test_the_record_of_an_evolution(evolved):
     own = [row["fitness"] for row in tree if row["generation"] == 1]
     assert generations[1]["fitness"] == pytest.approx(sum(own) / 4)
     assert generations[1]["best"] == max(own)
-    # Four networks of three steps and as many critics of two, three generations; four last critics of two; eight each.
-    assert (
-        origin.training["samples"] == 8 * (4 * 3 * (3 + 2) + 2 * 2 * 2) == GTL(**TINY).cost(evolved.spec, 0, 0).samples
-    )
+    # Four networks of three steps, with four critics of two, three generations; four last critics; eight images each.
+    images = 8 * (4 * 3 * (3 + 4 * 2) + 2 * 2 * 2)
+    assert origin.training["samples"] == images == GTL(**TINY).cost(evolved.spec, 0, 0).samples
+    assert origin.metrics["fitness on held-out tasks"] < 0
+    assert 0 <= origin.metrics["accuracy on held-out tasks"] <= 1
+    for row in tree:
+        assert len(row["marks"]) == 4
+        assert row["fitness"] == pytest.approx(sum(row["marks"]) / 4)
+        assert row["score"] == pytest.approx(math.exp(row["fitness"]))
+        assert (row["tournament"] in (0, 1), row["lives"]) == (True, 1)
+    assert {entry["measure"] for entry in generations} == {"loss"}
+    assert record["heredity"]["pairs"] == sum(row["father"] is not None for row in tree)
+    assert record["heredity"]["images"] == images
+
+
+def test_published_rules_record_what_they_did(pico):
+    gene = evolve(pico, rules="published")
+    record, origin = gene.provenance.record, gene.provenance
+    assert record.keys() == {"gene_tree", "generations"}
+    assert not {"marks", "tournament", "lives", "accuracy"} & record["gene_tree"][0].keys()
+    assert "measure" not in record["generations"][0]
+    images = 8 * (4 * 3 * (3 + 2) + 2 * 2 * 2)
+    assert origin.training["samples"] == images == GTL(**TINY, rules="published").cost(gene.spec, 0, 0).samples
     assert 0 <= origin.metrics["fitness on held-out tasks"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "shared"), [({"scores": "raw"}, True), ({"scores": "global"}, True), ({"scores": "per-task"}, False)]
+)
+def test_genes_that_are_compared_meet_the_same_critics(pico, monkeypatch, settings, shared):
+    met, whole = [], PopulationTrainer.judge_genes
+
+    def listening(trainer, genes, tasks, draws, **more):
+        met.append(list(zip(tasks, draws, strict=True)))
+        return whole(trainer, genes, tasks, draws, **more)
+
+    monkeypatch.setattr(PopulationTrainer, "judge_genes", listening)
+    tree = evolve(pico, generations=1, critic_tasks=3, **settings).provenance.record["gene_tree"]
+    for number in (0, 1):
+        rows = [row for row in tree if row["generation"] == number]
+        critics = [[batch[index] for batch in met[4 * number : 4 * number + 4]] for index in range(4)]
+        for row, mine in zip(rows, critics, strict=True):
+            assert len(set(mine)) == 4
+            assert len({task for task, _ in mine}) == 2
+            assert mine[0][0] == row["critic_task"]
+            others = [other for other, its in zip(rows, critics, strict=True) if its == mine]
+            assert len(others) == (4 if shared else 2)
+            assert shared or {other["tournament"] for other in others} == {row["tournament"]}
+    # Shared tasks take turns: three tasks, two at a time.
+    if shared:
+        turns = [batch[0][0] for batch in met[:8:2]]
+        assert turns[3] == turns[0] != turns[1] != turns[2] != turns[0]
+
+
+def test_every_winner_may_breed(pico, monkeypatch):
+    pools, whole = [], Evolution._update_state
+
+    def listening(evolution, state, genes, winners, samples):
+        after = whole(evolution, state, genes, winners, samples)
+        pools.append((set(winners), set(after.scores), set(after.weights)))
+        return after
+
+    monkeypatch.setattr(Evolution, "_update_state", listening)
+    evolve(pico, population=6, generations=3, pool=2, patience=9)
+    assert len(pools) == 4
+    for winners, breeders, weights in pools:
+        assert len(winners) == 3
+        assert winners == breeders == weights
+    pools.clear()
+    evolve(pico, population=6, generations=3, pool=2, patience=9, breeders="pool")
+    assert any(winners - breeders for winners, breeders, _ in pools)
+
+
+@pytest.fixture(scope="module")
+def line(pico):
+    return evolve(pico, selection="line")
+
+
+def test_a_line_passes_one_gene_through_as_many_images(line):
+    whole = GTL(**TINY)
+    tree, heredity = (line.provenance.record[key] for key in ("gene_tree", "heredity"))
+    assert [row["father"] for row in tree] == [None, 0, 1]
+    # A generation has 4 (3 + 4 x 2) = 44 steps; less 8 for critics there are twelve lives of three.
+    assert [row["lives"] for row in tree] == [12, 12, 12]
+    assert heredity["line_lives"] == 36
+    assert heredity["line_images"] == 36 * 3 * 8
+    images = 8 * (3 * 44 + 2 * 2)
+    assert line.provenance.training["samples"] == images == GTL(**TINY, selection="line").cost(line.spec, 0, 0).samples
+    assert whole.cost(line.spec, 0, 0).samples - images == 8 * 2 * 2
+    assert (heredity["spread"], heredity["heritability"], heredity["differential"]) == (None, None, 0.0)
+
+
+@pytest.mark.parametrize("at", [13, 20, 49])
+def test_a_killed_line_resumes_to_the_same_gene(line, pico, tmp_path, monkeypatch, at):
+    whole, calls = Run.fit_population, []
+
+    def dying(*args, **keywords):
+        calls.append(1)
+        if len(calls) == at:
+            raise KilledError
+        return whole(*args, **keywords)
+
+    monkeypatch.setattr(Run, "fit_population", dying)
+    with pytest.raises(KilledError):
+        evolve(pico, tmp_path, selection="line")
+    monkeypatch.undo()
+    same(line, evolve(pico, tmp_path, selection="line"))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"rules": "published"}, {"selection": "line"}, {"scores": "per-task"}, {"protected_steps": 2}]
+)
+def test_a_run_does_not_resume_with_other_rules(pico, tmp_path, settings):
+    evolve(pico, tmp_path, generations=0)
+    with pytest.raises(SettingError, match="was started with"):
+        evolve(pico, tmp_path, generations=0, **settings)
+
+
+def test_inherited_weights_are_protected_in_lives_and_critics(pico):
+    """With a factor of 0 a gene leaves its lives as it came, if it does not mutate and statistics are left aside."""
+    settings = {"mutation": 0.0, "inherited_rate": 0.0, "protected_steps": 0}
+    trainer = GTL(**TINY, **settings).build_trainer(pico, Run(device="cpu", quiet=True))
+    circuit = trainer.draw_gene("planted").circuit
+    (network,), _ = trainer.train_generation(0, [0], [None], is_evaluated=False)
+    gene = trainer.extract_gene(network, circuit, Mutation(0, 0, 0))
+    (network,), _ = trainer.train_generation(1, [1], [gene], is_evaluated=False)
+    after = trainer.extract_gene(network, circuit, Mutation(0, 0, 0))
+    for name, tensor in gene.tensors.items():
+        assert torch.equal(tensor, after.tensors[name]) == name.endswith(("weight", "bias"))
+    free = GTL(**TINY, **{**settings, "inherited_rate": 1.0}).build_trainer(pico, Run(device="cpu", quiet=True))
+    (network,), _ = free.train_generation(1, [1], [gene], is_evaluated=False)
+    moved = free.extract_gene(network, circuit, Mutation(0, 0, 0)).tensors
+    assert not any(torch.equal(tensor, moved[name]) for name, tensor in gene.tensors.items() if name.endswith("weight"))
 
 
 def test_the_same_seed_gives_the_same_gene_and_another_another(evolved, pico):
@@ -145,6 +275,8 @@ def test_lives_and_critics_are_the_same_under_drift(evolved, pico):
 def test_fitness_of_a_life_needs_no_critics_but_the_last(pico):
     gene = evolve(pico, fitness="life", generations=1)
     assert gene.provenance.training["samples"] == 8 * (4 * 2 * 3 + 2 * 2 * 2)
+    assert gene.provenance.record["heredity"]["noise"] is None
+    assert {entry["measure"] for entry in gene.provenance.record["generations"]} == {"accuracy"}
     assert all(row["critic_task"] == row["task"] for row in gene.provenance.record["gene_tree"])
 
 

@@ -108,3 +108,34 @@ def test_one_evolution_alone():
 def test_parse_refuses_a_damaged_history(kept):
     with pytest.raises(ValueError, match=r"generation|fitness|tuple"):
         evolution.parse(kept)
+
+
+def with_loss(*fitness):
+    entries = generations(*fitness)
+    return [{**entry, "measure": "loss", "accuracy": 0.5 + entry["generation"] / 10} for entry in entries]
+
+
+def test_losses_are_compared_in_nats():
+    records = {
+        arm: {seed: evolution.parse(with_loss(*fitness)) for seed, fitness in enumerate(seeds)}
+        for arm, seeds in {"gene": [(-1.6, -1.2), (-1.6, -1.3)], "drawn": [(-1.6, -1.4), (-1.6, -1.4)]}.items()
+    }
+    ends, _ = evolution.fitness_claims(records)
+    assert ends.differences == pytest.approx((0.2, 0.1))
+    assert evolution.fitness_claims_table(records)[1][2].startswith("+15.0 ± ")
+    assert evolution.fitness_claims_table(records)[1][2].endswith(" hundredths of a nat")
+    head, row, _ = evolution.generations_table(records)
+    assert head[1:] == ["generation 0, nats", "generation 1, nats"]
+    assert row[1] == "-1.600 ± 0.000"
+    picture = evolution.comparison_sections(["gene", "drawn"], records)[0]
+    assert "fitness, nats" in picture.body
+    assert "minus the loss of critics" in picture.note
+    assert "fitness, nats" in evolution.gene_sections(records["gene"][0])[0].body
+
+
+def test_arms_with_other_measures_are_compared_by_accuracy():
+    records = histories(old=[(0.2, 0.3)]) | {"new": {0: evolution.parse(with_loss(-1.6, -1.2))}}
+    ends, _ = evolution.fitness_claims(records)
+    assert ends.differences == pytest.approx((0.3 - 0.6,))
+    assert ends.unit == "points"
+    assert evolution.generations_table(records)[2][1:] == ["50.0", "60.0"]

@@ -1,5 +1,6 @@
 """Scores, tournaments, credit and pool of an evolution, compared with numbers worked out by hand."""
 
+import json
 import math
 from collections import Counter
 from dataclasses import replace
@@ -8,10 +9,12 @@ import pytest
 
 from germline.methods.gtl.selection import (
     GeneNode,
+    admit_all,
     draw_by_roulette,
     draw_tournaments,
     merge_pool,
     normalise_fitness,
+    score_wins,
     share_credit,
 )
 from germline.randomness import generator
@@ -61,6 +64,38 @@ def test_scores_are_normalised_by_task():
     assert normalise_fitness([0.0, 0.0, 0.6], [0, 0, 1]) == pytest.approx([0.0, 0.0, 0.2])
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [("raw", [0.2, 0.4, 0.9]), ("global", [1 / 9, 2 / 9, 0.5]), ("per-task", [0.25, 0.5, 0.5])],
+)
+def test_scores_of_accuracies(rule, expected):
+    assert score_wins([0.2, 0.4, 0.9], [0, 0, 1], rule) == pytest.approx(expected)
+    # Minus the losses whose probabilities are these accuracies give the same scores.
+    losses = [math.log(value) for value in (0.2, 0.4, 0.9)]
+    assert score_wins(losses, [0, 0, 1], rule, is_loss=True) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("rule", ["raw", "global", "per-task"])
+@pytest.mark.parametrize(("fitness", "is_loss"), [([0.0, 0.0], False), ([-800.0, -800.0], True), ([0.4, 0.4], False)])
+def test_equal_fitness_has_equal_scores_that_are_not_negative(rule, fitness, is_loss):
+    first, second = score_wins(fitness, [0, 0], rule, is_loss=is_loss)
+    assert first == second >= 0
+
+
+def test_only_scores_that_are_not_per_task_tell_winners_of_several_tasks_apart():
+    """The winners of three tournaments, each with a task of its own."""
+    fitness, tasks = [0.5, 0.7, 0.9], [0, 1, 2]
+    assert len(set(score_wins(fitness, tasks, "per-task"))) == 1
+    assert len(set(score_wins(fitness, tasks, "raw"))) == len(set(score_wins(fitness, tasks, "global"))) == 3
+
+
+def test_rows_of_genes_are_read_back():
+    later = replace(ROOT, tournament=2, lives=3, accuracy=0.5, marks=(0.1, 0.2))
+    for gene in (ROOT, later):
+        assert GeneNode.from_row(json.loads(json.dumps(gene.to_row()))) == gene
+    assert later.to_row().keys() - ROOT.to_row().keys() == {"tournament", "lives", "accuracy", "marks"}
+
+
 def test_tournaments_are_a_partition_with_the_rest_in_a_smaller_group():
     groups = draw_tournaments(11, 3, generator(0))
     assert [len(group) for group in groups] == [3, 3, 3, 2]
@@ -98,3 +133,11 @@ def test_only_a_share_of_a_full_pool_can_change():
 def test_the_best_resident_always_stays():
     better = {**SCORES, 7: 2.0, 8: 2.0, 9: 2.0, 10: 2.0}
     assert 0 in merge_pool([0, 1, 2, 3], [7, 8, 9, 10], better, capacity=4, replaced=1.0)
+
+
+def test_all_winners_are_admitted_before_the_best_residents():
+    assert admit_all([0, 1, 2, 3], [6, 5], SCORES, capacity=4) == [0, 1, 5, 6]
+    assert admit_all([0, 1], [6, 5], SCORES, capacity=2) == [5, 6]
+    # More winners than places: none is left out.
+    assert admit_all([0], [6, 5, 4], SCORES, capacity=2) == [4, 5, 6]
+    assert admit_all([], [6], SCORES, capacity=4) == [6]

@@ -14,7 +14,7 @@ from germline.methods.gtl.circuits import (
     remove_head,
     select_strongest_circuit,
 )
-from germline.methods.gtl.transplant import first_channels, transplant_circuit
+from germline.methods.gtl.transplant import first_channels, mark_inherited, transplant_circuit
 from germline.randomness import generator
 from germline.registry import architecture_of
 
@@ -262,3 +262,19 @@ def test_a_gene_of_a_vgg_in_a_resnet():
     assert counts[f"{later}.units.0.conv.weight"] == {"fresh": 12 * 12 * 9}
     found = maps(RESNET, tensors)
     assert apart(found[later][:, :width], leaky_relu(found[block][:, :width], 0.1)) <= 1e-6
+
+
+@BOTH
+@pytest.mark.parametrize("size", ["", "width=16", "width=4"])
+def test_marked_elements_are_those_that_are_not_fresh(spec, size):
+    narrow, gene, _ = cut(spec)
+    host = architecture_of(spec).resize(spec, Size.parse(size))
+    fresh = awake(host, seed=1).state_dict()
+    tensors, counts = transplant_circuit(fresh, gene, narrow, host)
+    masks = mark_inherited(fresh, gene, narrow, host)
+    assert masks.keys() <= describe_layout(host).parameters.keys()
+    for name in describe_layout(host).parameters:
+        inherited = tensors[name].numel() - counts[name].get("fresh", 0)
+        assert int(masks[name].sum() if name in masks else 0) == inherited
+        changed = tensors[name] != fresh[name]
+        assert not (changed & ~masks.get(name, torch.zeros_like(changed))).any()

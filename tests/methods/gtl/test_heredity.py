@@ -1,0 +1,204 @@
+"""Heritability, repeatability and differential of planted fitness, compared with what was planted."""
+
+import math
+import random
+from dataclasses import replace
+from statistics import fmean, stdev
+
+import pytest
+
+from germline.methods.gtl.heredity import (
+    average_seeds,
+    count_line_lives,
+    measure_heredity,
+    pool_marks,
+    regress_on_fathers,
+    selection_differential,
+)
+from helpers.planted_fitness import ROOT, plant
+
+KEYS = {
+    "spread",
+    "noise",
+    "reliability",
+    "repeatability_tasks",
+    "repeatability_seeds",
+    "heritability",
+    "heritability_error",
+    "correlation",
+    "correlation_error",
+    "pairs",
+    "differential",
+    "intensity",
+    "line_lives",
+    "line_images",
+    "images",
+}
+
+
+@pytest.mark.parametrize("breeding", ["random", "best"])
+@pytest.mark.parametrize("h2", [0.0, 0.2, 0.5, 0.8])
+def test_heritability_is_what_was_planted_within_its_sampling_error(h2, breeding):
+    many = [regress_on_fathers(plant(h2, fathers=60, children=60, seed=seed, breeding=breeding)) for seed in range(200)]
+    slopes, errors = [found.slope for found in many], [found.slope_error for found in many]
+    assert fmean(slopes) == pytest.approx(h2, abs=4 * stdev(slopes) / math.sqrt(200))
+    # The standard error is the one seen over repeats, though brothers share their father's true value.
+    assert fmean(errors) == pytest.approx(stdev(slopes), rel=0.25)
+    covered = sum(abs(slope - h2) < 1.96 * error for slope, error in zip(slopes, errors, strict=True))
+    assert covered >= 170
+
+
+def test_correlation_is_the_regression_in_units_of_deviations():
+    found = regress_on_fathers(plant(0.5, fathers=2000, children=2000, seed=1))
+    # Children vary by 1 + 0.3 squared, fathers by 1.
+    assert found.correlation == pytest.approx(0.5 / math.sqrt(1.09), abs=4 * found.correlation_error)
+    assert found.correlation / found.correlation_error == pytest.approx(found.slope / found.slope_error)
+    assert found.pairs == 2000
+
+
+def test_a_shift_of_a_generation_is_no_heritability():
+    genes = plant(0.0, fathers=500, children=500, seed=2)
+    shifted = [replace(gene, fitness=gene.fitness + 10 * gene.generation) for gene in genes]
+    assert regress_on_fathers(shifted).slope == pytest.approx(regress_on_fathers(genes).slope, abs=1e-9)
+    assert selection_differential(shifted) == pytest.approx(selection_differential(genes), abs=1e-9)
+
+
+def test_without_noise_and_mutation_children_are_their_fathers():
+    fathers = [replace(ROOT, id=number, fitness=0.1 * number) for number in range(5)]
+    children = [
+        replace(ROOT, id=5 + number, father=number, generation=1, fitness=0.1 * number + 3) for number in range(5)
+    ]
+    found = regress_on_fathers([*fathers, *children])
+    assert (found.slope, found.correlation) == (pytest.approx(1), pytest.approx(1))
+    assert found.slope_error == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("fitness", [0.0, 0.3, -1.6094379124341003])
+def test_constant_fitness_divides_by_nothing(fitness):
+    genes = [
+        replace(ROOT, id=number, generation=number // 6, father=None if number < 6 else number - 6, fitness=fitness)
+        for number in range(18)
+    ]
+    genes = [replace(gene, tournament=gene.id % 6 // 3, marks=(fitness,) * 6) for gene in genes]
+    found = measure_heredity(genes, 17, 3, 100, 5000)
+    assert (found["spread"], found["noise"], found["differential"]) == (0, 0, 0)
+    for key in (
+        "reliability",
+        "repeatability_tasks",
+        "repeatability_seeds",
+        "heritability",
+        "correlation",
+        "intensity",
+    ):
+        assert found[key] is None
+    assert (found["line_lives"], found["line_images"], found["images"]) == (3, 300, 5000)
+
+
+def test_children_alike_have_no_correlation_but_a_slope():
+    fathers = [replace(ROOT, id=number, fitness=float(number)) for number in range(4)]
+    children = [replace(ROOT, id=4 + number, father=number, generation=1, fitness=0.1) for number in range(4)]
+    found = regress_on_fathers([*fathers, *children])
+    assert (found.slope, found.correlation, found.correlation_error) == (pytest.approx(0, abs=1e-12), None, None)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_children_show_no_heritability(count):
+    fathers = [replace(ROOT, id=number, fitness=float(number)) for number in range(3)]
+    children = [replace(ROOT, id=3 + number, father=number, generation=1) for number in range(count)]
+    assert regress_on_fathers([*fathers, *children]) is None
+
+
+def test_two_fathers_give_a_slope_without_an_error():
+    fathers = [replace(ROOT, id=number, fitness=float(number)) for number in range(2)]
+    children = [
+        replace(ROOT, id=2 + number, father=number % 2, generation=1, fitness=number * 0.5) for number in range(4)
+    ]
+    found = regress_on_fathers([*fathers, *children])
+    assert found.slope == pytest.approx(0.5)
+    assert found.slope_error is None
+
+
+def test_repeatability_by_hand():
+    # Genes by critics; means 2, 3, 7 and columns 3, 5 around 4: residuals +-0, +-0, ... are 0.5 and 1.
+    found = pool_marks([[[1.0, 3.0], [3.0, 3.0], [5.0, 9.0]]])
+    # Between: 2 ((2-4)^2 + (3-4)^2 + (7-4)^2) / 2. Residuals: 0, 0; 1, -1; -1, 1, so 4 / 2.
+    assert (found.genes, found.error, found.critics) == (pytest.approx(14), pytest.approx(2), 2)
+    assert found.repeatability == pytest.approx((14 - 2) / (14 + 2))
+    assert found.reliability == pytest.approx(1 - 2 / 14)
+    assert found.noise == pytest.approx(1)
+
+
+def test_repeatability_is_what_was_planted():
+    draw = random.Random(3)
+    tables = []
+    for _ in range(300):
+        critics = [draw.gauss(0, 5) for _ in range(4)]
+        genes = [draw.gauss(0, 1) for _ in range(6)]
+        tables.append([[gene + critic + draw.gauss(0, 2) for critic in critics] for gene in genes])
+    found = pool_marks(tables)
+    # Variance between genes is 1, of the noise 4; critics that are hard for all genes take nothing away.
+    assert found.repeatability == pytest.approx(1 / 5, abs=0.03)
+    assert found.reliability == pytest.approx(1 / 2, abs=0.05)
+    assert found.noise == pytest.approx(1, abs=0.03)
+
+
+def test_marks_without_noise_repeat_exactly():
+    found = pool_marks([[[0.1 + critic, 0.3 + critic, 0.7 + critic] for critic in (0.0, 0.2)]])
+    assert found.repeatability == pytest.approx(1)
+    assert (found.error, found.noise) == (0, 0)
+
+
+@pytest.mark.parametrize("tables", [[], [[]], [[[1.0], [2.0]]], [[[1.0, 2.0]]], [[(), ()]]])
+def test_one_mark_or_one_gene_measures_no_noise(tables):
+    assert pool_marks(tables) is None
+
+
+def test_marks_are_ordered_by_task_and_then_seed():
+    assert average_seeds((1.0, 3.0, 10.0, 20.0), 2) == [2.0, 15.0]
+    assert average_seeds((), 2) == []
+    # Seeds agree and tasks do not.
+    genes = [
+        replace(ROOT, id=number, fitness=fmean(marks), marks=marks)
+        for number, marks in enumerate([(1.0, 1.0, 5.0, 5.0), (2.0, 2.0, 1.0, 1.0), (3.0, 3.0, 3.0, 3.0)])
+    ]
+    found = measure_heredity(genes, 0, 2, 10, 20)
+    assert found["repeatability_seeds"] == pytest.approx(1)
+    assert found["repeatability_tasks"] < 0
+    assert found.keys() == KEYS
+
+
+def test_tournaments_with_critics_of_their_own_are_analysed_apart():
+    hard, easy = (0.0, 4.0), (10.0, 2.0)
+    genes = [
+        replace(ROOT, id=2 * place + number, tournament=place, marks=tuple(mark + number for mark in marks))
+        for place, marks in enumerate((hard, easy))
+        for number in range(2)
+    ]
+    genes = [replace(gene, fitness=fmean(gene.marks)) for gene in genes]
+    assert measure_heredity(genes, 0, 2, 1, 1, shares_critics=False)["noise"] == 0
+    assert measure_heredity(genes, 0, 2, 1, 1)["noise"] > 1
+
+
+def test_spread_and_differential_by_hand():
+    fitness = (1.0, 3.0, 10.0, 10.0)
+    fathers = [replace(ROOT, id=number, fitness=value, tournament=number // 2) for number, value in enumerate(fitness)]
+    children = [
+        replace(ROOT, id=4 + number, father=father, generation=1, fitness=0.0)
+        for number, father in enumerate((1, 2, 2, 3))
+    ]
+    found = measure_heredity([*fathers, *children], 5, 1, 10, 20)
+    # Within tournaments: 2 + 0 over two degrees of freedom in the first generation, 0 over three in the second.
+    assert found["spread"] == pytest.approx(math.sqrt(2 / 5))
+    # Fathers are at 3, 10, 10 and 10 where the mean is 6.
+    assert found["differential"] == pytest.approx(9 / 4)
+    assert found["intensity"] == pytest.approx(9 / 4 / math.sqrt((25 + 9 + 16 + 16) / 6))
+
+
+def test_lives_of_a_line_are_counted_to_its_beginning():
+    genes = [
+        ROOT,
+        replace(ROOT, id=1),
+        replace(ROOT, id=2, father=1, generation=1, lives=5),
+        replace(ROOT, id=3, father=2, generation=3),
+    ]
+    assert [count_line_lives(genes, number) for number in range(4)] == [1, 1, 6, 7]
