@@ -36,6 +36,7 @@ from germline.training import Member, Run, TrainSettings
 SEEDS, EARLY, END, TASKS = (0, 1, 2), (5, 20), 100, 3
 BASE: dict[str, Any] = {
     "preset": "lab",
+    "rules": "published",  # those of the saved results
     "size": "width=8",
     "population": 6,
     "generations": 5,

@@ -19,7 +19,7 @@ NOTE = (
     "fathers are above their generation's mean. Line: lives through which the saved gene has passed, and the images "
     "they saw."
 )
-UNKNOWN = "not measured"
+_UNKNOWN = "not measured"
 
 
 class HeredityRecord(BaseModel):
@@ -114,14 +114,14 @@ def heredity_table(records: Heredities) -> Rows:
 def _value_text(record: HeredityRecord, field: str, error: str | None, digits: int) -> str:
     value, spread = getattr(record, field), getattr(record, error) if error else None
     if value is None:
-        return UNKNOWN
+        return _UNKNOWN
     return f"{value:,.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else "")
 
 
 def _mean_text(records: Sequence[HeredityRecord], field: str, digits: int) -> str:
     values = [value for record in records if (value := getattr(record, field)) is not None]
     if not values:
-        return UNKNOWN
+        return _UNKNOWN
     if digits == 0 and len(set(values)) == 1:
         return f"{values[0]:,}"
     return estimate(values).text(scale=1, digits=digits)

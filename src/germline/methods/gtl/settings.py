@@ -40,9 +40,9 @@ class GTLSettings(BaseModel):
         critic_steps: Steps of a critic's training. All its other settings are those of `life`.
         fitness: Minus the mean loss of a gene's critics (`loss`), their mean accuracy (`critic`), or the mean accuracy
             over a life (`life`).
-        scores: Score of a win: the fitness itself (`raw`), or its share of the generation's best (`global`) or of the
-            best on the same critic task (`per-task`), both times the mean. With `loss`, e to the power of fitness is
-            scored. With `per-task` each tournament has critic tasks of its own. Otherwise a generation shares them.
+        scores: Score of a win. `raw`: the fitness. `global`: its share of the generation's best, times the mean.
+            `per-task`: its share of the best on the same critic task, times the mean; each tournament then has critic
+            tasks of its own. Minus a loss is first taken as a power of e.
         selection: Winners by `fitness`, or at random (`drift`, a control). The control `line` has no population: one
             gene passes through as many images, life after life.
         breeders: Genes that breed. `winners`: all of the generation before, then the best of the pool. `pool`: the
