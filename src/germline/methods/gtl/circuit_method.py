@@ -31,8 +31,7 @@ class CircuitGene(Method):
 
     Attributes:
         share: Share of the backbone's parameters in the circuit, convolutions and norms.
-        protected_steps: First steps of a training in which the rate of inherited weights rises from 0. All else has
-            the full rate, so a fresh head learns before the gene changes.
+        protected_steps: First steps of a training in which the rate of inherited weights rises from 0.
         inherited_rate: Factor of the learning rate of inherited weights after these steps.
     """
 

@@ -1,4 +1,9 @@
-"""Rules of selection: those of today, and those of the published sources as germline first read them."""
+"""Rules of selection: those of today, and those of the published sources as germline first read them.
+
+By the published rules scores are normalised per task, and each tournament has a critic task of its own. One critic
+judges a gene by its accuracy. Winners enter the pool only in place of others. Nothing is protected. With as many tasks
+as tournaments all winners then have the same score.
+"""
 
 from __future__ import annotations
 

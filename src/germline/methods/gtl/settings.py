@@ -22,8 +22,7 @@ class GTLSettings(BaseModel):
         size: Change of the model's own size, in the size language.
         population: Number of networks of a generation.
         generations: Number of generations after the first, which starts without genes.
-        rules: Defaults of the rules of selection: today's (`current`), or `published`. The latter sets
-            scores=per-task, breeders=pool, fitness=critic, tasks_per_gene=1, critic_seeds=1 and protected_steps=0.
+        rules: Rules of selection: today's (`current`), or those of the first release (`published`).
         tournament: Number of networks of a tournament.
         pool: Largest number of genes in the pool.
         replaced: Largest share of the pool that a generation replaces.
@@ -38,15 +37,11 @@ class GTLSettings(BaseModel):
         critic_seeds: Number of critics of a gene on each of its tasks.
         life: Training settings of a network.
         critic_steps: Steps of a critic's training. All its other settings are those of `life`.
-        fitness: Minus the mean loss of a gene's critics (`loss`), their mean accuracy (`critic`), or the mean accuracy
-            over a life (`life`).
-        scores: Score of a win. `raw`: the fitness. `global`: its share of the generation's best, times the mean.
-            `per-task`: its share of the best on the same critic task, times the mean; each tournament then has critic
-            tasks of its own. Minus a loss is first taken as a power of e.
-        selection: Winners by `fitness`, or at random (`drift`, a control). The control `line` has no population: one
-            gene passes through as many images, life after life.
-        breeders: Genes that breed. `winners`: all of the generation before, then the best of the pool. `pool`: the
-            pool alone, into which winners come only in place of others.
+        fitness: Minus the loss of critics (`loss`), their accuracy (`critic`), or mean accuracy over a life (`life`).
+        scores: Score of a win: fitness (`raw`), or its share of the best of the generation (`global`) or of its task
+            (`per-task`).
+        selection: Winners by `fitness`, or at random (`drift`), or one `line` without a population.
+        breeders: All `winners` and the best of the pool, or the `pool` alone.
         mutation: Chance that a gene mutates.
         mutation_rate: Chance of each channel of a mutating gene to be exchanged.
         noise: Noise on a mutated gene's weights, in standard deviations of each tensor.
