@@ -77,7 +77,7 @@ def count_flops(model: nn.Module, logits: Callable[[Tensor], Any], pixels: Tenso
             logits(pixels)
     except Exception:  # torch's counter fails on some modules
         return UNKNOWN_FLOPS
-    return max(1, counter.get_total_flops() // max(1, len(pixels)))
+    return max(1, int(counter.get_total_flops()) // max(1, len(pixels)))
 
 
 @contextlib.contextmanager
