@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from germline.architectures import Spec, Target, extract_features, extract_input, on_meta_device
+from germline.baselines.fresh_start import FreshStart
 from germline.baselines.scratch import Scratch
 from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import Batch, DataSet
@@ -23,7 +24,7 @@ from germline.training.objectives import Forward, compute_label_loss
 from germline.traits import Sizes, Traits
 
 
-class Distil(TargetSettings, WholeAncestor):
+class Distil(TargetSettings, FreshStart, WholeAncestor):
     """Knowledge distillation into random weights (Hinton et al., arXiv 1503.02531).
 
     The control shows what a teacher is worth without inheritance. With features or tokens as target, the loss is
@@ -61,7 +62,7 @@ class Distil(TargetSettings, WholeAncestor):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Initialise the target; every element is fresh."""
-        return Scratch().inherit(gene, target, generator)
+        return Scratch(positions=self.positions).inherit(gene, target, generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective:
         """Return the loss of teacher and labels; the descendant's own seed draws an auxiliary head."""
@@ -104,7 +105,8 @@ class Distil(TargetSettings, WholeAncestor):
         return Sizes(f"any size of the architecture {architecture_of(spec).name}")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Accept every size."""
+        """Accept every size that can have the positions."""
+        self.check_positions(spec)
 
 
 class OtherClasses(Distillation):

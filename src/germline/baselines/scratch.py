@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from germline.architectures import Spec, Target, count_elements
+from germline.baselines.fresh_start import FreshStart
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
-from germline.methods.base import Method
 from germline.network import Network
 from germline.randomness import use_generator
 from germline.registry import architecture_of
@@ -20,7 +20,7 @@ from germline.training import Run
 from germline.traits import AncestorUse, Sizes, Traits
 
 
-class Scratch(Method):
+class Scratch(FreshStart):
     """A network of the target's spec with the architecture's own random weights."""
 
     name: ClassVar[str] = "scratch"
@@ -56,6 +56,7 @@ class Scratch(Method):
         """Initialise the target; every element is fresh. The gene is not used."""
         with use_generator(generator):
             model = architecture_of(target.spec).build(target.spec)
+        self.set_positions(model, target.spec)
         ledger, sizes = Ledger(), count_elements(model)
         for name, count in sizes.items():
             ledger.add(name, "fresh", count)
@@ -68,7 +69,8 @@ class Scratch(Method):
         return Sizes("any size")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Accept every size."""
+        """Accept every size that can have the positions."""
+        self.check_positions(spec)
 
 
 class Xavier(Scratch):

@@ -10,7 +10,7 @@ from germline.compare.analysis.results import ComparisonResults, Condition, accu
 from germline.compare.cost.estimate import estimate_cost
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.recipe.schema import Recipe
-from germline.compare.report.tables import claims_table, judge_claims
+from germline.compare.report.tables import claims_table, describe_ceiling, judge_claims
 from germline.errors import SettingError
 from helpers.comparison import BY_HAND, by_hand, cell, three_seeds
 
@@ -102,8 +102,8 @@ def test_results_without_these_arms_say_that_the_ceiling_is_unknown(protocol):
     # written before there was a setting for it
     assert "min_headroom" not in results.recipe
     table = claims_table(results)
-    assert len(table) > 1
-    assert {row[-1] for row in table[1:]} == {UNKNOWN}
+    assert table[0][-1] == "detectable difference"
+    assert describe_ceiling(results).startswith("Ceiling unknown for every claim")
     assert not any(row[4] == "no room to tell" for row in table)
 
 
@@ -113,6 +113,22 @@ def test_each_condition_has_its_own_ceiling():
     found = PROTOCOLS["samples"].claims(ComparisonResults(by_hand(cells, arms=ARMS, images_per_class=[10, 20])))
     rooms = {claim.where: claim.ceiling.has_room for claim in found if claim.text == "gene ends above scratch"}
     assert rooms == {"depth=2, 10 images per class": True, "depth=2, 20 images per class": False}
+
+
+def test_where_only_some_conditions_have_both_arms_the_others_are_unknown():
+    cells = [cell("gene", seed, (0.1, 0.2, 0.3), 0.5, size="depth=3") for seed in range(3)]
+    cells += [cell("scratch", seed, (0.1, 0.2, 0.3), 0.4 + 0.01 * seed, size="depth=3") for seed in range(3)]
+    fewer = {**ARMS, "shaken": {**SHUFFLED, "sizes": ["depth=2"]}}
+    results = ComparisonResults(
+        by_hand([*three_seeds(), *with_ceiling(20), *cells], arms=fewer, sizes=["depth=2", "depth=3"])
+    )
+    table = claims_table(results)
+    found = {row[1]: row[-1] for row in table[1:] if row[0] == "gene ends above scratch"}
+    assert found == {
+        "depth=2, 10 images per class": "+21.0 ± 2.5 points",
+        "depth=3, 10 images per class": UNKNOWN,
+    }
+    assert describe_ceiling(results).startswith("The ceiling is fine-tuning minus")
 
 
 def test_over_sizes_the_ceiling_is_the_mean():

@@ -79,6 +79,7 @@ class CostEstimate:
         missing: Messages about data sets that are not on this machine, which a run would refuse.
         ceiling: Text that says whether the ceiling is known at every size, and which arms are missing.
         claims: Text that counts the claims of the recipe, and of its question.
+        grid: Text that describes the tuning grid, and what it can grow by; empty without positions and extension.
     """
 
     title: str
@@ -92,6 +93,7 @@ class CostEstimate:
     missing: tuple[str, ...] = ()
     ceiling: str = ""
     claims: str = ""
+    grid: str = ""
 
     def text(self) -> str:
         """Format the estimate as text."""
@@ -105,7 +107,7 @@ class CostEstimate:
         total = sum_costs(parts.values())
         lines.append(f"in total {total.samples:,} samples, {total.flops / 1e12:,.1f} TFLOP")
         lines += self.family.lines() if self.family is not None else []
-        lines += [text for text in (self.claims, self.ceiling) if text]
+        lines += [text for text in (self.grid, self.claims, self.ceiling) if text]
         if self.minutes is not None:
             lines.append(f"expected time on two cores: about {self.minutes:g} minutes")
         lines += [
@@ -139,7 +141,25 @@ def estimate_cost(recipe: Recipe) -> CostEstimate:
         ),
         ceiling=describe_ceiling_arms(recipe),
         claims=describe_planned_claims(recipe),
+        grid=_describe_grid(store),
     )
+
+
+def _describe_grid(store: ArtifactStore) -> str:
+    """Describe a tuning grid with positions, or one that grows; empty for others."""
+    recipe, tune = store.recipe, store.recipe.tune
+    if tune is None or not (tune.positions or tune.extend):
+        return ""
+    arms = [arm for arm in recipe.arms if recipe.tunes_positions(arm)]
+    count = len(tune.positions or ())
+    positions = f", and {count} initial positions for {', '.join(arms)}" if arms else ""
+    text = f"tuning grid: {len(tune.lr)} rates x {len(tune.weight_decay)} decays{positions}"
+    if not tune.extend or len(tune.lr) < 2:
+        return text
+    one_more = list_tuning_cells(recipe, dict.fromkeys(recipe.arms, tune.lr[0]))
+    most = sum_costs(cell_cost(store, cell) for cell in one_more)
+    cost = f"{tune.extend * most.samples:,} samples, {tune.extend * most.flops / 1e12:,.1f} TFLOP"
+    return f"{text}; at most {tune.extend * len(one_more)} cells more where a best rate is at an edge: {cost}"
 
 
 def _estimate_family(store: ArtifactStore) -> FamilyEstimate | None:

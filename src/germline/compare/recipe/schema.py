@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from germline.architectures import Size
+from germline.baselines.fresh_start import FreshStart
 from germline.compare.recipe.sections import (
     AncestorRecipe,
     Arm,
@@ -307,6 +308,12 @@ class Recipe(RecipeSection):
 
     def _check_tuning(self, tune: Tuning) -> None:
         Size.parse(tune.size)
+        if tune.positions and not any(map(self.tunes_positions, self.arms)):
+            raise SettingError(
+                f"tune.positions={list(tune.positions)}",
+                "No tuned arm starts from random weights without positions of its own",
+                "Remove tune.positions, or use an arm such as scratch: {method: scratch}",
+            )
         if tune.seed in self.seeds:
             raise SettingError(
                 f"tune.seed={tune.seed}", "It is one of the comparison's own seeds", "Use a seed that is not in `seeds`"
@@ -324,6 +331,15 @@ class Recipe(RecipeSection):
     def is_tuned(self, arm: str) -> bool:
         """Tell whether an arm is tuned itself: it is trained, and uses no other arm's tuned settings."""
         return self.tune is not None and self.arms[arm].tuned_as is None and self.is_trained(arm)
+
+    def draws_positions(self, arm: str) -> bool:
+        """Tell whether an arm's method draws initial positions that its settings do not give."""
+        entry = self.arms[arm]
+        return issubclass(find_method(entry.method), FreshStart) and entry.settings.get("positions") is None
+
+    def tunes_positions(self, arm: str) -> bool:
+        """Tell whether the tuning of an arm tries initial positions."""
+        return self.tune is not None and bool(self.tune.positions) and self.is_tuned(arm) and self.draws_positions(arm)
 
     @property
     def has_open_sizes(self) -> bool:

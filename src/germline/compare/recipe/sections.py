@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from germline.baselines.fresh_start import InitialPositions
+from germline.methods.presets import StableDump
 from germline.training import TrainSettings
 
 Rate = Annotated[float, Field(gt=0)]
@@ -25,12 +28,9 @@ class AncestorRecipe(RecipeSection):
     Attributes:
         path: Trained network that all seeds share; `packaged` is the one in germline. None: train one per seed.
         data: Data set that ancestors are trained on, and genes are condensed on.
-        model: Preset or timm name of the ancestors to train, or of the network of a weight file at `path`.
+        model: Preset or timm name of the ancestors to train.
         train: Training settings of the ancestors.
         like: Preset or timm name with the spec of the network at `path`, to estimate costs without that network.
-        image_size: Image size of a weight file at `path`, in pixels.
-        mean: Mean per channel of a weight file at `path`, in units of [0, 1].
-        std: Standard deviation per channel of a weight file at `path`, in units of [0, 1].
     """
 
     data: str
@@ -38,15 +38,6 @@ class AncestorRecipe(RecipeSection):
     like: str | None = None
     model: str = "vit_pico"
     train: TrainSettings = TrainSettings()
-    image_size: int | None = Field(default=None, ge=1)
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    @property
-    def images(self) -> dict[str, Any]:
-        """What is given of the preprocessing, by the names of `load_network`."""
-        given = {"image_size": self.image_size, "mean": self.mean, "std": self.std}
-        return {key: value for key, value in given.items() if value is not None}
 
 
 class Arm(RecipeSection):
@@ -69,7 +60,7 @@ class Arm(RecipeSection):
     sizes: tuple[str, ...] | None = Field(default=None, min_length=1)
 
 
-class Tuning(RecipeSection):
+class Tuning(StableDump, RecipeSection):
     """Grid in which every arm is tuned on validation images.
 
     Attributes:
@@ -79,7 +70,13 @@ class Tuning(RecipeSection):
         images_per_class: Training images per class at which arms are tuned.
         seed: Random seed of the tuning; not one of the comparison's seeds.
         scaling: Learning rate at other sizes: the same (`none`), or divided by the ratio of widths (`width`).
+        positions: Initial positions to try beside every rate and decay, for arms that start from random weights.
+            Standard deviations, or `sin-cos`. None: those of the arm's method. timm and DeiT draw them with 0.02.
+        extend: How often an arm's grid grows by one rate, if its best rate is at an edge.
     """
+
+    # Saved recipes leave these out at their defaults, so that older folders can still be resumed.
+    omitted: ClassVar[Mapping[str, Any]] = {"positions": None, "extend": 0}
 
     lr: tuple[Rate, ...] = Field(min_length=1, max_length=4)
     weight_decay: tuple[Decay, ...] = Field(min_length=1, max_length=2)
@@ -87,6 +84,8 @@ class Tuning(RecipeSection):
     images_per_class: ImagesPerClass
     seed: int = Field(default=1000, ge=0)
     scaling: Literal["none", "width"] = "none"
+    positions: tuple[InitialPositions, ...] | None = Field(default=None, min_length=1, max_length=4)
+    extend: int = Field(default=0, ge=0, le=2)
 
 
 class SensitivityGrid(RecipeSection):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
+from germline.compare.analysis.tuning import CHOSEN_KEYS, find_edge
 from germline.compare.cost.storage import storage_ratio
 from germline.compare.recipe.schema import CONTROL
 from germline.compare.report.tables import accuracy_text
@@ -18,15 +19,19 @@ FAMILY_COUNTS = (1, 5, 10)
 
 def cost_table(results: ComparisonResults) -> Rows:
     """List the budget of one descendant by arm: what it is trained on, and with what settings."""
-    rows = [["arm", "images seen", "TFLOPs", "steps", "learning rate", "weight decay"]]
+    own = [cell for cell in results.stored["cells"] if cell["asked"]["steps"] is None]
+    has_positions = any("positions" in cell for cell in own)
+    positions_head = ["initial positions"] if has_positions else []
+    rows = [["arm", "images seen", "TFLOPs", "steps", "learning rate", "weight decay", *positions_head]]
     for arm in results.arms:
-        cells = [c for c in results.stored["cells"] if c["asked"]["arm"] == arm and c["asked"]["steps"] is None]
+        cells = [cell for cell in own if cell["asked"]["arm"] == arm]
         if not cells:
             continue
         most = max(cells, key=lambda cell: int(cell["flops"]))
         rates, decays = ({cell[key] for cell in cells if cell["steps"]} for key in ("lr", "weight_decay"))
         counts = [f"{most['samples']:,}", tera_text(most["flops"]), f"{most['steps']:,}"]
-        rows.append([arm, *counts, _values_text(rates), _values_text(decays)])
+        positions = [str(most.get("positions", ""))] if has_positions else []
+        rows.append([arm, *counts, _values_text(rates), _values_text(decays), *positions])
     return rows
 
 
@@ -102,12 +107,21 @@ def _counts(headless: int, full: int, gene: Mapping[str, Any] | None) -> list[st
 
 
 def tuning_table(results: ComparisonResults) -> Rows:
-    """List the grid on which each arm was tuned, with validation accuracies; a star marks the chosen point."""
-    rows = [["arm", "learning rate", "weight decay", "validation accuracy, %"]]
-    for arm, tuned in (results.stored["tuned"] or {}).items():
+    """List the grid on which each arm was tuned, with validation accuracies.
+
+    A star marks the chosen point. It is followed by words if the rate is at an edge of the grid.
+    """
+    tuned_arms = results.stored["tuned"] or {}
+    has_positions = any("positions" in point for tuned in tuned_arms.values() for point in tuned["grid"])
+    positions_head = ["initial positions"] if has_positions else []
+    rows = [["arm", "learning rate", "weight decay", *positions_head, "validation accuracy, %"]]
+    for arm, tuned in tuned_arms.items():
+        edge = find_edge(tuned)
+        mark = f" * {edge} rate tried" if edge is not None else " *"
         for point in tuned["grid"]:
-            is_chosen = (point["lr"], point["weight_decay"]) == (tuned["lr"], tuned["weight_decay"])
+            is_chosen = all(point.get(key) == tuned.get(key) for key in CHOSEN_KEYS)
             accuracy = point["accuracy"]
-            text = "failed" if accuracy is None else f"{100 * accuracy:.1f}{' *' if is_chosen else ''}"
-            rows.append([arm, f"{point['lr']:g}", f"{point['weight_decay']:g}", text])
+            text = "failed" if accuracy is None else f"{100 * accuracy:.1f}{mark if is_chosen else ''}"
+            positions = [str(point.get("positions", ""))] if has_positions else []
+            rows.append([arm, f"{point['lr']:g}", f"{point['weight_decay']:g}", *positions, text])
     return rows

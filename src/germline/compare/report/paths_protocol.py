@@ -9,7 +9,7 @@ from germline.compare.analysis.questions import judge_claims
 from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
 from germline.compare.cost.storage import storage_ratio
 from germline.compare.report.cost_tables import tera_text
-from germline.compare.report.tables import CEILED_COLUMNS, accuracy_text, claim_row
+from germline.compare.report.tables import accuracy_text, list_judgements
 from germline.compare.run.cells import format_images
 from germline.reporting.html import Rows, Section
 from germline.reporting.pareto import FRONT_NOTE, NetworkPoint, draw_pareto_fronts, pareto_front
@@ -56,7 +56,7 @@ def paths_claims_table(results: ComparisonResults, *, per_size: bool = False) ->
     """List the claims over all sizes, or those at each size; all claims are judged together."""
     conditions = {str(at) for at in results.conditions}
     shown = [one for one in judge_claims(results) if (one.claim.where in conditions) == per_size]
-    return [CEILED_COLUMNS, *map(claim_row, shown)]
+    return list_judgements(shown)
 
 
 def family_points(results: ComparisonResults, arm: str, images: int | str) -> list[NetworkPoint]:

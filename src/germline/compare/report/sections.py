@@ -6,7 +6,7 @@ from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.questions import describe_family, judge_claims
 from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.analysis.selection_regret import regret_sections
-from germline.compare.recipe.schema import MIN_HEADROOM
+from germline.compare.analysis.tuning import find_edge
 from germline.compare.report import cost_tables, figures, paths_protocol, tables
 from germline.compare.report.gene_records import record_sections
 from germline.reporting.claims import count_verdicts
@@ -34,9 +34,8 @@ def _claims_section(results: ComparisonResults) -> Section:
         f"{count_verdicts(judge_claims(results))} Paired differences over {len(recipe['seeds'])} seeds "
         f"({shared}), with 95 % t intervals. p by the paired t test with Holm's correction over "
         f"{describe_family(results)}. If no difference is shown, the table gives the smallest true difference that "
-        "this many seeds with this spread would show with 80 % power. The ceiling is fine-tuning minus the shuffled "
-        f"fine-tuned network at the condition. Under {recipe.get('min_headroom', MIN_HEADROOM):g} points there is no "
-        "room to tell."
+        "this many seeds with this spread would show with 80 % power. "
+        f"{tables.describe_ceiling(results)}"
     )
     make_table = paths_protocol.paths_claims_table if protocol.name == "paths" else tables.claims_table
     return Section(protocol.asks, note, make_table(results))
@@ -115,10 +114,12 @@ def _making_sections(results: ComparisonResults) -> list[Section]:
 def _tuning_note(results: ComparisonResults) -> str:
     tune = results.recipe["tune"]
     points = [point for arm in results.stored["tuned"].values() for point in arm["grid"]]
+    edges = [arm for arm, tuned in results.stored["tuned"].items() if find_edge(tuned) is not None]
+    warning = f" At an edge of the grid, where a better rate can be outside it: {', '.join(edges)}." if edges else ""
     scaling = "is the same" if tune["scaling"] == "none" else "is divided by how much wider they are"
     return (
         f"Final validation accuracy at {Condition(tune['size'], tune['images_per_class'])}, seed "
         f"{tune['seed']}, which is not part of the comparison. The point marked * is used everywhere; at other sizes "
         f"the rate {scaling}. Tuning cost {sum(point['samples'] for point in points):,} images seen and "
-        f"{sum(point['flops'] for point in points) / 1e12:,.1f} TFLOPs."
+        f"{sum(point['flops'] for point in points) / 1e12:,.1f} TFLOPs.{warning}"
     )

@@ -17,24 +17,36 @@ from germline.compare.analysis.protocols import (
 from germline.compare.analysis.questions import judge_claims
 from germline.compare.analysis.recipe_checks import instinct_steps
 from germline.compare.analysis.results import ComparisonResults, Condition, accuracy_at, final_accuracy
-from germline.compare.recipe.schema import CONTROL
+from germline.compare.recipe.schema import CONTROL, MIN_HEADROOM
 from germline.reporting.claims import CLAIM_COLUMNS, Judgement
 from germline.reporting.html import Rows
 from germline.reporting.statistics import Estimate, estimate
 
-CEILED_COLUMNS = [*CLAIM_COLUMNS, "ceiling"]
-
 
 def claims_table(results: ComparisonResults) -> Rows:
     """List every claim of the protocol with its verdict and its ceiling."""
-    return [CEILED_COLUMNS, *map(claim_row, judge_claims(results))]
+    return list_judgements(judge_claims(results))
 
 
-def claim_row(judgement: Judgement) -> list[str]:
-    """Return the cells of a claim's row, in the order of `CEILED_COLUMNS`."""
+def list_judgements(judgements: Sequence[Judgement]) -> Rows:
+    """List judgements, with a column of ceilings if one of them is known."""
+    if not any(judgement.claim.ceiling for judgement in judgements):
+        return [CLAIM_COLUMNS, *(judgement.row() for judgement in judgements)]
+    return [[*CLAIM_COLUMNS, "ceiling"], *([*judgement.row(), _ceiling_text(judgement)] for judgement in judgements)]
+
+
+def _ceiling_text(judgement: Judgement) -> str:
     ceiling = judgement.claim.ceiling
-    text = UNKNOWN if ceiling is None else f"{ceiling.estimate.text(sign=True)} points"
-    return [*judgement.row(), text]
+    return UNKNOWN if ceiling is None else f"{ceiling.estimate.text(sign=True)} points"
+
+
+def describe_ceiling(results: ComparisonResults) -> str:
+    """Say what the ceiling is, or that it is unknown for every claim."""
+    least = f"{results.recipe.get('min_headroom', MIN_HEADROOM):g}"
+    meaning = "fine-tuning minus the shuffled fine-tuned network at the condition"
+    if any(judgement.claim.ceiling for judgement in judge_claims(results)):
+        return f"The ceiling is {meaning}. Under {least} points there is no room to tell."
+    return f"{UNKNOWN.capitalize()} for every claim: it is {meaning}, and arms of both are missing or failed."
 
 
 def main_table(results: ComparisonResults) -> Rows:

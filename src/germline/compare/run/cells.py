@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from germline.compare.recipe.schema import CONTROL, Recipe
@@ -20,6 +21,7 @@ class Cell:
         weight_decay: Weight decay to try; None: the tuned or given value of the arm.
         steps: Training steps; None: the steps of the arm.
         tuning: Whether the cell only serves to choose settings; test images are then not used.
+        positions: Initial positions to try; None: the tuned or given ones of the arm.
     """
 
     arm: str
@@ -30,11 +32,13 @@ class Cell:
     weight_decay: float | None = None
     steps: int | None = None
     tuning: bool = False
+    positions: float | str | None = None
 
     @property
     def name(self) -> str:
         """Readable name, unique in the comparison."""
         tried = "" if self.lr is None else f" lr={self.lr:g} wd={self.weight_decay:g}"
+        tried += "" if self.positions is None else f" positions={self.positions}"
         longer = "" if self.steps is None else f" steps={self.steps}"
         return f"{self.arm} {self.size or 'own size'} {format_images(self.images)} seed={self.seed}{tried}{longer}"
 
@@ -55,16 +59,22 @@ def list_main_cells(recipe: Recipe) -> list[Cell]:
     return [replace(cell, lr=lr, weight_decay=decay) for cell in cells for lr, decay in points]
 
 
-def list_tuning_cells(recipe: Recipe) -> list[Cell]:
-    """List one cell per tuned arm and point of the tuning grid."""
+def list_tuning_cells(recipe: Recipe, rates: Mapping[str, float] | None = None) -> list[Cell]:
+    """List one cell per tuned arm and point of the tuning grid.
+
+    Args:
+        recipe: Recipe of the comparison.
+        rates: Learning rate by arm, to extend the grids of these arms; None: the rates of the recipe, for all arms.
+    """
     tune = recipe.tune
     if tune is None:
         return []
     return [
-        Cell(arm, tune.size, tune.images_per_class, tune.seed, lr, decay, tuning=True)
+        Cell(arm, tune.size, tune.images_per_class, tune.seed, lr, decay, tuning=True, positions=positions)
         for arm in recipe.arms
-        if recipe.is_tuned(arm)
-        for lr in tune.lr
+        if recipe.is_tuned(arm) and (rates is None or arm in rates)
+        for positions in ((recipe.tunes_positions(arm) and tune.positions) or (None,))
+        for lr in (tune.lr if rates is None else (rates[arm],))
         for decay in tune.weight_decay
     ]
 

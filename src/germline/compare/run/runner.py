@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from germline.compare.analysis.tuning import choose_point, extend_rates
 from germline.compare.cost.storage import gene_storage, summarise_costs
 from germline.compare.recipe.schema import Recipe
 from germline.compare.run.cells import Cell, list_main_cells, list_tuning_cells
@@ -128,21 +129,28 @@ class Comparison:
         self._run_stage(stage, tasks, store)
 
     def _tune_arms(self, store: ArtifactStore) -> dict[str, Any]:
-        """Choose for each arm the grid point with the highest last validation accuracy, and list the whole grid."""
-        cells = list_tuning_cells(self.recipe)
-        self._run_cells("tuning cells", cells, store)
-        tuned: dict[str, Any] = {}
-        for cell in cells:
-            point = {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": None, "samples": 0, "flops": 0}
-            if cell.name not in self.failed:
-                result = run_cell(store, cell)
-                accuracy = result["curve"][-1]["accuracy"]
-                point.update(accuracy=accuracy, samples=result["samples"], flops=result["flops"])
-            best = tuned.setdefault(cell.arm, {"lr": cell.lr, "weight_decay": cell.weight_decay, "accuracy": -1.0})
-            best.setdefault("grid", []).append(point)
-            if point["accuracy"] is not None and point["accuracy"] > best["accuracy"]:
-                best.update({key: point[key] for key in ("lr", "weight_decay", "accuracy")})
+        """Choose for each arm the grid point with the highest last validation accuracy, and list the whole grid.
+
+        The grid of an arm grows by one rate as long as its best rate is at an edge, as often as the recipe says.
+        """
+        points: dict[str, list[dict[str, Any]]] = {}
+        cells, tuned = list_tuning_cells(self.recipe), {}
+        for _ in range(1 + (self.recipe.tune.extend if self.recipe.tune is not None else 0)):
+            self._run_cells("tuning cells", cells, store)
+            for cell in cells:
+                points.setdefault(cell.arm, []).append(self._tuning_point(store, cell))
+            tuned = {arm: choose_point(tried) for arm, tried in points.items()}
+            cells = list_tuning_cells(self.recipe, extend_rates(tuned))
         return tuned
+
+    def _tuning_point(self, store: ArtifactStore, cell: Cell) -> dict[str, Any]:
+        point: dict[str, Any] = {"lr": cell.lr, "weight_decay": cell.weight_decay}
+        point |= {} if cell.positions is None else {"positions": cell.positions}
+        if cell.name in self.failed:
+            return {**point, "accuracy": None, "samples": 0, "flops": 0}
+        result = run_cell(store, cell)
+        accuracy = result["curve"][-1]["accuracy"]
+        return {**point, "accuracy": accuracy, "samples": result["samples"], "flops": result["flops"]}
 
     def _lengthen_scratch(self, store: ArtifactStore) -> list[ScratchRun]:
         """Double the steps of scratch until accuracy stops rising."""

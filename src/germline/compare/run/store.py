@@ -48,7 +48,7 @@ class ArtifactStore:
         recipe: Recipe of the comparison.
         out: Output folder of the comparison.
         folder: Folder of the parts; several comparisons can share it.
-        tuned: Tuned learning rate and weight decay by arm; empty before tuning.
+        tuned: Tuned learning rate, weight decay and positions by arm; empty before tuning.
         quiet: Whether to show no progress.
         is_estimate: Whether only costs are estimated. Known numbers then replace missing data and weights.
     """
@@ -56,7 +56,7 @@ class ArtifactStore:
     recipe: Recipe
     out: Path
     folder: Path
-    tuned: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     quiet: bool = True
     is_estimate: bool = False
 
@@ -69,6 +69,19 @@ class ArtifactStore:
         """Return the method of an arm, with its settings."""
         entry = self.recipe.arms[arm]
         return validate_settings(find_method(entry.method), entry.settings, f"arms.{arm}.settings")
+
+    def cell_method(self, cell: Cell) -> Method:
+        """Return the method of a cell, with the initial positions that it tries, or else with the tuned ones."""
+        method, positions = self.get_method(cell.arm), cell.positions
+        if positions is None and not cell.tuning:
+            positions = self._tuned_settings(cell.arm).get("positions")
+        if positions is None or not self.recipe.draws_positions(cell.arm):
+            return method
+        settings = {**method.model_dump(), "positions": positions}
+        return validate_settings(type(method), settings, f"arms.{cell.arm}.settings")
+
+    def _tuned_settings(self, arm: str) -> Mapping[str, Any]:
+        return self.tuned.get(self.recipe.arms[arm].tuned_as or arm, {})
 
     @property
     def first_method(self) -> Method:
@@ -87,7 +100,7 @@ class ArtifactStore:
     def cell_settings(self, cell: Cell) -> TrainSettings:
         """Return the training settings of a cell: those it tries, or else the tuned ones, or else the recipe's."""
         recipe, tune = self.recipe, self.recipe.tune
-        tuned = {} if cell.tuning else self.tuned.get(recipe.arms[cell.arm].tuned_as or cell.arm, {})
+        tuned: Mapping[str, Any] = {} if cell.tuning else self._tuned_settings(cell.arm)
         changes: dict[str, Any] = {key: tuned[key] for key in TUNED_SETTINGS if key in tuned}
         if changes and tune is not None and tune.scaling == "width":
             changes["lr"] *= _read_width(self.descendant_spec(tune.size)) / _read_width(self.descendant_spec(cell.size))
@@ -122,16 +135,7 @@ class ArtifactStore:
         if self.is_estimate and ancestor.like is not None and not Path(ancestor.path).exists():
             return build_start_network(ancestor.like, self.load_data(ancestor.data), ancestor.train, 0)
         folder = PACKAGED if ancestor.path == "packaged" else ancestor.path
-        model = ancestor.model if Path(folder).is_file() else None
-        network = load_network(folder, model, weights=not self.is_estimate, **ancestor.images)
-        return self._name_classes(network if model is None else self._name_outputs(network))
-
-    def _name_outputs(self, ancestor: Network) -> Network:
-        """Give the weights of a file the class names of the recipe's data; what else was assumed stays as it is."""
-        classes = self.load_data(self.recipe.ancestor.data).classes
-        is_named = "classes" in ancestor.assumed and len(ancestor.classes) == len(classes)
-        # A comparison uses what its recipe says: it is never changed by a measurement.
-        return replace(ancestor, classes=classes if is_named else ancestor.classes, assumed=frozenset())
+        return self._name_classes(load_network(folder, weights=not self.is_estimate))
 
     def _name_classes(self, ancestor: Network) -> Network:
         """Give an ancestor the class names of described data with as many classes, which have no real names."""
@@ -188,8 +192,7 @@ class ArtifactStore:
         """Return the folder of a seed's ancestor. For the recipe's trained network, the name identifies its weights."""
         ancestor = self.recipe.ancestor
         if ancestor.path is not None:
-            given = {"model": ancestor.model, **ancestor.images} if Path(ancestor.path).is_file() else ancestor.images
-            return self.part_path("ancestor", {"weights": hash_weights(ancestor.path), **given})
+            return self.part_path("ancestor", {"weights": hash_weights(ancestor.path)})
         facts = {
             "data": self.data_fingerprint(ancestor.data),
             "train": ancestor.train.model_dump(mode="json"),

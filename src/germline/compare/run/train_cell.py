@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from germline.architectures import Preprocess, Size, Target
+from germline.baselines.fresh_start import FreshStart
 from germline.compare.cost.cost import forward_flops, teacher_flops
 from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
@@ -49,15 +50,23 @@ def run_cell(store: ArtifactStore, cell: Cell) -> dict[str, Any]:
     path = cell_path(store, cell)
     with file_lock(path.with_suffix(".lock")):
         if not path.exists():
-            gene = store.get_gene(cell.arm, store.gene_seed(cell.seed), cell.size)
+            gene = _bind_gene(store, cell, store.get_gene(cell.arm, store.gene_seed(cell.seed), cell.size))
             runs = [_train(store, cell, gene, data, task) for task, data in enumerate(store.load_cell_data(cell))]
             write_json(path, _cell_entry(store, cell, runs))
-        return {"asked": asdict(cell), **read_json(path)}
+        asked = {key: value for key, value in asdict(cell).items() if key != "positions" or value is not None}
+        return {"asked": asked, **read_json(path)}
+
+
+def _bind_gene(store: ArtifactStore, cell: Cell, gene: Learngene | None) -> Learngene | None:
+    """Give a gene the settings of its cell; positions act on descendants alone."""
+    if gene is None or not isinstance(store.get_method(cell.arm), FreshStart):
+        return gene
+    return replace(gene, settings=store.cell_method(cell).model_dump(mode="json"))
 
 
 def cell_path(store: ArtifactStore, cell: Cell) -> Path:
     """Return the path of a cell's result."""
-    method, recipe, spec = store.get_method(cell.arm), store.recipe, store.descendant_spec(cell.size)
+    method, recipe, spec = store.cell_method(cell), store.recipe, store.descendant_spec(cell.size)
     facts: dict[str, Any] = {
         "method": method.name,
         "settings": method.model_dump(mode="json"),
@@ -75,7 +84,9 @@ def cell_path(store: ArtifactStore, cell: Cell) -> Path:
         # A named size selects parts of the gene: two paths with equal specs are different networks.
         facts["size"] = cell.size
     if method.traits.has_gene:
-        facts["gene"] = store.gene_path(find_source(method), store.gene_seed(cell.seed), cell.size).name
+        facts["gene"] = store.gene_path(
+            find_source(store.get_method(cell.arm)), store.gene_seed(cell.seed), cell.size
+        ).name
     return store.part_path("cell", facts).with_suffix(".json")
 
 
@@ -83,7 +94,7 @@ def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, data: DataS
     seed = cell.seed if store.recipe.tasks is None else derive(cell.seed, "task", task)
     images = _draw_images(data.train, cell.images, seed)
     descendant, settings = _build_descendant(store, cell, gene, images), store.cell_settings(cell)
-    network, method = descendant.network, store.get_method(cell.arm)
+    network, method = descendant.network, store.cell_method(cell)
     if settings.steps == 0:
         return _evaluate_untrained(cell, descendant, data)
     probe_accuracy = None if cell.tuning else fit_linear_probe(network, images, data.val)
@@ -133,7 +144,7 @@ def _build_descendant(store: ArtifactStore, cell: Cell, gene: Learngene | None, 
         size = Size() if store.get_method(cell.arm).traits.needs_own_size else Size.parse(cell.size)
         return gene.inherit(size, images.classes, images.channels, images.side, seed=seed)
     spec = store.descendant_spec(cell.size, images)
-    method, preprocess = store.get_method(cell.arm), Preprocess.from_images(images.sample())
+    method, preprocess = store.cell_method(cell), Preprocess.from_images(images.sample())
     target = Target(architecture_of(spec).name, spec, images.classes, preprocess)
     return method.inherit(empty_gene(method, spec, preprocess), target, torch.Generator().manual_seed(seed))
 
@@ -144,10 +155,12 @@ def _cell_entry(store: ArtifactStore, cell: Cell, runs: list[_TaskRun]) -> dict[
     network = first.descendant.network
     assert network.spec is not None  # noqa: S101 - a descendant always has one
     parameters, headless = count_network_parameters(network.spec)
-    samples = sum(fit.samples for fit in fits)
+    samples, method = sum(fit.samples for fit in fits), store.cell_method(cell)
+    positions = method.positions if isinstance(method, FreshStart) else None
     return {
         "lr": settings.lr,
         "weight_decay": settings.weight_decay,
+        **({} if positions is None else {"positions": positions}),
         "curve": [
             {"step": int(score["step"]), **{key: fmean(fit.scores[at][key] for fit in fits) for key in _SCORE_KEYS}}
             for at, score in enumerate(fits[0].scores)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
 from germline.architectures import Preprocess, Size, Spec
+from germline.baselines.fresh_start import FreshStart
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.questions import check_question
 from germline.compare.recipe.schema import EVERY_SIZE, Recipe
+from germline.compare.run.cells import Cell
 from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, draw_task
 from germline.errors import DataError, SettingError
-from germline.loading import look_at, measure_ancestor
 from germline.methods.base import empty_gene
 from germline.registry import architecture_of
-
-_LOG = logging.getLogger(__name__)
-_MEASURED: set[str] = set()
 
 
 def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
@@ -48,13 +45,13 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
         draw_task(data, recipe.tasks.ways, None, recipe.seeds[0], 0)
     if recipe.ancestor.path is None:
         _check_labels(store.load_data(recipe.ancestor.data).train, recipe.ancestor.data)
-    _look_at_ancestor(store)
     specs = {size: store.descendant_spec(size) for size in recipe.sizes}
     # Named sizes are parts of a gene. They can differ although their specs are equal.
     named = store.list_sizes(store.first_method, "") if store.first_method.traits.has_named_sizes else ()
     _check_equal_networks({size: spec for size, spec in specs.items() if size not in named})
     if recipe.tune is not None:
         store.descendant_spec(recipe.tune.size)
+    _check_positions(store)
     for arm in recipe.arms:
         if not recipe.is_trained(arm):
             _check_ancestor_classes(store, arm, data.classes)
@@ -63,19 +60,17 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
     return store
 
 
-def _look_at_ancestor(store: ArtifactStore) -> None:
-    """Look at a given ancestor, and measure the weights of a file, whose preprocessing may be wrong."""
-    path = store.recipe.ancestor.path
-    if path is None or store.is_estimate:
-        return
-    data = store.load_data(store.recipe.ancestor.data)
-    network = look_at(store.build_ancestor(0), data)
-    key = repr((path, store.recipe.ancestor))
-    if Path(path).is_file() and key not in _MEASURED:
-        _MEASURED.add(key)  # a recipe is checked more than once per process
-        measured = measure_ancestor(network, data)
-        for line in (*measured.warnings, *measured.lines):
-            _LOG.warning(line)
+def _check_positions(store: ArtifactStore) -> None:
+    """Check that descendants of every size can have the positions that their arm and its tuning give them."""
+    recipe, tune = store.recipe, store.recipe.tune
+    for arm in recipe.arms:
+        sizes = (*recipe.sizes_of(arm), *([tune.size] if tune is not None else []))
+        choices = (tune.positions or ()) if tune is not None and recipe.draws_positions(arm) else ()
+        for positions in (None, *choices):
+            method = store.cell_method(Cell(arm, sizes[0], 1, 0, positions=positions))
+            if isinstance(method, FreshStart) and method.positions is not None:
+                for size in sizes:
+                    method.check_positions(store.descendant_spec(size))
 
 
 def _expand_sizes(store: ArtifactStore) -> ArtifactStore:
