@@ -1,10 +1,11 @@
 """What a descendant keeps of a backbone without a head, by linear probes; its gene is condensed without labels.
 
-The ancestor is a model folder, such as that of tools/focus_ancestor.py. A gene of `tleg` is condensed from its pooled
-features on images without labels. These are not augmented, so the ancestor sees each of them once. Linear probes are
-then fitted on frozen features of five networks. These are a descendant, one whose gene is shuffled, one of random
-weights, the ancestor's first blocks, and the ancestor itself. The last is the ceiling. Each seed draws probe images, a
-shuffle and random weights; all seeds share one gene. A run that was stopped continues from its last checkpoint.
+The ancestor is a model folder, such as that of tools/focus_ancestor.py, with the mean of its patch tokens as pooled
+features. A gene of `tleg` is condensed from its tokens on images without labels. These are not augmented, so the
+ancestor sees each of them once. Linear probes are then fitted on frozen features of five networks. These are a
+descendant, one whose gene is shuffled, one of random weights, the ancestor's first blocks, and the ancestor itself. The
+last is the ceiling. Each seed draws probe images, a shuffle and random weights; all seeds share one gene. A run that
+was stopped continues from its last checkpoint.
 
     python tools/focus_ancestor.py vit_s_focus.onnx ancestors/focus --side 56
     python benchmarks/headless_probe.py --ancestor ancestors/focus --data cifar100:FOLDER --work runs/headless
@@ -28,13 +29,13 @@ from torch import Tensor, nn
 
 import germline as gl
 from common import ROOT, _cpu, git
-from germline.architectures import Size
+from germline.architectures import VIT, Size, VitSpec
 from germline.compare.run.linear_probe import fit_probe_on_features, pooled_features
 from germline.data import DataSet, Images, load_data
 from germline.files import hash_tensor, write_json
 from germline.learngene import library_versions
 from germline.loading import load_network
-from germline.network import Network
+from germline.network import Network, load_strict
 from germline.randomness import generator
 from germline.registry import METHODS
 from germline.training import Run
@@ -53,29 +54,40 @@ def draw_probe_sets(data: DataSet, seeds: list[int], train: int, test: int) -> t
     return draws, data.test.draw_per_class(test, generator(0, "probe test"))
 
 
+def average_tokens(ancestor: Network) -> Network:
+    """The same network with the mean of its patch tokens as pooled features, in place of the class token."""
+    assert isinstance(ancestor.spec, VitSpec)
+    spec = ancestor.spec.model_copy(update={"global_pool": "avg"})
+    model = VIT.build(spec)
+    load_strict(model, dict(ancestor.model.state_dict()), ancestor.source)
+    return replace(ancestor, model=model.eval(), spec=spec)
+
+
 class RememberedFeatures(nn.Module):
-    """An ancestor whose pooled features of each image are computed once; images that are not augmented come again."""
+    """An ancestor whose tokens of each image are computed once; images that are not augmented come again."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model, self._features = model, {}
+        self.model, self._tokens = model, {}
+        self.num_classes, self.num_prefix_tokens = model.num_classes, model.num_prefix_tokens
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Return pooled features [B, width]."""
+        """Return tokens [B, tokens, width]."""
         keys = [hash(image.numpy().tobytes()) for image in images]
-        new = [index for index, key in enumerate(keys) if key not in self._features]
+        new = [index for index, key in enumerate(keys) if key not in self._tokens]
         if new:
-            pooled = self.model.forward_head(self.model.forward_features(images[new]), pre_logits=True)
-            self._features |= dict(zip([keys[index] for index in new], pooled, strict=True))
-        return torch.stack([self._features[key] for key in keys])
+            tokens = self.model.forward_features(images[new])
+            self._tokens |= dict(zip([keys[index] for index in new], tokens, strict=True))
+        return torch.stack([self._tokens[key] for key in keys])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return pooled features [B, width]."""
-        return self.forward_features(images)
+        return self.forward_head(self.forward_features(images))
 
-    def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
-        """Return the features themselves."""
-        return features
+    def forward_head(self, tokens: Tensor, pre_logits: bool = True) -> Tensor:
+        """Return pooled features [B, width] of tokens."""
+        pooled: Tensor = self.model.forward_head(tokens, pre_logits=pre_logits)
+        return pooled
 
 
 def probe(network: Network, draws: dict[int, Images], test: tuple[str, Images]) -> dict[str, float]:
@@ -99,20 +111,21 @@ def main() -> int:
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--heads", type=int, default=3)
-    parser.add_argument("--images", type=int, default=10_000, help="images to condense on")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=4000, help="images to condense on")
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--target", choices=["features", "tokens"], default="tokens")
     parser.add_argument("--loss", choices=["cosine", "mse"], default="cosine")
-    parser.add_argument("--train", type=int, default=30, help="probe images per class and seed")
+    parser.add_argument("--train", type=int, default=20, help="probe images per class and seed")
     parser.add_argument("--test", type=int, default=25, help="test images per class")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     start = time.process_time()
-    data, ancestor = load_data(asked.data), load_network(asked.ancestor)
+    data, ancestor = load_data(asked.data), average_tokens(load_network(asked.ancestor))
     method = gl.TLEG(
-        target="features",
+        target=asked.target,
         feature_loss=asked.loss,
         depth=asked.depth,
         width=asked.width,

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from torch.utils.data import (
@@ -288,3 +289,36 @@ def test_image_folders_of_torchvision_are_aligned(tmp_path, caplog):
     part = gl.load_data(Subset(train, [0, 4, 8]), val=Subset(val, [5]))
     assert (part.train.labels.tolist(), part.val.labels.tolist()) == ([0, 1, 2], [2])
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_image_data_sets_of_timm_are_aligned(tmp_path):
+    for split, names in {"train": ("cat", "dog", "owl"), "val": ("cat", "owl")}.items():
+        for index, name in enumerate(names):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(2):
+                level = (index, number, len(split))
+                Image.new("RGB", (8, 8), level).save(tmp_path / split / name / f"{number}.png")
+    parts = [timm.data.ImageDataset(str(tmp_path / split)) for split in ("train", "val")]
+    data = gl.load_data(parts[0], val=parts[1])
+    assert data.classes == ("cat", "dog", "owl")
+    assert data.val.labels.tolist() == [0, 0, 2, 2]
+    with pytest.raises(DataError, match="attribute `classes`"):
+        gl.load_data(Outer(parts[0]), val=Outer(parts[1]))
+
+
+class Noisy(Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return torch.randint(0, 255, (3, 8, 8), dtype=torch.uint8), index % 2
+
+
+def test_random_transforms_are_named_and_draw_as_before(caplog):
+    torch.manual_seed(0)
+    data = gl.load_data(Noisy(), val=Noisy())
+    torch.manual_seed(0)
+    wanted = torch.stack([Noisy()[index][0] for index in range(80)])
+    assert torch.equal(torch.cat([data.train.images, data.val.images]), wanted)
+    assert "Items of the training images differ when they are read again" in caplog.text
+    assert "Items of the validation images differ" in caplog.text

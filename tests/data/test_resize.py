@@ -25,7 +25,7 @@ def test_resize_data_set_changes_only_the_size():
 
 
 def test_resize_data_set_keeps_a_flat_image_flat():
-    flat = load_data((torch.full((20, 1, 8, 8), 200, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64)))
+    flat = load_data((torch.full((20, 1, 8, 8), 200, dtype=torch.uint8), torch.arange(20) % 2))
     assert torch.equal(resize_data_set(flat, 13).train.images, torch.full((18, 1, 13, 13), 200, dtype=torch.uint8))
     assert resize_data_set(flat, 4).train.images.shape[-1] == 4
 

@@ -211,4 +211,4 @@ def test_concat_data_sets():
 
 def colourful(source):
     images = source.train.images[:20].repeat(1, 3, 1, 1)
-    return load_data((images, torch.zeros(20, dtype=torch.int64)), classes=("a",))
+    return load_data((images, torch.arange(20) % 2), classes=("a", "b"))

@@ -49,22 +49,33 @@ def find_inner_names(source: Any, depth: int = _DEPTH) -> Names | None:
     names = _declared(source, None)
     if names is not None or depth == 0:
         return names
-    inner = source.datasets if isinstance(source, ConcatDataset) else list(getattr(source, "__dict__", {}).values())
+    inner = source.datasets if isinstance(source, ConcatDataset) else list(_fields(source).values())
     for value in inner:
-        if isinstance(value, Dataset) and (names := find_inner_names(value, depth - 1)) is not None:
+        is_searched = (
+            isinstance(value, Dataset) or hasattr(type(value), "class_to_idx") or "class_to_idx" in _fields(value)
+        )
+        if is_searched and (names := find_inner_names(value, depth - 1)) is not None:
             return names
     return None
 
 
 def _declared(source: Any, label_key: str | None) -> Names | None:
-    """Return the names in `class_to_idx`, `classes`, or the features of a Hugging Face data set."""
+    """Return the names in `class_to_idx`, `classes`, a timm reader, or the features of a Hugging Face data set."""
     features = _attribute(source, "features")
     if label_key is not None and isinstance(features, Mapping):
         return _as_names(getattr(features.get(label_key), "names", None))
-    places = _attribute(source, "class_to_idx")
+    places = _attribute(source, "class_to_idx") or _attribute(_attribute(source, "reader"), "class_to_idx")
     if isinstance(places, Mapping) and sorted(places.values(), key=str) == sorted(range(len(places)), key=str):
         return _as_names([name for name, _ in sorted(places.items(), key=lambda pair: int(pair[1]))])
     return _as_names(_attribute(source, "classes"))
+
+
+def _fields(source: Any) -> dict[str, Any]:
+    try:
+        fields: dict[str, Any] = vars(source)
+    except TypeError:
+        return {}
+    return fields
 
 
 def _attribute(source: Any, name: str) -> Any:

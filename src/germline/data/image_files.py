@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -46,17 +47,33 @@ def open_image(
         DataError: The file cannot be read.
     """
     reader = reader or PixelReader(str(path))
+    with _naming(path), Image.open(path) as opened:
+        if check is not None:
+            check(path, opened.size)
+        opened.load()
+        turned = ImageOps.exif_transpose(opened)
+        image = reader.read_image(turned, str(path), image_format=opened.format)
+        reader.note_frames(getattr(opened, "n_frames", 1))
+        return image
+
+
+def check_header(path: Path) -> None:
+    """Check that a file begins as an image, without decoding it.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    with _naming(path), Image.open(path):
+        pass
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in errors of Pillow."""
     try:
         if not path.is_file():
             raise OSError("it is no file, or a link to a missing file")
-        with Image.open(path) as opened:
-            if check is not None:
-                check(path, opened.size)
-            opened.load()
-            turned = ImageOps.exif_transpose(opened)
-            image = reader.read_image(turned, str(path), image_format=opened.format)
-            reader.note_frames(getattr(opened, "n_frames", 1))
-            return image
+        yield
     except _DAMAGE as error:
         raise DataError(
             f"{path} cannot be read as an image", _say(error, path), "Remove the file or replace it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import textwrap
 from collections.abc import Mapping, Sized
 from typing import Any
@@ -12,13 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from germline.data.labels import name_type
-from germline.data.pixels import PixelReader
+from germline.data.pixels import PixelReader, warn_once
 from germline.errors import DataError, GermlineError
 
 _IMAGE_KEYS = ("image", "img", "pixel_values", "pixels")
 _LABEL_KEYS = ("label", "labels", "fine_label", "target", "targets", "class", "cls")
 _CHANNELS = (1, 3)
 LONGEST_REASON = 200
+_AGAIN = 8  # items that are read twice
 
 
 def read_items(items: Any, source: str) -> tuple[Tensor, list[Any] | None, str | None]:
@@ -52,7 +54,30 @@ def read_items(items: Any, source: str) -> tuple[Tensor, list[Any] | None, str |
     if not images:
         raise DataError(f"The {kind} of {source} is empty", "There is no image in it", "Use a data set with images")
     reader.check_range()
+    if _is_random(items, images, source):
+        warn_once(
+            f"Items of {source} differ when they are read again. Each is read once, so random transforms are frozen. "
+            "Use `augmentation` of load_data instead."
+        )
     return stack_images(images, source), None if all(label is None for label in labels) else labels, key
+
+
+def _is_random(items: Any, images: list[Tensor], source: str) -> bool:
+    """Whether some items are other images when they are read again; random generators are left as they were."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    reader = PixelReader(source)
+    try:
+        for index in range(0, len(images), max(1, len(images) // _AGAIN)):
+            again = to_bytes(split_item(_get(items, index, ""), "")[0], reader, "")
+            if again.shape != images[index].shape or not bool(torch.equal(again, images[index])):
+                return True
+    except GermlineError:
+        return True
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+    return False
 
 
 def _length(items: Any, kind: str) -> int:

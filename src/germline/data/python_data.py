@@ -97,6 +97,7 @@ def read_python_images(source: Any, name: str) -> PythonImages:
         names = source.classes if source.labels is not None else None
         return PythonImages(_check_square(source.images, name), source.labels, names, len(source.classes), names)
     if isinstance(source, (str, bytes, PurePath)):
+        source = source.decode(errors="replace") if isinstance(source, bytes) else source
         raise DataError(
             f"'{source}' is a name", "Other splits are given in Python", f'Use load_data("folder:{source}") alone'
         )

@@ -14,7 +14,7 @@ from germline.data import AnyImages, DataSet, iterate_batches
 from germline.errors import DataError
 from germline.loading.assume import ASSUMED, describe_preprocess, list_alternatives, read_own_size
 from germline.loading.look import describe_again
-from germline.loading.outputs import evaluation_mode, run_batch
+from germline.loading.outputs import count_flops, evaluation_mode
 from germline.network import Network
 
 BATCH = 64
@@ -130,7 +130,7 @@ def _find_images(network: Network, data: DataSet) -> AnyImages | None:
 
 def _count_flops(network: Network, images: AnyImages) -> int:
     pixels = next(iterate_batches(images.subset(torch.arange(1)), 1)).pixels
-    return max(1, run_batch(network.model, network.logits, pixels.to(_find_device(network)))[1])
+    return count_flops(network.model, network.logits, pixels.to(_find_device(network)))
 
 
 def _take_evenly(images: AnyImages, most: int, flops: int) -> AnyImages:

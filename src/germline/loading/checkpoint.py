@@ -117,17 +117,17 @@ def _describe(value: Any) -> str:
 
 def _read_pickle(path: Path) -> Any:
     open_regular(path).close()
+    if _is_script(path):  # torch.load would open it, and it holds code
+        raise ArtefactError(
+            f"'{path}' is a TorchScript archive",
+            "it holds code beside its weights",
+            _save_anew(path, "torch.jit.load", ".state_dict()"),
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds here, from zip to unpickling errors
         text = str(error).strip() or type(error).__name__
-        names, names_module = _list_globals(path, text), "torch.jit" in text or _is_script(path)
-        if names_module:
-            raise ArtefactError(
-                f"'{path}' is a TorchScript archive",
-                "it holds code beside its weights",
-                _save_anew(path, "torch.jit.load", ".state_dict()"),
-            ) from error
+        names = _list_globals(path, text)
         if names:
             entry = _find_entry(path)
             what = f"['{entry}']" if entry else "" if _is_namespace(names) else ".state_dict()"
@@ -155,7 +155,8 @@ def _list_globals(path: Path, text: str) -> list[str]:
         names = [str(name) for name in torch.serialization.get_unsafe_globals_in_checkpoint(path)]
     except Exception:  # a damaged file has no such list
         names = []
-    return names or _GLOBAL.findall(text)
+    # torch gives a set; the script's own names say more than torch's.
+    return sorted(names or _GLOBAL.findall(text), key=lambda name: (name.startswith("torch."), name))
 
 
 def _is_namespace(names: list[str]) -> bool:
@@ -163,9 +164,10 @@ def _is_namespace(names: list[str]) -> bool:
 
 
 def _is_script(path: Path) -> bool:
-    return zipfile.is_zipfile(path) and any(
-        name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()
-    )
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _find_entry(path: Path) -> str | None:

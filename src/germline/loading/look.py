@@ -61,7 +61,7 @@ def look_at(network: Network, data: DataSet) -> Network:
         iterate_batches(data.train.subset(torch.arange(min(LOOK_IMAGES, len(data.train)))), LOOK_IMAGES)
     ).pixels
     pixels = pixels.to(next((tensor.device for tensor in network.model.parameters()), pixels.device))
-    outputs, _ = run_batch(network.model, network.logits, pixels)
+    outputs = run_batch(network.model, network.logits, pixels)
     logits = find_logits(outputs)
     if not network.has_head:
         return network

@@ -547,6 +547,12 @@ def test_links_to_class_folders_are_followed_and_others_named(tmp_path, caplog):
     assert "train/cat/more is a link to a folder, and is not followed" in caplog.text
 
 
+def test_class_folders_that_differ_by_case_are_named(tmp_path, caplog):
+    fill(tmp_path, classes=("Cat", "cat", "dog"))
+    assert gl.load_data(f"folder:{tmp_path}").classes == ("Cat", "cat", "dog")
+    assert "'Cat' and 'cat'" in caplog.text
+
+
 def test_a_class_without_training_images_is_named(tmp_path, caplog):
     fill(tmp_path, ".", count=20)
     paint(tmp_path / "yak" / "8.png")

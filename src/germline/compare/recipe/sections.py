@@ -28,9 +28,12 @@ class AncestorRecipe(RecipeSection):
     Attributes:
         path: Trained network that all seeds share; `packaged` is the one in germline. None: train one per seed.
         data: Data set that ancestors are trained on, and genes are condensed on.
-        model: Preset or timm name of the ancestors to train.
+        model: Preset or timm name of the ancestors to train, or of the network of a weight file at `path`.
         train: Training settings of the ancestors.
         like: Preset or timm name with the spec of the network at `path`, to estimate costs without that network.
+        image_size: Image size of a weight file at `path`, in pixels.
+        mean: Mean per channel of a weight file at `path`, in units of [0, 1].
+        std: Standard deviation per channel of a weight file at `path`, in units of [0, 1].
     """
 
     data: str
@@ -38,6 +41,15 @@ class AncestorRecipe(RecipeSection):
     like: str | None = None
     model: str = "vit_pico"
     train: TrainSettings = TrainSettings()
+    image_size: int | None = Field(default=None, ge=1)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @property
+    def images(self) -> dict[str, Any]:
+        """What is given of the preprocessing, by the names of `load_network`."""
+        given = {"image_size": self.image_size, "mean": self.mean, "std": self.std}
+        return {key: value for key, value in given.items() if value is not None}
 
 
 class Arm(RecipeSection):

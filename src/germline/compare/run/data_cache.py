@@ -60,6 +60,8 @@ def fingerprint_data(name: str) -> str:
 def hash_weights(path: str) -> str:
     """Hash the weights of a network; `packaged` is the one in germline."""
     folder = PACKAGED if path == "packaged" else Path(path)
+    if folder.is_file():
+        return hashlib.sha256(folder.read_bytes()).hexdigest()
     if (folder / WEIGHTS).is_file():
         tensors = read_tensors(folder / WEIGHTS)
     else:

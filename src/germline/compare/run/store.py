@@ -135,7 +135,16 @@ class ArtifactStore:
         if self.is_estimate and ancestor.like is not None and not Path(ancestor.path).exists():
             return build_start_network(ancestor.like, self.load_data(ancestor.data), ancestor.train, 0)
         folder = PACKAGED if ancestor.path == "packaged" else ancestor.path
-        return self._name_classes(load_network(folder, weights=not self.is_estimate))
+        model = ancestor.model if Path(folder).is_file() else None
+        network = load_network(folder, model, weights=not self.is_estimate, **ancestor.images)
+        return self._name_classes(network if model is None else self._name_outputs(network))
+
+    def _name_outputs(self, ancestor: Network) -> Network:
+        """Give the weights of a file the class names of the recipe's data; what else was assumed stays as it is."""
+        classes = self.load_data(self.recipe.ancestor.data).classes
+        is_named = "classes" in ancestor.assumed and len(ancestor.classes) == len(classes)
+        # A comparison uses what its recipe says: it is never changed by a measurement.
+        return replace(ancestor, classes=classes if is_named else ancestor.classes, assumed=frozenset())
 
     def _name_classes(self, ancestor: Network) -> Network:
         """Give an ancestor the class names of described data with as many classes, which have no real names."""
@@ -192,7 +201,8 @@ class ArtifactStore:
         """Return the folder of a seed's ancestor. For the recipe's trained network, the name identifies its weights."""
         ancestor = self.recipe.ancestor
         if ancestor.path is not None:
-            return self.part_path("ancestor", {"weights": hash_weights(ancestor.path)})
+            given = {"model": ancestor.model, **ancestor.images} if Path(ancestor.path).is_file() else ancestor.images
+            return self.part_path("ancestor", {"weights": hash_weights(ancestor.path), **given})
         facts = {
             "data": self.data_fingerprint(ancestor.data),
             "train": ancestor.train.model_dump(mode="json"),

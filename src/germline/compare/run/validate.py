@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from germline.compare.run.cells import Cell
 from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, draw_task
 from germline.errors import DataError, SettingError
+from germline.loading import look_at, measure_ancestor
 from germline.methods.base import empty_gene
 from germline.registry import architecture_of
+
+_LOG = logging.getLogger(__name__)
+_MEASURED: set[str] = set()
 
 
 def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
@@ -45,6 +50,7 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
         draw_task(data, recipe.tasks.ways, None, recipe.seeds[0], 0)
     if recipe.ancestor.path is None:
         _check_labels(store.load_data(recipe.ancestor.data).train, recipe.ancestor.data)
+    _look_at_ancestor(store)
     specs = {size: store.descendant_spec(size) for size in recipe.sizes}
     # Named sizes are parts of a gene. They can differ although their specs are equal.
     named = store.list_sizes(store.first_method, "") if store.first_method.traits.has_named_sizes else ()
@@ -71,6 +77,21 @@ def _check_positions(store: ArtifactStore) -> None:
             if isinstance(method, FreshStart) and method.positions is not None:
                 for size in sizes:
                     method.check_positions(store.descendant_spec(size))
+
+
+def _look_at_ancestor(store: ArtifactStore) -> None:
+    """Look at a given ancestor, and measure the weights of a file, whose preprocessing may be wrong."""
+    path = store.recipe.ancestor.path
+    if path is None or store.is_estimate:
+        return
+    data = store.load_data(store.recipe.ancestor.data)
+    network = look_at(store.build_ancestor(0), data)
+    key = repr((path, store.recipe.ancestor))
+    if Path(path).is_file() and key not in _MEASURED:
+        _MEASURED.add(key)  # a recipe is checked more than once per process
+        measured = measure_ancestor(network, data)
+        for line in (*measured.warnings, *measured.lines):
+            _LOG.warning(line)
 
 
 def _expand_sizes(store: ArtifactStore) -> ArtifactStore:

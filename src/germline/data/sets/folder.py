@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from germline.data.dataset import AnyImages, DataSet, ImageFiles, Images, Split
-from germline.data.image_files import is_grey_file, open_image
+from germline.data.image_files import check_header, is_grey_file, open_image
 from germline.data.pixels import PixelReader, warn_once
 from germline.data.resize import MAX_SIDE
 from germline.data.sets.folder_listing import FileListing
@@ -19,6 +19,7 @@ from germline.errors import DataError
 
 LARGEST_IN_MEMORY = 64
 DEFAULT_SIDE = 224
+_HEADERS = 5_000  # files whose header is read
 _PROBED = 16  # 16-bit files that are opened to see their range
 
 
@@ -65,7 +66,9 @@ def _labels(listing: FileListing) -> torch.Tensor | None:
 
 
 def _check_files(listing: FileListing) -> None:
-    """Open some large images, so that 16-bit files of an unknown range are refused before training."""
+    """Open some large images, so that what a header shows is refused before training, not when it is decoded."""
+    for path in listing.paths[:: max(1, len(listing.paths) // _HEADERS)]:
+        check_header(path)
     reader = PixelReader(f"folder {listing.paths[0].parent.parent}")
     open_image(listing.paths[0], reader)
     if reader.has_16_bits:

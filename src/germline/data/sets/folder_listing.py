@@ -96,6 +96,10 @@ def list_folder(folder: Path) -> FileListing:
         files = sorted(_files(folder))
         paths = tuple(path for path in files if _is_image(path))
         return FileListing(paths, None, (), tuple(empty), tuple(notes))
+    seen: dict[str, str] = {}
+    for name, _ in groups:
+        if (other := seen.setdefault(name.strip().lower(), name)) != name:
+            notes.append(f"The class folders '{other}' and '{name}' of {folder} differ by case or spaces alone.")
     if loose := sum(_is_image(entry) for entry in folder.iterdir() if entry.is_file()):
         notes.append(f"{loose} images beside the class folders of {folder} are not read.")
     if others:

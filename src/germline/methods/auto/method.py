@@ -59,6 +59,8 @@ class Auto(PresetSettings, TargetSettings, Method, TrainSettings):
         preset: Values of settings that are not given. `lab` is for small CNNs and `lab-vit` for small ViTs. `cnn` and
             `vit` are the paper's search. `vgg9`, `resnet12`, `resnet18`, `vit6`, `deit-first6` and `deit-last3` are its
             fixed choices. `tiny` is for tests.
+        target: What the pseudo descendant learns: labels (`logits`), or the ancestor's pooled `features` or patch
+            `tokens`, which need no labels.
         select: Selection of layers: by the meta-network (`meta`), by the similarity of features with the labels,
             without training (`cka`), or at `random`, the control.
         layers: Indices of the blocks to keep, in rising order; None selects them.

@@ -173,8 +173,9 @@ class Pooled(PresetSettings, Method):
         """Describe the paths by the keys that name them, whole models first."""
         paths = self.layout.paths
         whole = ", ".join(f"width={width}" for width in self.widths)
-        text = f"{len(paths)} paths: {whole}, and stitched ones such as {paths[-1]}; or the best under a cap"
-        return Sizes(text, tuple(map(str, paths)))
+        text = f"{len(paths)} paths: {whole}, and stitched ones such as {paths[-1]}"
+        is_unranked = gene is not None and gene.classes is None  # without a head no path has an accuracy
+        return Sizes(text if is_unranked else f"{text}; or the best under a cap", tuple(map(str, paths)))
 
     def cost(self, spec: Spec, images: int, teacher_flops: int) -> GeneCost:
         """Count the training of the auxiliary models and of the pool.
