@@ -22,7 +22,7 @@ class RecipeSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class AncestorRecipe(RecipeSection):
+class AncestorRecipe(StableDump, RecipeSection):
     """Source of the ancestor.
 
     Attributes:
@@ -35,6 +35,9 @@ class AncestorRecipe(RecipeSection):
         mean: Mean per channel of a weight file at `path`, in units of [0, 1].
         std: Standard deviation per channel of a weight file at `path`, in units of [0, 1].
     """
+
+    # Saved recipes leave these out at their defaults, so that older folders can still be resumed.
+    omitted: ClassVar[Mapping[str, Any]] = {"image_size": None, "mean": None, "std": None}
 
     data: str
     path: str | None = None
@@ -87,7 +90,6 @@ class Tuning(StableDump, RecipeSection):
         extend: How often an arm's grid grows by one rate, if its best rate is at an edge.
     """
 
-    # Saved recipes leave these out at their defaults, so that older folders can still be resumed.
     omitted: ClassVar[Mapping[str, Any]] = {"positions": None, "extend": 0}
 
     lr: tuple[Rate, ...] = Field(min_length=1, max_length=4)
