@@ -46,7 +46,7 @@ train: {steps: 120, batch_size: 32, eval_at: [0, 10, 50]}
 tune: {lr: [1.0e-3, 3.0e-3], weight_decay: [0.05], size: depth=2, images_per_class: 5}
 scratch_until_plateau: {most: 4}
 """
-HOST = ("seconds", "command", "device")
+HOST = ("seconds", "command", "device", "sha256")
 
 
 def start_comparison(recipe: Path, out: Path) -> subprocess.Popen[bytes]:

@@ -21,6 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from germline.files import write_text
+from germline.seals import hash_json
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDED = frozenset({"curve", "record", "losses"})
@@ -73,6 +74,8 @@ def main() -> int:
     before = sum(path.stat().st_size for path in paths)
     for path in paths:
         content = slim(json.loads(path.read_text(encoding="utf-8")))
+        if "sha256" in content:
+            content["sha256"] = hash_json({key: value for key, value in content.items() if key != "sha256"})
         write_text(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
     print(f"{before:,} bytes before, {sum(path.stat().st_size for path in paths):,} after")
     return 0

@@ -26,7 +26,8 @@ class _UniqueKeys(yaml.SafeLoader):
     def compose_document(self) -> Any:
         """Compose the nodes of a document, and count them as often as aliases repeat them."""
         node = super().compose_document()
-        _count_nodes(node, {}, 0)
+        if node is not None:
+            _count_nodes(node, {}, 0)
         return node
 
 

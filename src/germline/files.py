@@ -284,6 +284,22 @@ def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
         raise ArtefactError(f"'{path}' is not valid JSON", str(error), _RESTORE) from error
 
 
+def read_mapping(path: Path, most: int = LARGEST_JSON) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping.
+
+    Args:
+        path: File to read.
+        most: Largest number of bytes.
+
+    Raises:
+        ArtefactError: The file is missing, too large, not JSON or no mapping.
+    """
+    content = read_json(path, most)
+    if not isinstance(content, dict):
+        raise ArtefactError(f"'{path}' holds no mapping", f"it holds a {type(content).__name__}", _RESTORE)
+    return content
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number of JSON")
 

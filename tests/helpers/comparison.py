@@ -38,7 +38,7 @@ seeds: [0, 1]
 train: {steps: 5, batch_size: 16, lr: 1e-3, eval_at: [0, 2]}
 """
 TUNE = "tune={lr: [1e-3, 1e-2], weight_decay: [0], size: depth=3, images_per_class: 2, seed: 7}"
-HOST = ("seconds", "command", "device", "commit")
+HOST = ("seconds", "command", "device", "commit", "sha256")
 
 
 class SelfMadeAncestor(Layers, TrainSettings):

@@ -109,11 +109,11 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool, command: str = ""
 def _check_work_folder(work: Path, command: str, *, resume: bool, overwrite: bool) -> None:
     """Refuse a work folder with content; the message names the command that made it."""
     from germline.errors import OutputError
-    from germline.files import check_output_folder, read_json
+    from germline.files import check_output_folder, read_mapping
 
     maker, config = "", work / "config.json"
     if config.is_file():
-        saved = read_json(config)
+        saved = read_mapping(config)
         keys = saved.keys() if isinstance(saved, dict) else ()
         maker = "condense" if "method" in keys else "train" if "model" in keys else ""
     if overwrite or not maker or (resume and command in ("", maker)):
@@ -155,9 +155,9 @@ def open_run(
 def _check_same_settings(config_file: Path, config: dict[str, Any]) -> None:
     """Refuse to resume with other settings: the old work would be reused under the new ones."""
     from germline.errors import SettingError
-    from germline.files import read_json
+    from germline.files import read_mapping
 
-    saved: dict[str, Any] = read_json(config_file) if config_file.exists() else {}
+    saved: dict[str, Any] = read_mapping(config_file) if config_file.exists() else {}
     old, new = ({**all_, **all_.get("settings", {}), "settings": None} for all_ in (saved, config))
     for key in sorted(old.keys() & new.keys()):
         if old[key] != new[key]:

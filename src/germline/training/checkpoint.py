@@ -14,6 +14,7 @@ from torch import Tensor
 
 from germline.errors import ArtefactError
 from germline.files import atomic_folder, read_json, read_tensors, write_json, write_tensors
+from germline.seals import hash_json
 
 _LOGGER = logging.getLogger("germline")
 
@@ -47,7 +48,8 @@ class CheckpointFolder:
             for group, tensors in checkpoint.tensors.items():
                 write_tensors(fresh / f"{group}.safetensors", tensors)
                 hashes[group] = _hash(fresh / f"{group}.safetensors")
-            write_json(fresh / "state.json", {"step": checkpoint.step, "sha256": hashes, "facts": checkpoint.facts})
+            state = {"step": checkpoint.step, "sha256": hashes, "facts": checkpoint.facts}
+            write_json(fresh / "state.json", {**state, "state_sha256": hash_json(state)})
         for old in self._all()[: -self._keep]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -56,7 +58,7 @@ class CheckpointFolder:
         for folder in reversed(self._all()):
             try:
                 return _read(folder)
-            except (ArtefactError, KeyError, TypeError, AttributeError) as error:
+            except (ArtefactError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
                 _LOGGER.warning("Checkpoint %s is skipped: %s", folder, error)
         return None
 
@@ -70,12 +72,17 @@ class CheckpointFolder:
 
 def _read(folder: Path) -> Checkpoint:
     state = read_json(folder / "state.json")
+    # Checkpoints of earlier versions have no hash of the state itself.
+    if state.pop("state_sha256", None) not in (None, hash_json(state)):
+        raise ArtefactError(f"'{folder / 'state.json'}' is damaged", "Its hash differs from the saved one")
     tensors = {}
     for group, expected in state["sha256"].items():
         path = folder / f"{group}.safetensors"
         tensors[group] = read_tensors(path)
         if _hash(path) != expected:
             raise ArtefactError(f"'{path}' is damaged", "Its hash differs from the saved one")
+    if type(state["step"]) is not int or state["step"] < 0 or not isinstance(state["facts"], dict):
+        raise ArtefactError(f"'{folder / 'state.json'}' is damaged", "Its step or its facts are of a wrong kind")
     return Checkpoint(step=state["step"], tensors=tensors, facts=state["facts"])
 
 

@@ -14,8 +14,17 @@ import torch
 from torch import Tensor
 
 from germline.errors import ArtefactError, SettingError
-from germline.files import atomic_folder, hash_tensor, read_json, read_tensors, write_json, write_tensors
+from germline.files import (
+    atomic_folder,
+    hash_tensor,
+    read_json,
+    read_metadata,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 from germline.network import Network, load_strict
+from germline.seals import check_seal, make_seal
 from germline.training.objectives import Objective
 
 _LOGGER = logging.getLogger("germline")
@@ -69,7 +78,7 @@ def read_phase(place: Path) -> PhaseState | None:
         return None
     try:
         return _read(place)
-    except (ArtefactError, KeyError, TypeError, AttributeError) as error:
+    except (ArtefactError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         _LOGGER.warning("The saved phase %s is damaged and computed again: %s", place, error)
         return None
 
@@ -115,20 +124,35 @@ class FitResult:
 
 def write_result(place: Path, network: Network, objective: Objective, result: FitResult) -> None:
     """Save the result of a phase with all weights, including the objective's; this marks it as finished."""
-    write_tensors(place / _MODEL, network.model.state_dict())
+    state, facts = network.model.state_dict(), {_RESULT: result.__dict__}
+    write_tensors(place / _MODEL, state, make_seal(state, facts))
     if tensors := objective.state_dict():
-        write_tensors(place / _OBJECTIVE, tensors)
+        write_tensors(place / _OBJECTIVE, tensors, make_seal(tensors, facts))
     write_json(place / _RESULT, result.__dict__)
 
 
 def read_result(place: Path, network: Network, objective: Objective) -> FitResult:
     """Read the result of a finished phase, and load the weights of network and objective."""
-    load_strict(network.model, read_tensors(place / _MODEL), place)
-    if objective.state_dict():
-        load_strict(objective, read_tensors(place / _OBJECTIVE), place)
-    network.model.eval()
     stored = read_json(place / _RESULT)
-    return FitResult(**{**stored, "losses": [(int(step), float(loss)) for step, loss in stored["losses"]]})
+    load_strict(network.model, _read_sealed(place / _MODEL, stored), place)
+    if objective.state_dict():
+        load_strict(objective, _read_sealed(place / _OBJECTIVE, stored), place)
+    network.model.eval()
+    try:
+        return FitResult(**{**stored, "losses": [(int(step), float(loss)) for step, loss in stored["losses"]]})
+    except (LookupError, TypeError, ValueError) as error:
+        raise ArtefactError(
+            f"'{place / _RESULT}' is not the result of a training",
+            f"There is a problem with {error}",
+            "Restore a copy, or remove the folder to train again",
+        ) from error
+
+
+def _read_sealed(path: Path, result: Any) -> dict[str, Tensor]:
+    """Read tensors and compare them, and the result beside them, with their hashes; earlier versions saved none."""
+    tensors = read_tensors(path)
+    check_seal(read_metadata(path), path, tensors, {_RESULT: result})
+    return tensors
 
 
 def has_result(place: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from germline.errors import SettingError, UnknownNameError
-from germline.files import read_json, write_json
+from germline.files import read_mapping, write_json
 from germline.training.population import Population, PopulationEngine
 from germline.training.population_vmap import VmapEngine
 from germline.training.progress import PartialProgress
@@ -88,7 +88,7 @@ class EngineChooser:
             return able["loop"]
         key = _key(population)
         if self._path is not None and self._path.exists():
-            self._known = read_json(self._path)
+            self._known = read_mapping(self._path)
         choice = self._known.get(key, {}).get("way")
         if choice not in able:
             seconds, reason = measure_engines(population, able)

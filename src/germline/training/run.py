@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from germline.data import AnyImages, Augmentation
-from germline.errors import SettingError
-from germline.files import read_json, write_json
+from germline.errors import ArtefactError, SettingError
+from germline.files import read_mapping, write_json
 from germline.learngene import library_versions
 from germline.network import Network
 from germline.training.checkpoint import CheckpointFolder
@@ -34,6 +34,8 @@ from germline.training.population_engine import EngineChooser, find_engine
 from germline.training.progress import PartialProgress, Progress
 from germline.training.settings import TrainSettings
 from germline.training.trainer import Trainer, TrainingLog
+
+MOST_THREADS = 4096
 
 
 class Run:
@@ -256,7 +258,7 @@ class Run:
         wanted = {**settings.model_dump(mode="json"), **facts}
         path = place / "settings.json"
         if path.exists():
-            saved = read_json(path)
+            saved = read_mapping(path)
             if changed := sorted(key for key in saved.keys() | wanted.keys() if saved.get(key) != wanted.get(key)):
                 key = changed[0]
                 raise SettingError(
@@ -275,7 +277,7 @@ class Run:
             return
         facts_path = self.folder / "run.json"
         if facts_path.exists():
-            torch.set_num_threads(int(read_json(facts_path)["threads"]))
+            torch.set_num_threads(_read_threads(facts_path))
         elif self.fabric.is_global_zero:
             write_json(facts_path, self.facts())
         self.fabric.barrier()
@@ -288,3 +290,14 @@ class Run:
         for score in result.scores:
             self._logger.log_metrics({f"{name}/val_accuracy": score["accuracy"]}, step=int(score["step"]))
         self._logger.finalize("success")
+
+
+def _read_threads(path: Path) -> int:
+    threads = read_mapping(path).get("threads")
+    if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
+        raise ArtefactError(
+            f"'{path}' names no number of threads",
+            f"A number from 1 to {MOST_THREADS} is expected",
+            "Restore a copy, or start again with --overwrite",
+        )
+    return threads

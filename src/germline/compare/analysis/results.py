@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from germline.compare.run.cells import format_images
 from germline.errors import ArtefactError
 from germline.files import read_json
 from germline.reporting.statistics import Estimate, estimate
+from germline.seals import hash_json
 
 Entry = Mapping[str, Any]  # one cell, gene or scratch run, as stored
 CellValue = Callable[[Entry], float]
@@ -70,7 +72,14 @@ class ComparisonResults:
                 "Some of its parts are missing",
                 "Run the comparison again with --resume",
             )
-        return cls(stored, tuple(cls(other) for other in _read_siblings(file, stored)))
+        if stored.get("sha256") not in (None, hash_json({key: stored[key] for key in stored.keys() - {"sha256"}})):
+            raise ArtefactError(
+                f"'{file}' is damaged or was changed",
+                "Its content differs from the hash in it",
+                "Run the comparison again with --resume, or restore a copy",
+            )
+        with wrong_content(stored, file):
+            return cls(stored, tuple(cls(other) for other in _read_siblings(file, stored)))
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -229,6 +238,25 @@ class ComparisonResults:
         cell = self.first_cell(arm, size)
         counts: dict[str, int] = {} if cell is None else cell["origins"]
         return {origin: count / sum(counts.values()) for origin, count in counts.items()}
+
+
+@contextmanager
+def wrong_content(stored: Entry, file: Path) -> Iterator[None]:
+    """Turn errors at content of a wrong kind into one message; with a right hash they are germline's own faults.
+
+    Raises:
+        ArtefactError: The block fails, and the results have no hash.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        if "sha256" in stored:
+            raise
+        raise ArtefactError(
+            f"'{file}' does not hold a comparison's results",
+            f"A part is missing or of a wrong kind: {type(error).__name__} {error}".splitlines()[0][:200],
+            "Run the comparison again with --resume",
+        ) from error
 
 
 def _is_complete(stored: Any) -> bool:

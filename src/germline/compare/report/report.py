@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from germline.compare.analysis.results import ComparisonResults
+from germline.compare.analysis.results import ComparisonResults, wrong_content
 from germline.compare.report.sections import report_sections
 from germline.files import write_text
 from germline.reporting.html import Section, markdown_table, render_page, text_table
@@ -26,10 +26,11 @@ def write_report(out: Path) -> str:
         ArtefactError: The comparison has no results.
     """
     results = ComparisonResults.load(out)
-    sections = report_sections(results)
-    _write_page(results, sections, out / "report.html")
-    write_text(out / "report.md", _markdown(results, sections))
-    write_text(out / "report.csv", _csv(results))
+    with wrong_content(results.stored, out / "results.json"):
+        sections = report_sections(results)
+        _write_page(results, sections, out / "report.html")
+        write_text(out / "report.md", _markdown(results, sections))
+        write_text(out / "report.csv", _csv(results))
     shown = [text_table(section.body) for section in sections[:2] if not isinstance(section.body, str)]
     return "\n\n".join([*shown, f"report: {out / 'report.html'}"])
 
@@ -45,7 +46,8 @@ def write_results_page(file: Path, page: Path) -> None:
         ArtefactError: The file does not hold a comparison's results.
     """
     results = ComparisonResults.load(file)
-    _write_page(results, report_sections(results), page)
+    with wrong_content(results.stored, file):
+        _write_page(results, report_sections(results), page)
 
 
 def _write_page(results: ComparisonResults, sections: Sequence[Section], page: Path) -> None:

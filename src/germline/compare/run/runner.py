@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -25,6 +26,7 @@ from germline.compare.run.validate import check_recipe
 from germline.errors import GermlineError, SettingError
 from germline.files import read_json, write_json
 from germline.learngene import library_versions
+from germline.seals import hash_json
 
 
 @dataclass
@@ -163,26 +165,29 @@ class Comparison:
     def _write_results(
         self, store: ArtifactStore, seconds: float, cells: Sequence[Cell], scratch_runs: Sequence[ScratchRun]
     ) -> None:
-        write_json(
-            self.out / "results.json",
-            {
-                "name": self.name,
-                "command": shlex.join(["germline", *sys.argv[1:]]),
-                "commit": _read_commit(),
-                "versions": library_versions(),
-                "device": self._get_engine().describe(),
-                "seconds": round(seconds, 1),
-                "recipe": self.recipe.model_dump(mode="json"),
-                "tuned": dict(store.tuned) or None,
-                "costs": summarise_costs(store),
-                "family": compute_family_budgets(store),
-                "ancestors": self._ancestor_entries(store),
-                "genes": list(self._gene_entries(store)),
-                "levels": [run.summarise(store, self.failed) for run in scratch_runs],
-                "cells": [run_cell(store, cell) for cell in cells if cell.name not in self.failed],
-                "failed": dict(sorted(self.failed.items())),
-            },
-        )
+        content = json.loads(json.dumps(self._list_results(store, seconds, cells, scratch_runs)))
+        write_json(self.out / "results.json", {**content, "sha256": hash_json(content)})
+
+    def _list_results(
+        self, store: ArtifactStore, seconds: float, cells: Sequence[Cell], scratch_runs: Sequence[ScratchRun]
+    ) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "command": shlex.join(["germline", *sys.argv[1:]]),
+            "commit": _read_commit(),
+            "versions": library_versions(),
+            "device": self._get_engine().describe(),
+            "seconds": round(seconds, 1),
+            "recipe": self.recipe.model_dump(mode="json"),
+            "tuned": dict(store.tuned) or None,
+            "costs": summarise_costs(store),
+            "family": compute_family_budgets(store),
+            "ancestors": self._ancestor_entries(store),
+            "genes": list(self._gene_entries(store)),
+            "levels": [run.summarise(store, self.failed) for run in scratch_runs],
+            "cells": [run_cell(store, cell) for cell in cells if cell.name not in self.failed],
+            "failed": dict(sorted(self.failed.items())),
+        }
 
     def _ancestor_entries(self, store: ArtifactStore) -> list[dict[str, Any]]:
         seeds = sorted({store.gene_seed(seed) for seed in self.recipe.seeds})

@@ -18,7 +18,7 @@ from germline.compare.run.linear_probe import fit_linear_probe
 from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, DataSet
 from germline.errors import SettingError
-from germline.files import file_lock, read_json, write_json
+from germline.files import file_lock, read_mapping, write_json
 from germline.learngene import Descendant, Learngene
 from germline.methods.base import empty_gene, find_source
 from germline.randomness import derive, generator
@@ -54,7 +54,7 @@ def run_cell(store: ArtifactStore, cell: Cell) -> dict[str, Any]:
             runs = [_train(store, cell, gene, data, task) for task, data in enumerate(store.load_cell_data(cell))]
             write_json(path, _cell_entry(store, cell, runs))
         asked = {key: value for key, value in asdict(cell).items() if key != "positions" or value is not None}
-        return {"asked": asked, **read_json(path)}
+        return {"asked": asked, **read_mapping(path)}
 
 
 def _bind_gene(store: ArtifactStore, cell: Cell, gene: Learngene | None) -> Learngene | None:
