@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 # A first word with one of these is code: a setting, a path, a name or a number. It keeps its spelling.
 _CODE = re.compile(r"[^a-z'-]")
+_MOST_NAMES = 40  # names that a message lists; timm has more than a thousand
 
 
 class GermlineError(Exception):
@@ -42,7 +43,8 @@ class UnknownNameError(GermlineError):
         """Build the error for `name` with the nearest of the `known` names."""
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}"
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names[:_MOST_NAMES])}{more}"
         return cls(f"unknown {kind} '{name}'", "", fix)
 
 

@@ -20,6 +20,8 @@ def build_timm_model(name: str, **arguments: Any) -> Any:
     """
     import timm
 
+    import germline.timm  # noqa: F401 - registers germline's own networks
+
     try:
         model = timm.create_model(name, **arguments)
     except (RuntimeError, AssertionError, ValueError) as error:

@@ -112,6 +112,8 @@ def _check_config(content: Any) -> TimmConfig:
 def _check_architecture(name: Any) -> str:
     import timm
 
+    import germline.timm  # noqa: F401 - registers germline's own networks
+
     _check_text("architecture", name)
     if ":" in name or "/" in name or "\\" in name:
         raise ValueError(f"architecture: '{name}' leads to another place")

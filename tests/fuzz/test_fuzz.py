@@ -1,0 +1,23 @@
+"""A few hundred seeded changes of every artefact: refused, or read as it was written; never a raw error or a hang.
+
+`python tools/fuzz.py --minutes 10` runs more of them.
+"""
+
+import pytest
+
+from .artefacts import ARTEFACTS
+from .fuzzing import OUTCOMES, REFUSALS, Fuzzer, run_cases
+
+# Cases of each artefact; together they take less than half a minute.
+CASES = {"out-run": 20, "results": 30, "results-without-hash": 30}
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_changed_artefacts_are_refused_or_unchanged(name, tmp_path):
+    count = CASES.get(name, 50)
+    fuzzer = Fuzzer(ARTEFACTS[name], tmp_path, seed=0)
+    run_cases(fuzzer, 0, count)
+    assert not fuzzer.bad, "\n".join(fuzzer.bad)
+    assert sum(fuzzer.counts.values()) == count
+    assert set(fuzzer.counts) <= set(OUTCOMES)
+    assert fuzzer.counts[REFUSALS] > count / 8
