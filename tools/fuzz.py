@@ -2,7 +2,7 @@
 
     python tools/fuzz.py --minutes 10
 
-An artefact that germline wrote with hashes has to be refused, or read with the content that was written. No case may
+Germline refuses a changed artefact with hashes, or reads the content that was written. No case may
 end in a raw error or take more than 30 seconds. The cases of a seed are always the same; time decides how many run.
 """
 
