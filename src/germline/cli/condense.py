@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set
+from germline.cli.network_options import ImageSize, Mean, Model, Std, read_network_options
+from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set, announce
 
+ROLES = ("held_out", "stream")  # equal to `germline.data.Role`, which needs torch
 ANCESTOR_FILE = "ancestor.json"  # beside a run's checkpoints: what was assumed about the ancestor, and its accuracy
 
 
@@ -26,21 +28,10 @@ def condense_command(
     ancestor: Annotated[
         str | None, typer.Option(help="A run folder, timm:NAME, hf-hub:NAME, or a weight file with --model.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Network of a weight file: resnet18, vit,heads=3 or a name in timm, with what no tensor shows."
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Image size that a weight file was trained at, in pixels.")
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Mean per channel that a weight file was trained with, such as 0.49,0.48,0.45.")
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Deviation per channel that a weight file was trained with, in units of [0, 1].")
-    ] = None,
+    model: Model = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
     set_: Set = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -51,28 +42,36 @@ def condense_command(
     quiet: Quiet = False,
 ) -> None:
     """Condense an ancestor into a learngene."""
+    from germline.cli.names import check_data_name, check_network_name
     from germline.cli.options import check_outputs, open_run, settings
+    from germline.cli.setting_list import check_keys
+    from germline.errors import SettingError
     from germline.paths import list_input_paths
     from germline.registry import METHODS
 
-    chosen = settings(METHODS[method], set_)
-    places = list_input_paths({"path": ancestor, "gene": getattr(chosen, "gene", None), "data": data})
-    output = check_outputs(out, resume=resume, overwrite=overwrite, inputs=places)
-    from germline.api import check_inputs, condense_measured, measure_for
-    from germline.data import load_data
-    from germline.errors import SettingError
-    from germline.files import write_json
-    from germline.loading import load_network
-
+    place = METHODS.place(method)
+    if place.startswith("germline."):
+        check_keys(place, set_ or ())
     data_name = _join_roles(data)
-    source = load_data(data_name)
-    check_inputs(chosen, source, ancestor=ancestor is not None)
-    images = {"image_size": image_size, "mean": _read_numbers("mean", mean), "std": _read_numbers("std", std)}
-    given: dict[str, Any] = {key: value for key, value in {"model": model, **images}.items() if value is not None}
+    check_data_name(data_name)
+    if ancestor is not None:
+        check_network_name(ancestor)
+    given = read_network_options(model, image_size, mean, std)
     if ancestor is None and given:
         raise SettingError(
             f"--{next(iter(given)).replace('_', '-')} without --ancestor", "It describes one", "Remove it"
         )
+    announce(f"Condensing {ancestor or 'a network'} with {method} on {data_name}", quiet=quiet)
+    chosen = settings(METHODS[method], set_)
+    places = list_input_paths({"path": ancestor, "gene": getattr(chosen, "gene", None), "data": data})
+    output = check_outputs(out, resume=resume, overwrite=overwrite, inputs=places, command="condense")
+    from germline.api import check_inputs, condense_measured, measure_for
+    from germline.data import load_data
+    from germline.files import write_json
+    from germline.loading import load_network
+
+    source = load_data(data_name)
+    check_inputs(chosen, source, ancestor=ancestor is not None)
     loaded = None if ancestor is None else load_network(ancestor, **given)
     measured = measure_for(chosen, loaded, source)
     inputs = {
@@ -82,7 +81,7 @@ def condense_command(
         "data": data_name,
         "seed": seed,
         "precision": precision,
-        **{key: value for key, value in images.items() if value is not None},
+        **{key: value for key, value in given.items() if key != "model"},
     }
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
     run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
@@ -95,30 +94,13 @@ def condense_command(
         print(f"{out}: {gene.count_bytes():,} bytes, grows {gene.describe_sizes()}{'; ' + metrics if metrics else ''}")
 
 
-def _read_numbers(name: str, text: str | None) -> list[float] | None:
-    """Read numbers that are separated by commas or spaces."""
-    from germline.errors import SettingError
-
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise SettingError(
-            f"--{name} {text}", "It is one number per channel", f"Use for example --{name} 0.5,0.5,0.5"
-        ) from error
-
-
 def _join_roles(names: list[str]) -> str:
     """Join the data sets of all roles into one name: `glyphs/base,held_out=glyphs/open`."""
-    from typing import get_args
-
-    from germline.data import Role
     from germline.errors import SettingError
 
-    without_role = [name for name in names[1:] if name.partition("=")[0] not in get_args(Role)]
+    without_role = [name for name in names[1:] if name.partition("=")[0] not in ROLES]
     if without_role:
-        roles = " or ".join(f"{role}=NAME" for role in get_args(Role))
+        roles = " or ".join(f"{role}=NAME" for role in ROLES)
         raise SettingError(
             f"--data {without_role[0]} has no role", "Only the first data set goes without a role", f"Pass {roles}"
         )

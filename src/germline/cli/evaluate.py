@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from germline.cli.network_options import ImageSize, Mean, Model, Std, load_checked
 from germline.cli.options import Device, Quiet, Seed, announce
 
 if TYPE_CHECKING:
@@ -38,7 +40,10 @@ def evaluate_command(
         str | None, typer.Option(help="Size at which a gene is grown, such as depth=6; default: the gene's own.")
     ] = None,
     split: Annotated[str, typer.Option(help="Part of the data: val, test or train.")] = "val",
-    model: Annotated[str | None, typer.Option(help="timm name of the architecture of a weight file.")] = None,
+    model: Model = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
     json: Annotated[
         Path | None, typer.Option("--json", help="File for all numbers, the confusion matrix included.")
     ] = None,
@@ -62,6 +67,7 @@ def evaluate_command(
     if size is not None and (is_model(network) or Path(network).is_file() or network.startswith("timm:")):
         raise SettingError(f"--size {size} with a network", "Only a gene grows to sizes", "Remove --size")
     check_data_name(data)
+    given = read_network_options(model, image_size, mean, std)
     if json is not None:
         inputs = list_input_paths({"path": network, "data": data})
         check_output_file(json, overwrite=overwrite, inputs=inputs)
@@ -75,13 +81,13 @@ def evaluate_command(
     if is_gene(network) or size is not None:
         subject, note = _grow(network, wanted, lambda: source.split(part), seed)
     else:
-        from germline.loading import load_network
-
-        subject, note = load_network(network, model), ""
-    subject, images, assumed = match_classes(subject, source.split(part), data)
+        # The network is looked at on the images that are evaluated, so that no other part has to exist.
+        seen = replace(source, read=lambda wanted: source.split("val" if wanted == "val" else part), _cache={})
+        subject, note = load_checked(network, given, seen), ""
+    images, assumed = match_classes(subject, source.split(part), data)
     chosen = find_best_device() if device == "auto" else device
     scores = score_classes(subject, images, chosen, print_progress("evaluated", quiet=quiet))
-    notes = list(filter(None, (note, assumed, _describe_conversion(subject, images))))
+    notes = list(filter(None, (*subject.notes, note, assumed, _describe_conversion(subject, images))))
     print(f"{network}{f' at {wanted}' if wanted else ''} on {data}, {split}: {len(images)} images")
     for line in notes:
         print(f"note: {line}")

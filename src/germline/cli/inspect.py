@@ -10,8 +10,6 @@ import typer
 from germline.cli.options import Quiet, announce
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from germline.architectures import Spec
     from germline.learngene import Learngene
 
@@ -65,7 +63,9 @@ def inspect(
         return
     check_gene_name(gene)
     facts = None if ":" in gene else read_gene_facts(Path(gene))
-    if facts is not None:
+    is_default = not sizes and classes is None and image_size is None
+    # What is asked for may be refused, and a refusal prints nothing else.
+    if facts is not None and (is_default or brief):
         print_facts(facts)
         if brief:
             return
@@ -73,11 +73,10 @@ def inspect(
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
-    if facts is None:
+    text = _format_sizes(loaded, [str(one) for one in sizes], classes, image_size) if not brief else ""
+    if facts is None or not is_default:
         print_facts(describe_gene(loaded))
-        if brief:
-            return
-    _print_sizes(loaded, [str(one) for one in sizes], classes, image_size)
+    print(text)
 
 
 def describe_gene(gene: Learngene) -> dict[str, str]:
@@ -87,21 +86,18 @@ def describe_gene(gene: Learngene) -> dict[str, str]:
     return describe_manifest(gene.manifest())
 
 
-def _print_sizes(gene: Learngene, sizes: list[str], classes: int | None, image_size: int | None) -> None:
-    """Print the sizes that the gene's record measures; if some are asked for or there is no record, grow them."""
+def _format_sizes(gene: Learngene, sizes: list[str], classes: int | None, image_size: int | None) -> str:
+    """Format the sizes that the gene's record measures; if some are asked for or there is no record, grow them."""
     measured = _recorded_sizes(gene)
     # The recorded sizes have the gene's own head and images, so they do not answer for others.
     if measured is not None and not sizes and classes is None and image_size is None:
-        from rich.console import Console
-
-        Console().print(_measured_table(measured))
-        return
+        return _format_measured(measured)
     if not sizes:
         rows = [] if measured is None else [row[0] for row in measured[1:]]
         sizes = rows or list_sizes(gene, classes, image_size)
     if classes is None and gene.classes is None:  # a gene without a head has no class names, but a number
         classes = gene.spec.classes
-    _print_columns(_sizes_table(gene, sizes, classes, image_size))
+    return _format_columns(_sizes_table(gene, sizes, classes, image_size))
 
 
 def _recorded_sizes(gene: Learngene) -> list[list[str]] | None:
@@ -111,8 +107,9 @@ def _recorded_sizes(gene: Learngene) -> list[list[str]] | None:
     return find_size_table(gene.provenance.record, "this gene")
 
 
-def _measured_table(rows: list[list[str]]) -> Table:
-    """Every size in the gene's record with its measured values."""
+def _format_measured(rows: list[list[str]]) -> str:
+    """Format every size in the gene's record with its measured values."""
+    from rich.console import Console
     from rich.table import Table
 
     head, *body = rows
@@ -122,7 +119,10 @@ def _measured_table(rows: list[list[str]]) -> Table:
         table.add_column(name, no_wrap=name == head[0], justify="left" if name in (head[0], head[-1]) else "right")
     for row in body:
         table.add_row(*row)
-    return table
+    console = Console()
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip("\n")
 
 
 def list_sizes(gene: Learngene, classes: int | None = None, image_size: int | None = None) -> list[str]:
@@ -167,9 +167,11 @@ def _sizes_table(gene: Learngene, sizes: list[str], classes: int | None, image_s
     return rows
 
 
-def _print_columns(rows: list[list[str]]) -> None:
-    """Print rows in columns: texts on the left, numbers on the right. No size is cut, so that it can be copied."""
+def _format_columns(rows: list[list[str]]) -> str:
+    """Format rows as columns: texts on the left, numbers on the right. No size is cut, so that it can be copied."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
     for first, *numbers, last in rows:
         cells = [f"{number:>{width}}" for number, width in zip(numbers, widths[1:-1], strict=True)]
-        print("  ".join([f"{first:{widths[0]}}", *cells, last]))
+        lines.append("  ".join([f"{first:{widths[0]}}", *cells, last]))
+    return "\n".join(lines)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from germline.cli.network_options import ImageSize, Mean, Model, Std, load_checked
 from germline.cli.options import Device, Quiet, announce
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ def predict_command(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of image files.")],
     top: Annotated[int, typer.Option("--top", help="Number of classes per image.", min=1)] = 1,
     out: Annotated[Path | None, typer.Option("--out", help="CSV file to write; default: print it.")] = None,
-    model: Annotated[str | None, typer.Option(help="timm name of the architecture of a weight file.")] = None,
+    model: Model = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Name damaged images and go on without them.")
     ] = False,
@@ -59,15 +63,17 @@ def predict_command(
         raise ArtefactError(
             f"'{network}' is a learngene", "A gene names no classes before it is grown", "Run germline inherit first"
         )
+    given = read_network_options(model, image_size, mean, std)
     if out is not None:
         check_output_file(out, overwrite=overwrite, inputs=list_input_paths([network, *images]))
     paths = find_images(images, quiet=quiet)
     announce(f"Predicting {len(paths)} images with {network}", quiet=quiet)
-    from germline.loading import load_network
     from germline.training.device import check_device, find_best_device
 
     check_device(device, "32-true")
-    loaded = load_network(network, model)
+    loaded = load_checked(network, given)
+    for note in () if quiet else loaded.notes:
+        print(f"note: {note}", file=sys.stderr)
     chosen = find_best_device() if device == "auto" else device
     paths = _check_images(paths, skip=skip_damaged)
     text = io.StringIO()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -102,16 +102,16 @@ def score_classes(
     return ClassScores(Score(accuracy, float(loss) / len(images)), network.classes, confusion)
 
 
-def match_classes(network: Network, images: AnyImages, name: str) -> tuple[Network, AnyImages, str]:
+def match_classes(network: Network, images: AnyImages, name: str) -> tuple[AnyImages, str]:
     """Match a network and images by the names of their classes.
 
     Args:
-        network: Network with class names, or with the numbers 0, 1 and so on in their place.
+        network: Network with class names.
         images: Labelled images.
         name: Name of their data set, for messages.
 
     Returns:
-        The network with class names, the images with the network's labels, and a sentence about what was assumed.
+        The images with the network's labels, and a sentence about what was changed; empty if nothing was.
 
     Raises:
         DataError: The images have no labels, or other classes than the network.
@@ -119,14 +119,9 @@ def match_classes(network: Network, images: AnyImages, name: str) -> tuple[Netwo
     if images.labels is None:
         raise DataError(f"'{name}' has no labels", "An evaluation compares with them", "Use one folder per class")
     if network.classes == images.classes:
-        return network, images, ""
+        return images, ""
     if set(network.classes) == set(images.classes):
-        return network, images.select_classes(network.classes), "Classes are matched by name; their order differs."
-    numbered = network.classes == tuple(str(index) for index in range(len(network.classes)))
-    if numbered and len(network.classes) == len(images.classes):
-        order = ", ".join(images.classes[:3])
-        note = f"The network has no class names. Its outputs are taken in the order of the data's: {order} and so on."
-        return replace(network, classes=images.classes), images, note
+        return images.select_classes(network.classes), "Classes are matched by name; their order differs."
     missing = [label for label in images.classes if label not in network.classes]
     first = f"the first class that it lacks is '{missing[0]}'" if missing else "it knows further classes"
     raise DataError(
