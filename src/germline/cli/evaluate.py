@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from germline.cli.network_options import ImageSize, Mean, Model, Std, load_checked
+from germline.cli.network_options import ImageSize, Mean, Model, Std, load_checked, read_network_options
 from germline.cli.options import Device, Quiet, Seed, announce
 
 if TYPE_CHECKING:

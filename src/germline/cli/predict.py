@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from germline.cli.network_options import ImageSize, Mean, Model, Std, load_checked
+from germline.cli.network_options import ImageSize, Mean, Model, Std, load_checked, read_network_options
 from germline.cli.options import Device, Quiet, announce
 
 if TYPE_CHECKING:
