@@ -71,10 +71,10 @@ def load_checked(name: str, given: dict[str, Any], data: Any = None) -> Network:
     from germline.errors import ArtefactError
     from germline.loading import load_network
     from germline.loading.accuracy import measure_ancestor
-    from germline.loading.look import check_weights, is_headless, look_at
+    from germline.loading.look import check_weights, look_at
 
     network = load_network(name, **given)
-    if is_headless(network):
+    if not network.has_head:
         raise ArtefactError(
             f"'{name}' has no classifier", "it gives features and names no classes", "use a network with a head"
         )
