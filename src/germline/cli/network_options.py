@@ -71,7 +71,8 @@ def load_checked(name: str, given: dict[str, Any], data: Any = None) -> Network:
     from germline.errors import ArtefactError
     from germline.loading import load_network
     from germline.loading.accuracy import measure_ancestor
-    from germline.loading.look import check_weights, look_at
+    from germline.loading.look import look_at
+    from germline.loading.weights import check_weights
 
     network = load_network(name, **given)
     if not network.has_head:
