@@ -1,6 +1,6 @@
 """Write the packaged digits as PNG files: FOLDER/train/0/0001.png and so on. They play the part of your own photos.
 
-    python write_images.py images
+python write_images.py images
 """
 
 import sys
