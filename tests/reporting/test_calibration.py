@@ -1,0 +1,59 @@
+"""The benchmark of calibration in short: families of claims, with room and without."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    before = list(sys.path)
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        spec = importlib.util.spec_from_file_location("calibration", BENCHMARKS / "calibration.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = before
+    return module
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_questions_of_equal_arms_are_rarely_called_different(calibration, seeds):
+    found = calibration.simulate_questions(seeds, 400, 0.02, np.random.default_rng(seeds))
+    assert found["claims"] == 4
+    assert found["without_room"] == 0
+    # 5 % of 400 are 20; 3 standard deviations are 13
+    assert 7 / 400 <= found["different"] <= 33 / 400
+
+
+def test_an_effect_is_found_where_there_is_room(calibration):
+    found = calibration.simulate_questions(5, 100, 0.02, np.random.default_rng(0), 0.085)
+    assert found["above"] >= 0.9
+    found = calibration.simulate_questions(5, 50, 0.02, np.random.default_rng(0), 0.085, 0.01)
+    assert found["above"] <= 0.1
+    assert found["without_room"] >= 0.95
+
+
+def test_single_claims_are_as_before(calibration):
+    """The stored result of 2,000 comparisons, whose random numbers come first."""
+    stored = json.loads((BENCHMARKS / "results" / "calibration.json").read_text(encoding="utf-8"))
+    generator = np.random.default_rng(stored["seed"])
+    spread = stored["noise"]["standard_deviation"]
+    assert calibration.measure_noise() == pytest.approx(spread)
+    found = calibration.simulate_verdicts(3, stored["comparisons"], spread, 0.0, generator)
+    assert found == stored["equal"][0]
+
+
+def test_the_whole_benchmark_in_short(calibration, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["calibration.py", "--comparisons", "40", "--out", str(tmp_path / "found.json")])
+    assert calibration.main() in (0, 1)
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert [row["seeds"] for row in found["families"]] == [3, 5, 10]
+    assert capsys.readouterr().out.count("of questions differ") == 3
