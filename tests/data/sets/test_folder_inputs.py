@@ -547,6 +547,15 @@ def test_links_to_class_folders_are_followed_and_others_named(tmp_path, caplog):
     assert "train/cat/more is a link to a folder, and is not followed" in caplog.text
 
 
+def test_a_class_with_a_format_of_its_own_is_named(tmp_path, caplog):
+    fill(tmp_path)
+    for split in ("train", "val"):
+        for path in (tmp_path / split / "owl").iterdir():
+            path.rename(path.with_suffix(".jfif"))
+    assert read(tmp_path) == ALL
+    assert "a format of their own: 'owl' (.jfif). A network may learn the format" in caplog.text
+
+
 def test_class_folders_that_differ_by_case_are_named(tmp_path, caplog):
     fill(tmp_path, classes=("Cat", "cat", "dog"))
     assert gl.load_data(f"folder:{tmp_path}").classes == ("Cat", "cat", "dog")

@@ -100,6 +100,7 @@ def list_folder(folder: Path) -> FileListing:
     for name, _ in groups:
         if (other := seen.setdefault(name.strip().lower(), name)) != name:
             notes.append(f"The class folders '{other}' and '{name}' of {folder} differ by case or spaces alone.")
+    notes += _list_odd_formats(folder, groups)
     if loose := sum(_is_image(entry) for entry in folder.iterdir() if entry.is_file()):
         notes.append(f"{loose} images beside the class folders of {folder} are not read.")
     if others:
@@ -107,6 +108,22 @@ def list_folder(folder: Path) -> FileListing:
     paths = tuple(path for _, files in groups for path in files)
     labels = tuple(label for label, (_, files) in enumerate(groups) for _ in files)
     return FileListing(paths, labels, tuple(name for name, _ in groups), tuple(empty), tuple(notes))
+
+
+def _list_odd_formats(folder: Path, groups: list[tuple[str, list[Path]]]) -> list[str]:
+    """Name classes whose files have suffixes that no other class has: their format may give the class away."""
+    suffixes = [{path.suffix.lower().replace(".jpeg", ".jpg") for path in files} for _, files in groups]
+    uses = Counter(suffix for found in suffixes for suffix in found)
+    odd = [
+        f"'{name}' ({', '.join(sorted(found))})"
+        for (name, _), found in zip(groups, suffixes, strict=True)
+        if len(groups) > 1 and all(uses[suffix] == 1 for suffix in found)
+    ]
+    if not odd:
+        return []
+    more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+    names = ", ".join(odd[:3]) + more
+    return [f"Classes of {folder} have files of a format of their own: {names}. A network may learn the format."]
 
 
 def _is_junk(name: str) -> bool:
