@@ -33,7 +33,7 @@ def load_timm_model(name: str, weights: bool, images: ImageRequest | None = None
 
     given = images or ImageRequest()
     match = _SIDE.search(name)
-    side = int(match[1]) if match else given.image_size
+    side = ImageRequest(image_size=int(match[1])).image_size if match else given.image_size
     if match and given.image_size not in (None, side):
         raise SettingError(
             f"image_size={given.image_size} for '{name}'", "the name has another size", "give one of them"
