@@ -76,6 +76,8 @@ def measure_ancestor(network: Network, data: DataSet) -> MeasuredAncestor:
             network = describe_again(network, best)
         elif best is not None:
             notes.append(f"the ancestor's accuracy is {text}; it is {score:.1%} with {describe_preprocess(best)}")
+    if tuple(notes) != network.notes:
+        network = replace(network, notes=tuple(notes))
     measured = _take_evenly(images, MOST_IMAGES, flops)
     accuracy = _score(network, network.preprocess, measured)
     count = f"{len(measured)} validation images of '{data.name}'"
