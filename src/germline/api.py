@@ -89,11 +89,11 @@ def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
         SettingError: An ancestor or a set for a role is given that the method does not read.
     """
     if ancestor and method.ancestor == "none":
-        raise SettingError("an ancestor is given", f"{method.name} makes its own", "remove it")
+        raise SettingError("an ancestor is given", f"the method {method.name} makes its own", "remove it")
     if odd := sorted(data.roles.keys() - set(method.traits.roles)):
         raise SettingError(
             f"data for {odd[0]}={data.roles[odd[0]].name}",
-            f"{method.name} reads {', '.join(method.traits.roles)}",
+            f"the method {method.name} reads {', '.join(method.traits.roles)}",
             f"remove {odd[0]}",
         )
 

@@ -188,7 +188,7 @@ class Learngene:
     def _model_spec(self, model: str, image_size: int | None) -> Spec:
         if not self.bound_method().traits.can_cross_architectures:
             raise SettingError(
-                f"{self.method} cannot grow model={model}",
+                f"the method {self.method} cannot grow model={model}",
                 "it grows only sizes of its gene's own network",
                 f"remove the model; it grows {self.describe_sizes()}",
             )

@@ -134,15 +134,15 @@ def test_a_preset_of_its_own_family_gives_its_form(vgg, pico, make_convolutional
     child = gene.inherit(classes=2, model="vgg16_x025", image_size=64)
     assert child.network.spec.stages == (2, 2, 3, 3, 3)
     assert (child.network.spec.image_size, child.network.spec.widths[0]) == (64, (16, 16))
-    with pytest.raises(SettingError, match=r"Circuit cannot grow 5 stages. The gene has 2"):
+    with pytest.raises(SettingError, match=r"method circuit cannot grow 5 stages. The gene has 2"):
         condense(vgg, pico).inherit(classes=2, model="vgg16_x025")
 
 
 def test_other_families_and_names_are_refused(vgg, pico):
     gene = condense(vgg, pico)
-    with pytest.raises(SettingError, match=r"Circuit cannot grow a vit\..*Choose a vgg or a resnet12"):
+    with pytest.raises(SettingError, match=r"method circuit cannot grow a vit\..*Choose a vgg or a resnet12"):
         gene.inherit(classes=2, model="vit_pico")
-    with pytest.raises(SettingError, match=r"Circuit cannot grow a resnet\..*Choose a vgg or a resnet12"):
+    with pytest.raises(SettingError, match=r"method circuit cannot grow a resnet\..*Choose a vgg or a resnet12"):
         gene.inherit(classes=2, model="resnet18_x025")
     with pytest.raises(UnknownNameError, match="resnet12_x025"):
         gene.inherit(classes=2, model="resnet12_x25")
@@ -152,7 +152,7 @@ def test_other_families_and_names_are_refused(vgg, pico):
 
 def test_other_methods_refuse_a_model(gene):
     with pytest.raises(
-        SettingError, match=r"Tleg cannot grow model=vit_nano. It grows only sizes of its gene.s own network"
+        SettingError, match=r"method tleg cannot grow model=vit_nano. It grows only sizes of its gene.s own network"
     ):
         gene.inherit(model="vit_nano")
 

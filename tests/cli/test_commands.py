@@ -310,7 +310,7 @@ def test_a_circuit_is_grown_in_a_network_of_another_family(bench, run):
     assert (type(spec).__name__, spec.widths) == ("ResNet12Spec", (8, 16, 32, 64))
     done = run("inherit", "gene", "--model", "vgg11", "--out", "none")
     assert (done.code, (bench / "none").exists()) == (2, False)
-    assert "Tleg cannot grow model=vgg11" in done.err
+    assert "method tleg cannot grow model=vgg11" in done.err
 
 
 def test_inspect_shows_only_depths_that_a_gene_can_grow(bench, run):

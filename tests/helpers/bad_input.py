@@ -277,12 +277,12 @@ FAULTS = [
     Fault(
         "role-not-read",
         "condense --method tleg --data digits --data held_out=digits --out new --set distillation=none",
-        ("Data for held_out=digits", "Tleg reads train, val"),
+        ("Data for held_out=digits", "method tleg reads train, val"),
     ),
     Fault(
         "ancestor-not-wanted",
         "condense --method gtl --data digits --ancestor ancestor --out new",
-        ("An ancestor is given", "Gtl makes its own"),
+        ("An ancestor is given", "method gtl makes its own"),
     ),
     Fault(
         "gtl-classes", "condense --method gtl --set ways=6 --data digits --out new", ("two parts of 6", "fewer ways")
@@ -307,7 +307,7 @@ FAULTS = [
     Fault(
         "openworld-ancestor",
         "condense --method openworld --data digits --ancestor ancestor --out new",
-        ("An ancestor is given", "Openworld makes its own"),
+        ("An ancestor is given", "method openworld makes its own"),
     ),
     Fault("openworld-ways", "condense --method openworld --set ways=60 --data digits --out new", ("at most 10 ways",)),
     Fault(
@@ -354,7 +354,7 @@ FAULTS = [
     Fault(
         "tleg-in-a-cnn",
         f"{CONDENSE} --ancestor cnn --out new",
-        ("Tleg cannot condense in a vgg", "--set model=vit_pico"),
+        ("method tleg cannot condense in a vgg", "--set model=vit_pico"),
     ),
     Fault(
         "drop-path-of-a-cnn",

@@ -322,7 +322,7 @@ def test_held_out_classes_may_be_data_of_their_own():
 @pytest.mark.parametrize(
     ("settings", "error", "text"),
     [
-        ({"model": "vit_pico"}, SettingError, "Gtl cannot evolve a vit"),
+        ({"model": "vit_pico"}, SettingError, "method gtl cannot evolve a vit"),
         ({"model": "vgg12"}, UnknownNameError, "vgg12"),
         ({"size": "depth=12"}, SettingError, "11, 13, 16 or 19"),
         ({"ways": 6}, DataError, "two parts of 6 are needed"),

@@ -194,7 +194,7 @@ def test_windows_that_cannot_be_taken_are_refused(grown, pico):
         OpenWorld(**TINY, window=3).derive(dead, torch.Generator())
     with pytest.raises(SettingError, match=r"No window of 3 units fits into 'individual_x0125'"):
         OpenWorld(**TINY, individual="individual_x0125").condense_spec(None, pico)
-    with pytest.raises(SettingError, match=r"Openworld cannot grow a resnet12"):
+    with pytest.raises(SettingError, match=r"method openworld cannot grow a resnet12"):
         OpenWorld(**TINY, individual="resnet12").condense_spec(None, pico)
 
 
@@ -213,7 +213,7 @@ def test_the_published_layout_takes_the_last_units(pico):
     assert dict(gene.bound_method().cost(gene.spec, 0, 0).stored) == {n: t.numel() for n, t in gene.tensors.items()}
     wider = gene.inherit(Size(width1=5, depth2=2), classes=5, channels=3)
     assert torch.equal(wider.model.stages[3].blocks[2].conv.weight, child.model.stages[3].blocks[2].conv.weight)
-    with pytest.raises(SettingError, match=r"Openworld cannot grow 'stages.3.blocks.1.conv.weight'"):
+    with pytest.raises(SettingError, match=r"method openworld cannot grow 'stages.3.blocks.1.conv.weight'"):
         gene.inherit(Size(width4=9), classes=5)
 
 

@@ -438,8 +438,8 @@ def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, mak
     bare = Images(pico.train.images, None, ())
     unlabelled = DataSet("bare", {"train": bare, "val": bare}.__getitem__)
     for elder, images, settings, error, message in (
-        (None, pico, {}, SettingError, "Pool without an ancestor"),
-        (ancestors["vgg"], pico, {}, SettingError, "Pool cannot condense in a vgg"),
+        (None, pico, {}, SettingError, "method pool without an ancestor"),
+        (ancestors["vgg"], pico, {}, SettingError, "method pool cannot condense in a vgg"),
         (unknown, pico, {}, SettingError, "network of unknown spec. .* Give a plain timm ViT"),
         (make_network(classes="abc"), pico, {}, DataError, "The ancestor has 3 classes"),
         (ancestor, unlabelled, {}, DataError, "'bare' has no labels"),

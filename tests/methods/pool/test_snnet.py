@@ -118,8 +118,8 @@ def test_what_does_not_fit_is_refused(ancestor, ancestors, make_network, pico):
     for elder, settings, error, message in (
         (None, {}, SettingError, r"teach=0.5 without an ancestor.*or set teach=0"),
         (None, {"teach": 0}, SettingError, "network of unknown spec. .*Set model, for example"),
-        (None, {**ALONE, "model": "vgg11"}, SettingError, "Snnet cannot condense in a vgg"),
-        (ancestors["vgg"], {}, SettingError, "Snnet cannot condense in a vgg"),
+        (None, {**ALONE, "model": "vgg11"}, SettingError, "method snnet cannot condense in a vgg"),
+        (ancestors["vgg"], {}, SettingError, "method snnet cannot condense in a vgg"),
         (make_network(classes="abc"), {}, DataError, "The ancestor has 3 classes"),
         (ancestor, {"heads": [3, 4]}, SettingError, "width=8 with heads=3"),
     ):

@@ -335,9 +335,17 @@ def test_label_mismatch_names_both_sides(ancestor, pico):
 @pytest.mark.parametrize("architecture", ["vgg", "resnet12"])
 def test_a_convolutional_ancestor_teaches_a_vit(architecture, ancestors, pico):
     teacher = ancestors[architecture]
-    with pytest.raises(SettingError, match=f"Tleg cannot condense in a {architecture}.*--set model=vit_pico"):
+    with pytest.raises(SettingError, match=f"method tleg cannot condense in a {architecture}.*--set model=vit_pico"):
         TLEG(steps=1).condense_spec(teacher, pico)
     with pytest.raises(SettingError, match="cannot condense in a resnet12"):
         TLEG(steps=1, model="resnet12").condense_spec(teacher, pico)
     gene = TLEG(steps=1, batch_size=8, model="vit_pico", depth=2).condense(teacher, pico, Run(device="cpu", quiet=True))
     assert (gene.architecture, gene.classes) == ("vit", teacher.classes)
+
+
+def test_segments_of_a_preset_are_said_to_be_of_the_preset(ancestor, pico, monkeypatch):
+    monkeypatch.setattr(TLEG, "presets", {"tiny": {"segments": (1, 1)}})
+    with pytest.raises(SettingError, match="not to depth=3, and the preset tiny sets them"):
+        TLEG(preset="tiny", depth=3).condense_spec(ancestor, pico)
+    with pytest.raises(SettingError, match=r"not to depth=3\. Give"):
+        TLEG(segments=(1, 1), depth=3).condense_spec(ancestor, pico)

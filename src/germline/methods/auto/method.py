@@ -172,7 +172,7 @@ class Auto(PresetSettings, TargetSettings, Method, TrainSettings):
         family, count = architecture_of(spec).name, sum(stage_depths(spec))
         if family not in self.architectures:
             raise SettingError(
-                f"{self.name} cannot take layers of a {family}",
+                f"the method {self.name} cannot take layers of a {family}",
                 "its blocks are not of one network",
                 "give a plain ViT, a VGG, a ResNet12 or a ResNet18",
             )

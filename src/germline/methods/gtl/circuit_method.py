@@ -82,14 +82,14 @@ class CircuitGene(Method):
         name = architecture_of(spec).name
         if name not in self.architectures:
             raise SettingError(
-                f"{self.name} cannot grow a {name}",
+                f"the method {self.name} cannot grow a {name}",
                 "Its gene follows channels through germline's own convolutions",
                 f"Choose a {' or a '.join(self.architectures)}",
             )
         gene_stages, stages = _count_stages(gene.spec), _count_stages(spec)
         if name == gene.architecture and gene_stages != stages:
             raise SettingError(
-                f"{self.name} cannot grow {stages} stages",
+                f"the method {self.name} cannot grow {stages} stages",
                 f"The gene has {gene_stages}",
                 f"Use a size with {gene_stages} stages",
             )

@@ -85,7 +85,7 @@ class GTL(PresetSettings, GTLSettings, CircuitGene):
         architecture = architecture_of(spec)
         if architecture.name not in self.architectures:
             raise SettingError(
-                f"gtl cannot evolve a {architecture.name}",
+                f"the method gtl cannot evolve a {architecture.name}",
                 "Its genes are circuits of convolutions",
                 "Set model=vgg11_x025",
             )

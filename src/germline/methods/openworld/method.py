@@ -235,7 +235,7 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
                 shape, gene_shape = (shape[0], *shape[2:]), (gene_shape[0], *gene_shape[2:])
             if shape != gene_shape:
                 raise SettingError(
-                    f"{self.name} cannot grow '{name}' of shape {shapes.get(name)}",
+                    f"the method {self.name} cannot grow '{name}' of shape {shapes.get(name)}",
                     f"The gene's tensor has shape {tuple(tensor.shape)}",
                     "Use a size that keeps the widths of the gene's units",
                 )
@@ -249,7 +249,7 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
         spec = model_spec(model, image_size=side, channels=channels, classes=classes)
         if not isinstance(spec, VggSpec):
             raise SettingError(
-                f"openworld cannot grow a {architecture_of(spec).name}",
+                f"the method openworld cannot grow a {architecture_of(spec).name}",
                 "Its units are a VGG's",
                 "Set model=collective_x0125",
             )

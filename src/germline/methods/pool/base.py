@@ -114,7 +114,9 @@ class Pooled(PresetSettings, Method):
 
     def _no_vit(self, spec: Spec | None, fix: str) -> SettingError:
         what = "network of unknown spec" if spec is None else architecture_of(spec).name
-        return SettingError(f"{self.name} cannot condense in a {what}", "its paths are plain or stitched ViTs", fix)
+        return SettingError(
+            f"the method {self.name} cannot condense in a {what}", "its paths are plain or stitched ViTs", fix
+        )
 
     def forms(self, form: Spec) -> PathSpecs:
         """Derive the specs of all models and paths from one ViT.

@@ -107,7 +107,9 @@ class Pool(TargetSettings, Pooled):
         """
         if ancestor is None:
             raise SettingError(
-                f"{self.name} without an ancestor", "its auxiliary models are distilled from it", "pass --ancestor"
+                f"the method {self.name} without an ancestor",
+                "its auxiliary models are distilled from it",
+                "pass --ancestor",
             )
         if not isinstance(ancestor.spec, VitSpec):
             raise self._no_vit(ancestor.spec, "give a plain timm ViT as ancestor")

@@ -220,7 +220,7 @@ class TLEG(PresetSettings, TargetSettings, Method, TrainSettings):
         family = architecture_of(spec).name
         if family not in self.architectures:
             raise SettingError(
-                f"{self.name} cannot condense in a {family}",
+                f"the method {self.name} cannot condense in a {family}",
                 "linear expansion needs blocks of one shape",
                 "set model, for example --set model=vit_pico; any classifier can be the ancestor then",
             )
@@ -236,6 +236,8 @@ class TLEG(PresetSettings, TargetSettings, Method, TrainSettings):
         segments = self.segments or (depth,)
         if sum(segments) != depth or min(segments) < 1:
             reason = f"their blocks add up to {sum(segments)}, not to depth={depth}"
+            if self.presets.get(str(self.preset), {}).get("segments") == segments:
+                reason += f", and the preset {self.preset} sets them"
             raise SettingError(f"segments={segments}", reason, "give the blocks of each segment, at least one")
         return segments
 
