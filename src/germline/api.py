@@ -11,10 +11,10 @@ from torch import nn
 
 from germline.architectures import Preprocess, Size
 from germline.data import DataSet, load_data
-from germline.errors import DataError, SettingError
+from germline.errors import DataError, GermlineError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
-from germline.loading import MeasuredAncestor, load_network, measure_ancestor, read_ancestor
+from germline.loading import MeasuredAncestor, load_network, measure_ancestor, read_ancestor, rebuild_network
 from germline.methods.base import Method, method_of
 from germline.network import Network
 from germline.randomness import generator, use_generator
@@ -57,7 +57,14 @@ def measure_for(
     """
     network = read_ancestor(ancestor, data)
     # What no measurement can change is refused first.
-    method.condense_spec(network, data)
+    try:
+        method.condense_spec(network, data)
+    except GermlineError:
+        rebuilt = None if network is None or network.spec is not None else rebuild_network(network)
+        if rebuilt is None:
+            raise
+        network = rebuilt
+        method.condense_spec(network, data)
     return None if network is None else measure_ancestor(network, data)
 
 
