@@ -26,6 +26,14 @@ WORKERS = min(8, os.cpu_count() or 1)
 Key = tuple[int, int]  # position of an image, and the seed of its augmentation
 
 
+_OTHER_CONTENT = {
+    b"git-lfs": "a pointer of Git LFS, and the image was never fetched",
+    b"ftyphei": "a HEIC image, which Pillow does not read",
+    b"ftypmif1": "a HEIC image, which Pillow does not read",
+    b"<svg": "an SVG drawing",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+}
 # Pillow's readers raise these for damaged files.
 _DAMAGE = (
     *(OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError),
@@ -76,16 +84,22 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         raise DataError(
-            f"{path} cannot be read as an image", _say(error, path), "Remove the file or replace it"
+            f"{str(path)!r} cannot be read as an image" if "\n" in str(path) else f"{path} cannot be read as an image",
+            _say(error, path),
+            "Remove the file or replace it",
         ) from error
 
 
 def _say(error: BaseException, path: Path) -> str:
-    if not path.is_file():
+    """Return the reason why a file cannot be read: what its first bytes show, or the error's own text."""
+    if not path.is_file() or not isinstance(error, UnidentifiedImageError):
         return str(error)
-    if not path.stat().st_size:
+    with path.open("rb") as file:
+        start = file.read(256).lstrip().lower()
+    if not start:
         return "The file is empty"
-    return "Its content is no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
+    known = next((name for mark, name in _OTHER_CONTENT.items() if mark in start), None)
+    return f"Its content is {known}" if known else "Its content is no known image format"
 
 
 def is_grey_file(path: Path) -> bool:

@@ -1,11 +1,14 @@
 """Image folders as people have them: each is read as what it is, or refused by naming what was found."""
 
+import io
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import germline as gl
 from germline.data import ImageFiles, iterate_batches
@@ -405,6 +408,84 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, damage, side, split):
     assert f"{split}/dog/1.png cannot be read as an image" in text
     assert "\n" not in text
     assert len(text) < 400
+
+
+def content(image, form, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def png_of(width, height):
+    """A PNG whose header claims a size that its pixels do not have."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(b"0" * 100), b"IEND": b""}
+    body = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks.items()
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def long_text():
+    information = PngImagePlugin.PngInfo()
+    information.add_text("note", "x" * 3_000_000, zip=True)
+    return content(Image.new("RGB", (8, 8)), "PNG", pnginfo=information)
+
+
+CONTENTS = {
+    "bomb.png": (lambda: png_of(60_000, 60_000), "exceeds limit"),
+    "no-size.png": (lambda: png_of(0, 0), "no known image format"),
+    "long-text.png": (long_text, "too large"),
+    "lab.tif": (lambda: content(Image.new("LAB", (8, 8)), "TIFF"), "mode LAB"),
+    "drawing.png": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
+    "page.jpg": (lambda: b"<!DOCTYPE html><p>404", "a web page"),
+    "pointer.jpg": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+    "phone.jpg": (lambda: b"\0\0\0\x18ftypheic" + b"\0" * 99, "a HEIC image"),
+    "zipped.jpg": (lambda: b"\x1f\x8b" + b"x" * 50, "no known image format"),
+    "new\nline.png": (lambda: b"bad", "no known image format"),
+}
+
+
+@pytest.mark.parametrize(("name", "found"), [(name, found) for name, (_, found) in CONTENTS.items()])
+@pytest.mark.parametrize("side", [8, 80])
+def test_content_of_another_kind_is_named(tmp_path, name, found, side):
+    fill(tmp_path, size=(side, side))
+    (tmp_path / "train" / "cat" / name).write_bytes(CONTENTS[name][0]())
+    with pytest.raises(DataError) as caught:
+        read_all(tmp_path)
+    assert found in str(caught.value)
+    assert "train/cat/" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+RED = Image.new("RGB", (8, 8), (LEVELS["cat"], 0, 0))
+READABLE = {
+    "cmyk.jpg": lambda: content(RED.convert("CMYK"), "JPEG", quality=100),
+    "ycbcr.jpg": lambda: content(RED.convert("YCbCr"), "JPEG", quality=100),
+    "trailing.png": lambda: content(RED, "PNG") + b"more" * 20,
+    "pages.tif": lambda: content(RED, "TIFF", save_all=True, append_images=[RED]),
+    "stereo.jpg": lambda: content(RED, "MPO", save_all=True, append_images=[RED], quality=100),
+    "moving.webp": lambda: content(RED, "WEBP", save_all=True, append_images=[RED], lossless=True),
+    "sharp.jp2": lambda: content(RED, "JPEG2000"),
+    "palette.png": lambda: content(RED.quantize(4), "PNG"),
+    "transparent.png": lambda: content(RED.convert("RGBA"), "PNG"),
+    "-dash.png": lambda: content(RED, "PNG"),
+    " space .png": lambda: content(RED, "PNG"),
+    "a.b.c.PNG": lambda: content(RED, "PNG"),
+    "sub/folder.png": lambda: content(RED, "PNG"),
+}
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_content_that_can_be_read_keeps_its_colours(tmp_path, name):
+    fill(tmp_path)
+    path = tmp_path / "train" / "cat" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(READABLE[name]())
+    images = gl.load_data(f"folder:{tmp_path}").train
+    assert images.labels.tolist() == [0] * 4 + [1] * 3 + [2] * 3
+    assert (images.images[:4, :, 4, 4].int() - torch.tensor([LEVELS["cat"], 0, 0])).abs().max() <= 3
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
