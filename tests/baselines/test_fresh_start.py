@@ -94,3 +94,22 @@ def test_a_distilled_gene_passes_its_positions_on(make_network, pico):
     child = gene.inherit(classes=("a", "b"))
     side = ancestor.spec.image_size // ancestor.spec.patch_size
     assert torch.equal(child.model.pos_embed[0], sin_cos_positions(side, ancestor.spec.width))
+
+
+@pytest.mark.parametrize("kind", [Scratch, Xavier, Distil])
+def test_layer_scale_is_set_in_every_block(kind):
+    spec = SPEC.model_copy(update={"depth": 2, "init_values": 1e-5})
+    before, after = (grow(kind(layer_scale=value), spec).model.state_dict() for value in (None, 0.1))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"blocks.{block}.ls{part}.gamma" for block in (0, 1) for part in (1, 2)}
+    assert all((after[name] == 0.1).all() for name in changed)
+    assert all((before[name] == 1e-5).all() for name in changed)
+    assert "layer_scale" not in kind().model_dump(mode="json")
+
+
+def test_layer_scale_of_a_network_without_it_is_refused():
+    with pytest.raises(SettingError, match="without LayerScale"):
+        grow(Scratch(layer_scale=0.1))
+    for value in (0, -1, 2, "much"):
+        with pytest.raises(ValidationError):
+            Scratch(layer_scale=value)

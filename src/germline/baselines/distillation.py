@@ -62,7 +62,8 @@ class Distil(TargetSettings, FreshStart, WholeAncestor):
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Initialise the target; every element is fresh."""
-        return Scratch(positions=self.positions).inherit(gene, target, generator)
+        start = Scratch(positions=self.positions, layer_scale=self.layer_scale)
+        return start.inherit(gene, target, generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective:
         """Return the loss of teacher and labels; the descendant's own seed draws an auxiliary head."""
@@ -105,8 +106,8 @@ class Distil(TargetSettings, FreshStart, WholeAncestor):
         return Sizes(f"any size of the architecture {architecture_of(spec).name}")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Accept every size that can have the positions."""
-        self.check_positions(spec)
+        """Accept every size that can have the initial values."""
+        self.check_start(spec)
 
 
 class OtherClasses(Distillation):

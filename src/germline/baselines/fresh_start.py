@@ -1,4 +1,4 @@
-"""Initial values of fresh networks that can be set: the table of positions of a ViT."""
+"""Initial values of fresh networks that can be set: positions and LayerScale of a ViT."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from germline.methods.presets import StableDump
 InitialPositions = Annotated[float, Field(gt=0, le=10)] | Literal["sin-cos"]
 # Deviation of timm's initial positions, and of the ViT and DeiT papers' code.
 TIMM_DEVIATION = 0.02
-POSITIONS = "pos_embed"
+POSITIONS, LAYER_SCALE = "pos_embed", (".ls1.gamma", ".ls2.gamma")
 
 
 class FreshStart(StableDump, Method):
@@ -31,17 +31,48 @@ class FreshStart(StableDump, Method):
     Attributes:
         positions: Initial positions of a ViT: their standard deviation, or `sin-cos` for waves of rising length along
             both axes. None: timm's normal distribution with deviation 0.02. They are trained in any case.
+        layer_scale: Initial value of LayerScale in a network that has it. None: the spec's, which is timm's 1e-5 for a
+            spec that was read from a trained network.
     """
 
-    omitted: ClassVar[Mapping[str, Any]] = {"positions": None}
+    omitted: ClassVar[Mapping[str, Any]] = {"positions": None, "layer_scale": None}
 
     positions: InitialPositions | None = None
+    layer_scale: float | None = Field(default=None, gt=0, le=1)
 
     @field_validator("positions")
     @classmethod
     def _read_default(cls, value: float | str | None) -> float | str | None:
         # The same network, and therefore the same cell of a store.
         return None if value == TIMM_DEVIATION else value
+
+    def check_start(self, spec: Spec) -> None:
+        """Refuse initial values for a network that does not have them.
+
+        Raises:
+            SettingError: The network has no such positions, or no LayerScale.
+        """
+        self.check_positions(spec)
+        if self.layer_scale is not None and getattr(spec, "init_values", None) is None:
+            raise SettingError(
+                f"layer_scale={self.layer_scale} for a network without LayerScale",
+                "Its blocks have no such factors",
+                "Remove `layer_scale`",
+            )
+
+    def set_start(self, model: nn.Module, spec: Spec) -> None:
+        """Set the initial values of a fresh network; nothing is drawn.
+
+        Raises:
+            SettingError: The network does not have them.
+        """
+        self.check_start(spec)
+        self.set_positions(model, spec)
+        if self.layer_scale is not None:
+            with torch.no_grad():
+                for name, parameter in model.named_parameters():
+                    if name.endswith(LAYER_SCALE):
+                        parameter.fill_(self.layer_scale)
 
     def check_positions(self, spec: Spec) -> None:
         """Refuse positions for a network without a table of positions, or of a width that waves cannot fill.

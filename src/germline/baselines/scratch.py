@@ -56,7 +56,7 @@ class Scratch(FreshStart):
         """Initialise the target; every element is fresh. The gene is not used."""
         with use_generator(generator):
             model = architecture_of(target.spec).build(target.spec)
-        self.set_positions(model, target.spec)
+        self.set_start(model, target.spec)
         ledger, sizes = Ledger(), count_elements(model)
         for name, count in sizes.items():
             ledger.add(name, "fresh", count)
@@ -69,8 +69,8 @@ class Scratch(FreshStart):
         return Sizes("any size")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
-        """Accept every size that can have the positions."""
-        self.check_positions(spec)
+        """Accept every size that can have the initial values."""
+        self.check_start(spec)
 
 
 class Xavier(Scratch):

@@ -57,7 +57,7 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
     _check_equal_networks({size: spec for size, spec in specs.items() if size not in named})
     if recipe.tune is not None:
         store.descendant_spec(recipe.tune.size)
-    _check_positions(store)
+    _check_starts(store)
     for arm in recipe.arms:
         if not recipe.is_trained(arm):
             _check_ancestor_classes(store, arm, data.classes)
@@ -66,17 +66,17 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
     return store
 
 
-def _check_positions(store: ArtifactStore) -> None:
-    """Check that descendants of every size can have the positions that their arm and its tuning give them."""
+def _check_starts(store: ArtifactStore) -> None:
+    """Check that descendants of every size can have the initial values of their arm and its tuning."""
     recipe, tune = store.recipe, store.recipe.tune
     for arm in recipe.arms:
         sizes = (*recipe.sizes_of(arm), *([tune.size] if tune is not None else []))
         choices = (tune.positions or ()) if tune is not None and recipe.draws_positions(arm) else ()
         for positions in (None, *choices):
             method = store.cell_method(Cell(arm, sizes[0], 1, 0, positions=positions))
-            if isinstance(method, FreshStart) and method.positions is not None:
+            if isinstance(method, FreshStart) and (method.positions, method.layer_scale) != (None, None):
                 for size in sizes:
-                    method.check_positions(store.descendant_spec(size))
+                    method.check_start(store.descendant_spec(size))
 
 
 def _look_at_ancestor(store: ArtifactStore) -> None:
