@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common import in_turn, keep, row, set_up
 
-ROUNDS, BUDGET_S = 15, 45.0
+ROUNDS, BUDGET_S = 15, 150.0
 GERMLINE = str(Path(sys.executable).with_name("germline"))
 # Words of the command, seconds that are allowed, exit code.
 TO_THE_END = {
@@ -88,11 +88,12 @@ def main() -> None:
         cases |= {
             name: (lambda w=words: run_to_the_first_line(folder, w), 1.0) for name, words in TO_THE_FIRST_LINE.items()
         }
-        peer = lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True)  # noqa: E731
-        for name, (call, target) in cases.items():
-            seconds = in_turn({"ours": call, "peer": peer}, ROUNDS, warmup=1, budget_s=BUDGET_S / 10, least=3)
-            found = row(name, seconds["ours"], seconds["peer"], 1.0, target_s=target)
-            rows.append({**found, "fastest_s": min(seconds["ours"]), "is_met": found["ours_s"] <= target})
+        sides = {name: call for name, (call, _) in cases.items()}
+        sides["peer"] = lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        seconds = in_turn(sides, ROUNDS, warmup=1, budget_s=BUDGET_S, least=3)
+    for name, (_, target) in cases.items():
+        found = row(name, seconds[name], seconds["peer"], 1.0, target_s=target)
+        rows.append({**found, "fastest_s": min(seconds[name]), "is_met": found["ours_s"] <= target})
     keep("startup", rows)
 
 

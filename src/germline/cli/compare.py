@@ -103,9 +103,10 @@ def report(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write the report of a comparison from its saved results, or the report of one gene from its record."""
-    from germline.learngene import MANIFEST_FILE
+    from germline.cli.names import is_gene
 
-    if (path / MANIFEST_FILE).exists():
+    announce(f"Writing the report of {path}")
+    if is_gene(str(path)):
         _report_gene(path, out, overwrite=overwrite)
         return
     if path.is_file():
