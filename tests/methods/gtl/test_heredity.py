@@ -1,22 +1,25 @@
 """Heritability, repeatability and differential of planted fitness, compared with what was planted."""
 
+import json
 import math
 import random
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
 
 from germline.methods.gtl.heredity import (
-    average_seeds,
     count_line_lives,
     measure_heredity,
-    pool_marks,
     regress_on_fathers,
     selection_differential,
 )
+from germline.methods.gtl.repeatability import average_seeds, pool_marks
+from germline.methods.gtl.selection import GeneNode
 from helpers.planted_fitness import ROOT, plant
 
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 KEYS = {
     "spread",
     "noise",
@@ -46,6 +49,28 @@ def test_heritability_is_what_was_planted_within_its_sampling_error(h2, breeding
     assert fmean(errors) == pytest.approx(stdev(slopes), rel=0.25)
     covered = sum(abs(slope - h2) < 1.96 * error for slope, error in zip(slopes, errors, strict=True))
     assert covered >= 170
+
+
+@pytest.mark.parametrize("shares_critics", [True, False])
+@pytest.mark.parametrize("h2", [0.0, 0.4, 0.9])
+def test_heritability_of_many_small_generations(h2, shares_critics):
+    """Forty pairs of generations of nine; each generation, or each tournament, has critics as hard as they come."""
+    draw, genes = random.Random(7), []
+    for repeat in range(40):
+        for gene in plant(h2, fathers=9, children=9, seed=repeat):
+            father = None if gene.father is None else gene.father + 18 * repeat
+            moved = {"id": gene.id + 18 * repeat, "father": father, "generation": gene.generation + 2 * repeat}
+            genes.append(replace(gene, **moved))
+    hard = {(gene.generation, None if shares_critics else gene.tournament): draw.gauss(0, 5) for gene in genes}
+    genes = [
+        replace(gene, fitness=gene.fitness + hard[gene.generation, None if shares_critics else gene.tournament])
+        for gene in genes
+    ]
+    found = regress_on_fathers(genes, shares_critics=shares_critics)
+    assert found.slope == pytest.approx(h2, abs=3 * found.slope_error)
+    assert 0.03 < found.slope_error < 0.12
+    differential = selection_differential(genes, shares_critics=shares_critics)
+    assert differential == pytest.approx(0, abs=0.2)
 
 
 def test_correlation_is_the_regression_in_units_of_deviations():
@@ -99,6 +124,19 @@ def test_children_alike_have_no_correlation_but_a_slope():
     children = [replace(ROOT, id=4 + number, father=number, generation=1, fitness=0.1) for number in range(4)]
     found = regress_on_fathers([*fathers, *children])
     assert (found.slope, found.correlation, found.correlation_error) == (pytest.approx(0, abs=1e-12), None, None)
+
+
+def test_evolutions_of_the_first_release_inherited_no_fitness():
+    """Seen before in the saved trees of `lab/gtl-no-mutation`: a correlation of 0, in five evolutions."""
+    results = json.loads((RESULTS / "gtl-no-mutation.json").read_text(encoding="utf-8"))
+    trees = [gene["record"]["gene_tree"] for gene in results["genes"] if gene["arm"] == "gene"]
+    assert len(trees) == 5
+    found = []
+    for tree in trees:
+        rows = [{key: value for key, value in row.items() if key not in ("pool", "final")} for row in tree]
+        found.append(regress_on_fathers([GeneNode.from_row(row) for row in rows], shares_critics=False))
+    assert [one.pairs for one in found] == [54] * 5
+    assert abs(fmean(one.correlation for one in found)) < 2 * stdev(one.correlation for one in found) / math.sqrt(5)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -177,6 +215,22 @@ def test_tournaments_with_critics_of_their_own_are_analysed_apart():
     genes = [replace(gene, fitness=fmean(gene.marks)) for gene in genes]
     assert measure_heredity(genes, 0, 2, 1, 1, shares_critics=False)["noise"] == 0
     assert measure_heredity(genes, 0, 2, 1, 1)["noise"] > 1
+
+
+def test_single_accuracies_have_binomial_noise():
+    draw = random.Random(5)
+    genes = [replace(ROOT, id=number, tournament=number // 3) for number in range(3000)]
+    # All genes are right with a chance of 0.6: all differences are noise.
+    shares = [sum(draw.random() < 0.6 for _ in range(50)) / 50 for _ in genes]
+    genes = [replace(gene, fitness=share, marks=(share,)) for gene, share in zip(genes, shares, strict=True)]
+    found = measure_heredity(genes, 0, 1, 1, 1, val_images=50)
+    assert found["noise"] == pytest.approx(math.sqrt(0.6 * 0.4 / 50), rel=0.02)
+    assert found["spread"] == pytest.approx(found["noise"], rel=0.05)
+    assert found["reliability"] == pytest.approx(0, abs=0.1)
+    assert measure_heredity(genes, 0, 1, 1, 1)["noise"] is None
+    same = [replace(gene, fitness=1.0, marks=(1.0,)) for gene in genes]
+    alike = measure_heredity(same, 0, 1, 1, 1, val_images=50)
+    assert (alike["noise"], alike["spread"], alike["reliability"]) == (0, 0, None)
 
 
 def test_spread_and_differential_by_hand():

@@ -195,6 +195,7 @@ class GTL(PresetSettings, GTLSettings, CircuitGene):
                 life_images,
                 samples,
                 shares_critics=self.scores != "per-task",
+                val_images=min(len(task.val) for task in trainer.critic_tasks) if self.fitness == "critic" else None,
             )
         return Learngene(
             method=self.name,

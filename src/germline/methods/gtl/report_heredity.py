@@ -13,11 +13,11 @@ from germline.reporting.statistics import estimate
 HEADING = "What selection had to work with"
 NOTE = (
     "Spread: standard deviation of fitness within tournaments. Noise: standard error of one gene's fitness, from its "
-    "critics' disagreement. Reliability: share of the differences in fitness that is not noise. Repeatability: "
-    "intraclass correlation of single marks, over tasks and over seeds of one task. Heritability: slope of "
-    "children's fitness on their father's, within generations, ± standard error by father. Differential: how far "
-    "fathers are above their generation's mean. Line: lives through which the saved gene has passed, and the images "
-    "they saw."
+    "critics' disagreement. For the accuracy of a single critic it is that of so many images. Reliability: share of "
+    "the differences in fitness that is not noise. Repeatability: intraclass correlation of single marks, over tasks "
+    "and over seeds of one task. Heritability: slope of children's fitness on their father's, among genes that met the "
+    "same critics, ± standard error by father. Differential: how far fathers are above the others that met their "
+    "critics. Line: lives through which the saved gene has passed, and the images they saw."
 )
 _UNKNOWN = "not measured"
 
