@@ -99,3 +99,13 @@ def test_every_kept_result_says_how_it_was_made():
         found = json.loads(path.read_text(encoding="utf-8"))
         assert found["command"].startswith(("germline ", "python benchmarks/", "python tools/")), path.name
         assert {"germline", "torch", "timm"} <= found["versions"].keys(), path.name
+
+
+def test_the_page_on_backbones_quotes_the_probes():
+    page = (ROOT / "docs" / "how-to" / "condense-a-backbone.md").read_text(encoding="utf-8")
+    probes = kept("headless_probe")["accuracy"]
+    words = {"descendant": "for a descendant", "scratch": "for scratch", "shuffled gene": "for a shuffled gene"}
+    for name, text in {**words, "ancestor": "for the ancestor", "first blocks": "for its\nfirst"}.items():
+        assert f"{100 * probes[name]['mean']:.1f} % {text}" in page
+    for seed, accuracy in probes["descendant"]["seeds"].items():
+        assert accuracy > max(probes["scratch"]["seeds"][seed], probes["shuffled gene"]["seeds"][seed])
