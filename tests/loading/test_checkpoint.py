@@ -309,6 +309,8 @@ BAD = {
     ),
     "model-with-odd-part": (lambda s: s, "vit,heads", "'heads' is not key=value"),
     "model-twice": (lambda s: s, "vit,heads=2,heads=3", "'heads' is given twice"),
+    "entry-typo": (lambda s: {"model": s}, "vit,heads=2,entry=modle", "no entry 'modle'.*'model'.*entry=model"),
+    "entry-of-plain": (lambda s: s, "vit,heads=2,entry=teacher", "no entry 'teacher'.*one set of weights"),
     "model-empty": (lambda s: s, ",heads=2", "no name"),
     "model-odd-value": (lambda s: s, "vit,heads=two", "heads"),
     "timm-odd-argument": (lambda s: s, "vit_tiny_patch16_224,colour=3", "colour"),

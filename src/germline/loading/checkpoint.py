@@ -93,7 +93,9 @@ def _choose_entry(path: Path, found: Mapping[str, Any], entry: str | None) -> tu
     places = list(found)
     if entry is not None and entry in found:
         return entry, [f"weights are read from '{entry}'"]
-    if len(places) == 1:
+    # Prefixes of names can be chosen too, later on.
+    is_prefix = entry is not None and any(entry in name.split(".") for state in found.values() for name in state)
+    if len(places) == 1 and (entry is None or is_prefix):
         return places[0], [f"weights are read from '{places[0]}'"] if places[0] else []
     plain = [place for place in places if place.rpartition(".")[2] in PLAIN_ENTRIES]
     if len(plain) == 1 and entry is None:
@@ -101,7 +103,9 @@ def _choose_entry(path: Path, found: Mapping[str, Any], entry: str | None) -> tu
         return plain[0], [f"weights are read from '{plain[0]}', and not from {others}"]
     names = ", ".join(f"'{place}'" for place in places[:8])
     if entry is not None:
-        raise SettingError(f"'{path}' has no entry '{entry}'", f"it has weights in {names}", f"use entry={places[0]}")
+        held = f"it has weights in {names}" if any(places) else "it has one set of weights"
+        fix = f"use entry={places[0]}" if places[0] else "remove entry"
+        raise SettingError(f"'{path}' has no entry '{entry}'", held, fix)
     raise SettingError(
         f"'{path}' holds several sets of weights",
         f"they are in {names}, and none is plainly the network's",
