@@ -15,6 +15,7 @@ from germline.architectures import Size
 from germline.errors import ArtefactError, GermlineError, OutputError, SettingError
 from germline.files import write_tensors
 from germline.learngene import CARD_FILE, FORMAT, MANIFEST_FILE, TENSORS_FILE, Learngene
+from germline.seals import hash_json
 
 
 @pytest.fixture
@@ -322,3 +323,67 @@ def test_every_refusal_is_one_of_ours(folder):
         except GermlineError:
             outcomes["refused"] += 1
     assert outcomes["refused"] > 30
+
+
+# Manifests that lie, with a hash that is right.
+
+LIES = {
+    "stored-itself": {"method": "stored", "settings": {"gene": "."}},
+    "stored-inside": {"method": "random-gene", "settings": {"method": "stored", "settings": {"gene": "."}}},
+    "stored-twice": {
+        "method": "random-gene",
+        "settings": {"method": "random-gene", "settings": {"method": "stored", "settings": {"gene": "x"}}},
+    },
+    "other-method": {"method": "layers", "settings": {}},
+    "method-without-gene": {"method": "scratch", "settings": {}},
+    "width-huge": {"spec": {"width": 10**8}},
+    "width-large": {"spec": {"width": 60_000}},
+    "width-other": {"spec": {"width": 32}},
+    "depth-huge": {"spec": {"depth": 10**6}},
+    "image-huge": {"spec": {"image_size": 10**6}, "preprocess": {"image_size": 10**6}},
+    "image-of-spec": {"spec": {"image_size": 64}},
+    "image-of-preprocess": {"preprocess": {"image_size": 64}},
+    "channels": {"spec": {"channels": 3}},
+    "class-token": {"spec": {"class_token": True}},
+    "registers": {"spec": {"reg_tokens": 2}},
+    "qk-norm": {"spec": {"qk_norm": True}},
+    "mlp-ratio": {"spec": {"mlp_ratio": 1e300}},
+    "patch-zero": {"spec": {"patch_size": 0}},
+    "patch-other": {"spec": {"patch_size": 16}},
+    "classes-of-spec": {"spec": {"classes": 4}},
+    "classes-huge": {"spec": {"classes": 10**9}},
+    "class-twice": {"classes": ["0", *"023456789"]},
+    "class-missing": {"classes": list("012345678")},
+    "class-number": {"classes": [0, *"123456789"]},
+    "classes-text": {"classes": "0123456789"[:9]},
+    "mean-two": {"preprocess": {"mean": [0.5, 0.5]}},
+    "std-zero": {"preprocess": {"std": [0.0]}},
+    "std-negative": {"preprocess": {"std": [-1.0]}},
+    "anatomy": {"anatomy": "stitched"},
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_manifest_whose_parts_contradict_each_other_is_refused(folder, lie):
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    for key, value in lie.items():
+        manifest[key] = {**manifest[key], **value} if key in ("spec", "preprocess") else value
+    del manifest["sha256"]
+    (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "sha256": hash_json(manifest)}))
+    assert len(refused(folder, MANIFEST_FILE)) < 800
+
+
+@pytest.mark.parametrize("file", [MANIFEST_FILE, TENSORS_FILE])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "device"])
+def test_what_is_no_file_is_refused_at_once(folder, file, kind):
+    place = folder / file
+    place.unlink()
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(file if kind == "loop" else "/dev/zero")
+    with pytest.raises(ArtefactError, match="Cannot read '") as caught:
+        Learngene.load(folder)
+    assert str(place) in str(caught.value)

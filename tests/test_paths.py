@@ -174,6 +174,19 @@ def test_a_link_to_itself_is_refused(tmp_path, write, read):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@writers
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_pipe_is_not_replaced(tmp_path, write, read, is_link):
+    """What holds for a pipe holds for a device, which would be gone for the whole machine."""
+    make_pipe(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for attempt in (write, append_json):
+        with pytest.raises(OutputError, match="It is a pipe, not a file"):
+            attempt(tmp_path / ("link" if is_link else "pipe"), "new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
 @pytest.mark.parametrize("check", [check_output_file, check_output_folder])
 def test_checks_follow_links(tmp_path, check):
     (tmp_path / "full").mkdir()

@@ -254,6 +254,7 @@ def append_json(path: Path, value: Any) -> None:
         OutputError: The file cannot be written.
     """
     line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    path = follow_link(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)

@@ -297,7 +297,8 @@ class Learngene:
                 raise KeyError("format")
             check_method_settings(manifest["method"], manifest["settings"])
             gene = cls._from_manifest(manifest, read_tensors(folder / TENSORS_FILE))
-            gene.bound_method()
+            if not gene.bound_method().traits.has_gene:
+                raise ValueError(f"the method '{gene.method}' has no gene")
             if manifest["sha256"] != _manifest_hash(manifest):
                 raise ValueError("its hash differs from the one that was written")
             verify_tensors(gene.tensors, dict(manifest["tensors"]), folder / TENSORS_FILE, MANIFEST_FILE)

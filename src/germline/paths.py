@@ -112,14 +112,16 @@ def follow_link(path: Path) -> Path:
     """Return the path that a symbolic link leads to, so that a write replaces the target and not the link.
 
     Raises:
-        OutputError: The link leads to itself.
+        OutputError: The link leads to itself, or the path to a device or a pipe.
     """
     check_name(path)
-    if not path.is_symlink():
-        return path
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
     if target.is_symlink():
         raise OutputError(f"cannot write '{path}'", "it is a symbolic link to itself", "choose another name")
+    if _exists(target) and not (target.is_file() or target.is_dir()):
+        # A rename would replace a device or a pipe by a file, for every program of the machine.
+        kind = _KINDS.get(stat.S_IFMT(target.stat().st_mode), "something else")
+        raise OutputError(f"cannot write '{path}'", f"it is {kind}, not a file", "choose another name")
     return target
 
 

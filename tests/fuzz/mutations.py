@@ -64,7 +64,7 @@ def change_bytes(path: Path, draw: random.Random) -> str:
 
 def change_place(path: Path, draw: random.Random) -> str:
     """Put something that is no file in a file's place, or another file of the folder."""
-    name = draw.choice(("missing", "folder", "pipe", "loop", "device", "nowhere", "other"))
+    name = draw.choice(("missing", "folder", "pipe", "loop", "link", "nowhere", "other"))
     others = [other for other in sorted(path.parent.iterdir()) if other.is_file() and other != path]
     if name == "other" and others:
         shutil.copy(draw.choice(others), path)
@@ -74,8 +74,12 @@ def change_place(path: Path, draw: random.Random) -> str:
         path.mkdir()
     elif name == "pipe":
         os.mkfifo(path)
+    elif name == "link":
+        # Never to a device of the machine: a mistake in germline would replace it.
+        os.mkfifo(path.with_suffix(".pipe"))
+        path.symlink_to(path.with_suffix(".pipe").name)
     elif name != "missing":
-        path.symlink_to({"loop": path.name, "device": "/dev/zero"}.get(name, "nowhere"))
+        path.symlink_to(path.name if name == "loop" else "nowhere")
     return f"place-{name}"
 
 
