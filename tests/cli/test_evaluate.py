@@ -198,3 +198,19 @@ def test_large_and_colour_images_are_cropped_to_what_the_network_reads(images, r
 
 def test_suffixes_are_those_of_image_folders():
     assert SUFFIXES == IMAGE_SUFFIXES
+
+
+@pytest.mark.parametrize("side", [32, 100])
+def test_an_image_of_16_bits_is_scaled(side, images, run):
+    import numpy as np
+
+    source = load_data("digits").val.images[0, 0].numpy()
+    grey = np.asarray(Image.fromarray(source).resize((side, side)))
+    Image.fromarray(grey).save(images / "eight.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(images / "sixteen.png")
+    Image.fromarray(grey).convert("P").save(images / "palette.png")
+    done = run("predict", "ancestor", "eight.png", "sixteen.png", "palette.png", *QUIET)
+    assert done.code == 0, done
+    rows = table(done.out)
+    assert len({row["label"] for row in rows}) == 1
+    assert float(rows[1]["probability"]) == pytest.approx(float(rows[0]["probability"]), abs=1e-3)
