@@ -136,19 +136,6 @@ def test_outputs_equal_an_independent_forward_pass(kind, classes, registers, tmp
     assert (network.spec.heads, network.spec.depth, network.spec.reg_tokens) == (HEADS, DEPTH, registers)
 
 
-def test_outputs_equal_those_of_transformers(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-    theirs = transformers.ViTForImageClassification(transformers.ViTConfig(**sizes, intermediate_size=32, num_labels=3))
-    for parameter in theirs.parameters():
-        parameter.data.add_(torch.randn_like(parameter) * 0.2)
-    theirs.eval().save_pretrained(tmp_path / "m")
-    images = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        assert torch.allclose(load_network(tmp_path / "m").model(images), theirs(images).logits, atol=2e-5)
-
-
 def test_mean_and_std_are_those_of_the_folder(tmp_path):
     given = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "size": {"height": 32, "width": 32}}
     network = load_network(write_folder(tmp_path / "m", preprocessor=given))
