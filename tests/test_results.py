@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,20 @@ def test_the_page_on_backbones_quotes_the_probes():
         assert f"{100 * probes[name]['mean']:.1f} % {text}" in page
     for seed, accuracy in probes["descendant"]["seeds"].items():
         assert accuracy > max(probes["scratch"]["seeds"][seed], probes["shuffled gene"]["seeds"][seed])
+
+
+def test_more_than_400_odd_inputs_are_tried():
+    found = kept("odd_inputs")
+    assert found["total"] == sum(found["kinds"].values()) >= 400
+    assert min(found["kinds"].values()) >= 20
+    page = (ROOT / "docs" / "reference" / "loading.md").read_text(encoding="utf-8")
+    for kind, count in {**found["kinds"], "all": found["total"]}.items():
+        assert f"| {kind} | {count} |" in page
+
+
+def test_odd_inputs_are_counted_in_files_that_exist():
+    source = (ROOT / "tools" / "count_odd_inputs.py").read_text(encoding="utf-8")
+    names = re.findall(r'"(tests/[\w/]+\.py)"', source)
+    assert len(names) == len(set(names)) >= 15
+    for name in names:
+        assert (ROOT / name).is_file(), name
