@@ -24,13 +24,13 @@ KINDS = {
     "image files and folders": ("tests/data/sets/test_folder_inputs.py",),
     "ancestors given in Python": ("tests/loading/test_look.py", "tests/loading/test_rebuild.py"),
     "checkpoints and names": (
-        "tests/loading/test_checkpoint.py",
+        "tests/loading/test_checkpoint_files.py",
         "tests/loading/test_timm_names.py",
         "tests/loading/test_transformers_folder.py",
     ),
     "model folders": ("tests/loading/test_model_folder.py", "tests/loading/test_no_reaching_out.py"),
     "genes": ("tests/test_learngene.py",),
-    "outputs and files": ("tests/test_files.py", "tests/test_paths.py", "tests/cli/test_outputs_and_inputs.py"),
+    "outputs and files": ("tests/test_files.py", "tests/test_command_paths.py", "tests/cli/test_outputs_and_inputs.py"),
     "ancestors without a head": ("tests/methods/test_feature_targets.py", "tests/cli/test_headless.py"),
     "command lines and recipes": ("tests/cli/test_bad_commands.py", "tests/cli/test_bad_input.py"),
 }
