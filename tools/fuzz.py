@@ -45,6 +45,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=list(ARTEFACTS), help="Names of artefacts; default: all.")
     parser.add_argument("--out", type=Path, default=RESULT, help="File of the counts.")
     options = parser.parse_args()
+    commit = read_commit()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
@@ -54,7 +55,7 @@ def main() -> int:
     totals = {name: sum(row[name] for row in counts.values()) for name in OUTCOMES}
     result = {
         "command": " ".join(["python", "tools/fuzz.py", *sys.argv[1:]]),
-        "commit": read_commit(),
+        "commit": commit,
         "versions": {"python": platform.python_version(), **library_versions()},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": options.seed,

@@ -30,7 +30,12 @@ def mutate(path: Path, draw: random.Random) -> str:
         kinds += [change_line] * 6
     try:
         return draw.choice(kinds)(path, draw)
-    except (ValueError, LookupError, TypeError):  # an earlier change left no text, or the change makes none
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        RecursionError,
+    ):  # an earlier change left no text, or the change makes none
         return change_bytes(path, draw)
 
 
