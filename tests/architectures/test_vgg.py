@@ -54,7 +54,7 @@ def test_a_image_that_the_pools_shrink_to_nothing_is_refused():
 
 @pytest.mark.parametrize("widths", [(), ((),), ((4,), (0,)), ((1,) * 1001,)])
 def test_stages_that_cannot_be_built_are_refused(widths):
-    with pytest.raises(SettingError, match=r"A stage has between 1 and 1000|at least one channel"):
+    with pytest.raises(SettingError, match=r"a stage has between 1 and 1000|at least one channel"):
         spec(widths)
 
 

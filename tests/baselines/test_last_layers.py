@@ -108,5 +108,5 @@ def test_bad_settings_another_model_and_no_ancestor_are_refused(networks, pico):
             LastLayers(share=share)
     with pytest.raises(SettingError, match="'last-layers' needs an ancestor"):
         LastLayers().condense_spec(None, pico)
-    with pytest.raises(SettingError, match="Last-layers cannot grow model=vgg11"):
+    with pytest.raises(SettingError, match="The method last-layers cannot grow model=vgg11"):
         LastLayers().condense(networks["vgg"], pico, RUN).inherit(classes=2, model="vgg11")

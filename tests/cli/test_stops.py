@@ -168,6 +168,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_save_leaves_the_old_folder(bench, 
             "digits",
             "--device",
             "cpu",
+            "--quiet",
         ),
         "inherit": ("inherit", "gene"),
     }[verb]

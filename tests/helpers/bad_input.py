@@ -4,7 +4,6 @@ import hashlib
 import json
 import pickle
 import shlex
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,11 +154,6 @@ def write_images(place: Path) -> None:
             folder.mkdir(parents=True)
             for index in range(3):
                 Image.new("L", (32, 32), index * 9).save(folder / f"{index}.png")
-
-
-def untested(place: Path) -> None:
-    write_images(place)
-    shutil.rmtree(place / "photos/test")
 
 
 def unlabelled(place: Path) -> None:
@@ -565,12 +559,6 @@ FAULTS = [
         "compare r.yaml --out new",
         ("No network at 'nowhere'",),
         recipe(("path: ancestor", "path: nowhere")),
-    ),
-    Fault(
-        "recipe-no-test",
-        "compare r.yaml --out new",
-        ("no folder 'test'", "a folder photos/test"),
-        both(untested, recipe(("data: digits\na", "data: folder:photos\na"))),
     ),
     # What a comparison is asked
     *(

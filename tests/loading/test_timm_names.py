@@ -46,7 +46,7 @@ def test_size_mean_and_std_can_be_given():
         (f"{VIT}@32", {"image_size": 64}, SettingError, "the name has another size|The name has another size"),
         (f"{VIT}@x", {}, ArtefactError, "@x|cannot"),
         ("timm:vit_no_such@32", {}, UnknownNameError, "vit_no_such"),
-        ("timm:", {}, GermlineError, ""),
+        ("timm:", {}, UnknownNameError, "Unknown model ''"),
         (VIT, {"mean": (0.5,)}, SettingError, "Mean without std"),
     ],
     ids=str,

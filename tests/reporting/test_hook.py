@@ -18,6 +18,7 @@ OURS = {
     "paths": "germline.methods.pool.report",
     "generations": "germline.methods.gtl.report_fitness",
     "gene_tree": "germline.methods.gtl.report_gene_tree",
+    "heredity": "germline.methods.gtl.report_heredity",
     "collective": "germline.methods.openworld.report",
 }
 

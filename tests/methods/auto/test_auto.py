@@ -202,7 +202,7 @@ class TestCondensing:
     def test_labels_are_needed_to_choose_and_no_ancestor_is_none(self, vgg, pico):
         from germline.data import Images, load_data
 
-        bare = load_data(Images(pico.train.images, None, ()), val=pico.val)
+        bare = load_data(Images(pico.train.images, None, ()), val=Images(pico.val.images, None, ()))
         with pytest.raises(DataError, match="no labels"):
             Auto(preset="tiny").condense_spec(vgg, bare)
         assert Auto(preset="tiny", layers=(1,)).condense_spec(vgg, bare) == vgg.spec
