@@ -20,6 +20,9 @@ STORED = json.loads((cases.GOLDEN / "hashes.json").read_text(encoding="utf-8"))
 TOLERANCE = 2e-2
 # Evolution picks winners by accuracies on few images; one other prediction gives another gene of the same form.
 CHOOSY = ("gtl",)
+# Old releases of torch draw other numbers in `trunc_normal_` from the same seed. These genes begin with its draws.
+TRUNCATED = ("tleg", "random-gene")
+FIRST_TRUNCATED = [0.03081992268562317, -0.00586857832968235, -0.04357578605413437, 0.011368625797331333]
 GENES = [name for name in cases.WHOLE if name not in (*cases.WITHOUT_GENE, "stored")]
 PARTS = ("gene", "new", "own", "trained")
 
@@ -44,6 +47,15 @@ def golden(tmp_path, monkeypatch):
     facts.write_text(f"Metadata-Version: 2.1\nName: germline\nVersion: {STORED['germline']}\n")
     monkeypatch.syspath_prepend(str(facts.parents[1]))
     return place
+
+
+def draws_alike(name):
+    """Whether the random numbers that a method begins with are those that were drawn for the golden files."""
+    drawn = torch.empty(4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.nn.init.trunc_normal_(drawn, std=0.02)
+    return name not in TRUNCATED or drawn.tolist() == pytest.approx(FIRST_TRUNCATED, rel=1e-5)
 
 
 def assert_alike(found, stored, same_bits, *, choosy=False):
@@ -142,8 +154,9 @@ def test_a_golden_descendant_is_written_alike(name, golden, same_bits):
 def test_a_method_computes_what_it_did(name, architecture, golden, same_bits, tmp_path):
     stored = STORED["cases"][f"{name}/{architecture}"]
     found, gene = cases.results_of(name, architecture, tmp_path / "run")
+    choosy = name in CHOOSY or not draws_alike(name)
     for part in PARTS:
-        assert_alike(found[part], stored[part], same_bits, choosy=name in CHOOSY)
+        assert_alike(found[part], stored[part], same_bits, choosy=choosy)
     # Phases are found by these names when a run is resumed.
     assert cases.names_in(tmp_path / "run") == stored["files"]
     if name in GENES and cases.WHOLE[name] == architecture:

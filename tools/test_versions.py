@@ -29,6 +29,8 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRA = "test"
+# That test reads the result of the last run, which this run replaces.
+DESELECTED = "tests/test_versions.py::test_stored_results_are_of_todays_requirements_and_pass"
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[(?P<extras>[\w.,-]+)\])?(?:>=(?P<floor>[\d.]+))?")
 
 
@@ -96,7 +98,7 @@ def run_tests(python: Path, only: Sequence[str]) -> dict[str, Any]:
         report = Path(folder) / "report.xml"
         environment = clean_environment(python) | {"OMP_NUM_THREADS": "1", "GERMLINE_DATA": str(Path(folder) / "none")}
         start = time.perf_counter()
-        command = [str(python), "-m", "pytest", "-n", "2", f"--junitxml={report}", *only]
+        command = [str(python), "-m", "pytest", "-n", "2", f"--junitxml={report}", "--deselect", DESELECTED, *only]
         subprocess.run(command, cwd=ROOT, env=environment, check=False)
         seconds = time.perf_counter() - start
         if not report.exists():
