@@ -83,7 +83,7 @@ def main(kind: str, folder: Path, out: Path) -> None:
     classes = int(labels.max()) + 1
     model = ResNet18(classes) if kind == "resnet" else build_vit(classes)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
-    for _ in range(80 if kind == "resnet" else 400):
+    for _ in range(60 if kind == "resnet" else 250):
         batch = torch.randint(len(images), (32,))
         loss = cross_entropy(model(images[batch]), labels[batch])
         optimizer.zero_grad()
