@@ -455,7 +455,7 @@ def test_content_of_another_kind_is_named(tmp_path, name, found, side):
     (tmp_path / "train" / "cat" / name).write_bytes(CONTENTS[name][0]())
     with pytest.raises(DataError) as caught:
         read_all(tmp_path)
-    assert found in str(caught.value)
+    assert found.casefold() in str(caught.value).casefold()
     assert "train/cat/" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -502,7 +502,10 @@ def noisy(level, side):
 
 def save(values, path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path)
+    if path.suffix == ".pgm":  # old releases of Pillow read 16 bits but do not write them
+        path.write_bytes(f"P5 {values.shape[1]} {values.shape[0]} 65535\n".encode() + values.astype(">u2").tobytes())
+    else:
+        Image.fromarray(values).save(path)
 
 
 DEPTHS = {
