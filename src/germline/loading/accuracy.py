@@ -64,7 +64,8 @@ def measure_ancestor(network: Network, data: DataSet) -> MeasuredAncestor:
         return MeasuredAncestor(network, warnings=network.notes)
     flops = _count_flops(network, images)
     tried = _take_evenly(images, TRIED_IMAGES, flops * 10)
-    accuracy, notes = _score(network, network.preprocess, tried), list(network.notes)
+    first, notes = network.preprocess, list(network.notes)
+    accuracy = _score(network, first, tried)
     is_open = "statistics" in network.assumed and len(tried) >= FEWEST_IMAGES
     if is_open or is_near_chance(accuracy, len(data.classes), len(tried)):
         best, score = _find_better(network, data, tried, accuracy)
@@ -79,7 +80,8 @@ def measure_ancestor(network: Network, data: DataSet) -> MeasuredAncestor:
     if tuple(notes) != network.notes:
         network = replace(network, notes=tuple(notes))
     measured = _take_evenly(images, MOST_IMAGES, flops)
-    accuracy = _score(network, network.preprocess, measured)
+    if measured is not tried or network.preprocess != first:
+        accuracy = _score(network, network.preprocess, measured)
     count = f"{len(measured)} validation images of '{data.name}'"
     if is_near_chance(accuracy, len(data.classes), len(measured)):
         notes.append(
