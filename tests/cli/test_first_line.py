@@ -95,3 +95,13 @@ def test_wrong_names_are_refused_before_torch(case, place):
     assert text in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_lists_that_avoid_torch_equal_the_types_they_repeat():
+    from typing import get_args
+
+    from germline.cli import condense, evaluate
+    from germline.data import Role, Split
+
+    assert get_args(Role) == condense.ROLES
+    assert set(get_args(Split)) == set(evaluate.SPLITS)
