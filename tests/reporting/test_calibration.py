@@ -28,11 +28,27 @@ def calibration():
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_questions_of_equal_arms_are_rarely_called_different(calibration, seeds):
-    found = calibration.simulate_questions(seeds, 400, 0.02, np.random.default_rng(seeds))
+    draw = np.random.default_rng(seeds)
+    found = calibration.simulate_family(calibration.SMALL, seeds, 10_000, 0.02, draw)
     assert found["claims"] == 4
-    assert found["without_room"] == 0
-    # 5 % of 400 are 20; 3 standard deviations are 13
-    assert 7 / 400 <= found["different"] <= 33 / 400
+    # 5 % of 10,000 are 500; 3 standard deviations are 65.
+    assert 0.0435 <= found["different"] <= 0.0565
+    assert calibration.count_disagreements(20, seeds, 0.02, draw) == 0
+
+
+def test_claims_that_share_noise_are_judged_with_caution(calibration):
+    draw = np.random.default_rng(0)
+    shares = [
+        calibration.simulate_family(calibration.Family("", 4, 2, shared), 10, 20_000, 0.02, draw)
+        for shared in (0.0, 0.95)
+    ]
+    assert shares[1]["different"] < shares[0]["different"] - 0.005
+    assert all(row["claims_different_uncorrected"] == pytest.approx(0.05, abs=0.004) for row in shares)
+
+
+def test_equal_arms_have_room(calibration):
+    found = calibration.simulate_questions(3, 50, 0.02, np.random.default_rng(3))
+    assert (found["claims"], found["without_room"]) == (4, 0)
 
 
 def test_an_effect_is_found_where_there_is_room(calibration):
