@@ -24,6 +24,7 @@ ORDER = (
     ("network", "gene_checks"),
     ("learngene", "export"),
     ("data",),
+    ("scoring",),
     ("loading",),
     ("training",),
     ("reporting",),

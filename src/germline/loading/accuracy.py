@@ -14,8 +14,9 @@ from germline.data import AnyImages, DataSet, iterate_batches
 from germline.errors import DataError
 from germline.loading.assume import ASSUMED, describe_preprocess, list_alternatives, read_own_size
 from germline.loading.look import describe_again
-from germline.loading.outputs import count_flops, evaluation_mode
+from germline.loading.outputs import count_flops
 from germline.network import Network
+from germline.scoring import score_batches
 
 BATCH = 64
 MOST_IMAGES, LEAST_IMAGES, TRIED_IMAGES = 10_000, 64, 512
@@ -158,10 +159,12 @@ def _score(network: Network, preprocess: Preprocess, images: AnyImages) -> float
     other, device = replace(network, preprocess=preprocess), _find_device(network)
     outputs = torch.tensor([network.classes.index(name) for name in images.classes])
     right = 0
-    with evaluation_mode(network.model), torch.no_grad():
-        for batch in iterate_batches(images, BATCH, device):
-            assert batch.labels is not None  # noqa: S101 - only labelled images are scored
-            right += int((other.logits(batch.pixels).argmax(dim=1).cpu() == outputs[batch.labels.cpu()]).sum())
+
+    def count(logits: Tensor, labels: Tensor) -> None:
+        nonlocal right
+        right += int((logits.argmax(dim=1).cpu() == outputs[labels.cpu()]).sum())
+
+    score_batches(network.model, other.logits, images, BATCH, device, count)
     return right / len(images)
 
 

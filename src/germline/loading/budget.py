@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
-from torch.overrides import TorchFunctionMode
 
+from germline.architectures.torch_calls import CallInterceptor
 from germline.errors import ArtefactError
 
-# Functions whose arguments, and not their inputs, decide how much they allocate.
-_CONSTRUCTORS = frozenset(
-    {"empty", "zeros", "ones", "full", "rand", "randn", "randint", "randperm"}
-    | {"arange", "linspace", "logspace", "eye", "empty_strided", "empty_permuted"}
-)
 # Networks also have tables that are not saved, such as masks and positions.
 _FREE_ELEMENTS, _FREE_TENSORS = 2**26, 10_000
 _ELEMENT_FACTOR, _TENSOR_FACTOR = 4, 100
 
 
-class AllocationBudget(TorchFunctionMode):
+class AllocationBudget(CallInterceptor):
     """Refuses to build a network that is much larger than the weights that are given for it.
 
     The limits of elements and of tensors are checked before each allocation.
     """
+
+    # Functions whose arguments, and not their inputs, decide how much they allocate.
+    names: ClassVar[frozenset[str]] = frozenset(
+        {"empty", "zeros", "ones", "full", "rand", "randn", "randint", "randperm"}
+        | {"arange", "linspace", "logspace", "eye", "empty_strided", "empty_permuted"}
+    )
 
     def __init__(self, elements: int, tensors: int, origin: str) -> None:
         """Set the limits.
@@ -39,16 +40,9 @@ class AllocationBudget(TorchFunctionMode):
         self._tensors = _FREE_TENSORS + _TENSOR_FACTOR * tensors
         self._origin = origin
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        keywords = dict(kwargs or {})
-        if getattr(func, "__name__", "") in _CONSTRUCTORS:
-            self._spend(func(*args, **{**keywords, "device": "meta"}))
+    def answer(self, func: Callable[..., Any], args: Sequence[Any], keywords: dict[str, Any]) -> Any:
+        """Run a call after its allocation fits into the limits."""
+        self._spend(func(*args, **{**keywords, "device": "meta"}))
         return func(*args, **keywords)
 
     def _spend(self, planned: torch.Tensor) -> None:

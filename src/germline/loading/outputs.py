@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from germline.errors import ArtefactError
+from germline.scoring import evaluation_mode
 
 UNKNOWN_FLOPS = 10**10
 
@@ -78,18 +78,6 @@ def count_flops(model: nn.Module, logits: Callable[[Tensor], Any], pixels: Tenso
     except Exception:  # torch's counter fails on some modules
         return UNKNOWN_FLOPS
     return max(1, int(counter.get_total_flops()) // max(1, len(pixels)))
-
-
-@contextlib.contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Set a network to eval mode within the block."""
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def describe_outputs(outputs: Any) -> str:

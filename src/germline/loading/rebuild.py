@@ -12,11 +12,11 @@ from torch import nn
 from germline.errors import GermlineError
 from germline.loading.build import describe_network
 from germline.loading.infer import INFERRED, infer_spec
-from germline.loading.outputs import evaluation_mode
 from germline.loading.tensor_names import rename_tensors
 from germline.loading.weights import load_weights
 from germline.network import Network
 from germline.registry import ARCHITECTURES
+from germline.scoring import evaluation_mode
 
 _TOLERANCE = 1e-4  # of outputs, relative to the largest
 _IMAGES = 4

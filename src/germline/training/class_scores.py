@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from germline.data import AnyImages, iterate_batches
+from germline.data import AnyImages
 from germline.errors import DataError
 from germline.network import Network
+from germline.scoring import score_batches
 from germline.training.evaluate import EVAL_BATCH, Score
 
 
@@ -76,28 +77,26 @@ def score_classes(
     Raises:
         DataError: There are no images, they have no labels, or the network's outputs are not those of its classes.
     """
-    if images.labels is None or not len(images):
-        raise DataError("Nothing to evaluate on", "An evaluation needs images with labels", "Use labelled images")
-    count, was_training = len(network.classes), network.model.training
-    network.model.eval().to(device)
-    confusion = torch.zeros(count, count, dtype=torch.int64)
+    classes = len(network.classes)
+    confusion = torch.zeros(classes, classes, dtype=torch.int64)
     loss = torch.zeros((), device=device)
     done = 0
-    for batch in iterate_batches(images, EVAL_BATCH, device):
-        assert batch.labels is not None  # noqa: S101 - checked above, repeated for the type checker
-        logits = network.logits(batch.pixels)
-        if logits.shape != (len(batch.labels), count):
+
+    def count(logits: Tensor, labels: Tensor) -> None:
+        nonlocal done
+        if logits.shape != (len(labels), classes):
             raise DataError(
-                f"the network gives outputs of shape {tuple(logits.shape)} for {len(batch.labels)} images",
-                f"it has {count} classes, and each image needs one number per class",
+                f"the network gives outputs of shape {tuple(logits.shape)} for {len(labels)} images",
+                f"it has {classes} classes, and each image needs one number per class",
                 "use a network with a head for its classes",
             )
-        loss += cross_entropy(logits, batch.labels, reduction="sum")
-        places = batch.labels * count + logits.argmax(dim=1)
-        confusion += torch.bincount(places.cpu(), minlength=count * count).view(count, count)
-        done += len(batch.labels)
+        loss.add_(cross_entropy(logits, labels, reduction="sum"))
+        places = labels * classes + logits.argmax(dim=1)
+        confusion.add_(torch.bincount(places.cpu(), minlength=classes * classes).view(classes, classes))
+        done += len(labels)
         report(done, len(images))
-    network.model.train(was_training)
+
+    score_batches(network.model.to(device), network.logits, images, EVAL_BATCH, device, count)
     accuracy = int(confusion.diagonal().sum()) / len(images)
     return ClassScores(Score(accuracy, float(loss) / len(images)), network.classes, confusion)
 

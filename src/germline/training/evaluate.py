@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from germline.data import AnyImages, iterate_batches
-from germline.errors import DataError
+from germline.data import AnyImages
+from germline.scoring import score_batches
 
 EVAL_BATCH = 256
 
@@ -43,15 +43,11 @@ def evaluate(
     Raises:
         DataError: There are no images, or they have no labels.
     """
-    if images.labels is None or not len(images):
-        raise DataError("Nothing to evaluate on", "An evaluation needs images with labels", "Use labelled images")
-    was_training = model.training
-    model.eval()
     right, loss = torch.zeros((), device=device), torch.zeros((), device=device)
-    for batch in iterate_batches(images, EVAL_BATCH, device):
-        assert batch.labels is not None  # noqa: S101 - checked above, repeated for the type checker
-        guess = logits(batch.pixels)
-        right += (guess.argmax(dim=1) == batch.labels).sum()
-        loss += cross_entropy(guess, batch.labels, reduction="sum")
-    model.train(was_training)
+
+    def count(guess: Tensor, labels: Tensor) -> None:
+        right.add_((guess.argmax(dim=1) == labels).sum())
+        loss.add_(cross_entropy(guess, labels, reduction="sum"))
+
+    score_batches(model, logits, images, EVAL_BATCH, device, count)
     return Score(float(right) / len(images), float(loss) / len(images))
