@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from germline.cli.network_options import ImageSize, Mean, Model, Std, read_network_options
+from germline.cli.network_options import ImageSize, Mean, Model, Std, check_network_inputs
 from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set, announce
 
 ROLES = ("held_out", "stream")  # equal to `germline.data.Role`, which needs torch
@@ -42,10 +42,8 @@ def condense_command(
     quiet: Quiet = False,
 ) -> None:
     """Condense an ancestor into a learngene."""
-    from germline.cli.names import check_data_name, check_network_name
     from germline.cli.options import check_outputs, open_run, settings
     from germline.cli.setting_list import check_keys
-    from germline.errors import SettingError
     from germline.paths import list_input_paths
     from germline.registry import METHODS
 
@@ -53,14 +51,7 @@ def condense_command(
     if place.startswith("germline."):
         check_keys(place, set_ or ())
     data_name = _join_roles(data)
-    check_data_name(data_name)
-    if ancestor is not None:
-        check_network_name(ancestor)
-    given = read_network_options(model, image_size, mean, std)
-    if ancestor is None and given:
-        raise SettingError(
-            f"--{next(iter(given)).replace('_', '-')} without --ancestor", "It describes one", "Remove it"
-        )
+    given = check_network_inputs(ancestor, data_name, (model, image_size, mean, std))
     announce(f"Condensing {ancestor or 'a network'} with {method} on {data_name}", quiet=quiet)
     chosen = settings(METHODS[method], set_)
     places = list_input_paths({"path": ancestor, "gene": getattr(chosen, "gene", None), "data": data})

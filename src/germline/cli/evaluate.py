@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from germline.cli.network_options import ImageSize, Mean, Model, Std, load_checked, read_network_options
+from germline.cli.network_options import ImageSize, Mean, Model, Std, check_network_inputs, choose_device, load_checked
 from germline.cli.options import Device, Quiet, Seed, announce
 
 if TYPE_CHECKING:
@@ -54,30 +54,23 @@ def evaluate_command(
 ) -> None:
     """Measure accuracy, loss, accuracy per class and confusions of a network, or of a gene's descendant."""
     from germline.architectures import Size
-    from germline.cli.names import check_data_name, check_network_name, is_gene, is_model
+    from germline.cli.names import is_gene, is_model
     from germline.errors import SettingError
     from germline.files import check_output_file, write_json
     from germline.paths import list_input_paths
 
-    part = next((known for known in SPLITS if known == split), None)
-    if part is None:
-        raise SettingError(f"--split {split}", "Data have no such part", f"Use {', '.join(SPLITS[:2])} or {SPLITS[2]}")
-    wanted = Size.parse(size or "")
-    check_network_name(network)
+    part, wanted = _read_split(split), Size.parse(size or "")
+    given = check_network_inputs(network, data, (model, image_size, mean, std))
     if size is not None and (is_model(network) or Path(network).is_file() or network.startswith("timm:")):
         raise SettingError(f"--size {size} with a network", "Only a gene grows to sizes", "Remove --size")
-    check_data_name(data)
-    given = read_network_options(model, image_size, mean, std)
     if json is not None:
         inputs = list_input_paths({"path": network, "data": data})
         check_output_file(json, overwrite=overwrite, inputs=inputs)
     announce(f"Evaluating {network} on {data}", quiet=quiet)
     from germline.data import load_data
     from germline.training.class_scores import match_classes, score_classes
-    from germline.training.device import check_device, find_best_device
 
-    check_device(device, "32-true")
-    source = load_data(data)
+    chosen, source = choose_device(device), load_data(data)
     if is_gene(network) or size is not None:
         subject, note = _grow(network, wanted, lambda: source.split(part), seed)
     else:
@@ -85,7 +78,6 @@ def evaluate_command(
         seen = replace(source, read=lambda wanted: source.split("val" if wanted == "val" else part), _cache={})
         subject, note = load_checked(network, given, seen), ""
     images, assumed = match_classes(subject, source.split(part), data)
-    chosen = find_best_device() if device == "auto" else device
     scores = score_classes(subject, images, chosen, print_progress("evaluated", quiet=quiet))
     notes = list(filter(None, (*subject.notes, note, assumed, _describe_conversion(subject, images))))
     print(f"{network}{f' at {wanted}' if wanted else ''} on {data}, {split}: {len(images)} images")
@@ -96,6 +88,15 @@ def evaluate_command(
         about = {"network": network, "size": str(wanted), "data": data, "split": split, "notes": notes}
         write_json(json, {**about, **scores.to_json()})
         print(f"numbers: {json}")
+
+
+def _read_split(split: str) -> Split:
+    from germline.errors import SettingError
+
+    part = next((known for known in SPLITS if known == split), None)
+    if part is None:
+        raise SettingError(f"--split {split}", "Data have no such part", f"Use {', '.join(SPLITS[:2])} or {SPLITS[2]}")
+    return part
 
 
 def _grow(place: str, size: Size, read: Callable[[], AnyImages], seed: int) -> tuple[Network, str]:

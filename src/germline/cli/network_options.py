@@ -9,6 +9,8 @@ import typer
 if TYPE_CHECKING:
     from germline.network import Network
 
+NetworkOptions = tuple[str | None, int | None, str | None, str | None]  # model, image size, mean and deviation
+
 Model = Annotated[
     str | None,
     typer.Option(help="Network of a weight file: resnet18, vit,heads=3 or a name in timm, with what no tensor shows."),
@@ -39,6 +41,47 @@ def read_network_options(
     return {key: value for key, value in given.items() if value is not None}
 
 
+def check_network_inputs(network: str | None, data: str | None, options: NetworkOptions) -> dict[str, Any]:
+    """Check the names of a network and of data before torch is imported, and read what was given about the network.
+
+    Args:
+        network: Name of a network; None if the command runs without one.
+        data: Name of a data set; None if the command reads none.
+        options: Model, image size, mean and deviation, as the user typed them.
+
+    Returns:
+        Arguments of `load_network`.
+
+    Raises:
+        GermlineError: A name or an option is wrong, or an option describes a network that is not there.
+    """
+    from germline.cli.names import check_data_name, check_network_name
+    from germline.errors import SettingError
+
+    if data is not None:
+        check_data_name(data)
+    if network is not None:
+        check_network_name(network)
+    given = read_network_options(*options)
+    if network is None and given:
+        raise SettingError(
+            f"--{next(iter(given)).replace('_', '-')} without --ancestor", "It describes one", "Remove it"
+        )
+    return given
+
+
+def choose_device(name: str) -> str:
+    """Return the device of a command that trains nothing; the best one for "auto".
+
+    Raises:
+        SettingError: There is no such device.
+    """
+    from germline.training.device import check_device, find_best_device
+
+    check_device(name, "32-true")
+    return find_best_device() if name == "auto" else name
+
+
 def read_numbers(name: str, text: str | None) -> list[float] | None:
     """Read numbers that are separated by commas or spaces.
 
@@ -62,7 +105,7 @@ def load_checked(name: str, given: dict[str, Any], data: Any = None) -> Network:
 
     Args:
         name: Name that `load_network` accepts.
-        given: Arguments from `read_network_options`.
+        given: Arguments from `check_network_inputs`.
         data: Data set that names the classes of a network without names; None leaves them numbered.
 
     Raises:

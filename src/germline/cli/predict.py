@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from germline.cli.network_options import ImageSize, Mean, Model, Std, load_checked, read_network_options
+from germline.cli.network_options import (
+    ImageSize,
+    Mean,
+    Model,
+    Std,
+    check_network_inputs,
+    choose_device,
+    load_checked,
+)
 from germline.cli.options import Device, Quiet, announce
 
 if TYPE_CHECKING:
@@ -53,28 +61,24 @@ def predict_command(
     quiet: Quiet = False,
 ) -> None:
     """Print each image's most probable classes with their probabilities, as CSV."""
-    from germline.cli.names import check_network_name, is_gene
+    from germline.cli.names import is_gene
     from germline.errors import ArtefactError
     from germline.files import check_output_file, write_text
     from germline.paths import list_input_paths
 
-    check_network_name(network)
+    given = check_network_inputs(network, None, (model, image_size, mean, std))
     if is_gene(network):
         raise ArtefactError(
             f"'{network}' is a learngene", "A gene names no classes before it is grown", "Run germline inherit first"
         )
-    given = read_network_options(model, image_size, mean, std)
     if out is not None:
         check_output_file(out, overwrite=overwrite, inputs=list_input_paths([network, *images]))
     paths = find_images(images, quiet=quiet)
     announce(f"Predicting {len(paths)} images with {network}", quiet=quiet)
-    from germline.training.device import check_device, find_best_device
-
-    check_device(device, "32-true")
+    chosen = choose_device(device)
     loaded = load_checked(network, given)
     for note in () if quiet else loaded.notes:
         print(f"note: {note}", file=sys.stderr)
-    chosen = find_best_device() if device == "auto" else device
     paths = _check_images(paths, skip=skip_damaged)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
