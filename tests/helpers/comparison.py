@@ -277,4 +277,31 @@ def paths():
     return by_hand(cells, protocol="paths", sizes=list(PATHS), arms=arms)
 
 
-BY_HAND = {made.__name__: made for made in (convergence, samples, sensitivity, sizes, instincts, paths)}
+# A gene with knowledge of the ancestor's classes, and the same gene shuffled; at depth=3 it knows all before training.
+SAME_LABELS = {"gene": {"method": "tleg"}, "scratch": {"method": "scratch"}, "shuffled": {"method": "random-gene"}}
+
+
+def same_labels(**changes):
+    deeper = [cell("scratch", seed, (0.1, 0.2, 0.4), 0.4, size="depth=3") for seed in range(3)]
+    deeper += [cell("gene", seed, (0.5, 0.6, 0.7), 0.7 + 0.01 * seed, size="depth=3") for seed in range(3)]
+    shuffled = [
+        cell("shuffled", seed, (0.05, 0.1 + 0.01 * seed, 0.2), 0.3, size=size)
+        for size in ("depth=2", "depth=3")
+        for seed in range(3)
+    ]
+    return by_hand(
+        [*three_seeds(), *deeper, *shuffled],
+        **{
+            "protocol": "same-labels",
+            "sizes": ["depth=2", "depth=3"],
+            "arms": SAME_LABELS,
+            "read_steps": [0, 50, 100],
+            **changes,
+        },
+    )
+
+
+BY_HAND = {
+    made.__name__.replace("_", "-"): made
+    for made in (convergence, samples, sensitivity, sizes, instincts, paths, same_labels)
+}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from germline.baselines.random_gene import RandomGene
 from germline.compare.analysis.headroom import (
     find_ceiling,
     find_ceiling_arms,
@@ -17,6 +18,7 @@ from germline.compare.analysis.recipe_checks import (
     accept_recipe,
     check_curve_points,
     check_instinct_steps,
+    check_same_labels,
     check_size_count,
     instinct_steps,
 )
@@ -29,7 +31,7 @@ from germline.compare.analysis.results import (
     final_accuracy,
     mean_accuracy,
 )
-from germline.compare.recipe.schema import CONTROL, ProtocolName, Recipe
+from germline.compare.recipe.schema import CONTROL, READ_STEPS, ProtocolName, Recipe
 from germline.compare.run.cells import format_images
 from germline.reporting.claims import Ceiling, Claim
 
@@ -238,6 +240,39 @@ def _instincts(results: ComparisonResults) -> list[Claim]:
     return claims + _claims_per_condition(results, text, probe_accuracy, with_longest_scratch=False)
 
 
+def _same_labels(results: ComparisonResults) -> list[Claim]:
+    claims, recipe, subject = [], results.recipe, results.subject
+    # With one gene, seeds repeat one evaluation before training: that is no sample.
+    read_steps = recipe.get("read_steps", READ_STEPS)
+    if 0 in read_steps and not recipe["one_gene"]:
+        for at in results.conditions:
+            ceiling = find_ceiling(results, at, accuracy_at(0))
+            for control in results.controls_at(at.size):
+                if is_shuffled_subject(results, control):
+                    differences = results.differences(subject, control, at, accuracy_at(0))
+                    text = f"{subject} before training is above {control}"
+                    claims.append(Claim(text, str(at), tuple(differences), ceiling=ceiling, against=control))
+    for step in sorted(read_steps):
+        # Accuracy after the last step is claimed on test images.
+        if 0 < step < results.train_steps(subject):
+            text = f"after {step} step{'s' if step > 1 else ''} is above"
+            claims += _claims_per_condition(results, text, accuracy_at(step), with_longest_scratch=False)
+    claims += _claims_per_condition(results, "ends above", final_accuracy)
+    for at in results.conditions:
+        if CONTROL in results.controls_at(at.size):
+            shares = results.share_of_steps(subject, at)
+            beyond_half = tuple(_speed_doublings(share, results, at) - 1 for share in shares)
+            text = f"{subject} reaches the final accuracy of {CONTROL} in less than half the steps"
+            claims.append(Claim(text, str(at), beyond_half, "doublings", find_ceiling(results, at), CONTROL))
+    return claims
+
+
+def is_shuffled_subject(results: ComparisonResults, arm: str) -> bool:
+    """Return whether an arm shuffles the gene of the subject's method."""
+    shuffled = results.settings_of(arm).get("method", RandomGene.model_fields["method"].default)
+    return results.method_of(arm) == RandomGene.name and shuffled == results.method_of(results.subject)
+
+
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -247,5 +282,6 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("sizes", "Does one gene serve a family of sizes?", check_size_count, _sizes),
         Protocol("paths", "Is every size of a family good without any training?", check_size_count, _paths),
         Protocol("instincts", "What does it know before and soon after training?", check_instinct_steps, _instincts),
+        Protocol("same-labels", "What does it keep of the ancestor's own classes?", check_same_labels, _same_labels),
     )
 }

@@ -14,7 +14,7 @@ from germline.methods.base import find_method
 from germline.reporting.claims import Claim, Judgement, judge
 
 # Protocols whose claims compare the subject with the longest scratch run too.
-WITH_LONGEST_SCRATCH = ("convergence", "samples", "sizes", "paths")
+WITH_LONGEST_SCRATCH = ("convergence", "samples", "sizes", "paths", "same-labels")
 
 
 def list_claims(results: ComparisonResults) -> list[Claim]:

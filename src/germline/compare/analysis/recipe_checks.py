@@ -69,3 +69,44 @@ def check_instinct_steps(recipe: Recipe) -> None:
                 f"It evaluates after {', '.join(map(str, asked))} steps",
                 f"Set train.steps={asked[-1]} or more and train.eval_at={list(asked)}",
             )
+
+
+def check_same_labels(recipe: Recipe) -> None:
+    """Refuse a recipe of `same-labels` with other data than the ancestor's, or without the steps to read.
+
+    Raises:
+        SettingError: Data or classes differ from the ancestor's, or an arm is not evaluated at one of the steps.
+    """
+    _check_same_data(recipe)
+    steps = sorted(recipe.read_steps)
+    for arm in recipe.arms:
+        settings = recipe.train_settings(arm)
+        missing = [step for step in steps if not settings.has_evaluation(step, settings.steps or 0)]
+        if settings.steps is None or settings.steps < steps[-1] or missing:
+            raise SettingError(
+                f"Arm '{arm}' has steps={settings.steps}, eval_at={settings.eval_at}",
+                f"The protocol same-labels reads the accuracy after {', '.join(map(str, steps))} steps",
+                f"Set train.steps={steps[-1]} or more and train.eval_at={steps}, or change read_steps",
+            )
+        if not any(0 < 2 * step <= settings.steps for step in steps):
+            raise SettingError(
+                f"read_steps={steps} has no step in the first half of {settings.steps} steps",
+                "The protocol same-labels asks what is reached in half the steps",
+                f"Use a step from 1 to {settings.steps // 2} in read_steps and train.eval_at",
+            )
+
+
+def _check_same_data(recipe: Recipe) -> None:
+    if recipe.data != recipe.ancestor.data:
+        raise SettingError(
+            f"The protocol same-labels has data={recipe.data} and ancestor.data={recipe.ancestor.data}",
+            "Descendants learn the classes and the data of their ancestor",
+            f"Set data={recipe.ancestor.data}, or use another protocol such as samples",
+        )
+    if recipe.tasks is not None or recipe.final:
+        key = "tasks" if recipe.tasks is not None else "final"
+        raise SettingError(
+            f"The protocol same-labels is given with {key}",
+            "It has other classes than the ancestor",
+            "Remove --final" if key == "final" else "Remove tasks",
+        )

@@ -110,6 +110,10 @@ class ComparisonResults:
         """Return the method settings that the recipe gives an arm."""
         return dict(self.recipe["arms"][arm].get("settings") or {})
 
+    def train_steps(self, arm: str) -> int:
+        """Return the training steps that the recipe gives an arm; 0 if it gives epochs."""
+        return int({**self.recipe["train"], **(self.recipe["arms"][arm].get("train") or {})}.get("steps") or 0)
+
     @property
     def record_kinds(self) -> set[str]:
         """Kinds of records that the genes keep."""
@@ -201,13 +205,24 @@ class ComparisonResults:
         Steps are a share of the control's own; None if the arm never reaches it. Accuracy is known only at the steps
         that were evaluated, so the true share is at most this one.
         """
-        ours, theirs = self.cells(arm, at), self.cells(control, at)
-        shares: list[float | None] = []
-        for seed in sorted(ours.keys() & theirs.keys()):
-            last = theirs[seed]["curve"][-1]
-            reached = [point["step"] for point in ours[seed]["curve"] if point["accuracy"] >= last["accuracy"]]
-            shares.append(reached[0] / last["step"] if reached and last["step"] else None)
+        theirs, shares = self.cells(control, at), []
+        for seed, step in self.steps_to_control(arm, at, control).items():
+            whole = theirs[seed]["curve"][-1]["step"]
+            shares.append(step / whole if step is not None and whole else None)
         return shares
+
+    def steps_to_control(self, arm: str, at: Condition, control: str = CONTROL) -> dict[int, int | None]:
+        """Return by seed the first evaluated step at which the arm has the control's final validation accuracy.
+
+        None if the arm never has it.
+        """
+        ours, theirs = self.cells(arm, at), self.cells(control, at)
+        steps: dict[int, int | None] = {}
+        for seed in sorted(ours.keys() & theirs.keys()):
+            least = theirs[seed]["curve"][-1]["accuracy"]
+            reached = [point["step"] for point in ours[seed]["curve"] if point["accuracy"] >= least]
+            steps[seed] = reached[0] if reached else None
+        return steps
 
     def scratch_runs(self, at: Condition) -> list[Entry]:
         """Return the longer and longer scratch runs at a condition, with their validation accuracy."""

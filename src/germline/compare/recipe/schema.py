@@ -34,9 +34,10 @@ from germline.training import TrainSettings
 CONTROL = "scratch"
 EVERY_SIZE = "*"
 MIN_HEADROOM = 8.0
+READ_STEPS = (0, 100, 400)
 # Keys that came later. Saved recipes leave them out at their defaults, so that older folders can still be resumed.
-LATER_KEYS = ("min_headroom", "question")
-ProtocolName = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths"]
+LATER_KEYS = ("min_headroom", "question", "read_steps")
+ProtocolName = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths", "same-labels"]
 
 
 class Recipe(RecipeSection):
@@ -61,6 +62,7 @@ class Recipe(RecipeSection):
         tune: Grid in which every arm is tuned; None: use the settings as given.
         grid: Grid of the protocol `sensitivity`.
         instinct_steps: Further steps, from 1 to 100, at which the protocol `instincts` evaluates.
+        read_steps: Steps at which the protocol `same-labels` reads the accuracy.
         scratch_until_plateau: Longer training of scratch until a plateau; None: no longer training.
         family: Longer training of scratch with the budget of a whole family; None: no such training.
         final: Whether to train and test on the part of the data for headline numbers.
@@ -86,6 +88,7 @@ class Recipe(RecipeSection):
     tune: Tuning | None = None
     grid: SensitivityGrid | None = None
     instinct_steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = ()
+    read_steps: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=READ_STEPS, min_length=1)
     scratch_until_plateau: ScratchPlateau | None = None
     family: FamilyBudget | None = None
     final: bool = False
@@ -118,7 +121,7 @@ class Recipe(RecipeSection):
     def _read_name_of_question(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("sizes", "images_per_class", "seeds")
+    @field_validator("sizes", "images_per_class", "seeds", "read_steps")
     @classmethod
     def _refuse_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len({str(value) for value in values}) != len(values):

@@ -24,10 +24,14 @@ MAX_BARS = 40  # with more descendants, their mean over sizes is drawn
 AxisPosition = Callable[[Condition], tuple[float | str, str]]
 
 
-def draw_curves(results: ComparisonResults) -> str:
+def draw_curves(results: ComparisonResults, marked_steps: Sequence[int] = ()) -> str:
     """Draw validation accuracy over steps, one panel per condition; bands are 95 % intervals over seeds.
 
     The scale of steps is linear up to ten steps, and logarithmic above.
+
+    Args:
+        results: Results of the comparison.
+        marked_steps: Steps to mark with a dotted line.
     """
     conditions = results.conditions
     rows, columns = -(-len(conditions) // CURVE_COLUMNS), min(CURVE_COLUMNS, len(conditions))
@@ -37,6 +41,8 @@ def draw_curves(results: ComparisonResults) -> str:
         for panel, at in zip(axes.flat, conditions, strict=False):
             for index, arm in enumerate(results.arms):
                 _draw_curve(panel, arm, results.curve(arm, at), index)
+            for step in marked_steps:
+                panel.axvline(step, color="0.5", linestyle=":", linewidth=0.8, zorder=0)
             panel.set_title(_condition_text(at), fontsize=9)
             panel.set_xlabel("steps")
             panel.set_xscale("symlog", linthresh=10)

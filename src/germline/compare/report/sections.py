@@ -7,7 +7,7 @@ from germline.compare.analysis.questions import describe_family, judge_claims
 from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.analysis.selection_regret import regret_sections
 from germline.compare.analysis.tuning import find_edge
-from germline.compare.report import cost_tables, figures, paths_protocol, tables
+from germline.compare.report import cost_tables, figures, paths_protocol, same_labels, tables
 from germline.compare.report.gene_records import record_sections
 from germline.reporting.claims import count_verdicts
 from germline.reporting.html import Section
@@ -47,6 +47,8 @@ def _answer_sections(results: ComparisonResults) -> list[Section]:
     protocol = results.recipe["protocol"]
     if protocol == "paths":
         return paths_protocol.paths_answers(results)
+    if protocol == "same-labels":
+        return same_labels.same_labels_answers(results)
     if protocol == "sensitivity":
         note = f"{measured}. Spread, best and worst are taken over the grid of each seed, then averaged over seeds."
         table = Section("Over the grid", note, tables.sensitivity_table(results))
@@ -91,16 +93,18 @@ def _cost_sections(results: ComparisonResults) -> list[Section]:
     one = Section("What one descendant costs", note, cost_tables.cost_table(results))
     if is_paths:
         return [one, *paths_protocol.paths_costs(results)]
+    stored = Section(
+        "What is stored",
+        "Elements that are stored, without heads (as papers count) and with heads.",
+        cost_tables.stored_table(results),
+    )
+    if results.recipe["protocol"] == "same-labels":
+        return [one, *same_labels.same_labels_costs(results), stored]
     family = (
         f"What {results.subject} costs as a family of descendants, compared with scratch. The last columns show "
         "scratch with the same total cost, shared equally by as many networks. Tuning has its own table."
     )
-    stored = "Elements that are stored, without heads (as papers count) and with heads."
-    return [
-        one,
-        Section("What the whole family costs", family, cost_tables.family_table(results)),
-        Section("What is stored", stored, cost_tables.stored_table(results)),
-    ]
+    return [one, Section("What the whole family costs", family, cost_tables.family_table(results)), stored]
 
 
 def _making_sections(results: ComparisonResults) -> list[Section]:

@@ -68,7 +68,7 @@ def main_table(results: ComparisonResults) -> Rows:
 def _compared_with_scratch(results: ComparisonResults, arm: str, at: Condition) -> list[str]:
     if arm == CONTROL or CONTROL not in results.arms_at(at.size):
         return ["", ""]
-    return [_gain(results, arm, at), _steps_text(results.share_of_steps(arm, at))]
+    return [_gain(results, arm, at), describe_steps(results.share_of_steps(arm, at))]
 
 
 def _gain(results: ComparisonResults, arm: str, at: Condition, steps: int | None = None) -> str:
@@ -82,7 +82,8 @@ def accuracy_text(accuracy: Estimate | None) -> str:
     return "failed" if accuracy is None else accuracy.text()
 
 
-def _steps_text(shares: Sequence[float | None]) -> str:
+def describe_steps(shares: Sequence[float | None]) -> str:
+    """Return the median share of scratch's steps, and how many seeds never reach its accuracy."""
     reached = sorted(share for share in shares if share is not None)
     if not reached:
         return "never reached"

@@ -83,6 +83,8 @@ def cell_path(store: ArtifactStore, cell: Cell) -> Path:
     if method.traits.has_named_sizes and cell.size in store.list_sizes(method, cell.size):
         # A named size selects parts of the gene: two paths with equal specs are different networks.
         facts["size"] = cell.size
+    if not _needs_probe(store) and not cell.tuning:
+        facts["probe"] = False
     if method.traits.has_gene:
         facts["gene"] = store.gene_path(
             find_source(store.get_method(cell.arm)), store.gene_seed(cell.seed), cell.size
@@ -97,7 +99,8 @@ def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, data: DataS
     network, method = descendant.network, store.cell_method(cell)
     if settings.steps == 0:
         return _evaluate_untrained(cell, descendant, data)
-    probe_accuracy = None if cell.tuning else fit_linear_probe(network, images, data.val)
+    has_probe = not cell.tuning and _needs_probe(store)
+    probe_accuracy = fit_linear_probe(network, images, data.val) if has_probe else None
     objective = method.objective(gene, descendant) if gene is not None else None
     fit = Run(None, seed=seed, quiet=store.quiet).fit(
         "descendant",
@@ -131,6 +134,11 @@ def _evaluate_untrained(cell: Cell, descendant: Descendant, data: DataSet) -> _T
     val, test = (evaluate(network.model, network.logits, images) for images in (data.val, data.test))
     scores = [{"step": 0, "accuracy": val.accuracy, "loss": val.loss}]
     return _TaskRun(descendant, FitResult(0, 0, 0.0, [], scores), test.accuracy, None, 0)
+
+
+def _needs_probe(store: ArtifactStore) -> bool:
+    """Tell whether cells have a linear probe: on all images of the ancestor's data it would cost as much as they do."""
+    return store.recipe.protocol != "same-labels"
 
 
 def _draw_images(train: AnyImages, images: int | str, seed: int) -> AnyImages:

@@ -58,9 +58,13 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
     if recipe.tune is not None:
         store.descendant_spec(recipe.tune.size)
     _check_starts(store)
+    if recipe.protocol == "same-labels":
+        _check_ancestor_classes(store, "The protocol same-labels is given", data.classes, "Use")
     for arm in recipe.arms:
         if not recipe.is_trained(arm):
-            _check_ancestor_classes(store, arm, data.classes)
+            _check_ancestor_classes(
+                store, f"Arm '{arm}' has steps=0", data.classes, "Set its steps to 1 or more, or use"
+            )
         sizes = dict.fromkeys(size for seed_sizes in store.gene_sizes(arm).values() for size in seed_sizes)
         _check_arm(store, arm, list(sizes), data.train)
     return store
@@ -109,16 +113,16 @@ def _expand_sizes(store: ArtifactStore) -> ArtifactStore:
     return replace(store, recipe=Recipe.model_validate({**recipe.model_dump(), "sizes": sizes}))
 
 
-def _check_ancestor_classes(store: ArtifactStore, arm: str, classes: tuple[str, ...]) -> None:
+def _check_ancestor_classes(store: ArtifactStore, what: str, classes: tuple[str, ...], fix: str) -> None:
     """Check that a given ancestor knows the classes of the recipe's data."""
     if store.is_estimate or store.recipe.ancestor.path is None:
         return
     known = store.build_ancestor(0).classes
     if known != classes:
         raise SettingError(
-            f"Arm '{arm}' has steps=0 with ancestor.path={store.recipe.ancestor.path}",
+            f"{what} with ancestor.path={store.recipe.ancestor.path}",
             f"That network knows {len(known)} classes, '{store.recipe.data}' has {len(classes)} or other names",
-            "Set its steps to 1 or more, or use data with the ancestor's classes",
+            f"{fix} data with the ancestor's classes",
         )
 
 
