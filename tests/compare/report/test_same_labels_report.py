@@ -76,7 +76,7 @@ def finished(tmp_path_factory):
     place = tmp_path_factory.mktemp("same-labels")
     (place / "micro.yaml").write_text(RECIPE)
     shuffled = "arms.shuffled={method: random-gene, settings: {method: tleg, settings: {steps: 3, batch_size: 16}}}"
-    changes = ["protocol=same-labels", "images_per_class=all", "read_steps=[0, 2, 5]", "one_gene=true", shuffled]
+    changes = ["protocol=same-labels", "read_steps=[0, 2, 5]", "one_gene=true", shuffled]
     comparison(place / "micro.yaml", place / "out", *changes, "seeds=[0]").run()
     return place / "out"
 
@@ -93,5 +93,5 @@ def test_a_run_inherits_the_head_and_needs_no_probe(finished):
 def test_a_run_has_its_report(finished):
     assert "one seed shows nothing" in write_report(finished)
     page = (finished / "report.md").read_text()
-    assert "| depth=1, all images | shuffled |" in page
+    assert "| depth=1, 3 images per class | shuffled |" in page
     assert "## What the whole family costs" in page
