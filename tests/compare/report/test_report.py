@@ -39,7 +39,7 @@ HEADINGS = {
     "sensitivity": ["Over the grid", "Accuracy over the learning rate"],
     "sizes": ["Accuracy", "Accuracy over size", "Learning curves"],
     "instincts": ["The first steps", "Curves of the first steps"],
-    "same-labels": ["Accuracy by step", "Learning curves", "Steps to scratch's accuracy"],
+    "same-labels": ["Accuracy by step", "Learning curves", "Steps to the accuracy of scratch"],
     "paths": ["Over all sizes", "Accuracy over size and cost", "Path by path", "Claims size by size"],
 }
 COMMON = ["What one descendant costs", "What the whole family costs", "What is stored", "Where the elements came from"]

@@ -282,6 +282,6 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("sizes", "Does one gene serve a family of sizes?", check_size_count, _sizes),
         Protocol("paths", "Is every size of a family good without any training?", check_size_count, _paths),
         Protocol("instincts", "What does it know before and soon after training?", check_instinct_steps, _instincts),
-        Protocol("same-labels", "What does it keep of the ancestor's own classes?", check_same_labels, _same_labels),
+        Protocol("same-labels", "How much of the known classes is inherited?", check_same_labels, _same_labels),
     )
 }

@@ -33,7 +33,7 @@ def same_labels_answers(results: ComparisonResults) -> list[Section]:
         Section("Accuracy by step", describe_reading(results), step_table(results)),
         Section("Learning curves", curves, draw_curves(results, steps)),
     ]
-    return [*sections, Section(f"Steps to {CONTROL}'s accuracy", reached, reach_table(results))]
+    return [*sections, Section(f"Steps to the accuracy of {CONTROL}", reached, reach_table(results))]
 
 
 def same_labels_costs(results: ComparisonResults) -> list[Section]:
