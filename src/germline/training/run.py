@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -226,6 +227,19 @@ class Run:
         if self.folder is not None and self.fabric.is_global_zero:
             shutil.rmtree(find_phase_folder(self.folder, name), ignore_errors=True)
         self.fabric.barrier()
+
+    def branch(self, name: str) -> Run:
+        """Return a run in a folder within this one, with the same seed and device.
+
+        A phase has the same draws in both runs.
+
+        Raises:
+            SettingError: The name leads out of the run's folder.
+        """
+        other = copy.copy(self)
+        other.folder = None if self.folder is None else find_phase_folder(self.folder, name)
+        other._choices = EngineChooser(other.folder)
+        return other
 
     def facts(self) -> dict[str, Any]:
         """Return what the numbers depend on besides the settings."""

@@ -7,6 +7,7 @@ import pytest
 from germline.compare.report.gene_records import write_gene_report
 from germline.methods.openworld import report as stream
 from germline.methods.openworld.method import OpenWorld
+from germline.methods.openworld.report_learning import comparison_with_joint
 from germline.training import Run
 
 KEPT = {
@@ -78,6 +79,54 @@ def test_sections_of_a_comparison():
     assert sections[0].body[1][4].startswith("40.0")
     assert sections[1].heading == "Gradients by unit and task, gene"
     assert len(sections) == 4
+
+
+def test_the_gap_to_joint_training_is_paired_by_seed_and_tasks():
+    classes = [["a", "b"], ["c", "d"]]
+
+    def stream_record(end):
+        return stream.parse({**KEPT, "accuracies": [[0.9], [end, 0.7]], "classes": classes})
+
+    def joint_record(accuracy, names=classes):
+        return stream.parse({**KEPT, "accuracies": [[0.3], [0.3, 0.3]], "classes": names, "joint": [accuracy, 0.9]})
+
+    near = {seed: stream_record(0.6 + 0.01 * seed) for seed in range(3)}
+    joint = {seed: joint_record(0.7 + 0.01 * seed) for seed in range(3)}
+    far = {seed: stream_record(0.1 + 0.01 * seed) for seed in range(3)}
+    others = {seed: joint_record(0.9, [["a", "c"], ["b", "d"]]) for seed in range(3)}
+    [section] = comparison_with_joint(
+        {"near": near, "far": far, "single": {0: near[0]}, "joint": joint, "others": others}
+    )
+    # When learned (0.9 + 0.7) / 2; in the end (0.61 + 0.7) / 2; joint (0.71 + 0.9) / 2.
+    assert [row[:3] + row[6:] for row in section.body[1:]] == [
+        ["near", "joint", "2", "+15.0 ± 0.0", "no"],
+        ["far", "joint", "2", "+40.0 ± 0.0", "no"],
+        ["single", "joint", "2", "+15.0", "one seed"],
+    ]
+    assert [value.split()[0] for value in section.body[1][3:6]] == ["80.0", "65.5", "80.5"]
+    closer = {seed: joint_record(0.5 + 0.01 * seed) for seed in range(3)}
+    assert comparison_with_joint({"near": near, "joint": closer})[0].body[1][6:] == ["+5.0 ± 0.0", "yes"]
+    assert comparison_with_joint({"near": near}) == []
+
+
+def test_all_strengths_that_were_tried_are_listed():
+    points = [
+        {"consolidation": 0, "lr": 0.1, "accuracies": [[0.9], [0.2, 0.8]]},
+        {"consolidation": 100, "lr": 0.1, "accuracies": [[0.9], [0.8, 0.6]]},
+        {"consolidation": 100, "lr": 10, "accuracies": None},
+    ]
+    tuned = stream.parse({**KEPT, "tuning": {"tasks": 2, "points": points, "chosen": 1}})
+    section = stream.gene_sections(tuned)[-1]
+    assert section.heading == "Strength of the anchor"
+    assert section.body[1:] == [
+        ["this collective", "0", "0.1", "50.0", "20.0", "80.0", "0"],
+        ["this collective", "100", "0.1", "70.0", "80.0", "60.0", "1"],
+        ["this collective", "100", "10", "loss not finite", "", "", "0"],
+    ]
+    with pytest.raises(ValueError, match="the chosen point of the tuning is not there"):
+        stream.parse({**KEPT, "tuning": {"tasks": 2, "points": points, "chosen": 3}})
+    with pytest.raises(ValueError, match="each task has one accuracy of the joint training"):
+        stream.parse({**KEPT, "classes": [["a"]], "joint": [0.5, 0.6]})
 
 
 def test_a_gene_has_a_report_of_its_own(pico, tmp_path):

@@ -224,14 +224,32 @@ class Collective:
 
     def measure_accuracy(self, network: Network, task: int, seen: int) -> float:
         """Measure the accuracy on a task's validation images, as a share."""
+        return self._measure_columns(network, self.heads.columns(task, seen), self.tasks[task])
+
+    def measure_tasks(
+        self, state: CollectiveState, heads: Heads, tasks: Sequence[DataSet], all_compete: bool
+    ) -> list[float]:
+        """Measure the accuracies of a finished network on the validation images of other tasks, as shares.
+
+        Args:
+            state: State of the network.
+            heads: Outputs of these tasks.
+            tasks: Tasks to measure.
+            all_compete: Whether the classes of all tasks compete, or those of one task alone.
+        """
+        network, seen = self.build_network(state), len(tasks) if all_compete else 0
+        network.model.to(self.run.fabric.device)
+        return [self._measure_columns(network, heads.columns(number, seen), task) for number, task in enumerate(tasks)]
+
+    def _measure_columns(self, network: Network, columns: Tensor, task: DataSet) -> float:
         device = self.run.fabric.device
-        columns = self.heads.columns(task, seen).to(device)
+        columns = columns.to(device)
 
         def logits(pixels: Tensor) -> Tensor:
             answers: Tensor = network.model(network.preprocess(pixels))[:, columns]
             return answers
 
-        return evaluate(network.model, logits, self.tasks[task].val, device).accuracy
+        return evaluate(network.model, logits, task.val, device).accuracy
 
     def estimate_importance(self, number: int, network: Network) -> dict[str, Tensor]:
         """Estimate the normalised importance of each parameter to a task."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
@@ -51,7 +53,14 @@ def detect_new_classes(
 
 
 def extract_learngene(
-    collective: Collective, state: CollectiveState, data: DataSet, spec: VggSpec, detection: dict[str, Any] | None
+    collective: Collective,
+    state: CollectiveState,
+    data: DataSet,
+    spec: VggSpec,
+    detection: dict[str, Any] | None,
+    *,
+    additions: Mapping[str, Any],
+    spent: Sequence[FitResult],
 ) -> Learngene:
     """Extract the window that the gradient criterion chooses.
 
@@ -63,6 +72,8 @@ def extract_learngene(
         data: Base classes.
         spec: Spec of the individual.
         detection: Facts of `detect_new_classes`; None without unknown classes.
+        additions: Further facts for the record.
+        spent: Results of trainings before the tasks.
 
     Raises:
         SettingError: No window can be taken.
@@ -86,6 +97,7 @@ def extract_learngene(
         "parameters": state.parameters,
         "grown": state.grown,
         "detection": detection,
+        **additions,
     }
     window = extract_window(units, spec, choice.start, size, keeps_place=keeps_place)
     return Learngene(
@@ -95,12 +107,16 @@ def extract_learngene(
         spec=spec,
         tensors={**window, **(units if rules.whole else {})},
         preprocess=collective.preprocess,
-        provenance=_make_provenance(collective, state, data, record),
+        provenance=_make_provenance(collective, state, data, record, spent),
     )
 
 
 def _make_provenance(
-    collective: Collective, state: CollectiveState, data: DataSet, record: dict[str, Any]
+    collective: Collective,
+    state: CollectiveState,
+    data: DataSet,
+    record: dict[str, Any],
+    spent: Sequence[FitResult],
 ) -> Provenance:
     steps, samples, seconds = state.results
     accuracies, detection = state.accuracies[-1], record["detection"]
@@ -108,13 +124,15 @@ def _make_provenance(
         "accuracy on all tasks in the end": sum(accuracies) / len(accuracies),
         "forgetting": measure_forgetting(state.accuracies),
     }
+    if "joint" in record:
+        metrics["accuracy of joint training on the tasks"] = fmean(record["joint"])
     if detection is not None:
         metrics |= {"unknown pictures found": detection["detection"], "false alarms": detection["false_alarms"]}
     return make_provenance(
         f"none: a collective network grown over {len(collective.tasks)} tasks",
         data,
         collective.run,
-        [FitResult(int(steps), int(samples), seconds, [], [])],
+        [*spent, FitResult(int(steps), int(samples), seconds, [], [])],
         metrics,
         {"collective": record},
     )

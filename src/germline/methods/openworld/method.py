@@ -18,12 +18,13 @@ from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant, copy_tensors
 from germline.methods.base import DerivedMethod, GeneCost, training_flops
 from germline.methods.checks import check_resume_settings
-from germline.methods.openworld.collective import Collective
+from germline.methods.openworld.collective import Collective, CollectiveState
 from germline.methods.openworld.ewc import EpochEwcObjective, EwcObjective, EwcPenalty, normalise_importance
 from germline.methods.openworld.extract import detect_new_classes, extract_learngene
 from germline.methods.openworld.presets import PRESETS
 from germline.methods.openworld.settings import OpenWorldSettings
 from germline.methods.openworld.task_stream import Growth, Heads, published_growth, specs_by_task
+from germline.methods.openworld.tuning import TunedCollective, list_points, tune_collective
 from germline.methods.openworld.windows import (
     IMPORTANCE_PREFIX,
     UNIT_PREFIX,
@@ -127,9 +128,11 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
         """All tasks, those of unknown classes included if they may follow, each in the network of its time."""
         specs = self._specs_by_task(spec.channels, spec.image_size, self.ways)
         specs = specs[-1:] * self.tasks if self.stream == "joint" else specs + specs[-1:] * self.open_tasks
-        samples = self.training.total_samples(0)
-        flops = sum(map(training_flops, specs)) * samples
-        return GeneCost((self.tasks + self.open_tasks) * samples, flops, self._count_stored(spec))
+        points, samples = len(list_points(self)), self.training.total_samples(0)
+        # The stream continues from the chosen point, and a joint training starts again.
+        tried = [*specs[: self.tune_tasks]] * (points if self.stream == "joint" else max(0, points - 1))
+        flops = (sum(map(training_flops, specs)) + sum(map(training_flops, tried))) * samples
+        return GeneCost((self.tasks + self.open_tasks + len(tried)) * samples, flops, self._count_stored(spec))
 
     def _count_stored(self, spec: Spec) -> Mapping[str, int] | None:
         """The units of the window and their importance; not known for a window in a place of its own, or all units."""
@@ -157,17 +160,37 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
             self.condense_spec(None, data)
             return self.derive(inner.condense(None, data, run), torch.Generator())
         check_resume_settings(self, data, run)
-        collective = self.build_collective(data, run)
-        unknown = data.roles.get("stream")
+        tuned = tune_collective(self.build_collective(data, run))
+        collective, unknown = tuned.collective, data.roles.get("stream")
         known = run.find_phase("met") if unknown is not None else None
-        state = None if known else collective.train_all_tasks()
+        state = None if known else collective.train_all_tasks(tuned.start)
         if unknown is None:
             assert state is not None  # noqa: S101 - it was trained just now
-            return extract_learngene(collective, state, data, self.condense_spec(None, data), None)
+            return self._extract(tuned, collective, state, data, None)
         met = known or run.keep("met", partial(detect_new_classes, collective, state, data, unknown))
         further = self._draw_open_tasks(unknown, met[1]["flagged"], run)
-        longer = self.build_collective(data, run, further)
-        return extract_learngene(longer, longer.train_all_tasks(state), data, self.condense_spec(None, data), met[1])
+        longer = replace(self.build_collective(data, run, further), rules=collective.rules)
+        return self._extract(tuned, longer, longer.train_all_tasks(state or tuned.start), data, met[1])
+
+    def _extract(
+        self,
+        tuned: TunedCollective,
+        collective: Collective,
+        state: CollectiveState,
+        data: DataSet,
+        detection: dict[str, Any] | None,
+    ) -> Learngene:
+        """Extract the gene; its record also has the tuning, the tasks, and a joint training's accuracy on them."""
+        additions: dict[str, Any] = {} if tuned.record is None else {"tuning": tuned.record}
+        tasks = collective.tasks
+        if self.stream == "joint":
+            tasks = self._draw_tasks(data, derive(collective.run.seed, "openworld", "tasks"))
+            heads = replace(collective.heads, tasks=tuple(task.classes for task in tasks))
+            additions["joint"] = collective.measure_tasks(state, heads, tasks, self.head == "class-incremental")
+        additions["classes"] = [list(task.classes) for task in tasks]
+        spec = self.condense_spec(None, data)
+        gene = extract_learngene(collective, state, data, spec, detection, additions=additions, spent=tuned.spent)
+        return replace(gene, settings=self.model_dump(mode="json")) if tuned.record else gene
 
     def build_collective(self, data: DataSet, run: Run, further: tuple[DataSet, ...] = ()) -> Collective:
         """Build the collective with its tasks, before any training.

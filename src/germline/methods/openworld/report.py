@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from germline.methods.openworld import report_figures as figures
+from germline.methods.openworld.report_learning import comparison_with_joint, tuning_sections
 from germline.methods.openworld.report_records import CollectiveRecord
 from germline.methods.openworld.task_stream import measure_forgetting
 from germline.reporting.hook import RecordedBlocks
@@ -34,6 +35,10 @@ def parse(value: object) -> CollectiveRecord:
         raise ValueError("each task adds one accuracy")
     if not len(record.heat) == len(record.parameters) == len(record.grown) == tasks or sum(record.window) > units:
         raise ValueError(f"not all parts have {tasks} tasks and {units} units")
+    if record.joint is not None and len(record.joint) != len(record.classes):
+        raise ValueError("each task has one accuracy of the joint training")
+    if record.tuning is not None and record.tuning.chosen >= len(record.tuning.points):
+        raise ValueError("the chosen point of the tuning is not there")
     return record
 
 
@@ -52,6 +57,8 @@ def comparison_sections(arms: Sequence[str], records: Mapping[str, Seeds]) -> li
             figures.draw_mean_accuracies(arms, means),
         ),
         Section("Growth over the stream", "First seed of each arm.", figures.draw_growth(arms, first)),
+        *comparison_with_joint(records),
+        *tuning_sections(records),
     ]
     detections = {arm: one.detection for arm, one in first.items() if one.detection}
     if detections:
@@ -70,6 +77,7 @@ def gene_sections(record: CollectiveRecord) -> list[Section]:
         Section(
             "Growth over the stream", "Numbers are the units that grew.", figures.draw_growth([name], {name: record})
         ),
+        *tuning_sections({name: {0: record}}),
     ]
     if record.detection:
         figure = figures.draw_detection([name], {name: record.detection})

@@ -29,6 +29,39 @@ class DetectionRecord(BaseModel):
     curve: tuple[tuple[float, float, float], ...]
 
 
+class TuningPointRecord(BaseModel):
+    """Record of one strength and rate that were tried.
+
+    Attributes:
+        consolidation: Strength of consolidation.
+        lr: Learning rate.
+        accuracies: Accuracies on a task and all earlier ones, after each of the first tasks. A joint training has one
+            accuracy over all classes. None if the loss was not finite.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    consolidation: float
+    lr: float
+    accuracies: tuple[tuple[float, ...], ...] | None
+
+
+class TuningRecord(BaseModel):
+    """Record of the strengths and rates that were tried on the first tasks.
+
+    Attributes:
+        tasks: Number of these tasks.
+        points: All points, in the order of trial.
+        chosen: Index of the chosen point.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    tasks: int = Field(ge=1)
+    points: tuple[TuningPointRecord, ...] = Field(min_length=1)
+    chosen: int = Field(ge=0)
+
+
 class CollectiveRecord(BaseModel):
     """Record of a collective network.
 
@@ -41,6 +74,9 @@ class CollectiveRecord(BaseModel):
         parameters: Number of parameters at each task.
         grown: Unit that grew before each task, counted from 1; 0 for none.
         detection: Detection of unknown images; None if there were none.
+        classes: Classes of each task; empty in older genes. A joint training lists the tasks of the stream.
+        joint: Accuracies of a joint training on these tasks; None for a stream.
+        tuning: Strengths and rates that were tried; None if nothing was tuned.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -53,6 +89,9 @@ class CollectiveRecord(BaseModel):
     parameters: tuple[int, ...]
     grown: tuple[int, ...]
     detection: DetectionRecord | None
+    classes: tuple[tuple[str, ...], ...] = ()
+    joint: tuple[float, ...] | None = None
+    tuning: TuningRecord | None = None
 
     @property
     def by_task(self) -> list[list[float]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -33,6 +34,10 @@ class OpenWorldSettings(BaseModel):
         dropout: Dropout between the head's hidden layers while the collective is trained.
         consolidation: Strength of elastic weight consolidation; 0 is off.
         fisher_samples: Number of images from which an importance is estimated.
+        tune_consolidation: Strengths of consolidation to try on the first tasks. The best one on validation images
+            replaces `consolidation`. None tries none.
+        tune_lr: Learning rates to try beside each strength. The best one replaces `training.lr`.
+        tune_tasks: Number of first tasks on which strengths and rates are tried.
         open_tasks: Number of tasks of unknown classes that may follow, if the data have a `stream`.
         percentile: Percentile of the confidence on known images. Images below it are taken for unknown.
         met: Share of a class's images that must be taken for unknown before the class counts as new.
@@ -46,6 +51,8 @@ class OpenWorldSettings(BaseModel):
         strength: Strength of the pull. The importance has mean 1, except for `epoch`. `inf` freezes the gene.
         anchor_every: Number of steps of an epoch for `anchor=epoch`.
     """
+
+    omitted: ClassVar[Mapping[str, Any]] = {"tune_consolidation": None, "tune_lr": None, "tune_tasks": 4}
 
     preset: Literal["full", "lab", "tiny"] = "lab"
     model: str = ""
@@ -62,6 +69,11 @@ class OpenWorldSettings(BaseModel):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     consolidation: float = Field(default=0.0, ge=0)
     fisher_samples: int = Field(default=128, ge=1)
+    tune_consolidation: (
+        Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, max_length=8)] | None
+    ) = None
+    tune_lr: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, max_length=8)] | None = None
+    tune_tasks: int = Field(default=4, ge=1)
     open_tasks: int = Field(default=0, ge=0)
     percentile: float = Field(default=5.0, gt=0, lt=100)
     met: float = Field(default=0.15, ge=0, le=1)
@@ -78,6 +90,24 @@ class OpenWorldSettings(BaseModel):
     def _check_criterion(self) -> Self:
         if self.criterion == "positive" and self.epsilon is None:
             raise ValueError("criterion=positive counts gradients above a number. Set epsilon=5e-10 or another")
+        return self
+
+    @model_validator(mode="after")
+    def _check_tuning(self) -> Self:
+        for name in ("tune_consolidation", "tune_lr"):
+            values = getattr(self, name) or ()
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}={list(values)} names a value twice. Set each value once")
+        if not self.tune_consolidation and not self.tune_lr:
+            return self
+        if self.tune_tasks > self.tasks:
+            raise ValueError(
+                f"Only {self.tasks} tasks follow, but {self.tune_tasks} are tuned on. Set tune_tasks={self.tasks}"
+            )
+        if self.stream == "joint" and self.tune_consolidation:
+            raise ValueError("stream=joint has no earlier task to consolidate. Remove tune_consolidation")
+        if self.tune_tasks < 2 and self.tune_consolidation:
+            raise ValueError("The first task is learned without consolidation. Set tune_tasks=2 or more")
         return self
 
     @field_validator("training")

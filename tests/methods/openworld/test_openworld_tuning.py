@@ -1,0 +1,176 @@
+"""Choice of the consolidation's strength on the first tasks, on planted streams with known answers."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from germline.data import Images, load_data
+from germline.errors import TrainingError
+from germline.methods.openworld.collective import TaskLoss
+from germline.methods.openworld.method import OpenWorld
+from germline.methods.openworld.task_stream import measure_forgetting
+from germline.training import Run
+
+TASKS = {("left", "right"), ("trap-a", "trap-b")}
+PLANTED = {
+    "preset": "tiny",
+    "tasks": 2,
+    "ways": 2,
+    "overlap": False,
+    "head": "shared",
+    "growth": "none",
+    "fisher_samples": 8,
+    "training": {"steps": 16, "lr": 0.02},
+    "tune_consolidation": (0.0, 1e4),
+    "tune_tasks": 2,
+}
+
+
+def condense(data, folder=None, seed=0, **settings):
+    return OpenWorld(**settings).condense(None, data, Run(folder, seed=seed, device="cpu", quiet=True))
+
+
+def draw_halves(sides, seed):
+    """Grey noise whose left (0) or right (1) half is brighter, or neither (2)."""
+    images = torch.randint(0, 60, (len(sides), 1, 32, 32), generator=torch.Generator().manual_seed(seed))
+    for image, side in zip(images, sides, strict=True):
+        if side < 2:
+            image[..., 16 * side : 16 * side + 16] += 150
+    return images.to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Two tasks that contradict each other, for a head of shared outputs.
+
+    The classes of one task are left and right. Those of the other are right and left, but cannot be told apart on
+    validation images. So what counts is whether left and right are known in the end.
+    """
+    classes = ("left", "right", "trap-a", "trap-b")
+
+    def split(per_class, sides, seed):
+        labels = torch.arange(4).repeat_interleave(per_class)
+        return Images(draw_halves([sides[label] for label in labels], seed), labels, classes)
+
+    return load_data(split(16, (0, 1, 1, 0), 0), val=split(8, (0, 1, 2, 2), 1), classes=classes)
+
+
+def find_seed(data, first):
+    """A seed whose stream begins with a task of the class `first`, which is at the same output as its opposite."""
+    for seed in range(50):
+        tasks = OpenWorld(**PLANTED).build_collective(data, Run(device="cpu", quiet=True, seed=seed)).tasks
+        if first == tasks[0].classes[0] and {task.classes for task in tasks} == TASKS:
+            return seed
+    raise AssertionError("no seed draws the tasks in this order")
+
+
+@pytest.mark.parametrize(("first", "chosen"), [("left", 1), ("trap-a", 0)])
+def test_the_strength_is_chosen_by_what_is_known_in_the_end(first, chosen, planted):
+    seed = find_seed(planted, first)
+    record = condense(planted, seed=seed, **PLANTED).provenance.record["collective"]
+    tuning = record["tuning"]
+    assert [(point["consolidation"], point["lr"]) for point in tuning["points"]] == [(0.0, 0.02), (1e4, 0.02)]
+    (weak_earlier, weak_newest), (strong_earlier, strong_newest) = (
+        point["accuracies"][-1] for point in tuning["points"]
+    )
+    # No strength forgets the first task and learns the second one; a strong anchor remembers the first.
+    if first == "left":
+        assert weak_earlier <= 0.2 < 0.8 <= strong_earlier
+        assert measure_forgetting(tuning["points"][0]["accuracies"]) >= 0.8
+    else:
+        assert weak_newest >= 0.8 > strong_newest
+    assert tuning["chosen"] == chosen
+    assert [list(row) for row in record["accuracies"]] == tuning["points"][chosen]["accuracies"]
+
+
+TINY = {"preset": "tiny", "ways": 3, "training": {"checkpoint_every": 1}}
+TUNED = {**TINY, "tune_consolidation": (5.0, 1e4), "tune_tasks": 2, "whole": True}
+
+
+@pytest.fixture(scope="module")
+def tuned(pico):
+    return condense(pico, **TUNED)
+
+
+def assert_same(one, other):
+    assert one.tensors.keys() == other.tensors.keys()
+    assert all(torch.equal(value, other.tensors[name]) for name, value in one.tensors.items())
+
+
+def test_a_tuned_gene_is_the_gene_of_its_choice(tuned, pico):
+    tuning = tuned.provenance.record["collective"]["tuning"]
+    chosen = tuning["points"][tuning["chosen"]]
+    plain = condense(pico, **TINY, whole=True, consolidation=chosen["consolidation"])
+    assert_same(tuned, plain)
+    records = [dict(gene.provenance.record["collective"]) for gene in (tuned, plain)]
+    assert records[0].pop("tuning") == tuning
+    assert records[0] == records[1]
+    assert tuned.settings == OpenWorld(**TUNED).model_dump(mode="json")
+    # Three tasks of two steps of 8 images, and two tasks of the point that was not chosen.
+    assert tuned.provenance.training["samples"] == (3 + 2) * 16 == OpenWorld(**TUNED).cost(tuned.spec, 0, 0).samples
+
+
+@pytest.mark.parametrize("step", [7, 9])  # within the second point, and the stream after both
+def test_a_killed_tuning_resumes_to_the_same_bits(step, tuned, pico, tmp_path, monkeypatch):
+    calls, begin = [], TaskLoss.before_step
+
+    def killed(self, seed, name, at):
+        calls.append(at)
+        if len(calls) == step:
+            raise KeyboardInterrupt
+        begin(self, seed, name, at)
+
+    monkeypatch.setattr(TaskLoss, "before_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        condense(pico, tmp_path, **TUNED)
+    again = condense(pico, tmp_path, **TUNED)
+    assert_same(again, tuned)
+    assert again.provenance.record["collective"] == tuned.provenance.record["collective"]
+    assert len(calls) == 10 + 1  # the step that was killed is the only one made twice
+    assert not [path.name for path in (tmp_path / "tuning").iterdir() if path.is_dir()]
+
+
+def test_a_rate_without_finite_loss_is_not_chosen(pico):
+    gene = condense(pico, **TINY, tune_lr=(1e30, 0.02), tune_tasks=1)
+    tuning = gene.provenance.record["collective"]["tuning"]
+    assert [point["accuracies"] is None for point in tuning["points"]] == [True, False]
+    assert tuning["chosen"] == 1
+    with pytest.raises(TrainingError, match=r"not finite at any strength and rate.*1e\+30.*Set smaller rates"):
+        condense(pico, **TINY, tune_lr=(1e30,), tune_tasks=1)
+
+
+def test_joint_training_is_measured_on_the_tasks_of_the_stream(tuned, pico):
+    joint = condense(pico, **TINY, stream="joint", tune_lr=(1e-4, 0.02), tune_tasks=1)
+    stream, record = (gene.provenance.record["collective"] for gene in (tuned, joint))
+    assert record["classes"] == stream["classes"]
+    assert len(record["joint"]) == len(stream["accuracies"]) == 3
+    assert joint.provenance.metrics["accuracy of joint training on the tasks"] == pytest.approx(
+        sum(record["joint"]) / 3
+    )
+    assert [len(point["accuracies"]) for point in record["tuning"]["points"]] == [1, 1]
+    # Two rates for the steps of one task, and a training for the steps of three.
+    cost = OpenWorld(**TINY, stream="joint", tune_lr=(1e-4, 0.02), tune_tasks=1).cost(joint.spec, 0, 0)
+    assert joint.provenance.training["samples"] == (3 + 2) * 16 == cost.samples
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tune_consolidation": (1.0, 1.0)}, r"names a value twice. Set each value once"),
+        ({"tune_lr": ()}, "at least 1 item"),
+        ({"tune_consolidation": (-1.0,)}, "greater than or equal to 0"),
+        ({"tune_lr": (0.0,)}, "greater than 0"),
+        ({"tune_consolidation": (1.0,)}, r"Only 3 tasks follow, but 4 are tuned on. Set tune_tasks=3"),
+        ({"tune_consolidation": (1.0,), "tune_tasks": 1}, "The first task is learned without consolidation"),
+        ({"tune_consolidation": (1.0,), "tune_tasks": 2, "stream": "joint"}, "Remove tune_consolidation"),
+    ],
+)
+def test_bad_tuning_is_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        OpenWorld(preset="tiny", **settings)
+
+
+def test_settings_without_tuning_are_dumped_as_before():
+    assert not [key for key in OpenWorld().model_dump(mode="json") if key.startswith("tune_")]
+    tuned = OpenWorld(tune_lr=[0.01, 0.1])
+    assert OpenWorld.model_validate(tuned.model_dump(mode="json")) == tuned
