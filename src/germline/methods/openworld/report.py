@@ -11,13 +11,12 @@ from pydantic import TypeAdapter
 
 from germline.methods.openworld import report_figures as figures
 from germline.methods.openworld.report_learning import comparison_with_joint, tuning_sections
-from germline.methods.openworld.report_records import CollectiveRecord
+from germline.methods.openworld.report_records import CollectiveRecord, Seeds
 from germline.methods.openworld.task_stream import measure_forgetting
 from germline.reporting.hook import RecordedBlocks
 from germline.reporting.html import Rows, Section
 from germline.reporting.statistics import estimate
 
-Seeds = Mapping[int, CollectiveRecord]
 _STORED = TypeAdapter(CollectiveRecord)
 
 

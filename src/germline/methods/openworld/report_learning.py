@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
-from germline.methods.openworld.report_records import CollectiveRecord, TuningPointRecord
+from germline.methods.openworld.report_records import CollectiveRecord, Seeds, TuningPointRecord
 from germline.reporting.html import Rows, Section
 from germline.reporting.statistics import Estimate, estimate
 
 JOINT_MARGIN = 0.1  # share of 1 by which a collective may be below joint training
-
-Seeds = Mapping[int, CollectiveRecord]
 
 
 def comparison_with_joint(records: Mapping[str, Seeds]) -> list[Section]:

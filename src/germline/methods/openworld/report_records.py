@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -107,3 +108,6 @@ class CollectiveRecord(BaseModel):
     def units(self) -> str:
         """First and last unit of the gene, counted from 1."""
         return f"{self.window[0] + 1} to {sum(self.window)}"
+
+
+Seeds = Mapping[int, CollectiveRecord]  # by seed of the comparison
