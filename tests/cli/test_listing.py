@@ -114,5 +114,7 @@ def test_unknown_keys_are_refused_as_the_class_refuses_them(method, key):
 def test_titles_of_recipes_are_those_of_the_loaded_ones(run):
     lines = run("list", "recipes").out.splitlines()
     for line, name in zip(lines, list_packaged_recipes(), strict=True):
-        title = load_recipe(name).title + " [--quick]" * has_quick_version(name)
-        assert line == f"{name:24} {title}"
+        recipe, quick = load_recipe(name), " [--quick]" * has_quick_version(name)
+        mark = " [demonstration]" * (recipe.kind == "demonstration")
+        assert line == f"{name:24} {recipe.title}{mark}{quick}"
+    assert sum("[demonstration]" in line for line in lines) > 10

@@ -465,7 +465,12 @@ FAULTS = [
         ("r.yaml", "'title' is missing"),
         recipe(("title: Two arms on digits\n", "")),
     ),
-    Fault("recipe-kind", "check r.yaml", ("r.yaml: kind='fast'", "'quick' or 'full'"), recipe(("quick", "fast"))),
+    Fault(
+        "recipe-kind",
+        "check r.yaml",
+        ("r.yaml: kind='fast'", "'quick', 'demonstration' or 'full'"),
+        recipe(("quick", "fast")),
+    ),
     Fault(
         "recipe-key-twice",
         "check r.yaml",

@@ -62,15 +62,22 @@ def _entries(kind: str) -> dict[str, str]:
 
 
 def _list_recipe_titles() -> dict[str, str]:
-    """Titles of packaged recipes, without parsing the whole texts; a mark says which have a quick version."""
-    from germline.compare.recipe.text import list_packaged_recipes, read_recipe, read_recipe_text
+    """Titles of packaged recipes, without parsing the whole texts; marks name demonstrations and quick versions."""
+    from germline.compare.recipe.text import (
+        DEMONSTRATION,
+        find_kind,
+        list_packaged_recipes,
+        read_recipe,
+        read_recipe_text,
+    )
 
     titles = {}
     for name in list_packaged_recipes():
         text = read_recipe_text(name)
         plain = re.search(r"(?m)^title: ([^'\"|>&*#].*?) *$", text)
         title = plain[1] if plain and " #" not in plain[1] else read_recipe(name)["title"]
-        titles[name] = title + " [--quick]" * bool(re.search(r"(?m)^quick:", text))
+        kind = f" [{DEMONSTRATION}]" * (find_kind(text) == DEMONSTRATION)
+        titles[name] = title + kind + " [--quick]" * bool(re.search(r"(?m)^quick:", text))
     return titles
 
 

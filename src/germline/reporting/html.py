@@ -18,7 +18,7 @@ th { border-bottom: 2px solid #555 }
 td.text, th.text { text-align: left } td { white-space: nowrap } td.text { white-space: normal }
 svg { max-width: 100%; height: auto }
 .note { color: #555; font-size: .9em } code, pre { background: #f4f4f4; padding: .1em .3em; white-space: pre-wrap }
-.quick, .failed { background: #fff3cd; padding: .5em 1em; border-left: 4px solid #e0a800 }
+.quick, .demonstration, .failed { background: #fff3cd; padding: .5em 1em; border-left: 4px solid #e0a800 }
 @media print { body { margin: 0; font-size: 12px } h2 { break-after: avoid } svg, table { break-inside: avoid } }
 """
 NUMBER = re.compile(r"[-+<]? ?[0-9]")

@@ -145,6 +145,7 @@ def test_estimate_matches_hand_calculation(estimate_changed, recipe_file, tmp_pa
     # The gene's network is as large as the ancestor, its teacher.
     assert found.genes == Cost(2, 2 * 3 * STEP, 2 * 3 * STEP * 4 * six)
     assert "4 cells (2 x 2 seeds): 320 samples" in found.text()
+    assert found.text().splitlines()[1].startswith("kind: quick, ")
 
 
 def test_teacher_of_descendants_counts(estimate_changed, recipe_file, tmp_path):

@@ -236,6 +236,13 @@ def test_quick_run_warns_that_it_is_no_evidence(written):
     assert "no evidence" not in text
 
 
+def test_a_demonstration_says_that_its_numbers_are_no_evidence(written):
+    _, page, text = written(kind="demonstration")
+    said = "A demonstration: its claims had no room or no known ceiling, so its numbers are no evidence."
+    assert f"<p class=demonstration>{said}" in page
+    assert said in text
+
+
 def test_failed_parts_are_listed(written):
     cells = [c for c in three_seeds() if (c["asked"]["arm"], c["asked"]["seed"]) != ("gene", 2)]
     why = "the loss is nan & no number"

@@ -10,11 +10,17 @@ from germline.compare.analysis.questions import describe_planned_claims
 from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, sum_costs
 from germline.compare.cost.storage import count_headless_elements, count_network_parameters, storage_ratio
 from germline.compare.recipe.schema import CONTROL, Recipe
+from germline.compare.recipe.text import DEMONSTRATION
 from germline.compare.run.cells import list_main_cells, list_tuning_cells
 from germline.compare.run.store import ArtifactStore
 from germline.compare.run.validate import check_recipe
 from germline.methods.base import Method, find_source
 
+KINDS = {
+    "quick": "quick, shows that everything works; its numbers are no evidence",
+    DEMONSTRATION: f"{DEMONSTRATION}, without room or without a known ceiling; its numbers are no evidence",
+    "full": "full, its numbers are evidence where the ceiling leaves room",
+}
 MAX_RATIOS_SHOWN = 10  # with more sizes, only the lowest and highest ratio are shown
 
 
@@ -69,6 +75,7 @@ class CostEstimate:
 
     Attributes:
         title: Title of the recipe.
+        kind: Kind of the recipe, which says whether its numbers are evidence.
         minutes: Expected time on two cores, as the recipe gives it; None if it does not.
         seeds: Number of seeds.
         cells: Cost of training the descendants.
@@ -83,6 +90,7 @@ class CostEstimate:
     """
 
     title: str
+    kind: str
     minutes: float | None
     seeds: int
     cells: Cost
@@ -114,7 +122,7 @@ class CostEstimate:
             f"note: Data are missing. The estimate uses their known numbers, but a run is refused. {message}"
             for message in self.missing
         ]
-        return "\n".join([self.title, *lines])
+        return "\n".join([self.title, f"kind: {KINDS[self.kind]}", *lines])
 
 
 def estimate_cost(recipe: Recipe) -> CostEstimate:
@@ -127,6 +135,7 @@ def estimate_cost(recipe: Recipe) -> CostEstimate:
     recipe = store.recipe
     return CostEstimate(
         title=recipe.title,
+        kind=recipe.kind,
         minutes=recipe.minutes,
         seeds=len(recipe.seeds),
         cells=sum_costs(cell_cost(store, cell) for cell in list_main_cells(recipe)),

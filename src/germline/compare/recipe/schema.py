@@ -46,7 +46,8 @@ class Recipe(RecipeSection):
     Attributes:
         title: Question of the comparison, in one line.
         protocol: Claim to test about a learngene; see `germline.compare.analysis.protocols`.
-        kind: `quick` only shows that the recipe runs; `full` gives evidence.
+        kind: `quick` only shows that the recipe runs. `demonstration` has no room for a claim, or no known ceiling.
+            `full` gives evidence.
         minutes: Expected time on two cores; None: unknown.
         data: Data of the descendants: train on `train`, curves on `val`, final accuracy on `test`.
         ancestor: Source of the genes.
@@ -73,7 +74,7 @@ class Recipe(RecipeSection):
 
     title: str
     protocol: ProtocolName
-    kind: Literal["quick", "full"] = "full"
+    kind: Literal["quick", "demonstration", "full"] = "full"
     minutes: float | None = Field(default=None, gt=0)
     data: str
     ancestor: AncestorRecipe

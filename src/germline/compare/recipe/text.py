@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,8 @@ from germline.paths import read_limited
 
 QUICK = "quick"
 QUICK_SUFFIX = "-quick"
+DEMONSTRATION = "demonstration"
+MAX_EXTENDS = 10  # longest chain of recipes that is followed without parsing them
 # Present names of keys by their former names. Saved recipes keep the former names, so that older versions read them.
 RENAMED_KEYS = {"levelling": "scratch_until_plateau"}
 
@@ -66,6 +69,21 @@ def read_recipe_text(name: str) -> str:
 def has_quick_version(name: str) -> bool:
     """Tell whether a recipe has a key `quick`."""
     return QUICK in parse_yaml(read_recipe_text(name), name)
+
+
+def find_kind(text: str) -> str:
+    """Find the kind of a recipe from its text and those of the recipes that it extends, without parsing them.
+
+    Returns:
+        The word after the first `kind:` at the start of a line; empty if none says it.
+    """
+    for _ in range(MAX_EXTENDS):
+        if said := re.search(r"(?m)^kind: *(\w+)", text):
+            return said[1]
+        if (base := re.search(r"(?m)^extends: *(\S+)", text)) is None:
+            break
+        text = read_recipe_text(base[1])
+    return ""
 
 
 def format_quick_recipe(name: str) -> str:

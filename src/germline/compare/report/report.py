@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from germline.compare.analysis.results import ComparisonResults, wrong_content
+from germline.compare.recipe.text import DEMONSTRATION
 from germline.compare.report.sections import report_sections
 from germline.files import write_text
 from germline.reporting.html import Section, markdown_table, render_page, text_table
 from germline.reporting.statistics import estimate
 
-QUICK_WARNING = "A quick run: it shows that everything works. Its numbers are no evidence."
+WARNINGS = {
+    "quick": "A quick run: it shows that everything works. Its numbers are no evidence.",
+    DEMONSTRATION: f"A {DEMONSTRATION}: its claims had no room or no known ceiling, so its numbers are no evidence.",
+}
 
 
 def write_report(out: Path) -> str:
@@ -74,7 +78,8 @@ def _facts(results: ComparisonResults) -> list[str]:
 
 
 def _warnings(results: ComparisonResults) -> list[tuple[str, str]]:
-    warnings = [("quick", QUICK_WARNING)] if results.recipe["kind"] == "quick" else []
+    kind = results.recipe["kind"]
+    warnings = [(kind, WARNINGS[kind])] if kind in WARNINGS else []
     failed = len(results.stored["failed"])
     if failed:
         warnings.append(("failed", f"{failed} part{'s' if failed > 1 else ''} failed; see the end."))
