@@ -57,6 +57,16 @@ def test_count_verdicts():
     assert count_verdicts(judge([Claim("a", "", values) for values in sets])) == (
         "2 of 4 claims: holds; 1 of 4 claims: the reverse holds; 1 of 4 claims: one seed shows nothing."
     )
+    others = [Claim("b", "", values, is_stated=False) for values in sets[:2]]
+    assert count_verdicts(judge([Claim("a", "", sets[0]), *others])) == (
+        "1 of 1 claims: holds. 2 other differences were not claimed beforehand."
+    )
+    assert count_verdicts(judge(others[:1])) == "No claims. 1 other difference was not claimed beforehand."
+
+
+def test_a_difference_that_was_not_claimed_has_no_verdict_and_no_detectable_difference():
+    judged = judge([Claim("a", "", (0.0, 0.1, 0.3), is_stated=False)])[0]
+    assert judged.row()[3:] == ["", "not claimed beforehand", ""]
 
 
 def test_holm_over_the_claims_of_one_report():

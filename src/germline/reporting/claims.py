@@ -110,8 +110,12 @@ class Judgement:
 
     @property
     def detectable(self) -> str:
-        """Smallest difference that this many seeds with this spread would show; empty if a difference is shown."""
-        if len(self.claim.differences) < 2 or self.p < 1 - LEVEL or self.claim.is_coarse:
+        """Smallest difference that this many seeds with this spread would show; empty if it says nothing here.
+
+        It says nothing if a difference is shown, or if the claim was not stated and has no verdict.
+        """
+        is_judged = len(self.claim.differences) > 1 and self.claim.is_stated
+        if not is_judged or self.p < 1 - LEVEL or self.claim.is_coarse:
             return ""
         return f"{smallest_difference(self.claim.differences) * self.claim.scale:.1f} {self.claim.unit}"
 
@@ -134,9 +138,14 @@ def claim_rows(claims: Sequence[Claim]) -> list[list[str]]:
 
 
 def count_verdicts(judgements: Sequence[Judgement]) -> str:
-    """Return how many claims got each verdict, in one sentence."""
+    """Return how many claims got each verdict, in one sentence or two; those that were not stated come last."""
     verdicts = Counter(judgement.verdict for judgement in judgements)
-    counts = [f"{count} of {len(judgements)} claims: {verdict}" for verdict, count in verdicts.most_common()]
+    others = verdicts.pop(NOT_STATED, 0)
+    total = len(judgements) - others
+    counts = [f"{count} of {total} claims: {verdict}" for verdict, count in verdicts.most_common()]
+    if others:
+        noun = "other difference was" if others == 1 else "other differences were"
+        counts = [f"{'; '.join(counts) or 'No claims'}. {others} {noun} {NOT_STATED}"]
     return "; ".join(counts) + "."
 
 

@@ -184,7 +184,11 @@ def test_check_counts_the_claims(recipe_file):
     def text(*changes):
         return estimate_cost(load_recipe(str(recipe_file), changes)).text()
 
-    assert "claims: 1, one family" in text()
+    assert "claims: 1\n" in text()
+    assert "claims: 2, judged together as one family\n" in text("images_per_class=[3, 4]")
+    alone = text("arms={gene: {method: layers}}")
+    assert "claims: none, since no arm is compared with another\n" in alone
+    assert "ceiling" not in alone
     assert "claims: 1 of the question 'q' (as many as its recipes make)" in text("question=q")
     assert "claims: 2 of the question 'q' (9 said beforehand)" in text(
         "question={name: q, claims: 9}", "images_per_class=[3, 4]"

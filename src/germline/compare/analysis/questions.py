@@ -69,8 +69,10 @@ def describe_family(results: ComparisonResults) -> str:
 def describe_planned_claims(recipe: Recipe) -> str:
     """Describe how many claims a recipe makes, and how many its whole question has."""
     count, question = count_planned_claims(recipe), recipe.question
+    if count == 0:
+        return "claims: none, since no arm is compared with another"
     if question is None:
-        return f"claims: {count}, one family"
+        return f"claims: {count}{', judged together as one family' if count > 1 else ''}"
     whole = "as many as its recipes make" if question.claims is None else f"{question.claims} said beforehand"
     return f"claims: {count} of the question '{question.name}' ({whole})"
 

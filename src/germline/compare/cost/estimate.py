@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from germline.compare.analysis.headroom import describe_ceiling_arms
-from germline.compare.analysis.questions import describe_planned_claims
+from germline.compare.analysis.questions import count_planned_claims, describe_planned_claims
 from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, sum_costs
 from germline.compare.cost.storage import count_headless_elements, count_network_parameters, storage_ratio
 from germline.compare.recipe.schema import CONTROL, Recipe
@@ -84,7 +84,8 @@ class CostEstimate:
         genes: Cost of condensing the genes.
         family: Storage and training of the first arm; None if its gene is not known before condensing.
         missing: Messages about data sets that are not on this machine, which a run would refuse.
-        ceiling: Text that says whether the ceiling is known at every size, and which arms are missing.
+        ceiling: Text that says whether the ceiling is known at every size, and which arms are missing; empty if
+            there are no claims.
         claims: Text that counts the claims of the recipe, and of its question.
         grid: Text that describes the tuning grid, and what it can grow by; empty without positions and extension.
     """
@@ -148,7 +149,7 @@ def estimate_cost(recipe: Recipe) -> CostEstimate:
                 message for name in (recipe.data, recipe.ancestor.data) for message in store.list_missing_data(name)
             )
         ),
-        ceiling=describe_ceiling_arms(recipe),
+        ceiling=describe_ceiling_arms(recipe) if count_planned_claims(recipe) else "",
         claims=describe_planned_claims(recipe),
         grid=_describe_grid(store),
     )

@@ -45,7 +45,7 @@ def describe_ceiling(results: ComparisonResults) -> str:
     least = f"{results.recipe.get('min_headroom', MIN_HEADROOM):g}"
     meaning = "fine-tuning minus the shuffled fine-tuned network at the condition"
     if any(judgement.claim.ceiling for judgement in judge_claims(results)):
-        return f"The ceiling is {meaning}. Under {least} points there is no room to tell."
+        return f"The ceiling is {meaning}. If its mean is under {least} points, the comparison has no room to tell."
     return f"{UNKNOWN.capitalize()} for every claim: it is {meaning}, and arms of both are missing or failed."
 
 
