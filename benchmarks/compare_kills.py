@@ -1,8 +1,10 @@
 """Kill all processes of a comparison at ten random times, resume it each time, and compare results.
 
 The comparison runs once without a kill, and once as a chain of processes. All but the last process of the chain are
-killed by SIGKILL. The chain is right if its `results.json` and its report equal those of the first run, apart from
-times and facts about the host. No finished part may be made again.
+killed by SIGKILL: after a random number of new parts, and a random part of the time that one part takes. Kills follow
+progress and not a clock, so that a machine that is busy for a while changes nothing. The chain is right if its
+`results.json` and its report equal those of the first run, apart from times and facts about the host. No finished part
+may be made again.
 
     python benchmarks/compare_kills.py --kills 10
 """
@@ -10,6 +12,7 @@ times and facts about the host. No finished part may be made again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import random
@@ -23,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from common import git
 from germline.files import read_json, write_json
 from germline.learngene import library_versions
 
@@ -33,18 +37,18 @@ protocol: convergence
 kind: quick
 minutes: 1
 data: digits
-ancestor: {data: digits, model: vit_pico, train: {steps: 60, batch_size: 32, checkpoint_every: 20}}
+ancestor: {data: digits, model: vit_pico, train: {steps: 30, batch_size: 32, checkpoint_every: 10}}
 arms:
-  gene: {method: tleg, settings: {steps: 60, batch_size: 32, checkpoint_every: 20}}
+  gene: {method: tleg, settings: {steps: 30, batch_size: 32, checkpoint_every: 10}}
   scratch: {method: scratch}
   finetune: {method: finetune}
-  random-gene: {method: random-gene, settings: {settings: {steps: 60, batch_size: 32, checkpoint_every: 20}}}
+  random-gene: {method: random-gene, settings: {settings: {steps: 30, batch_size: 32, checkpoint_every: 10}}}
 sizes: [depth=2, depth=4]
 images_per_class: [5]
-seeds: [0, 1, 2]
-train: {steps: 120, batch_size: 32, eval_at: [0, 10, 50]}
+seeds: [0, 1]
+train: {steps: 40, batch_size: 32, eval_at: [0, 10, 20]}
 tune: {lr: [1.0e-3, 3.0e-3], weight_decay: [0.05], size: depth=2, images_per_class: 5}
-scratch_until_plateau: {most: 4}
+scratch_until_plateau: {most: 2}
 """
 HOST = ("seconds", "command", "device", "sha256")
 
@@ -73,6 +77,15 @@ def list_parts(out: Path) -> dict[str, int]:
     return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in parts}
 
 
+def wait_for_parts(child: subprocess.Popen[bytes], out: Path, count: int, seconds: float) -> None:
+    """Wait until a process has finished a number of new parts and some seconds more, or has ended."""
+    before = list_parts(out).keys()
+    while child.poll() is None and len(list_parts(out).keys() - before) < count:
+        time.sleep(0.1)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(timeout=seconds)
+
+
 def remove_host_facts(value: Any) -> Any:
     """Remove times and facts about the machine from results."""
     if isinstance(value, dict):
@@ -99,18 +112,22 @@ def main() -> int:
         start = time.monotonic()
         start_comparison(recipe, alone).wait()
         seconds = time.monotonic() - start
+        total = len(list_parts(alone))
+        # Two processes can finish a part each while a kill is waited for.
+        most = max(0, total // (options.kills + 1) - 1)
         kills, made_again = [], 0
         for _ in range(options.kills):
-            wait = draw.uniform(0.05, 0.3) * seconds
+            begin, new_parts = time.monotonic(), draw.randint(0, most)
             before, child = list_parts(killed), start_comparison(recipe, killed)
-            try:
-                child.wait(timeout=wait)
-            except subprocess.TimeoutExpired:
+            wait_for_parts(child, killed, new_parts, draw.uniform(0, 1) * seconds / total)
+            if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
             after = list_parts(killed)
             made_again += sum(after[name] != written for name, written in before.items())
-            kills.append({"after_s": round(wait, 2), "signal": -child.returncode, "parts": len(after)})
+            kills.append(
+                {"after_s": round(time.monotonic() - begin, 2), "signal": -child.returncode, "parts": len(after)}
+            )
         start_comparison(recipe, killed).wait()
         are_results_equal = remove_host_facts(read_json(alone / "results.json")) == remove_host_facts(
             read_json(killed / "results.json")
@@ -125,8 +142,11 @@ def main() -> int:
     result = {
         "command": " ".join(["python", "benchmarks/compare_kills.py", *sys.argv[1:]]),
         "versions": {"python": platform.python_version(), **library_versions()},
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--", "src", "benchmarks", ":!benchmarks/results")),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "alone_s": round(seconds, 1),
+        "parts": total,
         "kills": kills,
         "made_again": made_again,
         "results_equal": are_results_equal,
