@@ -151,6 +151,8 @@ def test_differences_that_were_not_claimed_have_no_verdict(tmp_path):
         ("gene ends above scratch", False, "holds"),
         ("gene ends above rival", True, "not claimed beforehand"),
     ]
+    stored["recipe"]["question"]["against"] = ["rival"]
+    assert [row[0] for row in claims_table(ComparisonResults(stored))[1:]] == [row[0] for row in reversed(rows)]
     assert judge_claims(ComparisonResults.load(tmp_path / "sure"))[0].p == pytest.approx(unadjusted(SURE))
 
 

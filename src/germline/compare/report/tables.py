@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from germline.compare.analysis.headroom import UNKNOWN
+from germline.compare.analysis.headroom import UNKNOWN, find_ceiling_arms
 from germline.compare.analysis.protocols import (
     complete_grids,
     grid_minimum,
@@ -29,7 +29,8 @@ def claims_table(results: ComparisonResults) -> Rows:
 
 
 def list_judgements(judgements: Sequence[Judgement]) -> Rows:
-    """List judgements, with a column of ceilings if one of them is known."""
+    """List judgements, stated claims first, with a column of ceilings if one of them is known."""
+    judgements = sorted(judgements, key=lambda judgement: not judgement.claim.is_stated)
     if not any(judgement.claim.ceiling for judgement in judgements):
         return [CLAIM_COLUMNS, *(judgement.row() for judgement in judgements)]
     return [[*CLAIM_COLUMNS, "ceiling"], *([*judgement.row(), _ceiling_text(judgement)] for judgement in judgements)]
@@ -45,7 +46,10 @@ def describe_ceiling(results: ComparisonResults) -> str:
     least = f"{results.recipe.get('min_headroom', MIN_HEADROOM):g}"
     meaning = "fine-tuning minus the shuffled fine-tuned network at the condition"
     if any(judgement.claim.ceiling for judgement in judge_claims(results)):
-        return f"The ceiling is {meaning}. If its mean is under {least} points, the comparison has no room to tell."
+        pairs = {find_ceiling_arms(results, size) for size in results.sizes_of(results.subject)}
+        names = ", ".join(sorted(f"{top} minus {bottom}" for top, bottom in filter(None, pairs)))
+        named = f"{meaning} ({names})" if names else meaning
+        return f"The ceiling is {named}. If its mean is under {least} points, the comparison has no room to tell."
     return f"{UNKNOWN.capitalize()} for every claim: it is {meaning}, and arms of both are missing or failed."
 
 
