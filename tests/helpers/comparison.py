@@ -151,7 +151,8 @@ def by_hand(cells, *, tuned=None, family_budgets=(), levels=(), failed=None, **c
         "train": {"steps": 100, "eval_at": [0, 50]},
         **changes,
     }
-    recipe = Recipe.model_validate(raw).model_dump(mode="json")
+    recipe = Recipe.model_validate({key: value for key, value in raw.items() if value is not None})
+    recipe = recipe.model_dump(mode="json")
     heads = {
         size: {"full": 1000 * nth, "headless": 900 * nth, "flops": 10**6 * nth}
         for nth, size in enumerate(raw["sizes"], start=1)
@@ -301,7 +302,19 @@ def same_labels(**changes):
     )
 
 
+def frozen():
+    """Heads of frozen bodies; there are no steps, rates or decays."""
+    more = {"at": (0,), "lr": None, "weight_decay": None, "samples": 90}
+    cells = [
+        cell(arm, seed, (accuracy,), accuracy, images=images, penalties=[penalty], **more)
+        for images, gain, penalty in ((5, 0.1, 1.0), ("all", 0.2, 0.001))
+        for seed in range(3)
+        for arm, accuracy in (("gene", 0.4 + gain + 0.01 * seed), ("scratch", 0.4))
+    ]
+    return by_hand(cells, protocol="frozen", train=None, images_per_class=[5, "all"])
+
+
 BY_HAND = {
     made.__name__.replace("_", "-"): made
-    for made in (convergence, samples, sensitivity, sizes, instincts, paths, same_labels)
+    for made in (convergence, samples, sensitivity, sizes, instincts, paths, same_labels, frozen)
 }

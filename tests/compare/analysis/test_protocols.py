@@ -185,6 +185,12 @@ def test_instincts():
     same(claims(BY_HAND["instincts"]()), {**expected, probe: (0.20, 0.21, 0.22)})
 
 
+def test_frozen():
+    text = "gene with a frozen body ends above scratch"
+    gains = {"5 images per class": (0.10, 0.11, 0.12), "all images": (0.20, 0.21, 0.22)}
+    same(claims(BY_HAND["frozen"]()), {(text, f"depth=2, {images}"): gain for images, gain in gains.items()})
+
+
 def test_scratch_is_the_first_control():
     arms = {name: {"method": method} for name, method in (("gene", "tleg"), ("even", "layers"), ("scratch", "scratch"))}
     found = claims(by_hand([*three_seeds(), cell("even", 1, (0.1, 0.2, 0.4), 0.55)], arms=arms))

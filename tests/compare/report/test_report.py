@@ -40,6 +40,7 @@ HEADINGS = {
     "sizes": ["Accuracy", "Accuracy over size", "Learning curves"],
     "instincts": ["The first steps", "Curves of the first steps"],
     "same-labels": ["Accuracy by step", "Learning curves", "Steps to the accuracy of scratch"],
+    "frozen": ["Accuracy with a frozen body", "Accuracy over images per class"],
     "paths": ["Over all sizes", "Accuracy over size and cost", "Path by path", "Claims size by size"],
 }
 COMMON = ["What one descendant costs", "What the whole family costs", "What is stored", "Where the elements came from"]

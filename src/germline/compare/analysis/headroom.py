@@ -66,7 +66,7 @@ def _arms_of_role(results: ComparisonResults, size: str, role: CeilingRole) -> l
 
 def _steps_of(results: ComparisonResults, arm: str) -> tuple[Any, Any]:
     recipe = results.recipe
-    train = {**recipe["train"], **(recipe["arms"][arm].get("train") or {})}
+    train = {**recipe.get("train", {}), **(recipe["arms"][arm].get("train") or {})}
     steps = train.get("steps")
     return steps, train.get("epochs") if steps is None else None
 

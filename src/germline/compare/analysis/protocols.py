@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from germline.baselines.random_gene import RandomGene
+from germline.compare.analysis.frozen_checks import check_frozen_bodies
 from germline.compare.analysis.headroom import (
     find_ceiling,
     find_ceiling_arms,
@@ -273,6 +274,11 @@ def is_shuffled_subject(results: ComparisonResults, arm: str) -> bool:
     return results.method_of(arm) == RandomGene.name and shuffled == results.method_of(results.subject)
 
 
+def _frozen(results: ComparisonResults) -> list[Claim]:
+    text = "with a frozen body ends above"
+    return _claims_per_condition(results, text, final_accuracy, with_longest_scratch=False)
+
+
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -283,5 +289,6 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("paths", "Is every size of a family good without any training?", check_size_count, _paths),
         Protocol("instincts", "What does it know before and soon after training?", check_instinct_steps, _instincts),
         Protocol("same-labels", "How much of the known classes is inherited?", check_same_labels, _same_labels),
+        Protocol("frozen", "Is its body good without any training?", check_frozen_bodies, _frozen),
     )
 }

@@ -22,8 +22,8 @@ def choose_point(points: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def find_edge(tuned: Mapping[str, Any]) -> Edge | None:
-    """Return which edge of its grid an arm's chosen rate is at; None inside, or if there is only one rate."""
-    rates = sorted({point["lr"] for point in tuned["grid"]})
+    """Return which edge of its grid an arm's chosen rate is at; None inside, or with fewer than two rates."""
+    rates = _list_rates(tuned)
     if len(rates) < 2 or rates[0] < tuned["lr"] < rates[-1]:
         return None
     return "lowest" if tuned["lr"] == rates[0] else "highest"
@@ -36,8 +36,13 @@ def extend_rates(tuned: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """
     rates = {}
     for arm, entry in tuned.items():
-        edge, tried = find_edge(entry), sorted({point["lr"] for point in entry["grid"]})
+        edge, tried = find_edge(entry), _list_rates(entry)
         if edge is not None:
             last, before = (tried[0], tried[1]) if edge == "lowest" else (tried[-1], tried[-2])
             rates[arm] = float(f"{last * last / before:.3g}")
     return rates
+
+
+def _list_rates(tuned: Mapping[str, Any]) -> list[float]:
+    """List the rates of a grid in rising order; none for a grid of positions alone."""
+    return sorted({point["lr"] for point in tuned["grid"] if "lr" in point})

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from germline.architectures import Spec
 from germline.compare.run.cells import Cell, count_images
 from germline.compare.run.store import ArtifactStore
+from germline.data import AnyImages
 from germline.methods.base import Method, find_source
 from germline.network import Network
 from germline.registry import architecture_of
@@ -25,7 +26,7 @@ class Cost:
 
     Attributes:
         count: Number of trainings.
-        samples: Images seen in training, repeats counted.
+        samples: Images seen in training, repeats counted; with a frozen body, images of its feature passes.
         flops: Operations, forward and backward, with a teacher's forward passes. A multiply-add counts as two.
     """
 
@@ -101,11 +102,24 @@ def ancestor_cost(store: ArtifactStore, size: str | None = None) -> Cost:
 
 
 def cell_cost(store: ArtifactStore, cell: Cell) -> Cost:
-    """Compute the cost of training one descendant, on all its tasks."""
-    train, tasks = store.load_data(store.recipe.data).train, store.recipe.tasks
-    images = count_images(store.recipe, cell.images, len(train), len(train.classes))
+    """Compute the cost of training one descendant, on all its tasks.
+
+    With a frozen body, it is the cost of the features: one forward pass of each training, validation and test image.
+    """
+    data, tasks, spec = store.load_data(store.recipe.data), store.recipe.tasks, store.descendant_spec(cell.size)
+    images = _count_task_images(store, data.train, cell.images)
     method = store.get_method(cell.arm)
-    teacher = teacher_flops(store) if method.traits.needs_teacher else 0
-    per_task = training_cost(store.descendant_spec(cell.size), store.cell_settings(cell), images, teacher)
+    if store.recipe.is_frozen:
+        scored = (data.val,) if cell.tuning else (data.val, data.test)
+        samples = images + sum(_count_task_images(store, split, "all") for split in scored)
+        per_task = Cost(1, samples, samples * spec_flops(spec))
+    else:
+        teacher = teacher_flops(store) if method.traits.needs_teacher else 0
+        per_task = training_cost(spec, store.cell_settings(cell), images, teacher)
     count = tasks.count if tasks else 1
     return Cost(1, per_task.samples * count, per_task.flops * count)
+
+
+def _count_task_images(store: ArtifactStore, images: AnyImages, per_class: int | str) -> int:
+    """Count the images of one training, or of one of its tasks."""
+    return count_images(store.recipe, per_class, len(images), len(images.classes))

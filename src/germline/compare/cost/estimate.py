@@ -163,6 +163,8 @@ def _describe_grid(store: ArtifactStore) -> str:
     arms = [arm for arm in recipe.arms if recipe.tunes_positions(arm)]
     count = len(tune.positions or ())
     positions = f", and {count} initial positions for {', '.join(arms)}" if arms else ""
+    if tune.lr is None or tune.weight_decay is None:
+        return f"tuning grid: {count} initial positions for {', '.join(arms)}"
     text = f"tuning grid: {len(tune.lr)} rates x {len(tune.weight_decay)} decays{positions}"
     if not tune.extend or len(tune.lr) < 2:
         return text

@@ -37,7 +37,7 @@ MIN_HEADROOM = 8.0
 READ_STEPS = (0, 100, 400)
 # Keys that came later. Saved recipes leave them out at their defaults, so that older folders can still be resumed.
 LATER_KEYS = ("min_headroom", "question", "read_steps")
-ProtocolName = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths", "same-labels"]
+ProtocolName = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths", "same-labels", "frozen"]
 
 
 class Recipe(RecipeSection):
@@ -59,7 +59,7 @@ class Recipe(RecipeSection):
         one_gene: Whether one ancestor and one gene per arm serve all seeds.
         described: Numbers of one data set or of several, to estimate costs without the data.
         tasks: Few-class tasks that a cell averages over; None: one training on all classes.
-        train: Training settings of the descendants.
+        train: Training settings of the descendants; none in the protocol `frozen`.
         tune: Grid in which every arm is tuned; None: use the settings as given.
         grid: Grid of the protocol `sensitivity`.
         instinct_steps: Further steps, from 1 to 100, at which the protocol `instincts` evaluates.
@@ -85,7 +85,7 @@ class Recipe(RecipeSection):
     one_gene: bool = False
     described: tuple[DataDescription, ...] = ()
     tasks: Tasks | None = None
-    train: TrainSettings
+    train: TrainSettings = TrainSettings()
     tune: Tuning | None = None
     grid: SensitivityGrid | None = None
     instinct_steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = ()
@@ -105,6 +105,8 @@ class Recipe(RecipeSection):
     def _save_old_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         former, fields = {new: old for old, new in RENAMED_KEYS.items()}, type(self).model_fields
         left_out = {key for key in LATER_KEYS if getattr(self, key) == fields[key].default}
+        if self.is_frozen and "train" not in self.model_fields_set:
+            left_out.add("train")
         return {former.get(key, key): value for key, value in dump(self).items() if key not in left_out}
 
     @field_validator("described", mode="before")
@@ -146,7 +148,7 @@ class Recipe(RecipeSection):
     def _list_checks(self) -> Iterator[Callable[[], None]]:
         for name in self.arms:
             yield partial(self._check_arm, name)
-        yield from (self._check_arm_sizes, self._check_duplicates, self._check_grid)
+        yield from (self._check_train, self._check_arm_sizes, self._check_duplicates, self._check_grid)
         if self.tune is not None:
             yield partial(self._check_tuning, self.tune)
         for key in ("scratch_until_plateau", "family"):
@@ -155,6 +157,14 @@ class Recipe(RecipeSection):
         if self.family is not None:
             yield partial(self._check_family, self.family)
         yield from (self._check_question, self._check_final)
+
+    def _check_train(self) -> None:
+        if not self.is_frozen and "train" not in self.model_fields_set:
+            raise SettingError(
+                f"No train with protocol={self.protocol}",
+                "It holds the training settings of the descendants",
+                "Set train, for example train: {steps: 600}",
+            )
 
     def _check_grid(self) -> None:
         if (self.protocol == "sensitivity") != (self.grid is not None):
@@ -312,6 +322,12 @@ class Recipe(RecipeSection):
 
     def _check_tuning(self, tune: Tuning) -> None:
         Size.parse(tune.size)
+        if not self.is_frozen and (tune.lr is None or tune.weight_decay is None):
+            raise SettingError(
+                f"tune without {'lr' if tune.lr is None else 'weight_decay'}",
+                "Every arm is tuned over learning rate and weight decay",
+                "Set both, for example lr: [0.001, 0.003] and weight_decay: [0.05]",
+            )
         if tune.positions and not any(map(self.tunes_positions, self.arms)):
             raise SettingError(
                 f"tune.positions={list(tune.positions)}",
@@ -328,13 +344,22 @@ class Recipe(RecipeSection):
         settings = {**self.train.model_dump(), **self.arms[arm].train, **changes}
         return validate_settings(TrainSettings, settings, f"arms.{arm}.train")
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether descendants keep their inherited bodies, and only a head is fitted."""
+        return self.protocol == "frozen"
+
     def is_trained(self, arm: str) -> bool:
         """Tell whether the descendants of an arm are trained, or only evaluated."""
         return self.train_settings(arm).steps != 0
 
     def is_tuned(self, arm: str) -> bool:
-        """Tell whether an arm is tuned itself: it is trained, and uses no other arm's tuned settings."""
-        return self.tune is not None and self.arms[arm].tuned_as is None and self.is_trained(arm)
+        """Tell whether an arm is tuned itself: it is trained, and uses no other arm's tuned settings.
+
+        With a frozen body, only initial positions can be tuned.
+        """
+        is_open = self.draws_positions(arm) if self.is_frozen else self.is_trained(arm)
+        return self.tune is not None and self.arms[arm].tuned_as is None and is_open
 
     def draws_positions(self, arm: str) -> bool:
         """Tell whether an arm's method draws initial positions that its settings do not give."""

@@ -79,8 +79,8 @@ class Tuning(StableDump, RecipeSection):
     """Grid in which every arm is tuned on validation images.
 
     Attributes:
-        lr: Learning rates to try.
-        weight_decay: Weight decays to try.
+        lr: Learning rates to try; none in the protocol `frozen`.
+        weight_decay: Weight decays to try; none in the protocol `frozen`.
         size: Size at which arms are tuned.
         images_per_class: Training images per class at which arms are tuned.
         seed: Random seed of the tuning; not one of the comparison's seeds.
@@ -90,10 +90,10 @@ class Tuning(StableDump, RecipeSection):
         extend: How often an arm's grid grows by one rate, if its best rate is at an edge.
     """
 
-    omitted: ClassVar[Mapping[str, Any]] = {"positions": None, "extend": 0}
+    omitted: ClassVar[Mapping[str, Any]] = {"lr": None, "weight_decay": None, "positions": None, "extend": 0}
 
-    lr: tuple[Rate, ...] = Field(min_length=1, max_length=4)
-    weight_decay: tuple[Decay, ...] = Field(min_length=1, max_length=2)
+    lr: tuple[Rate, ...] | None = Field(default=None, min_length=1, max_length=4)
+    weight_decay: tuple[Decay, ...] | None = Field(default=None, min_length=1, max_length=2)
     size: str
     images_per_class: ImagesPerClass
     seed: int = Field(default=1000, ge=0)

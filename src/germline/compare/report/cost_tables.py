@@ -109,12 +109,16 @@ def _counts(headless: int, full: int, gene: Mapping[str, Any] | None) -> list[st
 def tuning_table(results: ComparisonResults) -> Rows:
     """List the grid on which each arm was tuned, with validation accuracies.
 
+    Frozen bodies have no rates and decays in it.
+
     A star marks the chosen point. It is followed by words if the rate is at an edge of the grid.
     """
     tuned_arms = results.stored["tuned"] or {}
     has_positions = any("positions" in point for tuned in tuned_arms.values() for point in tuned["grid"])
     positions_head = ["initial positions"] if has_positions else []
-    rows = [["arm", "learning rate", "weight decay", *positions_head, "validation accuracy, %"]]
+    has_rates = any("lr" in point for tuned in tuned_arms.values() for point in tuned["grid"])
+    rates_head = ["learning rate", "weight decay"] if has_rates else []
+    rows = [["arm", *rates_head, *positions_head, "validation accuracy, %"]]
     for arm, tuned in tuned_arms.items():
         edge = find_edge(tuned)
         mark = f" * {edge} rate tried" if edge is not None else " *"
@@ -123,5 +127,6 @@ def tuning_table(results: ComparisonResults) -> Rows:
             accuracy = point["accuracy"]
             text = "failed" if accuracy is None else f"{100 * accuracy:.1f}{mark if is_chosen else ''}"
             positions = [str(point.get("positions", ""))] if has_positions else []
-            rows.append([arm, f"{point['lr']:g}", f"{point['weight_decay']:g}", *positions, text])
+            rates = [f"{point[key]:g}" for key in ("lr", "weight_decay")] if has_rates else []
+            rows.append([arm, *rates, *positions, text])
     return rows

@@ -9,6 +9,7 @@ from germline.compare.analysis.selection_regret import regret_sections
 from germline.compare.analysis.tuning import find_edge
 from germline.compare.report import cost_tables, figures, paths_protocol, same_labels, tables
 from germline.compare.report.gene_records import record_sections
+from germline.compare.run.frozen_body import PENALTIES
 from germline.reporting.claims import count_verdicts
 from germline.reporting.html import Section
 
@@ -58,12 +59,16 @@ def _answer_sections(results: ComparisonResults) -> list[Section]:
         note = "On validation images. The probe is a linear classifier on the features of the frozen network."
         table = Section("The first steps", note, tables.instincts_table(results))
         return [table, Section("Curves of the first steps", "Bands are 95 % intervals.", figures.draw_curves(results))]
+    bars = "Bars are 95 % intervals."
+    if protocol == "frozen":
+        note = f"{_describe_heads()} Means with 95 % t intervals over seeds; gains are paired by seed, not adjusted."
+        table = Section("Accuracy with a frozen body", note, tables.frozen_table(results))
+        return [table, Section("Accuracy over images per class", bars, figures.draw_samples(results))]
     note = (
         f"{measured}, not adjusted. The last column gives the steps until an arm first reaches scratch's final "
         "validation accuracy, as a share of scratch's steps (median seed)."
     )
     sections = [Section("Accuracy", note, tables.main_table(results))]
-    bars = "Bars are 95 % intervals."
     if protocol == "samples" and len(results.recipe["images_per_class"]) == 1:
         sections.append(Section("Accuracy by arm", bars, figures.draw_arms(results)))
     elif protocol == "samples":
@@ -72,6 +77,15 @@ def _answer_sections(results: ComparisonResults) -> list[Section]:
         sections.append(Section("Accuracy over size", f"{bars} A point is one size.", figures.draw_sizes(results)))
     note = "Accuracy on validation images; bands are 95 % intervals."
     return [*sections, Section("Learning curves", note, figures.draw_curves(results))]
+
+
+def _describe_heads() -> str:
+    penalties = ", ".join(f"{penalty:g}" for penalty in sorted(PENALTIES))
+    return (
+        "Bodies are used as grown. Only a linear head is fitted, by L-BFGS on standardised features. Its L2 penalty is "
+        f"the best of {penalties} on validation images, chosen for each cell and in the same way for all arms. Test "
+        "images are evaluated once."
+    )
 
 
 def _scratch_sections(results: ComparisonResults) -> list[Section]:
@@ -87,9 +101,16 @@ def _scratch_sections(results: ComparisonResults) -> list[Section]:
 
 
 def _cost_sections(results: ComparisonResults) -> list[Section]:
-    is_paths = results.recipe["protocol"] == "paths"
+    protocol = results.recipe["protocol"]
+    is_paths = protocol == "paths"
     budget = "Arms without steps are used as grown" if is_paths else "Every arm sees the same number of images"
-    note = f"{budget}. The condition that costs most is shown. TFLOPs include a teacher's forward passes."
+    counted = "TFLOPs include a teacher's forward passes."
+    if protocol == "frozen":
+        counted = (
+            "TFLOPs are those of the features: one forward pass of each training, validation and test image. The fit "
+            "of the head is not counted."
+        )
+    note = f"{budget}. The condition that costs most is shown. {counted}"
     one = Section("What one descendant costs", note, cost_tables.cost_table(results))
     if is_paths:
         return [one, *paths_protocol.paths_costs(results)]
@@ -121,9 +142,10 @@ def _tuning_note(results: ComparisonResults) -> str:
     edges = [arm for arm, tuned in results.stored["tuned"].items() if find_edge(tuned) is not None]
     warning = f" At an edge of the grid, where a better rate can be outside it: {', '.join(edges)}." if edges else ""
     scaling = "is the same" if tune["scaling"] == "none" else "is divided by how much wider they are"
+    elsewhere = f"; at other sizes the rate {scaling}" if "lr" in tune else ""
     return (
         f"Final validation accuracy at {Condition(tune['size'], tune['images_per_class'])}, seed "
-        f"{tune['seed']}, which is not part of the comparison. The point marked * is used everywhere; at other sizes "
-        f"the rate {scaling}. Tuning cost {sum(point['samples'] for point in points):,} images seen and "
+        f"{tune['seed']}, which is not part of the comparison. The point marked * is used "
+        f"everywhere{elsewhere}. Tuning cost {sum(point['samples'] for point in points):,} images seen and "
         f"{sum(point['flops'] for point in points) / 1e12:,.1f} TFLOPs.{warning}"
     )

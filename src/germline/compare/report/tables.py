@@ -133,6 +133,20 @@ def instincts_table(results: ComparisonResults) -> Rows:
     return rows
 
 
+def frozen_table(results: ComparisonResults) -> Rows:
+    """List accuracy and gain over scratch of frozen bodies, and the penalties of their heads."""
+    rows = [["condition", "arm", "test accuracy, %", "gain over scratch, points", "penalties"]]
+    for at in results.conditions:
+        for arm in results.arms_at(at.size):
+            has_gain = arm != CONTROL and CONTROL in results.arms_at(at.size)
+            gain = _gain(results, arm, at) if has_gain else ""
+            cells = results.cells(arm, at).values()
+            penalties = sorted({penalty for cell in cells for penalty in cell["penalties"]})
+            texts = ", ".join(f"{penalty:g}" for penalty in penalties)
+            rows.append([str(at), arm, accuracy_text(results.accuracy(arm, at)), gain, texts])
+    return rows
+
+
 def levels_table(results: ComparisonResults) -> Rows:
     """List the accuracy of scratch with more and more steps."""
     rows = [["condition", "steps", "validation accuracy, %", "test accuracy, %"]]

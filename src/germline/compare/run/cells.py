@@ -74,8 +74,8 @@ def list_tuning_cells(recipe: Recipe, rates: Mapping[str, float] | None = None) 
         for arm in recipe.arms
         if recipe.is_tuned(arm) and (rates is None or arm in rates)
         for positions in ((recipe.tunes_positions(arm) and tune.positions) or (None,))
-        for lr in (tune.lr if rates is None else (rates[arm],))
-        for decay in tune.weight_decay
+        for lr in ((tune.lr or (None,)) if rates is None else (rates[arm],))
+        for decay in tune.weight_decay or (None,)
     ]
 
 

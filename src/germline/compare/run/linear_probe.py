@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -38,25 +40,56 @@ def fit_probe_on_features(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tenso
         val: Features and labels to score.
         classes: Number of classes.
     """
+    head = fit_linear_head(train, classes)
+    return float((head.compute_logits(val[0]).argmax(dim=1) == val[1]).float().mean())
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """Linear classifier of standardised features.
+
+    Attributes:
+        mean: Mean of each feature over the images that it was fitted to.
+        deviation: Standard deviation of each feature over these images.
+        linear: Layer from standardised features to logits.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    linear: nn.Linear
+
+    @torch.no_grad()
+    def compute_logits(self, features: Tensor) -> Tensor:
+        """Return logits [N, classes] of features [N, width]."""
+        logits: Tensor = self.linear((features - self.mean) / self.deviation)
+        return logits
+
+
+def fit_linear_head(train: tuple[Tensor, Tensor], classes: int, penalty: float = PROBE_DECAY) -> LinearHead:
+    """Fit multinomial logistic regression by L-BFGS; nothing is drawn.
+
+    Args:
+        train: Features [N, width] and labels [N].
+        classes: Number of classes.
+        penalty: Factor of the squared weights in the loss; the bias has no penalty.
+    """
     features, labels = train
     mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     # skip_init, because the usual constructor draws random weights.
-    probe: nn.Linear = skip_init(nn.Linear, features.shape[1], classes)  # type: ignore[no-untyped-call]
-    nn.init.zeros_(probe.weight)
-    nn.init.zeros_(probe.bias)
+    linear: nn.Linear = skip_init(nn.Linear, features.shape[1], classes)  # type: ignore[no-untyped-call]
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
     features = (features - mean) / deviation
-    solver = torch.optim.LBFGS(probe.parameters(), max_iter=PROBE_ITERATIONS, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS(linear.parameters(), max_iter=PROBE_ITERATIONS, line_search_fn="strong_wolfe")
 
     def compute_loss() -> Tensor:
         solver.zero_grad()
-        loss = cross_entropy(probe(features), labels) + PROBE_DECAY * probe.weight.square().sum()
+        loss = cross_entropy(linear(features), labels) + penalty * linear.weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     solver.step(compute_loss)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        predicted = probe((val[0] - mean) / deviation).argmax(dim=1)
-    return float((predicted == val[1]).float().mean())
+    return LinearHead(mean, deviation, linear)
 
 
 @torch.no_grad()

@@ -146,8 +146,8 @@ class Comparison:
         return tuned
 
     def _tuning_point(self, store: ArtifactStore, cell: Cell) -> dict[str, Any]:
-        point: dict[str, Any] = {"lr": cell.lr, "weight_decay": cell.weight_decay}
-        point |= {} if cell.positions is None else {"positions": cell.positions}
+        tried = {"lr": cell.lr, "weight_decay": cell.weight_decay, "positions": cell.positions}
+        point: dict[str, Any] = {key: value for key, value in tried.items() if value is not None}
         if cell.name in self.failed:
             return {**point, "accuracy": None, "samples": 0, "flops": 0}
         result = run_cell(store, cell)

@@ -14,6 +14,7 @@ from germline.baselines.fresh_start import FreshStart
 from germline.compare.cost.cost import forward_flops, teacher_flops
 from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
+from germline.compare.run.frozen_body import PENALTIES, fit_frozen_body
 from germline.compare.run.linear_probe import fit_linear_probe
 from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, DataSet
@@ -36,6 +37,7 @@ class _TaskRun:
         test_accuracy: Accuracy on test images; None in tuning.
         probe_accuracy: Accuracy of a linear probe before training; None without one.
         teacher_flops: Operations of a teacher's forward passes.
+        penalty: Penalty of the head of a frozen body; None if the body is trained.
     """
 
     descendant: Descendant
@@ -43,6 +45,7 @@ class _TaskRun:
     test_accuracy: float | None
     probe_accuracy: float | None
     teacher_flops: int
+    penalty: float | None = None
 
 
 def run_cell(store: ArtifactStore, cell: Cell) -> dict[str, Any]:
@@ -80,6 +83,8 @@ def cell_path(store: ArtifactStore, cell: Cell) -> Path:
         "train": store.cell_settings(cell).model_dump(mode="json"),
         "tuning": cell.tuning,
     }
+    if recipe.is_frozen:
+        facts |= {"train": None, "penalties": PENALTIES}
     if method.traits.has_named_sizes and cell.size in store.list_sizes(method, cell.size):
         # A named size selects parts of the gene: two paths with equal specs are different networks.
         facts["size"] = cell.size
@@ -97,6 +102,8 @@ def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, data: DataS
     images = _draw_images(data.train, cell.images, seed)
     descendant, settings = _build_descendant(store, cell, gene, images), store.cell_settings(cell)
     network, method = descendant.network, store.cell_method(cell)
+    if store.recipe.is_frozen:
+        return _fit_frozen(cell, descendant, images, data)
     if settings.steps == 0:
         return _evaluate_untrained(cell, descendant, data)
     has_probe = not cell.tuning and _needs_probe(store)
@@ -141,6 +148,13 @@ def _needs_probe(store: ArtifactStore) -> bool:
     return store.recipe.protocol != "same-labels"
 
 
+def _fit_frozen(cell: Cell, descendant: Descendant, images: AnyImages, data: DataSet) -> _TaskRun:
+    fit = fit_frozen_body(descendant.network, images, data.val, None if cell.tuning else data.test)
+    scores = [{"step": 0, "accuracy": fit.val_accuracy, "loss": fit.val_loss}]
+    result = FitResult(0, fit.samples, fit.seconds, [], scores)
+    return _TaskRun(descendant, result, fit.test_accuracy, None, 0, fit.penalty)
+
+
 def _draw_images(train: AnyImages, images: int | str, seed: int) -> AnyImages:
     return train if isinstance(images, str) else train.draw_per_class(images, generator(seed, "draw", images))
 
@@ -165,10 +179,14 @@ def _cell_entry(store: ArtifactStore, cell: Cell, runs: list[_TaskRun]) -> dict[
     parameters, headless = count_network_parameters(network.spec)
     samples, method = sum(fit.samples for fit in fits), store.cell_method(cell)
     positions = method.positions if isinstance(method, FreshStart) else None
+    is_frozen = store.recipe.is_frozen
+    # A backward pass counts as two forward passes.
+    passes = 1 if is_frozen else 3
     return {
-        "lr": settings.lr,
-        "weight_decay": settings.weight_decay,
+        "lr": None if is_frozen else settings.lr,
+        "weight_decay": None if is_frozen else settings.weight_decay,
         **({} if positions is None else {"positions": positions}),
+        **({"penalties": [run.penalty for run in runs]} if is_frozen else {}),
         "curve": [
             {"step": int(score["step"]), **{key: fmean(fit.scores[at][key] for fit in fits) for key in _SCORE_KEYS}}
             for at, score in enumerate(fits[0].scores)
@@ -181,7 +199,7 @@ def _cell_entry(store: ArtifactStore, cell: Cell, runs: list[_TaskRun]) -> dict[
         "seconds": round(sum(fit.seconds for fit in fits), 3),
         "parameters": parameters,
         "headless_parameters": headless,
-        "flops": 3 * forward_flops(network) * samples + sum(run.teacher_flops for run in runs),
+        "flops": passes * forward_flops(network) * samples + sum(run.teacher_flops for run in runs),
         "origins": first.descendant.ledger.totals(),
     }
 
