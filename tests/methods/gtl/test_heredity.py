@@ -5,7 +5,7 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev, variance
 
 import pytest
 
@@ -79,6 +79,25 @@ def test_correlation_is_the_regression_in_units_of_deviations():
     assert found.correlation == pytest.approx(0.5 / math.sqrt(1.09), abs=4 * found.correlation_error)
     assert found.correlation / found.correlation_error == pytest.approx(found.slope / found.slope_error)
     assert found.pairs == 2000
+
+
+@pytest.mark.parametrize("h2", [0.0, 0.4])
+def test_truncation_selection_has_the_differential_and_the_response_of_theory(h2):
+    """The best third of a normal population is above its mean by the density at the cut, times three."""
+    genes = plant(h2, fathers=6000, children=6000, seed=4, breeding="best")
+    found = measure_heredity(genes, 6000, 1, 1, 1)
+    intensity = 3 * NormalDist().pdf(NormalDist().inv_cdf(2 / 3))
+    assert intensity == pytest.approx(1.0908, abs=1e-4)
+    assert found["differential"] == pytest.approx(intensity, abs=0.04)
+    assert found["intensity"] == pytest.approx(found["differential"] / math.sqrt(_mean_variance(genes)), rel=1e-9)
+    # The breeder's equation: children are above the fathers' generation by heritability times differential.
+    means = [fmean(gene.fitness for gene in genes if gene.generation == number) for number in (0, 1)]
+    assert means[1] - means[0] == pytest.approx(h2 * intensity, abs=0.06)
+    assert found["heritability"] == pytest.approx(h2, abs=4 * found["heritability_error"])
+
+
+def _mean_variance(genes):
+    return fmean(variance([gene.fitness for gene in genes if gene.generation == number]) for number in (0, 1))
 
 
 def test_a_shift_of_a_generation_is_no_heritability():
