@@ -115,6 +115,32 @@ def test_each_condition_has_its_own_ceiling():
     assert rooms == {"depth=2, 10 images per class": True, "depth=2, 20 images per class": False}
 
 
+def test_sizes_without_training_have_the_ceiling_of_scratch_and_the_shuffled_gene():
+    raw, arms = (
+        BY_HAND["paths"](),
+        {"gene": {"method": "tleg", "train": {"steps": 0}}, "scratch": {"method": "scratch"}},
+    )
+    arms["scratch"]["sizes"] = sizes = ["depth=3"]
+    arms["shaken"] = {"method": "random-gene", "settings": {"method": "tleg"}, "train": {"steps": 0}, "sizes": sizes}
+    guesses = [cell("shaken", seed, (0.05,), 0.05, at=(0,), size="depth=3") for seed in range(3)]
+    kept = [one for one in raw["cells"] if one["asked"]["arm"] != "rival"]
+    changed = by_hand([*kept, *guesses], protocol="paths", sizes=["depth=1", "depth=2", "depth=3"], arms=arms)
+    results = ComparisonResults(changed)
+    # scratch of depth 3 ends at 0.80, 0.81 and 0.82
+    for size in ("depth=3", "depth=1"):
+        assert find_ceiling(results, Condition(size, 10)).differences == pytest.approx([0.75, 0.76, 0.77])
+    assert find_ceiling_over_sizes(results, ["depth=1", "depth=3"], 10).differences == pytest.approx([0.75, 0.76, 0.77])
+    assert describe_ceiling(results).startswith("The ceiling is scratch trained by itself minus the shuffled gene")
+    recipe = Recipe.model_validate(changed["recipe"])
+    assert describe_ceiling_arms(recipe).startswith("ceiling: known at depth=3; all others have that of depth=3; ")
+    del arms["shaken"]
+    lacking = by_hand(kept, protocol="paths", sizes=["depth=1", "depth=2", "depth=3"], arms=arms)
+    assert find_ceiling(ComparisonResults(lacking), Condition("depth=1", 10)) is None
+    assert "settings: {method: tleg}, train: {steps: 0}}" in describe_ceiling_arms(
+        Recipe.model_validate(lacking["recipe"])
+    )
+
+
 def test_where_only_some_conditions_have_both_arms_the_others_are_unknown():
     cells = [cell("gene", seed, (0.1, 0.2, 0.3), 0.5, size="depth=3") for seed in range(3)]
     cells += [cell("scratch", seed, (0.1, 0.2, 0.3), 0.4 + 0.01 * seed, size="depth=3") for seed in range(3)]

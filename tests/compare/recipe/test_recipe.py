@@ -1,6 +1,7 @@
 """Recipes: extending, overrides, quick versions, refusals and all packaged recipes."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -99,6 +100,20 @@ def test_cost_of_packaged_recipes_can_be_estimated(name, quick):
     assert found.cells.samples > 0
     assert found.cells.flops > 0
     assert f"{count} cells" in found.text()
+
+
+@pytest.mark.parametrize("name", [name for name in list_packaged_recipes() if re.match("lab/(?!openworld)", name)])
+def test_a_recipe_of_the_lab_is_a_demonstration_or_can_be_evidence(name):
+    recipe, found = load_recipe(name), estimate_packaged(name)
+    assert recipe.kind in ("demonstration", "full")
+    if recipe.kind == "full":
+        assert recipe.question is not None
+        first = {"": "own size", "*": "every size"}.get(recipe.sizes[0], recipe.sizes[0])
+        assert not found.ceiling.startswith(f"ceiling unknown at {first}")
+        assert found.minutes is not None
+        # Scratch chooses its initial positions, if it has any.
+        fresh = recipe.arms["scratch"].settings.get("positions") or (recipe.tune and recipe.tune.positions)
+        assert fresh or not recipe.ancestor.model.startswith("vit")
 
 
 @pytest.mark.parametrize("protocol", ["convergence", "samples", "sensitivity", "sizes", "instincts"])

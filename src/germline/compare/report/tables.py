@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from germline.compare.analysis.headroom import UNKNOWN, find_ceiling_arms
+from germline.compare.analysis.headroom import UNKNOWN, find_ceiling_arms, has_untrained_subject
 from germline.compare.analysis.protocols import (
     complete_grids,
     grid_minimum,
@@ -45,6 +45,8 @@ def describe_ceiling(results: ComparisonResults) -> str:
     """Say what the ceiling is, or that it is unknown for every claim."""
     least = f"{results.recipe.get('min_headroom', MIN_HEADROOM):g}"
     meaning = "fine-tuning minus the shuffled fine-tuned network at the condition"
+    if has_untrained_subject(results):
+        meaning = f"{CONTROL} trained by itself minus the shuffled gene without training, at the first size with both"
     if any(judgement.claim.ceiling for judgement in judge_claims(results)):
         pairs = {find_ceiling_arms(results, size) for size in results.sizes_of(results.subject)}
         names = ", ".join(sorted(f"{top} minus {bottom}" for top, bottom in filter(None, pairs)))
