@@ -13,7 +13,7 @@ from germline.architectures import Spec
 from germline.architectures.transformer_spec import TransformerSpec
 from germline.errors import SettingError
 from germline.methods.base import Method
-from germline.methods.presets import StableDump
+from germline.training.stable_dump import StableDump
 
 InitialPositions = Annotated[float, Field(gt=0, le=10)] | Literal["sin-cos"]
 # Deviation of timm's initial positions, and of the ViT and DeiT papers' code.

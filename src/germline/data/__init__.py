@@ -10,6 +10,7 @@ from germline.data.dataset import AnyImages, Augmentation, DataSet, ImageFiles, 
 from germline.data.loader import Batch, Loader, iterate_batches
 from germline.data.lookup import list_data_sets, load_data, load_data_or_placeholder
 from germline.data.placeholder import MissingDataError, make_placeholder
+from germline.data.policy import Policy
 from germline.data.sets.glyphs import read_final_glyphs
 from germline.data.tasks import draw_disjoint_tasks, draw_task, draw_task_list, select_classes, split_classes
 
@@ -23,6 +24,7 @@ __all__ = [
     "Images",
     "Loader",
     "MissingDataError",
+    "Policy",
     "Role",
     "Split",
     "draw_disjoint_tasks",

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
 from germline.data.dataset import Augmentation
+from germline.data.policy import Policy
 
 SHIFT = 1 / 8  # share of the side, as in RandomCrop(32, padding=4)
 SCALE = 0.1
@@ -24,9 +25,11 @@ class Augment:
 
     Attributes:
         kinds: Changes to apply: any of shift, scale, rotate, mirror and erase.
+        policy: Changes that follow these, with draws of their own; None for no further changes. The loader applies it.
     """
 
     kinds: Sequence[Augmentation]
+    policy: Policy | None = None
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw parameters [count, 7], uniform in [0, 1).

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from timm.data import create_transform
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from germline.data.pixels import GREY_MODES, PixelReader
+from germline.data.policy import Policy, protect_random_state, seed_random_state
 from germline.errors import DataError
 
 WORKERS = min(8, os.cpu_count() or 1)
@@ -129,19 +129,34 @@ class _Decoded(Dataset[Tensor | DataError]):
             image = open_image(self._paths[index])
         except DataError as error:
             return error
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        pixels: Tensor = self._transform(image.convert("RGB"))
+        with protect_random_state():
+            seed_random_state(seed)
+            pixels: Tensor = self._transform(image.convert("RGB"))
         return pixels
 
 
-def _transform(side: int, *, training: bool, mirror: bool = False) -> Any:
+def _transform(side: int, *, training: bool, mirror: bool = False, policy: Policy | None = None) -> Any:
     # The network normalises its own input, so pixels stay in [0, 1].
     neutral = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": "bicubic"}
     if not training:
         return create_transform(side, is_training=False, crop_pct=0.875, **neutral)
-    return create_transform(side, is_training=True, hflip=0.5 if mirror else 0.0, color_jitter=None, **neutral)
+    augmented = {**neutral, "is_training": True, "hflip": 0.5 if mirror else 0.0, "color_jitter": None}
+    if policy is None:
+        return create_transform(side, **augmented)
+    crop, _, convert = create_transform(side, **augmented, separate=True)
+    return _Chain((crop, policy.change_colours, convert, policy.erase))
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Functions that are applied one after the other."""
+
+    parts: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, value: Any) -> Any:
+        for part in self.parts:
+            value = part(value)
+        return value
 
 
 class FileStream:
@@ -153,12 +168,20 @@ class FileStream:
         plan: Function from a step to the positions of its images and the seeds of their augmentation.
         training: Whether crops are random; otherwise the centre of the image is used.
         mirror: Whether images may be mirrored in training.
+        policy: Further random changes in training; None for none.
     """
 
     def __init__(
-        self, paths: Sequence[Path], side: int, plan: Callable[[int], list[Key]], *, training: bool, mirror: bool
+        self,
+        paths: Sequence[Path],
+        side: int,
+        plan: Callable[[int], list[Key]],
+        *,
+        training: bool,
+        mirror: bool,
+        policy: Policy | None = None,
     ) -> None:
-        self._data = _Decoded(paths, _transform(side, training=training, mirror=mirror))
+        self._data = _Decoded(paths, _transform(side, training=training, mirror=mirror, policy=policy))
         self._plan, self._next, self._batches = plan, -1, iter(())
 
     def pixels(self, step: int) -> Tensor:

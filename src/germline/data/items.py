@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import textwrap
 from collections.abc import Mapping, Sized
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from germline.data.labels import name_type
 from germline.data.pixels import PixelReader, warn_once
+from germline.data.policy import protect_random_state
 from germline.errors import DataError, GermlineError
 
 _IMAGE_KEYS = ("image", "img", "pixel_values", "pixels")
@@ -64,19 +64,15 @@ def read_items(items: Any, source: str) -> tuple[Tensor, list[Any] | None, str |
 
 def _is_random(items: Any, images: list[Tensor], source: str) -> bool:
     """Whether some items are other images when they are read again; random generators are left as they were."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     reader = PixelReader(source)
-    try:
-        for index in range(0, len(images), max(1, len(images) // _AGAIN)):
-            again = to_bytes(split_item(_get(items, index, ""), "")[0], reader, "")
-            if again.shape != images[index].shape or not bool(torch.equal(again, images[index])):
-                return True
-    except GermlineError:
-        return True
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+    with protect_random_state():
+        try:
+            for index in range(0, len(images), max(1, len(images) // _AGAIN)):
+                again = to_bytes(split_item(_get(items, index, ""), "")[0], reader, "")
+                if again.shape != images[index].shape or not bool(torch.equal(again, images[index])):
+                    return True
+        except GermlineError:
+            return True
     return False
 
 

@@ -39,6 +39,8 @@ class Loader:
     """Training batches of images that are on the device or in files.
 
     The order is an endless stream of permutations, one per epoch, cut into global batches; nothing is dropped.
+    With `repeats` each image of the stream occurs that often in a row, so its copies are in one batch or two. An epoch
+    of as many images then has fewer different ones, and a permutation lasts for `repeats` epochs.
     All random draws are made for the global batch and then cut. So they do not depend on the number of processes.
     """
 
@@ -51,6 +53,7 @@ class Loader:
         augment: Augment | None = None,
         mixup: float = 0.0,
         cutmix: float = 0.0,
+        repeats: int = 1,
         device: torch.device | str = "cpu",
         rank: int = 0,
         world: int = 1,
@@ -69,14 +72,19 @@ class Loader:
         self._images = images.images.to(device) if isinstance(images, Images) else None
         self._labels = None if images.labels is None else images.labels.to(device)
         self._augment, self._mixup, self._cutmix = augment, mixup, cutmix
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed, self._repeats = batch_size, seed, repeats
         share = batch_size // world
         self._own_share = slice(rank * share, (rank + 1) * share)
         self._stream = None
         if isinstance(images, ImageFiles):
-            mirror = augment is not None and "mirror" in augment.kinds
+            kinds, policy = (augment.kinds, augment.policy) if augment is not None else ((), None)
             self._stream = FileStream(
-                images.paths, images.side, self._plan, training=augment is not None, mirror=mirror
+                images.paths,
+                images.side,
+                self._plan,
+                training=augment is not None,
+                mirror="mirror" in kinds,
+                policy=policy,
             )
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
@@ -115,15 +123,25 @@ class Loader:
         images = self._images.index_select(0, indices[places].to(self._device))
         if self._augment is None:
             return images.float().div_(255)
-        return self._augment(images, self._augment.draw(self._batch_size, self._generator_of("augment", step))[places])
+        draws = self._augment.draw(self._batch_size, self._generator_of("augment", step))
+        pixels = self._augment(images, draws[places])
+        if self._augment.policy is None:
+            return pixels
+        return self._augment.policy(pixels, [derive(self._seed, "policy", step, place) for place in places.tolist()])
 
     def _labels_of(self, indices: Tensor) -> Tensor | None:
         return None if self._labels is None else self._labels[indices.to(self._device)]
 
     def _indices(self, step: int) -> Tensor:
-        """Return the image indices [batch_size] of a step from the stream of permutations."""
-        count, start = self._count, step * self._batch_size
-        pieces, wanted = [], self._batch_size
+        """Return the image indices [batch_size] of a step from the stream of permutations, with repeats."""
+        first, offset = divmod(step * self._batch_size, self._repeats)
+        distinct = -(-(offset + self._batch_size) // self._repeats)
+        repeated = self._read_stream(first, distinct).repeat_interleave(self._repeats)
+        return repeated[offset : offset + self._batch_size]
+
+    def _read_stream(self, start: int, wanted: int) -> Tensor:
+        """Return the image indices [wanted] of the stream of permutations from position `start`."""
+        count, pieces = self._count, []
         while wanted:
             epoch, offset = divmod(start, count)
             piece = self._permutation(epoch)[offset : offset + wanted]

@@ -9,11 +9,11 @@ import torch
 
 from germline.architectures import Spec, TransformerSpec
 from germline.errors import SettingError
-from germline.methods.presets import StableDump
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import FeatureDistillation
 from germline.training.feature_distillation import FeatureKind, FeatureLoss, FeatureReader, measure_feature_width
+from germline.training.stable_dump import StableDump
 
 
 class TargetSettings(StableDump):

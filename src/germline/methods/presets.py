@@ -5,29 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import model_validator
 
 from germline.training import TrainSettings
+from germline.training.stable_dump import StableDump
 
 Presets = Mapping[str, Mapping[str, Any]]
-
-
-class StableDump(BaseModel):
-    """Settings that are left out of a dump while they have no effect.
-
-    Stores are keyed by dumps. A setting that came later is left out at its first value, so that keys stay the same.
-
-    Attributes:
-        omitted: Value by name of a setting with which it is left out.
-    """
-
-    omitted: ClassVar[Mapping[str, Any]] = {}
-
-    @model_serializer(mode="wrap")
-    def _dump_stable(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        settings: dict[str, Any] = dump(self)
-        left = {name: value for one in type(self).__mro__ for name, value in vars(one).get("omitted", {}).items()}
-        return {key: value for key, value in settings.items() if key not in left or value != left[key]}
 
 
 class PresetSettings(StableDump):
@@ -62,7 +45,8 @@ class PresetSettings(StableDump):
 
 def _fill_in_training(preset: Mapping[str, Any], given: Any) -> Any:
     if isinstance(given, TrainSettings):
-        given = given.model_dump(exclude_unset=True)
+        # A dump would leave out a setting that is given at the value with which it is omitted.
+        given = {name: getattr(given, name) for name in given.model_fields_set}
     if not isinstance(given, Mapping):
         return given
     return {**_without_unused_steps(preset, given), **given}

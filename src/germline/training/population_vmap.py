@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from germline.architectures import Preprocess
-from germline.data import Augment, Batch, ImageFiles, Loader
+from germline.data import Batch, ImageFiles, Loader
 from germline.network import Network
 from germline.randomness import derive
+from germline.training.augmentation import make_augment
 from germline.training.evaluate import evaluate
 from germline.training.objectives import Objective
 from germline.training.optimizer import make_optimizer
@@ -147,9 +148,15 @@ class VmapStack:
         return self._logs
 
     def _loader(self, member: Member) -> Loader:
-        augment = Augment(member.augmentation) if self._settings.augment and member.augmentation else None
-        seed = derive(member.seed, member.name)
-        return Loader(member.images, self._settings.batch_size, seed, augment=augment, device=self._device)
+        settings = self._settings
+        return Loader(
+            member.images,
+            settings.batch_size,
+            derive(member.seed, member.name),
+            augment=make_augment(settings, member.augmentation, member.images, member.network.preprocess),
+            repeats=settings.repeats,
+            device=self._device,
+        )
 
     def _loss(self, parameters: Any, buffers: Any, mean: Tensor, std: Tensor, pixels: Tensor, labels: Tensor) -> Tensor:
         """Compute the scalar loss of one member, for `vmap`."""

@@ -16,6 +16,7 @@ from germline.errors import ArtefactError, SettingError
 from germline.files import read_mapping, write_json
 from germline.learngene import library_versions
 from germline.network import Network
+from germline.training.augmentation import check_augmentation
 from germline.training.checkpoint import CheckpointFolder
 from germline.training.device import check_device, make_fabric
 from germline.training.objectives import CrossEntropy, Objective
@@ -104,8 +105,9 @@ class Run:
 
         Raises:
             TrainingError: The loss is not finite.
-            SettingError: The phase was started with other settings.
+            SettingError: The phase was started with other settings, or changes images that allow no augmentation.
         """
+        check_augmentation(settings, augmentation)
         if isinstance(objective, CrossEntropy) and objective.label_smoothing is None:
             objective.label_smoothing = settings.label_smoothing
         place = self._open(name, settings, images)

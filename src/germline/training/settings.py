@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from germline.errors import SettingError
+from germline.training.stable_dump import StableDump
+
+# Magnitude, operations per image, probability, deviation and limit of the magnitude, direction, set of operations.
+_RANDAUGMENT = re.compile(
+    r"rand(-(m\d{1,2}|n[1-9]|p[01](\.\d+)?|mstd\d+(\.\d+)?|mmax[1-9]\d?|inc[01]|t(weights|3a|3aw)))*"
+)
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(StableDump):
     """Settings of one training run. The learning rate is not scaled with the batch size.
 
     Attributes:
@@ -26,6 +36,11 @@ class TrainSettings(BaseModel):
         mixup: Alpha of mixup's Beta distribution; 0 is off.
         cutmix: Alpha of cutmix's Beta distribution; 0 is off.
         augment: Whether the augmentation that the data set allows is used.
+        randaugment: RandAugment in timm's notation, such as rand-m9-mstd0.5-inc1; None is off.
+        color_jitter: Strength of random brightness, contrast and saturation; 0 is off. Unused with `randaugment`, as in
+            timm.
+        erasing: Probability that a rectangle of an image is replaced by noise; 0 is off.
+        repeats: Number of times that an image occurs in a row, with an augmentation of its own each time.
         clip: Largest gradient norm; None is off.
         accumulate: Number of parts of a batch, computed one after the other to save memory.
         ema: Decay of an average of the weights, which becomes the result; None is off.
@@ -37,6 +52,9 @@ class TrainSettings(BaseModel):
         log_every: Number of steps between logged losses.
         compile: Whether torch.compile is used.
     """
+
+    # Of the settings that came later. Stores are keyed by dumps.
+    omitted: ClassVar[Mapping[str, Any]] = {"randaugment": None, "color_jitter": 0.0, "erasing": 0.0, "repeats": 1}
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -54,6 +72,10 @@ class TrainSettings(BaseModel):
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
     augment: bool = True
+    randaugment: str | None = None
+    color_jitter: float = Field(default=0.0, ge=0, le=1)
+    erasing: float = Field(default=0.0, ge=0, le=1)
+    repeats: int = Field(default=1, ge=1)
     clip: float | None = Field(default=None, gt=0)
     accumulate: int = Field(default=1, ge=1)
     ema: float | None = Field(default=None, gt=0, lt=1)
@@ -64,6 +86,38 @@ class TrainSettings(BaseModel):
     eval_at: tuple[int, ...] = ()
     log_every: int = Field(default=10, ge=1)
     compile: bool = False
+
+    @field_validator("randaugment")
+    @classmethod
+    def _check_randaugment(cls, value: str | None) -> str | None:
+        if value is not None and not _RANDAUGMENT.fullmatch(value):
+            raise SettingError(
+                f"randaugment='{value}'",
+                "It is not RandAugment in timm's notation, with magnitudes below 100 and up to 9 operations",
+                "Use for example rand-m9-mstd0.5-inc1",
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _check_augmentation(self) -> Self:
+        if not self.augment and (names := self.random_changes()):
+            raise SettingError(
+                f"{names[0]} is set with augment=false",
+                "Images are not changed at random then",
+                f"Remove {names[0]}, or set augment=true",
+            )
+        if self.repeats > self.batch_size:
+            raise SettingError(
+                f"repeats={self.repeats} with batch_size={self.batch_size}",
+                "Some batches would have copies of one image alone",
+                f"Use repeats={self.batch_size} or fewer",
+            )
+        return self
+
+    def random_changes(self) -> list[str]:
+        """List the settings that change images beyond the data set's own augmentation."""
+        values = {"randaugment": self.randaugment, "color_jitter": self.color_jitter, "erasing": self.erasing}
+        return [name for name, value in values.items() if value] + ["repeats"] * (self.repeats > 1)
 
     def total_steps(self, images: int) -> int:
         """Return the number of optimiser steps for a training set of so many images."""

@@ -13,11 +13,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from germline.data import AnyImages, Augment, Augmentation, Batch, Loader
+from germline.data import AnyImages, Augmentation, Batch, Loader
 from germline.errors import TrainingError
 from germline.files import write_text
 from germline.network import Network
 from germline.randomness import derive
+from germline.training.augmentation import make_augment
 from germline.training.checkpoint import Checkpoint, CheckpointFolder
 from germline.training.evaluate import evaluate
 from germline.training.objectives import Objective
@@ -125,9 +126,10 @@ class Trainer:
             self.images,
             settings.batch_size,
             derive(self.seed, self.name),
-            augment=Augment(self.augmentation) if settings.augment and self.augmentation else None,
+            augment=make_augment(settings, self.augmentation, self.images, self.network.preprocess),
             mixup=settings.mixup,
             cutmix=settings.cutmix,
+            repeats=settings.repeats,
             device=fabric.device,
             rank=fabric.global_rank,
             world=fabric.world_size,

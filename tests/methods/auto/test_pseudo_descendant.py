@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 
+from germline.data import Augment
 from germline.methods.auto.meta_network import (
     AncestorFeatures,
     AncestorOutputs,
@@ -38,7 +39,7 @@ def objective(ancestor, network, pico, grid=4, steps=6, **changes):
     with use_generator(generator(0, "projections")):
         matched = ProjectedNetwork(network, side_of(network), elder.side, grid)
     even = torch.arange(0, len(pico.train), 2)
-    task = PseudoTask(pico.train.subset(even), pico.train.subset(even + 1), pico.augmentation, 3)
+    task = PseudoTask(pico.train.subset(even), pico.train.subset(even + 1), Augment(pico.augmentation), 3)
     return PseudoDescendant(elder, matched, task, settings(**changes), steps)
 
 

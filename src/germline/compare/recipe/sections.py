@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from germline.baselines.fresh_start import InitialPositions
-from germline.methods.presets import StableDump
 from germline.training import TrainSettings
+from germline.training.stable_dump import StableDump
 
 Rate = Annotated[float, Field(gt=0)]
 ImagesPerClass = Annotated[int, Field(ge=1)] | Literal["all"]

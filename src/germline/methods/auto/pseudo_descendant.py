@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from germline.architectures import Preprocess, Spec
-from germline.data import AnyImages, Augment, Augmentation, Batch, DataSet, Loader
+from germline.data import AnyImages, Augment, Batch, DataSet, Loader
 from germline.methods.auto.bilevel import Loss, SgdState, Tensors, compute_hypergradient
 from germline.methods.auto.layer_selection import LayerScores
 from germline.methods.auto.meta_network import (
@@ -29,6 +29,7 @@ from germline.network import Network
 from germline.randomness import derive, generator, use_generator
 from germline.registry import architecture_of
 from germline.training import FeatureDistillation, Run, TrainSettings
+from germline.training.augmentation import make_augment
 from germline.training.feature_distillation import compute_feature_loss
 from germline.training.objectives import Forward, Objective, compute_label_loss
 
@@ -65,7 +66,8 @@ def score_layers(
         side = FeatureSpec.of(model, spec, taps, network.preprocess)
         student = ProjectedNetwork(network, side, ancestor.side, ancestor.grid)
     inner, outer = _split_images(images, outer_share, run.seed)
-    learnt_on = PseudoTask(inner, outer, task.augmentation if settings.augment else (), derive(run.seed, name))
+    augment = make_augment(settings, task.augmentation, images, network.preprocess)
+    learnt_on = PseudoTask(inner, outer, augment, derive(run.seed, name))
     distillation = _make_distillation(ancestor.network, student, spec, features, run.seed)
     steps = settings.total_steps(len(inner))
     objective = PseudoDescendant(ancestor, student, learnt_on, bilevel, steps, distillation)
@@ -143,13 +145,13 @@ class PseudoTask:
     Attributes:
         train: Images of the real and the virtual steps.
         outer: Images of the outer loss, disjoint from the others.
-        augmentation: Augmentation of the steps' images.
+        augment: Augmentation of the steps' images; None for unchanged ones.
         seed: Random seed of the order and augmentation of meta batches and outer batches.
     """
 
     train: AnyImages
     outer: AnyImages
-    augmentation: Sequence[Augmentation]
+    augment: Augment | None
     seed: int
 
 
@@ -263,9 +265,8 @@ class PseudoDescendant(Objective):
     def _make_loaders(self) -> tuple[Loader, Loader]:
         """Make the loaders of meta batches and of outer batches."""
         task, device = self._task, self.sums.device
-        augment = Augment(tuple(task.augmentation)) if task.augmentation else None
         size = self._settings.batch_size
-        meta = Loader(task.train, size, derive(task.seed, "meta"), augment=augment, device=device)
+        meta = Loader(task.train, size, derive(task.seed, "meta"), augment=task.augment, device=device)
         return meta, Loader(task.outer, size, derive(task.seed, "held"), device=device)
 
     def _outer_batch(self) -> Batch:
