@@ -120,13 +120,12 @@ def test_loader_gives_the_same_changes_in_any_order_and_in_parts(images):
 
 def test_loader_gives_the_same_changes_of_files_with_any_number_of_workers(files, monkeypatch):
     augment, found = Augment(("shift", "mirror"), replace(PAPER, erasing=1.0)), []
-    for workers in (0, 1, 2):
+    for workers in (0, 2):
         monkeypatch.setattr(image_files, "WORKERS", workers)
         before = states()
         found.append(Loader(files, 4, seed=1, augment=augment).batch(1).pixels)
         assert states()[:2] == before[:2]
     assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
     plain = Loader(files, 4, seed=1, augment=Augment(("shift", "mirror"))).batch(1).pixels
     assert (found[0] != plain).flatten(1).any(1).all()
 

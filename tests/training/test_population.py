@@ -94,6 +94,10 @@ def test_vmap_engine_trains_members_of_unequal_steps(make_members, double):
     assert counters == [7, 5, 4]
 
 
+def test_vmap_engine_has_the_random_changes_and_repeats_of_the_loop(make_members, double):
+    check_equal_in_double(make_members, randaugment="rand-m9-mstd0.5-inc1", erasing=0.5, repeats=3)
+
+
 def test_vmap_engine_clips_gradients_per_member(make_members, double):
     settings = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0, "warmup": 0.0, "steps": 1}
     check_equal_in_double(make_members, clip=0.05, **settings)

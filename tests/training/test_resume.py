@@ -45,7 +45,14 @@ class Breaks(CrossEntropy):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"optimizer": "sgd"}, {"ema": 0.8}, {"drop_path": 0.3}, {"mixup": 0.8, "cutmix": 1.0, "accumulate": 2}],
+    [
+        {},
+        {"optimizer": "sgd"},
+        {"ema": 0.8},
+        {"drop_path": 0.3},
+        {"mixup": 0.8, "cutmix": 1.0, "accumulate": 2},
+        {"randaugment": "rand-m9-mstd0.5-inc1", "color_jitter": 0.4, "erasing": 0.25, "repeats": 3},
+    ],
     ids=str,
 )
 def test_run_resumes_exactly_with_every_setting(pico, make_network, tmp_path, settings):

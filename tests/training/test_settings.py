@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from germline.errors import SettingError
 from germline.training import TrainSettings
+from germline.training.augmentation import check_augmentation
 
 
 def test_learning_rate_warmup_and_cosine():
@@ -58,6 +60,9 @@ def test_has_evaluation():
         {"label_smoothing": 1},
         {"mixup": -0.1},
         {"momentum": 1},
+        {"erasing": 1.1},
+        {"color_jitter": -0.1},
+        {"repeats": 0},
         {"no_such_setting": 1},
     ],
     ids=str,
@@ -70,3 +75,49 @@ def test_bad_values_are_refused(bad):
 def test_settings_are_frozen():
     with pytest.raises(ValidationError):
         TrainSettings().lr = 1.0
+
+
+def test_dump_has_settings_that_came_later_only_if_they_are_set():
+    dump = TrainSettings().model_dump(mode="json")
+    paper = {"randaugment": "rand-m9-mstd0.5-inc1", "color_jitter": 0.4, "erasing": 0.25, "repeats": 3}
+    assert dump.keys() == TrainSettings.model_fields.keys() - paper.keys()
+    asked = TrainSettings(**paper)
+    assert asked.model_dump(mode="json") == dump | paper
+    assert TrainSettings.model_validate(asked.model_dump()) == asked
+
+
+@pytest.mark.parametrize("good", ["rand", "rand-m9-mstd0.5-inc1", "rand-m15-n3-p0.8-mmax30", "rand-tweights", None])
+def test_randaugment_takes_the_notation_of_timm(good):
+    assert TrainSettings(randaugment=good).randaugment == good
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "m9", "rand-m9.5", "rand-m", "rand-n0", "rand-x1", "original", "rand-m9-", "Rand-m9"]
+)
+def test_randaugment_refuses_other_texts(bad):
+    with pytest.raises(SettingError, match=r"Use for example rand-m9-mstd0\.5-inc1"):
+        TrainSettings(randaugment=bad)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"augment": False, "erasing": 0.25},
+            "Erasing is set with augment=false. .* Remove erasing, or set augment=true.",
+        ),
+        ({"augment": False, "repeats": 3}, "Repeats is set with augment=false"),
+        ({"repeats": 9, "batch_size": 8}, "repeats=9 with batch_size=8. .* Use repeats=8 or fewer."),
+    ],
+    ids=str,
+)
+def test_changes_that_cannot_apply_are_refused(settings, message):
+    with pytest.raises(SettingError, match=message):
+        TrainSettings(**settings)
+
+
+def test_changes_are_refused_on_images_that_allow_none():
+    check_augmentation(TrainSettings(erasing=0.25), ("shift",))
+    check_augmentation(TrainSettings(), ())
+    with pytest.raises(SettingError, match=r"erasing=0.25 on images that allow no augmentation.*Remove erasing"):
+        check_augmentation(TrainSettings(erasing=0.25), ())
