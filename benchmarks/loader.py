@@ -1,4 +1,7 @@
-"""Speed of the loader against torchvision's transforms in a DataLoader at 32 px; target >= 5 times."""
+"""Speed of the loader against torchvision's transforms in a DataLoader at 32 px; target >= 5 times.
+
+Also the speed with each augmentation of the papers, as a share of the speed without.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,18 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, ToTensor
 
 from common import in_turn, keep, row, set_up
-from germline.data import Augment, Images, Loader
+from germline.data import Augment, Images, Loader, Policy
 
 IMAGES, SIDE, BATCH, CLASSES = 50_000, 32, 128, 10
 BATCHES, ROUNDS, BUDGET_S = 64, 40, 80.0  # batches in one timed piece
 TARGET = 1 / 5  # share of the wall time
+POLICY_BATCHES, POLICY_ROUNDS, POLICY_BUDGET_S = 2, 12, 60.0
+POLICIES: dict[str, dict[str, Any]] = {
+    "randaugment": {"randaugment": "rand-m9-mstd0.5-inc1"},
+    "color_jitter": {"color_jitter": 0.4},
+    "erasing": {"erasing": 0.25},
+    "randaugment and erasing": {"randaugment": "rand-m9-mstd0.5-inc1", "erasing": 0.25},
+}
 
 
 class InMemory(Dataset[tuple[Any, int]]):
@@ -34,16 +44,18 @@ class InMemory(Dataset[tuple[Any, int]]):
         return self._transform(Image.fromarray(self._images[index])), self._labels[index]
 
 
-def ours(images: Tensor, labels: Tensor) -> Callable[[], None]:
-    """Return a function that loads the next `BATCHES` batches with our loader."""
+def ours(
+    images: Tensor, labels: Tensor, batches: int = BATCHES, policy: Policy | None = None, repeats: int = 1
+) -> Callable[[], None]:
+    """Return a function that loads the next batches with our loader."""
     held = Images(images, labels, tuple(str(index) for index in range(CLASSES)))
-    loader, done = Loader(held, BATCH, seed=0, augment=Augment(("shift", "mirror"))), 0
+    loader, done = Loader(held, BATCH, seed=0, augment=Augment(("shift", "mirror"), policy), repeats=repeats), 0
 
     def run() -> None:
         nonlocal done
-        for step in range(done, done + BATCHES):
+        for step in range(done, done + batches):
             loader.batch(step)
-        done += BATCHES
+        done += batches
 
     return run
 
@@ -60,9 +72,23 @@ def peer(data: InMemory, workers: int) -> Callable[[], None]:
     return run
 
 
-def rate(seconds: Sequence[float]) -> int:
+def rate(seconds: Sequence[float], batches: int = BATCHES) -> int:
     """Return images per second."""
-    return round(BATCHES * BATCH / statistics.median(seconds))
+    return round(batches * BATCH / statistics.median(seconds))
+
+
+def measure_policies(images: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
+    """Measure images per second with each augmentation, and the share of the speed without."""
+    grey = (0.5,) * 3
+    sides = {name: Policy(SIDE, grey, grey, **settings) for name, settings in POLICIES.items()}
+    runs = {name: ours(images, labels, POLICY_BATCHES, policy) for name, policy in sides.items()}
+    runs |= {"none": ours(images, labels, POLICY_BATCHES), "repeats": ours(images, labels, POLICY_BATCHES, repeats=3)}
+    seconds = in_turn(runs, POLICY_ROUNDS, budget_s=POLICY_BUDGET_S)
+    rates = {name: rate(taken, POLICY_BATCHES) for name, taken in seconds.items()}
+    return {
+        name: {"images_per_second": value, "share_of_none": round(value / rates["none"], 4)}
+        for name, value in rates.items()
+    }
 
 
 def main() -> None:
@@ -80,7 +106,10 @@ def main() -> None:
     print("images/s:", ", ".join(f"{name} {value:,}" for name, value in rates.items()))
     times = {"times": 1 / entry["ratio"], "low": 1 / entry["high"], "high": 1 / entry["low"]}
     print(f"ours is {times['times']:.2f} [{times['low']:.2f}, {times['high']:.2f}] times as fast, target 5")
-    keep("loader", [entry], images_per_second=rates, times_as_fast=times)
+    policies = measure_policies(images, labels)
+    for name, found in policies.items():
+        print(f"{name}: {found['images_per_second']:,} images/s, {found['share_of_none']:.1%} of none")
+    keep("loader", [entry], images_per_second=rates, times_as_fast=times, augmentation=policies)
 
 
 if __name__ == "__main__":
