@@ -18,7 +18,7 @@ from germline.loading.outputs import count_flops
 from germline.network import Network
 from germline.scoring import score_batches
 
-BATCH = 64
+ANCESTOR_BATCH = 64
 MOST_IMAGES, LEAST_IMAGES, TRIED_IMAGES = 10_000, 64, 512
 # Floating-point operations of one measurement on a CPU, and of all alternatives together: about a minute each.
 BUDGET = 3e12
@@ -164,7 +164,7 @@ def _score(network: Network, preprocess: Preprocess, images: AnyImages) -> float
         nonlocal right
         right += int((logits.argmax(dim=1).cpu() == outputs[labels.cpu()]).sum())
 
-    score_batches(network.model, other.logits, images, BATCH, device, count)
+    score_batches(network.model, other.logits, images, ANCESTOR_BATCH, device, count)
     return right / len(images)
 
 
