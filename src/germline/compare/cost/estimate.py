@@ -16,7 +16,7 @@ from germline.compare.run.store import ArtifactStore
 from germline.compare.run.validate import check_recipe
 from germline.methods.base import Method, find_source
 
-KINDS = {
+KIND_MEANINGS = {
     "quick": "quick, shows that everything works; its numbers are no evidence",
     DEMONSTRATION: f"{DEMONSTRATION}, without room or without a known ceiling; its numbers are no evidence",
     "full": "full, its numbers are evidence where the ceiling leaves room",
@@ -123,7 +123,7 @@ class CostEstimate:
             f"note: Data are missing. The estimate uses their known numbers, but a run is refused. {message}"
             for message in self.missing
         ]
-        return "\n".join([self.title, f"kind: {KINDS[self.kind]}", *lines])
+        return "\n".join([self.title, f"kind: {KIND_MEANINGS[self.kind]}", *lines])
 
 
 def estimate_cost(recipe: Recipe) -> CostEstimate:
