@@ -111,7 +111,7 @@ def test_the_gap_to_joint_training_is_paired_by_seed_and_tasks():
 
 def test_all_strengths_that_were_tried_are_listed():
     points = [
-        {"consolidation": 0, "lr": 0.1, "accuracies": [[0.9], [0.2, 0.8]]},
+        {"consolidation": 0, "lr": 0.1, "distillation": 2, "accuracies": [[0.9], [0.2, 0.8]]},
         {"consolidation": 100, "lr": 0.1, "accuracies": [[0.9], [0.8, 0.6]]},
         {"consolidation": 100, "lr": 10, "accuracies": None},
     ]
@@ -119,9 +119,9 @@ def test_all_strengths_that_were_tried_are_listed():
     section = stream.gene_sections(tuned)[-1]
     assert section.heading == "Strength of the anchor"
     assert section.body[1:] == [
-        ["this collective", "0", "0.1", "50.0", "20.0", "80.0", "0"],
-        ["this collective", "100", "0.1", "70.0", "80.0", "60.0", "1"],
-        ["this collective", "100", "10", "loss not finite", "", "", "0"],
+        ["this collective", "0", "2", "0.1", "50.0", "20.0", "80.0", "0"],
+        ["this collective", "100", "0", "0.1", "70.0", "80.0", "60.0", "1"],
+        ["this collective", "100", "0", "10", "loss not finite", "", "", "0"],
     ]
     with pytest.raises(ValueError, match="the chosen point of the tuning is not there"):
         stream.parse({**KEPT, "tuning": {"tasks": 2, "points": points, "chosen": 3}})

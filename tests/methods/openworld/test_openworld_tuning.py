@@ -1,14 +1,17 @@
 """Choice of the consolidation's strength on the first tasks, on planted streams with known answers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.data import Images, load_data
+from germline.data import Images, iterate_batches, load_data
 from germline.errors import TrainingError
 from germline.methods.openworld.collective import TaskLoss
+from germline.methods.openworld.earlier_answers import EarlierAnswers, list_earlier_outputs
 from germline.methods.openworld.method import OpenWorld
-from germline.methods.openworld.task_stream import measure_forgetting
+from germline.methods.openworld.task_stream import Heads, measure_forgetting
 from germline.training import Run
 
 TASKS = {("left", "right"), ("trap-a", "trap-b")}
@@ -84,7 +87,7 @@ def test_the_strength_is_chosen_by_what_is_known_in_the_end(first, chosen, plant
 
 
 TINY = {"preset": "tiny", "ways": 3, "training": {"checkpoint_every": 1}}
-TUNED = {**TINY, "tune_consolidation": (5.0, 1e4), "tune_tasks": 2, "whole": True}
+TUNED = {**TINY, "tune_consolidation": (5.0, 1e4), "distillation": 0.5, "tune_tasks": 2, "whole": True}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def assert_same(one, other):
 def test_a_tuned_gene_is_the_gene_of_its_choice(tuned, pico):
     tuning = tuned.provenance.record["collective"]["tuning"]
     chosen = tuning["points"][tuning["chosen"]]
-    plain = condense(pico, **TINY, whole=True, consolidation=chosen["consolidation"])
+    plain = condense(pico, **TINY, whole=True, distillation=0.5, consolidation=chosen["consolidation"])
     assert_same(tuned, plain)
     records = [dict(gene.provenance.record["collective"]) for gene in (tuned, plain)]
     assert records[0].pop("tuning") == tuning
@@ -153,6 +156,39 @@ def test_joint_training_is_measured_on_the_tasks_of_the_stream(tuned, pico):
     assert joint.provenance.training["samples"] == (3 + 2) * 16 == cost.samples
 
 
+def test_distillation_keeps_earlier_answers(planted):
+    """The second task contradicts the first one on the same outputs, and the earlier answers win."""
+    settings = {**PLANTED, "tune_consolidation": None, "tune_distillation": (0.0, 4.0)}
+    record = condense(planted, seed=find_seed(planted, "left"), **settings).provenance.record["collective"]
+    (forgotten, _), (kept, _) = (point["accuracies"][-1] for point in record["tuning"]["points"])
+    assert forgotten <= 0.2 < 0.8 <= kept
+    assert record["tuning"]["chosen"] == 1
+
+
+def test_the_distillation_is_the_divergence_on_the_outputs_of_each_earlier_task(ancestors, pico):
+    network = ancestors["vgg"]
+    batch = next(iterate_batches(pico.val, 4))
+    groups = [torch.tensor([0, 1, 2]), torch.tensor([3, 4])]
+    logits = torch.linspace(-30, 30, 40).sin().mul(3).reshape(4, 10)
+    with torch.no_grad():
+        earlier = network.logits(batch.pixels)
+    assert float(EarlierAnswers(network, groups, 3.0).compute_loss(earlier, batch)) == pytest.approx(0, abs=1e-6)
+    expected = 0.0
+    for group in groups:
+        p, q = (logits_of[:, group].div(2).softmax(1) for logits_of in (earlier, logits))
+        expected += 3 * 4 * float((p * (p / q).log()).sum(1).mean())
+    assert float(EarlierAnswers(network, groups, 3.0).compute_loss(logits, batch)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_earlier_outputs_by_kind_of_head():
+    heads = Heads("per-task", (("a", "b"), ("b", "c"), ("d", "e")), ("a", "b", "c", "d", "e"), 2, 3)
+    assert [group.tolist() for group in list_earlier_outputs(heads, 2)] == [[0, 1], [2, 3]]
+    shared = replace(heads, kind="shared")
+    assert [group.tolist() for group in list_earlier_outputs(shared, 2)] == [[0, 1, 2, 3, 4]]
+    incremental = replace(heads, kind="class-incremental")
+    assert [group.tolist() for group in list_earlier_outputs(incremental, 2)] == [[0, 1, 2]]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -161,7 +197,7 @@ def test_joint_training_is_measured_on_the_tasks_of_the_stream(tuned, pico):
         ({"tune_consolidation": (-1.0,)}, "greater than or equal to 0"),
         ({"tune_lr": (0.0,)}, "greater than 0"),
         ({"tune_consolidation": (1.0,)}, r"Only 3 tasks follow, but 4 are tuned on. Set tune_tasks=3"),
-        ({"tune_consolidation": (1.0,), "tune_tasks": 1}, "The first task is learned without consolidation"),
+        ({"tune_consolidation": (1.0,), "tune_tasks": 1}, "The first task has no earlier one to keep"),
         ({"tune_consolidation": (1.0,), "tune_tasks": 2, "stream": "joint"}, "Remove tune_consolidation"),
     ],
 )
@@ -171,6 +207,6 @@ def test_bad_tuning_is_refused(settings, message):
 
 
 def test_settings_without_tuning_are_dumped_as_before():
-    assert not [key for key in OpenWorld().model_dump(mode="json") if key.startswith("tune_")]
+    assert not [key for key in OpenWorld().model_dump(mode="json") if key.startswith(("tune_", "distil"))]
     tuned = OpenWorld(tune_lr=[0.01, 0.1])
     assert OpenWorld.model_validate(tuned.model_dump(mode="json")) == tuned

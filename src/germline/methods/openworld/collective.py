@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from germline.architectures import VGG, Preprocess, VggSpec
 from germline.data import Batch, DataSet
+from germline.methods.openworld.earlier_answers import EarlierAnswers, list_earlier_outputs
 from germline.methods.openworld.ewc import EwcPenalty, estimate_fisher, learning_rate_of, normalise_importance
 from germline.methods.openworld.gradient_criterion import GradientWatch, unit_weight_names
 from germline.methods.openworld.net2wider import (
@@ -89,24 +90,39 @@ class TaskLoss(Objective):
     After each step it counts gradients and takes the proximal step of the EWC penalty.
 
     Attributes:
-        watch: Counter of gradients, which are those of the cross entropy alone.
+        watch: Counter of gradients: those of the cross entropy, and of `answers` if there are any.
         anchor: EWC penalty towards the weights after earlier tasks; None without consolidation.
+        answers: Distillation from the network before the task; None without it. It is neither trained nor saved.
     """
 
     def __init__(
-        self, columns: Tensor, watch: GradientWatch, anchor: EwcPenalty | None, label_smoothing: float
+        self,
+        columns: Tensor,
+        watch: GradientWatch,
+        anchor: EwcPenalty | None,
+        label_smoothing: float,
+        answers: EarlierAnswers | None = None,
     ) -> None:
         super().__init__()
         self.watch, self.anchor, self._smoothing, self._step = watch, anchor, label_smoothing, 0
+        self.answers = answers
         self.register_buffer("columns", columns, persistent=False)
 
     def before_step(self, seed: int, name: str, step: int) -> None:
         """Note the step, which tells the epoch."""
         self._step = step
 
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the loss and the network before the task."""
+        if self.answers is not None:
+            self.answers.to(*args, **kwargs)
+        return super().to(*args, **kwargs)
+
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """Return the mean cross entropy in nats."""
-        return compute_label_loss(network(batch.pixels)[:, self.get_buffer("columns")], batch, self._smoothing)
+        """Return the mean cross entropy in nats, with the distillation if there is any."""
+        logits = network(batch.pixels)
+        loss = compute_label_loss(logits[:, self.get_buffer("columns")], batch, self._smoothing)
+        return loss if self.answers is None else loss + self.answers.compute_loss(logits, batch)
 
     def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Count the step's gradients, then take the proximal step."""
@@ -272,7 +288,11 @@ class Collective:
         if state.importance:
             anchors = {name: state.tensors[name] for name in state.importance}
             anchor = EwcPenalty(anchors, state.importance, rules.consolidation)
-        loss = TaskLoss(self.heads.columns(number, number + 1), watch, anchor, settings.label_smoothing)
+        answers = None
+        if rules.distillation and number:
+            earlier = list_earlier_outputs(self.heads, number)
+            answers = EarlierAnswers(self.build_network(state), earlier, rules.distillation)
+        loss = TaskLoss(self.heads.columns(number, number + 1), watch, anchor, settings.label_smoothing, answers)
         augmentation = tuple(task.augmentation)
         name = f"{_phase_name(number)}/training"
         result = self.run.fit(name, network, loss, task.train, settings, augmentation=augmentation)

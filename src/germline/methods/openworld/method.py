@@ -132,6 +132,8 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
         # The stream continues from the chosen point, and a joint training starts again.
         tried = [*specs[: self.tune_tasks]] * (points if self.stream == "joint" else max(0, points - 1))
         flops = (sum(map(training_flops, specs)) + sum(map(training_flops, tried))) * samples
+        if self.distillation or self.tune_distillation:  # the earlier network's forward pass, after the first task
+            flops += sum(training_flops(one) // 3 for one in (*specs[1:], *tried)) * samples
         return GeneCost((self.tasks + self.open_tasks + len(tried)) * samples, flops, self._count_stored(spec))
 
     def _count_stored(self, spec: Spec) -> Mapping[str, int] | None:

@@ -51,7 +51,8 @@ def tuning_sections(records: Mapping[str, Seeds]) -> list[Section]:
     rows: Rows = [
         [
             "arm",
-            "strength",
+            "consolidation",
+            "distillation",
             "learning rate",
             "all first tasks, %",
             "earlier tasks, %",
@@ -63,18 +64,18 @@ def tuning_sections(records: Mapping[str, Seeds]) -> list[Section]:
     for arm, seeds in records.items():
         tunings = [one.tuning for one in seeds.values() if one.tuning is not None]
         tasks |= {tuning.tasks for tuning in tunings}
-        tried: dict[tuple[float, float], list[TuningPointRecord]] = {}
+        tried: dict[tuple[float, float, float], list[TuningPointRecord]] = {}
         for tuning in tunings:
             for point in tuning.points:
-                tried.setdefault((point.consolidation, point.lr), []).append(point)
-        chosen = [(point.consolidation, point.lr) for point in (one.points[one.chosen] for one in tunings)]
-        for (strength, rate), points in tried.items():
-            rows.append([arm, f"{strength:g}", f"{rate:g}", *_point_texts(points), str(chosen.count((strength, rate)))])
+                tried.setdefault(_point_key(point), []).append(point)
+        chosen = [_point_key(one.points[one.chosen]) for one in tunings]
+        for key, points in tried.items():
+            rows.append([arm, *(f"{value:g}" for value in key), *_point_texts(points), str(chosen.count(key))])
     if not tasks:
         return []
     note = (
         f"Mean accuracy on validation images after the first {' or '.join(map(str, sorted(tasks)))} tasks, by which "
-        "the strength of consolidation and the rate were chosen. Earlier tasks show what is forgotten, the newest task "
+        "the strengths and the rate were chosen. Earlier tasks show what is forgotten, the newest task "
         "shows what is learned. 95 % t intervals over seeds."
     )
     return [Section("Strength of the anchor", note, rows)]
@@ -102,6 +103,10 @@ def _margin_verdict(gap: Estimate) -> str:
     if gap.high <= JOINT_MARGIN:
         return "yes"
     return "no" if gap.low > JOINT_MARGIN else "not shown"
+
+
+def _point_key(point: TuningPointRecord) -> tuple[float, float, float]:
+    return point.consolidation, point.distillation, point.lr
 
 
 def _point_texts(points: list[TuningPointRecord]) -> list[str]:

@@ -35,6 +35,7 @@ class TuningPointRecord(BaseModel):
 
     Attributes:
         consolidation: Strength of consolidation.
+        distillation: Strength of distillation.
         lr: Learning rate.
         accuracies: Accuracies on a task and all earlier ones, after each of the first tasks. A joint training has one
             accuracy over all classes. None if the loss was not finite.
@@ -43,6 +44,7 @@ class TuningPointRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     consolidation: float
+    distillation: float = 0.0
     lr: float
     accuracies: tuple[tuple[float, ...], ...] | None
 

@@ -11,6 +11,8 @@ from germline.methods.openworld.gradient_criterion import CountingRule
 from germline.methods.openworld.task_stream import Growth, HeadKind
 from germline.training import TrainSettings
 
+Strengths = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, max_length=8)]
+
 
 class OpenWorldSettings(BaseModel):
     """Settings of a collective network, of the gene, and of the individuals that inherit it.
@@ -33,10 +35,12 @@ class OpenWorldSettings(BaseModel):
         training: Training settings of one task.
         dropout: Dropout between the head's hidden layers while the collective is trained.
         consolidation: Strength of elastic weight consolidation; 0 is off.
+        distillation: Strength of learning without forgetting, which keeps the earlier tasks' outputs; 0 is off.
         fisher_samples: Number of images from which an importance is estimated.
         tune_consolidation: Strengths of consolidation to try on the first tasks. The best one on validation images
             replaces `consolidation`. None tries none.
-        tune_lr: Learning rates to try beside each strength. The best one replaces `training.lr`.
+        tune_distillation: Strengths of distillation to try beside each of these, in the same way.
+        tune_lr: Learning rates to try beside the strengths. The best one replaces `training.lr`.
         tune_tasks: Number of first tasks on which strengths and rates are tried.
         open_tasks: Number of tasks of unknown classes that may follow, if the data have a `stream`.
         percentile: Percentile of the confidence on known images. Images below it are taken for unknown.
@@ -52,7 +56,13 @@ class OpenWorldSettings(BaseModel):
         anchor_every: Number of steps of an epoch for `anchor=epoch`.
     """
 
-    omitted: ClassVar[Mapping[str, Any]] = {"tune_consolidation": None, "tune_lr": None, "tune_tasks": 4}
+    omitted: ClassVar[Mapping[str, Any]] = {
+        "distillation": 0.0,
+        "tune_consolidation": None,
+        "tune_distillation": None,
+        "tune_lr": None,
+        "tune_tasks": 4,
+    }
 
     preset: Literal["full", "lab", "tiny"] = "lab"
     model: str = ""
@@ -68,10 +78,10 @@ class OpenWorldSettings(BaseModel):
     training: TrainSettings = TrainSettings()
     dropout: float = Field(default=0.0, ge=0, lt=1)
     consolidation: float = Field(default=0.0, ge=0)
+    distillation: float = Field(default=0.0, ge=0)
     fisher_samples: int = Field(default=128, ge=1)
-    tune_consolidation: (
-        Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, max_length=8)] | None
-    ) = None
+    tune_consolidation: Strengths | None = None
+    tune_distillation: Strengths | None = None
     tune_lr: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, max_length=8)] | None = None
     tune_tasks: int = Field(default=4, ge=1)
     open_tasks: int = Field(default=0, ge=0)
@@ -94,20 +104,21 @@ class OpenWorldSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_tuning(self) -> Self:
-        for name in ("tune_consolidation", "tune_lr"):
+        strengths = [name for name in ("tune_consolidation", "tune_distillation") if getattr(self, name)]
+        for name in ("tune_consolidation", "tune_distillation", "tune_lr"):
             values = getattr(self, name) or ()
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}={list(values)} names a value twice. Set each value once")
-        if not self.tune_consolidation and not self.tune_lr:
+        if not strengths and not self.tune_lr:
             return self
         if self.tune_tasks > self.tasks:
             raise ValueError(
                 f"Only {self.tasks} tasks follow, but {self.tune_tasks} are tuned on. Set tune_tasks={self.tasks}"
             )
-        if self.stream == "joint" and self.tune_consolidation:
-            raise ValueError("stream=joint has no earlier task to consolidate. Remove tune_consolidation")
-        if self.tune_tasks < 2 and self.tune_consolidation:
-            raise ValueError("The first task is learned without consolidation. Set tune_tasks=2 or more")
+        if self.stream == "joint" and strengths:
+            raise ValueError(f"stream=joint has no earlier task to keep. Remove {strengths[0]}")
+        if self.tune_tasks < 2 and strengths:
+            raise ValueError("The first task has no earlier one to keep. Set tune_tasks=2 or more")
         return self
 
     @field_validator("training")

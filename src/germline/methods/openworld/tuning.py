@@ -1,9 +1,9 @@
-"""Choice of the consolidation's strength and of the rate, on the validation images of a stream's first tasks."""
+"""Choice of the strengths of a stream's anchors and of the rate, on the validation images of a stream's first tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from statistics import fmean
@@ -36,12 +36,35 @@ class TunedCollective:
     spent: tuple[FitResult, ...] = ()
 
 
-def list_points(rules: OpenWorldSettings) -> list[tuple[float, float]]:
+@dataclass(frozen=True)
+class TuningPoint:
+    """Strengths and rate to try.
+
+    Attributes:
+        consolidation: Strength of consolidation.
+        distillation: Strength of distillation.
+        lr: Learning rate.
+    """
+
+    consolidation: float
+    distillation: float
+    lr: float
+
+    def change(self, rules: OpenWorldSettings) -> OpenWorldSettings:
+        """Return settings with these strengths and this rate."""
+        strengths = {"consolidation": self.consolidation, "distillation": self.distillation}
+        return rules.model_copy(update={**strengths, "training": rules.training.model_copy(update={"lr": self.lr})})
+
+
+def list_points(rules: OpenWorldSettings) -> list[TuningPoint]:
     """List the strengths and rates to try; empty if nothing is tuned."""
-    if not rules.tune_consolidation and not rules.tune_lr:
+    if not rules.tune_consolidation and not rules.tune_distillation and not rules.tune_lr:
         return []
-    strengths, rates = rules.tune_consolidation or (rules.consolidation,), rules.tune_lr or (rules.training.lr,)
-    return list(product(strengths, rates))
+    consolidation = rules.tune_consolidation or (rules.consolidation,)
+    distillation = rules.tune_distillation or (rules.distillation,)
+    return [
+        TuningPoint(*point) for point in product(consolidation, distillation, rules.tune_lr or (rules.training.lr,))
+    ]
 
 
 def tune_collective(collective: Collective) -> TunedCollective:
@@ -59,16 +82,13 @@ def tune_collective(collective: Collective) -> TunedCollective:
     if not points:
         return TunedCollective(collective)
     tensors, facts = run.keep(_PHASE, partial(_try_all_points, collective, points))
-    strength, rate = points[facts["record"]["chosen"]]
-    tuned = replace(collective, rules=_change_rules(collective.rules, strength, rate))
+    tuned = replace(collective, rules=points[facts["record"]["chosen"]].change(collective.rules))
     start = CollectiveState.from_record(tensors, facts["state"]) if facts["state"] else None
     steps, samples, seconds = facts["spent"]
     return TunedCollective(tuned, start, facts["record"], (FitResult(int(steps), int(samples), seconds, [], []),))
 
 
-def _try_all_points(
-    collective: Collective, points: list[tuple[float, float]]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _try_all_points(collective: Collective, points: list[TuningPoint]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     is_joint = collective.rules.stream == "joint"
     tried = [
         collective.run.keep(f"{_PHASE}/point-{index:03d}", _point_work(collective, index, point))
@@ -79,14 +99,14 @@ def _try_all_points(
     if scores[chosen] < 0:
         raise TrainingError(
             "The loss is not finite at any strength and rate that was tried",
-            f"The rates are {', '.join(f'{rate:g}' for rate in dict.fromkeys(rate for _, rate in points))}",
+            f"The rates are {', '.join(f'{rate:g}' for rate in dict.fromkeys(point.lr for point in points))}",
             "Set smaller rates in tune_lr",
         )
     tensors, state = tried[chosen]
     spent = [facts["results"] for index, (_, facts) in enumerate(tried) if facts and (is_joint or index != chosen)]
     entries = [
-        {"consolidation": strength, "lr": rate, "accuracies": facts.get("accuracies")}
-        for (strength, rate), (_, facts) in zip(points, tried, strict=True)
+        {**asdict(point), "accuracies": facts.get("accuracies")}
+        for point, (_, facts) in zip(points, tried, strict=True)
     ]
     return (
         {} if is_joint else tensors,
@@ -99,12 +119,12 @@ def _try_all_points(
 
 
 def _point_work(
-    collective: Collective, index: int, point: tuple[float, float]
+    collective: Collective, index: int, point: TuningPoint
 ) -> Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]:
     """Return the training of the first tasks at a point; it has the draws of the stream itself."""
 
     def train_first_tasks() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        rules = _change_rules(collective.rules, *point)
+        rules = point.change(collective.rules)
         if rules.stream == "joint":
             steps = (rules.training.steps or 0) // rules.tasks * rules.tune_tasks
             rules = rules.model_copy(update={"training": rules.training.model_copy(update={"steps": steps})})
@@ -120,8 +140,3 @@ def _point_work(
             return {}, {}
 
     return train_first_tasks
-
-
-def _change_rules(rules: OpenWorldSettings, strength: float, rate: float) -> OpenWorldSettings:
-    training = rules.training.model_copy(update={"lr": rate})
-    return rules.model_copy(update={"consolidation": strength, "training": training})
