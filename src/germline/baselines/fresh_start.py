@@ -18,6 +18,9 @@ from germline.training.stable_dump import StableDump
 InitialPositions = Annotated[float, Field(gt=0, le=10)] | Literal["sin-cos"]
 # Deviation of timm's initial positions, and of the ViT and DeiT papers' code.
 TIMM_DEVIATION = 0.02
+# Initial values that can be tuned beside rates, by setting, with their names in reports.
+START_LABELS: Mapping[str, str] = {"positions": "initial positions", "layer_scale": "initial LayerScale"}
+InitialScale = Annotated[float, Field(gt=0, le=1)]
 POSITIONS, LAYER_SCALE = "pos_embed", (".ls1.gamma", ".ls2.gamma")
 
 
@@ -38,7 +41,7 @@ class FreshStart(StableDump, Method):
     omitted: ClassVar[Mapping[str, Any]] = {"positions": None, "layer_scale": None}
 
     positions: InitialPositions | None = None
-    layer_scale: float | None = Field(default=None, gt=0, le=1)
+    layer_scale: InitialScale | None = None
 
     @field_validator("positions")
     @classmethod

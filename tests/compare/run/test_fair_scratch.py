@@ -5,10 +5,12 @@ import json
 import pytest
 
 from germline.compare import write_report
+from germline.compare.analysis.results import ComparisonResults
 from germline.compare.analysis.tuning import choose_point, extend_rates, find_edge
 from germline.compare.cost.estimate import estimate_cost
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.recipe.schema import Recipe
+from germline.compare.report.cost_tables import cost_table, tuning_table
 from germline.compare.run.cells import Cell, list_tuning_cells
 from germline.compare.run.runner import Comparison
 from germline.compare.run.train_cell import cell_path
@@ -207,6 +209,73 @@ def test_the_report_shows_positions_and_edges(tuned_run):
     edges = [arm for arm, tuned in found.items() if find_edge(tuned)]
     assert table.count("rate tried") == len(edges)
     assert ("At an edge of the grid" in table) == bool(edges)
+
+
+LAYER_SCALE = f"{TUNE.replace(', 1e-2', '')}, layer_scale: [1e-4, 0.1]}}"
+
+
+@pytest.fixture
+def layered(make_network, tmp_path):
+    """Changes for a recipe whose ancestor has LayerScale."""
+    make_network(init_values=1e-5).save(tmp_path / "layered")
+    arms = "arms={even: {method: layers}, scratch: {method: scratch}, distil: {method: distil}}"
+    return (f"ancestor={{data: digits, path: {tmp_path / 'layered'}}}", arms, "seeds=[0]", LAYER_SCALE)
+
+
+def test_layer_scale_is_tuned_with_positions(recipe_file, tmp_path, layered):
+    both = LAYER_SCALE.replace("layer_scale", "positions: [0.02, 0.5], layer_scale")
+    recipe = load_recipe(str(recipe_file), [*layered, both])
+    tried = {}
+    for cell in list_tuning_cells(recipe):
+        tried.setdefault(cell.arm, []).append((cell.positions, cell.layer_scale))
+    every = [(positions, scale) for positions in (0.02, 0.5) for scale in (1e-4, 0.1)]
+    assert tried == {"even": [(None, None)], "scratch": every, "distil": every}
+    found = estimate_cost(recipe)
+    assert found.tuning.count == 9
+    text = "1 rates x 1 decays, and 2 initial positions for scratch, distil x 2 initial LayerScale for scratch, distil"
+    assert f"tuning grid: {text}" in found.text()
+    saved = recipe.model_dump(mode="json")
+    assert saved["tune"]["layer_scale"] == [1e-4, 0.1]
+    assert Recipe.model_validate(saved).tune == recipe.tune
+
+
+def test_the_best_layer_scale_is_used(recipe_file, tmp_path, layered):
+    work = comparison(recipe_file, tmp_path / "out", *layered[:1], "arms={scratch: {method: scratch}}", *layered[2:])
+    work.run()
+    assert work.failed == {}
+    found = ComparisonResults.load(tmp_path / "out")
+    tuned = found.stored["tuned"]["scratch"]
+    assert [point["layer_scale"] for point in tuned["grid"]] == [1e-4, 0.1]
+    assert tuned["layer_scale"] == max(tuned["grid"], key=lambda point: point["accuracy"])["layer_scale"]
+    (cell,) = found.stored["cells"]
+    assert cell["layer_scale"] == tuned["layer_scale"]
+    assert "layer_scale" not in cell["asked"]
+    head, *rows = tuning_table(found)
+    assert head == ["arm", "learning rate", "weight decay", "initial LayerScale", "validation accuracy, %"]
+    assert [row[3] for row in rows] == ["0.0001", "0.1"]
+    assert cost_table(found)[0][-1] == "initial LayerScale"
+
+
+def test_tuned_layer_scale_makes_another_cell(recipe_file, tmp_path, layered):
+    plain, tuned = (
+        cell_path(store(recipe_file, tmp_path, *layered[:3], tuned=tuned), CELL)
+        for tuned in ({}, {"scratch": {"layer_scale": 0.1}})
+    )
+    assert plain != tuned
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ((LAYER_SCALE,), "for a network without LayerScale"),
+        ((LAYER_SCALE.replace("0.1]", "2]"),), "layer_scale"),
+        ((LAYER_SCALE, "arms.scratch.settings.layer_scale=0.1"), "without layer_scale of its own"),
+    ],
+)
+def test_wrong_layer_scales_are_refused(recipe_file, tmp_path, changes, match):
+    with pytest.raises(GermlineError, match=match):
+        comparison(recipe_file, tmp_path / "out", *changes).run()
+    assert not (tmp_path / "out").exists()
 
 
 def test_grids_grow_at_most_twice(recipe_file, tmp_path, monkeypatch):

@@ -5,11 +5,13 @@ import torch
 from torch import nn
 
 from germline.architectures import Preprocess
-from germline.compare import write_report
+from germline.compare.analysis.results import ComparisonResults
 from germline.compare.cost.cost import spec_flops
 from germline.compare.cost.estimate import estimate_cost
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.recipe.schema import Recipe
+from germline.compare.report.cost_tables import tuning_table
+from germline.compare.report.tables import frozen_table
 from germline.compare.run import frozen_body
 from germline.compare.run.cells import Cell, list_tuning_cells
 from germline.compare.run.frozen_body import PENALTIES, fit_frozen_body
@@ -182,12 +184,11 @@ def test_cells_hold_their_whole_cost(frozen_run):
 
 def test_the_report_of_frozen_bodies(frozen_run):
     work, _ = frozen_run
-    write_report(work.out)
-    text = (work.out / "report.md").read_text(encoding="utf-8")
-    assert "gene with a frozen body ends above scratch" in text
-    assert "the best of 0.0001, 0.001, 0.01, 0.1, 1 on validation images" in text
-    assert "| arm | initial positions | validation accuracy, % |" in text
-    assert "at other sizes the rate" not in text
+    found = ComparisonResults.load(work.out)
+    assert tuning_table(found)[0] == ["arm", "initial positions", "validation accuracy, %"]
+    head, *rows = frozen_table(found)
+    assert head[-1] == "penalties"
+    assert [row[:2] for row in rows][:2] == [["depth=1, 3 images per class", arm] for arm in ("gene", "scratch")]
 
 
 def test_a_second_run_finds_every_part(frozen_run):
@@ -206,6 +207,14 @@ def test_saved_recipe_has_no_training(frozen_file):
     assert not {"lr", "weight_decay"} & set(saved["tune"])
     assert Recipe.model_validate(saved) == recipe
     assert [cell.lr for cell in list_tuning_cells(recipe)] == [None, None]
+
+
+def test_recipes_of_one_question_share_ancestor_and_gene():
+    frozen, transfer = (load_recipe(f"lab/tleg-{name}-cifar-fs") for name in ("frozen", "transfer"))
+    assert (frozen.ancestor, frozen.one_gene, frozen.seeds) == (transfer.ancestor, transfer.one_gene, transfer.seeds)
+    both = frozen.arms.keys() & transfer.arms.keys()
+    assert len(both) == 7
+    assert all(frozen.arms[arm] == transfer.arms[arm] for arm in both)
 
 
 def test_trained_cells_keep_their_path(recipe_file, frozen_file, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from germline.baselines.fresh_start import START_LABELS
 from germline.compare.recipe.schema import Recipe
 from germline.errors import SettingError
 from germline.methods.base import find_method
@@ -43,9 +44,9 @@ def _check_frozen_tuning(recipe: Recipe) -> None:
                 "Heads are fitted without a learning rate",
                 f"Remove tune.{key}",
             )
-    if not tune.positions:
+    if not any(getattr(tune, key) for key in START_LABELS):
         raise SettingError(
-            "The protocol frozen cannot use tune without positions",
+            "The protocol frozen cannot use tune without positions or layer_scale",
             "Nothing else can be tuned where bodies are frozen",
             "Set tune.positions, for example [0.02, 0.1, 0.5], or remove tune",
         )

@@ -92,7 +92,7 @@ def _shuffles(results: ComparisonResults, arm: str) -> str | None:
 
 
 def _is_untrained(results: ComparisonResults, arm: str) -> bool:
-    return _steps_of(results, arm)[0] == 0
+    return bool(_steps_of(results, arm)[0] == 0)
 
 
 def _arms_of_role(results: ComparisonResults, size: str, role: CeilingRole) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from germline.baselines.fresh_start import START_LABELS
+
 Edge = Literal["lowest", "highest"]
-CHOSEN_KEYS = ("lr", "weight_decay", "positions")
+CHOSEN_KEYS = ("lr", "weight_decay", *START_LABELS)
 
 
 def choose_point(points: list[dict[str, Any]]) -> dict[str, Any]:
@@ -44,5 +46,5 @@ def extend_rates(tuned: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _list_rates(tuned: Mapping[str, Any]) -> list[float]:
-    """List the rates of a grid in rising order; none for a grid of positions alone."""
+    """List the rates of a grid in rising order; none for a grid of initial values alone."""
     return sorted({point["lr"] for point in tuned["grid"] if "lr" in point})

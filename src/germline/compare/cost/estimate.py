@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from germline.baselines.fresh_start import START_LABELS
 from germline.compare.analysis.headroom import describe_ceiling_arms
 from germline.compare.analysis.questions import count_planned_claims, describe_planned_claims
 from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, sum_costs
@@ -87,7 +88,7 @@ class CostEstimate:
         ceiling: Text that says whether the ceiling is known at every size, and which arms are missing; empty if
             there are no claims.
         claims: Text that counts the claims of the recipe, and of its question.
-        grid: Text that describes the tuning grid, and what it can grow by; empty without positions and extension.
+        grid: Text that describes the tuning grid, and what it can grow by; empty without initial values and extension.
     """
 
     title: str
@@ -156,16 +157,20 @@ def estimate_cost(recipe: Recipe) -> CostEstimate:
 
 
 def _describe_grid(store: ArtifactStore) -> str:
-    """Describe a tuning grid with positions, or one that grows; empty for others."""
+    """Describe a tuning grid with initial values, or one that grows; empty for others."""
     recipe, tune = store.recipe, store.recipe.tune
-    if tune is None or not (tune.positions or tune.extend):
+    if tune is None:
         return ""
-    arms = [arm for arm in recipe.arms if recipe.tunes_positions(arm)]
-    count = len(tune.positions or ())
-    positions = f", and {count} initial positions for {', '.join(arms)}" if arms else ""
+    starts = []
+    for key, label in START_LABELS.items():
+        arms = [arm for arm in recipe.arms if recipe.tunes_start(arm, key)]
+        starts += [f"{len(getattr(tune, key))} {label} for {', '.join(arms)}"] if arms else []
+    if not (starts or tune.extend):
+        return ""
     if tune.lr is None or tune.weight_decay is None:
-        return f"tuning grid: {count} initial positions for {', '.join(arms)}"
-    text = f"tuning grid: {len(tune.lr)} rates x {len(tune.weight_decay)} decays{positions}"
+        return f"tuning grid: {' x '.join(starts)}"
+    more = f", and {' x '.join(starts)}" if starts else ""
+    text = f"tuning grid: {len(tune.lr)} rates x {len(tune.weight_decay)} decays{more}"
     if not tune.extend or len(tune.lr) < 2:
         return text
     one_more = list_tuning_cells(recipe, dict.fromkeys(recipe.arms, tune.lr[0]))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from germline.architectures import Size
-from germline.baselines.fresh_start import FreshStart
+from germline.baselines.fresh_start import START_LABELS, FreshStart
 from germline.compare.recipe.sections import (
     AncestorRecipe,
     Arm,
@@ -328,12 +328,14 @@ class Recipe(RecipeSection):
                 "Every arm is tuned over learning rate and weight decay",
                 "Set both, for example lr: [0.001, 0.003] and weight_decay: [0.05]",
             )
-        if tune.positions and not any(map(self.tunes_positions, self.arms)):
-            raise SettingError(
-                f"tune.positions={list(tune.positions)}",
-                "No tuned arm starts from random weights without positions of its own",
-                "Remove tune.positions, or use an arm such as scratch: {method: scratch}",
-            )
+        for key in START_LABELS:
+            values = getattr(tune, key)
+            if values and not any(self.tunes_start(arm, key) for arm in self.arms):
+                raise SettingError(
+                    f"tune.{key}={list(values)}",
+                    f"No tuned arm starts from random weights without {key} of its own",
+                    f"Remove tune.{key}, or use an arm such as scratch: {{method: scratch}}",
+                )
         if tune.seed in self.seeds:
             raise SettingError(
                 f"tune.seed={tune.seed}", "It is one of the comparison's own seeds", "Use a seed that is not in `seeds`"
@@ -356,19 +358,22 @@ class Recipe(RecipeSection):
     def is_tuned(self, arm: str) -> bool:
         """Tell whether an arm is tuned itself: it is trained, and uses no other arm's tuned settings.
 
-        With a frozen body, only initial positions can be tuned.
+        With a frozen body, only initial values can be tuned.
         """
-        is_open = self.draws_positions(arm) if self.is_frozen else self.is_trained(arm)
-        return self.tune is not None and self.arms[arm].tuned_as is None and is_open
+        if self.tune is None or self.arms[arm].tuned_as is not None:
+            return False
+        if self.is_frozen:
+            return any(getattr(self.tune, key) and self.draws_start(arm, key) for key in START_LABELS)
+        return self.is_trained(arm)
 
-    def draws_positions(self, arm: str) -> bool:
-        """Tell whether an arm's method draws initial positions that its settings do not give."""
+    def draws_start(self, arm: str, key: str) -> bool:
+        """Tell whether an arm's method starts from random weights, and its settings do not give an initial value."""
         entry = self.arms[arm]
-        return issubclass(find_method(entry.method), FreshStart) and entry.settings.get("positions") is None
+        return issubclass(find_method(entry.method), FreshStart) and entry.settings.get(key) is None
 
-    def tunes_positions(self, arm: str) -> bool:
-        """Tell whether the tuning of an arm tries initial positions."""
-        return self.tune is not None and bool(self.tune.positions) and self.is_tuned(arm) and self.draws_positions(arm)
+    def tunes_start(self, arm: str, key: str) -> bool:
+        """Tell whether the tuning of an arm tries initial values, such as `positions`."""
+        return bool(getattr(self.tune, key, None)) and self.is_tuned(arm) and self.draws_start(arm, key)
 
     @property
     def has_open_sizes(self) -> bool:

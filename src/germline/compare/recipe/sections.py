@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from germline.baselines.fresh_start import InitialPositions
+from germline.baselines.fresh_start import InitialPositions, InitialScale
 from germline.training import TrainSettings
 from germline.training.stable_dump import StableDump
 
@@ -87,10 +87,18 @@ class Tuning(StableDump, RecipeSection):
         scaling: Learning rate at other sizes: the same (`none`), or divided by the ratio of widths (`width`).
         positions: Initial positions to try beside every rate and decay, for arms that start from random weights.
             Standard deviations, or `sin-cos`. None: those of the arm's method. timm and DeiT draw them with 0.02.
+        layer_scale: Initial values of LayerScale to try beside all of these, for arms that start from random weights.
+            None: that of the arm's method.
         extend: How often an arm's grid grows by one rate, if its best rate is at an edge.
     """
 
-    omitted: ClassVar[Mapping[str, Any]] = {"lr": None, "weight_decay": None, "positions": None, "extend": 0}
+    omitted: ClassVar[Mapping[str, Any]] = {
+        "lr": None,
+        "weight_decay": None,
+        "positions": None,
+        "layer_scale": None,
+        "extend": 0,
+    }
 
     lr: tuple[Rate, ...] | None = Field(default=None, min_length=1, max_length=4)
     weight_decay: tuple[Decay, ...] | None = Field(default=None, min_length=1, max_length=2)
@@ -99,6 +107,7 @@ class Tuning(StableDump, RecipeSection):
     seed: int = Field(default=1000, ge=0)
     scaling: Literal["none", "width"] = "none"
     positions: tuple[InitialPositions, ...] | None = Field(default=None, min_length=1, max_length=4)
+    layer_scale: tuple[InitialScale, ...] | None = Field(default=None, min_length=1, max_length=4)
     extend: int = Field(default=0, ge=0, le=2)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from germline.baselines.fresh_start import START_LABELS
 from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
 from germline.compare.analysis.tuning import CHOSEN_KEYS, find_edge
 from germline.compare.cost.storage import storage_ratio
@@ -20,9 +21,8 @@ FAMILY_COUNTS = (1, 5, 10)
 def cost_table(results: ComparisonResults) -> Rows:
     """List the budget of one descendant by arm: what it is trained on, and with what settings."""
     own = [cell for cell in results.stored["cells"] if cell["asked"]["steps"] is None]
-    has_positions = any("positions" in cell for cell in own)
-    positions_head = ["initial positions"] if has_positions else []
-    rows = [["arm", "images seen", "TFLOPs", "steps", "learning rate", "weight decay", *positions_head]]
+    starts = _list_start_keys(own)
+    rows = [["arm", "images seen", "TFLOPs", "steps", "learning rate", "weight decay", *starts.values()]]
     for arm in results.arms:
         cells = [cell for cell in own if cell["asked"]["arm"] == arm]
         if not cells:
@@ -30,9 +30,17 @@ def cost_table(results: ComparisonResults) -> Rows:
         most = max(cells, key=lambda cell: int(cell["flops"]))
         rates, decays = ({cell[key] for cell in cells if cell["steps"]} for key in ("lr", "weight_decay"))
         counts = [f"{most['samples']:,}", tera_text(most["flops"]), f"{most['steps']:,}"]
-        positions = [str(most.get("positions", ""))] if has_positions else []
-        rows.append([arm, *counts, _values_text(rates), _values_text(decays), *positions])
+        rows.append([arm, *counts, _values_text(rates), _values_text(decays), *_start_texts(most, starts)])
     return rows
+
+
+def _list_start_keys(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """List the initial values that one of the cells or grid points has, with the heads of their columns."""
+    return {key: label for key, label in START_LABELS.items() if any(key in entry for entry in entries)}
+
+
+def _start_texts(entry: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    return [str(entry.get(key, "")) for key in keys]
 
 
 def _values_text(values: set[float]) -> str:
@@ -114,11 +122,10 @@ def tuning_table(results: ComparisonResults) -> Rows:
     A star marks the chosen point. It is followed by words if the rate is at an edge of the grid.
     """
     tuned_arms = results.stored["tuned"] or {}
-    has_positions = any("positions" in point for tuned in tuned_arms.values() for point in tuned["grid"])
-    positions_head = ["initial positions"] if has_positions else []
-    has_rates = any("lr" in point for tuned in tuned_arms.values() for point in tuned["grid"])
+    points = [point for tuned in tuned_arms.values() for point in tuned["grid"]]
+    starts, has_rates = _list_start_keys(points), any("lr" in point for point in points)
     rates_head = ["learning rate", "weight decay"] if has_rates else []
-    rows = [["arm", *rates_head, *positions_head, "validation accuracy, %"]]
+    rows = [["arm", *rates_head, *starts.values(), "validation accuracy, %"]]
     for arm, tuned in tuned_arms.items():
         edge = find_edge(tuned)
         mark = f" * {edge} rate tried" if edge is not None else " *"
@@ -126,7 +133,6 @@ def tuning_table(results: ComparisonResults) -> Rows:
             is_chosen = all(point.get(key) == tuned.get(key) for key in CHOSEN_KEYS)
             accuracy = point["accuracy"]
             text = "failed" if accuracy is None else f"{100 * accuracy:.1f}{mark if is_chosen else ''}"
-            positions = [str(point.get("positions", ""))] if has_positions else []
             rates = [f"{point[key]:g}" for key in ("lr", "weight_decay")] if has_rates else []
-            rows.append([arm, *rates, *positions, text])
+            rows.append([arm, *rates, *_start_texts(point, starts), text])
     return rows

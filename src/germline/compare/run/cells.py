@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
 
+from germline.baselines.fresh_start import START_LABELS
 from germline.compare.recipe.schema import CONTROL, Recipe
+from germline.compare.recipe.sections import Tuning
 
 
 @dataclass(frozen=True, order=True)
@@ -22,6 +26,7 @@ class Cell:
         steps: Training steps; None: the steps of the arm.
         tuning: Whether the cell only serves to choose settings; test images are then not used.
         positions: Initial positions to try; None: the tuned or given ones of the arm.
+        layer_scale: Initial value of LayerScale to try; None: the tuned or given one of the arm.
     """
 
     arm: str
@@ -33,14 +38,21 @@ class Cell:
     steps: int | None = None
     tuning: bool = False
     positions: float | str | None = None
+    layer_scale: float | None = None
 
     @property
     def name(self) -> str:
         """Readable name, unique in the comparison."""
         tried = "" if self.lr is None else f" lr={self.lr:g} wd={self.weight_decay:g}"
-        tried += "" if self.positions is None else f" positions={self.positions}"
+        tried += "".join(f" {key}={value}" for key, value in self.start.items())
         longer = "" if self.steps is None else f" steps={self.steps}"
         return f"{self.arm} {self.size or 'own size'} {format_images(self.images)} seed={self.seed}{tried}{longer}"
+
+    @property
+    def start(self) -> dict[str, float | str]:
+        """Initial values to try, by setting; without those that are None."""
+        values = {key: getattr(self, key) for key in START_LABELS}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 def list_main_cells(recipe: Recipe) -> list[Cell]:
@@ -70,13 +82,19 @@ def list_tuning_cells(recipe: Recipe, rates: Mapping[str, float] | None = None) 
     if tune is None:
         return []
     return [
-        Cell(arm, tune.size, tune.images_per_class, tune.seed, lr, decay, tuning=True, positions=positions)
+        Cell(arm, tune.size, tune.images_per_class, tune.seed, lr, decay, tuning=True, **start)
         for arm in recipe.arms
         if recipe.is_tuned(arm) and (rates is None or arm in rates)
-        for positions in ((recipe.tunes_positions(arm) and tune.positions) or (None,))
+        for start in _list_starts(recipe, tune, arm)
         for lr in ((tune.lr or (None,)) if rates is None else (rates[arm],))
         for decay in tune.weight_decay or (None,)
     ]
+
+
+def _list_starts(recipe: Recipe, tune: Tuning, arm: str) -> list[dict[str, Any]]:
+    """List the initial values that an arm is tuned over, in every combination."""
+    tried = {key: getattr(tune, key) for key in START_LABELS if recipe.tunes_start(arm, key)}
+    return [dict(zip(tried, values, strict=True)) for values in product(*tried.values())]
 
 
 def list_scratch_cells(recipe: Recipe, size: str, images: int | str, steps: int | None) -> list[Cell]:

@@ -146,8 +146,8 @@ class Comparison:
         return tuned
 
     def _tuning_point(self, store: ArtifactStore, cell: Cell) -> dict[str, Any]:
-        tried = {"lr": cell.lr, "weight_decay": cell.weight_decay, "positions": cell.positions}
-        point: dict[str, Any] = {key: value for key, value in tried.items() if value is not None}
+        rates = {"lr": cell.lr, "weight_decay": cell.weight_decay}
+        point: dict[str, Any] = {key: value for key, value in rates.items() if value is not None} | cell.start
         if cell.name in self.failed:
             return {**point, "accuracy": None, "samples": 0, "flops": 0}
         result = run_cell(store, cell)

@@ -13,6 +13,7 @@ from typing import Any
 
 from germline.api import build_start_network, train
 from germline.architectures import Size, Spec
+from germline.baselines.fresh_start import START_LABELS
 from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.sections import DataDescription
 from germline.compare.run.cells import Cell
@@ -48,7 +49,7 @@ class ArtifactStore:
         recipe: Recipe of the comparison.
         out: Output folder of the comparison.
         folder: Folder of the parts; several comparisons can share it.
-        tuned: Tuned learning rate, weight decay and positions by arm; empty before tuning.
+        tuned: Tuned learning rate, weight decay and initial values by arm; empty before tuning.
         quiet: Whether to show no progress.
         is_estimate: Whether only costs are estimated. Known numbers then replace missing data and weights.
     """
@@ -71,13 +72,13 @@ class ArtifactStore:
         return validate_settings(find_method(entry.method), entry.settings, f"arms.{arm}.settings")
 
     def cell_method(self, cell: Cell) -> Method:
-        """Return the method of a cell, with the initial positions that it tries, or else with the tuned ones."""
-        method, positions = self.get_method(cell.arm), cell.positions
-        if positions is None and not cell.tuning:
-            positions = self._tuned_settings(cell.arm).get("positions")
-        if positions is None or not self.recipe.draws_positions(cell.arm):
+        """Return the method of a cell, with the initial values that it tries, or else with the tuned ones."""
+        method, tuned = self.get_method(cell.arm), {} if cell.tuning else self._tuned_settings(cell.arm)
+        values = {**{key: tuned[key] for key in START_LABELS if key in tuned}, **cell.start}
+        start = {key: value for key, value in values.items() if self.recipe.draws_start(cell.arm, key)}
+        if not start:
             return method
-        settings = {**method.model_dump(), "positions": positions}
+        settings = {**method.model_dump(), **start}
         return validate_settings(type(method), settings, f"arms.{cell.arm}.settings")
 
     def _tuned_settings(self, arm: str) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from germline.architectures import Preprocess, Size, Target
-from germline.baselines.fresh_start import FreshStart
+from germline.baselines.fresh_start import START_LABELS, FreshStart
 from germline.compare.cost.cost import forward_flops, teacher_flops
 from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
@@ -56,12 +56,12 @@ def run_cell(store: ArtifactStore, cell: Cell) -> dict[str, Any]:
             gene = _bind_gene(store, cell, store.get_gene(cell.arm, store.gene_seed(cell.seed), cell.size))
             runs = [_train(store, cell, gene, data, task) for task, data in enumerate(store.load_cell_data(cell))]
             write_json(path, _cell_entry(store, cell, runs))
-        asked = {key: value for key, value in asdict(cell).items() if key != "positions" or value is not None}
+        asked = {key: value for key, value in asdict(cell).items() if key not in START_LABELS or value is not None}
         return {"asked": asked, **read_mapping(path)}
 
 
 def _bind_gene(store: ArtifactStore, cell: Cell, gene: Learngene | None) -> Learngene | None:
-    """Give a gene the settings of its cell; positions act on descendants alone."""
+    """Give a gene the settings of its cell; initial values act on descendants alone."""
     if gene is None or not isinstance(store.get_method(cell.arm), FreshStart):
         return gene
     return replace(gene, settings=store.cell_method(cell).model_dump(mode="json"))
@@ -178,14 +178,14 @@ def _cell_entry(store: ArtifactStore, cell: Cell, runs: list[_TaskRun]) -> dict[
     assert network.spec is not None  # noqa: S101 - a descendant always has one
     parameters, headless = count_network_parameters(network.spec)
     samples, method = sum(fit.samples for fit in fits), store.cell_method(cell)
-    positions = method.positions if isinstance(method, FreshStart) else None
+    start = {key: getattr(method, key) for key in START_LABELS} if isinstance(method, FreshStart) else {}
     is_frozen = store.recipe.is_frozen
     # A backward pass counts as two forward passes.
     passes = 1 if is_frozen else 3
     return {
         "lr": None if is_frozen else settings.lr,
         "weight_decay": None if is_frozen else settings.weight_decay,
-        **({} if positions is None else {"positions": positions}),
+        **{key: value for key, value in start.items() if value is not None},
         **({"penalties": [run.penalty for run in runs]} if is_frozen else {}),
         "curve": [
             {"step": int(score["step"]), **{key: fmean(fit.scores[at][key] for fit in fits) for key in _SCORE_KEYS}}

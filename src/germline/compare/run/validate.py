@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from germline.architectures import Preprocess, Size, Spec
-from germline.baselines.fresh_start import FreshStart
+from germline.baselines.fresh_start import START_LABELS, FreshStart
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.questions import check_question
 from germline.compare.recipe.schema import EVERY_SIZE, Recipe
@@ -75,9 +75,9 @@ def _check_starts(store: ArtifactStore) -> None:
     recipe, tune = store.recipe, store.recipe.tune
     for arm in recipe.arms:
         sizes = (*recipe.sizes_of(arm), *([tune.size] if tune is not None else []))
-        choices = (tune.positions or ()) if tune is not None and recipe.draws_positions(arm) else ()
-        for positions in (None, *choices):
-            method = store.cell_method(Cell(arm, sizes[0], 1, 0, positions=positions))
+        tried = {key: getattr(tune, key, None) or () for key in START_LABELS if recipe.draws_start(arm, key)}
+        for start in ({}, *({key: value} for key, values in tried.items() for value in values)):
+            method = store.cell_method(Cell(arm, sizes[0], 1, 0, **start))
             if isinstance(method, FreshStart) and (method.positions, method.layer_scale) != (None, None):
                 for size in sizes:
                     method.check_start(store.descendant_spec(size))
