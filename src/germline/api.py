@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from germline.architectures import Preprocess, Size
+from germline.architectures import Preprocess, Size, on_meta_device
 from germline.data import DataSet, load_data
 from germline.errors import DataError, GermlineError, SettingError
 from germline.learngene import Descendant, Learngene
@@ -194,7 +194,7 @@ def check_labels(network: Network, data: DataSet) -> None:
 
 
 def build_start_network(
-    model: str, data: DataSet, settings: TrainSettings, seed: int, size: Size | None = None
+    model: str, data: DataSet, settings: TrainSettings, seed: int, size: Size | None = None, *, is_hollow: bool = False
 ) -> Network:
     """Build the network that `germline train` starts with: a loaded one, or a freshly initialised preset or timm model.
 
@@ -205,6 +205,7 @@ def build_start_network(
         settings: Settings that give its rate of dropped paths.
         seed: Random seed of its weights.
         size: Changes to the model's size.
+        is_hollow: Whether a fresh network has shapes alone, without weights and statistics of images.
 
     Raises:
         UnknownNameError: No preset and no timm model has that name.
@@ -220,8 +221,12 @@ def build_start_network(
     elif settings.drop_path:
         name = architecture_of(spec).name
         raise SettingError(f"drop_path={settings.drop_path}", f"a {name} has no paths to drop", "remove drop_path")
-    with use_generator(generator(seed, "train", "initial weights")):
+    with on_meta_device() if is_hollow else use_generator(generator(seed, "train", "initial weights")):
         module = architecture_of(spec).build(spec)
     source = f"{model}, trained on {data.name} from random weights"
-    preprocess = Preprocess.from_images(data.train.sample())
+    if is_hollow:
+        grey = (0.5,) * channels
+        preprocess = Preprocess(channels=channels, image_size=side, mean=grey, std=grey)
+    else:
+        preprocess = Preprocess.from_images(data.train.sample())
     return Network(module, preprocess, data.classes, spec=spec, licence=data.licence, source=source)

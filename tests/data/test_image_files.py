@@ -1,5 +1,7 @@
 """Images above 64 pixels, decoded from files batch by batch."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,15 @@ def test_loader_shares_a_batch_of_files_between_processes(photos):
     shares = [Loader(train, 4, seed=1, rank=rank, world=2, **options).batch(1) for rank in (0, 1)]
     assert torch.equal(whole.pixels, torch.cat([share.pixels for share in shares]))
     assert torch.equal(whole.partner_labels, torch.cat([share.partner_labels for share in shares]))
+
+
+def test_loader_out_of_use_stops_its_processes(photos):
+    before = set(multiprocessing.active_children())
+    loader = Loader(gl.load_data(f"folder:{photos}@32").train, 4, seed=1)
+    loader.batch(0)
+    assert set(multiprocessing.active_children()) - before
+    del loader  # without a collection of cycles, in which torch waits for 5 seconds per process
+    assert not set(multiprocessing.active_children()) - before
 
 
 def test_image_files_draw_per_class_and_fingerprint(photos):

@@ -147,16 +147,16 @@ def test_loader_repeats_every_image_in_a_row(images, batch_size, repeats):
     loader = Loader(images, batch_size, seed=0, repeats=repeats)
     once = Loader(images, batch_size, seed=0)
     steps = 12 * repeats * 2 // batch_size
-    indices = torch.cat([loader._indices(step) for step in range(steps)])
+    indices = torch.cat([loader._schedule.indices(step) for step in range(steps)])
     groups = indices[: len(indices) // repeats * repeats].view(-1, repeats)
     assert bool((groups == groups[:, :1]).all())
-    distinct = torch.cat([once._indices(step) for step in range(steps)])
+    distinct = torch.cat([once._schedule.indices(step) for step in range(steps)])
     assert torch.equal(groups[:, 0], distinct[: len(groups)])
     for step in range(steps):
         at_most = -(-batch_size // repeats) + 1
-        assert batch_size // repeats <= len(set(loader._indices(step).tolist())) <= at_most
+        assert batch_size // repeats <= len(set(loader._schedule.indices(step).tolist())) <= at_most
     if batch_size % repeats == 0:
-        counts = torch.bincount(loader._indices(1), minlength=12)
+        counts = torch.bincount(loader._schedule.indices(1), minlength=12)
         assert set(counts.tolist()) <= {0, repeats}
 
 

@@ -190,10 +190,12 @@ class FileStream:
         Steps in order are fast; another step restarts the workers.
         """
         if step != self._next:
-            steps = (self._plan(number) for number in count(step))
-            self._batches = iter(_loader(self._data, steps))
+            self._batches = iter(_loader(self._data, map(self._plan, count(step))))
         self._next = step + 1
-        return _check(next(self._batches))
+        batch = next(self._batches)
+        if isinstance(batch, DataError):
+            self._next, self._batches = -1, iter(())  # stops the workers before the error is shown
+        return _check(batch)
 
 
 def decode_images(paths: Sequence[Path], side: int, batch_size: int) -> Iterator[Tensor]:
@@ -201,7 +203,12 @@ def decode_images(paths: Sequence[Path], side: int, batch_size: int) -> Iterator
     data = _Decoded(paths, _transform(side, training=False))
     keys = [(index, 0) for index in range(len(paths))]
     batches = (keys[start : start + batch_size] for start in range(0, len(keys), batch_size))
-    yield from map(_check, _loader(data, batches))
+    decoded = iter(_loader(data, batches))
+    try:
+        for batch in decoded:
+            yield _check(batch)
+    finally:
+        del decoded  # stops the workers, also where an error keeps this frame alive
 
 
 def decode_image(path: Path, side: int) -> Tensor:

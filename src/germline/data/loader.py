@@ -35,6 +35,59 @@ class Batch:
     share: float = 1.0
 
 
+class _Schedule:
+    """The image indices of every step, and the seeds and partners of their places in the batch.
+
+    It holds no reference to its loader: a stream of files that is part of a cycle stops its processes seconds late.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, seed: int, repeats: int, own_share: slice, *, is_mixed: bool
+    ) -> None:
+        self._count, self._batch_size, self._seed, self._repeats = count, batch_size, seed, repeats
+        self._own_share, self._is_mixed = own_share, is_mixed
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+
+    def partners(self, step: int) -> Tensor | None:
+        """Draw the mixing partner of each position of the global batch [batch_size]; None if nothing is mixed."""
+        if not self._is_mixed:
+            return None
+        return torch.randperm(self._batch_size, generator=self.generator_of("partners", step))
+
+    def plan(self, step: int) -> list[tuple[int, int]]:
+        """List this process's image indices, then the partners', each with the seed of its augmentation."""
+        indices, partners = self.indices(step), self.partners(step)
+        places = list(range(self._batch_size))[self._own_share]
+        places += [] if partners is None else partners[self._own_share].tolist()
+        return [(int(indices[place]), derive(self._seed, "augment", step, place)) for place in places]
+
+    def generator_of(self, purpose: str, step: int) -> torch.Generator:
+        return generator(self._seed, purpose, step)
+
+    def indices(self, step: int) -> Tensor:
+        """Return the image indices [batch_size] of a step from the stream of permutations, with repeats."""
+        first, offset = divmod(step * self._batch_size, self._repeats)
+        distinct = -(-(offset + self._batch_size) // self._repeats)
+        repeated = self._read_stream(first, distinct).repeat_interleave(self._repeats)
+        return repeated[offset : offset + self._batch_size]
+
+    def _read_stream(self, start: int, wanted: int) -> Tensor:
+        """Return the image indices [wanted] of the stream of permutations from position `start`."""
+        count, pieces = self._count, []
+        while wanted:
+            epoch, offset = divmod(start, count)
+            piece = self._permutation(epoch)[offset : offset + wanted]
+            pieces.append(piece)
+            start, wanted = start + len(piece), wanted - len(piece)
+        return torch.cat(pieces)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._order[0] != epoch:
+            order = torch.randperm(self._count, generator=generator(self._seed, "order", epoch))
+            self._order = (epoch, order)
+        return self._order[1]
+
+
 class Loader:
     """Training batches of images that are on the device or in files.
 
@@ -68,52 +121,36 @@ class Loader:
             raise SettingError(
                 "No images to train on", "A batch has at least one image", "Use a training split with images"
             )
-        self._count, self._device = len(images), torch.device(device)
+        self._device = torch.device(device)
         self._images = images.images.to(device) if isinstance(images, Images) else None
         self._labels = None if images.labels is None else images.labels.to(device)
         self._augment, self._mixup, self._cutmix = augment, mixup, cutmix
-        self._batch_size, self._seed, self._repeats = batch_size, seed, repeats
-        share = batch_size // world
+        self._batch_size, self._seed, share = batch_size, seed, batch_size // world
         self._own_share = slice(rank * share, (rank + 1) * share)
+        is_mixed = bool(mixup or cutmix)
+        self._schedule = _Schedule(len(images), batch_size, seed, repeats, self._own_share, is_mixed=is_mixed)
         self._stream = None
         if isinstance(images, ImageFiles):
             kinds, policy = (augment.kinds, augment.policy) if augment is not None else ((), None)
             self._stream = FileStream(
                 images.paths,
                 images.side,
-                self._plan,
+                self._schedule.plan,
                 training=augment is not None,
                 mirror="mirror" in kinds,
                 policy=policy,
             )
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def batch(self, step: int) -> Batch:
         """Return this process's share of the global batch of `step`, counted from 0."""
-        indices, partners = self._indices(step), self._partners(step)
+        indices, partners = self._schedule.indices(step), self._schedule.partners(step)
         mine = torch.arange(self._batch_size)[self._own_share]
         if partners is None:
             return Batch(self._pixels(step, indices, mine), self._labels_of(indices[mine]))
         both = self._pixels(step, indices, torch.cat((mine, partners[self._own_share])))
         pixels, other = torch.split(both, len(mine))
-        pixels, share = self._mix(pixels, other, self._generator_of("mix", step))
+        pixels, share = self._mix(pixels, other, self._schedule.generator_of("mix", step))
         return Batch(pixels, self._labels_of(indices[mine]), self._labels_of(indices[partners[self._own_share]]), share)
-
-    def _partners(self, step: int) -> Tensor | None:
-        """Draw the mixing partner of each position of the global batch [batch_size]; None if nothing is mixed."""
-        if not (self._mixup or self._cutmix):
-            return None
-        return torch.randperm(self._batch_size, generator=self._generator_of("partners", step))
-
-    def _plan(self, step: int) -> list[tuple[int, int]]:
-        """List this process's image indices, then the partners', each with the seed of its augmentation."""
-        indices, partners = self._indices(step), self._partners(step)
-        places = list(range(self._batch_size))[self._own_share]
-        places += [] if partners is None else partners[self._own_share].tolist()
-        return [(int(indices[place]), derive(self._seed, "augment", step, place)) for place in places]
-
-    def _generator_of(self, purpose: str, step: int) -> torch.Generator:
-        return generator(self._seed, purpose, step)
 
     def _pixels(self, step: int, indices: Tensor, places: Tensor) -> Tensor:
         """Return augmented pixels of some positions of the global batch of a step."""
@@ -123,7 +160,7 @@ class Loader:
         images = self._images.index_select(0, indices[places].to(self._device))
         if self._augment is None:
             return images.float().div_(255)
-        draws = self._augment.draw(self._batch_size, self._generator_of("augment", step))
+        draws = self._augment.draw(self._batch_size, self._schedule.generator_of("augment", step))
         pixels = self._augment(images, draws[places])
         if self._augment.policy is None:
             return pixels
@@ -131,29 +168,6 @@ class Loader:
 
     def _labels_of(self, indices: Tensor) -> Tensor | None:
         return None if self._labels is None else self._labels[indices.to(self._device)]
-
-    def _indices(self, step: int) -> Tensor:
-        """Return the image indices [batch_size] of a step from the stream of permutations, with repeats."""
-        first, offset = divmod(step * self._batch_size, self._repeats)
-        distinct = -(-(offset + self._batch_size) // self._repeats)
-        repeated = self._read_stream(first, distinct).repeat_interleave(self._repeats)
-        return repeated[offset : offset + self._batch_size]
-
-    def _read_stream(self, start: int, wanted: int) -> Tensor:
-        """Return the image indices [wanted] of the stream of permutations from position `start`."""
-        count, pieces = self._count, []
-        while wanted:
-            epoch, offset = divmod(start, count)
-            piece = self._permutation(epoch)[offset : offset + wanted]
-            pieces.append(piece)
-            start, wanted = start + len(piece), wanted - len(piece)
-        return torch.cat(pieces)
-
-    def _permutation(self, epoch: int) -> Tensor:
-        if self._order[0] != epoch:
-            order = torch.randperm(self._count, generator=generator(self._seed, "order", epoch))
-            self._order = (epoch, order)
-        return self._order[1]
 
     def _mix(self, pixels: Tensor, other: Tensor, keyed: torch.Generator) -> tuple[Tensor, float]:
         switch, side_x, side_y = torch.rand(3, generator=keyed).tolist()

@@ -89,7 +89,7 @@ def measure_feature_width(network: Network, kind: FeatureKind) -> int:
     network.model.eval()
     features = read_features(network, pixels, kind)
     network.model.train(was_training)
-    if not bool(torch.isfinite(features).all()):
+    if not features.is_meta and not bool(torch.isfinite(features).all()):
         raise ArtefactError(
             "the ancestor's features are not finite numbers", "nothing can be learnt from them", "use other weights"
         )

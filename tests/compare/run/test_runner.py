@@ -193,8 +193,9 @@ def test_killed_worker_ends_with_exit_code_three(recipe_file, tmp_path):
     out = tmp_path / "out"
     with start_process(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
         wait_for(lambda: len(list(out.glob("store/ancestor-*/ancestor/settings.json"))) == 2, process)
-        children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-        workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        (server,) = [pid for pid in list_children(process.pid) if "forkserver" in read_command(pid)]
+        workers = list_children(server)
+        assert len(workers) == 2
         os.kill(workers[-1], signal.SIGKILL)
         try:
             _, err = process.communicate(timeout=60)
@@ -222,6 +223,14 @@ def test_ctrl_c_stops_workers_quietly(recipe_file, tmp_path):
     while left := list_group(process.pid):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
+
+
+def list_children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def read_command(pid):
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def list_group(leader):

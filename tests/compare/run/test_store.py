@@ -12,6 +12,7 @@ from germline.compare.cost.cost import cell_cost
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.run import store as store_module
 from germline.compare.run.cells import Cell, list_main_cells
+from germline.compare.run.executor import _process_context
 from germline.compare.run.train_cell import cell_path
 from germline.files import append_json, file_lock, read_json
 from germline.learngene import Learngene
@@ -160,7 +161,9 @@ def test_paths_are_stable_across_versions(store, monkeypatch, changes, paths):
 def test_ancestor_is_not_built_for_every_path(store, monkeypatch):
     built, begin = [], store_module.ArtifactStore.build_ancestor
     monkeypatch.setattr(
-        store_module.ArtifactStore, "build_ancestor", lambda self, *given: built.append(given) or begin(self, *given)
+        store_module.ArtifactStore,
+        "build_ancestor",
+        lambda self, *given, **how: built.append(given) or begin(self, *given, **how),
     )
     found = store("arms.finetune.method=finetune", "arms.pupil.method=distil", "sizes=[depth=1, depth=2]")
     for cell in list_main_cells(found.recipe):
@@ -227,7 +230,7 @@ def _run(recipe_file, out, store):
 
 def test_two_processes_make_each_part_once(recipe_file, tmp_path):
     # A part made twice would write its log in the store twice.
-    context = multiprocessing.get_context("spawn")
+    context = _process_context()
     outs, store = [tmp_path / name for name in ("one", "two")], tmp_path / "store"
     workers = [context.Process(target=_run, args=(recipe_file, out, store)) for out in outs]
     for worker in workers:

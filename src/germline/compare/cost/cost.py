@@ -60,8 +60,12 @@ def forward_flops(network: Network) -> int:
 
 def teacher_flops(store: ArtifactStore, size: str | None = None) -> int:
     """Count the operations of a forward pass of one image through the ancestor."""
-    spec = store.ancestor_spec(size)
-    return forward_flops(store.build_ancestor(0, size)) if spec is None else spec_flops(spec)
+    spec, key = store.ancestor_spec(size), size or ""
+    if spec is not None:
+        return spec_flops(spec)
+    if key not in store.teacher_flops:
+        store.teacher_flops[key] = forward_flops(store.preview_ancestor(size))
+    return store.teacher_flops[key]
 
 
 @lru_cache(maxsize=64)

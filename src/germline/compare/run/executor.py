@@ -9,13 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.context import BaseContext
 from typing import Protocol
 
 import torch
@@ -104,7 +105,7 @@ class ProcessEngine:
         Raises:
             TrainingError: A worker was killed.
         """
-        context = multiprocessing.get_context("spawn")
+        context = _process_context()
         progress = context.SimpleQueue()
         reader = threading.Thread(target=_show_worker_progress, args=(progress, display), daemon=True)
         reader.start()
@@ -132,6 +133,16 @@ class ProcessEngine:
     def describe(self) -> str:
         """Describe the device, the processes and their threads."""
         return f"{find_best_device()}, {self.workers} processes of {self.threads} threads"
+
+
+def _process_context() -> BaseContext:
+    """Return the way to start workers: on Linux as copies of one process that has imported torch and nothing else.
+
+    Elsewhere each worker imports torch, which takes seconds: copies of a process are not safe with macOS's libraries.
+    """
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _show_progress(display: ProgressDisplay, name: str, phase: str, step: int, steps: int, left: float) -> None:
@@ -165,14 +176,15 @@ def _start_worker(threads: int, progress: multiprocessing.SimpleQueue[TaskProgre
     _PROGRESS_QUEUES[:] = [progress]
     # Ctrl-C reaches every process of a terminal. Only the parent answers it, and then stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _exit_with_parent(parent: int) -> None:
+def _exit_with_parent() -> None:
     """Exit when the parent was killed; an orphan would work beside the resumed run."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _show_worker_progress(queue: multiprocessing.SimpleQueue[TaskProgress | None], display: ProgressDisplay) -> None:

@@ -127,14 +127,21 @@ class ArtifactStore:
             sizes[seed] = tuple(dict.fromkeys((*sizes.get(seed, ()), tune.size)))
         return dict(sorted(sizes.items()))
 
-    def build_ancestor(self, seed: int, size: str | None = None) -> Network:
-        """Build the ancestor of a seed before its training, or load the trained one of the recipe."""
+    def build_ancestor(self, seed: int, size: str | None = None, *, is_hollow: bool = False) -> Network:
+        """Build the ancestor of a seed before its training, or load the trained one of the recipe.
+
+        Args:
+            seed: Random seed of its weights.
+            size: Size of its descendant, for methods that need an ancestor of each size.
+            is_hollow: Whether an ancestor that is not trained yet has shapes alone, which is many times faster.
+        """
         ancestor = self.recipe.ancestor
         if ancestor.path is None:
-            data, initial_seed = self.load_data(ancestor.data), derive(seed, "ancestor")
-            return build_start_network(ancestor.model, data, ancestor.train, initial_seed, Size.parse(size or ""))
+            data, initial_seed, parsed = self.load_data(ancestor.data), derive(seed, "ancestor"), Size.parse(size or "")
+            return build_start_network(ancestor.model, data, ancestor.train, initial_seed, parsed, is_hollow=is_hollow)
         if self.is_estimate and ancestor.like is not None and not Path(ancestor.path).exists():
-            return build_start_network(ancestor.like, self.load_data(ancestor.data), ancestor.train, 0)
+            data = self.load_data(ancestor.data)
+            return build_start_network(ancestor.like, data, ancestor.train, 0, is_hollow=is_hollow)
         folder = PACKAGED if ancestor.path == "packaged" else ancestor.path
         model = ancestor.model if Path(folder).is_file() else None
         network = load_network(folder, model, weights=not self.is_estimate, **ancestor.images)
@@ -163,11 +170,29 @@ class ArtifactStore:
     def _gene_specs(self) -> dict[str, Spec]:
         return {}
 
+    @cached_property
+    def teacher_flops(self) -> dict[str, int]:
+        """Known operations of a forward pass through the ancestor, by its size."""
+        return {}
+
+    @cached_property
+    def _previews(self) -> dict[str, Network]:
+        return {}
+
+    def preview_ancestor(self, size: str | None = None) -> Network:
+        """Build an ancestor for its spec and classes; it may lack weights. An estimate builds each once."""
+        if not self.is_estimate:
+            return self.build_ancestor(0, size, is_hollow=True)
+        key = size or ""
+        if key not in self._previews:
+            self._previews[key] = self.build_ancestor(0, size, is_hollow=True)
+        return self._previews[key]
+
     def ancestor_spec(self, size: str | None = None) -> Spec | None:
         """Return the spec of the ancestor, the same for every seed; None if no architecture knows the network."""
         key = "ancestor" if self.recipe.ancestor.path is not None else f"ancestor {size or ''}"
         if key not in self._ancestor_specs:
-            self._ancestor_specs[key] = self.build_ancestor(0, size).spec
+            self._ancestor_specs[key] = self.preview_ancestor(size).spec
         return self._ancestor_specs[key]
 
     def gene_spec(self, method: Method, size: str) -> Spec:
@@ -179,7 +204,7 @@ class ArtifactStore:
         source, own_size = find_source(method), size if method.traits.needs_own_size else None
         key = repr((source.name, source, own_size))
         if key not in self._gene_specs:
-            ancestor = None if source.ancestor == "none" else self.build_ancestor(0, own_size)
+            ancestor = None if source.ancestor == "none" else self.preview_ancestor(own_size)
             self._gene_specs[key] = source.condense_spec(ancestor, self.load_data(self.recipe.ancestor.data))
         return self._gene_specs[key]
 
