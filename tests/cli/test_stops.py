@@ -3,10 +3,7 @@
 import errno
 import json
 import os
-import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from germline.errors import OutputError
 from germline.files import check_output_folder
 from germline.training.trainer import Trainer
 from helpers.bad_input import RECIPE, snapshot
+from helpers.processes import command, finish, started
 
 WORK = ("train", "--model", "ancestor", "--data", "digits", "--device", "cpu", "--quiet", "--set", "batch_size=20")
 SHORT = (*WORK, "--set", "steps=12", "--set", "checkpoint_every=3")
@@ -35,13 +33,10 @@ def no_room(*_, **__):
 
 def test_killed_and_resumed_ends_in_the_same_weights(bench, run):
     steps = ("--set", "steps=160", "--set", "checkpoint_every=8")
-    command = [sys.executable, "-m", "germline.cli", *WORK, *steps, "--out", "killed"]
-    with subprocess.Popen(command, cwd=bench, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
-        deadline = time.monotonic() + 60
-        while not list(bench.glob("killed.run/train/checkpoints/step-*")) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    with started(command(*WORK, *steps, "--out", "killed"), bench) as process:
+        process.wait_for(lambda: list(bench.glob("killed.run/train/checkpoints/step-*")))
+        process.kill(signal.SIGKILL)
+        assert process.wait().returncode == -signal.SIGKILL
     assert list(bench.glob("killed.run/train/checkpoints/step-*"))
     assert not (bench / "killed").exists()
     refused = run(*WORK, *steps, "--out", "killed")
@@ -75,16 +70,12 @@ def test_interrupted_is_130_and_goes_on(bench, run, monkeypatch, at):
 def test_terminated_is_143_and_leaves_nothing_but_work_to_resume(bench, run):
     """A real SIGTERM to a real process, as cluster managers send it."""
     steps = ("--set", "steps=160", "--set", "checkpoint_every=8")
-    command = [sys.executable, "-m", "germline.cli", *WORK, *steps, "--out", "ended"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=bench, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not list(bench.glob("ended.run/train/checkpoints/step-*")) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGTERM)
-        said = process.stderr.read()
-    assert process.returncode == 143
-    assert said == "germline: Terminated. Run the same command with --resume to continue.\n"
+    with started(command(*WORK, *steps, "--out", "ended"), bench) as process:
+        process.wait_for(lambda: list(bench.glob("ended.run/train/checkpoints/step-*")))
+        process.kill(signal.SIGTERM)
+        done = process.wait()
+    assert done.returncode == 143
+    assert done.stderr == "germline: Terminated. Run the same command with --resume to continue.\n"
     assert not (bench / "ended").exists()
     assert not list(bench.rglob("*.part"))
     assert run(*WORK, *steps, "--out", "ended", "--resume").code == 0
@@ -231,14 +222,7 @@ def test_a_real_limit_on_file_size(bench, kind):
     """The kernel refuses the write itself: what Python or safetensors make of it is not replayed here."""
     words = {"inherit": ("inherit", "gene", "--out", "new", "--quiet")}.get(kind, (*SHORT, "--out", "new"))
     before = snapshot(bench)
-    done = subprocess.run(
-        [sys.executable, "-m", "germline.cli", *words],
-        cwd=bench,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)),
-    )
+    done = finish(command(*words), bench, limit=4000)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("germline: Cannot write '")
     assert done.stderr.count("\n") == 1

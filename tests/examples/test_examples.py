@@ -1,15 +1,14 @@
 """The examples run as printed, and a method of another package works everywhere through its entry point alone."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import timm
+
+from helpers.processes import command, finish, module, script
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -53,10 +52,8 @@ def run(installed, tmp_path, ancestor):
     """Runs a command in an empty folder with a small ancestor; returns what it prints."""
     ancestor.save(tmp_path / "ancestor")
 
-    def call(*words, cwd=tmp_path):
-        path = os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True)
+    def call(target, cwd=tmp_path):
+        done = finish(target, cwd, paths=[installed])
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -64,33 +61,32 @@ def run(installed, tmp_path, ancestor):
 
 
 def test_train_and_inherit(run, tmp_path):
-    out = run(str(EXAMPLES / "train_and_inherit.py"), "made", "--steps", "3")
+    out = run(script(EXAMPLES / "train_and_inherit.py", "made", "--steps", "3"))
     assert out.count("as inherited") == 3
     model = timm.create_model(f"local-dir:{tmp_path / 'made' / 'depth-8'}", pretrained=True)
     assert len(model.blocks) == 8
 
 
 def test_own_method_on_the_command_line(run, tmp_path):
-    germline = ("-m", "germline.cli")
-    assert "repeat" in run(*germline, "list", "methods")
+    assert "repeat" in run(command("list", "methods"))
     words = ("--method", "repeat", "--ancestor", "ancestor", "--data", "digits", "--out", "gene", "--quiet")
-    run(*germline, "condense", *words)
+    run(command("condense", *words))
     assert json.loads((tmp_path / "gene" / "learngene.json").read_text())["method"] == "repeat"
-    assert "any depth" in run(*germline, "inspect", "gene", "--size", "depth=5")
-    run(*germline, "report", "gene")
+    assert "any depth" in run(command("inspect", "gene", "--size", "depth=5"))
+    run(command("report", "gene"))
     assert "Repeated blocks" in (tmp_path / "gene.html").read_text()
-    run(*germline, "inherit", "gene", "--size", "depth=5", "--out", "child")
+    run(command("inherit", "gene", "--size", "depth=5", "--out", "child"))
     assert len(timm.create_model(f"local-dir:{tmp_path / 'child'}", pretrained=True).blocks) == 5
 
 
 def test_own_method_in_a_comparison_and_its_report(run, tmp_path):
     (tmp_path / "r.yaml").write_text(RECIPE)
-    run("-m", "germline.cli", "compare", "r.yaml", "--out", "compared", "--quiet")
+    run(command("compare", "r.yaml", "--out", "compared", "--quiet"))
     report = (tmp_path / "compared" / "report.html").read_text()
     assert "Repeated blocks" in report
     assert "<td class=text>repeat</td><td>0</td><td>1</td><td>2</td>" in report
 
 
 def test_own_method_enters_the_matrix(run):
-    out = run("-m", "pytest", "-p", "no:cacheprovider", "tests/methods/test_matrix.py", "-k", "repeat", cwd=ROOT)
+    out = run(module("pytest", "-p", "no:cacheprovider", "tests/methods/test_matrix.py", "-k", "repeat"), cwd=ROOT)
     assert "3 passed" in out

@@ -54,7 +54,7 @@ def main(folder):
             model = pool(spec) if name in ("paths", "sandwich") else VIT.build(spec)
         network = Network(model, Preprocess.from_images(train.images), digits.classes)
         asked = TrainSettings(
-            steps=8,
+            steps=6,
             batch_size=24,
             optimizer=optimizer,
             lr=RATES[optimizer],

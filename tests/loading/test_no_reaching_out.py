@@ -1,13 +1,12 @@
 """A folder or a gene is loaded from its own files alone: no connection, no other file, no other process."""
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import golden_cases as cases
+from helpers.processes import code, finish
 
 # Reads each folder named on the command line, and lists what Python was asked to open, connect or start meanwhile.
 PROGRAM = """
@@ -38,8 +37,7 @@ GENES = [name for name in cases.WHOLE if name not in (*cases.WITHOUT_GENE, "stor
 
 def watch(kind, folders):
     """What loading the folders asks Python for, beyond modules of Python and its caches."""
-    command = [sys.executable, "-c", PROGRAM, kind, ",".join(folders), *folders]
-    done = subprocess.run(command, cwd=cases.GOLDEN, capture_output=True, text=True, check=False)
+    done = finish(code(PROGRAM, kind, ",".join(folders), *folders), cases.GOLDEN)
     assert done.returncode == 0, done.stderr
     events = done.stdout.splitlines()
     return [event for event in events if not event.endswith((".py", ".pyc"))]
@@ -66,8 +64,7 @@ def test_the_watch_sees_what_reaches_out(tmp_path):
     program = PROGRAM.replace(
         "    load(folder)\n", f"    open({str(tmp_path / 'stolen')!r}); import socket; socket.socket()\n"
     )
-    command = [sys.executable, "-c", program, "model", "models/vit", "models/vit"]
-    done = subprocess.run(command, cwd=cases.GOLDEN, capture_output=True, text=True, check=True)
+    done = finish(code(program, "model", "models/vit", "models/vit"), cases.GOLDEN)
     assert f"open {tmp_path / 'stolen'}" in done.stdout
     assert "socket.__new__" in done.stdout
 

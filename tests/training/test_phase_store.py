@@ -3,14 +3,13 @@
 import json
 import logging
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from germline.errors import SettingError
 from germline.training import CrossEntropy, Run, TrainSettings
+from helpers.processes import code, finish
 
 PHASE_STATE = {
     "zeta": torch.tensor([[1.5, -0.0], [float("nan"), 3e-39]]),
@@ -170,7 +169,7 @@ Run(sys.argv[1], device="cpu", quiet=True).keep("phase", lambda: ({"w": torch.on
 
 
 def test_keep_killed_during_a_write(tmp_path):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, check=False)
+    done = finish(code(KILLED, tmp_path), tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "phase").exists()
     work = Work()

@@ -1,8 +1,6 @@
 """A run that is killed and resumed ends with exactly the same weights."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,13 +8,14 @@ import torch
 
 from germline.errors import ArtefactError
 from germline.training import CrossEntropy, Run, TrainSettings
+from helpers.processes import finish, script
 
 KILLS = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
 
 
 def test_run_resumes_after_sigkill(tmp_path):
-    command = [sys.executable, str(KILLS), "--kills", "3", "--steps", "24", "--seed", "1"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "out.json")], capture_output=True, text=True, check=False)
+    words = ("--kills", 3, "--steps", 16, "--seed", 1, "--out", tmp_path / "out.json")
+    done = finish(script(KILLS, *words), tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
     outcome = json.loads((tmp_path / "out.json").read_text())
     assert [job["job"] for job in outcome["jobs"]] == ["train", "condense", "choose"]

@@ -6,8 +6,6 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,29 +16,15 @@ from germline.compare.run.runner import GeneTask
 from germline.compare.run.store import ArtifactStore
 from germline.errors import DataError, SettingError
 from helpers.comparison import comparison, list_stored, results
+from helpers.processes import command, started
 
 # A learning rate so large that the loss becomes infinite at once.
 BURST = "arms.burst={method: scratch, train: {lr: 1e30}}"
 
 
 def start_process(recipe_file, out, *more):
-    command = [sys.executable, "-m", "germline.cli", "compare", str(recipe_file), "--out", str(out), "--quiet", *more]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, env=env, start_new_session=True, stdout=-1, stderr=-1, text=True, preexec_fn=_hear_ctrl_c
-    )
-
-
-def _hear_ctrl_c():
-    # A process in the background of a shell inherits that Ctrl-C is ignored.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def wait_for(found, process, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not found() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert found(), process.communicate()
+    words = command("compare", recipe_file, "--out", out, "--quiet", *more)
+    return started(words, recipe_file.parent)
 
 
 @pytest.mark.parametrize("nth", [0, 1, 2])
@@ -49,10 +33,10 @@ def test_killed_and_resumed_run_equals_unbroken_run(recipe_file, whole, tmp_path
     # The process is killed when the store holds another kind of part each time.
     wanted = ("ancestor-*", "gene-*/learngene.json", "cell-*.json")[nth]
     with start_process(recipe_file, broken, "--workers", "1") as process:
-        wait_for(lambda: list((broken / "store").glob(wanted)), process)
+        process.wait_for(lambda: list((broken / "store").glob(wanted)))
         time.sleep(random.Random(nth).random() * 0.1)
         os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+        assert process.wait().returncode == -signal.SIGKILL
     assert not (broken / "results.json").exists()
     cells, parts = list_stored(broken / "store", "cell"), list_stored(broken / "store", "gene")
     assert len(cells) < 4
@@ -192,33 +176,25 @@ def test_unexpected_error_is_raised(recipe_file, tmp_path, monkeypatch):
 def test_killed_worker_ends_with_exit_code_three(recipe_file, tmp_path):
     out = tmp_path / "out"
     with start_process(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
-        wait_for(lambda: len(list(out.glob("store/ancestor-*/ancestor/settings.json"))) == 2, process)
+        process.wait_for(lambda: len(list(out.glob("store/ancestor-*/ancestor/settings.json"))) == 2)
         (server,) = [pid for pid in list_children(process.pid) if "forkserver" in read_command(pid)]
         workers = list_children(server)
         assert len(workers) == 2
         os.kill(workers[-1], signal.SIGKILL)
-        try:
-            _, err = process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    assert process.returncode == 3
-    assert err.startswith("germline: A worker process was killed. It probably ran out of memory.")
-    assert "--workers" in err
+        done = process.wait()
+    assert done.returncode == 3
+    assert done.stderr.startswith("germline: A worker process was killed. It probably ran out of memory.")
+    assert "--workers" in done.stderr
 
 
 def test_ctrl_c_stops_workers_quietly(recipe_file, tmp_path):
     out = tmp_path / "out"
     with start_process(recipe_file, out, "--workers", "2", "--set", "ancestor.train.steps=100000") as process:
-        wait_for(lambda: len(list(out.glob("store/ancestor-*/ancestor/settings.json"))) == 2, process)
+        process.wait_for(lambda: len(list(out.glob("store/ancestor-*/ancestor/settings.json"))) == 2)
         os.killpg(process.pid, signal.SIGINT)
-        try:
-            _, err = process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    assert process.returncode == 130
-    assert err == "germline: Interrupted. Run the same command with --resume to continue.\n"
+        done = process.wait()
+    assert done.returncode == 130
+    assert done.stderr == "germline: Interrupted. Run the same command with --resume to continue.\n"
     deadline = time.monotonic() + 10
     while left := list_group(process.pid):
         assert time.monotonic() < deadline, left
