@@ -16,6 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
+STEPS = {"resnet": 60, "vit": 250}
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
@@ -83,7 +85,7 @@ def main(kind: str, folder: Path, out: Path) -> None:
     classes = int(labels.max()) + 1
     model = ResNet18(classes) if kind == "resnet" else build_vit(classes)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
-    for _ in range(60 if kind == "resnet" else 250):
+    for _ in range(STEPS[kind]):
         batch = torch.randint(len(images), (32,))
         loss = cross_entropy(model(images[batch]), labels[batch])
         optimizer.zero_grad()

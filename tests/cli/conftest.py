@@ -8,6 +8,7 @@ import pytest
 
 from germline.architectures import Size
 from germline.cli import main
+from helpers.light_processes import LightServer
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,11 @@ def bench(made, tmp_path, monkeypatch):
     shutil.copytree(made, place)
     monkeypatch.chdir(place)
     return place
+
+
+@pytest.fixture(scope="session")
+def light(tmp_path_factory):
+    """Runs commands in processes that have not imported torch."""
+    server = LightServer(tmp_path_factory.mktemp("light"))
+    yield server.run
+    server.close()

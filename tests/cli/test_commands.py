@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from germline.learngene import Learngene
 from germline.loading import load_network
 from helpers.bad_input import snapshot
 from helpers.comparison import RECIPE
+from helpers.processes import command, finish
 
 SMALL = ("--device", "cpu", "--quiet", "--data", "digits", "--set", "batch_size=20")
 TRAIN = ("train", "--model", "vit_pico", *SMALL, "--set", "steps=6", "--set", "log_every=2", "--set", "eval_at=[0, 3]")
@@ -33,7 +33,7 @@ def lines(path):
 def trained(tmp_path_factory):
     """Ancestor, gene, descendant and trained descendant, each made by its verb; the first in a process of its own."""
     place = tmp_path_factory.mktemp("trained")
-    done = console(place, *TRAIN, "--out", "ancestor")
+    done = finish(command(*TRAIN, "--out", "ancestor"), place)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     said = {"ancestor": done.stdout}
     for name, words in {
@@ -51,11 +51,12 @@ def trained(tmp_path_factory):
     return place, said
 
 
-def console(place, *words):
-    """The console script, as a user starts it."""
+def test_the_console_script_is_installed(tmp_path):
+    """As a user starts it; other tests call the same function."""
     script = Path(sys.executable).parent / "germline"
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([script, *words], cwd=place, capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run([script, "show", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "protocol: sizes" in done.stdout
 
 
 def test_train_writes_a_timm_folder_and_its_work_beside_it(trained):
@@ -199,16 +200,16 @@ def test_check_prices_the_demo_and_writes_nothing(run, tmp_path, monkeypatch):
 def test_the_demo_ends_in_a_report_of_its_own_numbers(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = ("arms.gene.settings.steps=2", "train.steps=2", "train.eval_at=[0]")
-    changes = (*few, "seeds=[0,1]", "sizes=[depth=7, depth=2]")
+    changes = (*few, "seeds=[0,1]", "sizes=[depth=3, depth=2]")
     done = run("demo", "--quiet", *(word for change in changes for word in ("--set", change)))
     assert done.code == 0
     results = json.loads((tmp_path / "germline-demo" / "results.json").read_text())
     assert [(cell["asked"]["arm"], cell["asked"]["size"], cell["asked"]["seed"]) for cell in results["cells"]] == [
-        (arm, size, seed) for seed in (0, 1) for size in ("depth=7", "depth=2") for arm in ("gene", "scratch")
+        (arm, size, seed) for seed in (0, 1) for size in ("depth=3", "depth=2") for arm in ("gene", "scratch")
     ]
     page = (tmp_path / "germline-demo" / "report.html").read_text()
     ours, theirs = (
-        [c["test_accuracy"] for c in results["cells"] if (c["asked"]["arm"], c["asked"]["size"]) == (arm, "depth=7")]
+        [c["test_accuracy"] for c in results["cells"] if (c["asked"]["arm"], c["asked"]["size"]) == (arm, "depth=3")]
         for arm in ("gene", "scratch")
     )
     assert f">{50 * sum(ours):.1f} ±" in page

@@ -1,24 +1,9 @@
 """Commands print a line, or refuse a wrong name, before torch is imported: these processes cannot import it."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from helpers.bad_input import RECIPE
 
-BLOCKED = """
-import importlib.abc, sys
-class Blocker(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name in ("torch", "timm.models", "numpy"):
-            raise ImportError(name)
-sys.meta_path.insert(0, Blocker())
-from germline.cli import main
-sys.argv[0] = "germline"
-main()
-"""
 FIRST_LINES = {
     "train": ("train --model ancestor --data digits --out new", "Training ancestor on digits ..."),
     "condense": (
@@ -74,23 +59,18 @@ def place(made, tmp_path_factory):
     return place
 
 
-def start(place, words):
-    command = [sys.executable, "-c", BLOCKED, *words.split()]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=place, env=os.environ)
-
-
 @pytest.mark.parametrize("case", FIRST_LINES)
-def test_the_first_line_comes_before_torch(case, place):
+def test_the_first_line_comes_before_torch(case, place, light):
     words, line = FIRST_LINES[case]
-    done = start(place, words)
+    done = light(*words.split(), place=place, is_blocked=True)
     assert done.stderr.splitlines()[0] == line, done.stderr[-500:]
     assert done.returncode != 0  # nothing goes further without torch
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_wrong_names_are_refused_before_torch(case, place):
+def test_wrong_names_are_refused_before_torch(case, place, light):
     words, text = REFUSALS[case]
-    done = start(place, words)
+    done = light(*words.split(), place=place, is_blocked=True)
     assert done.returncode == 2, done.stderr[-500:]
     assert text in done.stderr
     assert done.stderr.count("\n") == 1

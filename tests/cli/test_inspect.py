@@ -1,9 +1,6 @@
 """`germline inspect`: facts without torch, valid sizes in every direction, networks, image sizes."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -24,16 +21,9 @@ def resnet_gene(ancestors, pico):
 
 
 @pytest.mark.parametrize("words", [("gene",), ("ancestor",), ("child",), ("cnn",)], ids=lambda words: words[0])
-def test_facts_need_no_torch(words, bench):
-    code = (
-        "import sys; from germline.cli import main; sys.argv[0] = 'germline'\n"
-        "try: main()\n"
-        "except SystemExit as stop: print('code', stop.code)\n"
-        "print([name for name in ('torch', 'timm', 'numpy', 'safetensors') if name in sys.modules])"
-    )
-    command = [sys.executable, "-c", code, "inspect", *words, "--brief"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=bench, env=os.environ)
-    assert done.stdout.splitlines()[-2:] == ["code 0", "[]"], done
+def test_facts_need_no_torch(words, bench, light):
+    done = light("inspect", *words, "--brief", place=bench)
+    assert (done.returncode, done.slow) == (0, []), done
 
 
 def test_facts_of_the_files_are_those_of_the_loaded_gene(bench):

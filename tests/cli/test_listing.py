@@ -1,9 +1,5 @@
 """`germline list`: what it prints, that it needs no torch, and that settings are those of the classes."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 from pydantic import BaseModel
 
@@ -38,17 +34,10 @@ def keys(model, prefix=""):
 
 
 @pytest.mark.parametrize("words", FAST.values(), ids=FAST)
-def test_a_list_needs_no_torch(words, tmp_path):
-    code = (
-        "import sys; from germline.cli import main; sys.argv[0] = 'germline'\n"
-        "try: main()\n"
-        "except SystemExit as stop: print('code', stop.code)\n"
-        "print([name for name in ('torch', 'timm', 'numpy') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, cwd=tmp_path, env=os.environ
-    )
-    assert done.stdout.splitlines()[-2:] == [f"code {2 if 'wrong' in request_id(words) else 0}", "[]"], done
+def test_a_list_needs_no_torch(words, tmp_path, light):
+    done = light(*words, place=tmp_path)
+    assert done.returncode == (2 if "wrong" in request_id(words) else 0), done
+    assert not {"torch", "timm", "numpy"} & set(done.slow)
 
 
 def request_id(words):

@@ -57,7 +57,9 @@ class Running:
         deadline = time.monotonic() + seconds
         while not condition() and self.is_running and time.monotonic() < deadline:
             time.sleep(0.002)
-        assert condition(), self.wait()
+        if not condition():
+            os.killpg(self.pid, signal.SIGKILL)
+            raise AssertionError(self.wait())
 
 
 @contextmanager
