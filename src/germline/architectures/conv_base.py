@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -117,6 +118,9 @@ class ConvArchitecture(ABC, Generic[StagedT]):
 
     def parts(self, spec: StagedT) -> Parts:
         """Return the names of the network's tensors by part; there is no stem, the first block reads the images."""
+        return _find_parts(self, spec)
+
+    def _find_parts(self, spec: StagedT) -> Parts:
         with on_meta_device():
             names = list(self.build(spec).state_dict())
         return Parts(
@@ -192,3 +196,8 @@ class ConvArchitecture(ABC, Generic[StagedT]):
         first = self.image_readers[0] if len(self.image_readers) == 1 else list(self.image_readers)
         pretrained_cfg = {"first_conv": first, "classifier": "head.fc", "fixed_input_size": False}
         return TimmArguments(self.timm_name, self._arguments(spec), pretrained_cfg)
+
+
+@lru_cache(maxsize=64)  # the same few specs are asked for again and again
+def _find_parts(architecture: ConvArchitecture[Any], spec: StagedSpec) -> Parts:
+    return architecture._find_parts(spec)

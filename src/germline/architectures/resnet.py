@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal
 
 from timm.models.resnet import BasicBlock, ResNet, downsample_conv
@@ -191,6 +191,9 @@ class ResNetArchitecture:
 
     def parts(self, spec: ResNetSpec) -> Parts:
         """Return the names of the network's tensors by part; the stem is the first convolutions with their norms."""
+        return _find_parts(self, spec)
+
+    def _find_parts(self, spec: ResNetSpec) -> Parts:
         with on_meta_device():
             names = list(self.build(spec).state_dict())
         return Parts(
@@ -302,3 +305,8 @@ def _list_convolutions(spec: ResNetSpec) -> Iterator[tuple[int, int]]:
     for index, (stage, reads, writes) in enumerate(spec.blocks):
         shortcut = reads if spec.has_projection(index) else 0
         yield (9 * (reads + writes) + shortcut) * writes, -(-side // (reduction * 2**stage))
+
+
+@lru_cache(maxsize=64)  # the same few specs are asked for again and again
+def _find_parts(architecture: ResNetArchitecture, spec: ResNetSpec) -> Parts:
+    return architecture._find_parts(spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeVar
@@ -101,6 +102,9 @@ class TransformerArchitecture(ABC, Generic[TransformerT]):
 
     def parts(self, spec: TransformerT) -> Parts:
         """Return the names of the network's tensors by part; a stitch belongs to the block behind it."""
+        return _find_parts(self, spec)
+
+    def _find_parts(self, spec: TransformerT) -> Parts:
         with on_meta_device():
             frame = [name for name, _ in self.frame(spec).named_parameters()]
             block = [name for name, _ in self.block(spec).named_parameters()]
@@ -258,3 +262,8 @@ def _resize_positions(table: Tensor, source: TransformerSpec, target: Transforme
     side = target.image_size // target.patch_size
     resized: Tensor = resample_abs_pos_embed(table, [side, side], num_prefix_tokens=prefix)
     return resized
+
+
+@lru_cache(maxsize=64)  # the same few specs are asked for again and again
+def _find_parts(architecture: TransformerArchitecture[Any], spec: TransformerSpec) -> Parts:
+    return architecture._find_parts(spec)

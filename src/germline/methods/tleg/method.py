@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -181,11 +182,8 @@ class TLEG(PresetSettings, TargetSettings, Method, TrainSettings):
         """Count one training; two blocks per segment (one without slopes) and the frame are stored."""
         samples = self.total_samples(images)
         flops = training_flops(spec) + (teacher_flops if self._is_distilled else 0)
-        with on_meta_device():
-            auxiliary = ExpandedNetwork(
-                architecture_of(spec), spec, self._segments(spec), self.grid, slopes=self.slopes
-            )
-        return GeneCost(samples, samples * flops, count_elements(auxiliary))
+        stored = _count_stored(spec, tuple(self._segments(spec)), self.slopes)
+        return GeneCost(samples, samples * flops, stored)
 
     def _check_ancestor(self, ancestor: Network | None, data: DataSet) -> Network | None:
         if data.train.labels is None and (self.distillation == "none" or self.alpha < 1):
@@ -276,3 +274,10 @@ class TLEG(PresetSettings, TargetSettings, Method, TrainSettings):
 
 def _gene_tensors(auxiliary: ExpandedNetwork) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in auxiliary.state_dict().items()}
+
+
+@lru_cache(maxsize=64)  # a comparison asks for the same few specs again and again
+def _count_stored(spec: Spec, segments: tuple[int, ...], slopes: bool) -> dict[str, int]:
+    """Count the elements of each tensor of the auxiliary network. The grid of coefficients changes no tensor."""
+    with on_meta_device():
+        return count_elements(ExpandedNetwork(architecture_of(spec), spec, segments, slopes=slopes))
