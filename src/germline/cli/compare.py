@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from germline.cli.options import Overwrite, Quick, Quiet, Resume, Set, announce
+
+if TYPE_CHECKING:
+    from germline.compare import Comparison
 
 
 def register(app: typer.Typer) -> None:
@@ -57,8 +60,25 @@ def run_recipe(
     Raises:
         TrainingError: Some cells failed. The report of the others is written.
     """
+    comparison = prepare_comparison(recipe, out, changes, workers, store, resume, overwrite, quiet, quick=quick)
+    print(run_comparison(comparison, replace=overwrite and not resume))
+    check_failures(comparison)
+
+
+def prepare_comparison(
+    recipe: str,
+    out: Path,
+    changes: list[str] | None,
+    workers: int,
+    store: Path | None,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+    *,
+    quick: bool = False,
+) -> Comparison:
+    """Check a recipe and its folders; nothing is written."""
     from germline.compare.recipe.text import read_recipe
-    from germline.errors import TrainingError
     from germline.files import check_output_folder
     from germline.paths import list_input_paths
 
@@ -68,21 +88,42 @@ def run_recipe(
     if store is not None:
         check_output_folder(store, resume=True, overwrite=False)
     announce(f"Comparing the arms of {recipe}", quiet=quiet)
-    from germline.compare import Comparison, write_report
+    from germline.compare import Comparison
     from germline.compare.recipe.loader import load_recipe
 
     loaded = load_recipe(recipe, changes or (), quick=quick)
-
     comparison = Comparison(
         loaded, f"{recipe}{' --quick' if quick else ''}", out, workers=workers, quiet=quiet, store=store
     )
     comparison.check()
-    if overwrite and not resume:
+    return comparison
+
+
+def run_comparison(comparison: Comparison, *, replace: bool) -> str:
+    """Run a comparison, write its report and return what is printed of it.
+
+    Args:
+        comparison: The comparison to run.
+        replace: Whether to remove the output folder first.
+    """
+    from germline.compare import write_report
+
+    if replace:
         import shutil
 
-        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(comparison.out, ignore_errors=True)
     comparison.run()
-    print(write_report(out))
+    return write_report(comparison.out)
+
+
+def check_failures(comparison: Comparison) -> None:
+    """Refuse to end well if parts of a comparison failed.
+
+    Raises:
+        TrainingError: Some cells failed. The report of the others is written.
+    """
+    from germline.errors import TrainingError
+
     if comparison.failed:
         name, reason = next(iter(comparison.failed.items()))
         raise TrainingError(

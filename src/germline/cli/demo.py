@@ -1,4 +1,4 @@
-"""`germline demo`: condense, inherit, train and compare on packaged data."""
+"""`germline demo`: what descendants inherit from a packaged ancestor, on known and on unseen characters."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from germline.cli.options import Overwrite, Quiet, Resume, Set
+
+UNSEEN = "unseen"  # folder of the second part
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +24,21 @@ def demo(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Condense a packaged ancestor, build a family from it and compare it with scratch. Takes minutes on two cores."""
-    from germline.cli.compare import run_recipe
+    """Show what descendants inherit from a packaged ancestor, on known and on unseen characters. Takes minutes."""
+    from germline.cli.compare import check_failures, prepare_comparison, run_comparison
 
-    run_recipe("demo", out, set_, 0, None, resume, overwrite, quiet)
+    unseen = out / UNSEEN
+    comparisons = [
+        prepare_comparison("demo", out, set_, 0, None, resume, overwrite, quiet),
+        # The store of the first part has the gene.
+        prepare_comparison("demo-unseen", unseen, set_, 0, out / "store", resume, overwrite, quiet),
+    ]
+    for nth, comparison in enumerate(comparisons):
+        run_comparison(comparison, replace=nth == 0 and overwrite and not resume)
+        check_failures(comparison)
+    from germline.compare.analysis.results import ComparisonResults
+    from germline.compare.report.bars import draw_text_bars
+
+    for comparison in comparisons:
+        print(f"{draw_text_bars(ComparisonResults.load(comparison.out))}\n")
+    print(f"report: {out / 'report.html'}\nreport: {unseen / 'report.html'}")
