@@ -1,7 +1,6 @@
 """Recipes: extending, overrides, quick versions, refusals and all packaged recipes."""
 
 import json
-import re
 from functools import cache
 from pathlib import Path
 
@@ -102,12 +101,15 @@ def test_cost_of_packaged_recipes_can_be_estimated(name, quick):
     assert f"{count} cells" in found.text()
 
 
-@pytest.mark.parametrize("name", [name for name in list_packaged_recipes() if re.match("lab/(?!openworld)", name)])
-def test_a_recipe_of_the_lab_is_a_demonstration_or_can_be_evidence(name):
+@pytest.mark.parametrize("name", [name for name in list_packaged_recipes() if name != DEMO])
+def test_a_packaged_recipe_is_a_demonstration_or_can_be_evidence(name):
     recipe, found = load_recipe(name), estimate_packaged(name)
     assert recipe.kind in ("demonstration", "full")
     if recipe.kind == "full":
         assert recipe.question is not None
+        page = (Path(__file__).parents[3] / "docs" / "how-to" / "read-a-verdict.md").read_text(encoding="utf-8")
+        assert f"`{name}`" in page
+        assert f"| `{recipe.question.name}` |" in page
         first = {"": "own size", "*": "every size"}.get(recipe.sizes[0], recipe.sizes[0])
         assert not found.ceiling.startswith(f"ceiling unknown at {first}")
         assert found.minutes is not None
