@@ -35,13 +35,12 @@ class OpenWorldSettings(BaseModel):
         training: Training settings of one task.
         dropout: Dropout between the head's hidden layers while the collective is trained.
         consolidation: Strength of elastic weight consolidation; 0 is off.
-        distillation: Strength of learning without forgetting, which keeps the earlier tasks' outputs; 0 is off.
+        distillation: Strength of distillation, which keeps the outputs of earlier tasks; 0 is off.
         fisher_samples: Number of images from which an importance is estimated.
-        tune_consolidation: Strengths of consolidation to try on the first tasks. The best one on validation images
-            replaces `consolidation`. None tries none.
-        tune_distillation: Strengths of distillation to try beside each of these, in the same way.
-        tune_lr: Learning rates to try beside the strengths. The best one replaces `training.lr`.
-        tune_tasks: Number of first tasks on which strengths and rates are tried.
+        tune_consolidation: Strengths to try in place of `consolidation`; None tries none.
+        tune_distillation: Strengths to try in place of `distillation`.
+        tune_lr: Rates to try in place of `training.lr`.
+        tune_tasks: Number of first tasks on which they are tried.
         open_tasks: Number of tasks of unknown classes that may follow, if the data have a `stream`.
         percentile: Percentile of the confidence on known images. Images below it are taken for unknown.
         met: Share of a class's images that must be taken for unknown before the class counts as new.
