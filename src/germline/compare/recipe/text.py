@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,13 @@ def rename_old_keys(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def list_packaged_recipes() -> dict[str, Path]:
     """List the recipes that come with germline, by name."""
+    return dict(_find_packaged_recipes())
+
+
+@cache
+def _find_packaged_recipes() -> tuple[tuple[str, Path], ...]:
     root = Path(str(files("germline") / "recipes"))
-    return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
+    return tuple((str(path.relative_to(root).with_suffix("")), path) for path in sorted(root.rglob("*.yaml")))
 
 
 def read_recipe(name: str, *, quick: bool = False) -> dict[str, Any]:
