@@ -12,7 +12,7 @@ The three words are:
   `tables` and `cost_tables` of `germline.compare.report`, and in the report modules of methods;
 - a regular expression that rows must match (optional; all rows by default).
 
-`<!-- settings: NAME -->` asks for the table of a method's own settings; the name `train` means training settings.
+`<!-- settings: NAME -->` asks for the table of a method's own settings.
 
 A function of a method's report module gets the parsed records of its kind by arm and seed. All others get the
 `ComparisonResults`.
@@ -29,15 +29,12 @@ import inspect
 import re
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report.gene_records import records_by_arm
 from germline.methods.base import Method
 from germline.registry import METHODS
 from germline.reporting.hook import load_report_module, report_places
 from germline.reporting.html import Rows, markdown_table
-from germline.training import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 ATTRIBUTE = re.compile(r"(?m)^ {4}(\w+): ((?:.|\n {8})+)")
@@ -63,11 +60,11 @@ def update_tables(page: str) -> str:
 
 
 def settings_table(name: str) -> str:
-    """Return a method's own settings, or those of a training, as Markdown: name, default, and meaning."""
-    method: type[BaseModel] = TrainSettings if name == "train" else METHODS[name]
+    """Return a method's own settings as Markdown: name, default, and meaning from the docstring."""
+    method = METHODS[name]
     meanings: dict[str, str] = {}
     for base in method.__mro__:
-        if base is Method or (base.__module__.startswith("germline.training") and method is not TrainSettings):
+        if base.__module__.startswith("germline.training") or base is Method:
             continue
         _, _, text = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
         meanings |= {key: " ".join(value.split()) for key, value in ATTRIBUTE.findall(text) if key not in meanings}
@@ -78,7 +75,7 @@ def settings_table(name: str) -> str:
     return markdown_table(rows).rstrip("\n") + "\n"
 
 
-def _default_text(method: type[BaseModel], key: str) -> str:
+def _default_text(method: type[Method], key: str) -> str:
     try:
         value = getattr(method(), key)
     except ValueError:
