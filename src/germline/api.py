@@ -20,6 +20,7 @@ from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, FitResult, Objective, Run, TrainSettings
+from germline.training.augmentation import check_augmentation
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,7 +94,8 @@ def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
         ancestor: Whether an ancestor is given.
 
     Raises:
-        SettingError: An ancestor or a set for a role is given that the method does not read.
+        SettingError: An ancestor or a set for a role is given that the method does not read, or a training changes
+            images of data that allow no augmentation.
     """
     if ancestor and method.ancestor == "none":
         raise SettingError("an ancestor is given", f"the method {method.name} makes its own", "remove it")
@@ -103,6 +105,9 @@ def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
             f"the method {method.name} reads {', '.join(method.traits.roles)}",
             f"remove {odd[0]}",
         )
+    for settings in (method, *vars(method).values()):
+        if isinstance(settings, TrainSettings):
+            check_augmentation(settings, data.augmentation)
 
 
 def load_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet) -> Network | None:

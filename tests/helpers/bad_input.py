@@ -424,6 +424,13 @@ FAULTS = [
     Fault("set-no-equals", f"{TRAIN} --model ancestor --out new --set epochs", ("epochs", "--set epochs=20")),
     Fault("set-no-key", f"{TRAIN} --model ancestor --out new --set =3", ("--set =3", "key=value")),
     Fault("set-unknown", f"{TRAIN} --model ancestor --out new --set epoch=3", ("'epoch'", "Did you mean epochs")),
+    Fault("randaugment", f"{TRAIN} --model ancestor --out new --set randaugment=m9", ("'m9'", "rand-m9-mstd0.5-inc1")),
+    Fault("erasing", f"{TRAIN} --model ancestor --out new --set erasing=0.2 --set augment=false", ("augment=true",)),
+    Fault(
+        "no-augmentation",
+        "train --device cpu --quiet --model vit_pico --data glyphs/base+digits --set erasing=0.2 --out new",
+        ("Remove erasing",),
+    ),
     Fault("set-unknown-method", f"{CONDENSE} --out new --set dpeth=3", ("'dpeth'", "Did you mean depth")),
     Fault(
         "set-of-a-group",

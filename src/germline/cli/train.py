@@ -50,10 +50,12 @@ def train_command(
     check_device(device, precision)
     from germline.api import build_gene_objective, build_start_network, check_labels, train
     from germline.data import load_data
+    from germline.training.augmentation import check_augmentation
 
     source = load_data(data)
     network = build_start_network(model, source, chosen, seed)
     check_labels(network, source)
+    check_augmentation(chosen, source.augmentation)
     objective = None if gene is None else build_gene_objective(gene, network)
     inputs = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
