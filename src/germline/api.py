@@ -94,8 +94,8 @@ def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
         ancestor: Whether an ancestor is given.
 
     Raises:
-        SettingError: An ancestor or a set for a role is given that the method does not read, or a training changes
-            images of data that allow no augmentation.
+        SettingError: An ancestor or a set for a role is given that the method does not read. Or a setting changes
+            images at random, and the data allow no augmentation.
     """
     if ancestor and method.ancestor == "none":
         raise SettingError("an ancestor is given", f"the method {method.name} makes its own", "remove it")
