@@ -192,7 +192,7 @@ class FileStream:
         if step != self._next:
             self._batches = iter(_loader(self._data, map(self._plan, count(step))))
         self._next = step + 1
-        batch = next(self._batches)
+        batch: Tensor | DataError = next(self._batches)
         if isinstance(batch, DataError):
             self._next, self._batches = -1, iter(())  # stops the workers before the error is shown
         return _check(batch)
