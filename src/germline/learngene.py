@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -361,7 +362,7 @@ class Learngene:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of germline and the libraries that results depend on."""
-    return {name: version(name) for name in ("germline", "torch", "timm", "safetensors", "lightning-fabric")}
+    return {name: read_version(name) for name in ("germline", "torch", "timm", "safetensors", "lightning-fabric")}
 
 
 def _hub_licence(licence: str) -> str:
@@ -370,3 +371,9 @@ def _hub_licence(licence: str) -> str:
 
 def _manifest_hash(manifest: Mapping[str, Any]) -> str:
     return hash_json({key: value for key, value in manifest.items() if key != "sha256"})
+
+
+@cache
+def read_version(package: str) -> str:
+    """Read the version of an installed package, once per process."""
+    return version(package)

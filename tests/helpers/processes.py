@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,8 @@ class Running:
         while not condition() and self.is_running and time.monotonic() < deadline:
             time.sleep(0.002)
         if not condition():
-            os.killpg(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
             raise AssertionError(self.wait())
 
 
@@ -69,7 +70,8 @@ def started(target, place, **more):
     try:
         yield process
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         raise
 
 

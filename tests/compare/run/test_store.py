@@ -147,7 +147,7 @@ def test_every_cell_has_its_own_path(store, asked):
 )
 def test_paths_are_stable_across_versions(store, monkeypatch, changes, paths):
     # A change here invalidates every existing store. A new training setting is such a change.
-    monkeypatch.setattr(store_module, "version", lambda name: "0")
+    monkeypatch.setattr(store_module, "read_version", lambda name: "0")
     monkeypatch.setattr(store_module, "fingerprint_data", lambda name: "pictures")
     found = store(*changes)
     method, size = found.get_method("gene"), found.recipe.sizes[0]

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from germline.compare.run.data_cache import (
 from germline.config import validate_settings
 from germline.data import AnyImages, DataSet, draw_task_list, read_final_glyphs
 from germline.files import file_lock, read_json
-from germline.learngene import Learngene
+from germline.learngene import Learngene, read_version
 from germline.loading import load_network
 from germline.methods.base import DerivedMethod, Method, find_method, find_source
 from germline.network import Network
@@ -63,7 +62,7 @@ class ArtifactStore:
 
     def part_path(self, kind: str, facts: Mapping[str, Any]) -> Path:
         """Return the path of a part. Parts with the same facts are the same, also in other comparisons."""
-        text = json.dumps({"version": version("germline"), **facts}, sort_keys=True)
+        text = json.dumps({"version": read_version("germline"), **facts}, sort_keys=True)
         return self.folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
     def get_method(self, arm: str) -> Method:
