@@ -23,6 +23,7 @@ CHOOSY = ("gtl",)
 # Old releases of torch draw other numbers in `trunc_normal_` from the same seed. These genes begin with its draws.
 TRUNCATED = ("tleg", "random-gene")
 FIRST_TRUNCATED = [0.03081992268562317, -0.00586857832968235, -0.04357578605413437, 0.011368625797331333]
+LATER_KEYS = {"openworld": {"provenance.record.collective.classes"}}
 GENES = [name for name in cases.WHOLE if name not in (*cases.WITHOUT_GENE, "stored")]
 PARTS = ("gene", "new", "own", "trained")
 
@@ -162,7 +163,8 @@ def test_a_method_computes_what_it_did(name, architecture, golden, same_bits, tm
     if name in GENES and cases.WHOLE[name] == architecture:
         gene.save("fresh")
         old, new = json_of("genes", name, "learngene.json"), json_of("fresh", "learngene.json")
-        assert cases.keys_of(new) == cases.keys_of(old)
+        # An earlier germline ignores keys that it does not know.
+        assert cases.keys_of(new) - LATER_KEYS.get(name, set()) == cases.keys_of(old)
         assert (new["format"], new["settings"], new["spec"]) == (old["format"], old["settings"], old["spec"])
         assert cases.names_in("fresh") == cases.names_in(f"genes/{name}")
 
