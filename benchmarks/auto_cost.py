@@ -74,7 +74,7 @@ def _step(
     some = Images(images, labels, NAMES)
     absolute = "vit" in type(student.spec).__name__.lower()
     settings = BilevelSettings("relu6", inner, 0.1, 1e-4, 1e-4, "separate", absolute, BATCH)
-    objective = PseudoDescendant(ancestor, projected_student, PseudoTask(some, some, (), 0), settings, 1)
+    objective = PseudoDescendant(ancestor, projected_student, PseudoTask(some, some, None, 0), settings, 1)
     trained = [one for one in projected_student.parameters() if one.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
     batch = Batch(images[:BATCH].float() / 255, labels[:BATCH])

@@ -75,7 +75,7 @@ def planted(seed: int, which: int, steps: int = STEPS) -> tuple[list[float], flo
         network = Network(model, GREY, NAMES)
         ancestor = AncestorFeatures(stub, FeatureSpec(tuple(f"taps.{at}" for at in range(TAPS)), (CHANNELS,) * TAPS))
         projected_student = ProjectedNetwork(network, FeatureSpec(("0",), (HIDDEN,)), ancestor.side)
-    task = PseudoTask(train, held, (), derive(seed, "planted", which))
+    task = PseudoTask(train, held, None, derive(seed, "planted", which))
     objective = PseudoDescendant(ancestor, projected_student, task, BILEVEL, steps)
     settings = TrainSettings(
         steps=steps, batch_size=32, optimizer="sgd", lr=0.05, weight_decay=5e-4, warmup=0.0, log_every=100

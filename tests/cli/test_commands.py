@@ -57,7 +57,7 @@ def test_the_console_script_is_installed(tmp_path):
     script = Path(sys.executable).parent / "germline"
     done = subprocess.run([script, "show", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "protocol: sizes" in done.stdout
+    assert "protocol: same-labels" in done.stdout
 
 
 def test_train_writes_a_timm_folder_and_its_work_beside_it(trained):

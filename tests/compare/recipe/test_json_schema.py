@@ -26,7 +26,8 @@ def problems(value, schema, place=""):
     """Check a value against the part of JSON schema that pydantic writes; return the places that do not fit."""
     if "$ref" in schema:
         return problems(value, SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], place)
-    found = []
+    # Old releases of pydantic wrap a reference that has a default.
+    found = [place for option in schema.get("allOf", ()) if problems(value, option, place)]
     if "anyOf" in schema and all(problems(value, option, place) for option in schema["anyOf"]):
         found.append(place)
     wanted = schema.get("type")
