@@ -72,6 +72,19 @@ def test_the_readme_quotes_the_results():
     assert "two inherited blocks of a ViT are 23.0 ± 2.6 points above scratch" in readme
 
 
+def test_the_readme_quotes_the_claims_on_cifar():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    rows = quoted_rows("tleg-same-labels", "report.same_labels.step_table", r"\| gene \|")
+    at_start = [float(row.split(" | ")[2].split()[0]) for row in rows]
+    assert f"Before any training they have {min(at_start):.0f} to {max(at_start):.0f} % accuracy" in readme
+    rows = quoted_rows("tleg-same-labels", "claims_table", r"after 100 steps is above (scratch|random-gene) ")
+    gains = [float(row.split(" | ")[2].split()[0]) for row in rows]
+    assert len(gains) == 8
+    assert f"they are {min(gains):.0f} to {max(gains):.0f} points above scratch" in readme
+    (row,) = quoted_rows("tleg-same-labels", "claims_table", r"gene ends above finetune ")
+    assert f"ends {-float(row.split(' | ')[2].split()[0]):.0f} points above the gene's" in readme
+
+
 CLAIMS = [
     ("pool-family-least-squares", "snnet-total", "width=96", "-2.7 ± 0.4 points", "0.049", "the reverse holds"),
     ("pool-family-least-squares", "snnet-same", "front=24,end=96,j=5,k=5", "+13.7 ± 1.7 points", "0.035", "holds"),
