@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from germline.compare.recipe.schema import Recipe
 from germline.errors import SettingError
+from germline.training import TrainSettings
 
 INSTINCT_STEPS = (0, 1, 5, 10, 50, 100)
 
@@ -62,13 +63,18 @@ def check_instinct_steps(recipe: Recipe) -> None:
     asked = instinct_steps(recipe.instinct_steps)
     for arm in recipe.arms:
         settings = recipe.train_settings(arm)
-        missing = [step for step in asked if not settings.has_evaluation(step, settings.steps or 0)]
-        if settings.steps is None or settings.steps < asked[-1] or missing:
+        if not _reads_all_steps(settings, asked):
             raise SettingError(
                 f"The protocol instincts cannot use steps={settings.steps}, eval_at={settings.eval_at}",
                 f"It evaluates after {', '.join(map(str, asked))} steps",
                 f"Set train.steps={asked[-1]} or more and train.eval_at={list(asked)}",
             )
+
+
+def _reads_all_steps(settings: TrainSettings, steps: Sequence[int]) -> bool:
+    """Say whether a training is evaluated after all of these steps, sorted from first to last."""
+    total = settings.steps
+    return total is not None and total >= steps[-1] and all(settings.has_evaluation(step, total) for step in steps)
 
 
 def check_same_labels(recipe: Recipe) -> None:
@@ -81,8 +87,7 @@ def check_same_labels(recipe: Recipe) -> None:
     steps = sorted(recipe.read_steps)
     for arm in recipe.arms:
         settings = recipe.train_settings(arm)
-        missing = [step for step in steps if not settings.has_evaluation(step, settings.steps or 0)]
-        if settings.steps is None or settings.steps < steps[-1] or missing:
+        if settings.steps is None or not _reads_all_steps(settings, steps):
             raise SettingError(
                 f"Arm '{arm}' has steps={settings.steps}, eval_at={settings.eval_at}",
                 f"The protocol same-labels reads the accuracy after {', '.join(map(str, steps))} steps",
