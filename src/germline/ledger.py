@@ -9,7 +9,19 @@ from typing import Any, Literal, get_args
 from germline.errors import LedgerError
 
 Origin = Literal[
-    "copied", "expanded", "sliced", "resized", "adapted", "identity", "zero-filled", "stitched", "fresh", "reset"
+    "copied",
+    "expanded",
+    "generated",
+    "sliced",
+    "repeated",
+    "divided",
+    "resized",
+    "adapted",
+    "identity",
+    "zero-filled",
+    "stitched",
+    "fresh",
+    "reset",
 ]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
