@@ -57,6 +57,11 @@ _METHODS = {
     "tleg": MethodFacts(
         "TLEG (arXiv 2312.05614): block l of L is offset + (l/L) x slope.", "arXiv 2312.05614", _for(("vit",), _DEPTHS)
     ),
+    "sws": MethodFacts(
+        "SWS (arXiv 2404.16897): blocks of a stage share one block, and descendants repeat it.",
+        "arXiv 2404.16897",
+        _for(("vit",), _DEPTHS),
+    ),
     "auto": MethodFacts(
         "Auto-Learngene (arXiv 2305.02279): the ancestor's layers that help a pseudo descendant most.",
         "arXiv 2305.02279",

@@ -84,6 +84,7 @@ METHODS: Registry[Any] = Registry(
     "method",
     {
         "tleg": "germline.methods.tleg:TLEG",
+        "sws": "germline.methods.tleg.sws:SWS",
         "auto": "germline.methods.auto:Auto",
         "pool": "germline.methods.pool:Pool",
         "gtl": "germline.methods.gtl:GTL",

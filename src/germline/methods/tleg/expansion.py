@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from germline.architectures import Architecture, Spec, extract_features, on_meta_device
+from germline.architectures import Architecture, Spec
+from germline.methods.generated_network import GeneratedNetwork
 
 CoefficientGrid = Literal["zero", "one", "closed"]
 
@@ -52,16 +52,14 @@ def expand_tensor(offset: Tensor, slope: Tensor | None, place: float) -> Tensor:
     return offset if slope is None else torch.add(offset, slope, alpha=place)
 
 
-class ExpandedNetwork(nn.Module):
+class ExpandedNetwork(GeneratedNetwork):
     """A network whose block tensors are offset + coefficient x slope of their stage.
 
-    Its forward pass is that of the architecture's own network with the expanded tensors. The trained tensors are the
-    frame (stem, norm, head) and one or two blocks per stage.
+    The trained tensors are the frame (stem, norm, head) and one or two blocks per stage.
 
     Source: Xia et al., arXiv 2312.05614.
 
     Attributes:
-        frame: Stem, norm and head, with their names in the whole network.
         offset: One block per stage.
         slope: One block per stage, in which all but the weights of linear layers start at zero; empty without slopes.
     """
@@ -75,17 +73,13 @@ class ExpandedNetwork(nn.Module):
         *,
         slopes: bool = True,
     ) -> None:
-        super().__init__()
-        self.frame = architecture.frame(spec)
+        super().__init__(architecture, spec, architecture.frame(spec))
         self.offset = nn.ModuleList(architecture.block(spec) for _ in segments)
         self.slope = nn.ModuleList(architecture.block(spec) for _ in segments if slopes)
         self._initialise()
         parts = architecture.parts(spec)
         self._places = block_positions(len(parts.blocks), segments, grid)
         self._names = parts.blocks
-        with on_meta_device():
-            # The shell provides the forward pass and has no tensors. A tuple hides it from torch.
-            self._shell = (architecture.build(spec),)
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -100,40 +94,16 @@ class ExpandedNetwork(nn.Module):
                 if tensor.ndim == 1:
                     tensor.zero_()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits [B, classes] of normalised images [B, C, H, W]."""
-        shell = self._shell[0]
-        if shell.training != self.training:
-            shell.train(self.training)
-        tensors: dict[str, Tensor] = {**dict(self.frame.named_parameters()), **self._expanded()}
-        # No architecture shares tensors between layers, so torch need not search for shared ones.
-        logits: Tensor = functional_call(shell, tensors, (images,), tie_weights=False)
-        return logits
-
-    def extract(self, network: Callable[[Tensor], Tensor], pixels: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """Call `network`, which calls this one, and return its outputs and the output of a module of the whole network.
-
-        Args:
-            network: Function of pixels.
-            pixels: Images [B, C, H, W] in [0, 1].
-            name: Name of the module.
-        """
-        outputs, features = extract_features(self._shell[0], (name,), pixels, run=network)
-        return outputs, features[name]
-
-    def _expanded(self) -> dict[str, Tensor]:
+    def generate(self) -> dict[str, Tensor]:
+        """Return the frame as it is, and the blocks evaluated on the lines of their stages."""
         offsets = [dict(block.named_parameters()) for block in self.offset]
         slopes = [dict(block.named_parameters()) for block in self.slope]
-        return {
+        expanded = {
             full: expand_tensor(offsets[segment][name], slopes[segment][name] if slopes else None, place)
             for (segment, place), names in zip(self._places, self._names, strict=True)
             for name, full in names.items()
         }
-
-    def no_weight_decay(self) -> set[str]:
-        """Return the names of the parameters that the frame excludes from weight decay."""
-        excluded: set[str] = getattr(self.frame, "no_weight_decay", set)()
-        return {f"frame.{name}" for name in excluded}
+        return {**dict(self.frame.named_parameters()), **expanded}
 
 
 def expand_blocks(

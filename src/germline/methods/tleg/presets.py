@@ -1,4 +1,4 @@
-"""Presets of TLEG: the paper's setting, one for small networks, and one for tests."""
+"""Presets of `tleg` and `sws`: the papers' settings, one for small networks, and one for tests."""
 
 from __future__ import annotations
 
@@ -24,4 +24,11 @@ PRESETS: Presets = {
     },
     "lab": {"steps": 2000, "batch_size": 64, "lr": 4e-3},
     "tiny": {"steps": 4, "batch_size": 40},
+}
+SWS_PRESETS: Presets = {
+    # The paper's stages for 16 blocks, and its map of 12 blocks. The training is that of TLEG's public code.
+    "paper": {**PRESETS["paper"], "segments": (3, 3, 4, 3, 3)},
+    "paper12": {**PRESETS["paper"], "segments": (3, 3, 2, 2, 2)},
+    "lab": {**PRESETS["lab"], "segments": (2, 2, 2, 2)},
+    "tiny": {**PRESETS["tiny"], "segments": (2, 2)},
 }
