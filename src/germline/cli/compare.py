@@ -31,7 +31,7 @@ def compare(
     ] = None,
     final: Annotated[
         bool,
-        typer.Option("--final", help="Train and test on glyphs/final, for headline numbers. Each use is logged."),
+        typer.Option("--final", help="Use data that nothing is tuned on, for headline numbers. Each use is logged."),
     ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,

@@ -7,6 +7,7 @@ from typing import Any
 
 from germline.data.augment import Augment
 from germline.data.dataset import AnyImages, Augmentation, DataSet, ImageFiles, Images, Role, Split
+from germline.data.final_readings import log_final_reading
 from germline.data.loader import Batch, Loader, iterate_batches
 from germline.data.lookup import list_data_sets, load_data, load_data_or_placeholder
 from germline.data.placeholder import MissingDataError, make_placeholder
@@ -34,6 +35,7 @@ __all__ = [
     "list_data_sets",
     "load_data",
     "load_data_or_placeholder",
+    "log_final_reading",
     "make_placeholder",
     "read_final_glyphs",
     "select_classes",

@@ -208,6 +208,24 @@ def test_final_uses_final_part_logs_it_and_tunes_elsewhere(recipe_file, tmp_path
     assert "trained on glyphs/final" in (out / "report.md").read_text()
 
 
+def test_final_data_of_a_recipe_are_read_for_cells_alone_and_logged(recipe_file, tmp_path, small_glyphs, monkeypatch):
+    used, train = [], train_cell._train
+
+    def watched(store, cell, gene, source, task):
+        used.append((source.name, cell.tuning))
+        return train(store, cell, gene, source, task)
+
+    monkeypatch.setattr(train_cell, "_train", watched)
+    chosen = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE, "seeds=[0, 1]")
+    final = ("final=true", "final_data=glyphs/open")
+    out = tmp_path / "out"
+    comparison(recipe_file, out, *chosen, *final, TUNE).run()
+    assert used == [("glyphs/novel", True)] * 2 + [("glyphs/open", False)] * 2
+    assert len((out / "final-readings.jsonl").read_text().splitlines()) == 2
+    write_report(out)
+    assert "trained on glyphs/open, genes" in (out / "report.md").read_text()
+
+
 def test_final_cells_have_other_paths(recipe_file, tmp_path):
     glyphs = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE)
     plain, final = (

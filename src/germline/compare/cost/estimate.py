@@ -146,14 +146,17 @@ def estimate_cost(recipe: Recipe) -> CostEstimate:
         genes=_sum_gene_costs(store),
         family=_estimate_family(store),
         missing=tuple(
-            dict.fromkeys(
-                message for name in (recipe.data, recipe.ancestor.data) for message in store.list_missing_data(name)
-            )
+            dict.fromkeys(message for name in _list_data_names(recipe) for message in store.list_missing_data(name))
         ),
         ceiling=describe_ceiling_arms(recipe) if count_planned_claims(recipe) else "",
         claims=describe_planned_claims(recipe),
         grid=_describe_grid(store),
     )
+
+
+def _list_data_names(recipe: Recipe) -> tuple[str, ...]:
+    final = (recipe.final_data,) if recipe.final and recipe.final_data is not None else ()
+    return recipe.data, recipe.ancestor.data, *final
 
 
 def _describe_grid(store: ArtifactStore) -> str:

@@ -36,7 +36,7 @@ EVERY_SIZE = "*"
 MIN_HEADROOM = 8.0
 READ_STEPS = (0, 100, 400)
 # Keys that came later. Saved recipes leave them out at their defaults, so that older folders can still be resumed.
-LATER_KEYS = ("min_headroom", "question", "read_steps")
+LATER_KEYS = ("final_data", "min_headroom", "question", "read_steps")
 ProtocolName = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths", "same-labels", "frozen"]
 
 
@@ -67,6 +67,8 @@ class Recipe(RecipeSection):
         scratch_until_plateau: Longer training of scratch until a plateau; None: no longer training.
         family: Longer training of scratch with the budget of a whole family; None: no such training.
         final: Whether to train and test on the part of the data for headline numbers.
+        final_data: Data for headline numbers, on which nothing is tuned; None: `glyphs/final` for characters, and none
+            for other data.
         min_headroom: Smallest ceiling, in points of accuracy, under which a claim gets the verdict "no room to tell".
         question: Question that the recipe answers, by name or with details. Claims of all result files with the same
             question are corrected as one family; None: the claims of this comparison are a family.
@@ -93,6 +95,7 @@ class Recipe(RecipeSection):
     scratch_until_plateau: ScratchPlateau | None = None
     family: FamilyBudget | None = None
     final: bool = False
+    final_data: str | None = None
     min_headroom: float = Field(default=MIN_HEADROOM, ge=0, le=100)
     question: Question | None = None
 
@@ -180,8 +183,18 @@ class Recipe(RecipeSection):
                 raise UnknownNameError.with_nearest("arm at question.against:", other, self.arms)
 
     def _check_final(self) -> None:
-        if self.final and not self.data.startswith("glyphs/"):
-            raise SettingError(f"final with data={self.data}", "Only glyphs has a final part", "Remove --final")
+        if self.final and self.final_data is None and not self.data.startswith("glyphs/"):
+            raise SettingError(
+                f"final with data={self.data}",
+                "Only glyphs has a final part of its own",
+                "Set final_data to data that nothing is tuned on, or remove --final",
+            )
+        if self.final_data is not None and self.final_data in (self.data, self.ancestor.data.partition(",")[0]):
+            raise SettingError(
+                f"final_data={self.final_data}",
+                "The recipe trains or tunes on these data",
+                "Choose data with other classes",
+            )
 
     def _check_arm(self, name: str) -> None:
         arm, other = self.arms[name], self.arms[name].tuned_as

@@ -63,7 +63,7 @@ def _facts(results: ComparisonResults) -> list[str]:
     ancestor_data = recipe["ancestor"]["data"]
     is_stand_in = recipe["data"].startswith(("glyphs", "digits"))
     accuracies = [ancestor["accuracy"] for ancestor in stored["ancestors"]]
-    used = "glyphs/final" if recipe["final"] else recipe["data"]
+    used = (recipe.get("final_data") or "glyphs/final") if recipe["final"] else recipe["data"]
     data = f"descendants trained on {used}, genes condensed on {ancestor_data}"
     stand_in = "; small data sets shipped with germline, which say nothing about public benchmarks"
     facts = [f"{data}{stand_in if is_stand_in else ''}"]

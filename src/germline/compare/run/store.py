@@ -26,7 +26,7 @@ from germline.compare.run.data_cache import (
     missing_data_message,
 )
 from germline.config import validate_settings
-from germline.data import AnyImages, DataSet, draw_task_list, read_final_glyphs
+from germline.data import AnyImages, DataSet, draw_task_list, log_final_reading, read_final_glyphs
 from germline.files import file_lock, read_json
 from germline.learngene import Learngene, read_version
 from germline.loading import load_network
@@ -280,20 +280,25 @@ class ArtifactStore:
 
     def cell_data_name(self, cell: Cell) -> str:
         """Return the name of a cell's data; headline numbers (`final`) have a part of their own."""
-        return FINAL_DATA if self.recipe.final and not cell.tuning else self.recipe.data
+        if not self.recipe.final or cell.tuning:
+            return self.recipe.data
+        return self.recipe.final_data or FINAL_DATA
 
     def load_cell_data(self, cell: Cell) -> tuple[DataSet, ...]:
         """Load the data of a cell: one data set, or one per task."""
         name, tasks = self.cell_data_name(cell), self.recipe.tasks
-        purpose = f"{self.recipe.title}: {cell.name}"
-        data = (
-            read_final_glyphs(self.out / "final-readings.jsonl", purpose)
-            if name == FINAL_DATA
-            else self.load_data(name)
-        )
+        data = self.load_data(name) if name == self.recipe.data else self._read_final_data(name, cell)
         if tasks is None:
             return (data,)
         return draw_task_list(data, tasks.ways, None, tasks.count, derive(cell.seed, "tasks"))
+
+    def _read_final_data(self, name: str, cell: Cell) -> DataSet:
+        """Read the data for headline numbers, and log the reading first."""
+        log, purpose = self.out / "final-readings.jsonl", f"{self.recipe.title}: {cell.name}"
+        if name == FINAL_DATA:
+            return read_final_glyphs(log, purpose)
+        log_final_reading(log, purpose)
+        return self.load_data(name)
 
     def descendant_spec(self, size: str, images: AnyImages | None = None) -> Spec:
         """Return the spec of descendants of a size.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import lzma
 import zipfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from germline.data.dataset import DataSet, Images, Split
+from germline.data.final_readings import log_final_reading
 from germline.errors import DataError, UnknownNameError
-from germline.files import append_json
 
 GLYPH_PARTS = ("base", "open", "novel", "final")
 _SIDE = 32
@@ -93,7 +92,7 @@ def read_final_glyphs(log: Path, why: str) -> DataSet:
         log: Log file of all readings, one line of JSON each.
         why: Reason for the reading.
     """
-    append_json(log, {"time": datetime.now(UTC).isoformat(timespec="seconds"), "why": why})
+    log_final_reading(log, why)
     return _read_part("final")
 
 
