@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Runs the full-width experiments on one GPU, in order of worth, within a total time. What is finished counts: every part
+# is a comparison of its own that shares a store with the others, and its result is kept as soon as it ends.
+#
+#   benchmarks/gpu.sh DATA [OUT]     DATA holds CIFAR-100; OUT gets the results (default: benchmarks/results)
+#   benchmarks/gpu.sh --dry [OUT]    quick versions on packaged characters, to show that all works; no evidence
+#
+# MINUTES (default 9) is the total time. A part that is out of time is stopped, and continues in the next call with the
+# same STORE (default runs/gpu-store).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+dry=
+if [ "${1:-}" = --dry ]; then
+  dry=1
+  shift
+elif [ -z "${1:-}" ]; then
+  echo "gpu.sh: No data folder is given. The experiments read CIFAR-100. Give its folder, or use --dry." >&2
+  exit 2
+else
+  GERMLINE_DATA=$(mktemp -d)
+  export GERMLINE_DATA
+  trap 'rm -rf "$GERMLINE_DATA"' EXIT
+  ln -s "$(realpath "$1")" "$GERMLINE_DATA/cifar100"
+  shift
+fi
+out=$(realpath -m "${1:-benchmarks/results}")
+store=${STORE:-runs/gpu-store}
+deadline=$((SECONDS + ${MINUTES:-9} * 60))
+mkdir -p "$out" "$store"
+
+# part NAME RECIPE [OPTION...]: run a comparison for the time that is left, and keep its result.
+part() {
+  local name=$1 recipe=$2 left=$((deadline - SECONDS))
+  shift 2
+  if [ "$left" -lt 20 ]; then
+    echo "$name: not started, no time is left"
+    return
+  fi
+  local began=$SECONDS
+  timeout --signal=INT --kill-after=10 "$left" \
+    python3 -m germline compare "$recipe" --out "runs/$name" --store "$store" --workers 1 --resume "$@"
+  local code=$?
+  if [ "$code" -eq 0 ]; then
+    cp "runs/$name/results.json" "$out/$name.json"
+    echo "$name: finished in $((SECONDS - began)) s"
+  else
+    echo "$name: stopped with exit code $code after $((SECONDS - began)) s; finished parts are in $store"
+  fi
+}
+
+if [ -n "$dry" ]; then
+  part gpu-dry-tleg-same-labels benchmarks/gpu/tleg-same-labels.yaml --quick
+  part gpu-dry-gtl-cifar-fs benchmarks/gpu/gtl-cifar-fs.yaml --quick
+else
+  # One seed first, so that a slow GPU has a result too. Later seeds find ancestor, gene and cells in the store.
+  part gpu-tleg-same-labels-1 benchmarks/gpu/tleg-same-labels.yaml --set 'seeds=[0]'
+  part gpu-gtl-cifar-fs-1 benchmarks/gpu/gtl-cifar-fs.yaml --set 'seeds=[0]'
+  part gpu-tleg-same-labels benchmarks/gpu/tleg-same-labels.yaml
+  part gpu-gtl-cifar-fs benchmarks/gpu/gtl-cifar-fs.yaml
+fi
