@@ -62,6 +62,12 @@ _METHODS = {
         "arXiv 2404.16897",
         _for(("vit",), _DEPTHS),
     ),
+    "lets": MethodFacts(
+        "LeTs (NeurIPS 2024): narrow blocks, and learnt maps that make them wider and deeper.",
+        "NeurIPS 2024",
+        _for(("vit",), EVERY),
+        "up to the size of its auxiliary network",
+    ),
     "auto": MethodFacts(
         "Auto-Learngene (arXiv 2305.02279): the ancestor's layers that help a pseudo descendant most.",
         "arXiv 2305.02279",

@@ -85,6 +85,7 @@ METHODS: Registry[Any] = Registry(
     {
         "tleg": "germline.methods.tleg:TLEG",
         "sws": "germline.methods.tleg.sws:SWS",
+        "lets": "germline.methods.lets:LeTs",
         "auto": "germline.methods.auto:Auto",
         "pool": "germline.methods.pool:Pool",
         "gtl": "germline.methods.gtl:GTL",
