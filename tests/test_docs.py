@@ -33,18 +33,18 @@ def test_links_resolve(page):
             assert anchor[1:] in headings(place), target + anchor
 
 
-@pytest.mark.parametrize("name", ["tleg", "gtl", "pool", "auto", "openworld", "baselines"])
+@pytest.mark.parametrize("name", ["tleg", "lets", "gtl", "pool", "auto", "openworld", "baselines"])
 def test_method_pages_are_short_and_complete(name):
     page = (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8")
     assert len(page.split()) <= 1200
     if name in METHODS:
         assert [f"## {part}" in page for part in ("Idea", "Commands", "Settings", "What it can grow")] == [True] * 4
-        assert "arXiv" in page.split("## Idea")[0]
+        assert METHODS[name].paper in page.split("## Idea")[0]
 
 
 def test_readme_and_docs_have_limited_length():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
-    assert sum(len(page.read_text(encoding="utf-8").split()) for page in (ROOT / "docs").rglob("*.md")) <= 29_500
+    assert sum(len(page.read_text(encoding="utf-8").split()) for page in (ROOT / "docs").rglob("*.md")) <= 32_000
 
 
 def test_imports_of_python_examples_work():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from germline.methods.auto.method import Auto
     from germline.methods.base import Method
     from germline.methods.gtl.method import GTL
+    from germline.methods.lets.method import LeTs
     from germline.methods.openworld.method import OpenWorld
     from germline.methods.pool.method import Pool
     from germline.methods.tleg.method import TLEG
@@ -40,6 +41,7 @@ _PLACES = {
     "germline.methods.base": ("Method",),
     "germline.baselines.finetune": ("Finetune",),
     "germline.methods.gtl.method": ("GTL",),
+    "germline.methods.lets.method": ("LeTs",),
     "germline.methods.openworld.method": ("OpenWorld",),
     "germline.methods.pool.method": ("Pool",),
     "germline.baselines.scratch": ("Scratch",),
@@ -61,6 +63,7 @@ __all__ = [
     "Finetune",
     "GermlineError",
     "Images",
+    "LeTs",
     "Learngene",
     "Ledger",
     "Method",

@@ -31,7 +31,8 @@ class LeTs(AuxiliaryMethod):
     through the auxiliary network, which is distilled from the ancestor. A descendant takes the rows and coefficients of
     its size, and is then trained without the maps.
 
-    Source: LeTs, NeurIPS 2024, and its public code. One map F_emb serves the residual stream everywhere, the final norm
+    Source: Xia et al., "Initializing Variable-sized Vision Transformers from Learngene with Learnable Transformation",
+    NeurIPS 2024, and its public code. One map F_emb serves the residual stream everywhere, the final norm
     and the head included. Each gene layer has F_q, F_k, F_v (also for the inputs of the projection) and F_ffn. Tokens
     and positions have the large width. These rules are ours:
 
@@ -121,9 +122,8 @@ class LeTs(AuxiliaryMethod):
         """Return the spec of a descendant; a width without heads keeps the length of a head."""
         fields = spec.model_dump()
         length = fields["width"] // fields["heads"]
-        width = size.get("width", length)
-        if "heads" not in size and width % length == 0 and width > length:
-            size = Size(**size, heads=width // length)
+        if "width" in size and "heads" not in size and size["width"] % length == 0:
+            size = Size(**size, heads=size["width"] // length)
         return super().descendant_spec(spec, size, gene)
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
