@@ -122,7 +122,7 @@ def generate_blocks(
         if pair not in wide:
             members = range(pair * PAIR, (pair + 1) * PAIR)
             wide[pair] = [_widen_layer(gene, selection, layer, pair) for layer in members]
-    generated = {}
+    generated: dict[str, Tensor] = {}
     for (pair, row), names in zip(sources, parts.blocks, strict=True):
         first, second = wide[pair]
         mixed = {}
