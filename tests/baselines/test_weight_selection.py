@@ -4,11 +4,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from germline.architectures import VIT, ResNet12Spec, ResNetSpec, Size, VggSpec, count_elements
+from germline.architectures import VIT, ResNet12Spec, ResNetSpec, Size, VggSpec, VitSpec, count_elements
 from germline.baselines.weight_selection import WeightSelection
 from germline.errors import SettingError
 from germline.learngene import Learngene
-from germline.methods.slicing import choose_indices, slice_evenly
+from germline.methods.axis_maps import map_tensors
+from germline.methods.slicing import choose_indices, plan_slices, slice_evenly
 from germline.training import Run
 
 RUN = Run(device="cpu", quiet=True)
@@ -105,17 +106,111 @@ def test_grey_to_colour_after_slicing_keeps_the_function(wide_gene, pixels):
         assert torch.allclose(grey.logits(pixels), colour.logits(pixels), atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [{"depth": 7}, {"width": 128}, {"heads": 4}, {"width": 96, "heads": 1, "depth": 1}])
-def test_a_target_that_is_larger_in_any_way_is_refused(wide_gene, size):
-    with pytest.raises(SettingError, match=r"'weight-selection' cannot grow .*Use (depth=6|width=64|heads=2) or less"):
-        wide_gene.inherit(size=Size(**size))
+# Sizes in every direction: fewer and more heads of the same length, of other lengths, and widths of no common divisor.
+SIZES = [(32, 1), (48, 3), (60, 2), (96, 6), (128, 8), (256, 16), (80, 2), (56, 7), (64, 8), (36, 1), (8, 1)]
 
 
-def test_a_tensor_that_would_have_to_grow_is_refused(make_network, pico):
+@pytest.mark.parametrize(("width", "heads"), SIZES)
+def test_no_head_and_no_residual_group_is_cut_in_two(width, heads):
+    images = {"image_size": 32, "channels": 1, "classes": 3, "patch_size": 8, "init_values": 0.1, "class_token": True}
+    ancestor, spec = VitSpec(depth=1, width=64, heads=4, **images), VitSpec(depth=2, width=width, heads=heads, **images)
+    plan = plan_slices(ancestor, spec, (0, 0), is_wider=True)
+    maps = map_tensors(plan, ancestor)
+    stream = [i * 64 // width for i in range(width)]
+    for group in VIT.groups(plan.spec):
+        found = []
+        for member in group.members:
+            axis_map = maps.get(member.tensor, {}).get(member.dim)
+            size = plan.shapes[member.tensor][member.dim]
+            taken = torch.arange(size) if axis_map is None else axis_map.indices
+            parts = taken.view(member.outer, -1)
+            # Queries, keys and values come from their own, and with the same elements.
+            step = 64 if member.outer > 1 else 0
+            assert all(torch.equal(part, parts[0] + index * step) for index, part in enumerate(parts))
+            found.append(parts[0])
+        assert all(torch.equal(taken, found[0]) for taken in found)
+        if group.name == "stream":
+            assert found[0].tolist() == stream
+        elif group.name.endswith("heads"):
+            rows = found[0].view(heads, width // heads)
+            assert (rows // 16 == (rows // 16)[:, :1]).all()
+            assert (rows // 16)[:, 0].tolist() == [i * 4 // heads for i in range(heads)]
+            assert (rows % 16 == (rows % 16)[:1]).all()
+            if width // heads == 16:
+                assert (rows % 16)[0].tolist() == list(range(16))
+
+
+@pytest.mark.parametrize(
+    "size", [{"width": 32, "heads": 1}, {"width": 20, "heads": 2, "depth": 3}, {"width": 63, "heads": 1}]
+)
+def test_without_a_scale_a_smaller_size_is_the_published_rule(wide, wide_gene, size):
+    child = wide_gene.inherit(size=Size(**size)).model.state_dict()
+    own = wide.model.state_dict()
+    assert all(torch.equal(value, slice_evenly(own[name], value.shape)) for name, value in child.items())
+
+
+def test_whole_heads_can_be_selected(wide, pico):
+    child = condense(wide, pico, unit="channel").inherit(size=Size(width=32, heads=1)).model.blocks[0]
+    qkv = wide.model.blocks[0].attn.qkv.weight.view(3, 2, 32, 64)
+    assert torch.equal(child.attn.qkv.weight.view(3, 32, 32), qkv[:, 0, :, ::2])
+
+
+def test_larger_sizes_duplicate_heads_channels_and_blocks(wide, wide_gene):
+    child = wide_gene.inherit(size=Size(width=96, heads=3, depth=9))
+    ours, theirs = child.model.blocks, wide.model.blocks
+    stream = torch.tensor([i * 2 // 3 for i in range(96)])
+    heads = torch.cat((torch.arange(32), torch.arange(64)))
+    for place, block in enumerate(ours):
+        source = theirs[place * 6 // 9]
+        assert torch.equal(block.norm1.weight, source.norm1.weight[stream])
+        for mine, own in zip(block.attn.qkv.weight.chunk(3), source.attn.qkv.weight.chunk(3), strict=True):
+            assert torch.equal(mine, own[heads][:, stream])
+        assert torch.equal(block.attn.proj.weight, source.attn.proj.weight[stream][:, heads])
+    norm, further = child.ledger.entries["blocks.0.norm1.weight"], child.ledger.entries["blocks.1.norm1.weight"]
+    assert (norm, further) == ({"copied": 64, "repeated": 32}, {"repeated": 96})
+    assert child.ledger.entries["blocks.0.attn.proj.weight"] == {"copied": 64 * 64, "repeated": 96 * 96 - 64 * 64}
+    assert child.ledger.entries["head.bias"] == {"copied": 10}
+    mixed = wide_gene.inherit(size=Size(width=32, heads=4))
+    assert mixed.ledger.entries["blocks.0.attn.qkv.bias"] == {"sliced": 48, "repeated": 48}
+
+
+def test_divided_duplicates_compute_the_same_at_whole_multiples(wide, pico, pixels):
+    gene = condense(wide, pico, scale="divide")
+    child = gene.inherit(size=Size(width=128, heads=4))
+    with torch.no_grad():
+        assert torch.allclose(child.network.logits(pixels), wide.logits(pixels), atol=1e-5)
+    assert child.ledger.entries["blocks.0.mlp.fc1.weight"] == {"divided": 512 * 128}
+    partly = gene.inherit(size=Size(width=96, heads=3)).ledger
+    # A third of the channels has one copy. The first head has two copies, the second one.
+    assert partly.entries["norm.weight"] == {"copied": 64, "repeated": 32}
+    assert partly.entries["blocks.0.attn.proj.weight"] == {"copied": 64 * 32, "repeated": 32 * 32, "divided": 96 * 64}
+
+
+def test_scales_of_what_reads_channels(wide, wide_gene, pico):
+    size = Size(width=16, heads=2)
+    plain, own = wide_gene.inherit(size=size).model, wide.model
+    fan_in = condense(wide, pico, scale="fan-in").inherit(size=size)
+    assert torch.allclose(fan_in.model.blocks[1].mlp.fc2.weight, 2 * plain.blocks[1].mlp.fc2.weight)
+    assert torch.equal(fan_in.model.patch_embed.proj.weight, plain.patch_embed.proj.weight)
+    assert torch.equal(fan_in.model.blocks[1].mlp.fc2.bias, plain.blocks[1].mlp.fc2.bias)
+    assert fan_in.ledger.entries["blocks.1.mlp.fc2.weight"] == {"divided": 16 * 64}
+    matched = condense(wide, pico, scale="matched").inherit(size=size).model
+    for name in ("attn.qkv.weight", "mlp.fc1.weight"):
+        mine, source = matched.blocks[0].get_parameter(name), own.blocks[0].get_parameter(name)
+        assert mine.std(correction=0).item() == pytest.approx(source.std(correction=0).item(), rel=1e-5)
+    assert torch.equal(matched.norm.weight, plain.norm.weight)
+
+
+def test_settings_that_came_later_are_left_out_of_genes_at_their_defaults(wide_gene, wide, pico):
+    assert wide_gene.settings == {"layers": "first"}
+    assert condense(wide, pico, scale="divide").settings == {"layers": "first", "scale": "divide"}
+
+
+def test_norms_of_queries_grow_with_the_heads_length(make_network, pico):
     gene = condense(make_network(width=32, heads=2, qk_norm=True), pico)
-    assert gene.inherit(size=Size(width=16)).model.blocks[0].attn.q_norm.weight.shape == (8,)
-    with pytest.raises(SettingError, match=r"q_norm.weight' of shape \(24,\).*has shape \(16,\)"):
-        gene.inherit(size=Size(width=24, heads=1))
+    for width, heads, length in ((16, 2, 8), (24, 1, 24), (64, 2, 32)):
+        child = gene.inherit(size=Size(width=width, heads=heads)).model
+        assert child.blocks[0].attn.q_norm.weight.shape == (length,)
 
 
 def test_a_descendant_s_tensors_are_its_own_and_the_gene_survives_the_disk(wide, pico, tmp_path):
@@ -131,7 +226,7 @@ def test_a_descendant_s_tensors_are_its_own_and_the_gene_survives_the_disk(wide,
     fresh = gene.inherit(size=Size(depth=3, width=32)).model.state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in before.items())
     assert VIT.describe(first.model).width == 32
-    assert loaded.describe_sizes() == "any size up to the ancestor's own, of at most 6 blocks"
+    assert loaded.describe_sizes() == "any size, smaller or larger than the ancestor's"
 
 
 def test_bad_settings_and_no_ancestor_are_refused(pico):
@@ -208,16 +303,27 @@ def test_channels_that_nobody_else_reads_can_go(make_convolutional, pico, pixels
         assert float(vgg.logits(pixels).std()) > 1e-4
 
 
+def test_stages_grow_in_width_and_depth(make_convolutional, pico, pixels):
+    vgg = make_convolutional(VggSpec, widths=((8, 8), (12, 12, 12)), hidden=(6,))
+    gene = condense(vgg, pico, scale="divide")
+    wider = gene.inherit(size=Size(width=16))
+    with torch.no_grad():
+        assert torch.allclose(wider.network.logits(pixels), vgg.logits(pixels), atol=1e-5)
+    deeper = gene.inherit(size=Size(depth1=3, depth2=5)).model.stages
+    for stage, taken in ((0, (0, 1, 1)), (1, (0, 1, 1, 2, 2))):
+        for unit, index in zip(deeper[stage].blocks, taken, strict=True):
+            assert torch.equal(unit.conv.weight, vgg.model.stages[stage].blocks[index].conv.weight)
+
+
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        ({"width": 16}, "'weight-selection' cannot grow widths="),
-        ({"depth1": 3}, "cannot grow 3 blocks in a stage.*which has 2. Use 2 or fewer"),
-        ({"depth1": 1, "width2": 20}, r"which has widths=\(\(8, 8\), \(12, 12, 12\)\). Use no number of widths above"),
-        ({"depth2": 1, "width2": 20}, r"cannot grow .* of shape \(10, 20\).*has shape \(10, 12\)"),
+        ({"depth1": 2}, "cannot grow 2 blocks in a stage. The ancestor's stage has one block.*Use one block"),
+        ({"depth3": 2}, "no such key"),
     ],
 )
-def test_stages_larger_in_any_way_are_refused(make_convolutional, pico, size, words):
-    gene = condense(make_convolutional(VggSpec, widths=((8, 8), (12, 12, 12))), pico)
+def test_a_stage_of_one_block_does_not_get_deeper(make_convolutional, pico, size, words):
+    gene = condense(make_convolutional(VggSpec, widths=((8,), (12, 12))), pico)
+    assert gene.describe_sizes().endswith("but no deeper stage of one block")
     with pytest.raises(SettingError, match=words):
         gene.inherit(size=Size(**size))

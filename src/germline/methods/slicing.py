@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,11 +15,12 @@ from torch import Tensor
 from germline.architectures import Parts, Spec, Target, on_meta_device
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
-from germline.ledger import Ledger
+from germline.ledger import Origin
 from germline.methods.assembly import TensorWithOrigin, build_descendant
 from germline.registry import architecture_of
 
 BlockChoice = Literal["first", "last", "even"]
+RepeatOrder = Literal["even", "stacked"]
 IMAGE_FIELDS = frozenset({"image_size", "channels", "classes"})
 
 
@@ -31,14 +33,29 @@ def choose_indices(choice: BlockChoice, available: int, wanted: int) -> tuple[in
     return tuple(index * available // wanted for index in range(wanted))
 
 
-def choose_blocks(choice: BlockChoice, ancestor: Spec, wanted: Spec) -> tuple[int, ...]:
+def repeat_indices(order: RepeatOrder, available: int, wanted: int) -> tuple[int, ...]:
+    """List `wanted` indices of fewer `available` ones: neighbouring copies (`even`), or whole rows (`stacked`)."""
+    if order == "even":
+        return choose_indices("even", available, wanted)
+    return tuple(index % available for index in range(wanted))
+
+
+def choose_blocks(
+    choice: BlockChoice, ancestor: Spec, wanted: Spec, *, deeper: RepeatOrder | None = None
+) -> tuple[int, ...]:
     """Choose the ancestor's block for each block of a descendant, stage by stage.
 
     With several stages, the first block of each stage is always the ancestor's first one, also for `last`. Only this
-    block can read the maps of the stage before.
+    block can read the maps of the stage before. It is therefore never repeated.
+
+    Args:
+        choice: Blocks of a stage that is not deeper than the ancestor's.
+        ancestor: Spec of the ancestor.
+        wanted: Spec of the descendant.
+        deeper: Order in which a deeper stage repeats blocks; None refuses it.
 
     Raises:
-        SettingError: A stage has more blocks than the ancestor's, or the number of stages differs.
+        SettingError: A stage has too many blocks, or the number of stages differs.
     """
     depths, wanted_depths = stage_depths(ancestor), stage_depths(wanted)
     if len(depths) != len(wanted_depths):
@@ -51,15 +68,30 @@ def choose_blocks(choice: BlockChoice, ancestor: Spec, wanted: Spec) -> tuple[in
     starts = accumulate((0, *depths))
     for start, (available, count) in zip(starts, zip(depths, wanted_depths, strict=True), strict=False):
         if count > available:
-            raise SettingError(
-                f"This gene cannot grow {count} blocks" + (" in a stage" if len(depths) > 1 else ""),
-                f"It takes those of its ancestor, which has {available}",
-                f"Use {available} or fewer",
-            )
+            chosen += [start + index for index in _repeat_blocks(deeper, available, count, len(depths) > 1)]
+            continue
         keeps_first = choice == "last" and len(depths) > 1
         indices = (0, *choose_indices(choice, available, count - 1)) if keeps_first else None
         chosen += [start + index for index in indices or choose_indices(choice, available, count)]
     return tuple(chosen)
+
+
+def _repeat_blocks(order: RepeatOrder | None, available: int, count: int, has_stages: bool) -> tuple[int, ...]:
+    if order is None:
+        raise SettingError(
+            f"This gene cannot grow {count} blocks" + (" in a stage" if has_stages else ""),
+            f"It takes those of its ancestor, which has {available}",
+            f"Use {available} or fewer",
+        )
+    if not has_stages:
+        return repeat_indices(order, available, count)
+    if available == 1:
+        raise SettingError(
+            f"This gene cannot grow {count} blocks in a stage",
+            "The ancestor's stage has one block, which also reads the stage before, so it cannot be repeated",
+            "Use one block in this stage",
+        )
+    return (0, *(1 + index for index in repeat_indices(order, available - 1, count - 1)))
 
 
 def stage_depths(spec: Spec) -> tuple[int, ...]:
@@ -89,26 +121,35 @@ class SlicePlan:
         parts: Names of its tensors.
         sources: Name of the ancestor's tensor by name in the descendant.
         shapes: Shapes of the descendant's tensors by name.
-        sliced: Names of tensors that have fewer elements than their source.
+        chosen: Index of the ancestor's block for each block of the descendant.
+        sliced: Names of tensors whose shape differs from their source's.
     """
 
     spec: Spec
     parts: Parts
     sources: Mapping[str, str]
     shapes: Mapping[str, torch.Size]
+    chosen: tuple[int, ...]
     sliced: frozenset[str]
 
+    @property
+    def repeated(self) -> frozenset[str]:
+        """Names of tensors of blocks whose source is the source of an earlier block too."""
+        places = [place for place, index in enumerate(self.chosen) if index in self.chosen[:place]]
+        return frozenset(full for place in places for full in self.parts.blocks[place].values())
 
-def plan_slices(ancestor: Spec, wanted: Spec, chosen: Sequence[int]) -> SlicePlan:
+
+def plan_slices(ancestor: Spec, wanted: Spec, chosen: Sequence[int], *, is_wider: bool = False) -> SlicePlan:
     """Find the source of every tensor of a descendant.
 
     Args:
         ancestor: Spec of the ancestor.
         wanted: Spec of the descendant.
         chosen: Index of the ancestor's block for each block of the descendant.
+        is_wider: Whether tensors may be larger than their sources.
 
     Raises:
-        SettingError: A tensor is larger than its source, or has none.
+        SettingError: A tensor is larger than its source and may not be, or it has none.
     """
     spec = wanted.model_copy(update=ancestor.model_dump(include=set(IMAGE_FIELDS)))
     ancestor_parts, parts = parts_of(ancestor), parts_of(spec)
@@ -125,14 +166,16 @@ def plan_slices(ancestor: Spec, wanted: Spec, chosen: Sequence[int]) -> SlicePla
     given, shapes = shapes_of(ancestor), shapes_of(spec)
     for name, source in sources.items():
         available, needed = given[source], shapes[name]
-        if len(available) != len(needed) or any(more > less for more, less in zip(needed, available, strict=True)):
+        if len(available) != len(needed) or (
+            not is_wider and any(more > less for more, less in zip(needed, available, strict=True))
+        ):
             raise SettingError(
                 f"This gene cannot grow '{name}' of shape {tuple(needed)}",
                 f"The ancestor's '{source}' has shape {tuple(available)}",
                 "Use a size with no number above the ancestor's",
             )
     sliced = frozenset(name for name, source in sources.items() if given[source] != shapes[name])
-    return SlicePlan(spec, parts, sources, shapes, sliced)
+    return SlicePlan(spec, parts, sources, shapes, tuple(chosen), sliced)
 
 
 def inherit_slices(gene: Learngene, target: Target, chosen: Sequence[int], generator: torch.Generator) -> Descendant:
@@ -152,14 +195,38 @@ def inherit_slices(gene: Learngene, target: Target, chosen: Sequence[int], gener
     """
     plan = plan_slices(gene.spec, target.spec, chosen)
     tensors = {name: slice_evenly(gene.tensors[source], plan.shapes[name]) for name, source in plan.sources.items()}
+    origins: dict[str, Mapping[Origin, int]] = {name: {"sliced": tensors[name].numel()} for name in plan.sliced}
+    return build_resized_descendant(gene, target, plan, tensors, origins, generator)
+
+
+def build_resized_descendant(
+    gene: Learngene,
+    target: Target,
+    plan: SlicePlan,
+    tensors: Mapping[str, Tensor],
+    origins: Mapping[str, Mapping[Origin, int]],
+    generator: torch.Generator,
+) -> Descendant:
+    """Build a descendant from all tensors of a network with its widths, and record their origins.
+
+    If a tensor is adapted or resized to other images afterwards, only that later step is recorded.
+
+    Args:
+        gene: Gene that holds the whole ancestor.
+        target: Network to build.
+        plan: Plan that the tensors were made by.
+        tensors: Tensors with the descendant's shapes, for images and classes of the ancestor.
+        origins: Number of elements by origin, for each tensor that is not a plain copy.
+        generator: Source of a fresh head.
+    """
     names = [full for block in plan.parts.blocks for full in block.values()]
-    blocks: dict[str, TensorWithOrigin] = {
-        name: (tensors[name].clone(), "sliced" if name in plan.sliced else "copied") for name in names
-    }
-    # All further steps see the sliced ancestor as a gene of the descendant's own widths.
-    sliced_gene = replace(gene, spec=plan.spec)
-    descendant = build_descendant(sliced_gene, target, frame=tensors, blocks=blocks, generator=generator)
-    _record_sliced(descendant.ledger, plan.sliced)
+    blocks: dict[str, TensorWithOrigin] = {name: (tensors[name].clone(), "copied") for name in names}
+    # All further steps see the resized ancestor as a gene of the descendant's own widths.
+    resized_gene = replace(gene, spec=plan.spec)
+    descendant = build_descendant(resized_gene, target, frame=tensors, blocks=blocks, generator=generator)
+    for name, counts in origins.items():
+        if "copied" in descendant.ledger.entries[name]:
+            descendant.ledger.entries[name] = Counter(counts)
     return descendant
 
 
@@ -179,32 +246,6 @@ def check_same_spec(method: str, ancestor: Spec, wanted: Spec, *, spare: frozens
             )
 
 
-def check_not_larger(method: str, ancestor: Spec, wanted: Spec) -> None:
-    """Refuse a spec that is larger than the ancestor's in any number; `plan_slices` would name a tensor instead.
-
-    Raises:
-        SettingError: Names the key.
-    """
-    fields, wanted_fields = ancestor.model_dump(), wanted.model_dump()
-    for key in sorted(fields.keys() - IMAGE_FIELDS):
-        if _exceeds(wanted_fields[key], fields[key]):
-            limit = (
-                f"{key}={fields[key]} or less" if isinstance(fields[key], int) else f"no number of {key} above these"
-            )
-            raise SettingError(
-                f"Method '{method}' cannot grow {key}={wanted_fields[key]}",
-                f"It takes tensors of the ancestor, which has {key}={fields[key]}",
-                f"Use {limit}",
-            )
-
-
-def _exceeds(value: Any, limit: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        # With other depths, widths can be compared only after blocks are chosen.
-        return len(value) == len(limit) and any(map(_exceeds, value, limit))
-    return isinstance(value, (int, float)) and isinstance(limit, (int, float)) and value > limit
-
-
 @lru_cache(maxsize=64)  # a comparison asks for the same few specs again and again
 def shapes_of(spec: Spec) -> Mapping[str, torch.Size]:
     """Return the shapes of all tensors of a network of that spec by name."""
@@ -216,10 +257,3 @@ def shapes_of(spec: Spec) -> Mapping[str, torch.Size]:
 def parts_of(spec: Spec) -> Parts:
     """Return the names of the tensors of a network of that spec."""
     return architecture_of(spec).parts(spec)
-
-
-def _record_sliced(ledger: Ledger, sliced: frozenset[str]) -> None:
-    for name in sliced:
-        counts = ledger.entries[name]
-        if "copied" in counts:
-            counts["sliced"] += counts.pop("copied")
