@@ -29,7 +29,7 @@ def test_lines_of_data_sets_equal_the_docstrings():
 def test_methods_for_an_architecture():
     assert "tleg" in list_methods_for("vit")
     assert "tleg" not in list_methods_for("resnet")
-    assert list_methods_for("resnet")["weight-selection"].sizes("resnet") == "shallower, narrower"
+    assert list_methods_for("resnet")["weight-selection"].sizes("resnet") == "shallower, deeper, narrower, wider"
     assert list_methods_for("resnet")["finetune"].sizes("resnet") == "its own size"
     with pytest.raises(UnknownNameError, match="resnet12"):
         list_methods_for("resnet13")

@@ -105,7 +105,7 @@ _METHODS = {
     "weight-selection": MethodFacts(
         "Weight selection (Xu et al., ICLR 2024, arXiv 2311.18823).",
         "arXiv 2311.18823",
-        _for(_ALL, ("shallower", "narrower")),
+        _for(_ALL, EVERY),
     ),
     "layers": MethodFacts(
         "Whole blocks of an ancestor, with its stem and norm; the head is copied or fresh.",

@@ -28,10 +28,17 @@ SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 40, "preset": "tiny"}
 MODELS = {"vit": "vit_pico", "vgg": "vgg11_x025", "resnet12": "resnet12_x025", "resnet": "resnet18_x025"}
 # Sizes to try, by architecture; a gene that refuses one must do so by a clear error. A new architecture adds its row.
 SIZES = {
-    "vit": (Size(), Size(depth=1), Size(depth=3), Size(depth=6)),
-    "vgg": (Size(), Size(depth=13), Size(width=2), Size(depth3=3, width5=6)),
-    "resnet12": (Size(), Size(depth2=2), Size(width=2), Size(depth4=2, width1=6)),
-    "resnet": (Size(), Size(depth2=3), Size(width=2), Size(depth4=1), Size(depth1=1, width3=6)),
+    "vit": (
+        Size(),
+        Size(depth=1),
+        Size(depth=3),
+        Size(depth=6),
+        Size(width=8, heads=1),
+        Size(width=32, heads=4, depth=3),
+    ),
+    "vgg": (Size(), Size(depth=13), Size(width=2), Size(depth3=3, width5=6), Size(width=8)),
+    "resnet12": (Size(), Size(depth2=2), Size(width=2), Size(depth4=2, width1=6), Size(width=8)),
+    "resnet": (Size(), Size(depth2=3), Size(width=2), Size(depth4=1), Size(depth1=1, width3=6), Size(width=8)),
 }
 
 
@@ -167,7 +174,11 @@ DIRECTIONS = {
 
 
 # These depend on what the ancestor or the settings have: stages of one block, and auxiliary models of two depths.
-NOT_HERE = {("pool", "vit"): {"shallower"}, ("snnet", "vit"): {"shallower"}}
+NOT_HERE = {
+    ("pool", "vit"): {"shallower"},
+    ("snnet", "vit"): {"shallower"},
+    ("weight-selection", "resnet12"): {"deeper"},
+}
 
 
 @pytest.mark.parametrize(("name", "architecture"), MATRIX)

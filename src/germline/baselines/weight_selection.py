@@ -49,9 +49,8 @@ class WeightSelection(StableDump, WholeAncestor):
 
     Attributes:
         layers: Blocks of a shallower descendant: the `first`, as in the paper, or blocks at `even` spacing.
-        unit: What is taken at even spacing: each `element` of a dimension, as published, or each `channel`: whole
-            attention heads, and whole maps before a dense head. None is `element` if no tensor and no number of heads
-            is larger than the ancestor's, and `channel` otherwise.
+        unit: What is taken at even spacing: each `element` of a dimension, as published, or each `channel`, such as an
+            attention head. None is `channel` if a tensor or the number of heads is larger than the ancestor's.
         scale: Factor of what reads channels: `none`, as published, `fan-in`, `divide` or `matched`.
     """
 

@@ -70,7 +70,7 @@ class AxisMap:
 
     @property
     def loses_elements(self) -> bool:
-        """Whether a source element is taken nowhere."""
+        """Whether a source element is not taken at all."""
         return len(self.indices.unique()) < self.source.size
 
 
