@@ -71,7 +71,7 @@ class AxisMap:
     @property
     def loses_elements(self) -> bool:
         """Whether a source element is not taken at all."""
-        return len(self.indices.unique()) < self.source.size
+        return int(torch.bincount(self.indices, minlength=self.source.size).min()) == 0
 
 
 TensorMaps = Mapping[int, AxisMap]
