@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from germline.architectures import Spec
-from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.learngene import Learngene
 from germline.methods.gtl.circuit_method import CircuitGene
 from germline.methods.gtl.circuits import circuit_spec, draw_circuit, extract_circuit, select_strongest_circuit
+from germline.methods.whole_ancestor import WholeAncestor
 from germline.network import Network
 from germline.randomness import generator
 from germline.training import Run

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from germline.architectures import Spec, Target, extract_features, extract_input, on_meta_device
 from germline.baselines.fresh_start import FreshStart
 from germline.baselines.scratch import Scratch
-from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import Batch, DataSet
 from germline.learngene import Descendant, Learngene
 from germline.methods.checks import require_ancestor
 from germline.methods.feature_targets import TargetSettings, find_token_module
+from germline.methods.whole_ancestor import WholeAncestor
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of

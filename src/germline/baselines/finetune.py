@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 
 from germline.architectures import Spec, Target
-from germline.baselines.whole_ancestor import WholeAncestor
 from germline.learngene import Descendant, Learngene
 from germline.methods.slicing import check_same_spec, inherit_slices
+from germline.methods.whole_ancestor import WholeAncestor
 from germline.registry import architecture_of
 from germline.traits import Sizes, Traits
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 
 from germline.architectures import Spec, Target
-from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant
 from germline.methods.base import GeneCost
 from germline.methods.slicing import check_same_spec, parts_of, shapes_of
+from germline.methods.whole_ancestor import WholeAncestor
 from germline.network import Network
 from germline.training import Run
 from germline.traits import Sizes

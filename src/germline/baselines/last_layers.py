@@ -10,12 +10,12 @@ import torch
 from pydantic import Field
 
 from germline.architectures import Spec, Target, on_meta_device
-from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_fresh_descendant, copy_tensors
 from germline.methods.base import GeneCost
 from germline.methods.slicing import check_same_spec, shapes_of
+from germline.methods.whole_ancestor import WholeAncestor
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import Run

@@ -9,7 +9,6 @@ import torch
 from pydantic import field_validator
 
 from germline.architectures import Spec, Target
-from germline.baselines.whole_ancestor import WholeAncestor
 from germline.data import DataSet
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
@@ -21,6 +20,7 @@ from germline.methods.slicing import (
     plan_slices,
     stage_depths,
 )
+from germline.methods.whole_ancestor import WholeAncestor
 from germline.network import Network
 from germline.traits import Sizes
 

@@ -9,7 +9,6 @@ import torch
 
 from germline.architectures import Spec, Target
 from germline.baselines.layers import DEPTHS, check_whole_blocks
-from germline.baselines.whole_ancestor import WholeAncestor
 from germline.learngene import Descendant, Learngene
 from germline.methods.slicing import (
     check_same_spec,
@@ -18,6 +17,7 @@ from germline.methods.slicing import (
     plan_slices,
     stage_depths,
 )
+from germline.methods.whole_ancestor import WholeAncestor
 from germline.traits import Sizes
 
 

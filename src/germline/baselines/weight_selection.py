@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from germline.architectures import Spec, Target
-from germline.baselines.whole_ancestor import WholeAncestor
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Origin
 from germline.methods.axis_maps import (
@@ -22,6 +21,7 @@ from germline.methods.axis_maps import (
     take_elements,
 )
 from germline.methods.slicing import SlicePlan, build_resized_descendant, choose_blocks, plan_slices, stage_depths
+from germline.methods.whole_ancestor import WholeAncestor
 from germline.training.stable_dump import StableDump
 from germline.traits import Sizes
 
