@@ -14,7 +14,13 @@ from germline.registry import METHODS
 from germline.training import FeatureDistillation, Run, TrainSettings
 
 SHORT = {"steps": 2, "batch_size": 20}
-METHOD_SETTINGS = {"tleg": SHORT, "pool": {"preset": "tiny"}, "auto": {"preset": "tiny", "steps": 2}, "distil": {}}
+METHOD_SETTINGS = {
+    "tleg": SHORT,
+    "lets": {"preset": "tiny", "steps": 2},
+    "pool": {"preset": "tiny"},
+    "auto": {"preset": "tiny", "steps": 2},
+    "distil": {},
+}
 KINDS = [(target, loss) for target in ("features", "tokens") for loss in ("cosine", "mse")]
 NO_HEAD = r"The ancestor has no head, so its outputs are features\. .*logits.* (Set|Pass) "
 SMALL_VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_classes": 0}

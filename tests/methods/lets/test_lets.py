@@ -135,6 +135,8 @@ def test_rows_of_the_gene_are_copied_where_no_map_acts(lets, size, rule):
     blocks = [name for name in counts if name.startswith("blocks")]
     assert all(counts[name].keys() == {"generated"} for name in blocks)
     child.ledger.check(count_elements(child.model))
+    assert len({tensor.data_ptr() for tensor in tensors.values()}) == len(tensors)
+    assert not {tensor.data_ptr() for tensor in tensors.values()} & {tensor.data_ptr() for tensor in full.values()}
 
 
 def test_the_largest_and_least_rows_are_taken_as_whole_heads(lets):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -60,17 +60,13 @@ def split_block(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return apart
 
 
-def join_block(apart: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the tensors of a block by full name, with query, key and value in one tensor.
-
-    Args:
-        apart: Tensors as `split_block` returns them.
-        names: Full name of each tensor by its name in the block.
-    """
-    return {
-        full: torch.cat([apart[name.replace("qkv", letter)] for letter in "qkv"]) if ".qkv." in name else apart[name]
-        for name, full in names.items()
-    }
+def join_block(apart: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a block with query, key and value in one tensor again."""
+    block = {name: tensor for name, tensor in apart.items() if not name.startswith(("attn.q.", "attn.k.", "attn.v."))}
+    for kind in ("weight", "bias"):
+        if f"attn.q.{kind}" in apart:
+            block[f"attn.qkv.{kind}"] = torch.cat([apart[f"attn.{letter}.{kind}"] for letter in "qkv"])
+    return block
 
 
 def widen_tensor(tensor: Tensor, outputs: WidthMap | None, inputs: WidthMap | None) -> Tensor:
@@ -108,7 +104,7 @@ def generate_frame(gene: Mapping[str, Tensor], layout: GeneLayout, selection: Se
 def generate_blocks(
     gene: Mapping[str, Tensor], layout: GeneLayout, selection: Selection, parts: Parts
 ) -> dict[str, Tensor]:
-    """Return the block tensors of the selected size by full name.
+    """Return the block tensors of the selected size by full name; layers with the same coefficients share tensors.
 
     Args:
         gene: Tensors of the gene by name.
@@ -118,19 +114,18 @@ def generate_blocks(
     """
     sources = [layout.layer_sources()[layer] for layer in selection.layers]
     wide: dict[int, list[dict[str, Tensor]]] = {}
-    for pair, _ in sources:
+    mixed: dict[int, dict[str, Tensor]] = {}
+    for pair, row in sources:
         if pair not in wide:
             members = range(pair * PAIR, (pair + 1) * PAIR)
             wide[pair] = [_widen_layer(gene, selection, layer, pair) for layer in members]
-    generated: dict[str, Tensor] = {}
-    for (pair, row), names in zip(sources, parts.blocks, strict=True):
-        first, second = wide[pair]
-        mixed = {}
-        for name, tensor in first.items():
-            shares = gene[f"depth.{coefficient_key(name)}"][row]
-            mixed[name] = shares[0] * tensor + shares[1] * second[name]
-        generated |= join_block(mixed, names)
-    return generated
+        if row not in mixed:
+            mixed[row] = join_block(_mix_layers(gene, wide[pair], row))
+    return {
+        full: mixed[row][name]
+        for (_, row), names in zip(sources, parts.blocks, strict=True)
+        for name, full in names.items()
+    }
 
 
 def count_frame_origins(
@@ -169,6 +164,13 @@ def _widen_layer(gene: Mapping[str, Tensor], selection: Selection, layer: int, p
     prefix = f"blocks.{layer}."
     block = {key.removeprefix(prefix): tensor for key, tensor in gene.items() if key.startswith(prefix)}
     return {name: _widen(name, tensor, maps) for name, tensor in split_block(block).items()}
+
+
+def _mix_layers(gene: Mapping[str, Tensor], layers: Sequence[Mapping[str, Tensor]], row: int) -> dict[str, Tensor]:
+    """Return the weighted sum of both layers of a pair; every tensor has coefficients of its own."""
+    first, second = layers
+    shares = {name: gene[f"depth.{coefficient_key(name)}"][row].unbind() for name in first}
+    return {name: shares[name][0] * tensor + shares[name][1] * second[name] for name, tensor in first.items()}
 
 
 def _widen(name: str, tensor: Tensor, maps: Mapping[str, WidthMap]) -> Tensor:

@@ -107,7 +107,8 @@ class LeTs(AuxiliaryMethod):
         selection = select_size(layout, gene.tensors, fields["width"], fields["depth"], self.rows)
         frame = generate_frame(gene.tensors, layout, selection)
         grown = generate_blocks(gene.tensors, layout, selection, parts_of(spec))
-        blocks: dict[str, TensorWithOrigin] = {name: (tensor, "generated") for name, tensor in grown.items()}
+        # Layers that share coefficients become apart.
+        blocks: dict[str, TensorWithOrigin] = {name: (tensor.clone(), "generated") for name, tensor in grown.items()}
         # All further steps see the gene as one of the descendant's own size.
         resized = replace(gene, spec=spec)
         descendant = build_descendant(resized, target, frame=frame, blocks=blocks, generator=generator)
