@@ -21,7 +21,7 @@ ORDER = (
     ("architectures",),
     ("registry",),
     ("catalogue",),
-    ("network", "gene_checks"),
+    ("network", "gene_checks", "size_choice"),
     ("learngene", "export"),
     ("data",),
     ("scoring",),

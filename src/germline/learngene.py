@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -32,6 +32,7 @@ from germline.network import RECORD, Network
 from germline.paths import read_unchanged
 from germline.registry import ARCHITECTURES, METHODS, architecture_of, model_spec
 from germline.seals import hash_json, tensor_facts
+from germline.size_choice import choose_size, has_caps
 from germline.traits import Sizes, Traits
 
 FORMAT = 1
@@ -163,7 +164,7 @@ class Learngene:
         """Return the target that `inherit` builds; what is left out stays as it is in the gene.
 
         Args:
-            size: Size of the descendant.
+            size: Size of the descendant. The caps `max_params` and `max_flops` choose one, see `choose_size`.
             classes: Ordered class names, or a number of new classes.
             channels: Channels of its images: 1 or 3.
             image_size: Height and width of its images, in pixels.
@@ -180,11 +181,22 @@ class Learngene:
         side = self.spec.image_size if image_size is None else image_size
         images = {"channels": channels or start.channels, "image_size": side}
         start = type(start).model_validate({**start.model_dump(), **images, "classes": len(names)})
-        method = self.bound_method()
-        wanted = size or Size()
-        spec = method.descendant_spec(start, wanted, self)
-        method.check_size(self, spec)
+        wanted = self._choose_size(start, size or Size())
+        spec = self._spec_of_size(start, wanted)
         return Target(architecture_of(spec).name, spec, names, self.preprocess.adapt(**images), wanted)
+
+    def _choose_size(self, start: Spec, size: Size) -> Size:
+        """Choose a size under the caps, if caps are given. Methods whose sizes have names choose by themselves."""
+        if self.bound_method().traits.has_named_sizes or not has_caps(size):
+            return size
+        return choose_size(start, size, partial(self._spec_of_size, start))
+
+    def _spec_of_size(self, start: Spec, size: Size) -> Spec:
+        """Return the spec of a size, and refuse sizes that the gene does not grow."""
+        method = self.bound_method()
+        spec = method.descendant_spec(start, size, self)
+        method.check_size(self, spec)
+        return spec
 
     def _model_spec(self, model: str, image_size: int | None) -> Spec:
         if not self.bound_method().traits.can_cross_architectures:

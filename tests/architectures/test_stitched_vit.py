@@ -196,6 +196,7 @@ def test_resize_changes_one_segment_and_checks_it():
             STITCHED.resize(spec(), Size(**{key: 3}))
     with pytest.raises(SettingError, match=r"width2=13 with heads2=4.*Use for example width2=12"):
         STITCHED.resize(spec(), Size(width2=13))
+    assert STITCHED.resize(spec(), Size(width2=15)) == spec(widths=(8, 15), heads=(spec().heads[0], 5))
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,17 @@ def test_resize_changes_what_is_asked_and_checks_it():
         VIT.resize(spec(), Size(width=17))
 
 
+def test_a_width_alone_keeps_the_number_of_heads_or_their_length():
+    source = spec(width=96, heads=3)
+    for width, heads in ((48, 3), (192, 3), (64, 2), (32, 1), (128, 4), (160, 5)):
+        assert VIT.resize(source, Size(width=width)) == spec(width=width, heads=heads)
+        assert VIT.resize(source, Size(width=width, heads=1)) == spec(width=width, heads=1)
+    with pytest.raises(SettingError, match=r"length, 32\. Use for example width=96 or width=128, or pass heads too"):
+        VIT.resize(source, Size(width=100))
+    with pytest.raises(SettingError, match="Use for example width=32, or pass"):
+        VIT.resize(source, Size(width=20))
+
+
 def test_adapt_keeps_changes_and_books_them():
     source, target = spec(), spec(channels=3, image_size=64)
     frame = {name: value.detach() for name, value in VIT.frame(source).named_parameters()}

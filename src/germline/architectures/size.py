@@ -9,7 +9,7 @@ from fractions import Fraction
 from germline.errors import SettingError
 
 _NUMBER = re.compile(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)([KMG]?)")
-CAPS = ("max_params", "max_flops")  # keys of genes that grow a listed family of networks
+CAPS = ("max_params", "max_flops")  # keys by which a gene chooses among the sizes that it grows
 _FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -86,7 +86,7 @@ def check_size_keys(architecture: str, size: Size, allowed: Sequence[str], text:
     unknown = sorted(set(size) - set(allowed))
     if any(key in CAPS for key in unknown):
         raise SettingError(
-            f"size '{size}'", "only genes that grow a listed family, pool and snnet, choose by a cap", f"use {text}"
+            f"size '{size}'", "a cap chooses among the sizes that a gene grows, and here is no gene", f"use {text}"
         )
     if unknown:
         raise SettingError(

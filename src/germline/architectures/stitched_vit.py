@@ -10,7 +10,7 @@ from torch import nn
 
 from germline.architectures.size import Size, check_size_keys
 from germline.architectures.transformer import TransformerArchitecture, read_shared_fields
-from germline.architectures.transformer_spec import SegmentSize, TransformerSpec
+from germline.architectures.transformer_spec import SegmentSize, TransformerSpec, choose_heads
 from germline.architectures.vit import VitArchitecture, VitSpec
 from germline.errors import SettingError
 from germline.timm import StitchedBlock, StitchedViT
@@ -101,6 +101,8 @@ class StitchedVitArchitecture(TransformerArchitecture[StitchedSpec]):
     def resize(self, spec: StitchedSpec, size: Size) -> StitchedSpec:
         """Return the spec with sizes of segments changed: `depth1=3`, `width2=96`, `heads2=4` each set one.
 
+        `choose_heads` gives the heads of a width alone.
+
         Raises:
             SettingError: A stitched ViT does not have such a key, or cannot be built in that size.
         """
@@ -111,9 +113,9 @@ class StitchedVitArchitecture(TransformerArchitecture[StitchedSpec]):
         def change_values(key: str, values: tuple[int, ...]) -> tuple[int, ...]:
             return tuple(size.get(f"{key}{number}", value) for number, value in enumerate(values, 1))
 
-        changed = {
-            "depths": change_values("depth", spec.depths),
-            "widths": change_values("width", spec.widths),
-            "heads": change_values("heads", spec.heads),
-        }
+        widths, heads = change_values("width", spec.widths), list(change_values("heads", spec.heads))
+        for index, source in enumerate(spec.segment_sizes):
+            if f"width{index + 1}" in size and f"heads{index + 1}" not in size:
+                heads[index] = choose_heads(widths[index], source, str(index + 1))
+        changed = {"depths": change_values("depth", spec.depths), "widths": widths, "heads": tuple(heads)}
         return StitchedSpec(**{**spec.model_dump(), **changed})

@@ -108,6 +108,32 @@ class TransformerSpec(Spec, ABC):
         return (0, *accumulate(size.depth for size in self.segment_sizes[:-1]))
 
 
+def choose_heads(width: int, source: SegmentSize, number: str = "") -> int:
+    """Choose the attention heads of a width that is given without heads.
+
+    Their number stays if it divides the width. Otherwise the length of a head stays, if that divides the width.
+
+    Args:
+        width: Length of a token.
+        source: Size that the heads start from.
+        number: End of the keys of this segment; empty if there is one segment.
+
+    Raises:
+        SettingError: Neither divides the width; the message names the nearest widths.
+    """
+    length = source.width // source.heads
+    if width % source.heads == 0:
+        return source.heads
+    if width % length == 0:
+        return width // length
+    near = [count * length for count in (width // length, width // length + 1) if count]
+    raise SettingError(
+        f"width{number}={width} with heads{number}={source.heads}",
+        f"the width is not divisible by the number of heads, nor by their length, {length}",
+        f"use for example {' or '.join(f'width{number}={each}' for each in near)}, or pass heads{number} too",
+    )
+
+
 def _check_size(size: SegmentSize, number: str) -> None:
     """Refuse a segment that cannot be built; `number` ends its keys if there are several segments."""
     depth, width, heads = size

@@ -9,7 +9,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from germline.architectures.base import Spec
 from germline.architectures.size import Size, check_size_keys
 from germline.architectures.transformer import TransformerArchitecture, read_shared_fields
-from germline.architectures.transformer_spec import SegmentSize, TransformerSpec
+from germline.architectures.transformer_spec import SegmentSize, TransformerSpec, choose_heads
 
 
 class _OneSize(Spec):
@@ -64,10 +64,13 @@ class VitArchitecture(TransformerArchitecture[VitSpec]):
         )
 
     def resize(self, spec: VitSpec, size: Size) -> VitSpec:
-        """Return the spec with depth, width or heads changed.
+        """Return the spec with depth, width or heads changed; `choose_heads` gives the heads of a width alone.
 
         Raises:
             SettingError: A ViT does not have such a key, or cannot be built in that size.
         """
         check_size_keys(self.name, size, ("depth", "width", "heads"), "depth, width or heads")
-        return VitSpec(**{**spec.model_dump(), **size})
+        changed: dict[str, int] = dict(size)
+        if "width" in size and "heads" not in size:
+            changed["heads"] = choose_heads(size["width"], spec.segment_sizes[0])
+        return VitSpec(**{**spec.model_dump(), **changed})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from germline.cli.options import Overwrite, Quiet, Seed, announce
+
+if TYPE_CHECKING:
+    from germline.learngene import Descendant
 
 
 def register(app: typer.Typer) -> None:
@@ -20,11 +23,11 @@ def inherit(
     out: Annotated[Path, typer.Option("--out", help="Output folder: a plain timm model.")],
     size: Annotated[str, typer.Option(help="Size of the descendant, such as depth=6; default: the gene's own.")] = "",
     max_params: Annotated[
-        str | None, typer.Option(help="Choose the best size with at most this many parameters, such as 12M; for pools.")
+        str | None, typer.Option(help="Choose the largest size with at most this many parameters, such as 12M.")
     ] = None,
     max_flops: Annotated[
         str | None,
-        typer.Option(help="Choose the best size with at most this many FLOPs, such as 2G; for pools."),
+        typer.Option(help="Choose the largest size with at most this many FLOPs per image, such as 2G."),
     ] = None,
     classes: Annotated[int | None, typer.Option(help="Number of new classes.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set that gives class names, channels and image size.")] = None,
@@ -40,6 +43,7 @@ def inherit(
 ) -> None:
     """Build a descendant from a learngene."""
     from germline.architectures import Size
+    from germline.architectures.size import CAPS
     from germline.cli.names import check_data_name, check_gene_name, check_model_name
     from germline.errors import SettingError
     from germline.files import check_output_folder
@@ -72,3 +76,17 @@ def inherit(
     shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())
     count = sum(parameter.numel() for parameter in child.model.parameters())
     print(f"{out}: {count:,} parameters ({shares})")
+    if set(requested) & set(CAPS):
+        print(f"chosen under {requested}: {_describe_size(child)}")
+
+
+def _describe_size(child: Descendant) -> str:
+    """Describe the size of a descendant that a cap chose, with its operations."""
+    from germline.registry import architecture_of
+
+    spec = child.network.spec
+    assert spec is not None  # noqa: S101 - a descendant always has a spec
+    keys = ("depth", "depths", "width", "widths", "heads")
+    fields = {key: value for key, value in spec.model_dump(mode="json").items() if key in keys}
+    flops = architecture_of(spec).flops(spec) / 1e6
+    return ", ".join([*(f"{key}={value}" for key, value in fields.items()), f"{flops:,.1f} MFLOP per image"])

@@ -1,0 +1,97 @@
+"""Caps: the largest size that a gene grows under them, by one rule for all methods."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from germline.architectures import Size, VitSpec
+from germline.errors import SettingError
+from germline.methods.base import empty_gene, find_method
+from germline.size_choice import LARGEST_GROWTH, choose_size, list_size_lines, measure_spec
+
+SPEC = VitSpec(image_size=32, channels=3, classes=10, patch_size=8, depth=8, width=96, heads=3)
+HUGE = 10**12
+
+
+def gene_of(method, network):
+    return replace(empty_gene(find_method(method)(), network.spec, network.preprocess), classes=network.classes)
+
+
+def build_any(spec, size):
+    return spec.model_copy(update=dict(size))
+
+
+def refuse_unless(is_allowed):
+    """A function that grows the sizes of SPEC for which `is_allowed` is true."""
+
+    def build(size):
+        if not is_allowed(found := build_any(SPEC, size)):
+            raise SettingError("no")
+        return found
+
+    return build
+
+
+def test_lines_rise_and_hold_the_own_size():
+    for line in list_size_lines(SPEC):
+        costs = [measure_spec(build_any(SPEC, size)) for size in line]
+        assert costs == sorted(set(costs))
+        assert SPEC in [build_any(SPEC, size) for size in line]
+    both, depth, width = list_size_lines(SPEC)
+    assert [len(depth), len(width)] == [8 * LARGEST_GROWTH, 3 * LARGEST_GROWTH]
+    assert Size(depth=5, width=64, heads=2) in both
+    assert all(size["width"] == 32 * size["heads"] for size in both)
+    assert both[-1] == Size(depth=32, width=384, heads=12)
+
+
+@pytest.mark.parametrize("key", ["max_params", "max_flops"])
+def test_the_largest_size_on_the_ratio_is_chosen(key):
+    both, _, _ = list_size_lines(SPEC)
+    costs = [measure_spec(build_any(SPEC, size))[key == "max_flops"] for size in both]
+    for index, cost in enumerate(costs):
+        for cap, chosen in ((cost, index), (cost - 1, index - 1)):
+            if chosen >= 0 and build_any(SPEC, both[chosen]) != SPEC:
+                assert choose_size(SPEC, Size(**{key: cap}), partial(build_any, SPEC)) == both[chosen]
+    caps = Size(**{"max_params": HUGE, "max_flops": HUGE, key: costs[0]})
+    assert choose_size(SPEC, caps, partial(build_any, SPEC)) == both[0]
+    assert choose_size(SPEC, Size(**{key: HUGE}), partial(build_any, SPEC)) == both[-1]
+
+
+def test_depth_alone_then_width_alone_are_tried():
+    own = measure_spec(SPEC).parameters
+    deep = refuse_unless(lambda spec: spec.width == 96)
+    wide = refuse_unless(lambda spec: spec.depth == 8)
+    assert choose_size(SPEC, Size(max_params=own // 2), deep) == Size(depth=3)
+    assert choose_size(SPEC, Size(max_params=HUGE), deep) == Size(depth=32)
+    assert choose_size(SPEC, Size(max_params=own // 2), wide) == Size(width=64, heads=2)
+
+
+def test_the_own_size_is_the_last_resort():
+    own = measure_spec(SPEC)
+    only = refuse_unless(lambda spec: spec == SPEC)
+    assert choose_size(SPEC, Size(max_params=own.parameters), only) == Size()
+    # Exact growth has factors of two alone: depth alone where width would be too large.
+    factors = refuse_unless(lambda spec: spec.depth % 8 == 0 and spec.width % 96 == 0)
+    assert choose_size(SPEC, Size(max_params=3 * own.parameters), factors) == Size(depth=24)
+    with pytest.raises(SettingError, match=rf"smallest size, .*, has {own.parameters:,} parameters .*Set a higher cap"):
+        choose_size(SPEC, Size(max_params=own.parameters - 1), only)
+
+
+@pytest.mark.parametrize("architecture", ["resnet12", "stitched"])
+def test_every_architecture_has_a_smaller_size(architecture, ancestors):
+    network = ancestors[architecture]
+    gene = gene_of("layers" if architecture == "stitched" else "weight-selection", network)
+    own = measure_spec(network.spec).parameters
+    target = gene.target(Size(max_params=own - 1))
+    assert measure_spec(target.spec).parameters < own
+    assert target.size == gene.target(target.size).size
+    with pytest.raises(SettingError, match="parameters and takes .* operations per image. Set a higher cap"):
+        gene.target(Size(max_params=1))
+
+
+def test_a_cap_counts_the_descendant_s_own_head(gene):
+    caps = Size(max_params=measure_spec(gene.target(Size(depth=3), 2).spec).parameters)
+    assert [gene.target(caps, classes).size for classes in (2, 50)] == [Size(depth=3), Size(depth=2)]
+    with pytest.raises(SettingError, match="chooses the whole size. Remove depth"):
+        gene.target(Size(max_params=9000, depth=2))
