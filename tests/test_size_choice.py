@@ -86,12 +86,12 @@ def test_every_architecture_has_a_smaller_size(architecture, ancestors):
     target = gene.target(Size(max_params=own - 1))
     assert measure_spec(target.spec).parameters < own
     assert target.size == gene.target(target.size).size
-    with pytest.raises(SettingError, match="parameters and takes .* operations per image. Set a higher cap"):
+    with pytest.raises(SettingError, match=r"parameters and takes .* operations per image. Set a higher cap"):
         gene.target(Size(max_params=1))
 
 
 def test_a_cap_counts_the_descendant_s_own_head(gene):
     caps = Size(max_params=measure_spec(gene.target(Size(depth=3), 2).spec).parameters)
     assert [gene.target(caps, classes).size for classes in (2, 50)] == [Size(depth=3), Size(depth=2)]
-    with pytest.raises(SettingError, match="chooses the whole size. Remove depth"):
+    with pytest.raises(SettingError, match=r"chooses the whole size\. Remove depth"):
         gene.target(Size(max_params=9000, depth=2))

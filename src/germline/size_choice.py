@@ -189,5 +189,5 @@ def scale_width_keys(fields: dict[str, Any], factor: Fraction) -> dict[str, int]
 
 
 def _scale(count: int, factor: Fraction) -> int:
-    """Multiply a count and round it half up; at least 1."""
+    """Multiply a count, rounded half up; at least 1."""
     return max(1, floor(count * factor + Fraction(1, 2)))

@@ -132,6 +132,31 @@ def test_model_facts_of_damaged_files_are_left_to_the_loader(bench):
     assert read_model_facts(bench / "nowhere") is None
 
 
+def test_widths_are_suggested_in_whole_heads(ancestors):
+    spec = ancestors["vit"].spec.model_copy(update={"depth": 8, "width": 96, "heads": 3})
+    widths = ["width=32,heads=1", "width=128,heads=4", "width=192,heads=6"]
+    assert suggest_sizes(spec) == ["depth=4", "depth=8", "depth=12", "depth=16", *widths]
+    assert suggest_sizes(ancestors["vgg"].spec)[2:] == ["width=2", "width=6", "width=8"]
+
+
+def test_accuracy_before_training_is_shown_for_each_size(bench, run):
+    done = run("inspect", "gene", "--data", "digits", "--size", "depth=3", "--size", "max_params=9K", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    rows = [line.split() for line in done.out.split("share by origin")[1].splitlines() if line]
+    assert [row[0] for row in rows] == ["depth=3", "depth=2"]
+    evaluated = run("evaluate", "gene", "--data", "digits", "--size", "depth=3", "--quiet")
+    accuracy = float(evaluated.out.split("accuracy ")[1].split(",")[0])
+    assert float(rows[0][4]) == pytest.approx(100 * accuracy, abs=0.05)
+    for words, message in (
+        (("gene", "--data", "digits", "--classes", "3"), "A fresh head only guesses. Remove --classes"),
+        (("gene", "--data", "glyphs/base"), "classes"),
+        (("ancestor", "--data", "digits"), "Remove --data"),
+    ):
+        refused = run("inspect", *words)
+        assert (refused.code, refused.out) == (2, "")
+        assert message in refused.err
+
+
 def test_a_gene_without_a_head_lists_sizes(bench, run):
     gene = Learngene.load("gene")
     tensors = {name: value for name, value in gene.tensors.items() if not name.startswith("head")}
@@ -140,3 +165,13 @@ def test_a_gene_without_a_head_lists_sizes(bench, run):
     assert done.code == 0
     assert "head                       none" in done.out or "none" in done.out
     assert done.out.count("fresh") == 4
+    refused = run("inspect", "headless", "--data", "digits")
+    assert (refused.code, refused.out) == (2, "")
+    assert "fresh head, which only guesses. Remove --data" in refused.err
+
+
+def test_a_cap_prints_what_it_chose(bench, run):
+    done = run("inherit", "gene", "--max-params", "9K", "--out", "small", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[1].startswith("chosen under max_params=9000: depth=2, width=16, heads=2, ")
+    assert read_model_facts(bench / "small") is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from germline.cli.options import Quiet, announce
 
 if TYPE_CHECKING:
     from germline.architectures import Spec
-    from germline.learngene import Learngene
+    from germline.learngene import Descendant, Learngene
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +36,10 @@ def inspect(
         int | None, typer.Option(help="Image size of the descendants in pixels; default: the gene's.", min=1)
     ] = None,
     model: Annotated[str | None, typer.Option(help="timm name of the architecture of a weight file.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data set of the gene's classes: show the accuracy of each size before any training."),
+    ] = None,
     brief: Annotated[
         bool,
         typer.Option("--brief", help="Print only what the files say, in a fraction of a second."),
@@ -44,7 +49,7 @@ def inspect(
     """Print what a gene or a network holds, and the sizes and costs of what it can grow."""
     from germline.architectures import Size
     from germline.cli.artefact_facts import print_facts, read_gene_facts
-    from germline.cli.names import check_gene_name, check_network_name, is_model
+    from germline.cli.names import check_data_name, check_gene_name, check_network_name, is_model
     from germline.errors import SettingError
 
     sizes = [Size.parse(text) for text in size or ()]
@@ -52,7 +57,7 @@ def inspect(
     if is_network:
         from germline.cli.inspect_network import inspect_network
 
-        given = {"--size": size, "--classes": classes, "--image-size": image_size}
+        given = {"--size": size, "--classes": classes, "--image-size": image_size, "--data": data}
         for option, value in given.items():
             if value is not None:
                 raise SettingError(
@@ -62,8 +67,14 @@ def inspect(
         inspect_network(gene, model, brief=brief, quiet=quiet)
         return
     check_gene_name(gene)
+    if data is not None:
+        check_data_name(data)
+    if data is not None and classes is not None:
+        raise SettingError(
+            "--data and --classes were both given", "A fresh head only guesses", "Remove --classes to measure sizes"
+        )
     facts = None if ":" in gene else read_gene_facts(Path(gene))
-    is_default = not sizes and classes is None and image_size is None
+    is_default = not sizes and (classes, image_size, data) == (None, None, None)
     # What is asked for may be refused, and a refusal prints nothing else.
     if facts is not None and (is_default or brief):
         print_facts(facts)
@@ -73,7 +84,8 @@ def inspect(
     from germline.learngene import Learngene
 
     loaded = Learngene.load(gene)
-    text = _format_sizes(loaded, [str(one) for one in sizes], classes, image_size) if not brief else ""
+    measure = None if data is None or brief else measure_untrained(loaded, data)
+    text = _format_sizes(loaded, [str(one) for one in sizes], classes, image_size, measure) if not brief else ""
     if facts is None or not is_default:
         print_facts(describe_gene(loaded))
     print(text)
@@ -86,18 +98,51 @@ def describe_gene(gene: Learngene) -> dict[str, str]:
     return describe_manifest(gene.manifest())
 
 
-def _format_sizes(gene: Learngene, sizes: list[str], classes: int | None, image_size: int | None) -> str:
+def measure_untrained(gene: Learngene, data: str) -> Callable[[Descendant], str]:
+    """Return a function that measures a descendant before any training, on validation images of the gene's classes.
+
+    Raises:
+        SettingError: The gene has no head, so that descendants only guess.
+        DataError: The data have other classes than the gene.
+    """
+    from germline.cli.network_options import choose_device
+    from germline.data import load_data
+    from germline.errors import SettingError
+    from germline.training.class_scores import match_classes, score_classes
+
+    if gene.classes is None or not gene.bound_method().traits.inherits_head:
+        raise SettingError(
+            f"--data {data} with a gene without a head",
+            "Its descendants have a fresh head, which only guesses",
+            "Remove --data, or run germline inherit and germline train first",
+        )
+    source, device = load_data(data), choose_device("auto")
+
+    def measure(child: Descendant) -> str:
+        images, _ = match_classes(child.network, source.val, data)
+        return f"{100 * score_classes(child.network, images, device).score.accuracy:.1f} %"
+
+    return measure
+
+
+def _format_sizes(
+    gene: Learngene,
+    sizes: list[str],
+    classes: int | None,
+    image_size: int | None,
+    measure: Callable[[Descendant], str] | None,
+) -> str:
     """Format the sizes that the gene's record measures; if some are asked for or there is no record, grow them."""
     measured = _recorded_sizes(gene)
     # The recorded sizes have the gene's own head and images, so they do not answer for others.
-    if measured is not None and not sizes and classes is None and image_size is None:
+    if measured is not None and not sizes and (classes, image_size, measure) == (None, None, None):
         return _format_measured(measured)
     if not sizes:
         rows = [] if measured is None else [row[0] for row in measured[1:]]
         sizes = rows or list_sizes(gene, classes, image_size)
     if classes is None and gene.classes is None:  # a gene without a head has no class names, but a number
         classes = gene.spec.classes
-    return _format_columns(_sizes_table(gene, sizes, classes, image_size))
+    return _format_columns(_sizes_table(gene, sizes, classes, image_size, measure))
 
 
 def _recorded_sizes(gene: Learngene) -> list[list[str]] | None:
@@ -150,20 +195,30 @@ def list_sizes(gene: Learngene, classes: int | None = None, image_size: int | No
     return sorted(valid, key=bool)
 
 
-def _sizes_table(gene: Learngene, sizes: list[str], classes: int | None, image_size: int | None) -> list[list[str]]:
+def _sizes_table(
+    gene: Learngene,
+    sizes: list[str],
+    classes: int | None,
+    image_size: int | None,
+    measure: Callable[[Descendant], str] | None,
+) -> list[list[str]]:
+    """List what each size has and costs; a cap is replaced by the size that it chooses."""
     from germline.architectures import Size
     from germline.registry import architecture_of
 
-    rows = [["size", "parameters", "MFLOP per image", "bytes", "share by origin"]]
+    untrained = [] if measure is None else ["accuracy before training"]
+    rows = [["size", "parameters", "MFLOP per image", "bytes", *untrained, "share by origin"]]
     for text in sizes:
-        child = gene.inherit(Size.parse(text), classes, None, image_size)
+        size = gene.target(Size.parse(text), classes, None, image_size).size
+        child = gene.inherit(size, classes, None, image_size)
         spec = child.network.spec
         assert spec is not None  # noqa: S101 - a descendant always has a spec
         count = sum(parameter.numel() for parameter in child.model.parameters())
         bytes_ = sum(tensor.numel() * tensor.element_size() for tensor in child.model.state_dict().values())
         shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())
         flops = architecture_of(spec).flops(spec) / 1e6
-        rows.append([text or "the gene's own", f"{count:,}", f"{flops:,.1f}", f"{bytes_:,}", shares])
+        accuracy = [] if measure is None else [measure(child)]
+        rows.append([str(size) or "the gene's own", f"{count:,}", f"{flops:,.1f}", f"{bytes_:,}", *accuracy, shares])
     return rows
 
 

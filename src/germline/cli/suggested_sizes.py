@@ -9,13 +9,16 @@ if TYPE_CHECKING:
 
 
 def suggest_sizes(spec: Spec) -> list[str]:
-    """Suggest sizes around a spec: half, one and a half times and twice its depth, half and twice its width."""
+    """Suggest sizes around a spec: half, one and a half times and twice its depth, and the same of its width.
+
+    Heads keep their length, so that a width can be a little narrower than that.
+    """
     fields: dict[str, Any] = spec.model_dump()
     if "depth" in fields:
         depth, width, heads = fields["depth"], fields["width"], fields.get("heads", 1)
         sizes = [f"depth={number}" for number in sorted({depth // 2 or 1, depth, depth * 3 // 2, depth * 2})]
-        sizes += [f"width={width // 2},heads={heads // 2}"] if heads % 2 == 0 and width % 2 == 0 else []
-        return [*sizes, f"width={width * 2},heads={heads * 2}"]
+        wanted = [count for count in sorted({heads // 2, heads * 3 // 2, heads * 2}) if count not in (0, heads)]
+        return [*sizes, *(f"width={width // heads * count},heads={count}" for count in wanted)]
     widths = fields.get("widths", ())
     stages = [len(stage) if isinstance(stage, (list, tuple)) else 0 for stage in widths]
     depths = list(fields.get("depths", stages))
@@ -26,4 +29,5 @@ def suggest_sizes(spec: Spec) -> list[str]:
 
     if "heads" in fields:  # a stitched network, whose widths and heads belong together
         return [change(-1), change(1)]
-    return [change(-1), change(1), f"width={max(1, first // 2)}", f"width={first * 2}"] if depths else []
+    widths = [f"width={number}" for number in sorted({first // 2 or 1, first * 3 // 2, first * 2} - {first})]
+    return [change(-1), change(1), *widths] if depths else []
