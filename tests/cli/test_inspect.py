@@ -61,8 +61,9 @@ def test_valid_sizes_of_a_resnet_are_listed(resnet_gene, bench, run):
     done = run("inspect", "resnet-gene")
     assert done.code == 0
     sizes = [line.split()[0] for line in done.out.split("share by origin")[1].splitlines() if line]
-    assert sizes == ["the", "depth1=1,depth2=1,depth3=1,depth4=1", "width=2"]
-    for size in sizes[1:]:
+    shallower, deeper = (f"depth1={depth},depth2={depth},depth3={depth},depth4={depth}" for depth in (1, 3))
+    assert sizes == ["the", shallower, deeper, "width=2", "width=6", "width=8"]
+    for size in (shallower, "width=6"):
         assert run("inherit", "resnet-gene", "--size", size, "--out", f"of-{size}").code == 0
 
 
