@@ -91,6 +91,12 @@ _METHODS = {
         _for(("vgg",), EVERY),
         "its units keep their widths",
     ),
+    "front": MethodFacts(
+        "FRONT (arXiv 2603.07523): low frequencies of an ancestor's tensors grow to any depth and width.",
+        "arXiv 2603.07523",
+        {**_for(_ALL, EVERY), "resnet12": ("shallower", "narrower", "wider")},
+        "a stage of one block grows no further blocks",
+    ),
     "finetune": MethodFacts(
         "All of an ancestor of the descendant's own size; only the head can be fresh.", "a control", _for(_ALL, ())
     ),

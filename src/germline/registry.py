@@ -90,6 +90,7 @@ METHODS: Registry[Any] = Registry(
         "pool": "germline.methods.pool:Pool",
         "gtl": "germline.methods.gtl:GTL",
         "openworld": "germline.methods.openworld:OpenWorld",
+        "front": "germline.methods.front:FRONT",
         "finetune": "germline.baselines.finetune:Finetune",
         "scratch": "germline.baselines.scratch:Scratch",
         "xavier": "germline.baselines.scratch:Xavier",

@@ -1,0 +1,162 @@
+"""The cosine transform of stacked tensors, its low frequencies, and the way back at another size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from germline.methods.front.roles import TensorRole
+from germline.methods.slicing import choose_indices
+
+ScaleRule = Literal["orthonormal", "public", "smooth", "matched"]
+MissingRule = Literal["zero", "gaussian", "repeat"]
+
+# Exponent of n/t by which a matrix is scaled along an axis that changes from n to t elements.
+_EXPONENTS: Mapping[ScaleRule, float] = {"orthonormal": 0.0, "public": 0.5, "smooth": -0.5, "matched": -0.5}
+# Vectors and tensors with one transformed end: values stay, and a sum over channels that are read stays.
+_END_EXPONENTS = {"depth": -0.5, "written": -0.5, "read": 0.5}
+_VARIANCE_FLOOR = 1e-5  # added to running variances by BatchNorm itself
+
+
+def cosine_basis(size: int, count: int) -> Tensor:
+    """Return the first `count` rows of the orthonormal DCT-II of `size` elements, float64 [count, size]."""
+    frequency = torch.arange(count, dtype=torch.float64)[:, None]
+    position = torch.arange(size, dtype=torch.float64) + 0.5
+    basis = torch.cos(frequency * position * (math.pi / size)) * math.sqrt(2 / size)
+    basis[:1] /= math.sqrt(2)
+    return basis
+
+
+def count_kept(size: int, keep: float) -> int:
+    """Return the number of coefficients that are stored along an axis: keep x size, rounded, at least 1."""
+    return max(1, int(keep * size + 0.5))
+
+
+def coefficient_shape(role: TensorRole, keep: float) -> tuple[int, ...]:
+    """Return the shape of the stored coefficients of a role."""
+    return tuple(count_kept(axis.size, keep) if axis.is_transformed else axis.size for axis in role.axes)
+
+
+def encode_role(role: TensorRole, tensors: Mapping[str, Tensor], keep: float) -> Tensor:
+    """Return the low-frequency coefficients of the tensors of a role, float32; unchanged values if none is transformed.
+
+    Args:
+        role: Role of the tensors.
+        tensors: The ancestor's tensors by full name.
+        keep: Share of the coefficients along each transformed axis.
+    """
+    values = _stack(role, tensors)
+    if not any(axis.is_transformed for axis in role.axes):
+        return values.clone()
+    values = values.double()
+    if role.is_variance:
+        values = torch.log(values + _VARIANCE_FLOOR)
+    for dim, (axis, count) in enumerate(zip(role.axes, coefficient_shape(role, keep), strict=True)):
+        if axis.is_transformed:
+            values = _multiply(values, cosine_basis(axis.size, count), dim)
+    return values.float().contiguous()
+
+
+def measure_deviation(role: TensorRole, tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return the standard deviation of a role's tensors, one value for each element of fixed axes."""
+    values = _stack(role, tensors).double()
+    return values.std(_moving_dims(role), correction=0).float()
+
+
+def decode_role(
+    coefficients: Tensor,
+    source: TensorRole,
+    role: TensorRole,
+    *,
+    scale: ScaleRule,
+    missing: MissingRule,
+    deviation: Tensor | None,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return the tensors of a descendant's role by full name.
+
+    Args:
+        coefficients: Stored coefficients of the ancestor's role.
+        source: The ancestor's role.
+        role: The descendant's role.
+        scale: Rule by which matrices are scaled.
+        missing: What replaces coefficients of matrices that are not stored.
+        deviation: Standard deviation to restore; None restores none.
+        generator: Source of Gaussian coefficients.
+    """
+    values = coefficients
+    if any(axis.is_transformed for axis in role.axes):
+        rule = missing if role.is_matrix else "zero"
+        values = _resize(coefficients.double(), role, rule, generator)
+        exponents = dict.fromkeys(_END_EXPONENTS, _EXPONENTS[scale]) if role.is_matrix else _END_EXPONENTS
+        for dim, (before, axis) in enumerate(zip(source.axes, role.axes, strict=True)):
+            if axis.is_transformed:
+                factor = (before.size / axis.size) ** exponents[axis.kind]
+                values = _multiply(values, factor * cosine_basis(axis.size, values.shape[dim]).T, dim)
+        if role.is_variance:
+            values = (torch.exp(values) - _VARIANCE_FLOOR).clamp(min=0)
+        if deviation is not None:
+            values = _restore_deviation(values, role, deviation.double())
+    for dim, (before, axis) in enumerate(zip(source.axes, role.axes, strict=True)):
+        if axis.kind in ("taken", "divided"):
+            indices = torch.tensor(choose_indices("even", before.size, axis.size))
+            values = values.index_select(dim, indices)
+            if axis.kind == "divided":
+                copies = torch.bincount(indices, minlength=before.size)[indices]
+                values = values / copies.view([-1 if other == dim else 1 for other in range(values.ndim)])
+    if values.is_floating_point():
+        values = values.float()
+    stack = values.reshape(len(role.names), *role.shape)
+    # Kernels are chosen by layout, and a reloaded network has plain layouts.
+    return {
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in zip(role.names, stack, strict=True)
+    }
+
+
+def _stack(role: TensorRole, tensors: Mapping[str, Tensor]) -> Tensor:
+    stack = torch.stack([tensors[name].detach().cpu() for name in role.names])
+    return stack.reshape([axis.size for axis in role.axes])
+
+
+def _multiply(values: Tensor, matrix: Tensor, dim: int) -> Tensor:
+    """Apply a matrix along one dimension."""
+    return (values.movedim(dim, -1) @ matrix.T).movedim(-1, dim)
+
+
+def _moving_dims(role: TensorRole) -> list[int]:
+    return [dim for dim, axis in enumerate(role.axes) if axis.kind != "fixed"]
+
+
+def _resize(coefficients: Tensor, role: TensorRole, missing: MissingRule, generator: torch.Generator) -> Tensor:
+    """Truncate coefficients to a role's sizes, and fill in missing ones; zeros need not be written."""
+    sizes = [
+        axis.size if axis.is_transformed else stored for axis, stored in zip(role.axes, coefficients.shape, strict=True)
+    ]
+    stored = coefficients[_corner(coefficients.shape, sizes)]
+    if missing == "zero" or list(stored.shape) == sizes:
+        return stored
+    if missing == "gaussian":
+        spread = coefficients.square().mean().sqrt()
+        filled = torch.randn(sizes, generator=generator, dtype=torch.float64) * spread
+        filled[_corner(stored.shape, sizes)] = stored
+        return filled
+    for dim, size in enumerate(sizes):
+        stored = stored.index_select(dim, torch.arange(size) % stored.shape[dim])
+    return stored
+
+
+def _corner(shape: Sequence[int], sizes: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(min(have, want)) for have, want in zip(shape, sizes, strict=True))
+
+
+def _restore_deviation(values: Tensor, role: TensorRole, deviation: Tensor) -> Tensor:
+    dims = _moving_dims(role)
+    mean, spread = values.mean(dims, keepdim=True), values.std(dims, correction=0, keepdim=True)
+    # A constant tensor has no deviation that could be scaled.
+    factor = torch.where(spread > 0, deviation.reshape(spread.shape) / spread.clamp(min=1e-300), 1.0)
+    return mean + (values - mean) * factor

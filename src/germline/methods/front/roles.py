@@ -1,0 +1,187 @@
+"""Roles of tensors: which tensors are transformed together, and along which of their axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+
+from germline.architectures import ChannelGroup, GroupMember, Parts, Spec
+from germline.errors import SettingError
+from germline.methods.slicing import IMAGE_FIELDS, parts_of, shapes_of
+from germline.registry import architecture_of
+
+HiddenRule = Literal["transform", "units"]
+AxisKind = Literal["depth", "written", "read", "taken", "divided", "fixed"]
+
+
+class RoleAxis(NamedTuple):
+    """One axis of the stacked tensors of a role.
+
+    Attributes:
+        size: Number of elements along the axis.
+        kind: What happens to it. The cosine transform acts on `depth` and on channels that the tensor writes or reads
+            (`written`, `read`). An index map acts on `taken`, and on `divided`, where copies are divided by their
+            number. A `fixed` axis has one size.
+    """
+
+    size: int
+    kind: AxisKind
+
+    @property
+    def is_transformed(self) -> bool:
+        """Whether the cosine transform acts on the axis."""
+        return self.kind in ("depth", "written", "read")
+
+
+@dataclass(frozen=True)
+class TensorRole:
+    """Tensors that are one stack.
+
+    Attributes:
+        names: Full names of the tensors, in order of depth.
+        shape: Shape of each of them.
+        axes: Axes of the stack. Query, key and value are three elements of a fixed axis, and a head is an element of
+            an axis before the one of its channels.
+    """
+
+    names: tuple[str, ...]
+    shape: torch.Size
+    axes: tuple[RoleAxis, ...]
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether both the channels that are written and those that are read are transformed."""
+        return {"written", "read"} <= {axis.kind for axis in self.axes}
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether elements of a descendant are not plain copies."""
+        return any(axis.is_transformed or axis.kind == "divided" for axis in self.axes)
+
+    @property
+    def is_variance(self) -> bool:
+        """Whether the values are running variances, which have to stay positive."""
+        return self.names[0].endswith("running_var")
+
+
+@lru_cache(maxsize=64)  # a comparison asks for the same few specs again and again
+def list_roles(spec: Spec, hidden: HiddenRule) -> Mapping[str, TensorRole]:
+    """List the roles of all tensors of a network by name.
+
+    Args:
+        spec: Spec of the network.
+        hidden: Whether hidden channels of MLPs are transformed, or are whole units of an index map.
+    """
+    parts, shapes = parts_of(spec), shapes_of(spec)
+    members = {
+        (member.tensor, member.dim): (group, member)
+        for group in architecture_of(spec).groups(spec)
+        for member in group.members
+    }
+
+    def list_axes(name: str, *, in_block: bool) -> Iterator[RoleAxis]:
+        shape = shapes[name]
+        for dim, size in enumerate(shape):
+            if (name, dim) in members:
+                yield from _split_axis(*members[name, dim], hidden)
+            else:
+                # A block's vector in no group has the length of a head: the norm of queries or keys.
+                yield RoleAxis(size, "written" if in_block and len(shape) == 1 else "fixed")
+
+    roles = {
+        name: TensorRole((name,), shapes[name], tuple(list_axes(name, in_block=False)))
+        for name in (*parts.stem, *parts.norm, *parts.head)
+    }
+    for prefix, blocks in _list_runs(parts, shapes):
+        for name, first in blocks[0].items():
+            # A tensor without dimensions counts batches. It is no signal along depth.
+            depth = RoleAxis(len(blocks), "depth" if shapes[first] else "taken")
+            names = tuple(block[name] for block in blocks)
+            axes = (depth, *list_axes(first, in_block=True))
+            roles[f"{prefix}.{name}"] = TensorRole(names, shapes[first], axes)
+    return roles
+
+
+def match_roles(
+    ancestor: Spec, wanted: Spec, hidden: HiddenRule
+) -> tuple[Spec, Mapping[str, tuple[TensorRole, TensorRole]]]:
+    """Find, for each role of a descendant, the ancestor's role and its own.
+
+    Returns:
+        The descendant's spec with the ancestor's images and classes, and the pairs of roles by name.
+
+    Raises:
+        SettingError: The descendant has a role that the ancestor lacks, loses one, or changes a fixed axis.
+    """
+    spec: Spec = wanted.model_copy(update=ancestor.model_dump(include=set(IMAGE_FIELDS)))
+    sources, roles = list_roles(ancestor, hidden), list_roles(spec, hidden)
+    fix = "Use the ancestor's own depths and widths there"
+    for key, role in roles.items():
+        if key not in sources:
+            raise SettingError(
+                f"This gene cannot grow '{role.names[0]}'",
+                "The ancestor has no tensor of that role, since the first block of a stage and others are apart",
+                fix,
+            )
+        if _fixed_sizes(sources[key]) != _fixed_sizes(role):
+            raise SettingError(
+                f"This gene cannot grow '{role.names[0]}' of shape {tuple(role.shape)}",
+                f"The ancestor's has shape {tuple(sources[key].shape)}, and only depth and channels are transformed",
+                fix,
+            )
+    runs = {_run_name(key) for key in roles}
+    for key, role in sources.items():
+        # A stage that is cut to its first block has no further run at all.
+        if key not in roles and _run_name(key) in runs:
+            raise SettingError(
+                f"This gene cannot grow a network without '{role.names[0]}'",
+                "The ancestor's block has that tensor, and its function would be lost",
+                fix,
+            )
+    return spec, {key: (sources[key], role) for key, role in roles.items()}
+
+
+def _split_axis(group: ChannelGroup, member: GroupMember, hidden: HiddenRule) -> Iterator[RoleAxis]:
+    """Yield the axes that one dimension of a tensor consists of."""
+    if member.outer > 1:
+        yield RoleAxis(member.outer, "fixed")
+    if hidden == "units" and group.name.endswith(".hidden"):
+        yield RoleAxis(group.width, "taken" if member.role == "written" else "divided")
+        return
+    yield RoleAxis(group.width, member.role)
+    if group.name.endswith(".heads"):
+        yield RoleAxis(member.inner, member.role)
+    elif member.inner > 1:  # positions of a map that a dense layer reads
+        yield RoleAxis(member.inner, "fixed")
+
+
+def _list_runs(parts: Parts, shapes: Mapping[str, torch.Size]) -> Iterator[tuple[str, Sequence[Mapping[str, str]]]]:
+    """Yield the blocks that are stacked along depth, with a name for each run of them."""
+    if len(parts.stages) == 1:
+        yield "blocks", parts.blocks
+        return
+    start = 0
+    for stage, depth in enumerate(parts.stages):
+        first, *rest = parts.blocks[start : start + depth]
+        start += depth
+        yield f"stages.{stage}.first", [first]
+        forms = [{name: shapes[full] for name, full in block.items()} for block in rest]
+        if all(form == forms[0] for form in forms):
+            yield from [(f"stages.{stage}.rest", rest)] if rest else []
+        else:
+            yield from ((f"stages.{stage}.{index}", [block]) for index, block in enumerate(rest, 1))
+
+
+def _run_name(key: str) -> str:
+    """Return the run of a role, of which names of blocks tell `stages.0.first`; others are runs of their own."""
+    words = key.split(".")
+    return ".".join(words[:3]) if words[0] == "stages" else words[0]
+
+
+def _fixed_sizes(role: TensorRole) -> list[RoleAxis | AxisKind]:
+    """List the kinds of all axes, with the sizes of fixed ones."""
+    return [axis if axis.kind == "fixed" else axis.kind for axis in role.axes]
