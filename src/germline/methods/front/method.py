@@ -61,8 +61,8 @@ class FRONT(PresetSettings, Method):
         preset: Values of settings that are not given: `paper` (the public code's), `lab` or `tiny` (tests); None is the
             default of each setting.
         keep: Share of the coefficients along each axis that is stored, which is the size of the gene; 1 is all.
-        scale: Factor of a matrix along an axis that changes from n to t: 1 (`orthonormal`), sqrt(n/t) (`public`),
-            sqrt(t/n) (`smooth`), or `matched`: as `smooth`, then the standard deviation of the role is restored.
+        scale: Factor of a matrix along an axis from n to t: 1 (`orthonormal`), sqrt(n/t) (`public`), sqrt(t/n)
+            (`smooth`). `matched` is `smooth`, and then restores the standard deviation of the ancestor's stack.
         hidden: Rule for the hidden channels of MLPs: `transform` them, or take whole `units` by an index map. Outputs
             of a repeated unit are divided by its copies.
         missing: Coefficients of matrices that are not stored: `zero`, `gaussian` noise with the root mean square of

@@ -44,8 +44,8 @@ class TensorRole:
     Attributes:
         names: Full names of the tensors, in order of depth.
         shape: Shape of each of them.
-        axes: Axes of the stack. Query, key and value are three elements of a fixed axis, and a head is an element of
-            an axis before the one of its channels.
+        axes: Axes of the stack. Query, key and value are three elements of a fixed axis. Heads have an axis before the
+            one of their channels.
     """
 
     names: tuple[str, ...]
@@ -177,7 +177,7 @@ def _list_runs(parts: Parts, shapes: Mapping[str, torch.Size]) -> Iterator[tuple
 
 
 def _run_name(key: str) -> str:
-    """Return the run of a role, of which names of blocks tell `stages.0.first`; others are runs of their own."""
+    """Return the run of a role, such as `stages.0.first`; a role outside stages is a run of its own."""
     words = key.split(".")
     return ".".join(words[:3]) if words[0] == "stages" else words[0]
 
