@@ -173,6 +173,7 @@ def broken_image(place: Path) -> None:
 KEPT = text("kept/file", "of mine")
 TRAIN, NEW = "train --device cpu --quiet --data digits --set steps=1", "train --device cpu --quiet --model ancestor"
 CONDENSE = "condense --device cpu --quiet --method tleg --data digits --ancestor ancestor --set steps=1"
+FRONT = "condense --device cpu --quiet --method front --data digits --ancestor ancestor --out new"
 INHERIT = "inherit gene --out new"
 
 TUNE = "tune={lr: [1e-3], weight_decay: [0], size: depth=2, images_per_class: 2, seed: 1}"
@@ -213,6 +214,8 @@ FAULTS = [
     Fault("size-width", f"{INHERIT} --size width=32", ("width=32", "its width is 16", "Remove width")),
     Fault("size-heads", f"{INHERIT} --size heads=4", ("heads=4", "its heads is 2", "Remove heads")),
     Fault("width-not-by-heads", f"{INHERIT} --size width=17", ("width=17 with heads=2", "Use for example width=16")),
+    Fault("front-keep-0", f"{FRONT} --set keep=0", ("keep=0", "greater than 0")),
+    Fault("front-keep-2", f"{FRONT} --set keep=1.5", ("keep=1.5", "less than or equal to 1")),
     Fault("depth-0", f"{INHERIT} --size depth=0", ("depth=0", "at least 1")),
     Fault("depth-negative", f"{INHERIT} --size depth=-1", ("depth=-1", "at least 1")),
     Fault("depth-huge", f"{INHERIT} --size depth=1001", ("depth=1001", "between 1 and 1000")),

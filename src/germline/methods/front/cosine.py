@@ -92,7 +92,7 @@ def decode_role(
     if any(axis.is_transformed for axis in role.axes):
         rule = missing if role.is_matrix else "zero"
         values = _resize(coefficients.double(), role, rule, generator)
-        exponents = dict.fromkeys(_END_EXPONENTS, _EXPONENTS[scale]) if role.is_matrix else _END_EXPONENTS
+        exponents = _list_exponents(role, scale)
         for dim, (before, axis) in enumerate(zip(source.axes, role.axes, strict=True)):
             if axis.is_transformed:
                 factor = (before.size / axis.size) ** exponents[axis.kind]
@@ -116,6 +116,13 @@ def decode_role(
         name: tensor.clone(memory_format=torch.contiguous_format)
         for name, tensor in zip(role.names, stack, strict=True)
     }
+
+
+def _list_exponents(role: TensorRole, scale: ScaleRule) -> Mapping[str, float]:
+    """Return the exponent of n/t for each kind of transformed axis."""
+    if role.is_matrix:
+        return dict.fromkeys(_END_EXPONENTS, _EXPONENTS[scale])
+    return {**_END_EXPONENTS, "depth": _EXPONENTS[scale]} if role.is_weight else _END_EXPONENTS
 
 
 def _stack(role: TensorRole, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -44,18 +44,20 @@ class FRONT(PresetSettings, Method):
     depth and all channels. For a descendant the corner is cut or padded, and transformed back. Nothing is trained.
 
     Source: FRONT, ICML 2026, arXiv 2603.07523. Query, key and value are transformed apart; the public code crosses
-    their borders. Heads are an axis of their own, because the softmax makes each head a unit. So no descendant's head
-    mixes channels from both sides of a border. Tensors are not standardised. Every other rule follows.
+    their borders. Heads are an axis of their own, because the softmax makes each head a unit. So channels do not move
+    across the border between two heads. Tensors are not standardised first. A tensor's axis goes from n to t elements.
 
     1. A matrix that writes and reads channels follows `scale` along each axis, depth included.
     2. Norms, biases, LayerScale, tokens, positions and the kernel that reads images keep their values, whatever the
        scale. So do running means. Running variances do as logarithms, and stay positive.
     3. The head reads channels only. It is scaled by sqrt(n/t), so that logits keep their size.
-    4. Kernel positions, image channels, tokens and classes are no axes of the transform.
-    5. In networks of stages the first block of each stage is apart, and the others of equal shape are stacked. A stage
-       of one block cannot become deeper.
+    4. With whole hidden units, matrices of MLPs follow `scale` along depth alone. Along the width they follow rules 2
+       and 3.
+    5. Kernel positions, image channels, tokens and classes are no axes of the transform.
+    6. In networks of stages the first block of each stage is apart, and the others are stacked if their shapes are
+       equal. A stage of one block cannot become deeper.
 
-    With these rules a linear layer between two streams that grow by one factor keeps its function exactly.
+    At the default scale, a linear layer between two streams that grow by one factor keeps its function exactly.
 
     Attributes:
         preset: Values of settings that are not given: `paper` (the public code's), `lab` or `tiny` (tests); None is the

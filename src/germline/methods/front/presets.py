@@ -6,6 +6,6 @@ from germline.methods.presets import Presets
 
 PRESETS: Presets = {
     "paper": {"scale": "public", "missing": "zero", "hidden": "transform"},
-    "lab": {"scale": "orthonormal", "missing": "zero", "hidden": "transform"},
+    "lab": {"scale": "orthonormal", "missing": "zero", "hidden": "units"},
     "tiny": {"keep": 0.75},
 }

@@ -53,6 +53,12 @@ class TensorRole:
     axes: tuple[RoleAxis, ...]
 
     @property
+    def is_weight(self) -> bool:
+        """Whether the tensors write channels and read channels, by the transform or by an index map."""
+        kinds = {axis.kind for axis in self.axes}
+        return bool(kinds & {"written", "taken"}) and bool(kinds & {"read", "divided"})
+
+    @property
     def is_matrix(self) -> bool:
         """Whether both the channels that are written and those that are read are transformed."""
         return {"written", "read"} <= {axis.kind for axis in self.axes}
