@@ -177,6 +177,8 @@ def test_the_largest_and_least_rows_are_taken_as_whole_heads(lets):
 def test_a_width_alone_keeps_the_length_of_heads(lets):
     assert lets.target(Size(width=24)).spec.heads == 3
     assert lets.target(Size(width=8)).spec.heads == 1
+    capped = lets.inherit(size=Size(max_params=60_000)).network.spec
+    assert (capped.depth, capped.width, capped.heads) == (4, 24, 3)
     assert lets.describe_sizes() == "depth=6 or less and width=40 or less, in heads of 8 channels"
 
 
