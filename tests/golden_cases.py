@@ -55,7 +55,7 @@ WHOLE = {
     "last-layers": "resnet12",
 }
 # Methods that came later, without stored files.
-LATER = ("random-layers", "frame", "sws", "lets", "front")
+LATER = ("random-layers", "frame", "sws", "lets", "front", "grow")
 WITHOUT_GENE = ("scratch", "xavier")
 # Sizes of the descendants with new classes; all others have the gene's own.
 SIZES = {

@@ -33,7 +33,7 @@ def test_links_resolve(page):
             assert anchor[1:] in headings(place), target + anchor
 
 
-@pytest.mark.parametrize("name", ["tleg", "lets", "front", "gtl", "pool", "auto", "openworld", "baselines"])
+@pytest.mark.parametrize("name", ["tleg", "lets", "front", "gtl", "pool", "auto", "openworld", "grow", "baselines"])
 def test_method_pages_are_short_and_complete(name):
     page = (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8")
     assert len(page.split()) <= 1200

@@ -97,6 +97,12 @@ _METHODS = {
         {**_for(_ALL, EVERY), "resnet12": ("shallower", "narrower", "wider")},
         "a stage of one block grows no further blocks",
     ),
+    "grow": MethodFacts(
+        "HyperCloning (arXiv 2409.12903): a larger network that computes what its ancestor does.",
+        "arXiv 2409.12903",
+        {"vit": ("deeper", "wider"), **_for(("vgg", "resnet12"), ("wider",)), "resnet": ("deeper", "wider")},
+        "whole multiples of its widths",
+    ),
     "finetune": MethodFacts(
         "All of an ancestor of the descendant's own size; only the head can be fresh.", "a control", _for(_ALL, ())
     ),

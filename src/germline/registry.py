@@ -91,6 +91,7 @@ METHODS: Registry[Any] = Registry(
         "gtl": "germline.methods.gtl:GTL",
         "openworld": "germline.methods.openworld:OpenWorld",
         "front": "germline.methods.front:FRONT",
+        "grow": "germline.methods.grow:Grow",
         "finetune": "germline.baselines.finetune:Finetune",
         "scratch": "germline.baselines.scratch:Scratch",
         "xavier": "germline.baselines.scratch:Xavier",

@@ -67,14 +67,14 @@ class WeightSelection(StableDump, WholeAncestor):
         """Take elements of every tensor; the frame is adapted, and the head is taken too or fresh."""
         plan = self._plan(gene.spec, target.spec)
         maps = self._map(gene.spec, plan)
-        tensors: dict[str, Tensor] = {}
+        repeated, tensors = plan.repeated, dict[str, Tensor]()
         origins: dict[str, Mapping[Origin, int]] = {}
         for name, source in plan.sources.items():
             tensors[name], is_scaled = self._resize(gene.tensors[source], maps.get(name, {}))
             origins[name] = count_origins(
                 tensors[name].shape,
                 maps.get(name, {}),
-                is_further=name in plan.repeated,
+                is_further=name in repeated,
                 divided=self.scale == "divide",
                 scaled=is_scaled,
             )

@@ -133,10 +133,18 @@ class SlicePlan:
     sliced: frozenset[str]
 
     @property
+    def repeated_blocks(self) -> tuple[Mapping[str, str], ...]:
+        """Blocks whose source is the source of an earlier block too: full tensor name by name within the block."""
+        return tuple(
+            block
+            for place, (index, block) in enumerate(zip(self.chosen, self.parts.blocks, strict=True))
+            if index in self.chosen[:place]
+        )
+
+    @property
     def repeated(self) -> frozenset[str]:
-        """Names of tensors of blocks whose source is the source of an earlier block too."""
-        places = [place for place, index in enumerate(self.chosen) if index in self.chosen[:place]]
-        return frozenset(full for place in places for full in self.parts.blocks[place].values())
+        """Names of all tensors of repeated blocks."""
+        return frozenset(full for block in self.repeated_blocks for full in block.values())
 
 
 def plan_slices(ancestor: Spec, wanted: Spec, chosen: Sequence[int], *, is_wider: bool = False) -> SlicePlan:

@@ -1,0 +1,113 @@
+"""Sizes that exact growth reaches, and the tensors that silence an added block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from germline.architectures import ChannelGroup, Size, Spec
+from germline.errors import SettingError
+from germline.methods.axis_maps import Axis, axes_of, map_tensors
+from germline.methods.slicing import SlicePlan, stage_depths
+from germline.registry import architecture_of
+
+# Last layers of a block's branches by architecture, names within a block. If they are zero, the block adds nothing.
+_LAST_LAYERS = {
+    "vit": ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias"),
+    "resnet": ("bn2.weight", "bn2.bias"),
+}
+_LAYER_SCALES = ("ls1.gamma", "ls2.gamma")
+
+
+def list_silent_tensors(plan: SlicePlan) -> frozenset[str]:
+    """List the tensors of added blocks that are zero: LayerScale, or the last layers of the branches."""
+    silent: set[str] = set()
+    last_layers = _LAST_LAYERS.get(architecture_of(plan.spec).name, ())
+    for block in plan.repeated_blocks:
+        has_scales = _LAYER_SCALES[0] in block
+        silent |= {full for name, full in block.items() if name in (_LAYER_SCALES if has_scales else last_layers)}
+    return frozenset(silent)
+
+
+def multiply_heads(spec: Spec, size: Size) -> Size:
+    """Add the number of heads to a size that gives the width alone, if the width is a whole multiple."""
+    fields = spec.model_dump()
+    if "width" not in size or "heads" in size or "heads" not in fields:
+        return size
+    factor, rest = divmod(size["width"], fields["width"])
+    return size if rest or not factor else Size(**size, heads=factor * fields["heads"])
+
+
+def can_add_identity(spec: Spec) -> bool:
+    """Whether networks of this architecture have blocks that can pass their input on unchanged."""
+    return architecture_of(spec).name in _LAST_LAYERS
+
+
+def check_stages(ancestor: Spec, wanted: Spec, *, can_change: bool) -> None:
+    """Refuse a stage with fewer blocks than the ancestor's, and added blocks that would change the function.
+
+    Args:
+        ancestor: Spec of the ancestor.
+        wanted: Spec of the descendant.
+        can_change: Whether added blocks may change what the network computes.
+
+    Raises:
+        SettingError: Names the stage, the reason, and what is possible.
+    """
+    depths, architecture = stage_depths(ancestor), architecture_of(ancestor).name
+    for number, (before, after) in enumerate(zip(depths, stage_depths(wanted), strict=False), 1):
+        key = "depth" if len(depths) == 1 else f"depth{number}"
+        if after < before:
+            raise SettingError(
+                f"Method 'grow' cannot grow {key}={after}",
+                f"It takes every block of the ancestor, which has {before}",
+                f"Use {key}={before} or more" if can_change or can_add_identity(ancestor) else f"Use {key}={before}",
+            )
+        if after > before and not can_change and not can_add_identity(ancestor):
+            raise SettingError(
+                f"Method 'grow' cannot grow {key}={after}",
+                f"A block of a {architecture} changes its input, so an added one would not keep the function",
+                f"Use {key}={before}, or set depth=repeat, which does not keep the function",
+            )
+
+
+def check_multiples(plan: SlicePlan, ancestor: Spec) -> None:
+    """Refuse widths that are no whole multiples of the ancestor's, and heads of another length.
+
+    Raises:
+        SettingError: Names the width, and the nearest possible ones.
+    """
+    axes = axes_of(ancestor)
+    for group in architecture_of(plan.spec).groups(plan.spec):
+        for member in group.members:
+            before = axes.get((plan.sources[member.tensor], member.dim))
+            if before is not None:
+                _check_channels(group, before, Axis(group.width, member.outer, member.inner), plan.spec.model_dump())
+    for name, maps in map_tensors(plan, ancestor, "tiled").items():
+        for dim, axis_map in maps.items():
+            if len(axis_map.indices) % axis_map.source.size:
+                raise SettingError(
+                    f"Method 'grow' cannot grow '{name}' of shape {tuple(plan.shapes[name])}",
+                    f"The ancestor has {axis_map.source.size} elements in dimension {dim}, to be repeated as a whole",
+                    "Use a whole multiple of the ancestor's widths",
+                )
+
+
+def _check_channels(group: ChannelGroup, before: Axis, after: Axis, fields: dict[str, Any]) -> None:
+    if "heads" in fields and before.inner != after.inner:
+        width, heads = fields["width"], fields["heads"]
+        raise SettingError(
+            f"Method 'grow' cannot grow width={width},heads={heads}",
+            f"Attention heads keep the ancestor's length of {before.inner}, and these have {after.inner}",
+            f"Use width={width},heads={width // before.inner}, or remove heads from the size",
+        )
+    factor, rest = divmod(after.width, before.width)
+    if not rest:
+        return
+    key = ("width" if group.name == "stream" else "") if "heads" in fields else f"width{group.stage + 1}"
+    what = f"{key}={after.width}" if key else f"{after.width} channels in '{group.name}'"
+    nearest = [before.width * number for number in (factor, factor + 1) if number]
+    raise SettingError(
+        f"Method 'grow' cannot grow {what}",
+        f"It repeats all {before.width} channels of the ancestor a whole number of times",
+        "Use " + " or ".join(f"{key}={number}" for number in nearest) if key else "Use another width",
+    )

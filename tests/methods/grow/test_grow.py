@@ -1,0 +1,211 @@
+"""Exact growth: what a larger network computes, and where each of its elements comes from."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from germline.architectures import (
+    RESNET,
+    RESNET12,
+    VGG,
+    VIT,
+    Preprocess,
+    ResNet12Spec,
+    ResNetSpec,
+    Size,
+    VggSpec,
+    VitSpec,
+)
+from germline.errors import SettingError
+from germline.methods.grow import Grow
+from germline.network import Network
+from germline.training import Run
+from helpers.architecture_cases import awake
+
+RUN = Run(device="cpu", quiet=True)
+VITS = {
+    "plain": {},
+    "layer-scale": {"init_values": 0.1},
+    "class-token": {"class_token": True, "global_pool": "token"},
+    "all": {"init_values": 0.1, "class_token": True, "reg_tokens": 2, "qk_norm": True, "norm_first": False},
+    "bare": {"qkv_bias": False, "mlp_ratio": 2.5, "no_embed_class": True, "class_token": True},
+}
+
+
+@pytest.fixture(scope="module")
+def make_gene(pico):
+    """Builds a network none of whose tensors has its initial value, and its gene."""
+
+    def make(architecture, spec, **settings):
+        network = Network(awake(architecture, spec), Preprocess.from_images(pico.train.images), pico.classes, spec=spec)
+        return network, Grow(**settings).condense(network, pico, RUN)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def make_vit(make_gene):
+    def make(kind="plain", **settings):
+        size = {"depth": 2, "width": 16, "heads": 2, "patch_size": 8, **VITS[kind]}
+        return make_gene(VIT, VitSpec(image_size=32, channels=1, classes=10, **size), **settings)
+
+    return make
+
+
+def difference(ours, theirs, pixels):
+    with torch.no_grad():
+        expected = theirs.logits(pixels)
+        assert float(expected.std()) > 0.1
+        return float((ours.network.logits(pixels) - expected).abs().max())
+
+
+@pytest.mark.parametrize("kind", VITS)
+def test_a_wider_and_deeper_vit_computes_the_same(kind, make_vit, pixels):
+    network, gene = make_vit(kind)
+    for size in (
+        Size(width=32),
+        Size(width=48, heads=6),
+        Size(depth=3),
+        Size(depth=5),
+        Size(width=32, heads=4, depth=4),
+    ):
+        child = gene.inherit(size=size)
+        assert child.network.spec.heads == child.network.spec.width // 8
+        assert difference(child, network, pixels) < 1e-5
+
+
+def test_convolutions_compute_the_same(make_gene, pixels):
+    images = {"image_size": 32, "channels": 1, "classes": 10}
+    cases = (
+        (VGG, VggSpec(widths=((4, 6), (8,)), hidden=(5,), **images), [Size(width=8), Size(width1=24, width2=8)]),
+        (RESNET12, ResNet12Spec(depths=(1, 2), widths=(4, 6), **images), [Size(width=8), Size(width2=18)]),
+        (
+            RESNET,
+            ResNetSpec(depths=(2, 1, 2, 1), widths=(4, 4, 6, 8), stem_type="small", stem_width=4, **images),
+            [Size(width=8), Size(depth1=4, depth3=3), Size(width=12, depth3=3), Size(width4=24)],
+        ),
+        (
+            RESNET,
+            ResNetSpec(depths=(1, 1, 1, 1), widths=(4, 4, 6, 8), stem_type="deep", stem_width=4, **images),
+            [Size(width=8), Size(width2=12)],
+        ),
+    )
+    for architecture, spec, sizes in cases:
+        network, gene = make_gene(architecture, spec)
+        for size in sizes:
+            child = gene.inherit(size=size)
+            assert difference(child, network, pixels) < 1e-5, (spec, size)
+            # Repeated channels have the statistics of their sources, so that training begins with the same function.
+            child.model.train()
+            network.model.train()
+            state = {name: value.clone() for name, value in network.model.state_dict().items()}
+            assert difference(child, network, pixels) < 1e-4, (spec, size)
+            network.model.load_state_dict(state)
+            network.model.eval()
+
+
+def test_matrices_are_repeated_and_divided(make_vit):
+    network, gene = make_vit("layer-scale")
+    child = gene.inherit(size=Size(width=32))
+    ours, theirs = child.model.blocks[1], network.model.blocks[1]
+    for mine, own in zip(ours.attn.qkv.weight.chunk(3), theirs.attn.qkv.weight.chunk(3), strict=True):
+        assert torch.equal(mine, own.repeat(2, 2) / 2)
+    assert torch.equal(ours.mlp.fc2.weight, theirs.mlp.fc2.weight.repeat(2, 2) / 2)
+    assert torch.equal(ours.ls1.gamma, theirs.ls1.gamma.repeat(2))
+    assert torch.equal(child.model.pos_embed, network.model.pos_embed.repeat(1, 1, 2))
+    assert torch.equal(child.model.patch_embed.proj.weight, network.model.patch_embed.proj.weight.repeat(2, 1, 1, 1))
+    assert torch.equal(child.model.head.weight, network.model.head.weight.repeat(1, 2) / 2)
+
+
+def test_the_ledger_says_what_was_repeated_and_divided(make_vit):
+    entries = make_vit()[1].inherit(size=Size(width=32)).ledger.entries
+    assert entries["blocks.0.attn.qkv.weight"] == {"divided": 96 * 32}
+    assert entries["blocks.0.norm1.weight"] == entries["norm.bias"] == {"copied": 16, "repeated": 16}
+    assert entries["patch_embed.proj.weight"] == {"copied": 16 * 64, "repeated": 16 * 64}
+    assert (entries["head.weight"], entries["head.bias"]) == ({"divided": 320}, {"copied": 10})
+    deeper = make_vit("layer-scale")[1].inherit(size=Size(depth=3)).ledger.entries
+    assert deeper["blocks.0.mlp.fc2.weight"] == deeper["blocks.2.mlp.fc2.weight"] == {"copied": 1024}
+    assert deeper["blocks.1.mlp.fc2.weight"] == {"repeated": 1024}
+    assert deeper["blocks.1.ls2.gamma"] == {"zero-filled": 16}
+    plain = make_vit()[1].inherit(size=Size(depth=3)).ledger.entries
+    assert plain["blocks.1.attn.proj.weight"] == {"zero-filled": 256}
+
+
+def test_an_added_block_can_learn(make_vit, pixels):
+    for kind in ("plain", "layer-scale"):
+        model = make_vit(kind)[1].inherit(size=Size(depth=3)).model
+        model(pixels).pow(2).sum().backward()
+        silent = model.blocks[1].attn.proj.weight if kind == "plain" else model.blocks[1].ls1.gamma
+        assert not silent.any()
+        assert silent.grad.any()
+
+
+def test_repeated_blocks_follow_each_other_as_a_whole_row(make_vit, pixels):
+    network, gene = make_vit(depth="repeat")
+    child = gene.inherit(size=Size(depth=5))
+    for place, block in enumerate(child.model.blocks):
+        own = network.model.blocks[place % 2].state_dict()
+        assert all(torch.equal(value, own[name]) for name, value in block.state_dict().items())
+    assert "zero-filled" not in child.ledger.totals()
+    assert difference(child, network, pixels) > 1e-2
+
+
+def rows_differ(model):
+    heads = model.blocks[0].attn.qkv.weight.grad.chunk(3)[2]
+    return float((heads[:16] - heads[16:]).abs().max() / heads.abs().max())
+
+
+def test_copies_have_equal_gradients_until_something_breaks_the_symmetry(make_vit, pixels):
+    size = Size(width=32)
+    equal = make_vit()[1].inherit(size=size)
+    fresh = make_vit()[1].inherit(size=size, classes=3)
+    noisy = make_vit(noise=0.01)[1].inherit(size=size)
+    for child in (equal, fresh, noisy):
+        cross_entropy(child.network.logits(pixels), torch.arange(8) % 3).backward()
+    assert rows_differ(equal.model) < 1e-4
+    assert rows_differ(fresh.model) > 1e-2
+    assert rows_differ(noisy.model) > 1e-4
+
+
+def test_noise_leaves_first_copies_and_equal_sizes_as_they_are(make_vit, pixels):
+    network, gene = make_vit(noise=0.01)
+    child, plain = gene.inherit(size=Size(width=32)).model, make_vit()[1].inherit(size=Size(width=32)).model
+    mine, own = (one.blocks[0].mlp.fc1.weight.detach() for one in (child, plain))
+    assert torch.equal(mine[:64], own[:64])
+    assert float((mine[64:] - own[64:]).std() / own.std()) == pytest.approx(0.01, rel=0.1)
+    assert difference(gene.inherit(), network, pixels) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ({"width": 24}, "cannot grow width=24. It repeats all 16 channels.*Use width=16 or width=32"),
+        ({"width": 8}, "cannot grow width=8.*Use width=16.$"),
+        ({"width": 32, "heads": 2}, "cannot grow width=32,heads=2.*length of 8, and these have 16.*width=32,heads=4"),
+        ({"heads": 4}, "cannot grow width=16,heads=4.*Use width=16,heads=2"),
+        ({"depth": 1}, "cannot grow depth=1. It takes every block of the ancestor, which has 2. Use depth=2 or more"),
+    ],
+)
+def test_other_sizes_of_a_vit_are_refused(make_vit, size, words):
+    gene = make_vit()[1]
+    assert gene.describe_sizes() == "whole multiples of width=16,heads=2, with 2 blocks or more"
+    with pytest.raises(SettingError, match=words):
+        gene.inherit(size=Size(**size))
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ({"width1": 9}, "cannot grow width1=9. It repeats all 4 channels.*Use width1=8 or width1=12"),
+        ({"depth2": 4}, "cannot grow depth2=4. A block of a vgg changes its input.*depth2=3, or set depth=repeat"),
+        ({"depth1": 1}, "cannot grow depth1=1.*which has 2. Use depth1=2.$"),
+    ],
+)
+def test_other_sizes_of_convolutions_are_refused(make_gene, size, words):
+    spec = VggSpec(widths=((4, 4), (8, 8, 8)), image_size=32, channels=1, classes=10)
+    gene = make_gene(VGG, spec)[1]
+    assert gene.describe_sizes() == "whole multiples of the ancestor's widths, with 2 + 3 blocks"
+    with pytest.raises(SettingError, match=words):
+        gene.inherit(size=Size(**size))
+    deeper = make_gene(VGG, spec, depth="repeat")[1].inherit(size=Size(depth2=6)).model.stages[1].blocks
+    assert torch.equal(deeper[5].conv.weight, deeper[1].conv.weight)
