@@ -43,8 +43,9 @@ class Grow(WholeAncestor):
     input, so `identity` cannot deepen them. With `repeat`, the whole row of blocks is repeated, as in G_stack (arXiv
     2405.15319). The function is then not kept. The first block of a stage is never repeated.
 
-    Copies have equal gradients in every step while the head is inherited, and so remain equal. A fresh head, `noise`
-    and dropout of single units make them differ. The ledger does not count noise.
+    Copies have equal gradients in every step, and so remain equal. A fresh head makes only the channels differ that it
+    reads, not hidden channels or attention heads. `noise` and dropout of single units make all copies differ. Noise is
+    not in the ledger.
 
     Attributes:
         depth: Added blocks: `identity` blocks change nothing; `repeat` repeats the whole row of blocks, and does not
