@@ -78,7 +78,7 @@ class WeightSelection(StableDump, WholeAncestor):
                 divided=self.scale == "divide",
                 scaled=is_scaled,
             )
-        return build_resized_descendant(gene, target, plan, tensors, origins, generator)
+        return build_resized_descendant(gene, target, tensors, origins, generator)
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Return the sizes: every one."""

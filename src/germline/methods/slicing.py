@@ -147,6 +147,12 @@ class SlicePlan:
         return frozenset(full for block in self.repeated_blocks for full in block.values())
 
 
+def keep_images(wanted: Spec, source: Spec) -> Spec:
+    """Return a spec with the image size, channels and classes of another one."""
+    spec: Spec = wanted.model_copy(update=source.model_dump(include=set(IMAGE_FIELDS)))
+    return spec
+
+
 def plan_slices(ancestor: Spec, wanted: Spec, chosen: Sequence[int], *, is_wider: bool = False) -> SlicePlan:
     """Find the source of every tensor of a descendant.
 
@@ -159,7 +165,7 @@ def plan_slices(ancestor: Spec, wanted: Spec, chosen: Sequence[int], *, is_wider
     Raises:
         SettingError: A tensor is larger than its source and may not be, or it has none.
     """
-    spec = wanted.model_copy(update=ancestor.model_dump(include=set(IMAGE_FIELDS)))
+    spec = keep_images(wanted, ancestor)
     ancestor_parts, parts = parts_of(ancestor), parts_of(spec)
     sources = {name: name for name in (*parts.stem, *parts.norm, *parts.head)}
     for place, (index, block) in enumerate(zip(chosen, parts.blocks, strict=True)):
@@ -204,13 +210,12 @@ def inherit_slices(gene: Learngene, target: Target, chosen: Sequence[int], gener
     plan = plan_slices(gene.spec, target.spec, chosen)
     tensors = {name: slice_evenly(gene.tensors[source], plan.shapes[name]) for name, source in plan.sources.items()}
     origins: dict[str, Mapping[Origin, int]] = {name: {"sliced": tensors[name].numel()} for name in plan.sliced}
-    return build_resized_descendant(gene, target, plan, tensors, origins, generator)
+    return build_resized_descendant(gene, target, tensors, origins, generator)
 
 
 def build_resized_descendant(
     gene: Learngene,
     target: Target,
-    plan: SlicePlan,
     tensors: Mapping[str, Tensor],
     origins: Mapping[str, Mapping[Origin, int]],
     generator: torch.Generator,
@@ -220,17 +225,17 @@ def build_resized_descendant(
     If a tensor is adapted or resized to other images afterwards, only that later step is recorded.
 
     Args:
-        gene: Gene that holds the whole ancestor.
+        gene: Gene that the tensors are made from.
         target: Network to build.
-        plan: Plan that the tensors were made by.
-        tensors: Tensors with the descendant's shapes, for images and classes of the ancestor.
+        tensors: All tensors with the descendant's shapes, for images and classes of the gene.
         origins: Number of elements by origin, for each tensor that is not a plain copy.
         generator: Source of a fresh head.
     """
-    names = [full for block in plan.parts.blocks for full in block.values()]
+    spec = keep_images(target.spec, gene.spec)
+    names = [full for block in parts_of(spec).blocks for full in block.values()]
     blocks: dict[str, TensorWithOrigin] = {name: (tensors[name].clone(), "copied") for name in names}
-    # All further steps see the resized ancestor as a gene of the descendant's own widths.
-    resized_gene = replace(gene, spec=plan.spec)
+    # All further steps see the tensors as a gene of the descendant's own size.
+    resized_gene = replace(gene, spec=spec)
     descendant = build_descendant(resized_gene, target, frame=tensors, blocks=blocks, generator=generator)
     for name, counts in origins.items():
         if "copied" in descendant.ledger.entries[name]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from germline.architectures import Spec, Target
 from germline.data import DataSet
 from germline.learngene import Descendant, Learngene, Provenance
-from germline.methods.assembly import TensorWithOrigin, build_descendant
+from germline.ledger import Origin
 from germline.methods.base import GeneCost, Method
 from germline.methods.checks import require_ancestor
 from germline.methods.front.cosine import (
@@ -28,7 +27,7 @@ from germline.methods.front.cosine import (
 from germline.methods.front.presets import PRESETS
 from germline.methods.front.roles import HiddenRule, TensorRole, list_roles, match_roles
 from germline.methods.presets import Presets, PresetSettings
-from germline.methods.slicing import parts_of
+from germline.methods.slicing import build_resized_descendant, parts_of
 from germline.network import Network
 from germline.registry import architecture_of
 from germline.training import Run
@@ -127,7 +126,7 @@ class FRONT(PresetSettings, Method):
         Every element that goes through a transform is recorded as "generated", also at the ancestor's own size, where
         it equals the ancestor's up to rounding.
         """
-        spec, pairs = match_roles(gene.spec, target.spec, self.hidden)
+        pairs = match_roles(gene.spec, target.spec, self.hidden)
         tensors: dict[str, Tensor] = {}
         computed: set[str] = set()
         for key, (source, role) in pairs.items():
@@ -142,18 +141,8 @@ class FRONT(PresetSettings, Method):
                 generator=generator,
             )
             computed |= set(role.names) if role.is_computed else set()
-        names = [full for block in parts_of(spec).blocks for full in block.values()]
-        blocks: dict[str, TensorWithOrigin] = {
-            name: (tensors[name], "generated" if name in computed else "copied") for name in names
-        }
-        # All further steps see the coefficients as a gene of the descendant's own widths.
-        resized = replace(gene, spec=spec)
-        descendant = build_descendant(resized, target, frame=tensors, blocks=blocks, generator=generator)
-        for name in computed:
-            counts = descendant.ledger.entries[name]
-            if "copied" in counts:
-                counts["generated"] += counts.pop("copied")
-        return descendant
+        origins: dict[str, Mapping[Origin, int]] = {name: {"generated": tensors[name].numel()} for name in computed}
+        return build_resized_descendant(gene, target, tensors, origins, generator)
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Return the sizes: every one, as far as stages have blocks of one shape."""

@@ -11,7 +11,7 @@ import torch
 
 from germline.architectures import ChannelGroup, GroupMember, Parts, Spec
 from germline.errors import SettingError
-from germline.methods.slicing import IMAGE_FIELDS, parts_of, shapes_of
+from germline.methods.slicing import keep_images, parts_of, shapes_of
 from germline.registry import architecture_of
 
 HiddenRule = Literal["transform", "units"]
@@ -112,19 +112,13 @@ def list_roles(spec: Spec, hidden: HiddenRule) -> Mapping[str, TensorRole]:
     return roles
 
 
-def match_roles(
-    ancestor: Spec, wanted: Spec, hidden: HiddenRule
-) -> tuple[Spec, Mapping[str, tuple[TensorRole, TensorRole]]]:
-    """Find, for each role of a descendant, the ancestor's role and its own.
-
-    Returns:
-        The descendant's spec with the ancestor's images and classes, and the pairs of roles by name.
+def match_roles(ancestor: Spec, wanted: Spec, hidden: HiddenRule) -> Mapping[str, tuple[TensorRole, TensorRole]]:
+    """Return the ancestor's role and the descendant's own, for each role of a descendant.
 
     Raises:
         SettingError: The descendant has a role that the ancestor lacks, loses one, or changes a fixed axis.
     """
-    spec: Spec = wanted.model_copy(update=ancestor.model_dump(include=set(IMAGE_FIELDS)))
-    sources, roles = list_roles(ancestor, hidden), list_roles(spec, hidden)
+    sources, roles = list_roles(ancestor, hidden), list_roles(keep_images(wanted, ancestor), hidden)
     fix = "Use the ancestor's own depths and widths there"
     for key, role in roles.items():
         if key not in sources:
@@ -148,7 +142,7 @@ def match_roles(
                 "The ancestor's block has that tensor, and its function would be lost",
                 fix,
             )
-    return spec, {key: (sources[key], role) for key, role in roles.items()}
+    return {key: (sources[key], role) for key, role in roles.items()}
 
 
 def _split_axis(group: ChannelGroup, member: GroupMember, hidden: HiddenRule) -> Iterator[RoleAxis]:

@@ -75,7 +75,7 @@ class Grow(WholeAncestor):
                 continue
             tensors[name] = self._add_noise(tensor, own, generator)
             origins[name] = count_origins(tensor.shape, own, is_further=name in repeated, divided=True)
-        return build_resized_descendant(gene, target, plan, tensors, origins, generator)
+        return build_resized_descendant(gene, target, tensors, origins, generator)
 
     def descendant_spec(self, spec: Spec, size: Size, gene: Learngene | None = None) -> Spec:
         """Return the spec of a descendant; a width without a number of heads multiplies the heads too.

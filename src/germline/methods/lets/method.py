@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -11,14 +10,13 @@ from pydantic import Field
 from germline.architectures import Size, Spec, Target
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
-from germline.methods.assembly import TensorWithOrigin, build_descendant
 from germline.methods.auxiliary import AuxiliaryMethod
 from germline.methods.lets.expansion import count_frame_origins, generate_blocks, generate_frame
 from germline.methods.lets.layout import PAIR, GeneLayout, RowRule, select_size
 from germline.methods.lets.network import LetsNetwork
 from germline.methods.lets.presets import PRESETS
 from germline.methods.presets import Presets
-from germline.methods.slicing import IMAGE_FIELDS, parts_of
+from germline.methods.slicing import build_resized_descendant, parts_of
 from germline.registry import architecture_of
 from germline.traits import Sizes
 
@@ -101,23 +99,13 @@ class LeTs(AuxiliaryMethod):
         In stem, norm and head, the gene's own rows are copied and the others are generated. All elements of blocks are
         generated, since coefficients act on them.
         """
-        layout = self._layout(gene.spec)
-        spec = target.spec.model_copy(update=gene.spec.model_dump(include=set(IMAGE_FIELDS)))
-        fields = spec.model_dump()
+        layout, fields = self._layout(gene.spec), target.spec.model_dump()
         selection = select_size(layout, gene.tensors, fields["width"], fields["depth"], self.rows)
         frame = generate_frame(gene.tensors, layout, selection)
-        grown = generate_blocks(gene.tensors, layout, selection, parts_of(spec))
-        # Layers that share coefficients become apart.
-        blocks: dict[str, TensorWithOrigin] = {name: (tensor.clone(), "generated") for name, tensor in grown.items()}
-        # All further steps see the gene as one of the descendant's own size.
-        resized = replace(gene, spec=spec)
-        descendant = build_descendant(resized, target, frame=frame, blocks=blocks, generator=generator)
-        for name, counts in count_frame_origins(frame, layout, selection).items():
-            # A fresh head has no origin here, and of an adapted or resized tensor only the last step is recorded.
-            if set(descendant.ledger.entries.get(name, {})) == {"copied"}:
-                descendant.ledger.entries[name].clear()
-                descendant.ledger.entries[name].update(counts)
-        return descendant
+        blocks = generate_blocks(gene.tensors, layout, selection, parts_of(target.spec))
+        origins = count_frame_origins(frame, layout, selection)
+        origins |= {name: {"generated": tensor.numel()} for name, tensor in blocks.items()}
+        return build_resized_descendant(gene, target, {**frame, **blocks}, origins, generator)
 
     def descendant_spec(self, spec: Spec, size: Size, gene: Learngene | None = None) -> Spec:
         """Return the spec of a descendant; a width without heads keeps the length of a head."""
