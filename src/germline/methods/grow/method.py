@@ -39,8 +39,8 @@ class Grow(WholeAncestor):
 
     Source of the depth: with `identity`, each added block is beside the block that it copies. The last layers of both
     its branches are zero, as in LLaMA Pro (arXiv 2401.02415). These are LayerScale if there is one, else the output
-    projections, and the last norm in a ResNet. A block of a VGG or ResNet12 ends in an activation that changes its
-    input, so `identity` cannot deepen them. With `repeat`, the whole row of blocks is repeated, as in G_stack (arXiv
+    projections, and the last norm in a ResNet. A VGG has no shortcuts, and a ResNet12 has a leaky ReLU behind every
+    block, so `identity` cannot deepen them. With `repeat`, the whole row of blocks is repeated, as in G_stack (arXiv
     2405.15319). The function is then not kept. The first block of a stage is never repeated.
 
     Copies have equal gradients in every step, and so remain equal. A fresh head makes only the channels differ that it
