@@ -56,7 +56,7 @@ def summarise_costs(store: ArtifactStore) -> dict[str, Any]:
     Returns:
         `ancestor` and `genes`: samples and operations of one ancestor, and of one gene per arm. The ancestor is None if
         the first arm's gene needs none. `families`: all ancestors and genes of one seed, per arm. `parameters`:
-        parameters and forward operations of each size.
+        parameters and forward operations of each size. `own`: the same of the ancestor's own size.
     """
     recipe, genes = store.recipe, {}
     for arm in recipe.arms:
@@ -68,6 +68,7 @@ def summarise_costs(store: ArtifactStore) -> dict[str, Any]:
         "genes": genes,
         "families": {arm: _family_cost(store, arm) for arm in recipe.arms},
         "parameters": {size: _count_network(store.descendant_spec(size)) for size in recipe.sizes},
+        "own": _count_network(store.descendant_spec("")),
     }
 
 

@@ -9,6 +9,7 @@ from germline.compare.analysis.selection_regret import regret_sections
 from germline.compare.analysis.tuning import find_edge
 from germline.compare.report import cost_tables, figures, paths_protocol, same_labels, tables
 from germline.compare.report.gene_records import record_sections
+from germline.compare.report.size_lines import size_sections, untrained_sections
 from germline.compare.run.frozen_body import PENALTIES
 from germline.reporting.claims import count_verdicts
 from germline.reporting.html import Section
@@ -19,6 +20,8 @@ def report_sections(results: ComparisonResults) -> list[Section]:
     sections = [
         _claims_section(results),
         *_answer_sections(results),
+        *untrained_sections(results),
+        *size_sections(results),
         *_scratch_sections(results),
         *regret_sections(results),
         *record_sections(results),
