@@ -21,9 +21,10 @@ COLOUR_STEPS = 24  # with more, matplotlib embeds the colour bar as a bitmap
 
 
 def arm_style(index: int) -> dict[str, Any]:
-    """Return colour, line and marker of the arm with this index in the recipe."""
-    at = index % len(COLOURS)
-    return {"color": COLOURS[at], "linestyle": DASHES[at], "marker": MARKERS[at]}
+    """Return colour, line and marker of the arm with this index in the recipe; colours repeat with other markers."""
+    turn, at = divmod(index, len(COLOURS))
+    others = (at + turn) % len(COLOURS)
+    return {"color": COLOURS[at], "linestyle": DASHES[others], "marker": MARKERS[others]}
 
 
 def add_legend(figure: Figure, columns: int) -> None:

@@ -14,7 +14,7 @@ from germline.compare.analysis.results import CellValue, ComparisonResults, Cond
 from germline.compare.recipe.schema import READ_STEPS
 from germline.compare.run.cells import format_images
 
-Direction = Literal["smaller", "larger"]
+LineEnd = Literal["smaller", "larger"]
 LEAST_SIZES = 3  # fewer are no line
 READING_PROTOCOLS = ("same-labels", "samples", "convergence")
 
@@ -49,7 +49,7 @@ class Crossover:
     ratio: float
     is_first: bool
 
-    def text(self, direction: Direction) -> str:
+    def text(self, direction: LineEnd) -> str:
         """Return where the control wins, such as `scratch from x 2.1`."""
         reached = "at" if self.is_first else "from about"
         return f"{self.control} {reached} x {self.ratio:.2f} and {direction}"
@@ -100,7 +100,7 @@ def read_means(results: ComparisonResults, size: str, reading: Reading) -> dict[
 
 
 def find_crossovers(
-    results: ComparisonResults, sizes: Sequence[str], reading: Reading, direction: Direction
+    results: ComparisonResults, sizes: Sequence[str], reading: Reading, direction: LineEnd
 ) -> list[Crossover]:
     """Find the controls that overtake the subject on the way from the ancestor's own size, the nearest first.
 

@@ -9,7 +9,7 @@ from germline.compare.analysis.results import ComparisonResults, Condition, accu
 from germline.compare.analysis.size_lines import (
     LEAST_SIZES,
     READING_PROTOCOLS,
-    Direction,
+    LineEnd,
     Reading,
     count_parameters,
     find_crossovers,
@@ -21,14 +21,14 @@ from germline.compare.analysis.size_lines import (
 from germline.compare.recipe.schema import CONTROL
 from germline.registry import METHODS
 from germline.reporting.html import Rows, Section
-from germline.reporting.plotting import add_legend, arm_style, render_svg
+from germline.reporting.plotting import PAGE_WIDTH, add_legend, arm_style, render_svg
 from germline.reporting.statistics import estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DIRECTIONS: tuple[Direction, ...] = ("smaller", "larger")
+DIRECTIONS: tuple[LineEnd, ...] = ("smaller", "larger")
 
 
 def size_sections(results: ComparisonResults) -> list[Section]:
@@ -105,9 +105,9 @@ def draw_size_lines(results: ComparisonResults) -> str:
             panel.set_title(f"sizes that differ in {axis}", fontsize=9)
         for panel in axes[-1]:
             panel.set_xlabel("parameters, thousands")
-        add_legend(figure, len(groups))
+        add_legend(figure, 1)
 
-    return render_svg(draw, width=max(5.5, 4.2 * len(groups)), height=2.3 * len(readings) + 1)
+    return render_svg(draw, width=min(PAGE_WIDTH, 2 + 4.5 * len(groups)), height=2.3 * len(readings) + 1.2)
 
 
 def _draw_panel(panel: Axes, results: ComparisonResults, sizes: Sequence[str], reading: Reading, name: str) -> None:
