@@ -95,7 +95,7 @@ _METHODS = {
         "FRONT (arXiv 2603.07523): low frequencies of an ancestor's tensors grow to any depth and width.",
         "arXiv 2603.07523",
         {**_for(_ALL, EVERY), "resnet12": ("shallower", "narrower", "wider")},
-        "a stage of one block grows no further blocks",
+        "in a CNN, a stage of one block stays so",
     ),
     "grow": MethodFacts(
         "HyperCloning (arXiv 2409.12903): a larger network that computes what its ancestor does.",
