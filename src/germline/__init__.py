@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from germline.architectures import Preprocess, Size
     from germline.baselines.finetune import Finetune
     from germline.baselines.scratch import Scratch
+    from germline.baselines.weight_selection import WeightSelection
     from germline.data import DataSet, Images, load_data
     from germline.errors import GermlineError
     from germline.learngene import Descendant, Learngene
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from germline.loading import load_network
     from germline.methods.auto.method import Auto
     from germline.methods.base import Method
+    from germline.methods.front.method import FRONT
+    from germline.methods.grow.method import Grow
     from germline.methods.gtl.method import GTL
     from germline.methods.lets.method import LeTs
     from germline.methods.openworld.method import OpenWorld
     from germline.methods.pool.method import Pool
     from germline.methods.tleg.method import TLEG
+    from germline.methods.tleg.sws import SWS
     from germline.network import Network
     from germline.training import CrossEntropy, Distillation, Objective, Run, TrainSettings
 
@@ -40,12 +44,16 @@ _PLACES = {
     "germline.methods.auto.method": ("Auto",),
     "germline.methods.base": ("Method",),
     "germline.baselines.finetune": ("Finetune",),
+    "germline.methods.front.method": ("FRONT",),
+    "germline.methods.grow.method": ("Grow",),
     "germline.methods.gtl.method": ("GTL",),
     "germline.methods.lets.method": ("LeTs",),
     "germline.methods.openworld.method": ("OpenWorld",),
     "germline.methods.pool.method": ("Pool",),
     "germline.baselines.scratch": ("Scratch",),
+    "germline.baselines.weight_selection": ("WeightSelection",),
     "germline.methods.tleg.method": ("TLEG",),
+    "germline.methods.tleg.sws": ("SWS",),
     "germline.loading": ("load_network",),
     "germline.network": ("Network",),
     "germline.training": ("CrossEntropy", "Distillation", "Objective", "Run", "TrainSettings"),
@@ -53,7 +61,9 @@ _PLACES = {
 _HOME = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
+    "FRONT",
     "GTL",
+    "SWS",
     "TLEG",
     "Auto",
     "CrossEntropy",
@@ -62,6 +72,7 @@ __all__ = [
     "Distillation",
     "Finetune",
     "GermlineError",
+    "Grow",
     "Images",
     "LeTs",
     "Learngene",
@@ -76,6 +87,7 @@ __all__ = [
     "Scratch",
     "Size",
     "TrainSettings",
+    "WeightSelection",
     "condense",
     "data",
     "load_data",
