@@ -35,7 +35,7 @@ def stored(*, own=2000, protocol="same-labels", **changes):
     counts = dict(zip(SIZES, (1000, 4000, 16000, 500), strict=True))
     found["costs"]["parameters"] = {size: {"full": count, "headless": 1, "flops": 1} for size, count in counts.items()}
     if own:
-        found["costs"]["own"] = {"full": own, "headless": 1, "flops": 1}
+        found["own_size"] = {"full": own, "headless": 1, "flops": 1}
     return ComparisonResults(found)
 
 

@@ -89,7 +89,7 @@ def count_parameters(results: ComparisonResults, size: str) -> int:
 
 def own_parameters(results: ComparisonResults) -> int | None:
     """Return the parameters of the ancestor's own size with the descendants' head; None in results without them."""
-    own = results.stored["costs"].get("own")
+    own = results.stored.get("own_size")
     return None if own is None else int(own["full"])
 
 

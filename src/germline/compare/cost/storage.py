@@ -10,6 +10,7 @@ from typing import Any
 from germline.architectures import Spec, on_meta_device
 from germline.compare.cost.cost import ancestor_cost, gene_cost, spec_flops, sum_costs
 from germline.compare.run.store import ArtifactStore
+from germline.errors import GermlineError
 from germline.learngene import Learngene
 from germline.registry import architecture_of
 
@@ -56,7 +57,7 @@ def summarise_costs(store: ArtifactStore) -> dict[str, Any]:
     Returns:
         `ancestor` and `genes`: samples and operations of one ancestor, and of one gene per arm. The ancestor is None if
         the first arm's gene needs none. `families`: all ancestors and genes of one seed, per arm. `parameters`:
-        parameters and forward operations of each size. `own`: the same of the ancestor's own size.
+        parameters and forward operations of each size.
     """
     recipe, genes = store.recipe, {}
     for arm in recipe.arms:
@@ -68,8 +69,15 @@ def summarise_costs(store: ArtifactStore) -> dict[str, Any]:
         "genes": genes,
         "families": {arm: _family_cost(store, arm) for arm in recipe.arms},
         "parameters": {size: _count_network(store.descendant_spec(size)) for size in recipe.sizes},
-        "own": _count_network(store.descendant_spec("")),
     }
+
+
+def count_own_size(store: ArtifactStore) -> dict[str, int] | None:
+    """Count parameters and forward operations of a descendant of the ancestor's own size; None if there is none."""
+    try:
+        return _count_network(store.descendant_spec(""))
+    except GermlineError:  # a finished comparison is never lost for a mark in its report
+        return None
 
 
 def _count_network(spec: Spec) -> dict[str, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from germline.compare.analysis.tuning import choose_point, extend_rates
-from germline.compare.cost.storage import gene_storage, summarise_costs
+from germline.compare.cost.storage import count_own_size, gene_storage, summarise_costs
 from germline.compare.recipe.schema import Recipe
 from germline.compare.run.cells import Cell, list_main_cells, list_tuning_cells
 from germline.compare.run.executor import ComparisonTask, Engine, ProcessEngine, SerialEngine
@@ -181,6 +181,7 @@ class Comparison:
             "recipe": self.recipe.model_dump(mode="json"),
             "tuned": dict(store.tuned) or None,
             "costs": summarise_costs(store),
+            "own_size": count_own_size(store),
             "family": compute_family_budgets(store),
             "ancestors": self._ancestor_entries(store),
             "genes": list(self._gene_entries(store)),
