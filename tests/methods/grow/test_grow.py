@@ -179,6 +179,9 @@ def test_noise_leaves_first_copies_and_equal_sizes_as_they_are(make_vit, pixels)
     assert torch.equal(mine[:64], own[:64])
     assert float((mine[64:] - own[64:]).std() / own.std()) == pytest.approx(0.01, rel=0.1)
     assert difference(gene.inherit(), network, pixels) == 0
+    other, again = (gene.inherit(size=Size(width=32), seed=seed).model.blocks[0].mlp.fc1.weight for seed in (1, 0))
+    assert torch.equal(again, mine)
+    assert not torch.equal(other, mine)
 
 
 @pytest.mark.parametrize(
