@@ -32,6 +32,7 @@ def test_exit_codes_part_bad_input_from_failed_training():
 
 def test_an_unknown_name_comes_with_the_nearest():
     assert "Did you mean tleg?" in str(UnknownNameError.with_nearest("method", "tlge", ["tleg", "scratch"]))
+    assert "Did you mean tleg?" in str(UnknownNameError.with_nearest("method", "TLEG", ["tleg", "scratch"]))
     assert "Known: scratch, tleg" in str(UnknownNameError.with_nearest("method", "zzz", ["tleg", "scratch"]))
 
 

@@ -115,7 +115,7 @@ _METHODS = {
         _for(_ALL, EVERY),
     ),
     "weight-selection": MethodFacts(
-        "Weight selection (Xu et al., ICLR 2024, arXiv 2311.18823).",
+        "Weight selection (arXiv 2311.18823): evenly spaced elements of a trained network.",
         "arXiv 2311.18823",
         _for(_ALL, EVERY),
     ),

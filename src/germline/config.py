@@ -226,7 +226,7 @@ _ALLOWED = {
     "float_type": "a number",
     "float_parsing": "a number",
     "string_type": "a text",
-    "tuple_type": "a list",
+    "tuple_type": "a list such as [1,2]",
     "list_type": "a list",
     "dict_type": "a mapping of keys to values",
     "model_type": "a mapping of keys to values",

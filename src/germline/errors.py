@@ -42,7 +42,9 @@ class UnknownNameError(GermlineError):
     def with_nearest(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """Build the error for `name` with the nearest of the `known` names."""
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        # Names such as FRONT are written in capitals in papers.
+        by_folded = {each.casefold(): each for each in names}
+        near = [by_folded[each] for each in difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)]
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names[:_MOST_NAMES])}{more}"
         return cls(f"unknown {kind} '{name}'", "", fix)

@@ -17,8 +17,10 @@ def test_text_and_keywords_say_the_same():
 
 @pytest.mark.parametrize("text", ["depth", "depth=", "depth=x", "depth=1.5", "6"])
 def test_what_is_not_key_and_number_is_refused(text):
-    with pytest.raises(SettingError, match="is not key=number"):
+    with pytest.raises(SettingError, match=r"is not key=number.*depth=6"):
         Size.parse(text)
+    with pytest.raises(SettingError, match=r"'max_flops=1e6' is not key=number\. Use for example max_flops=1M"):
+        Size.parse("max_flops=1e6")
 
 
 def test_a_key_that_stands_twice_is_refused():

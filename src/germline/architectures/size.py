@@ -43,7 +43,10 @@ class Size(Mapping[str, int]):
             key = name.strip()
             number = _parse_number(value.strip()) if equals else None
             if number is None:
-                raise SettingError(f"size '{text[:60]}'", f"'{part[:60]}' is not key=number", "use for example depth=6")
+                example = f"{key}=1M" if key in CAPS else "depth=6"
+                raise SettingError(
+                    f"size '{text[:60]}'", f"'{part[:60]}' is not key=number", f"use for example {example}"
+                )
             if key in fields:
                 raise SettingError(f"size '{text[:60]}'", f"'{key[:60]}' is given twice", "give it once")
             fields[key] = number

@@ -27,7 +27,7 @@ from germline.traits import Sizes
 
 
 class WeightSelection(StableDump, WholeAncestor):
-    """Weight selection (Xu et al., ICLR 2024, arXiv 2311.18823).
+    """Weight selection (arXiv 2311.18823): evenly spaced elements of a trained network.
 
     A smaller descendant takes the ancestor's first layers and, in each tensor, elements at even spacing along every
     dimension. A larger one takes elements several times, which makes it the control named duplication.

@@ -55,6 +55,12 @@ def test_published_sizes_and_counts():
     assert GeneLayout.from_spec(spec, 384, 8).layer_sources() == [(layer // 4, layer // 2) for layer in range(16)]
 
 
+def test_the_first_pairs_have_one_more_layer_if_the_depth_is_no_multiple():
+    layout = GeneLayout(width=16, depth=4, large_width=40, large_depth=7, head_length=8, mlp_ratio=4.0)
+    assert layout.layer_sources() == [(0, 0), (0, 0), (0, 1), (0, 1), (1, 2), (1, 2), (1, 3)]
+    assert layout.start_coefficients().argmax(dim=1).tolist() == [0, 1, 0, 1]
+
+
 def test_widening_is_that_of_the_paper():
     torch.manual_seed(0)
     weight, bias, rows_in, rows_out = torch.rand(4, 3), torch.rand(4), torch.rand(2, 3), torch.rand(5, 4)
@@ -111,6 +117,9 @@ def test_a_descendant_of_the_largest_size_is_the_auxiliary_network(lets, pixels)
     child = lets.inherit().network
     with torch.no_grad():
         assert torch.equal(network.eval()(child.preprocess(pixels)), child.logits(pixels))
+        with torch.autocast("cpu", torch.bfloat16):
+            generated = network.generate()
+    assert all(torch.equal(value, generated[name]) for name, value in child.model.state_dict().items())
 
 
 @pytest.mark.parametrize("rule", ["continuous", "top-n", "bottom-n"])
@@ -143,11 +152,13 @@ def test_the_largest_and_least_rows_are_taken_as_whole_heads(lets):
     full = {name: value.clone() for name, value in lets.tensors.items()}
     layout = layout_of(lets)
     full["stream_map"][5] = 9.0
-    full["query_map.1"][8:16] += 5.0  # the second of three heads, in the second layer of the first pair
+    # The second of three heads: the keys of a layer of the first pair, and the values of one of the second.
+    full["key_map.1"][8:16] += 5.0
+    full["value_map.2"][8:16] += 5.0
     full["hidden_map.2"][7] = 9.0
     top = select_size(layout, full, 24, 2, "top-n")
     assert 5 in top.stream.tolist()
-    assert top.attention[0].tolist() == list(range(8, 16))
+    assert [rows.tolist() for rows in top.attention] == 2 * [list(range(8, 16))]
     assert 7 in top.mlp[1].tolist()
     assert [len(rows) for rows in (top.stream, *top.attention, *top.mlp)] == [8, 8, 8, 32, 32]
     low = select_size(layout, full, 24, 2, "bottom-n")
@@ -190,7 +201,8 @@ def test_a_width_alone_keeps_the_length_of_heads(lets):
         ("width=24,heads=2", r"cannot grow width=24,heads=2\..*8 channels\. Use for example width=24,heads=3"),
         ("width=20,heads=2", r"cannot grow width=20,heads=2"),
         ("width=20", "width=20"),
-        ("heads=10", "cannot grow width=40,heads=10"),
+        ("heads=10", r"cannot grow width=40,heads=10\..*8 channels\. Remove heads from the size"),
+        ("heads=3", r"cannot grow width=40,heads=3\..*Use width=24,heads=3"),
     ],
 )
 def test_sizes_that_the_gene_cannot_grow_are_refused(lets, size, message):

@@ -108,9 +108,20 @@ class LeTs(AuxiliaryMethod):
         return build_resized_descendant(gene, target, {**frame, **blocks}, origins, generator)
 
     def descendant_spec(self, spec: Spec, size: Size, gene: Learngene | None = None) -> Spec:
-        """Return the spec of a descendant; a width without heads keeps the length of a head."""
+        """Return the spec of a descendant; a width without heads keeps the length of a head.
+
+        Raises:
+            SettingError: A network of this size cannot be built, or other heads have no width.
+        """
         fields = spec.model_dump()
-        length = fields["width"] // fields["heads"]
+        length, heads = fields["width"] // fields["heads"], size.get("heads", fields["heads"])
+        if "width" not in size and heads != fields["heads"]:
+            is_less = heads < fields["heads"]
+            raise SettingError(
+                f"this gene cannot grow width={fields['width']},heads={heads}",
+                f"each of its heads has {length} channels",
+                f"use width={heads * length},heads={heads}" if is_less else "remove heads from the size",
+            )
         if "width" in size and "heads" not in size and size["width"] % length == 0:
             size = Size(**size, heads=size["width"] // length)
         return super().descendant_spec(spec, size, gene)

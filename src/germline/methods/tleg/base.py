@@ -66,7 +66,7 @@ class LinearMethod(AuxiliaryMethod):
             if own[key] != wanted[key]:
                 raise SettingError(
                     f"this gene cannot grow {key}={wanted[key]}",
-                    f"{change} changes the depth alone, its {key} is {own[key]}",
+                    f"{change} changes the depth alone, and the gene has {key}={own[key]}",
                     f"remove {key} from the size",
                 )
         least = len(self._segments(gene.spec))
@@ -82,6 +82,8 @@ class LinearMethod(AuxiliaryMethod):
         segments = self.segments or (depth,)
         if sum(segments) != depth or min(segments) < 1:
             reason = f"their blocks add up to {sum(segments)}, not to depth={depth}"
+            if min(segments) < 1:
+                reason = "a segment has at least one block"
             preset = str(getattr(self, "preset", None))
             if self.presets.get(preset, {}).get("segments") == segments:
                 reason += f", and the preset {preset} sets them"
