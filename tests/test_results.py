@@ -56,22 +56,6 @@ def quoted_rows(name, function, pattern):
     return quoting.quote_table(name, function, pattern).splitlines()[2:]
 
 
-def test_the_readme_quotes_the_results():
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    rows = quoted_rows("tleg-samples", "main_table", r"20 images per class \| (gene|random-gene|scratch) \|")
-    accuracies = {row.split(" | ")[1]: row.split(" | ")[2] for row in rows}
-    assert len(accuracies) == 3
-    for arm, words in {"gene": "the gene reaches", "random-gene": "the shuffled gene", "scratch": "scratch"}.items():
-        assert f"{words} {accuracies[arm]} %" in readme
-    function = "report.paths_protocol.over_sizes_table"
-    for name, words in {"pool-family-least-squares": "above SN-Net by", "pool-family": "it is"}.items():
-        (row,) = quoted_rows(name, function, r"snnet-same")
-        assert f"{words} {row.split(' | ')[3].lstrip('+-')} points" in readme
-    (row,) = quoted_rows("auto-choice-vit", "main_table", r"\| gene \|")
-    assert "+23.0 ± 2.6" in row
-    assert "two inherited blocks of a ViT are 23.0 ± 2.6 points above scratch" in readme
-
-
 def test_the_readme_quotes_the_claims_on_cifar():
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     rows = quoted_rows("tleg-same-labels", "report.same_labels.step_table", r"\| gene \|")
@@ -83,6 +67,26 @@ def test_the_readme_quotes_the_claims_on_cifar():
     assert f"they are {min(gains):.0f} to {max(gains):.0f} points above scratch" in readme
     (row,) = quoted_rows("tleg-same-labels", "claims_table", r"gene ends above finetune ")
     assert f"ends {-float(row.split(' | ')[2].split()[0]):.0f} points above the gene's" in readme
+
+
+def quoted_gains(name, pattern):
+    """Return the differences of the claims that match, all of which hold."""
+    rows = quoted_rows(name, "claims_table", pattern)
+    assert all(row.split(" | ")[4] == "holds" for row in rows)
+    return [float(row.split(" | ")[2].split()[0]) for row in rows]
+
+
+def test_the_readme_quotes_few_images_on_cifar():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    scratch, shuffled = (quoted_gains("tleg-transfer-cifar-fs", f"above {arm} ") for arm in ("scratch", "random-gene"))
+    frozen = quoted_gains("tleg-frozen-cifar-fs", "above scratch ")
+    assert (len(scratch), len(shuffled), len(frozen)) == (6, 6, 9)
+    assert f"{min(scratch):.0f} to {max(scratch):.0f} points above scratch" in readme
+    assert f"and {min(shuffled):.0f} to {max(shuffled):.0f} above the shuffled gene" in readme
+    assert f"With a frozen body they are {min(frozen):.0f} to {max(frozen):.0f} points above scratch" in readme
+    rows = quoted_rows("tleg-transfer-cifar-fs", "claims_table", "above layers ")
+    layers = [float(row.split(" | ")[2].split()[0]) for row in rows]
+    assert f"ancestor are only {min(layers):.1f} to {max(layers):.1f} points below the gene" in readme
 
 
 CLAIMS = [
