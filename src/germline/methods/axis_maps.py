@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,10 +13,8 @@ from torch import Tensor
 from germline.architectures import Spec
 from germline.errors import SettingError
 from germline.ledger import Origin
-from germline.methods.slicing import SlicePlan, shapes_of
+from germline.methods.slicing import RepeatOrder, SlicePlan, repeat_indices, shapes_of
 from germline.registry import architecture_of
-
-MapOrder = Literal["even", "tiled"]
 
 
 @dataclass(frozen=True)
@@ -77,20 +74,20 @@ class AxisMap:
 TensorMaps = Mapping[int, AxisMap]
 
 
-def map_axis(source: Axis, target: Axis, order: MapOrder = "even") -> AxisMap:
+def map_axis(source: Axis, target: Axis, order: RepeatOrder = "even") -> AxisMap:
     """Map the channels of an axis, and apart from them the elements within each channel.
 
-    Index i of t comes from index floor(i x s / t) of s (`even`) or from i mod s (`tiled`). A channel is never cut in
+    Index i of t comes from index floor(i x s / t) of s (`even`) or from i mod s (`stacked`). A channel is never cut in
     two: all its elements come from one channel of the source.
     """
-    channels = _choose(order, source.width, target.width)
-    elements = _choose(order, source.inner, target.inner)
+    channels = torch.tensor(repeat_indices(order, source.width, target.width))
+    elements = torch.tensor(repeat_indices(order, source.inner, target.inner))
     table = torch.arange(source.size).view(source.outer, source.width, source.inner)
     return AxisMap(table[:, channels][:, :, elements].flatten(), source)
 
 
 def map_tensors(
-    plan: SlicePlan, ancestor: Spec, order: MapOrder = "even", *, flat: bool = False
+    plan: SlicePlan, ancestor: Spec, order: RepeatOrder = "even", *, flat: bool = False
 ) -> dict[str, TensorMaps]:
     """Map every dimension of every tensor of a plan that does not take its source as it is.
 
@@ -206,8 +203,3 @@ def count_origins(
     counts: dict[Origin, int] = {"sliced" if is_sliced else "copied": first}
     counts |= {"repeated": undivided - first, "divided": total - undivided}
     return {origin: count for origin, count in counts.items() if count}
-
-
-def _choose(order: MapOrder, available: int, wanted: int) -> Tensor:
-    indices = torch.arange(wanted)
-    return indices * available // wanted if order == "even" else indices % available

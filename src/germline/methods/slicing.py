@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from germline.architectures import Parts, Spec, Target, on_meta_device
+from germline.architectures import Parts, Size, Spec, Target, on_meta_device
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Origin
@@ -34,7 +34,7 @@ def choose_indices(choice: BlockChoice, available: int, wanted: int) -> tuple[in
 
 
 def repeat_indices(order: RepeatOrder, available: int, wanted: int) -> tuple[int, ...]:
-    """List `wanted` indices of fewer `available` ones: neighbouring copies (`even`), or whole rows (`stacked`)."""
+    """List `wanted` of `available` indices: neighbouring copies (`even`), or whole rows (`stacked`)."""
     if order == "even":
         return choose_indices("even", available, wanted)
     return tuple(index % available for index in range(wanted))
@@ -97,6 +97,15 @@ def _repeat_blocks(order: RepeatOrder | None, available: int, count: int, has_st
 def stage_depths(spec: Spec) -> tuple[int, ...]:
     """Return the number of blocks of each stage; a ViT has one stage."""
     return parts_of(spec).stages
+
+
+def keep_head_length(spec: Spec, size: Size) -> Size:
+    """Add the number of heads of unchanged length to a size that gives the width alone, if they fit."""
+    fields = spec.model_dump()
+    if "width" not in size or "heads" in size or "heads" not in fields:
+        return size
+    heads, rest = divmod(size["width"], fields["width"] // fields["heads"])
+    return size if rest else Size(**size, heads=heads)
 
 
 def slice_evenly(tensor: Tensor, shape: Sequence[int]) -> Tensor:

@@ -18,9 +18,15 @@ from germline.methods.grow.sizes import (
     check_multiples,
     check_stages,
     list_silent_tensors,
-    multiply_heads,
 )
-from germline.methods.slicing import SlicePlan, build_resized_descendant, choose_blocks, plan_slices, stage_depths
+from germline.methods.slicing import (
+    SlicePlan,
+    build_resized_descendant,
+    choose_blocks,
+    keep_head_length,
+    plan_slices,
+    stage_depths,
+)
 from germline.methods.whole_ancestor import WholeAncestor
 from germline.registry import architecture_of
 from germline.traits import Sizes
@@ -63,7 +69,7 @@ class Grow(WholeAncestor):
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Repeat and divide every tensor; the frame is adapted, and the head is repeated too or fresh."""
         plan = self._plan(gene.spec, target.spec)
-        maps = map_tensors(plan, gene.spec, "tiled")
+        maps = map_tensors(plan, gene.spec, "stacked")
         silent = list_silent_tensors(plan) if self.depth == "identity" else frozenset()
         repeated, tensors = plan.repeated, dict[str, Tensor]()
         origins: dict[str, Mapping[Origin, int]] = {}
@@ -83,7 +89,7 @@ class Grow(WholeAncestor):
         Raises:
             SettingError: A network of this size cannot be built.
         """
-        resized: Spec = architecture_of(spec).resize(spec, multiply_heads(spec, size))
+        resized: Spec = architecture_of(spec).resize(spec, keep_head_length(spec, size))
         return resized
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from germline.architectures import ChannelGroup, Size, Spec
+from germline.architectures import ChannelGroup, Spec
 from germline.errors import SettingError
 from germline.methods.axis_maps import Axis, axes_of, map_tensors
 from germline.methods.slicing import SlicePlan, stage_depths
@@ -26,15 +26,6 @@ def list_silent_tensors(plan: SlicePlan) -> frozenset[str]:
         has_scales = _LAYER_SCALES[0] in block
         silent |= {full for name, full in block.items() if name in (_LAYER_SCALES if has_scales else last_layers)}
     return frozenset(silent)
-
-
-def multiply_heads(spec: Spec, size: Size) -> Size:
-    """Add the number of heads to a size that gives the width alone, if the width is a whole multiple."""
-    fields = spec.model_dump()
-    if "width" not in size or "heads" in size or "heads" not in fields:
-        return size
-    factor, rest = divmod(size["width"], fields["width"])
-    return size if rest or not factor else Size(**size, heads=factor * fields["heads"])
 
 
 def can_add_identity(spec: Spec) -> bool:
@@ -82,7 +73,7 @@ def check_multiples(plan: SlicePlan, ancestor: Spec) -> None:
             before = axes.get((plan.sources[member.tensor], member.dim))
             if before is not None:
                 _check_channels(group, before, Axis(group.width, member.outer, member.inner), plan.spec.model_dump())
-    for name, maps in map_tensors(plan, ancestor, "tiled").items():
+    for name, maps in map_tensors(plan, ancestor, "stacked").items():
         for dim, axis_map in maps.items():
             if len(axis_map.indices) % axis_map.source.size:
                 raise SettingError(

@@ -16,7 +16,7 @@ from germline.methods.lets.layout import PAIR, GeneLayout, RowRule, select_size
 from germline.methods.lets.network import LetsNetwork
 from germline.methods.lets.presets import PRESETS
 from germline.methods.presets import Presets
-from germline.methods.slicing import build_resized_descendant, parts_of
+from germline.methods.slicing import build_resized_descendant, keep_head_length, parts_of
 from germline.registry import architecture_of
 from germline.traits import Sizes
 
@@ -122,9 +122,7 @@ class LeTs(AuxiliaryMethod):
                 f"each of its heads has {length} channels",
                 f"use width={heads * length},heads={heads}" if is_less else "remove heads from the size",
             )
-        if "width" in size and "heads" not in size and size["width"] % length == 0:
-            size = Size(**size, heads=size["width"] // length)
-        return super().descendant_spec(spec, size, gene)
+        return super().descendant_spec(spec, keep_head_length(spec, size), gene)
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse a size above the auxiliary network's, and heads of another length."""
