@@ -136,8 +136,8 @@ def test_no_head_and_no_residual_group_is_cut_in_two(width, heads):
             assert (rows // 16 == (rows // 16)[:, :1]).all()
             assert (rows // 16)[:, 0].tolist() == [i * 4 // heads for i in range(heads)]
             assert (rows % 16 == (rows % 16)[:1]).all()
-            if width // heads == 16:
-                assert (rows % 16)[0].tolist() == list(range(16))
+            length = width // heads
+            assert (rows % 16)[0].tolist() == [i * 16 // length for i in range(length)]
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,7 @@ def test_stages_grow_by_blocks_of_one_shape(make_convolutional, pico, pixels):
     for state in (gene.inherit(size=Size(width=16)).model.state_dict(), child.model.state_dict()):
         assert all(bool((value > 0).all()) for name, value in state.items() if name.endswith("running_var"))
     assert state["stages.1.blocks.4.norm.num_batches_tracked"] == 1
+    assert child.ledger.entries["stages.1.blocks.4.norm.num_batches_tracked"] == {"copied": 1}
     assert child.network.logits(pixels).isfinite().all()
     assert gene.inherit(size=Size(depth2=1)).network.spec.stages == (1, 1)
 
