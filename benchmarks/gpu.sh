@@ -51,11 +51,14 @@ part() {
 
 if [ -n "$dry" ]; then
   part gpu-dry-tleg-same-labels benchmarks/gpu/tleg-same-labels.yaml --quick
+  part gpu-dry-any-size benchmarks/gpu/any-size.yaml --quick
   part gpu-dry-gtl-cifar-fs benchmarks/gpu/gtl-cifar-fs.yaml --quick
 else
   # One seed first, so that a slow GPU has a result too. Later seeds find ancestor, gene and cells in the store.
   part gpu-tleg-same-labels-1 benchmarks/gpu/tleg-same-labels.yaml --set 'seeds=[0]'
+  part gpu-any-size-1 benchmarks/gpu/any-size.yaml --set 'seeds=[0]'
   part gpu-gtl-cifar-fs-1 benchmarks/gpu/gtl-cifar-fs.yaml --set 'seeds=[0]'
   part gpu-tleg-same-labels benchmarks/gpu/tleg-same-labels.yaml
+  part gpu-any-size benchmarks/gpu/any-size.yaml
   part gpu-gtl-cifar-fs benchmarks/gpu/gtl-cifar-fs.yaml
 fi
