@@ -14,7 +14,7 @@ The three words are:
 
 `<!-- settings: NAME -->` asks for the table of a method's own settings.
 
-A function of a method's report module gets the parsed records of its kind by arm and seed. All others get the
+A function with an argument `records` gets the parsed records of its method by arm and seed. All others get the
 `ComparisonResults`.
 
     python tools/quote_results.py            # write the tables
@@ -27,7 +27,9 @@ import argparse
 import importlib
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report.gene_records import records_by_arm
@@ -97,10 +99,16 @@ def make_table(function: str, results: ComparisonResults) -> Rows:
         ValueError: There is no such function.
     """
     place, name = _find_function(function)
-    kinds = [kind for kind, module in report_places().items() if module == place]
-    argument = records_by_arm(results, kinds[0], load_report_module(place)) if kinds else results
-    rows: Rows = getattr(importlib.import_module(place), name)(argument)
+    make = getattr(importlib.import_module(place), name)
+    rows: Rows = make(_read_records(place, results) if "records" in inspect.signature(make).parameters else results)
     return rows
+
+
+def _read_records(place: str, results: ComparisonResults) -> Mapping[str, Mapping[int, Any]]:
+    """Return the records that the report module in the same package as `place` parses, by arm and seed."""
+    package = place.rpartition(".")[0]
+    kind, module = next(pair for pair in report_places().items() if pair[1].rpartition(".")[0] == package)
+    return records_by_arm(results, kind, load_report_module(module))
 
 
 def _find_function(function: str) -> tuple[str, str]:

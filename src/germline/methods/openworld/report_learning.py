@@ -14,6 +14,19 @@ JOINT_MARGIN = 0.1  # share of 1 by which a collective may be below joint traini
 
 def comparison_with_joint(records: Mapping[str, Seeds]) -> list[Section]:
     """Compare the streams' collectives with joint training on the same tasks; nothing without a joint training."""
+    rows = joint_table(records)
+    if len(rows) == 1:
+        return []
+    note = (
+        "Means over the tasks of the stream, on validation images, with 95 % t intervals over seeds. One network was "
+        "trained at once on the classes of all tasks and more, for as many images. The last column says whether the "
+        "whole interval is within the margin."
+    )
+    return [Section("Stream and joint training", note, rows)]
+
+
+def joint_table(records: Mapping[str, Seeds]) -> Rows:
+    """List per arm the accuracy of its collectives and of joint training on the same tasks, if there is one."""
     rows: Rows = [
         [
             "arm",
@@ -36,14 +49,7 @@ def comparison_with_joint(records: Mapping[str, Seeds]) -> list[Section]:
             ]
             if pairs:
                 rows.append([arm, joint_arm, *_compare_pairs(pairs)])
-    if len(rows) == 1:
-        return []
-    note = (
-        "Means over the tasks of the stream, on validation images, with 95 % t intervals over seeds. One network was "
-        "trained at once on the classes of all tasks and more, for as many images. The last column says whether the "
-        "whole interval is within the margin."
-    )
-    return [Section("Stream and joint training", note, rows)]
+    return rows
 
 
 def tuning_sections(records: Mapping[str, Seeds]) -> list[Section]:
