@@ -211,8 +211,8 @@ FAULTS = [
     Fault("recipe-to-run", "compare dmeo --out new", ("Unknown recipe 'dmeo'", "demo")),
     Fault("kind", "list method", ("Unknown kind 'method'", "methods")),
     # Sizes
-    Fault("size-width", f"{INHERIT} --size width=32", ("width=32", "its width is 16", "Remove width")),
-    Fault("size-heads", f"{INHERIT} --size heads=4", ("heads=4", "its heads is 2", "Remove heads")),
+    Fault("size-width", f"{INHERIT} --size width=32", ("width=32", "the gene has width=16", "Remove width")),
+    Fault("size-heads", f"{INHERIT} --size heads=4", ("heads=4", "the gene has heads=2", "Remove heads")),
     Fault("width-not-by-heads", f"{INHERIT} --size width=17", ("width=17 with heads=2", "Use for example width=16")),
     Fault("front-keep-0", f"{FRONT} --set keep=0", ("keep=0", "greater than 0")),
     Fault("front-keep-2", f"{FRONT} --set keep=1.5", ("keep=1.5", "less than or equal to 1")),
@@ -679,7 +679,12 @@ FAULTS = [
             ("final-by-hand", ["data=glyphs/final"], ("'glyphs/final' is reserved", "glyphs/novel", "--final")),
         )
     ),
-    Fault("recipe-final", "compare r.yaml --out new --final", ("final with data=digits", "Remove --final"), recipe()),
+    Fault(
+        "recipe-final",
+        "compare r.yaml --out new --final",
+        ("final with data=digits", "Set final_data", "or remove --final"),
+        recipe(),
+    ),
     Fault(
         "recipe-extends-itself",
         "compare r.yaml --out new",

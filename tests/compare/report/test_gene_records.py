@@ -64,7 +64,13 @@ def test_report_has_the_sections_of_records(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(found))
     write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
-    asked = ["Fitness over generations", "Does evolution select?", "Gene tree of gene", "Gene tree of drawn"]
+    asked = [
+        "Accuracy before any training",
+        "Fitness over generations",
+        "Does evolution select?",
+        "Gene tree of gene",
+        "Gene tree of drawn",
+    ]
     every = re.findall("<h2>(.*?)</h2>", page)
     assert every[every.index("Learning curves") + 1 : every.index("What one descendant costs")] == asked
     assert 'id="gene-gene-4"' in page

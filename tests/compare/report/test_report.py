@@ -33,11 +33,12 @@ TUNED = {
     }
 }
 TUNE = {"lr": [1e-3, 1e-2, 1e-1], "weight_decay": [0.05], "size": "depth=2", "images_per_class": 10}
+UNTRAINED = "Accuracy before any training"
 HEADINGS = {
-    "convergence": ["Accuracy", "Learning curves", "Is scratch on a plateau?"],
-    "samples": ["Accuracy", "Accuracy over images per class", "Learning curves"],
-    "sensitivity": ["Over the grid", "Accuracy over the learning rate"],
-    "sizes": ["Accuracy", "Accuracy over size", "Learning curves"],
+    "convergence": ["Accuracy", "Learning curves", UNTRAINED, "Is scratch on a plateau?"],
+    "samples": ["Accuracy", "Accuracy over images per class", "Learning curves", UNTRAINED],
+    "sensitivity": ["Over the grid", "Accuracy over the learning rate", UNTRAINED],
+    "sizes": ["Accuracy", "Accuracy over size", "Learning curves", UNTRAINED],
     "instincts": ["The first steps", "Curves of the first steps"],
     "same-labels": ["Accuracy by step", "Learning curves", "Steps to the accuracy of scratch"],
     "frozen": ["Accuracy with a frozen body", "Accuracy over images per class"],

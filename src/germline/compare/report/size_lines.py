@@ -173,6 +173,8 @@ def untrained_sections(results: ComparisonResults) -> list[Section]:
             cells = [cell for cell in results.cells(arm, at).values() if cell["curve"][0]["step"] == 0]
             if cells and _inherits_head(results, arm):
                 rows.append([str(at), arm, estimate([accuracy_at(0)(cell) for cell in cells]).text()])
+    if len(rows) == 1:
+        return []
     note = "Validation images, for arms whose descendants inherit the ancestor's head. Means with 95 % t intervals."
     return [Section("Accuracy before any training", note, rows)]
 
