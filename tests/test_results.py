@@ -89,6 +89,18 @@ def test_the_readme_quotes_few_images_on_cifar():
     assert f"ancestor are only {min(layers):.1f} to {max(layers):.1f} points below the gene" in readme
 
 
+def test_the_page_on_choosing_quotes_untrained_descendants():
+    page = (ROOT / "docs" / "how-to" / "choose-a-method.md").read_text(encoding="utf-8")
+    found = kept("untrained-cifar100")
+    (head,) = re.findall(r"\| arm \| (.*) \|\n", page)
+    sizes = [cell.strip("`") for cell in head.split(" | ")]
+    for arm in ("grow", "weight-selection, divide", "weight-selection", "front, units", "front"):
+        accuracies = found["accuracies"][arm]
+        cells = [f"{100 * accuracies[size]:.1f}" if size in accuracies else "" for size in sizes]
+        assert f"| {arm} | {' | '.join(cells)} |" in page
+    assert f"({100 * found['ancestor']['accuracy']:.1f} % on CIFAR-100)" in page
+
+
 CLAIMS = [
     ("pool-family-least-squares", "snnet-total", "width=96", "-2.7 ± 0.4 points", "0.049", "the reverse holds"),
     ("pool-family-least-squares", "snnet-same", "front=24,end=96,j=5,k=5", "+13.7 ± 1.7 points", "0.035", "holds"),
