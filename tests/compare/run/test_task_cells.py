@@ -185,14 +185,20 @@ def small_glyphs(monkeypatch):
     monkeypatch.setattr(packed, "_read", few)
 
 
-def test_final_uses_final_part_logs_it_and_tunes_elsewhere(recipe_file, tmp_path, small_glyphs, monkeypatch):
-    used, train = [], train_cell._train
+@pytest.fixture
+def used(monkeypatch):
+    """Data and kind of each cell that is trained, in order."""
+    cells, train = [], train_cell._train
 
     def watched(store, cell, gene, source, task):
-        used.append((source.name, cell.tuning))
+        cells.append((source.name, cell.tuning))
         return train(store, cell, gene, source, task)
 
     monkeypatch.setattr(train_cell, "_train", watched)
+    return cells
+
+
+def test_final_uses_final_part_logs_it_and_tunes_elsewhere(recipe_file, tmp_path, small_glyphs, used):
     glyphs = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE, "seeds=[0, 1]", "final=true")
     out = tmp_path / "out"
     comparison(recipe_file, out, *glyphs, TUNE).run()
@@ -208,14 +214,7 @@ def test_final_uses_final_part_logs_it_and_tunes_elsewhere(recipe_file, tmp_path
     assert "trained on glyphs/final" in (out / "report.md").read_text()
 
 
-def test_final_data_of_a_recipe_are_read_for_cells_alone_and_logged(recipe_file, tmp_path, small_glyphs, monkeypatch):
-    used, train = [], train_cell._train
-
-    def watched(store, cell, gene, source, task):
-        used.append((source.name, cell.tuning))
-        return train(store, cell, gene, source, task)
-
-    monkeypatch.setattr(train_cell, "_train", watched)
+def test_final_data_of_a_recipe_are_read_for_cells_alone_and_logged(recipe_file, tmp_path, small_glyphs, used):
     chosen = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE, "seeds=[0, 1]")
     final = ("final=true", "final_data=glyphs/open")
     out = tmp_path / "out"
