@@ -194,7 +194,7 @@ def test_check_prices_the_demo_and_writes_nothing(run, tmp_path, monkeypatch):
     assert (done.code, done.err) == (0, "")
     assert "24 cells (12 x 2 seeds)" in done.out
     assert "0 ancestors" in done.out
-    assert "1 genes: 89,600 samples" in done.out
+    assert "1 genes: 102,400 samples" in done.out
     assert "18 tuning cells" in done.out
     assert not any(tmp_path.iterdir())
 
