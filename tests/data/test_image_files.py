@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import germline as gl
-from germline.data import Augment, ImageFiles, Loader, iterate_batches
+from germline.data import Augment, ImageFiles, Loader, image_files, iterate_batches
 from germline.errors import DataError
 from germline.training import CrossEntropy, Run, TrainSettings
 
@@ -63,6 +63,24 @@ def test_loader_shares_a_batch_of_files_between_processes(photos):
     shares = [Loader(train, 4, seed=1, rank=rank, world=2, **options).batch(1) for rank in (0, 1)]
     assert torch.equal(whole.pixels, torch.cat([share.pixels for share in shares]))
     assert torch.equal(whole.partner_labels, torch.cat([share.partner_labels for share in shares]))
+
+
+def test_loader_decodes_each_image_of_a_batch_once(photos, monkeypatch):
+    decoded, open_image = [], image_files.open_image
+    monkeypatch.setattr(image_files, "WORKERS", 0)
+    monkeypatch.setattr(image_files, "open_image", lambda path: decoded.append(path) or open_image(path))
+    train = gl.load_data(f"folder:{photos}@32").train
+    options = {"augment": Augment(("shift",)), "mixup": 0.8, "cutmix": 1.0}
+    Loader(train, 8, seed=1, **options).batch(0)
+    assert len(decoded) == len(set(decoded)) == 8
+    for rank in (0, 1):
+        decoded.clear()
+        loader = Loader(train, 8, seed=1, rank=rank, world=2, **options)
+        loader.batch(0)
+        partners = set(loader._schedule.partners(0)[rank * 4 : rank * 4 + 4].tolist())
+        others = partners - set(range(rank * 4, rank * 4 + 4))
+        assert len(decoded) == len(set(decoded)) == 4 + len(others)
+        assert 0 < len(others) < 4
 
 
 def test_loader_out_of_use_stops_its_processes(photos):

@@ -55,11 +55,17 @@ class _Schedule:
         return torch.randperm(self._batch_size, generator=self.generator_of("partners", step))
 
     def plan(self, step: int) -> list[tuple[int, int]]:
-        """List this process's image indices, then the partners', each with the seed of its augmentation."""
-        indices, partners = self.indices(step), self.partners(step)
-        places = list(range(self._batch_size))[self._own_share]
-        places += [] if partners is None else partners[self._own_share].tolist()
+        """List the images of `places`, each with the seed of its augmentation."""
+        indices, places = self.indices(step), self.places(step).tolist()
         return [(int(indices[place]), derive(self._seed, "augment", step, place)) for place in places]
+
+    def places(self, step: int) -> Tensor:
+        """List the places of the global batch that this process needs: its share, then partners of other shares."""
+        mine, partners = torch.arange(self._batch_size)[self._own_share], self.partners(step)
+        if partners is None:
+            return mine
+        others = partners[self._own_share]
+        return torch.cat((mine, others[(others < mine[0]) | (others > mine[-1])]))
 
     def generator_of(self, purpose: str, step: int) -> torch.Generator:
         return generator(self._seed, purpose, step)
@@ -144,13 +150,16 @@ class Loader:
     def batch(self, step: int) -> Batch:
         """Return this process's share of the global batch of `step`, counted from 0."""
         indices, partners = self._schedule.indices(step), self._schedule.partners(step)
-        mine = torch.arange(self._batch_size)[self._own_share]
+        places, own = self._schedule.places(step), indices[self._own_share]
+        pixels = self._pixels(step, indices, places)
         if partners is None:
-            return Batch(self._pixels(step, indices, mine), self._labels_of(indices[mine]))
-        both = self._pixels(step, indices, torch.cat((mine, partners[self._own_share])))
-        pixels, other = torch.split(both, len(mine))
-        pixels, share = self._mix(pixels, other, self._schedule.generator_of("mix", step))
-        return Batch(pixels, self._labels_of(indices[mine]), self._labels_of(indices[partners[self._own_share]]), share)
+            return Batch(pixels, self._labels_of(own))
+        # An image is changed once per step, so a partner looks as it does at its own place.
+        partners, rows = partners[self._own_share], torch.empty(self._batch_size, dtype=torch.int64)
+        rows[places] = torch.arange(len(places))
+        other = pixels.index_select(0, rows[partners].to(self._device))
+        pixels, share = self._mix(pixels[: len(own)], other, self._schedule.generator_of("mix", step))
+        return Batch(pixels, self._labels_of(own), self._labels_of(indices[partners]), share)
 
     def _pixels(self, step: int, indices: Tensor, places: Tensor) -> Tensor:
         """Return augmented pixels of some positions of the global batch of a step."""
