@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from germline.cli.network_options import ImageSize, Mean, Model, Std, check_network_inputs
-from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set, announce
+from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set, Tf32, announce
 
 ROLES = ("held_out", "stream")  # equal to `germline.data.Role`, which needs torch
 ANCESTOR_FILE = "ancestor.json"  # beside a run's checkpoints: what was assumed about the ancestor, and its accuracy
@@ -36,6 +36,7 @@ def condense_command(
     seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "32-true",
+    tf32: Tf32 = True,
     resume: Resume = False,
     overwrite: Overwrite = False,
     logger: Logger = None,
@@ -75,7 +76,8 @@ def condense_command(
         **{key: value for key, value in given.items() if key != "model"},
     }
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
-    run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
+    options = {"seed": seed, "device": device, "precision": precision, "tf32": tf32, "logger": logger, "quiet": quiet}
+    run = open_run(output, **options, config=config)
     if measured is not None and run.fabric.is_global_zero:
         write_json(output.work / ANCESTOR_FILE, measured.describe())
     gene = condense_measured(chosen, measured, source, run)

@@ -29,6 +29,7 @@ Set = Annotated[
 Seed = Annotated[int, typer.Option(help="Random seed of the run.", min=0, max=2**63 - 1)]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="Precision: 32-true, bf16-mixed or bf16-true.")]
+Tf32 = Annotated[bool, typer.Option(help="On CUDA, compute float32 matrix products and convolutions in TF32.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume the unfinished work of the output folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the content of the output folder.")]
 Logger = Annotated[str | None, typer.Option(help="Logger: csv, tensorboard or wandb; default: none.")]
@@ -128,7 +129,15 @@ def _check_work_folder(work: Path, command: str, *, resume: bool, overwrite: boo
 
 
 def open_run(
-    output: Output, *, seed: int, device: str, precision: str, logger: str | None, quiet: bool, config: dict[str, Any]
+    output: Output,
+    *,
+    seed: int,
+    device: str,
+    precision: str,
+    tf32: bool,
+    logger: str | None,
+    quiet: bool,
+    config: dict[str, Any],
 ) -> Run:
     """A run in the work folder, with the resolved configuration written beside its logs.
 
@@ -146,7 +155,8 @@ def open_run(
     if output.renew:
         shutil.rmtree(work, ignore_errors=True)
     _check_same_settings(work / "config.json", config)
-    run = Run(work, seed=seed, device=device, precision=precision, quiet=quiet, logger=make_logger(work))
+    options: dict[str, Any] = {"seed": seed, "device": device, "precision": precision, "tf32": tf32, "quiet": quiet}
+    run = Run(work, **options, logger=make_logger(work))
     if run.fabric.is_global_zero:
         write_json(work / "config.json", config)
     return run

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set, announce
+from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set, Tf32, announce
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +25,7 @@ def train_command(
     seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "32-true",
+    tf32: Tf32 = True,
     resume: Resume = False,
     overwrite: Overwrite = False,
     logger: Logger = None,
@@ -59,7 +60,8 @@ def train_command(
     objective = None if gene is None else build_gene_objective(gene, network)
     inputs = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
-    run = open_run(output, seed=seed, device=device, precision=precision, logger=logger, quiet=quiet, config=config)
+    options = {"seed": seed, "device": device, "precision": precision, "tf32": tf32, "logger": logger, "quiet": quiet}
+    run = open_run(output, **options, config=config)
     result = train(network, source, chosen, objective=objective, run=run)
     if run.fabric.is_global_zero:
         network.save(out, overwrite=resume or overwrite)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from typing import Literal, get_args
 
 import torch
 from lightning_fabric import Fabric
@@ -10,7 +12,8 @@ from lightning_fabric.strategies import DDPStrategy
 
 from germline.errors import SettingError
 
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+PrecisionName = Literal["32-true", "bf16-mixed", "bf16-true"]
+PRECISIONS: tuple[str, ...] = get_args(PrecisionName)
 
 
 def check_device(device: str, precision: str) -> None:
@@ -35,11 +38,31 @@ def find_best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def make_fabric(device: str, precision: str) -> Fabric:
-    """Build a Fabric for one device, or for the processes that the environment variables give."""
+def allow_tf32(*, is_allowed: bool) -> None:
+    """Let matrix products and convolutions of float32 tensors on CUDA use TF32, or not; for the whole process.
+
+    TF32 has the range of float32 and 10 bits of mantissa. By default torch uses it for convolutions alone.
+    """
+    with warnings.catch_warnings():
+        # torch 2.9 and later warn of these two switches. The newer ones alone break torch.compile (torch issue 166387).
+        warnings.filterwarnings("ignore", message="Please use the new API settings to control TF32")
+        torch.set_float32_matmul_precision("high" if is_allowed else "highest")
+        torch.backends.cudnn.allow_tf32 = is_allowed
+
+
+def make_fabric(device: str, precision: str, *, tf32: bool = True) -> Fabric:
+    """Build a Fabric for one device, or for the processes that the environment variables give.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "32-true", "bf16-mixed" or "bf16-true".
+        tf32: Whether float32 on CUDA uses TF32. Other devices leave torch's switches alone.
+    """
     world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // world
     accelerator = find_best_device() if device == "auto" else device
+    if accelerator == "cuda":
+        allow_tf32(is_allowed=tf32)
     # A step can leave out parameters, for example one path of many. DDP then has to find the unused ones.
     strategy = DDPStrategy(find_unused_parameters=True) if world * nodes > 1 else "auto"
     fabric = Fabric(

@@ -30,6 +30,14 @@ class Objective(nn.Module):
     optimizer: torch.optim.Optimizer | None = None
     protection: Protection | None = None
 
+    def teachers(self) -> tuple[Network, ...]:
+        """Return the networks that the loss asks without training them; by default those of losses within it.
+
+        The training loop runs them in its own precision.
+        """
+        within = (child for child in self.children() if isinstance(child, Objective))
+        return tuple(teacher for child in within for teacher in child.teachers())
+
     def before_step(self, seed: int, name: str, step: int) -> None:
         """Prepare a step; random draws that all processes share are made here.
 
@@ -92,6 +100,10 @@ class TeacherObjective(Objective):
     def teacher(self) -> Network:
         """The teacher."""
         return self._teacher[0]
+
+    def teachers(self) -> tuple[Network, ...]:
+        """Return the teacher, and those of losses within this one."""
+        return (*self._teacher, *super().teachers())
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the objective and its teacher."""

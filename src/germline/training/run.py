@@ -19,6 +19,8 @@ from germline.network import Network
 from germline.training.augmentation import check_augmentation
 from germline.training.checkpoint import CheckpointFolder
 from germline.training.device import check_device, make_fabric
+from germline.training.evaluate import Score, evaluate
+from germline.training.frozen_precision import use_run_precision
 from germline.training.objectives import CrossEntropy, Objective
 from germline.training.phase_store import (
     FitResult,
@@ -53,6 +55,7 @@ class Run:
         seed: int = 0,
         device: str = "auto",
         precision: str = "32-true",
+        tf32: bool = True,
         quiet: bool = False,
         logger: Any = None,
     ) -> None:
@@ -63,6 +66,7 @@ class Run:
             seed: Random seed of every draw.
             device: "auto", "cpu", "cuda" or "mps".
             precision: "32-true", "bf16-mixed" or "bf16-true".
+            tf32: Whether float32 matrix products and convolutions on CUDA use TF32; other devices have none.
             quiet: Whether no progress is shown.
             logger: Fabric logger, or None.
 
@@ -72,8 +76,8 @@ class Run:
         check_device(device, precision)
         self.folder = Path(folder) if folder is not None else None
         self.seed, self.quiet, self._logger = seed, quiet, logger
-        self.fabric = make_fabric(device, precision)
-        self.precision = precision
+        self.fabric = make_fabric(device, precision, tf32=tf32)
+        self.precision, self.tf32 = precision, tf32
         self._choices = EngineChooser(self.folder)
         self._fix_threads()
 
@@ -250,9 +254,34 @@ class Run:
             "device": str(self.fabric.device),
             "processes": self.fabric.world_size,
             "precision": self.precision,
+            **({"tf32": self.tf32} if self.fabric.device.type == "cuda" else {}),
             "threads": torch.get_num_threads(),
             "versions": library_versions(),
         }
+
+    def evaluate(self, network: Network, images: AnyImages, outputs: Tensor | None = None) -> Score:
+        """Score a network on the run's device and in its precision; the network stays as it is.
+
+        Args:
+            network: Network to score.
+            images: Labelled images.
+            outputs: Outputs that the labels count, int64; None for all.
+
+        Raises:
+            DataError: There are no images, or they have no labels.
+        """
+        model, device = network.model, self.fabric.device
+        before = next((tensor.device for tensor in model.parameters()), device)
+
+        def logits(pixels: Tensor) -> Tensor:
+            answers = network.logits(pixels)
+            return answers if outputs is None else answers[:, outputs.to(device)]
+
+        with use_run_precision((network,), self.fabric):
+            model.to(device)
+            score = evaluate(model, logits, images, device)
+        model.to(before)
+        return score
 
     def _result(
         self, name: str, network: Network, images: int, settings: TrainSettings, log: TrainingLog, seconds: float
@@ -271,6 +300,8 @@ class Run:
             return None
         place = self.folder / name
         facts = {"seed": self.seed, "precision": self.precision, "pictures": images.fingerprint()}
+        if self.fabric.device.type == "cuda" and not self.tf32:
+            facts["tf32"] = False  # left out if on, since older runs do not have it
         wanted = {**settings.model_dump(mode="json"), **facts}
         path = place / "settings.json"
         if path.exists():

@@ -21,6 +21,7 @@ from germline.randomness import derive
 from germline.training.augmentation import make_augment
 from germline.training.checkpoint import Checkpoint, CheckpointFolder
 from germline.training.evaluate import evaluate
+from germline.training.frozen_precision import use_run_precision
 from germline.training.objectives import Objective
 from germline.training.optimizer import WeightAverage, get_optimizer_tensors, load_optimizer, make_optimizer
 from germline.training.progress import PartialProgress, Progress
@@ -98,7 +99,10 @@ class Trainer:
             TrainingError: The loss is not finite.
         """
         start = time.monotonic()
-        with torch.random.fork_rng():
+        with (
+            torch.random.fork_rng(),
+            use_run_precision(self.objective.teachers(), self.fabric, self.network.model),
+        ):
             self._prepare()
             self._resume()
             step = self._done

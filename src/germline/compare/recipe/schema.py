@@ -29,14 +29,14 @@ from germline.config import validate_settings
 from germline.errors import GermlineError, SettingError, UnknownNameError
 from germline.methods.base import find_method
 from germline.registry import METHODS
-from germline.training import TrainSettings
+from germline.training import PrecisionName, TrainSettings
 
 CONTROL = "scratch"
 EVERY_SIZE = "*"
 MIN_HEADROOM = 8.0
 READ_STEPS = (0, 100, 400)
 # Keys that came later. Saved recipes leave them out at their defaults, so that older folders can still be resumed.
-LATER_KEYS = ("final_data", "min_headroom", "question", "read_steps")
+LATER_KEYS = ("final_data", "min_headroom", "precision", "question", "read_steps")
 ProtocolName = Literal["convergence", "samples", "sensitivity", "sizes", "instincts", "paths", "same-labels", "frozen"]
 
 
@@ -72,6 +72,7 @@ class Recipe(RecipeSection):
         min_headroom: Smallest ceiling, in points of accuracy, under which a claim gets the verdict "no room to tell".
         question: Question that the recipe answers, by name or with details. Claims of all result files with the same
             question are corrected as one family; None: the claims of this comparison are a family.
+        precision: Precision of all training and evaluation of ancestors, genes and descendants.
     """
 
     title: str
@@ -98,6 +99,7 @@ class Recipe(RecipeSection):
     final_data: str | None = None
     min_headroom: float = Field(default=MIN_HEADROOM, ge=0, le=100)
     question: Question | None = None
+    precision: PrecisionName = "32-true"
 
     @model_validator(mode="before")
     @classmethod
@@ -112,15 +114,10 @@ class Recipe(RecipeSection):
             left_out.add("train")
         return {former.get(key, key): value for key, value in dump(self).items() if key not in left_out}
 
-    @field_validator("described", mode="before")
+    @field_validator("described", "images_per_class", mode="before")
     @classmethod
     def _wrap_single(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (Mapping, DataDescription)) else value
-
-    @field_validator("images_per_class", mode="before")
-    @classmethod
-    def _wrap_single_count(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (int, str)) else value
+        return [value] if isinstance(value, (Mapping, DataDescription, int, str)) else value
 
     @field_validator("question", mode="before")
     @classmethod

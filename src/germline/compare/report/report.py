@@ -73,8 +73,14 @@ def _facts(results: ComparisonResults) -> list[str]:
         *facts,
         f"command: {stored['command']}",
         f"commit {stored['commit']}; {', '.join(f'{k} {v}' for k, v in stored['versions'].items())}",
-        f"{stored['device']}; {stored['seconds']:.0f} s; seeds {', '.join(str(seed) for seed in recipe['seeds'])}",
+        f"{_device(results)}; {stored['seconds']:.0f} s; seeds {', '.join(str(seed) for seed in recipe['seeds'])}",
     ]
+
+
+def _device(results: ComparisonResults) -> str:
+    """Describe the device, and the precision if it is not float32."""
+    device: str = results.stored["device"]
+    return f"{device}, precision {results.recipe['precision']}" if "precision" in results.recipe else device
 
 
 def _warnings(results: ComparisonResults) -> list[tuple[str, str]]:

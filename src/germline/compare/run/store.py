@@ -65,6 +65,16 @@ class ArtifactStore:
         text = json.dumps({"version": read_version("germline"), **facts}, sort_keys=True)
         return self.folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
+    @property
+    def precision_facts(self) -> dict[str, str]:
+        """Precision among the facts of a part; left out if it is float32, as in stores of before."""
+        precision = self.recipe.precision
+        return {} if precision == "32-true" else {"precision": precision}
+
+    def open_run(self, folder: Path | None, seed: int) -> Run:
+        """Open a run in the recipe's precision; without a folder it saves nothing."""
+        return Run(folder, seed=seed, precision=self.recipe.precision, quiet=self.quiet)
+
     def get_method(self, arm: str) -> Method:
         """Return the method of an arm, with its settings."""
         entry = self.recipe.arms[arm]
@@ -218,7 +228,7 @@ class ArtifactStore:
             return network
         data, folder = self.load_data(ancestor.data), self.ancestor_path(seed, size)
         with file_lock(folder.with_suffix(".lock")):
-            run = Run(folder, seed=derive(seed, "ancestor"), quiet=self.quiet)
+            run = self.open_run(folder, derive(seed, "ancestor"))
             train(network, data, ancestor.train, run=run, name="ancestor")
         return network
 
@@ -233,6 +243,7 @@ class ArtifactStore:
             "train": ancestor.train.model_dump(mode="json"),
             "spec": repr(self.ancestor_spec(size)),
             "seed": seed,
+            **self.precision_facts,
         }
         return self.part_path("ancestor", facts)
 
@@ -260,7 +271,7 @@ class ArtifactStore:
                 return Learngene.load(folder)
             own_size = size if method.traits.needs_own_size else None
             ancestor = None if method.ancestor == "none" else self.get_ancestor(seed, own_size)
-            run = Run(folder.with_suffix(".run"), seed=derive(seed, method.name), quiet=self.quiet)
+            run = self.open_run(folder.with_suffix(".run"), derive(seed, method.name))
             gene = method.condense(ancestor, self.load_data(self.recipe.ancestor.data), run)
             gene.save(folder)
         return gene
@@ -273,7 +284,7 @@ class ArtifactStore:
     def gene_path(self, method: Method, seed: int, size: str) -> Path:
         """Return the folder of a gene."""
         facts: dict[str, Any] = {"method": method.name, "settings": method.model_dump(mode="json"), "seed": seed}
-        facts["data"] = self.data_fingerprint(self.recipe.ancestor.data)
+        facts |= {"data": self.data_fingerprint(self.recipe.ancestor.data), **self.precision_facts}
         if method.ancestor != "none":
             facts["ancestor"] = self.ancestor_path(seed, size if method.traits.needs_own_size else None).name
         return self.part_path("gene", facts)

@@ -24,7 +24,7 @@ from germline.learngene import Descendant, Learngene
 from germline.methods.base import empty_gene, find_source
 from germline.randomness import derive, generator
 from germline.registry import architecture_of
-from germline.training import CrossEntropy, FitResult, Run, evaluate
+from germline.training import CrossEntropy, FitResult, Run
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ def cell_path(store: ArtifactStore, cell: Cell) -> Path:
         "train": store.cell_settings(cell).model_dump(mode="json"),
         "tuning": cell.tuning,
     }
-    if recipe.is_frozen:
-        facts |= {"train": None, "penalties": PENALTIES}
+    facts |= {"train": None, "penalties": PENALTIES} if recipe.is_frozen else store.precision_facts
     if method.traits.has_named_sizes and cell.size in store.list_sizes(method, cell.size):
         # A named size selects parts of the gene: two paths with equal specs are different networks.
         facts["size"] = cell.size
@@ -105,11 +104,12 @@ def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, data: DataS
     if store.recipe.is_frozen:
         return _fit_frozen(cell, descendant, images, data)
     if settings.steps == 0:
-        return _evaluate_untrained(cell, descendant, data)
+        return _evaluate_untrained(store.open_run(None, seed), cell, descendant, data)
     has_probe = not cell.tuning and _needs_probe(store)
     probe_accuracy = fit_linear_probe(network, images, data.val) if has_probe else None
     objective = method.objective(gene, descendant) if gene is not None else None
-    fit = Run(None, seed=seed, quiet=store.quiet).fit(
+    run = store.open_run(None, seed)
+    fit = run.fit(
         "descendant",
         network,
         objective or CrossEntropy(settings.label_smoothing),
@@ -118,12 +118,12 @@ def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, data: DataS
         val=data.val,
         augmentation=data.augmentation,
     )
-    test_accuracy = None if cell.tuning else evaluate(network.model, network.logits, data.test).accuracy
+    test_accuracy = None if cell.tuning else run.evaluate(network, data.test).accuracy
     flops = teacher_flops(store) if method.traits.needs_teacher else 0
     return _TaskRun(descendant, fit, test_accuracy, probe_accuracy, flops * fit.samples)
 
 
-def _evaluate_untrained(cell: Cell, descendant: Descendant, data: DataSet) -> _TaskRun:
+def _evaluate_untrained(run: Run, cell: Cell, descendant: Descendant, data: DataSet) -> _TaskRun:
     """Evaluate a descendant that is not trained: on validation images as step 0, and on test images.
 
     Raises:
@@ -138,7 +138,7 @@ def _evaluate_untrained(cell: Cell, descendant: Descendant, data: DataSet) -> _T
             f"Its gene knows other classes than the {len(network.classes)} of '{data.name}', or none",
             "Set its steps to 1 or more",
         )
-    val, test = (evaluate(network.model, network.logits, images) for images in (data.val, data.test))
+    val, test = (run.evaluate(network, images) for images in (data.val, data.test))
     scores = [{"step": 0, "accuracy": val.accuracy, "loss": val.loss}]
     return _TaskRun(descendant, FitResult(0, 0, 0.0, [], scores), test.accuracy, None, 0)
 

@@ -211,6 +211,10 @@ class PseudoDescendant(Objective):
         self._loaders: tuple[Loader, Loader] | None = None
         self._step, self._has_warned = 0, False
 
+    def teachers(self) -> tuple[Network, ...]:
+        """Return the ancestor."""
+        return (self._networks[0].network,)
+
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move this loss and the ancestor to a device."""
         self._networks[0].network.model.to(*args, **kwargs)

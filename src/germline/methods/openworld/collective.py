@@ -26,7 +26,7 @@ from germline.methods.openworld.settings import OpenWorldSettings
 from germline.methods.openworld.task_stream import Growth, Heads
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
-from germline.training import FitResult, Objective, Run, evaluate
+from germline.training import FitResult, Objective, Run
 from germline.training.objectives import Forward, compute_label_loss
 
 _IMPORTANCE = "importance/"
@@ -111,6 +111,10 @@ class TaskLoss(Objective):
     def before_step(self, seed: int, name: str, step: int) -> None:
         """Note the step, which tells the epoch."""
         self._step = step
+
+    def teachers(self) -> tuple[Network, ...]:
+        """Return the network before the task, if it is asked."""
+        return () if self.answers is None else (self.answers.network,)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the loss and the network before the task."""
@@ -258,14 +262,7 @@ class Collective:
         return [self._measure_columns(network, heads.columns(number, seen), task) for number, task in enumerate(tasks)]
 
     def _measure_columns(self, network: Network, columns: Tensor, task: DataSet) -> float:
-        device = self.run.fabric.device
-        columns = columns.to(device)
-
-        def logits(pixels: Tensor) -> Tensor:
-            answers: Tensor = network.model(network.preprocess(pixels))[:, columns]
-            return answers
-
-        return evaluate(network.model, logits, task.val, device).accuracy
+        return self.run.evaluate(network, task.val, columns).accuracy
 
     def estimate_importance(self, number: int, network: Network) -> dict[str, Tensor]:
         """Estimate the normalised importance of each parameter to a task."""

@@ -22,6 +22,9 @@ class EarlierAnswers:
     The images are the new task's, so no earlier image is needed. For each earlier task the loss is the divergence from
     the earlier network's distribution over that task's outputs, with temperature 2. The tasks are summed. The earlier
     network is in evaluation mode and sees the same augmented images.
+
+    Attributes:
+        network: The network before the task.
     """
 
     def __init__(self, network: Network, groups: Sequence[Tensor], strength: float) -> None:
@@ -32,12 +35,12 @@ class EarlierAnswers:
             groups: Outputs of each earlier task, int64.
             strength: Weight of the loss.
         """
-        self._network, self._groups, self._strength = network, list(groups), strength
+        self.network, self._groups, self._strength = network, list(groups), strength
         network.model.eval()
 
     def to(self, *args: Any, **kwargs: Any) -> None:
         """Move the earlier network."""
-        self._network.model.to(*args, **kwargs)
+        self.network.model.to(*args, **kwargs)
 
     def compute_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Compute the weighted sum of the divergences in nats.
@@ -47,7 +50,7 @@ class EarlierAnswers:
             batch: Images of the step.
         """
         with torch.no_grad():
-            earlier_logits = self._network.logits(batch.pixels)
+            earlier_logits = self.network.logits(batch.pixels)
         losses = []
         for outputs in self._groups:
             columns = outputs.to(logits.device)

@@ -198,14 +198,14 @@ class AuxiliaryDistillation(Distillation):
 
     @torch.no_grad()
     def _look_at_teacher(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        teacher = self.teacher
-        if (last := self.last) is None:
-            return extract_features(teacher.model, self._taps, teacher.preprocess(batch.pixels))
+        teacher, last = self.teacher, self.last
 
         def read(pixels: Tensor) -> Tensor:
-            return read_features(teacher, pixels, last.kind)
+            return teacher.logits(pixels) if last is None else read_features(teacher, pixels, last.kind)
 
-        return extract_features(teacher.model, self._taps, batch.pixels, run=read)
+        outputs, targets = extract_features(teacher.model, self._taps, batch.pixels, run=read)
+        # Outputs of modules inside a teacher of lower precision do not have the matrices' type.
+        return outputs, {tap: target.float() for tap, target in targets.items()}
 
     def _matching_loss(
         self, width: int, features: Mapping[str, Tensor], targets: Mapping[str, Tensor]

@@ -15,7 +15,7 @@ from germline.methods.pool.stitching import AffineMap, StitchInit, fit_stitches,
 from germline.methods.pool.supernet import PoolNetwork, rebuild_vit
 from germline.network import Network, load_strict
 from germline.randomness import generator, use_generator
-from germline.training import FeatureDistillation, FitResult, Run, TrainSettings, evaluate
+from germline.training import FeatureDistillation, FitResult, Run, TrainSettings
 
 INIT_BATCH = 50
 
@@ -66,8 +66,7 @@ def create_auxiliary_models(method: str, forms: PathSpecs, settings: TrainSettin
 
 def measure_accuracy(network: Network, images: AnyImages, run: Run) -> float:
     """Measure the accuracy of a network on images, and leave it on the CPU."""
-    network.model.to(run.fabric.device)
-    accuracy = evaluate(network.model, network.logits, images, run.fabric.device).accuracy
+    accuracy = run.evaluate(network, images).accuracy
     network.model.cpu()
     return accuracy
 
@@ -133,7 +132,7 @@ def validate_paths(network: Network, forms: PathSpecs, images: AnyImages, run: R
         rows = []
         for path in forms.layout.paths:
             pool.choose(path)
-            score, count = evaluate(pool, network.logits, images, run.fabric.device), forms.count(path)
+            score, count = run.evaluate(network, images), forms.count(path)
             sizes = {"parameters": count.parameters, "headless_parameters": count.headless, "flops": count.flops}
             rows.append({"size": str(path), **sizes, "accuracy": score.accuracy})
         return {}, {"paths": rows}
