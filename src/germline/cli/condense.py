@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -76,7 +76,14 @@ def condense_command(
         **{key: value for key, value in given.items() if key != "model"},
     }
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
-    options = {"seed": seed, "device": device, "precision": precision, "tf32": tf32, "logger": logger, "quiet": quiet}
+    options: dict[str, Any] = {
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "tf32": tf32,
+        "logger": logger,
+        "quiet": quiet,
+    }
     run = open_run(output, **options, config=config)
     if measured is not None and run.fabric.is_global_zero:
         write_json(output.work / ANCESTOR_FILE, measured.describe())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,7 +60,14 @@ def train_command(
     objective = None if gene is None else build_gene_objective(gene, network)
     inputs = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
-    options = {"seed": seed, "device": device, "precision": precision, "tf32": tf32, "logger": logger, "quiet": quiet}
+    options: dict[str, Any] = {
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "tf32": tf32,
+        "logger": logger,
+        "quiet": quiet,
+    }
     run = open_run(output, **options, config=config)
     result = train(network, source, chosen, objective=objective, run=run)
     if run.fabric.is_global_zero:
