@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from germline.errors import SettingError
+from germline.files import read_json
 from germline.training import CrossEntropy, Run, TrainSettings, device
 from germline.training.device import allow_tf32, make_fabric
 
@@ -54,18 +55,22 @@ def test_a_run_on_cuda_records_tf32(tf32):
     assert run.facts()["tf32"] is tf32
 
 
-def test_a_phase_without_tf32_is_not_resumed_with_it(tmp_path, pico, make_network):
-    settings = TrainSettings(steps=1, batch_size=8)
+def test_a_phase_on_cuda_is_resumed_with_its_own_options(tmp_path, pico, make_network):
+    settings, network = TrainSettings(steps=1, batch_size=8), make_network()
 
-    def open_phase(*, tf32):
+    def open_phase(name, *, tf32):
         run = Run(tmp_path, device="cpu", quiet=True, tf32=tf32)
         run.fabric = SimpleNamespace(
             device=torch.device("cuda"), world_size=1, is_global_zero=True, barrier=lambda: None
         )
-        return run._open("phase", settings, pico.train)
+        return run._open(name, network, settings, pico.train)
 
-    # A phase of an earlier version has no such entry, and is resumed.
-    Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), CrossEntropy(), pico.train, settings)
-    assert open_phase(tf32=True) == tmp_path / "phase"
-    with pytest.raises(SettingError, match="was started with tf32=None, now False"):
-        open_phase(tf32=False)
+    open_phase("new", tf32=False)
+    options = {"tf32": False, "fused": True, "channels_last": False}
+    assert read_json(tmp_path / "new" / "settings.json")["cuda"] == options
+    with pytest.raises(SettingError, match=r"was started with cuda=.*'tf32': False.*, now .*'tf32': True"):
+        open_phase("new", tf32=True)
+    # A phase of an earlier version or of another device has no such entry, and is resumed.
+    Run(tmp_path, device="cpu", quiet=True).fit("old", network, CrossEntropy(), pico.train, settings)
+    assert "cuda" not in read_json(tmp_path / "old" / "settings.json")
+    assert open_phase("old", tf32=False) == tmp_path / "old"

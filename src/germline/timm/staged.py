@@ -10,6 +10,7 @@ from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, leaky_relu, relu
+from torch.utils.checkpoint import checkpoint
 
 SLOPE = 0.1  # slope of ResNet12's leaky ReLU below zero
 VGG11_WIDTHS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -59,7 +60,13 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks at one resolution, followed by a 2x2 max-pool."""
+    """Blocks at one resolution, followed by a 2x2 max-pool.
+
+    Attributes:
+        grad_checkpointing: Whether activations inside blocks are computed again in the backward pass.
+    """
+
+    grad_checkpointing: bool = False
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -68,7 +75,12 @@ class Stage(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Compute maps of half the height and width, rounded down."""
-        pooled: Tensor = self.pool(self.blocks(maps))
+        if self.grad_checkpointing and self.training:
+            for block in self.blocks:
+                maps = checkpoint(block, maps, use_reentrant=False)
+        else:
+            maps = self.blocks(maps)
+        pooled: Tensor = self.pool(maps)
         return pooled
 
 
@@ -191,9 +203,10 @@ class Staged(nn.Module):
         return {"stem": r"^$", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.blocks\.(\d+)"}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Refuse gradient checkpointing, which these networks do not have."""
-        if enable:
-            raise NotImplementedError("these networks are small enough to do without gradient checkpointing")
+        """Compute activations inside blocks again in the backward pass, or do not."""
+        stages: list[Any] = list(self.stages)
+        for stage in stages:
+            stage.grad_checkpointing = enable
 
     def forward_intermediates(
         self,

@@ -9,6 +9,9 @@ from typing import Literal, get_args
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from typing_extensions import override
 
 from germline.errors import SettingError
 
@@ -50,6 +53,21 @@ def allow_tf32(*, is_allowed: bool) -> None:
         torch.backends.cudnn.allow_tf32 = is_allowed
 
 
+class ReplicatedStrategy(DDPStrategy):
+    """Copies of the network in several processes, whose gradients are averaged.
+
+    Attributes:
+        may_skip_parameters: Whether a step can leave out parameters of the next network. DDP then searches for them.
+    """
+
+    may_skip_parameters = False
+
+    @override
+    def setup_module(self, module: nn.Module) -> DistributedDataParallel:
+        self._ddp_kwargs["find_unused_parameters"] = self.may_skip_parameters
+        return super().setup_module(module)
+
+
 def make_fabric(device: str, precision: str, *, tf32: bool = True) -> Fabric:
     """Build a Fabric for one device, or for the processes that the environment variables give.
 
@@ -63,8 +81,7 @@ def make_fabric(device: str, precision: str, *, tf32: bool = True) -> Fabric:
     accelerator = find_best_device() if device == "auto" else device
     if accelerator == "cuda":
         allow_tf32(is_allowed=tf32)
-    # A step can leave out parameters, for example one path of many. DDP then has to find the unused ones.
-    strategy = DDPStrategy(find_unused_parameters=True) if world * nodes > 1 else "auto"
+    strategy = ReplicatedStrategy() if world * nodes > 1 else "auto"
     fabric = Fabric(
         accelerator=accelerator,
         devices=world,

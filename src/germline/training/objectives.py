@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,16 @@ class Objective(nn.Module):
             off, so the first optimiser leaves them alone. The second one steps after each step of the first, with the
             gradients that `after_step` sets. Checkpoints save its state.
         protection: Elements of the network that change less in a training with this loss; None for no such elements.
+        may_skip_parameters: Whether a step can leave out parameters of the network, such as those of other paths. Then
+            several processes search for them at every step, which takes time.
+        calls_with_other_weights: Whether the network is also called with tensors in place of its parameters. Then
+            activations cannot be computed again.
     """
 
     optimizer: torch.optim.Optimizer | None = None
     protection: Protection | None = None
+    may_skip_parameters: ClassVar[bool] = False
+    calls_with_other_weights: ClassVar[bool] = False
 
     def teachers(self) -> tuple[Network, ...]:
         """Return the networks that the loss asks without training them; by default those of losses within it.

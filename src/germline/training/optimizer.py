@@ -18,6 +18,7 @@ def make_optimizer(
     decays: Mapping[str, float],
     rates: Mapping[str, float] | None = None,
     replacements: Mapping[str, nn.Parameter] | None = None,
+    device: torch.device | None = None,
 ) -> torch.optim.Optimizer:
     """Build AdamW or SGD for the parameters of network and objective.
 
@@ -28,6 +29,7 @@ def make_optimizer(
         decays: Weight decay by prefix of parameter name, if different from the settings.
         rates: Factor of the learning rate by prefix of parameter name, if not 1; stored as `factor` of a group.
         replacements: Tensors to train in place of parameters of these names, such as stacks of several members.
+        device: Device of the training; None for the CPU. SGD is fused on CUDA alone, where it rounds otherwise.
     """
     replacements = replacements or {}
     undecayed: set[str] = getattr(model, "no_weight_decay", set)()
@@ -43,8 +45,10 @@ def make_optimizer(
         for (decay, factor), parameters in groups.items()
     ]
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(listed, lr=settings.lr, fused=True)
-    return torch.optim.SGD(listed, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+        return torch.optim.AdamW(listed, lr=settings.lr, fused=settings.fused)
+    is_fused = settings.fused and device is not None and device.type == "cuda"
+    options: dict[str, Any] = {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
+    return torch.optim.SGD(listed, lr=settings.lr, **options, **({"fused": True} if is_fused else {}))
 
 
 def _by_prefix(values: Mapping[str, float], name: str, otherwise: float) -> float:

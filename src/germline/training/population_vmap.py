@@ -68,6 +68,7 @@ def _refused_settings(population: Population) -> str | None:
         f"accumulate={settings.accumulate} splits a batch": settings.accumulate > 1,
         "An average of the weights (ema) is on": settings.ema is not None,
         "torch.compile is on": settings.compile,
+        "Activations are computed again (grad_checkpointing)": settings.grad_checkpointing,
     }
     return next((reason for reason, holds in refused.items() if holds), None)
 
@@ -119,7 +120,7 @@ class VmapStack:
         self._model = models[0]
         self._parameters, self._buffers = stack_module_state(models)
         self._optimizer = make_optimizer(
-            self._model, self._objective, self._settings, {}, replacements=self._parameters
+            self._model, self._objective, self._settings, {}, replacements=self._parameters, device=device
         )
         self._protection = stack_protections([member.protection for member in members], self._parameters)
         self._loaders = [self._loader(member) for member in members]

@@ -21,6 +21,7 @@ from germline.training.checkpoint import CheckpointFolder
 from germline.training.device import check_device, make_fabric
 from germline.training.evaluate import Score, evaluate
 from germline.training.frozen_precision import use_run_precision
+from germline.training.network_options import check_grad_checkpointing, uses_channels_last
 from germline.training.objectives import CrossEntropy, Objective
 from germline.training.phase_store import (
     FitResult,
@@ -40,6 +41,7 @@ from germline.training.settings import TrainSettings
 from germline.training.trainer import Trainer, TrainingLog
 
 MOST_THREADS = 4096
+CUDA_OPTIONS = "cuda"  # key of a phase's settings on disk
 
 
 class Run:
@@ -109,12 +111,14 @@ class Run:
 
         Raises:
             TrainingError: The loss is not finite.
-            SettingError: The phase was started with other settings, or changes images that allow no augmentation.
+            SettingError: The phase was started with other settings, changes images that allow no augmentation, or
+                computes activations again that cannot be.
         """
         check_augmentation(settings, augmentation)
+        check_grad_checkpointing(network.model, objective, settings)
         if isinstance(objective, CrossEntropy) and objective.label_smoothing is None:
             objective.label_smoothing = settings.label_smoothing
-        place = self._open(name, settings, images)
+        place = self._open(name, network, settings, images)
         if place is not None and has_result(place):
             return read_result(place, network, objective)
         fit = Trainer(
@@ -294,18 +298,26 @@ class Run:
         self._report(name, result)
         return result
 
-    def _open(self, name: str, settings: TrainSettings, images: AnyImages) -> Path | None:
+    def _list_cuda_options(self, network: Network, settings: TrainSettings) -> dict[str, Any]:
+        """List what makes a training on CUDA fast and changes how its sums round; nothing on other devices."""
+        device = self.fabric.device
+        if device.type != "cuda":
+            return {}
+        is_last = uses_channels_last(network.model, settings, device)
+        return {CUDA_OPTIONS: {"tf32": self.tf32, "fused": settings.fused, "channels_last": is_last}}
+
+    def _open(self, name: str, network: Network, settings: TrainSettings, images: AnyImages) -> Path | None:
         """Open the folder of a phase, and compare the settings with the saved ones."""
         if self.folder is None:
             return None
         place = self.folder / name
         facts = {"seed": self.seed, "precision": self.precision, "pictures": images.fingerprint()}
-        if self.fabric.device.type == "cuda" and not self.tf32:
-            facts["tf32"] = False  # left out if on, since older runs do not have it
-        wanted = {**settings.model_dump(mode="json"), **facts}
+        wanted = {**settings.model_dump(mode="json"), **facts, **self._list_cuda_options(network, settings)}
         path = place / "settings.json"
         if path.exists():
             saved = read_mapping(path)
+            if not (CUDA_OPTIONS in saved and CUDA_OPTIONS in wanted):  # an older run, or another device
+                saved.pop(CUDA_OPTIONS, None), wanted.pop(CUDA_OPTIONS, None)
             if changed := sorted(key for key in saved.keys() | wanted.keys() if saved.get(key) != wanted.get(key)):
                 key = changed[0]
                 raise SettingError(

@@ -50,11 +50,22 @@ class TrainSettings(StableDump):
         eval_every: Number of steps between evaluations on the validation images; None evaluates only at the end.
         eval_at: Further steps at which to evaluate.
         log_every: Number of steps between logged losses.
-        compile: Whether torch.compile is used.
+        compile: Whether torch.compile is used. Networks of equal shape are compiled once per process.
+        fused: Whether optimisers take a step in one kernel: AdamW everywhere, SGD on CUDA.
+        channels_last: Whether CNNs have their channels last in memory on CUDA.
+        grad_checkpointing: Whether activations inside blocks are computed again in the backward pass, to save memory.
     """
 
     # Of the settings that came later. Stores are keyed by dumps.
-    omitted: ClassVar[Mapping[str, Any]] = {"randaugment": None, "color_jitter": 0.0, "erasing": 0.0, "repeats": 1}
+    omitted: ClassVar[Mapping[str, Any]] = {
+        "randaugment": None,
+        "color_jitter": 0.0,
+        "erasing": 0.0,
+        "repeats": 1,
+        "fused": True,
+        "channels_last": True,
+        "grad_checkpointing": False,
+    }
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -86,6 +97,9 @@ class TrainSettings(StableDump):
     eval_at: tuple[int, ...] = ()
     log_every: int = Field(default=10, ge=1)
     compile: bool = False
+    fused: bool = True
+    channels_last: bool = True
+    grad_checkpointing: bool = False
 
     @field_validator("randaugment")
     @classmethod

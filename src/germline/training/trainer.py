@@ -20,8 +20,10 @@ from germline.network import Network
 from germline.randomness import derive
 from germline.training.augmentation import make_augment
 from germline.training.checkpoint import Checkpoint, CheckpointFolder
+from germline.training.device import ReplicatedStrategy
 from germline.training.evaluate import evaluate
 from germline.training.frozen_precision import use_run_precision
+from germline.training.network_options import keep_statistics, use_network_options, uses_channels_last
 from germline.training.objectives import Objective
 from germline.training.optimizer import WeightAverage, get_optimizer_tensors, load_optimizer, make_optimizer
 from germline.training.progress import PartialProgress, Progress
@@ -102,6 +104,7 @@ class Trainer:
         with (
             torch.random.fork_rng(),
             use_run_precision(self.objective.teachers(), self.fabric, self.network.model),
+            use_network_options(self.network.model, self.settings, self.fabric.device),
         ):
             self._prepare()
             self._resume()
@@ -121,10 +124,13 @@ class Trainer:
         settings, fabric = self.settings, self.fabric
         model = self.network.model.train()
         self._total = settings.total_steps(len(self.images))
+        self._is_channels_last = uses_channels_last(model, settings, fabric.device)
         self.objective.to(fabric.device)
-        if settings.compile:
-            model.compile()
-        self._raw_optimizer = make_optimizer(model, self.objective, settings, self.decays, self.rates)
+        self._raw_optimizer = make_optimizer(
+            model, self.objective, settings, self.decays, self.rates, device=fabric.device
+        )
+        if isinstance(fabric.strategy, ReplicatedStrategy):
+            fabric.strategy.may_skip_parameters = self.objective.may_skip_parameters
         self._module, self._optimizer = fabric.setup(model, self._raw_optimizer)
         self._loader = Loader(
             self.images,
@@ -143,7 +149,10 @@ class Trainer:
         self._done, self.log = 0, TrainingLog()
 
     def _logits(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self._module(self.network.preprocess(pixels))
+        images = self.network.preprocess(pixels)
+        if self._is_channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        logits: Tensor = self._module(images)
         return logits
 
     def _step(self, step: int) -> Tensor:
@@ -160,7 +169,7 @@ class Trainer:
             last = index == len(parts) - 1
             with self.fabric.no_backward_sync(self._module, enabled=not last):
                 loss = self.objective(self._logits, part) * (len(part.pixels) / size)
-                self.fabric.backward(loss)
+                self._backward(loss)
             total += loss.detach()
         self._average_objective_gradients()
         if self.settings.clip is not None:
@@ -175,6 +184,13 @@ class Trainer:
         # The value stays on the device until a loss is logged, so a GPU need not wait at every step.
         self._bad = torch.where(torch.isfinite(total) | (self._bad >= 0), self._bad, step + 1)
         return total
+
+    def _backward(self, loss: Tensor) -> None:
+        if not self.settings.grad_checkpointing:
+            self.fabric.backward(loss)
+            return
+        with keep_statistics(self.network.model):
+            self.fabric.backward(loss)
 
     def _optimizer_step(self, step: int) -> None:
         if self.protection is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -173,6 +173,8 @@ class PseudoDescendant(Objective):
         dead: Number of steps in which every weight was 0.
         distillation: Loss of the ancestor's features in place of the labels' loss; None for labels.
     """
+
+    calls_with_other_weights: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class SampledPathLoss(Objective):
     Source: one random configuration per step as in SN-Net, arXiv 2302.06586; the sandwich rule is Yu and Huang's,
     arXiv 1903.05134.
     """
+
+    may_skip_parameters: ClassVar[bool] = True
 
     def __init__(
         self, pool: PoolNetwork, loss: TeacherObjective | None, label_smoothing: float, always: Sequence[PoolPath] = ()
