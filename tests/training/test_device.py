@@ -9,7 +9,7 @@ import torch
 from germline.errors import SettingError
 from germline.files import read_json
 from germline.training import CrossEntropy, Run, TrainSettings, device
-from germline.training.device import allow_tf32, make_fabric
+from germline.training.device import allow_tf32, describe_device, make_fabric
 
 
 @pytest.fixture
@@ -39,6 +39,12 @@ def test_tf32_is_on_for_cuda_unless_it_is_switched_off(on_cuda):
     assert on_cuda("cuda") == ("high", True)
     assert on_cuda("cuda", tf32=False) == ("highest", False)
     assert on_cuda("cuda") == ("high", True)
+
+
+def test_records_of_comparisons_name_tf32(monkeypatch):
+    assert describe_device() == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert describe_device() == "cuda with TF32"
 
 
 def test_a_run_on_a_cpu_leaves_torch_alone_and_records_no_tf32():

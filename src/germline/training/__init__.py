@@ -1,6 +1,6 @@
 """The training loop, its objectives and its settings."""
 
-from germline.training.device import PrecisionName, check_device, find_best_device
+from germline.training.device import PrecisionName, check_device, describe_device, find_best_device
 from germline.training.evaluate import Score, evaluate
 from germline.training.feature_distillation import FeatureDistillation
 from germline.training.objectives import CrossEntropy, Distillation, Objective
@@ -21,6 +21,7 @@ __all__ = [
     "Score",
     "TrainSettings",
     "check_device",
+    "describe_device",
     "evaluate",
     "find_best_device",
 ]

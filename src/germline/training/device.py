@@ -11,7 +11,6 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from typing_extensions import override
 
 from germline.errors import SettingError
 
@@ -41,6 +40,12 @@ def find_best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def describe_device() -> str:
+    """Describe the device that `auto` selects, with the arithmetic of float32 that runs use by default."""
+    device = find_best_device()
+    return f"{device} with TF32" if device == "cuda" else device
+
+
 def allow_tf32(*, is_allowed: bool) -> None:
     """Let matrix products and convolutions of float32 tensors on CUDA use TF32, or not; for the whole process.
 
@@ -53,7 +58,7 @@ def allow_tf32(*, is_allowed: bool) -> None:
         torch.backends.cudnn.allow_tf32 = is_allowed
 
 
-class ReplicatedStrategy(DDPStrategy):
+class ReplicatedStrategy(DDPStrategy):  # type: ignore[misc]
     """Copies of the network in several processes, whose gradients are averaged.
 
     Attributes:
@@ -62,10 +67,11 @@ class ReplicatedStrategy(DDPStrategy):
 
     may_skip_parameters = False
 
-    @override
     def setup_module(self, module: nn.Module) -> DistributedDataParallel:
+        """Replicate a network, and search for unused parameters if a step can leave some out."""
         self._ddp_kwargs["find_unused_parameters"] = self.may_skip_parameters
-        return super().setup_module(module)
+        replicated: DistributedDataParallel = super().setup_module(module)
+        return replicated
 
 
 def make_fabric(device: str, precision: str, *, tf32: bool = True) -> Fabric:

@@ -30,7 +30,7 @@ def use_network_options(model: nn.Module, settings: TrainSettings, device: torch
     with ExitStack() as stack:
         if uses_channels_last(model, settings, device):
             stack.callback(model.to, memory_format=torch.contiguous_format)
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(memory_format=torch.channels_last)
         if settings.grad_checkpointing:
             stack.callback(_set_grad_checkpointing, model, is_on=False)
             _set_grad_checkpointing(model, is_on=True)

@@ -24,7 +24,7 @@ import torch
 from germline.compare.run.progress import ProgressDisplay, TaskProgress
 from germline.compare.run.store import ArtifactStore
 from germline.errors import GermlineError, TrainingError
-from germline.training import find_best_device
+from germline.training import describe_device
 from germline.training.progress import watch_progress
 
 
@@ -79,7 +79,7 @@ class SerialEngine:
 
     def describe(self) -> str:
         """Describe the device and the threads of this process."""
-        return f"{find_best_device()}, 1 process of {torch.get_num_threads()} threads"
+        return f"{describe_device()}, 1 process of {torch.get_num_threads()} threads"
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class ProcessEngine:
 
     def describe(self) -> str:
         """Describe the device, the processes and their threads."""
-        return f"{find_best_device()}, {self.workers} processes of {self.threads} threads"
+        return f"{describe_device()}, {self.workers} processes of {self.threads} threads"
 
 
 def _process_context() -> BaseContext:
