@@ -93,12 +93,23 @@ def keep(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
             f"{entry['case']:<44} ours {entry['ours_s'] * 1e3:9.2f} ms   peer {entry['peer_s'] * 1e3:9.2f} ms   "
             f"ratio {entry['ratio']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]   target {entry['target']}"
         )
+    result = {**describe_run(), **facts, "rows": list(rows)}
+    threads = torch.get_num_threads()
+    suffix = "" if threads == DEFAULT_THREADS else f"-{threads}-threads"
+    write_json(ROOT / "benchmarks" / "results" / f"{name}{suffix}.json", result)
+
+
+def describe_run() -> dict[str, Any]:
+    """Return command, commit, versions, device and date of a measurement."""
     arguments = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
-    result = {
+    head = git("rev-parse", "HEAD")
+    # Results themselves may be new; what counts is the code that was measured.
+    changes = git("status", "--porcelain", "--", "src", "benchmarks", ":!benchmarks/results")
+    return {
         "command": " ".join(["python", *arguments]),
-        "commit": git("rev-parse", "HEAD"),
-        # Results themselves may be new; what counts is the code that was measured.
-        "dirty": bool(git("status", "--porcelain", "--", "src", "benchmarks", ":!benchmarks/results")),
+        # A copy without its history gets the commit from the environment.
+        "commit": os.environ.get("GERMLINE_COMMIT") or head or "unknown",
+        "dirty": bool(changes) if head else None,
         "versions": {"python": platform.python_version(), **library_versions()},
         "device": {
             "cpu": _cpu(),
@@ -107,17 +118,16 @@ def keep(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
             "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         },
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **facts,
-        "rows": list(rows),
     }
-    threads = torch.get_num_threads()
-    suffix = "" if threads == DEFAULT_THREADS else f"-{threads}-threads"
-    write_json(ROOT / "benchmarks" / "results" / f"{name}{suffix}.json", result)
 
 
 def git(*arguments: str) -> str:
-    """What git says of this checkout."""
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    """What git says of this checkout; empty for a copy without its history."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
 
 
 def _cpu() -> str:

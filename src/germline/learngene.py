@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from importlib.metadata import version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -387,5 +388,8 @@ def _manifest_hash(manifest: Mapping[str, Any]) -> str:
 
 @cache
 def read_version(package: str) -> str:
-    """Read the version of an installed package, once per process."""
-    return version(package)
+    """Read the version of a package, once per process; one that is not installed is imported for it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return str(import_module(package.replace("-", "_")).__version__)

@@ -1,0 +1,285 @@
+"""Parts on training steps: speed, the loop's overhead, teacher and student, and peak memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from germline.architectures import Preprocess
+from germline.data import Images
+from germline.methods.tleg.expansion import ExpandedNetwork
+from germline.network import Network
+from germline.registry import architecture_of, model_spec
+from germline.training import CrossEntropy, Distillation, Run, TrainSettings
+from germline.training.objectives import Objective
+from gpu.plain import LR, SKIPPED, PilBatches, PilImages, PlainBatches, PlainLoop, TimmLoop, autocast
+from gpu.record import SEED, Recorder, make_row, measure_in_turn, read_clock
+
+CLASSES, AUGMENTATION = 100, ("shift", "mirror")
+PRECISIONS = {"bf16-mixed": True, "32-true": False}  # and whether it is bfloat16; 32-true has TF32 on every side
+OVERHEAD_TARGET = 1.03
+
+
+@dataclass(frozen=True)
+class Case:
+    """Model, image side, batch size and steps of a measurement."""
+
+    model: str
+    side: int
+    batch: int
+    steps: int
+
+    def name(self, precision: str) -> str:
+        return f"{self.model}, {self.side} px, batch {self.batch}, {precision}"
+
+
+LARGE = Case("vit_small16", 224, 128, 20)
+CASES = (LARGE, Case("vgg11", 32, 128, 40), Case("vit_small4", 32, 128, 40), Case("vit_nano", 32, 128, 40))
+SMALL = (Case("vit_nano", 32, 128, 60), Case("vgg11_x025", 32, 128, 60))
+DRY = (Case("vit_pico", 32, 8, 2), Case("vgg11_x025", 32, 8, 2))
+
+
+class Watch(Objective):
+    """Objective that reads the clock ahead of the first timed step and of the last step.
+
+    Set-up and end of a training are thus left out, as in a training of many steps.
+    """
+
+    device = "cpu"
+    last = 0
+    start = end = 0.0
+
+    def before_step(self, seed: int, name: str, step: int) -> None:
+        if step == SKIPPED:
+            self.start = read_clock(self.device)
+        if step == self.last:
+            self.end = read_clock(self.device)
+        super().before_step(seed, name, step)
+
+
+class WatchedCrossEntropy(Watch, CrossEntropy):
+    """Cross entropy with a clock."""
+
+
+class WatchedDistillation(Watch, Distillation):
+    """Distillation with a clock."""
+
+
+class Bench:
+    """Images, statistics and models of one case on the device."""
+
+    def __init__(self, case: Case, precision: str, device: str) -> None:
+        torch.manual_seed(SEED)
+        self.case, self.precision, self.device, self.is_bf16 = case, precision, device, PRECISIONS[precision]
+        count = max(2 * case.batch, 512 if case.side > 64 else 4096)
+        pixels = torch.randint(256, (count, 3, case.side, case.side), dtype=torch.uint8)
+        labels = torch.randint(CLASSES, (count,))
+        self.names = tuple(str(label) for label in range(CLASSES))
+        self.preprocess = Preprocess.from_images(pixels[:64])
+        self.images = Images(pixels.to(device), labels.to(device), self.names)
+        self.spec = model_spec(case.model, image_size=case.side, channels=3, classes=CLASSES)
+        self.run = Run(seed=SEED, device=device, precision=precision, quiet=True)
+        use_tf32()
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, one per channel."""
+        return torch.tensor(self.preprocess.mean), torch.tensor(self.preprocess.std)
+
+    def network(self, model: torch.nn.Module | None = None) -> Network:
+        """Return a network with fresh weights, or one around a model."""
+        model = model if model is not None else architecture_of(self.spec).build(self.spec)
+        return Network(model, self.preprocess, self.names, spec=self.spec)
+
+    def ours(self, network: Network, objective: Watch, calls: list[float] | None = None) -> Callable[[], float]:
+        """Return a side that calls `Run.fit`; `calls` gets the seconds of set-up and end per call."""
+        steps = SKIPPED + self.case.steps + 1
+        settings = TrainSettings(steps=steps, batch_size=self.case.batch, lr=LR, warmup=0.0, checkpoint_every=10**6)
+        objective.device, objective.last = self.device, steps - 1
+
+        def measure() -> float:
+            start = read_clock(self.device)
+            self.run.fit("piece", network, objective, self.images, settings, augmentation=AUGMENTATION)
+            whole, timed = read_clock(self.device) - start, objective.end - objective.start
+            if calls is not None:
+                calls.append(whole - timed * steps / self.case.steps)
+            return timed
+
+        return measure
+
+    def plain(self, *, channels_last: bool = False, next_batch: Any = None, teacher: Any = None) -> PlainLoop:
+        """Return the hand-written loop on the same images."""
+        labels = self.images.labels
+        assert labels is not None
+        batches = next_batch or PlainBatches(self.images.images, labels, self.case.batch).next
+        return PlainLoop(
+            architecture_of(self.spec).build(self.spec),
+            self.statistics,
+            batches,
+            device=self.device,
+            bf16=self.is_bf16,
+            channels_last=channels_last,
+            teacher=teacher,
+        )
+
+    def timm(self) -> TimmLoop:
+        """Return the loop with timm's step on the first images."""
+        labels, batch = self.images.labels, self.case.batch
+        assert labels is not None
+        model = architecture_of(self.spec).build(self.spec)
+        return TimmLoop(model, self.statistics, self.images.images[:batch], labels[:batch], bf16=self.is_bf16)
+
+
+def use_tf32() -> None:
+    """Let all sides use TF32 for float32 products on CUDA."""
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+
+
+def measure_steps(recorder: Recorder) -> None:
+    """Measure images per second of a training step: `Run.fit`, a plain loop, and timm's step."""
+    cases = [(case, precision) for precision in PRECISIONS for case in (DRY if recorder.is_dry else CASES)]
+    for index, (case, precision) in enumerate(cases):
+        with recorder.case(case.name(precision)):
+            bench = Bench(case, precision, recorder.device)
+            sides = {
+                "ours": bench.ours(bench.network(), WatchedCrossEntropy()),
+                "plain": partial(bench.plain().seconds, case.steps),
+                "timm": partial(bench.timm().seconds, case.steps),
+            }
+            if case.model.startswith("vgg"):
+                sides["plain, channels last"] = partial(bench.plain(channels_last=True).seconds, case.steps)
+            peers = [name for name in sides if name != "ours"]
+            seconds = measure_in_turn(sides, rounds=rounds(recorder), budget_s=recorder.share(len(cases) - index))
+            count = case.steps * case.batch
+            recorder.add(make_row(case.name(precision), seconds, count, "images/s", peers, tf32=not bench.is_bf16))
+
+
+def measure_overhead(recorder: Recorder, cases: tuple[Case, ...] | None = None) -> None:
+    """Measure the loop's overhead at 32 pixels, then a loop with a DataLoader and PIL images."""
+    chosen = cases or (DRY[1:] if recorder.is_dry else SMALL)
+    for index, case in enumerate(chosen):
+        left = 2 * (len(chosen) - index)
+        with recorder.case(case.name("32-true")):
+            bench, calls = Bench(case, "32-true", recorder.device), list[float]()
+            ours = bench.ours(bench.network(), WatchedCrossEntropy(), calls)
+            sides = {"ours": ours, "plain": partial(bench.plain().seconds, case.steps)}
+            seconds = measure_in_turn(sides, rounds=rounds(recorder), budget_s=recorder.share(left) * 1.3)
+            row = make_row(case.name("32-true"), seconds, case.steps * case.batch, "images/s", ["plain"])
+            extra = {"target": {"plain": OVERHEAD_TARGET}, "set_up_and_end_s": statistics.median(calls)}
+            recorder.add({**row, **extra, "steps_of_a_piece": case.steps})
+        with recorder.case(f"{case.name('32-true')}, DataLoader"):
+            sides = {"ours": ours} | _data_loader_sides(bench)
+            seconds = measure_in_turn(sides, rounds=10, budget_s=recorder.share(left - 1), warmup=0, least=2)
+            peers = [name for name in sides if name != "ours"]
+            name = f"{case.name('32-true')}, DataLoader"
+            recorder.add(make_row(name, seconds, case.steps * case.batch, "images/s", peers))
+
+
+def _data_loader_sides(bench: Bench) -> dict[str, Callable[[], float]]:
+    """Return sides whose images are PIL images, changed one by one, without and with worker processes."""
+    labels, case = bench.images.labels, bench.case
+    assert labels is not None
+    data, sides = PilImages(bench.images.images.cpu(), labels.cpu()), dict[str, Callable[[], float]]()
+    for workers in (0, min(8, os.cpu_count() or 1)):
+        batches = PilBatches(data, case.batch, workers, bench.device)
+        loop = bench.plain(next_batch=batches.next)
+        sides[f"DataLoader, {workers} workers"] = partial(batches.seconds, loop, case.steps)
+    return sides
+
+
+def measure_distillation(recorder: Recorder) -> None:
+    """Measure a step of TLEG's condensation against the sum of a plain student's step and a plain teacher's forward."""
+    case = DRY[0] if recorder.is_dry else LARGE
+    precisions = ("bf16-mixed", "32-true")
+    for index, precision in enumerate(precisions):
+        with recorder.case(case.name(precision)):
+            bench = Bench(case, precision, recorder.device)
+            depth = bench.spec.model_dump()["depth"]
+            auxiliary = ExpandedNetwork(architecture_of(bench.spec), bench.spec, (depth,))
+            teacher = bench.network()
+            by_hand = bench.plain(teacher=architecture_of(bench.spec).build(bench.spec))
+            sides = {
+                "ours": bench.ours(bench.network(auxiliary), WatchedDistillation(teacher)),
+                "plain teacher and student": partial(by_hand.seconds, case.steps),
+                "plain student": partial(bench.plain().seconds, case.steps),
+                "plain teacher": forward_side(bench),
+            }
+            budget_s = recorder.share(len(precisions) - index)
+            seconds = measure_in_turn(sides, rounds=rounds(recorder), budget_s=budget_s)
+            pairs = zip(seconds["plain student"], seconds["plain teacher"], strict=True)
+            seconds["sum of student and teacher"] = [sum(pair) for pair in pairs]
+            peers = ["sum of student and teacher", "plain teacher and student"]
+            recorder.add(make_row(case.name(precision), seconds, case.steps * case.batch, "images/s", peers))
+
+
+def forward_side(bench: Bench) -> Callable[[], float]:
+    """Return a side with forward passes without gradients, on the same batches as training."""
+    labels = bench.images.labels
+    assert labels is not None
+    model = architecture_of(bench.spec).build(bench.spec).to(bench.device).eval()
+    mean, std = (numbers.to(bench.device).view(1, -1, 1, 1) for numbers in bench.statistics)
+    inputs = (bench.images.images[: bench.case.batch].float() / 255 - mean) / std
+
+    @torch.no_grad()
+    def measure() -> float:
+        with autocast(bench.device, bf16=bench.is_bf16):
+            model(inputs)
+            start = read_clock(bench.device)
+            for _ in range(bench.case.steps):
+                model(inputs)
+        return read_clock(bench.device) - start
+
+    return measure
+
+
+def measure_memory(recorder: Recorder) -> None:
+    """Measure peak memory of a few steps: `Run.fit` against the plain loop."""
+    for precision in PRECISIONS:
+        for case in DRY[:1] if recorder.is_dry else (LARGE, Case("vgg11", 32, 128, 2)):
+            with recorder.case(case.name(precision)):
+                found = {}
+                for name in ("ours", "plain"):
+                    bench = Bench(Case(case.model, case.side, case.batch, 2), precision, recorder.device)
+                    side = bench.plain().seconds if name == "plain" else None
+                    call = partial(side, 2) if side else bench.ours(bench.network(), WatchedCrossEntropy())
+                    found[name] = peak_bytes(call, recorder.device)
+                    del bench, side, call
+                    gc.collect()
+                ratio = found["ours"] / max(1, found["plain"])
+                shares = {"plain": {"ratio": ratio, "low": ratio, "high": ratio}}
+                rates = {name: count / 2**20 for name, count in found.items()}
+                name = case.name(precision)
+                recorder.add({"case": name, "unit": "peak MiB", "rates": rates, "ratio_to": shares, "rounds": 1})
+
+
+def peak_bytes(call: Callable[[], object], device: str) -> int:
+    """Return the peak of allocated bytes on a GPU, or the growth of the resident size on a CPU."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        return torch.cuda.max_memory_allocated()
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    call()
+    return max(0, _resident("VmHWM") - before)
+
+
+def _resident(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+
+
+def rounds(recorder: Recorder) -> int:
+    """Return the largest number of rounds."""
+    return 2 if recorder.is_dry else 30
