@@ -28,8 +28,10 @@ from types import FrameType
 import torch
 
 from common import ROOT
+from gpu.loaders import measure_loaders
 from gpu.populations import measure_populations
 from gpu.record import Recorder, format_row
+from gpu.saving import measure_saving
 from gpu.steps import measure_distillation, measure_memory, measure_overhead, measure_steps
 
 TOTAL_S, DRY_TOTAL_S, LEAST_S = 150.0, 60.0, 5.0
@@ -55,7 +57,9 @@ PARTS = {
     "step": Part(measure_steps, 42.0, 15.0),
     "overhead": Part(measure_overhead, 14.0, 10.0),
     "distillation": Part(measure_distillation, 14.0, 8.0),
-    "population": Part(measure_populations, 40.0, 10.0),
+    "population": Part(measure_populations, 38.0, 10.0),
+    "loader": Part(measure_loaders, 24.0, 10.0),
+    "saving": Part(measure_saving, 6.0, 5.0),
     "memory": Part(measure_memory, 10.0, 8.0),
 }
 
