@@ -1,8 +1,9 @@
 """Draws are keyed by their purpose and leave the global generator alone."""
 
+import pytest
 import torch
 
-from germline.randomness import derive, generator, use_generator
+from germline.randomness import derive, generator, seed_device, use_generator
 
 
 def test_seeds_differ_by_every_key_and_repeat():
@@ -25,3 +26,21 @@ def test_seeded_draws_from_its_generator_and_puts_the_global_one_back():
     assert torch.equal(first, again)
     assert torch.equal(after, expected)
     assert not torch.equal(first, expected)
+
+
+def test_seeding_a_device_draws_what_torch_draws_after_its_own_seeding():
+    for seed in (0, derive(0, "order", 0)):
+        torch.manual_seed(seed)
+        expected = torch.rand(3), torch.randperm(5)
+        seed_device(seed, torch.device("cpu"))
+        assert torch.equal(torch.rand(3), expected[0])
+        assert torch.equal(torch.randperm(5), expected[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_seeding_a_gpu_draws_what_torch_draws_after_its_own_seeding():
+    torch.manual_seed(7)
+    expected = torch.rand(3), torch.rand(3, device="cuda")
+    seed_device(7, torch.device("cuda", 0))
+    assert torch.equal(torch.rand(3), expected[0])
+    assert torch.equal(torch.rand(3, device="cuda"), expected[1])

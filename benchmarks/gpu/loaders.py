@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -100,7 +101,7 @@ def _measure_files(recorder: Recorder, kind: str, budget_s: float) -> None:
         def decoding() -> float:
             # Each process decodes a share of as many files.
             wanted = [str(paths[index % count]) for index in range(batch * steps)]
-            with ProcessPoolExecutor(workers, get_context("fork"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            with ProcessPoolExecutor(workers, get_context("fork"), torch.set_num_threads, (1,)) as pool:
                 list(pool.map(decode_bare, wanted[: 2 * workers]))
                 return _time("cpu", lambda: list(pool.map(decode_bare, wanted, chunksize=batch // 4)))
 
@@ -148,9 +149,8 @@ def _move(pixels: Tensor, device: str) -> Tensor:
 
 
 def _count_workers() -> int:
-    from germline.data import image_files
-
-    return int(getattr(image_files, "WORKERS", min(8, os.cpu_count() or 1)))
+    places = (sys.modules.get(f"germline.data.{name}") for name in ("file_stream", "image_files"))
+    return next((int(place.WORKERS) for place in places if hasattr(place, "WORKERS")), min(8, os.cpu_count() or 1))
 
 
 def _time(device: str, work: Callable[[], object]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import statistics
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -176,13 +177,28 @@ def measure_overhead(recorder: Recorder, cases: tuple[Case, ...] | None = None) 
             seconds = measure_in_turn(sides, rounds=rounds(recorder), budget_s=recorder.share(left) * 1.3)
             row = make_row(case.name("32-true"), seconds, case.steps * case.batch, "images/s", ["plain"])
             extra = {"target": {"plain": OVERHEAD_TARGET}, "set_up_and_end_s": statistics.median(calls)}
-            recorder.add({**row, **extra, "steps_of_a_piece": case.steps})
+            waits = {name: round(count_waits(side) / (case.steps + SKIPPED), 2) for name, side in sides.items()}
+            recorder.add({**row, **extra, "steps_of_a_piece": case.steps, "waits_per_step": waits})
         with recorder.case(f"{case.name('32-true')}, DataLoader"):
             sides = {"ours": ours} | _data_loader_sides(bench)
             seconds = measure_in_turn(sides, rounds=10, budget_s=recorder.share(left - 1), warmup=0, least=2)
             peers = [name for name in sides if name != "ours"]
             name = f"{case.name('32-true')}, DataLoader"
             recorder.add(make_row(name, seconds, case.steps * case.batch, "images/s", peers))
+
+
+def count_waits(call: Callable[[], object]) -> int:
+    """Count how often the host waits for the GPU during a call; 0 on a CPU."""
+    if not torch.cuda.is_available():
+        return 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            call()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in caught)
 
 
 def _data_loader_sides(bench: Bench) -> dict[str, Callable[[], float]]:

@@ -20,6 +20,19 @@ def generator(seed: int, *keys: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *keys))
 
 
+def seed_device(seed: int, device: torch.device) -> None:
+    """Seed the global generators of the CPU and of one device; the others keep their state.
+
+    `torch.manual_seed` also asks for all kinds of devices that are not there, which takes longer than a small layer.
+    """
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(seed)
+        return
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 @contextlib.contextmanager
 def use_generator(source: torch.Generator) -> Iterator[None]:
     """Seed torch's global generator from `source` within the block, and restore it afterwards.

@@ -283,3 +283,18 @@ def test_fit_calls_after_step_with_gradients_and_rate(train, make_network):
     assert [rate for rate, _, _ in changed.seen] == [TrainSettings(**SHORT).learning_rate(step, 4) for step in range(4)]
     assert all(gradient > 0 for _, gradient, _ in changed.seen)
     assert not any(recorded for _, _, recorded in changed.seen)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_steps_on_a_gpu_do_not_wait_for_it(pico, make_network):
+    class Watched(CrossEntropy):
+        def before_step(self, seed, name, step):
+            # The first steps set up libraries and the optimiser; a logged loss is waited for.
+            torch.cuda.set_sync_debug_mode("error" if 2 <= step < 8 else "default")
+
+    network, settings = make_network(), TrainSettings(steps=9, batch_size=24, log_every=9)
+    try:
+        run = Run(device="cuda", quiet=True)
+        run.fit("phase", network, Watched(), pico.train, settings, augmentation=("shift", "mirror"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -74,8 +74,7 @@ class Preprocess(BaseModel):
             )
         if pixels.shape[-2:] != (self.image_size, self.image_size):
             pixels = interpolate(pixels, size=(self.image_size,) * 2, mode="bicubic", antialias=True).clamp(0, 1)
-        mean = torch.tensor(self.mean, device=pixels.device, dtype=pixels.dtype).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device, dtype=pixels.dtype).view(1, -1, 1, 1)
+        mean, std = (_move_numbers(numbers, pixels).view(1, -1, 1, 1) for numbers in (self.mean, self.std))
         return (pixels - mean) / std
 
     def adapt(self, channels: int, image_size: int) -> Preprocess:
@@ -90,3 +89,11 @@ class Preprocess(BaseModel):
                 for numbers in (mean, std)
             )
         return Preprocess(channels=channels, image_size=image_size, mean=mean, std=std)
+
+
+def _move_numbers(numbers: tuple[float, ...], like: Tensor) -> Tensor:
+    """Return numbers with the type and on the device of a tensor."""
+    if like.device.type != "cuda":
+        return torch.tensor(numbers, device=like.device, dtype=like.dtype)
+    # Otherwise the host would wait for all earlier work of the GPU, in every step.
+    return torch.tensor(numbers, dtype=like.dtype).to(like.device, non_blocking=True)

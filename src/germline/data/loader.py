@@ -157,7 +157,7 @@ class Loader:
         # An image is changed once per step, so a partner looks as it does at its own place.
         partners, rows = partners[self._own_share], torch.empty(self._batch_size, dtype=torch.int64)
         rows[places] = torch.arange(len(places))
-        other = pixels.index_select(0, rows[partners].to(self._device))
+        other = pixels.index_select(0, self._move(rows[partners]))
         pixels, share = self._mix(pixels[: len(own)], other, self._schedule.generator_of("mix", step))
         return Batch(pixels, self._labels_of(own), self._labels_of(indices[partners]), share)
 
@@ -166,7 +166,7 @@ class Loader:
         if self._images is None:
             assert self._stream is not None  # noqa: S101 - images are in memory or in files
             return self._stream.pixels(step).to(self._device)
-        images = self._images.index_select(0, indices[places].to(self._device))
+        images = self._images.index_select(0, self._move(indices[places]))
         if self._augment is None:
             return images.float().div_(255)
         draws = self._augment.draw(self._batch_size, self._schedule.generator_of("augment", step))
@@ -176,7 +176,11 @@ class Loader:
         return self._augment.policy(pixels, [derive(self._seed, "policy", step, place) for place in places.tolist()])
 
     def _labels_of(self, indices: Tensor) -> Tensor | None:
-        return None if self._labels is None else self._labels[indices.to(self._device)]
+        return None if self._labels is None else self._labels[self._move(indices)]
+
+    def _move(self, indices: Tensor) -> Tensor:
+        # The host need not wait for the GPU: unpinned memory has been read when the call returns.
+        return indices.to(self._device, non_blocking=self._device.type == "cuda")
 
     def _mix(self, pixels: Tensor, other: Tensor, keyed: torch.Generator) -> tuple[Tensor, float]:
         switch, side_x, side_y = torch.rand(3, generator=keyed).tolist()

@@ -17,7 +17,7 @@ from germline.data import AnyImages, Augmentation, Batch, Loader
 from germline.errors import TrainingError
 from germline.files import write_text
 from germline.network import Network
-from germline.randomness import derive
+from germline.randomness import derive, seed_device
 from germline.training.augmentation import make_augment
 from germline.training.checkpoint import Checkpoint, CheckpointFolder
 from germline.training.device import ReplicatedStrategy
@@ -160,7 +160,7 @@ class Trainer:
         for group in self._raw_optimizer.param_groups:
             group["lr"] = group["factor"] * self.settings.learning_rate(step, self._total)
         # Drop path uses the global generator. Its seed depends on the step, so a resumed run draws the same.
-        torch.manual_seed(derive(self.seed, self.name, "drop", step, self.fabric.global_rank))
+        seed_device(derive(self.seed, self.name, "drop", step, self.fabric.global_rank), self.fabric.device)
         self.objective.before_step(self.seed, self.name, step)
         parts = _split(self._loader.batch(step), self.settings.accumulate)
         size = sum(len(part.pixels) for part in parts)
