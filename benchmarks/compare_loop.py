@@ -1,6 +1,7 @@
 """Overhead of `Run.fit` against a hand-written loop of the same model, batch and augmentation at 32 px; target <= 1.03.
 
-A second row of each model compares with a loop whose images come from a DataLoader, where PIL changes them one by one.
+A second row compares with a loop whose images come from a DataLoader, where PIL changes them one by one. Processor
+seconds count too: on a machine with other work they are steadier than seconds.
 `gpu_speed.py --parts overhead` measures the same on a GPU.
 """
 
@@ -17,12 +18,17 @@ import torch
 
 from common import DEFAULT_THREADS, ROOT
 from germline.files import write_json
+from gpu.bench import Case
 from gpu.record import Recorder
-from gpu.steps import Case, measure_overhead
+from gpu.steps import measure_overhead
 
 SECONDS = 110.0
 # Short pieces, so that both sides of a round see the same load. The smallest network shows the most overhead.
-CASES = (Case("vit_pico", 32, 32, 8), Case("vit_nano", 32, 32, 5), Case("vgg11_x025", 32, 32, 8))
+CASES = (
+    Case("vit_pico", 32, 32, 8),
+    Case("vit_nano", 32, 32, 5, has_loader=False),
+    Case("vgg11_x025", 32, 32, 8, has_loader=False),
+)
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from germline.data import Augment, ImageFiles, Images, Loader
+from gpu.bench import rounds
 from gpu.plain import PilBatches, PilImages, PlainBatches
 from gpu.record import SEED, Recorder, make_row, measure_in_turn, read_clock
-from gpu.steps import rounds
 
 AUGMENT = Augment(("shift", "mirror"))
 CLASSES = 10
@@ -156,7 +156,7 @@ def _count_workers() -> int:
 def _time(device: str, work: Callable[[], object]) -> float:
     start = read_clock(device)
     work()
-    return read_clock(device) - start
+    return start.until(read_clock(device))
 
 
 def write_files(folder: Path, kind: str, count: int, size: tuple[int, int]) -> tuple[Path, ...]:

@@ -107,7 +107,7 @@ class PlainLoop:
         self.run(SKIPPED)
         start = read_clock(self._device)
         self.run(steps)
-        return read_clock(self._device) - start
+        return start.until(read_clock(self._device))
 
 
 class TimmLoop:
@@ -143,7 +143,7 @@ class TimmLoop:
         self.run(SKIPPED)
         start = read_clock(self._images.device)
         self.run(steps)
-        return read_clock(self._images.device) - start
+        return start.until(read_clock(self._images.device))
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
@@ -200,7 +200,7 @@ class PilBatches:
         loop.run(SKIPPED + 2 * self.workers)
         start = read_clock(self._device)
         loop.run(steps)
-        taken = read_clock(self._device) - start
+        taken = start.until(read_clock(self._device))
         self.stop()
         return taken
 

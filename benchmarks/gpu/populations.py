@@ -19,9 +19,9 @@ from germline.data import Images
 from germline.network import Network
 from germline.registry import architecture_of, model_spec
 from germline.training import Member, Run, TrainSettings
+from gpu.bench import rounds, use_tf32
 from gpu.plain import PlainBatches
 from gpu.record import SEED, Recorder, make_row, measure_in_turn, read_clock
-from gpu.steps import rounds, use_tf32
 
 CLASSES, IMAGES, LR, MOMENTUM = 5, 250, 1e-2, 0.9  # a task of five classes with fifty images each
 FEW = 2  # steps whose time is subtracted: set-up of a training is not measured
@@ -72,9 +72,9 @@ def engine_side(run: Run, case: Case, members: list[Member], engine: str) -> Cal
 
     def call(steps: int) -> float:
         settings = TrainSettings(steps=steps, batch_size=case.batch, optimizer="sgd", lr=LR, warmup=0.0)
-        start = time.perf_counter()
+        start = read_clock(run.fabric.device)
         run.fit_population("piece", copies, settings, engine=engine)
-        return read_clock(run.fabric.device) - start
+        return start.until(read_clock(run.fabric.device))
 
     return lambda: max(1e-9, call(case.steps + FEW) - call(FEW))
 
@@ -131,7 +131,7 @@ class PlainStack:
         self.run(FEW)
         start = read_clock(self._device)
         self.run(steps)
-        return read_clock(self._device) - start
+        return start.until(read_clock(self._device))
 
     def capture(self) -> PlainStack:
         """Replace the step by a replay of its CUDA graph."""
@@ -156,7 +156,7 @@ class PlainMembers:
         start = read_clock(self._device)
         for stack in self._stacks:
             stack.run(steps)
-        return read_clock(self._device) - start
+        return start.until(read_clock(self._device))
 
 
 class PlainMember(PlainStack):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -29,10 +29,33 @@ def synchronize(device: torch.device | str) -> None:
         torch.cuda.synchronize()
 
 
-def read_clock(device: torch.device | str) -> float:
-    """Return the time in seconds after all work of the device."""
+class Span(float):
+    """Seconds of a piece of work.
+
+    Attributes:
+        processor_s: Seconds of all threads of this process in that time. Other work on the machine hardly changes them.
+    """
+
+    processor_s: float = 0.0
+
+
+class Moment(NamedTuple):
+    """A reading of both clocks."""
+
+    wall: float
+    processor: float
+
+    def until(self, end: Moment) -> Span:
+        """Return the span from this moment to a later one."""
+        span = Span(end.wall - self.wall)
+        span.processor_s = end.processor - self.processor
+        return span
+
+
+def read_clock(device: torch.device | str) -> Moment:
+    """Read the clocks after all work of the device."""
     synchronize(device)
-    return time.perf_counter()
+    return Moment(time.perf_counter(), time.process_time())
 
 
 def measure_in_turn(
@@ -52,6 +75,11 @@ def measure_in_turn(
             if index >= 0:
                 seconds[name].append(taken)
     return seconds
+
+
+def processor_ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, float]:
+    """Return the ratio of processor seconds, as `ratio` does of seconds; both sides are spans."""
+    return ratio(*([getattr(span, "processor_s") for span in spans] for spans in (over, under)))  # noqa: B009
 
 
 def make_row(
@@ -160,7 +188,11 @@ def format_row(row: Mapping[str, Any]) -> str:
         f"/{peer} {entry['ratio']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
         for peer, entry in row["ratio_to"].items()
     )
-    return f"{row['case']:<52} {row['unit']:>14}: {rates}   ratio {ratios}"
+    processor = "".join(
+        f"   processor seconds /{peer} {entry['ratio']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+        for peer, entry in row.get("processor_ratio_to", {}).items()
+    )
+    return f"{row['case']:<52} {row['unit']:>14}: {rates}   ratio {ratios}{processor}"
 
 
 def _describe_gpu(device: str) -> dict[str, Any]:

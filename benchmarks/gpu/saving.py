@@ -15,8 +15,8 @@ from germline.architectures import Preprocess
 from germline.learngene import Learngene
 from germline.methods.tleg.expansion import ExpandedNetwork
 from germline.registry import architecture_of, model_spec
+from gpu.bench import rounds
 from gpu.record import SEED, Recorder, make_row, measure_in_turn
-from gpu.steps import rounds
 
 TARGET = 3.0
 

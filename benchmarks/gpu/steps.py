@@ -7,143 +7,29 @@ import os
 import statistics
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from germline.architectures import Preprocess
-from germline.data import Images
 from germline.methods.tleg.expansion import ExpandedNetwork
-from germline.network import Network
-from germline.registry import architecture_of, model_spec
-from germline.training import CrossEntropy, Distillation, Run, TrainSettings
-from germline.training.objectives import Objective
-from gpu.plain import LR, SKIPPED, PilBatches, PilImages, PlainBatches, PlainLoop, TimmLoop, autocast
-from gpu.record import SEED, Recorder, make_row, measure_in_turn, read_clock
-
-CLASSES, AUGMENTATION = 100, ("shift", "mirror")
-PRECISIONS = {"bf16-mixed": True, "32-true": False}  # and whether it is bfloat16; 32-true has TF32 on every side
-OVERHEAD_TARGET = 1.03
-
-
-@dataclass(frozen=True)
-class Case:
-    """Model, image side, batch size and steps of a measurement."""
-
-    model: str
-    side: int
-    batch: int
-    steps: int
-
-    def name(self, precision: str) -> str:
-        return f"{self.model}, {self.side} px, batch {self.batch}, {precision}"
-
-
-LARGE = Case("vit_small16", 224, 128, 20)
-CASES = (LARGE, Case("vgg11", 32, 128, 40), Case("vit_small4", 32, 128, 40), Case("vit_nano", 32, 128, 40))
-SMALL = (Case("vit_nano", 32, 128, 60), Case("vgg11_x025", 32, 128, 60))
-DRY = (Case("vit_pico", 32, 8, 2), Case("vgg11_x025", 32, 8, 2))
-
-
-class Watch(Objective):
-    """Objective that reads the clock ahead of the first timed step and of the last step.
-
-    Set-up and end of a training are thus left out, as in a training of many steps.
-    """
-
-    device = "cpu"
-    last = 0
-    start = end = 0.0
-
-    def before_step(self, seed: int, name: str, step: int) -> None:
-        if step == SKIPPED:
-            self.start = read_clock(self.device)
-        if step == self.last:
-            self.end = read_clock(self.device)
-        super().before_step(seed, name, step)
-
-
-class WatchedCrossEntropy(Watch, CrossEntropy):
-    """Cross entropy with a clock."""
-
-
-class WatchedDistillation(Watch, Distillation):
-    """Distillation with a clock."""
-
-
-class Bench:
-    """Images, statistics and models of one case on the device."""
-
-    def __init__(self, case: Case, precision: str, device: str) -> None:
-        torch.manual_seed(SEED)
-        self.case, self.precision, self.device, self.is_bf16 = case, precision, device, PRECISIONS[precision]
-        count = max(2 * case.batch, 512 if case.side > 64 else 4096)
-        pixels = torch.randint(256, (count, 3, case.side, case.side), dtype=torch.uint8)
-        labels = torch.randint(CLASSES, (count,))
-        self.names = tuple(str(label) for label in range(CLASSES))
-        self.preprocess = Preprocess.from_images(pixels[:64])
-        self.images = Images(pixels.to(device), labels.to(device), self.names)
-        self.spec = model_spec(case.model, image_size=case.side, channels=3, classes=CLASSES)
-        self.run = Run(seed=SEED, device=device, precision=precision, quiet=True)
-        use_tf32()
-
-    @property
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation, one per channel."""
-        return torch.tensor(self.preprocess.mean), torch.tensor(self.preprocess.std)
-
-    def network(self, model: torch.nn.Module | None = None) -> Network:
-        """Return a network with fresh weights, or one around a model."""
-        model = model if model is not None else architecture_of(self.spec).build(self.spec)
-        return Network(model, self.preprocess, self.names, spec=self.spec)
-
-    def ours(self, network: Network, objective: Watch, calls: list[float] | None = None) -> Callable[[], float]:
-        """Return a side that calls `Run.fit`; `calls` gets the seconds of set-up and end per call."""
-        steps = SKIPPED + self.case.steps + 1
-        settings = TrainSettings(steps=steps, batch_size=self.case.batch, lr=LR, warmup=0.0, checkpoint_every=10**6)
-        objective.device, objective.last = self.device, steps - 1
-
-        def measure() -> float:
-            start = read_clock(self.device)
-            self.run.fit("piece", network, objective, self.images, settings, augmentation=AUGMENTATION)
-            whole, timed = read_clock(self.device) - start, objective.end - objective.start
-            if calls is not None:
-                calls.append(whole - timed * steps / self.case.steps)
-            return timed
-
-        return measure
-
-    def plain(self, *, channels_last: bool = False, next_batch: Any = None, teacher: Any = None) -> PlainLoop:
-        """Return the hand-written loop on the same images."""
-        labels = self.images.labels
-        assert labels is not None
-        batches = next_batch or PlainBatches(self.images.images, labels, self.case.batch).next
-        return PlainLoop(
-            architecture_of(self.spec).build(self.spec),
-            self.statistics,
-            batches,
-            device=self.device,
-            bf16=self.is_bf16,
-            channels_last=channels_last,
-            teacher=teacher,
-        )
-
-    def timm(self) -> TimmLoop:
-        """Return the loop with timm's step on the first images."""
-        labels, batch = self.images.labels, self.case.batch
-        assert labels is not None
-        model = architecture_of(self.spec).build(self.spec)
-        return TimmLoop(model, self.statistics, self.images.images[:batch], labels[:batch], bf16=self.is_bf16)
-
-
-def use_tf32() -> None:
-    """Let all sides use TF32 for float32 products on CUDA."""
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = True
+from germline.registry import architecture_of
+from gpu.bench import (
+    CASES,
+    DRY,
+    LARGE,
+    OVERHEAD_TARGET,
+    PRECISIONS,
+    SMALL,
+    Bench,
+    Case,
+    WatchedCrossEntropy,
+    WatchedDistillation,
+    rounds,
+)
+from gpu.plain import SKIPPED, PilBatches, PilImages, autocast
+from gpu.record import Recorder, make_row, measure_in_turn, processor_ratio, read_clock
 
 
 def measure_steps(recorder: Recorder) -> None:
@@ -176,9 +62,15 @@ def measure_overhead(recorder: Recorder, cases: tuple[Case, ...] | None = None) 
             sides = {"ours": ours, "plain": partial(bench.plain().seconds, case.steps)}
             seconds = measure_in_turn(sides, rounds=rounds(recorder), budget_s=recorder.share(left) * 1.3)
             row = make_row(case.name("32-true"), seconds, case.steps * case.batch, "images/s", ["plain"])
-            extra = {"target": {"plain": OVERHEAD_TARGET}, "set_up_and_end_s": statistics.median(calls)}
-            waits = {name: round(count_waits(side) / (case.steps + SKIPPED), 2) for name, side in sides.items()}
+            extra: dict[str, Any] = {"target": {"plain": OVERHEAD_TARGET}, "set_up_and_end_s": statistics.median(calls)}
+            waits = {}
+            if recorder.device == "cuda":
+                waits = {name: round(count_waits(side) / (case.steps + SKIPPED), 2) for name, side in sides.items()}
+            if recorder.device == "cpu":
+                extra["processor_ratio_to"] = {"plain": processor_ratio(seconds["ours"], seconds["plain"])}
             recorder.add({**row, **extra, "steps_of_a_piece": case.steps, "waits_per_step": waits})
+        if not case.has_loader:
+            continue
         with recorder.case(f"{case.name('32-true')}, DataLoader"):
             sides = {"ours": ours} | _data_loader_sides(bench)
             seconds = measure_in_turn(sides, rounds=10, budget_s=recorder.share(left - 1), warmup=0, least=2)
@@ -188,9 +80,7 @@ def measure_overhead(recorder: Recorder, cases: tuple[Case, ...] | None = None) 
 
 
 def count_waits(call: Callable[[], object]) -> int:
-    """Count how often the host waits for the GPU during a call; 0 on a CPU."""
-    if not torch.cuda.is_available():
-        return 0
+    """Count how often the host waits for the GPU during a call."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
@@ -253,7 +143,7 @@ def forward_side(bench: Bench) -> Callable[[], float]:
             start = read_clock(bench.device)
             for _ in range(bench.case.steps):
                 model(inputs)
-        return read_clock(bench.device) - start
+        return start.until(read_clock(bench.device))
 
     return measure
 
@@ -294,8 +184,3 @@ def peak_bytes(call: Callable[[], object], device: str) -> int:
 def _resident(field: str) -> int:
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
-
-
-def rounds(recorder: Recorder) -> int:
-    """Return the largest number of rounds."""
-    return 2 if recorder.is_dry else 30
