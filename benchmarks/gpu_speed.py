@@ -68,7 +68,7 @@ def run_part(name: str, part: Part, limit_s: float, out: Path, *, device: str, i
     """Run a part in a process of its own; return how it ended, in words."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"gpu-speed-{name}-") as scratch:
-        # The libraries are imported once, here. This process must not use the GPU: a fork could not use it then.
+        # The libraries are imported once, here. This process must not ask for GPUs: its forks could not use them then.
         arguments = (name, part.measure, find_path(out, name, is_dry=is_dry), Path(scratch), device, is_dry, limit_s)
         process = multiprocessing.get_context("fork").Process(target=_measure_part, args=arguments)
         process.start()
@@ -157,8 +157,6 @@ def main() -> int:
     out = asked.out or ROOT / "benchmarks" / "results"
     out.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, _exit)
-    # This process must not initialise CUDA, and asking for devices would.
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     total_s = asked.seconds or (DRY_TOTAL_S if asked.dry else TOTAL_S)
     device = "cpu" if asked.dry and asked.device == "auto" else asked.device
     endings = run_parts(names, total_s, out, device=device, is_dry=asked.dry)
