@@ -1,34 +1,77 @@
 """Overhead of `Run.fit` against a hand-written loop of the same model, batch and augmentation at 32 px; target <= 1.03.
 
-A second row compares with a loop whose images come from a DataLoader, where PIL changes them one by one. Processor
-seconds count too: on a machine with other work they are steadier than seconds.
-`gpu_speed.py --parts overhead` measures the same on a GPU.
+Steps alternate: ahead of each of its steps, `Run.fit` calls an objective that makes a step of every other loop. So all
+see the same load of the machine. The second loop reads its images from a DataLoader without workers, where PIL changes them
+one by one. `gpu_speed.py --parts overhead` measures the same on a GPU, in longer pieces and with workers.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from common import DEFAULT_THREADS, ROOT
-from germline.files import write_json
-from gpu.bench import Case
-from gpu.record import Recorder
-from gpu.steps import measure_overhead
+from germline.training import CrossEntropy, TrainSettings
+from gpu.bench import AUGMENTATION, OVERHEAD_TARGET, Bench, Case
+from gpu.plain import LR, PilBatches, PilImages
+from gpu.record import Moment, Recorder, Span, make_row, processor_ratio, read_clock
 
-SECONDS = 110.0
-# Short pieces, so that both sides of a round see the same load. The smallest network shows the most overhead.
-CASES = (
-    Case("vit_pico", 32, 32, 8),
-    Case("vit_nano", 32, 32, 5, has_loader=False),
-    Case("vgg11_x025", 32, 32, 8, has_loader=False),
-)
+SECONDS, WARMUP, MOST = 90.0, 5, 2000
+# The smallest network shows the most overhead.
+CASES = (Case("vit_pico", 32, 32, 1), Case("vit_nano", 32, 32, 1), Case("vgg11_x025", 32, 32, 1))
+
+
+class Alternate(CrossEntropy):
+    """Cross entropy that times the steps of `Run.fit` and makes one step of other loops between them.
+
+    Attributes:
+        seconds: Seconds of each side in each step.
+    """
+
+    def __init__(self, others: Mapping[str, Callable[[], object]], budget_s: float) -> None:
+        super().__init__()
+        self._others, self._end = others, time.perf_counter() + budget_s
+        self._last: Moment | None = None
+        self.seconds: dict[str, list[Span]] = {name: [] for name in ("ours", *others)}
+
+    def before_step(self, seed: int, name: str, step: int) -> None:
+        now = read_clock("cpu")
+        if self._last is not None:
+            self.seconds["ours"].append(self._last.until(now))
+        if len(self.seconds["ours"]) > WARMUP and time.perf_counter() > self._end:
+            raise StopIteration
+        for side, make_step in self._others.items():
+            start = read_clock("cpu")
+            make_step()
+            self.seconds[side].append(start.until(read_clock("cpu")))
+        self._last = read_clock("cpu")
+
+    def rounds(self) -> dict[str, list[Span]]:
+        """Return the seconds of the steps after the warm-up."""
+        count = len(self.seconds["ours"])
+        return {name: spans[WARMUP:count] for name, spans in self.seconds.items()}
+
+
+def measure_case(case: Case, budget_s: float) -> dict[str, list[Span]]:
+    """Return seconds per step of all sides."""
+    bench = Bench(case, "32-true", "cpu")
+    labels = bench.images.labels
+    assert labels is not None
+    batches = PilBatches(PilImages(bench.images.images, labels), case.batch, 0, "cpu")
+    batches.start()
+    plain, slow = bench.plain(), bench.plain(next_batch=batches.next)
+    watch = Alternate({"plain": lambda: plain.run(1), "DataLoader": lambda: slow.run(1)}, budget_s)
+    settings = TrainSettings(steps=MOST, batch_size=case.batch, lr=LR, warmup=0.0, checkpoint_every=10**6)
+    with contextlib.suppress(StopIteration):  # the time is spent
+        bench.run.fit("steps", bench.network(), watch, bench.images, settings, augmentation=AUGMENTATION)
+    return watch.rounds()
 
 
 def main() -> None:
@@ -39,17 +82,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the result")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    path = asked.out / "loop-overhead-cpu.json"
     with tempfile.TemporaryDirectory() as scratch:
+        path = asked.out / "loop-overhead-cpu.json"
         recorder = Recorder("overhead", path, Path(scratch), "cpu", limit_s=asked.seconds)
-        start, used = time.perf_counter(), time.process_time()
-        measure_overhead(recorder, CASES)
-        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - used
+        for case in CASES:
+            start = read_clock("cpu")
+            seconds = measure_case(case, asked.seconds / len(CASES))
+            taken = start.until(read_clock("cpu"))
+            # How much of its cores the process got: other work on the machine makes steps differ.
+            noise = {"cores_got": taken.processor_s / taken, "load": list(os.getloadavg())}
+            row = make_row(case.name("32-true"), seconds, case.batch, "images/s", ["plain", "DataLoader"])
+            peers = {peer: processor_ratio(seconds["ours"], seconds[peer]) for peer in ("plain", "DataLoader")}
+            recorder.add({**row, "processor_ratio_to": peers, "target": {"plain": OVERHEAD_TARGET}, "noise": noise})
         recorder.write(is_finished=True)
-    content = json.loads(path.read_text(encoding="utf-8"))
-    # How much of its cores the process got: other work on the machine makes the rounds differ.
-    noise = {"cpu_share": cpu_seconds / (seconds * asked.threads), "load_after": list(os.getloadavg())}
-    write_json(path, content | {"noise": noise})
 
 
 if __name__ == "__main__":

@@ -147,3 +147,16 @@ def test_what_is_no_part_is_named(load, monkeypatch, capsys):
         load("gpu_speed").main()
     assert stop.value.code == 2
     assert "There is no part steps. Parts are step, overhead" in capsys.readouterr().err
+
+
+def test_steps_of_fit_and_of_other_loops_alternate(load):
+    compare, made = load("compare_loop"), []
+    watch = compare.Alternate({"other": lambda: made.append(1)}, budget_s=0.0)
+    with pytest.raises(StopIteration):
+        for step in range(100):
+            watch.before_step(0, "fit", step)
+    assert len(watch.seconds["ours"]) == len(made) == compare.WARMUP + 1
+    rounds = watch.rounds()
+    assert {name: len(spans) for name, spans in rounds.items()} == {"ours": 1, "other": 1}
+    assert rounds["ours"][0] > 0
+    assert rounds["ours"][0].processor_s >= 0

@@ -25,13 +25,12 @@ OVERHEAD_TARGET = 1.03
 
 @dataclass(frozen=True)
 class Case:
-    """Model, image side, batch size and steps of a measurement, and whether a DataLoader is measured too."""
+    """Model, image side, batch size and steps of a measurement."""
 
     model: str
     side: int
     batch: int
     steps: int
-    has_loader: bool = True
 
     def name(self, precision: str) -> str:
         return f"{self.model}, {self.side} px, batch {self.batch}, {precision}"

@@ -29,7 +29,7 @@ from gpu.bench import (
     rounds,
 )
 from gpu.plain import SKIPPED, PilBatches, PilImages, autocast
-from gpu.record import Recorder, make_row, measure_in_turn, processor_ratio, read_clock
+from gpu.record import Recorder, make_row, measure_in_turn, read_clock
 
 
 def measure_steps(recorder: Recorder) -> None:
@@ -51,9 +51,9 @@ def measure_steps(recorder: Recorder) -> None:
             recorder.add(make_row(case.name(precision), seconds, count, "images/s", peers, tf32=not bench.is_bf16))
 
 
-def measure_overhead(recorder: Recorder, cases: tuple[Case, ...] | None = None) -> None:
+def measure_overhead(recorder: Recorder) -> None:
     """Measure the loop's overhead at 32 pixels, then a loop with a DataLoader and PIL images."""
-    chosen = cases or (DRY[1:] if recorder.is_dry else SMALL)
+    chosen = DRY[1:] if recorder.is_dry else SMALL
     for index, case in enumerate(chosen):
         left = 2 * (len(chosen) - index)
         with recorder.case(case.name("32-true")):
@@ -66,11 +66,7 @@ def measure_overhead(recorder: Recorder, cases: tuple[Case, ...] | None = None) 
             waits = {}
             if recorder.device == "cuda":
                 waits = {name: round(count_waits(side) / (case.steps + SKIPPED), 2) for name, side in sides.items()}
-            if recorder.device == "cpu":
-                extra["processor_ratio_to"] = {"plain": processor_ratio(seconds["ours"], seconds["plain"])}
             recorder.add({**row, **extra, "steps_of_a_piece": case.steps, "waits_per_step": waits})
-        if not case.has_loader:
-            continue
         with recorder.case(f"{case.name('32-true')}, DataLoader"):
             sides = {"ours": ours} | _data_loader_sides(bench)
             seconds = measure_in_turn(sides, rounds=10, budget_s=recorder.share(left - 1), warmup=0, least=2)
