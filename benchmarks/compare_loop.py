@@ -1,7 +1,7 @@
 """Overhead of `Run.fit` against a hand-written loop of the same model, batch and augmentation at 32 px; target <= 1.03.
 
 Steps alternate: ahead of each of its steps, `Run.fit` calls an objective that makes a step of every other loop. So all
-see the same load of the machine. The second loop reads its images from a DataLoader without workers, where PIL changes them
+see the same load of the machine. The second loop reads images from a DataLoader without workers, where PIL changes them
 one by one. `gpu_speed.py --parts overhead` measures the same on a GPU, in longer pieces and with workers.
 """
 
