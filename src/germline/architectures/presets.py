@@ -59,6 +59,7 @@ MODELS: dict[str, Preset] = {
     "vit_mini": Preset("vit", {"depth": 12, "width": 96, "heads": 4, "patch_size": 8}),
     "vit_nano": Preset("vit", {"depth": 8, "width": 96, "heads": 3, "patch_size": 8}),
     "vit_micro": Preset("vit", {"depth": 12, "width": 192, "heads": 3, "patch_size": 4}),
+    "vit_short4": Preset("vit", {"depth": 8, "width": 384, "heads": 6, "patch_size": 4}),
     "vit_small4": Preset("vit", {"depth": 12, "width": 384, "heads": 6, "patch_size": 4}),
     "vit_tiny16": Preset("vit", {"depth": 12, "width": 192, "heads": 3, "patch_size": 16}),
     "vit_small16": Preset("vit", {"depth": 12, "width": 384, "heads": 6, "patch_size": 16}),
