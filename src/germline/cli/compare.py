@@ -26,8 +26,8 @@ def compare(
     set_: Set = None,
     workers: Annotated[int, typer.Option(help="Number of worker processes; 0: one per core.", min=0)] = 0,
     store: Annotated[
-        Path | None,
-        typer.Option("--store", help="Folder for ancestors, genes and cells; recipes can share it."),
+        str | None,
+        typer.Option("--store", help="Folder or URL (s3://...) for ancestors, genes and cells; recipes can share it."),
     ] = None,
     final: Annotated[
         bool,
@@ -48,7 +48,7 @@ def run_recipe(
     out: Path,
     changes: list[str] | None,
     workers: int,
-    store: Path | None,
+    store: str | None,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -70,7 +70,7 @@ def prepare_comparison(
     out: Path,
     changes: list[str] | None,
     workers: int,
-    store: Path | None,
+    store: str | None,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -85,8 +85,8 @@ def prepare_comparison(
     files = [recipe] if Path(recipe).is_file() else []
     places = [*files, *list_input_paths(read_recipe(recipe, quick=quick))]
     check_output_folder(out, resume=resume, overwrite=overwrite, inputs=places)
-    if store is not None:
-        check_output_folder(store, resume=True, overwrite=False)
+    if store is not None and "://" not in store:
+        check_output_folder(Path(store), resume=True, overwrite=False)
     announce(f"Comparing the arms of {recipe}", quiet=quiet)
     from germline.compare import Comparison
     from germline.compare.recipe.loader import load_recipe

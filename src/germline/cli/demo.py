@@ -31,7 +31,7 @@ def demo(
     comparisons = [
         prepare_comparison("demo", out, set_, 0, None, resume, overwrite, quiet),
         # The store of the first part has the gene.
-        prepare_comparison("demo-unseen", unseen, set_, 0, out / "store", resume, overwrite, quiet),
+        prepare_comparison("demo-unseen", unseen, set_, 0, str(out / "store"), resume, overwrite, quiet),
     ]
     for nth, comparison in enumerate(comparisons):
         run_comparison(comparison, replace=nth == 0 and overwrite and not resume)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from germline.compare.run.cells import Cell, list_main_cells, list_tuning_cells
 from germline.compare.run.executor import ComparisonTask, Engine, ProcessEngine, SerialEngine
 from germline.compare.run.longer_scratch import ScratchRun, compute_family_budgets, list_family_cells, plan_doublings
 from germline.compare.run.progress import ProgressDisplay
+from germline.compare.run.remote_store import RemoteStore, is_store_url
 from germline.compare.run.store import ArtifactStore
 from germline.compare.run.train_cell import cell_path, run_cell
 from germline.compare.run.validate import check_recipe
@@ -39,7 +41,7 @@ class Comparison:
         out: Output folder of the results.
         workers: Number of worker processes; 0: one per core.
         quiet: Whether to show no progress.
-        store: Folder of ancestors, genes and cells; None: a folder in `out`.
+        store: Folder or URL of ancestors, genes and cells; None: a folder in `out`.
         failed: Reasons of failed tasks and cells, by name.
         engine: Engine that runs the tasks; None: worker processes, or this process for one worker.
     """
@@ -49,7 +51,7 @@ class Comparison:
     out: Path
     workers: int = 0
     quiet: bool = False
-    store: Path | None = None
+    store: Path | str | None = None
     failed: dict[str, str] = field(default_factory=dict)
     engine: Engine | None = None
 
@@ -80,8 +82,16 @@ class Comparison:
         """Check the recipe against data, ancestor and sizes, and expand `sizes: ["*"]`; nothing is written.
 
         Raises:
-            GermlineError: The recipe cannot be run.
+            GermlineError: The recipe cannot be run, or the store cannot be used.
         """
+        if self._remote is not None:
+            if self._remote.is_private and isinstance(self._get_engine(), ProcessEngine):
+                raise SettingError(
+                    f"the store '{self.store}' is in the memory of one process",
+                    "Worker processes would not see its parts",
+                    "Pass --workers 1, or choose another --store",
+                )
+            self._remote.check_access()
         self.recipe = check_recipe(self.recipe).recipe
 
     def _get_engine(self) -> Engine:
@@ -90,8 +100,15 @@ class Comparison:
         workers = self.workers or os.cpu_count() or 1
         return SerialEngine() if workers == 1 else ProcessEngine(workers)
 
+    @cached_property
+    def _remote(self) -> RemoteStore | None:
+        is_remote = isinstance(self.store, str) and is_store_url(self.store)
+        return RemoteStore.from_url(str(self.store)) if is_remote else None
+
     def _artifact_store(self, tuned: dict[str, Any]) -> ArtifactStore:
-        return ArtifactStore(self.recipe, self.out, self.store or self.out / "store", tuned)
+        remote = self._remote
+        folder = Path(self.store or self.out / "store") if remote is None else remote.cache
+        return ArtifactStore(self.recipe, self.out, folder, tuned, remote=remote)
 
     def _claim_folder(self) -> None:
         """Write the recipe into the output folder, or check that the folder holds the same recipe."""
@@ -120,15 +137,16 @@ class Comparison:
 
     def _run_cells(self, stage: str, cells: Sequence[Cell], store: ArtifactStore) -> None:
         """Run cells that are not in the store. A cell without its gene fails for the gene's reason, without a try."""
-        tasks = []
+        waiting: list[tuple[Cell, Path]] = []
         for cell in cells:
             seed = store.gene_seed(cell.seed)
             reason = self.failed.get(GeneTask(seed).name)
             if reason is not None and not store.has_gene(cell.arm, seed, cell.size):
                 self.failed[cell.name] = reason
-            elif not cell_path(store, cell).exists():
-                tasks.append(CellTask(cell))
-        self._run_stage(stage, tasks, store)
+            else:
+                waiting.append((cell, cell_path(store, cell)))
+        finished = store.find_finished(path for _, path in waiting)
+        self._run_stage(stage, [CellTask(cell) for cell, path in waiting if path not in finished], store)
 
     def _tune_arms(self, store: ArtifactStore) -> dict[str, Any]:
         """Choose for each arm the grid point with the highest last validation accuracy, and list the whole grid.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from germline.compare.run.data_cache import (
     make_placeholder_once,
     missing_data_message,
 )
+from germline.compare.run.remote_store import RemoteStore
 from germline.config import validate_settings
 from germline.data import AnyImages, DataSet, draw_task_list, log_final_reading, read_final_glyphs
 from germline.files import file_lock, read_json
@@ -47,10 +49,11 @@ class ArtifactStore:
     Attributes:
         recipe: Recipe of the comparison.
         out: Output folder of the comparison.
-        folder: Folder of the parts; several comparisons can share it.
+        folder: Folder of the parts; several comparisons can share it. With a remote store, its local copies.
         tuned: Tuned learning rate, weight decay and initial values by arm; empty before tuning.
         quiet: Whether to show no progress.
         is_estimate: Whether only costs are estimated. Known numbers then replace missing data and weights.
+        remote: Remote store that finished parts are published in; None: the folder is the store.
     """
 
     recipe: Recipe
@@ -59,6 +62,7 @@ class ArtifactStore:
     tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     quiet: bool = True
     is_estimate: bool = False
+    remote: RemoteStore | None = None
 
     def part_path(self, kind: str, facts: Mapping[str, Any]) -> Path:
         """Return the path of a part. Parts with the same facts are the same, also in other comparisons."""
@@ -74,6 +78,27 @@ class ArtifactStore:
     def open_run(self, folder: Path | None, seed: int) -> Run:
         """Open a run in the recipe's precision; without a folder it saves nothing."""
         return Run(folder, seed=seed, precision=self.recipe.precision, quiet=self.quiet)
+
+    @contextlib.contextmanager
+    def hold_part(self, path: Path) -> Iterator[None]:
+        """Hold the lock of a part while it is made or read. A remote part is fetched first, and published at the end.
+
+        Args:
+            path: Path of the part. It exists at the end of the block.
+        """
+        with file_lock(path.with_suffix(".lock")):
+            if self.remote is not None:
+                self.remote.fetch(path)
+            yield
+            if self.remote is not None:
+                self.remote.publish(path)
+
+    def find_finished(self, paths: Iterable[Path]) -> set[Path]:
+        """Return the paths whose parts are finished. Unfinished ancestors have folders too, so this is not for them."""
+        if self.remote is None:
+            return {path for path in paths if path.exists()}
+        published = self.remote.list_parts()
+        return {path for path in paths if path.name in published}
 
     def get_method(self, arm: str) -> Method:
         """Return the method of an arm, with its settings."""
@@ -227,7 +252,7 @@ class ArtifactStore:
         if ancestor.path is not None:
             return network
         data, folder = self.load_data(ancestor.data), self.ancestor_path(seed, size)
-        with file_lock(folder.with_suffix(".lock")):
+        with self.hold_part(folder):
             run = self.open_run(folder, derive(seed, "ancestor"))
             train(network, data, ancestor.train, run=run, name="ancestor")
         return network
@@ -253,7 +278,10 @@ class ArtifactStore:
             method.ancestor == "none" for method in self.list_gene_methods()
         ):
             return None
-        result = self.ancestor_path(seed) / "ancestor" / "result.json"
+        folder = self.ancestor_path(seed)
+        if self.remote is not None:
+            self.remote.fetch(folder)
+        result = folder / "ancestor" / "result.json"
         return float(read_json(result)["scores"][-1]["accuracy"]) if result.exists() else None
 
     def get_gene(self, arm: str, seed: int, size: str) -> Learngene | None:
@@ -266,7 +294,7 @@ class ArtifactStore:
         if isinstance(method, DerivedMethod) and parent is not None:
             return method.derive(self._make_gene(parent, seed, size), generator(seed, method.name))
         folder = self.gene_path(method, seed, size)
-        with file_lock(folder.with_suffix(".lock")):
+        with self.hold_part(folder):
             if folder.exists():
                 return Learngene.load(folder)
             own_size = size if method.traits.needs_own_size else None
@@ -279,7 +307,10 @@ class ArtifactStore:
     def has_gene(self, arm: str, seed: int, size: str) -> bool:
         """Tell whether the gene of an arm is in the store; True for an arm without one."""
         method = find_source(self.get_method(arm))
-        return not method.traits.has_gene or self.gene_path(method, seed, size).exists()
+        if not method.traits.has_gene:
+            return True
+        path = self.gene_path(method, seed, size)
+        return path.exists() if self.remote is None else self.remote.has_part(path.name)
 
     def gene_path(self, method: Method, seed: int, size: str) -> Path:
         """Return the folder of a gene."""

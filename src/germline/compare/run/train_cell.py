@@ -19,7 +19,7 @@ from germline.compare.run.linear_probe import fit_linear_probe
 from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, DataSet
 from germline.errors import SettingError
-from germline.files import file_lock, read_mapping, write_json
+from germline.files import read_mapping, write_json
 from germline.learngene import Descendant, Learngene
 from germline.methods.base import empty_gene, find_source
 from germline.randomness import derive, generator
@@ -51,7 +51,7 @@ class _TaskRun:
 def run_cell(store: ArtifactStore, cell: Cell) -> dict[str, Any]:
     """Return a cell's result. If it is not in the store, train one descendant, or one per task, and evaluate it."""
     path = cell_path(store, cell)
-    with file_lock(path.with_suffix(".lock")):
+    with store.hold_part(path):
         if not path.exists():
             gene = _bind_gene(store, cell, store.get_gene(cell.arm, store.gene_seed(cell.seed), cell.size))
             runs = [_train(store, cell, gene, data, task) for task, data in enumerate(store.load_cell_data(cell))]
