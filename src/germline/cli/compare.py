@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,9 @@ from germline.cli.options import Overwrite, Quick, Quiet, Resume, Set, announce
 
 if TYPE_CHECKING:
     from germline.compare import Comparison
+    from germline.compare.run.executor import Engine
+
+ENGINES = ("processes", "ray")
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +33,14 @@ def compare(
         str | None,
         typer.Option("--store", help="Folder or URL (s3://...) for ancestors, genes and cells; recipes can share it."),
     ] = None,
+    engine: Annotated[str, typer.Option("--engine", help="Engine: processes of this machine, or ray.")] = "processes",
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray cluster, or auto for that of this node; default: this machine.")
+    ] = None,
+    task_cpus: Annotated[float | None, typer.Option(help="CPUs per Ray task; default: 1.", min=0.01)] = None,
+    task_gpus: Annotated[
+        float | None, typer.Option(help="GPUs per Ray task, such as 0.25; default: 1 if there are any.", min=0)
+    ] = None,
     final: Annotated[
         bool,
         typer.Option("--final", help="Use data that nothing is tuned on, for headline numbers. Each use is logged."),
@@ -40,7 +52,35 @@ def compare(
     """Run a comparison and write its report."""
     changes = [*(set_ or []), *(["final=true"] if final else [])]
     place = out or Path("runs") / f"{Path(recipe).stem}{'-quick' if quick else ''}"
-    run_recipe(recipe, place, changes, workers, store, resume, overwrite, quiet, quick=quick)
+    chosen = choose_engine(engine, address, task_cpus, task_gpus, workers)
+    run_recipe(recipe, place, changes, workers, store, resume, overwrite, quiet, quick=quick, engine=chosen)
+
+
+def choose_engine(
+    name: str, address: str | None, task_cpus: float | None, task_gpus: float | None, workers: int
+) -> Engine | None:
+    """Return the engine of a name; None: worker processes of this machine.
+
+    Raises:
+        GermlineError: The name is unknown, an option is for another engine, or Ray is missing.
+    """
+    from germline.errors import SettingError, UnknownNameError
+
+    if name not in ENGINES:
+        raise UnknownNameError.with_nearest("engine", name, ENGINES)
+    given = {"--address": address, "--task-cpus": task_cpus, "--task-gpus": task_gpus}
+    if name != "ray":
+        wrong = [option for option, value in given.items() if value is not None]
+        if wrong:
+            raise SettingError(f"{wrong[0]} is for --engine ray", f"The engine is {name}", f"Remove {wrong[0]}")
+        return None
+    if workers:
+        raise SettingError("--workers is not for --engine ray", "Ray places tasks by their CPUs", "Pass --task-cpus")
+    if importlib.util.find_spec("ray") is None:
+        raise SettingError("the engine 'ray' needs Ray", "It is not installed", "Run pip install 'germline[ray]'")
+    from germline.compare.run.ray_engine import RayEngine
+
+    return RayEngine(address, 1.0 if task_cpus is None else task_cpus, task_gpus)
 
 
 def run_recipe(
@@ -54,13 +94,16 @@ def run_recipe(
     quiet: bool,
     *,
     quick: bool = False,
+    engine: Engine | None = None,
 ) -> None:
     """Run a recipe and write its report.
 
     Raises:
         TrainingError: Some cells failed. The report of the others is written.
     """
-    comparison = prepare_comparison(recipe, out, changes, workers, store, resume, overwrite, quiet, quick=quick)
+    comparison = prepare_comparison(
+        recipe, out, changes, workers, store, resume, overwrite, quiet, quick=quick, engine=engine
+    )
     print(run_comparison(comparison, replace=overwrite and not resume))
     check_failures(comparison)
 
@@ -76,6 +119,7 @@ def prepare_comparison(
     quiet: bool,
     *,
     quick: bool = False,
+    engine: Engine | None = None,
 ) -> Comparison:
     """Check a recipe and its folders; nothing is written."""
     from germline.compare.recipe.text import read_recipe
@@ -93,7 +137,13 @@ def prepare_comparison(
 
     loaded = load_recipe(recipe, changes or (), quick=quick)
     comparison = Comparison(
-        loaded, f"{recipe}{' --quick' if quick else ''}", out, workers=workers, quiet=quiet, store=store
+        loaded,
+        f"{recipe}{' --quick' if quick else ''}",
+        out,
+        workers=workers,
+        quiet=quiet,
+        store=store,
+        engine=engine,
     )
     comparison.check()
     return comparison

@@ -179,7 +179,7 @@ def test_lost_remote_part_is_published_again(url, recipe_file, tmp_path, monkeyp
 
 
 def test_memory_store_refuses_worker_processes(url, recipe_file, tmp_path):
-    with pytest.raises(SettingError, match="Pass --workers 1"):
+    with pytest.raises(SettingError, match="Pass --workers 1 without --engine"):
         comparison(recipe_file, tmp_path / "out", store=url, workers=2).check()
     assert not (tmp_path / "out").exists()
 

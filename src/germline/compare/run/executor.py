@@ -74,7 +74,7 @@ class SerialEngine:
         """Run the tasks in order and yield each outcome."""
         for task in tasks:
             with watch_progress(partial(_show_progress, display, task.name)):
-                result = _run_task(task, store)
+                result = run_task(task, store)
             yield result
 
     def describe(self) -> str:
@@ -149,7 +149,8 @@ def _show_progress(display: ProgressDisplay, name: str, phase: str, step: int, s
     display.show_task(TaskProgress(name, phase, step, steps, left))
 
 
-def _run_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
+def run_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
+    """Run a task and return its outcome; expected errors become a reason in one line."""
     try:
         task(store)
     except GermlineError as error:
@@ -164,7 +165,7 @@ def _run_worker_task(task: ComparisonTask, store: ArtifactStore) -> TaskResult:
     """Run a task in a worker, and send its progress to the process that shows it."""
     progress = _PROGRESS_QUEUES[0]
     with watch_progress(lambda *report: progress.put(TaskProgress(task.name, *report))):
-        return _run_task(task, store)
+        return run_task(task, store)
 
 
 # The queue to the process that shows progress; empty outside a worker.

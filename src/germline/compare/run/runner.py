@@ -85,11 +85,11 @@ class Comparison:
             GermlineError: The recipe cannot be run, or the store cannot be used.
         """
         if self._remote is not None:
-            if self._remote.is_private and isinstance(self._get_engine(), ProcessEngine):
+            if self._remote.is_private and not isinstance(self._get_engine(), SerialEngine):
                 raise SettingError(
                     f"the store '{self.store}' is in the memory of one process",
-                    "Worker processes would not see its parts",
-                    "Pass --workers 1, or choose another --store",
+                    "Other processes would not see its parts",
+                    "Pass --workers 1 without --engine, or choose another --store",
                 )
             self._remote.check_access()
         self.recipe = check_recipe(self.recipe).recipe

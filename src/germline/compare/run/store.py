@@ -39,6 +39,7 @@ from germline.registry import model_spec
 from germline.training import Run, TrainSettings
 
 FINAL_DATA = "glyphs/final"
+READINGS_FILE = "final-readings.jsonl"  # log in the output folder
 TUNED_SETTINGS = ("lr", "weight_decay")
 
 
@@ -336,7 +337,7 @@ class ArtifactStore:
 
     def _read_final_data(self, name: str, cell: Cell) -> DataSet:
         """Read the data for headline numbers, and log the reading first."""
-        log, purpose = self.out / "final-readings.jsonl", f"{self.recipe.title}: {cell.name}"
+        log, purpose = self.out / READINGS_FILE, f"{self.recipe.title}: {cell.name}"
         if name == FINAL_DATA:
             return read_final_glyphs(log, purpose)
         log_final_reading(log, purpose)

@@ -1,0 +1,195 @@
+"""Engine that runs the tasks of a comparison on a Ray cluster."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from germline.compare.run.executor import ComparisonTask, TaskResult
+from germline.compare.run.progress import ProgressDisplay, TaskProgress
+from germline.compare.run.progress_mailbox import ProgressMailbox
+from germline.compare.run.ray_worker import StageContext, fingerprint_all, run_on_node
+from germline.compare.run.store import READINGS_FILE, ArtifactStore
+from germline.data.search_path import DATA_VARIABLE
+from germline.errors import SettingError
+from germline.files import append_json
+from germline.learngene import library_versions
+
+WAIT_SECONDS = 0.5  # between two looks at the progress of running tasks
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Runs tasks on the nodes of a Ray cluster.
+
+    Attributes:
+        address: Address of the cluster, "auto" for that of this machine; None: `RAY_ADDRESS`, or else this machine.
+        cpus: CPUs per task; torch uses as many threads, and at least one.
+        gpus: GPUs per task, a fraction to share one; None: one if the cluster has GPUs.
+        retries: Number of times that a task starts again after its node or worker died.
+    """
+
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float | None = None
+    retries: int = 3
+    _facts: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def run(
+        self, tasks: Sequence[ComparisonTask], store: ArtifactStore, display: ProgressDisplay
+    ) -> Iterator[TaskResult]:
+        """Run all tasks as Ray tasks and yield the outcome of each when it ends.
+
+        Raises:
+            SettingError: No cluster answers, or no node is large enough for a task.
+        """
+        ray = connect_to_ray(self.address)
+        options = self._choose_resources(ray)
+        context = self._make_context(store)
+        mailbox = _start_mailbox(ray)
+        run = ray.remote(**options, max_retries=self.retries)(run_on_node)
+        shared = ray.put((replace(store, folder=store.folder.absolute()), context, mailbox))
+        pending = {run.remote(task, shared): task for task in tasks}
+        try:
+            for reference in _wait_for_each(ray, pending, mailbox, display):
+                error, readings = self._read_outcome(ray, reference)
+                for reading in readings.splitlines():
+                    append_json(store.out / READINGS_FILE, json.loads(reading))
+                yield TaskResult(pending.pop(reference), error)
+        finally:
+            # After an error or Ctrl-C, running tasks would work for a run that has ended.
+            for reference in pending:
+                ray.cancel(reference, force=True)
+            ray.kill(mailbox)
+            if context.mark is not None:
+                context.mark.unlink(missing_ok=True)
+
+    def describe(self) -> str:
+        """Describe the cluster and what each task has of it."""
+        ray = connect_to_ray(self.address)
+        nodes = _list_nodes(ray)
+        total = {kind: sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
+        cluster = f"{len(nodes)} nodes with {total['CPU']:g} CPUs and {total['GPU']:g} GPUs"
+        share = f"{self.cpus:g} CPUs and {self._choose_gpus(nodes):g} GPUs per task"
+        return f"Ray {ray.__version__}, {cluster}, {share}"
+
+    def _choose_resources(self, ray: Any) -> dict[str, float]:
+        """Return the resources of a task, once some node is known to have them."""
+        nodes = _list_nodes(ray)
+        gpus = self._choose_gpus(nodes)
+        if not any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= gpus for node in nodes):
+            raise SettingError(
+                f"no node of the cluster has {self.cpus:g} CPUs and {gpus:g} GPUs",
+                "Tasks would wait without end",
+                "Pass smaller --task-cpus or --task-gpus, or add a node",
+            )
+        return {"num_cpus": self.cpus, "num_gpus": gpus}
+
+    def _choose_gpus(self, nodes: Sequence[Mapping[str, float]]) -> float:
+        if self.gpus is not None:
+            return self.gpus
+        return 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
+
+    def _make_context(self, store: ArtifactStore) -> StageContext:
+        token, mark = secrets.token_hex(8), None
+        if store.remote is None:
+            mark = store.folder.absolute() / f".stage-{token}"
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        if not self._facts:
+            self._facts.update(versions=library_versions(), fingerprints=fingerprint_all(store))
+        threads, data_folders = max(1, int(self.cpus)), os.environ.get(DATA_VARIABLE)
+        return StageContext(
+            token, mark, **self._facts, threads=threads, folder=str(Path.cwd()), data_folders=data_folders
+        )
+
+    def _read_outcome(self, ray: Any, reference: Any) -> tuple[str | None, str]:
+        """Return the error of a task and what it noted about final data; errors of germline's code are raised here."""
+        try:
+            outcome: tuple[str | None, str] = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from error
+        except ray.exceptions.RayError as error:
+            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            return f"Its node or worker died {self.retries + 1} times. The last reason is {reason}", ""
+        return outcome
+
+
+def connect_to_ray(address: str | None) -> Any:
+    """Return the module of Ray, connected to a cluster; without an address, a cluster of this machine starts.
+
+    Raises:
+        SettingError: No cluster answers.
+    """
+    # Ray would report its use to its makers.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        return ray
+    place = address or os.environ.get("RAY_ADDRESS") or "local"
+    options: dict[str, Any] = {"include_dashboard": False} if place == "local" else {}
+    try:
+        ray.init(address=place, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise SettingError(
+            f"no Ray cluster answers at '{place}'",
+            reason,
+            "Run ray start --head on one machine and pass its --address, or leave --address out",
+        ) from error
+    return ray
+
+
+def _list_nodes(ray: Any) -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _start_mailbox(ray: Any) -> Any:
+    """Start the mailbox beside the driver, since other nodes may die."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    make = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=beside)(ProgressMailbox)
+    return make.remote()
+
+
+def _wait_for_each(
+    ray: Any, pending: Mapping[Any, ComparisonTask], mailbox: Any, display: ProgressDisplay
+) -> Iterator[Any]:
+    """Yield the reference of each task that ends, and show the progress of the others meanwhile."""
+    show = _make_progress_reader(ray, mailbox, display)
+    while pending:
+        waiting = list(pending)
+        ready, _ = ray.wait(waiting, timeout=WAIT_SECONDS)
+        if ready:
+            ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        show()
+        yield from ready
+
+
+def _make_progress_reader(ray: Any, mailbox: Any, display: ProgressDisplay) -> Callable[[], None]:
+    """Return a function that shows new progress. It never waits: a slow mailbox must not delay results."""
+    asked: list[Any] = [mailbox.collect_progress.remote()]
+    last = [time.monotonic()]
+
+    def show() -> None:
+        if time.monotonic() - last[0] < WAIT_SECONDS or not ray.wait(asked, timeout=0)[0]:
+            return
+        last[0] = time.monotonic()
+        try:
+            collected: list[TaskProgress] = ray.get(asked[0])
+        except ray.exceptions.RayError:  # the mailbox restarts
+            collected = []
+        asked[0] = mailbox.collect_progress.remote()
+        for progress in collected:
+            display.show_task(progress)
+
+    return show
