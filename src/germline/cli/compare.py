@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from germline.compare import Comparison
     from germline.compare.run.executor import Engine
 
-ENGINES = ("processes", "ray")
+_ENGINES = ("processes", "ray")
 
 
 def register(app: typer.Typer) -> None:
@@ -66,8 +66,8 @@ def choose_engine(
     """
     from germline.errors import SettingError, UnknownNameError
 
-    if name not in ENGINES:
-        raise UnknownNameError.with_nearest("engine", name, ENGINES)
+    if name not in _ENGINES:
+        raise UnknownNameError.with_nearest("engine", name, _ENGINES)
     given = {"--address": address, "--task-cpus": task_cpus, "--task-gpus": task_gpus}
     if name != "ray":
         wrong = [option for option, value in given.items() if value is not None]
