@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from germline.compare.run.progress import ProgressDisplay
 from germline.compare.run.ray_engine import RayEngine
 from germline.errors import SettingError, TrainingError
 from helpers.comparison import comparison, list_stored, results
+from helpers.ray_tasks import NamedTask
 
 LONG = "train.steps=400"
 
@@ -101,25 +101,10 @@ def test_two_nodes_share_a_store_behind_a_url(start_cluster, recipe_file, tmp_pa
     assert len(list((tmp_path / "remote" / "manifests").iterdir())) == 2 + 2 + 4
 
 
-@dataclass(frozen=True)
-class NamedTask:
-    """Task that fails, or leaves a file."""
-
-    name: str
-    error: type[BaseException] | None = None
-
-    def __call__(self, store):
-        if self.error is KeyboardInterrupt:
-            os._exit(1)
-        if self.error is not None:
-            raise self.error("The loss is nan")
-        (store.folder / self.name).write_text(str(store.out))
-
-
 def test_failures_are_told_apart(start_cluster, recipe_file, tmp_path):
     start_cluster(1)
     store = comparison(recipe_file, tmp_path / "out")._artifact_store({})
-    tasks = [NamedTask("good"), NamedTask("bad", TrainingError), NamedTask("dead", KeyboardInterrupt)]
+    tasks = [NamedTask("good"), NamedTask("bad", TrainingError), NamedTask("dead", SystemExit)]
     with ProgressDisplay("tasks", 3, quiet=True) as display:
         ended = {result.task.name: result.error for result in RayEngine(retries=1).run(tasks, store, display)}
         assert ended.pop("dead").startswith("Its node or worker died 2 times. The last reason is WorkerCrashedError")
