@@ -81,8 +81,8 @@ class Bench:
         self.preprocess = Preprocess.from_images(pixels[:64])
         self.images = Images(pixels.to(device), labels.to(device), self.names)
         self.spec = model_spec(case.model, image_size=case.side, channels=3, classes=CLASSES)
-        self.run = Run(seed=SEED, device=device, precision=precision, quiet=True)
-        use_tf32()
+        # On CUDA this lets float32 of the whole process use TF32, so of all sides.
+        self.run = Run(seed=SEED, device=device, precision=precision, tf32=True, quiet=True)
 
     @property
     def statistics(self) -> tuple[Tensor, Tensor]:
@@ -131,12 +131,6 @@ class Bench:
         assert labels is not None
         model = architecture_of(self.spec).build(self.spec)
         return TimmLoop(model, self.statistics, self.images.images[:batch], labels[:batch], bf16=self.is_bf16)
-
-
-def use_tf32() -> None:
-    """Let all sides use TF32 for float32 products on CUDA."""
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = True
 
 
 def rounds(recorder: Recorder) -> int:

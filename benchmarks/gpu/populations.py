@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from germline.data import Images
 from germline.network import Network
 from germline.registry import architecture_of, model_spec
 from germline.training import Member, Run, TrainSettings
-from gpu.bench import rounds, use_tf32
+from gpu.bench import rounds
 from gpu.plain import PlainBatches
 from gpu.record import SEED, Recorder, make_row, measure_in_turn, read_clock
 
@@ -87,7 +87,7 @@ class PlainStack:
         self._model, self._device = models[0], device
         self._parameters, self._buffers = stack_module_state(models)  # type: ignore[arg-type]
         trained = list(self._parameters.values())
-        self._optimizer = torch.optim.SGD(trained, lr=LR, momentum=MOMENTUM, nesterov=True)
+        self._optimizer = _make_sgd(trained, device)
         self._batches = [
             PlainBatches(each.images.images, each.images.labels, batch)  # type: ignore[union-attr, arg-type]
             for each in members
@@ -165,13 +165,17 @@ class PlainMember(PlainStack):
     def __init__(self, members: list[Member], batch: int, device: str) -> None:
         super().__init__(members, batch, device)
         self._alone: nn.Module = copy.deepcopy(members[0].network.model).to(device).train()
-        self._optimizer = torch.optim.SGD(self._alone.parameters(), lr=LR, momentum=MOMENTUM, nesterov=True)
+        self._optimizer = _make_sgd(self._alone.parameters(), device)
 
     def compute(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         inputs = (self._pixels[0] - self._mean[0]) / self._std[0]
         cross_entropy(self._alone(inputs), self._labels[0]).backward()
         self._optimizer.step()
+
+
+def _make_sgd(parameters: Iterable[Tensor], device: str) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM, nesterov=True, fused=device == "cuda")
 
 
 def capture_graph(step: Callable[[], object]) -> Callable[[], object]:
@@ -192,8 +196,7 @@ def measure_populations(recorder: Recorder) -> None:
     """Measure member-steps per second of both engines and of hand-written steps; compiled stacks follow at the end."""
     cases = DRY if recorder.is_dry else CASES
     compiled = cases[:1] if recorder.is_dry else (cases[3], cases[0])
-    run = Run(seed=SEED, device=recorder.device, quiet=True)
-    use_tf32()
+    run = Run(seed=SEED, device=recorder.device, tf32=True, quiet=True)
     weights = len(cases) + 3 * len(compiled)  # compiling takes long
     for index, case in enumerate(cases):
         with recorder.case(case.name):
