@@ -156,3 +156,14 @@ def test_odd_inputs_are_counted_in_files_that_exist():
     assert len(names) == len(set(names)) >= 15
     for name in names:
         assert (ROOT / name).is_file(), name
+
+
+def test_the_page_on_training_quotes_the_loops_overhead():
+    rows = kept("loop-overhead-cpu")["rows"]
+    assert len(rows) == 3
+    page = " ".join((ROOT / "docs" / "reference" / "training.md").read_text(encoding="utf-8").split())
+    plain = [row["ratio_to"]["plain"]["ratio"] for row in rows]
+    assert max(plain) <= 1.03
+    assert f"{min(plain):.2f} to {max(plain):.2f} times, the medians of three models" in page
+    slow = [row["processor_ratio_to"]["DataLoader"]["ratio"] for row in rows]
+    assert f"{min(slow):.2f} to {max(slow):.2f} of the processor time" in page
