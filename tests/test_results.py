@@ -164,6 +164,6 @@ def test_the_page_on_training_quotes_the_loops_overhead():
     page = " ".join((ROOT / "docs" / "reference" / "training.md").read_text(encoding="utf-8").split())
     plain = [row["ratio_to"]["plain"]["ratio"] for row in rows]
     assert max(plain) <= 1.03
-    assert f"{min(plain):.2f} to {max(plain):.2f} times, the medians of three models" in page
+    assert f"The median ratios of three models are {min(plain):.2f} to {max(plain):.2f}." in page
     slow = [row["processor_ratio_to"]["DataLoader"]["ratio"] for row in rows]
     assert f"{min(slow):.2f} to {max(slow):.2f} of the processor time" in page
