@@ -1,6 +1,7 @@
 """Images above 64 pixels, decoded from files batch by batch."""
 
 import multiprocessing
+from multiprocessing import Value
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from PIL import Image
 
 import germline as gl
-from germline.data import Augment, ImageFiles, Loader, image_files, iterate_batches
+from germline.data import Augment, ImageFiles, Loader, Policy, file_stream, iterate_batches
+from germline.data.file_stream import cut_batch
 from germline.errors import DataError
 from germline.training import CrossEntropy, Run, TrainSettings
 
@@ -66,9 +68,9 @@ def test_loader_shares_a_batch_of_files_between_processes(photos):
 
 
 def test_loader_decodes_each_image_of_a_batch_once(photos, monkeypatch):
-    decoded, open_image = [], image_files.open_image
-    monkeypatch.setattr(image_files, "WORKERS", 0)
-    monkeypatch.setattr(image_files, "open_image", lambda path: decoded.append(path) or open_image(path))
+    decoded, open_image = [], file_stream.open_image
+    monkeypatch.setattr(file_stream, "WORKERS", 0)
+    monkeypatch.setattr(file_stream, "open_image", lambda path: decoded.append(path) or open_image(path))
     train = gl.load_data(f"folder:{photos}@32").train
     options = {"augment": Augment(("shift",)), "mixup": 0.8, "cutmix": 1.0}
     Loader(train, 8, seed=1, **options).batch(0)
@@ -81,6 +83,73 @@ def test_loader_decodes_each_image_of_a_batch_once(photos, monkeypatch):
         others = partners - set(range(rank * 4, rank * 4 + 4))
         assert len(decoded) == len(set(decoded)) == 4 + len(others)
         assert 0 < len(others) < 4
+
+
+@pytest.mark.parametrize(("batch_size", "repeats", "workers"), [(8, 3, 0), (8, 3, 2), (20, 1, 1)])
+def test_loader_decodes_copies_once_with_any_number_of_workers(photos, monkeypatch, batch_size, repeats, workers):
+    train, options = gl.load_data(f"folder:{photos}@32").train, {"augment": Augment(("shift",)), "repeats": repeats}
+    expected = [Loader(train, batch_size, 1, **options).batch(step) for step in (1, 2)]
+    decoded, open_image = Value("i", 0), file_stream.open_image
+    monkeypatch.setattr(file_stream, "WORKERS", workers)
+    monkeypatch.setattr(file_stream, "CHUNK_IMAGES", 2)
+
+    def count(path):
+        with decoded.get_lock():
+            decoded.value += 1
+        return open_image(path)
+
+    monkeypatch.setattr(file_stream, "open_image", count)
+    loader = Loader(train, batch_size, 1, **options)
+    for step, batch in enumerate(expected, 1):
+        assert torch.equal(loader.batch(step).pixels, batch.pixels)
+    if not workers:
+        images = [len(set(loader._schedule.indices(step).tolist())) for step in (1, 2)]
+        assert decoded.value == sum(images) < 2 * batch_size
+
+
+def test_cut_batch_puts_each_image_in_one_of_even_parts():
+    keys = [(index, 100 + place) for place, index in enumerate([5, 5, 5, 2, 2, 2, 7, 7, 7, 5, 1])]
+    assert cut_batch(keys, 3) == [
+        [(5, [(0, 100), (1, 101), (2, 102), (9, 109)])],
+        [(2, [(3, 103), (4, 104), (5, 105)]), (7, [(6, 106), (7, 107), (8, 108)])],
+        [(1, [(10, 110)])],
+    ]
+    assert cut_batch([(3, 0)], 3) == [[(3, [(0, 0)])], [], []]
+
+
+@pytest.mark.parametrize(("batch_size", "repeats"), [(8, 1), (10, 4), (20, 1)])
+def test_memory_in_flight_keeps_its_bound(photos, monkeypatch, batch_size, repeats):
+    drawn, returned, peak, list_tasks = 0, 0, 0, file_stream._list_tasks
+
+    def watch_tasks(batches, parts):
+        nonlocal drawn, peak
+        for task in list_tasks(batches, parts):
+            drawn += sum(len(copies) for _, copies in task.images)
+            peak = max(peak, drawn - returned)
+            yield task
+
+    monkeypatch.setattr(file_stream, "WORKERS", 2)
+    monkeypatch.setattr(file_stream, "CHUNK_IMAGES", 2)
+    monkeypatch.setattr(file_stream, "_list_tasks", watch_tasks)
+    loader = Loader(gl.load_data(f"folder:{photos}@32").train, batch_size, seed=1, repeats=repeats)
+    for step in range(6):
+        returned += loader.batch(step).pixels.numel() // (3 * 32 * 32)
+    assert 2 * batch_size <= peak <= (file_stream.AHEAD + 2) * batch_size
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_loader_of_files_gives_the_same_batch_on_a_gpu(photos):
+    train, policy = gl.load_data(f"folder:{photos}@32").train, Policy(32, (0.5,) * 3, (0.2,) * 3, erasing=0.7)
+    options = {"augment": Augment(("shift", "mirror"), policy), "mixup": 0.8, "cutmix": 1.0}
+    here, there = Loader(train, 8, 1, **options), Loader(train, 8, 1, device="cuda", **options)
+    for step in range(6):
+        expected, batch = here.batch(step), there.batch(step)
+        assert torch.allclose(batch.pixels.cpu(), expected.pixels, rtol=1e-6, atol=1e-6)
+        assert torch.equal(batch.partner_labels.cpu(), expected.partner_labels)
+    whole = [
+        torch.cat([batch.pixels.cpu() for batch in iterate_batches(train, 6, device)]) for device in ("cpu", "cuda")
+    ]
+    assert torch.allclose(*whole, rtol=1e-6)
 
 
 def test_loader_out_of_use_stops_its_processes(photos):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data import create_transform
+from timm.data.random_erasing import RandomErasing
 
-from germline.data import Augment, ImageFiles, Images, Loader, Policy, image_files
+from germline.data import Augment, ImageFiles, Images, Loader, Policy, file_stream
 from germline.data.policy import seed_random_state
-from germline.randomness import generator
+from germline.randomness import derive, generator
 
 PAPER = Policy(16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), randaugment="rand-m9-mstd0.5-inc1", erasing=0.25)
 ERASING = Policy(16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), erasing=0.25)
@@ -121,7 +123,7 @@ def test_loader_gives_the_same_changes_in_any_order_and_in_parts(images):
 def test_loader_gives_the_same_changes_of_files_with_any_number_of_workers(files, monkeypatch):
     augment, found = Augment(("shift", "mirror"), replace(PAPER, erasing=1.0)), []
     for workers in (0, 2):
-        monkeypatch.setattr(image_files, "WORKERS", workers)
+        monkeypatch.setattr(file_stream, "WORKERS", workers)
         before = states()
         found.append(Loader(files, 4, seed=1, augment=augment).batch(1).pixels)
         assert states()[:2] == before[:2]
@@ -131,15 +133,50 @@ def test_loader_gives_the_same_changes_of_files_with_any_number_of_workers(files
 
 
 def test_files_without_a_policy_have_the_draws_that_they_always_had(files):
-    transform = image_files._transform(16, training=True, mirror=True)
-    with_policy = image_files._transform(16, training=True, mirror=True, policy=replace(ERASING, erasing=0.0))
+    whole = create_transform(16, True, mean=(0.0,) * 3, std=(1.0,) * 3, color_jitter=None, interpolation="bicubic")
+    transforms = [
+        file_stream.ImageTransform(16, training=True, mirror=True, policy=policy)
+        for policy in (None, replace(ERASING, erasing=0.0))
+    ]
     with Image.open(files.paths[0]) as opened:
         image = opened.convert("RGB")
+    pixels = torch.empty(3, 16, 16, dtype=torch.uint8)
     for seed in range(5):
         seed_random_state(seed)
-        expected = transform(image)
-        seed_random_state(seed)
-        assert torch.equal(with_policy(image), expected)
+        expected = whole(image)
+        for transform in transforms:
+            seed_random_state(seed)
+            assert transform(image, pixels) is None
+            assert torch.equal(pixels.float() / 255, expected)
+
+
+@pytest.mark.parametrize(("workers", "kind"), [(0, "mixup"), (2, "cutmix")])
+def test_loader_of_files_erases_as_timm_does_and_then_mixes(files, monkeypatch, workers, kind):
+    monkeypatch.setattr(file_stream, "WORKERS", workers)
+    augment = Augment(("mirror",), replace(ERASING, erasing=0.7))
+    plain, erased = Loader(files, 6, 1, augment=Augment(("mirror",))), Loader(files, 6, 1, augment=augment)
+    mixed = Loader(files, 6, 1, augment=augment, **{kind: 0.8})
+    transform, eraser = (
+        file_stream.ImageTransform(16, training=True, mirror=True),
+        RandomErasing(0.7, mode="pixel", device="cpu"),
+    )
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (ERASING.mean, ERASING.std))
+    expected = []
+    for place, index in enumerate(plain._schedule.indices(1).tolist()):
+        seed_random_state(derive(1, "augment", 1, place))
+        pixels = torch.empty(3, 16, 16, dtype=torch.uint8)
+        transform(Image.open(files.paths[index]).convert("RGB"), pixels)
+        noise = eraser(torch.full((3, 16, 16), torch.nan))
+        expected.append(torch.where(noise.isnan(), pixels.float() / 255, noise * std + mean))
+    changed = erased.batch(1).pixels
+    assert torch.equal(changed, torch.stack(expected))
+    assert 0 < int((changed != plain.batch(1).pixels).flatten(1).any(1).sum()) < 6
+    batch, partners = mixed.batch(1), mixed._schedule.partners(1)
+    if kind == "mixup":
+        assert torch.equal(batch.pixels, changed * batch.share + changed[partners] * (1 - batch.share))
+    else:
+        assert bool(((batch.pixels == changed) | (batch.pixels == changed[partners])).all())
+        assert not torch.equal(batch.pixels, changed)
 
 
 @pytest.mark.parametrize(("batch_size", "repeats"), [(12, 3), (8, 3), (6, 2), (5, 5)])

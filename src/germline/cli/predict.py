@@ -180,7 +180,8 @@ def _read_pixels(path: Path, side: int) -> Tensor:
     import torch
 
     from germline.architectures import Preprocess
-    from germline.data.image_files import decode_image, open_image
+    from germline.data.file_stream import decode_image
+    from germline.data.image_files import open_image
 
     image = open_image(path)
     if image.width != image.height or image.width > LARGEST_WHOLE:

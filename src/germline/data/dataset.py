@@ -169,7 +169,7 @@ class ImageFiles(LabelledImages):
 
     def sample(self) -> Tensor:
         """Return uint8 images [M, 3, side, side] for statistics: about 256, evenly spaced."""
-        from germline.data.image_files import decode_images
+        from germline.data.file_stream import decode_images
 
         paths = self.paths[:: max(1, len(self) // 256)]
         return torch.cat([(pixels * 255).round().to(torch.uint8) for pixels in decode_images(paths, self.side, 64)])

@@ -1,30 +1,17 @@
-"""Images above 64 pixels, decoded and augmented by timm's transforms in worker processes."""
+"""Image files: how one is opened, and what is wrong with a damaged one."""
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import Any
 
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from timm.data import create_transform
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
 
 from germline.data.pixels import GREY_MODES, PixelReader
-from germline.data.policy import Policy, protect_random_state, seed_random_state
 from germline.errors import DataError
-
-WORKERS = min(8, os.cpu_count() or 1)
-Key = tuple[int, int]  # position of an image, and the seed of its augmentation
-
 
 _OTHER_CONTENT = {
     b"git-lfs": "a pointer of Git LFS, and the image was never fetched",
@@ -109,131 +96,3 @@ def is_grey_file(path: Path) -> bool:
             return opened.mode in GREY_MODES
     except _DAMAGE:
         return False
-
-
-class _Decoded(Dataset[Tensor | DataError]):
-    """Decoded pixels [3, side, side] in [0, 1] by key; the key seeds the random transforms.
-
-    The error of a damaged file is an item too: torch would wrap it in the traceback of a worker process.
-    """
-
-    def __init__(self, paths: Sequence[Path], transform: Callable[[Image.Image], Any]) -> None:
-        self._paths, self._transform = paths, transform
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, key: Key) -> Tensor | DataError:
-        index, seed = key
-        try:
-            image = open_image(self._paths[index])
-        except DataError as error:
-            return error
-        with protect_random_state():
-            seed_random_state(seed)
-            pixels: Tensor = self._transform(image.convert("RGB"))
-        return pixels
-
-
-def _transform(side: int, *, training: bool, mirror: bool = False, policy: Policy | None = None) -> Any:
-    # The network normalises its own input, so pixels stay in [0, 1].
-    neutral = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": "bicubic"}
-    if not training:
-        return create_transform(side, is_training=False, crop_pct=0.875, **neutral)
-    augmented = {**neutral, "is_training": True, "hflip": 0.5 if mirror else 0.0, "color_jitter": None}
-    if policy is None:
-        return create_transform(side, **augmented)
-    crop, _, convert = create_transform(side, **augmented, separate=True)
-    return _Chain((crop, policy.change_colours, convert, policy.erase))
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """Functions that are applied one after the other."""
-
-    parts: tuple[Callable[[Any], Any], ...]
-
-    def __call__(self, value: Any) -> Any:
-        for part in self.parts:
-            value = part(value)
-        return value
-
-
-class FileStream:
-    """Batches of decoded images by step; the next ones are prepared ahead.
-
-    Args:
-        paths: Paths of the image files.
-        side: Height and width of the decoded images in pixels.
-        plan: Function from a step to the positions of its images and the seeds of their augmentation.
-        training: Whether crops are random; otherwise the centre of the image is used.
-        mirror: Whether images may be mirrored in training.
-        policy: Further random changes in training; None for none.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        side: int,
-        plan: Callable[[int], list[Key]],
-        *,
-        training: bool,
-        mirror: bool,
-        policy: Policy | None = None,
-    ) -> None:
-        self._data = _Decoded(paths, _transform(side, training=training, mirror=mirror, policy=policy))
-        self._plan, self._next, self._batches = plan, -1, iter(())
-
-    def pixels(self, step: int) -> Tensor:
-        """Return float32 pixels [B, 3, side, side] in [0, 1] of a step.
-
-        Steps in order are fast; another step restarts the workers.
-        """
-        if step != self._next:
-            self._batches = iter(_loader(self._data, map(self._plan, count(step))))
-        self._next = step + 1
-        batch: Tensor | DataError = next(self._batches)
-        if isinstance(batch, DataError):
-            self._next, self._batches = -1, iter(())  # stops the workers before the error is shown
-        return _check(batch)
-
-
-def decode_images(paths: Sequence[Path], side: int, batch_size: int) -> Iterator[Tensor]:
-    """Yield all images once, in order, centre-cropped: float32 [B, 3, side, side] in [0, 1]."""
-    data = _Decoded(paths, _transform(side, training=False))
-    keys = [(index, 0) for index in range(len(paths))]
-    batches = (keys[start : start + batch_size] for start in range(0, len(keys), batch_size))
-    decoded = iter(_loader(data, batches))
-    try:
-        for batch in decoded:
-            yield _check(batch)
-    finally:
-        del decoded  # stops the workers, also where an error keeps this frame alive
-
-
-def decode_image(path: Path, side: int) -> Tensor:
-    """Decode one image, centre-cropped as in an evaluation: float32 [3, side, side] in [0, 1]."""
-    return _check(_Decoded([path], _transform(side, training=False))[0, 0])
-
-
-def _collate(items: list[Tensor | DataError]) -> Tensor | DataError:
-    damaged = next((item for item in items if isinstance(item, DataError)), None)
-    if damaged is not None:
-        return damaged
-    batch: Tensor = default_collate(items)
-    return batch
-
-
-def _check(batch: Tensor | DataError) -> Tensor:
-    if isinstance(batch, DataError):
-        raise batch
-    return batch
-
-
-def _loader(data: _Decoded, batches: Iterator[list[Key]]) -> DataLoader[Tensor | DataError]:
-    # With several torch threads per worker, the workers would compete for the cores.
-    return DataLoader(data, batch_sampler=batches, num_workers=WORKERS, worker_init_fn=_one_thread, collate_fn=_collate)
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)

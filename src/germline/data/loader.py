@@ -11,7 +11,7 @@ from torch import Tensor
 
 from germline.data.augment import Augment
 from germline.data.dataset import AnyImages, ImageFiles, Images
-from germline.data.image_files import FileStream, decode_images
+from germline.data.file_stream import FileStream, decode_images
 from germline.errors import SettingError
 from germline.randomness import derive, generator
 
@@ -142,9 +142,11 @@ class Loader:
                 images.paths,
                 images.side,
                 self._schedule.plan,
+                share,
                 training=augment is not None,
                 mirror="mirror" in kinds,
                 policy=policy,
+                device=device,
             )
 
     def batch(self, step: int) -> Batch:
@@ -165,7 +167,7 @@ class Loader:
         """Return augmented pixels of some positions of the global batch of a step."""
         if self._images is None:
             assert self._stream is not None  # noqa: S101 - images are in memory or in files
-            return self._stream.pixels(step).to(self._device)
+            return self._stream.pixels(step)
         images = self._images.index_select(0, self._move(indices[places]))
         if self._augment is None:
             return images.float().div_(255)
@@ -209,16 +211,16 @@ def _beta(alpha: float, keyed: torch.Generator) -> float:
 def iterate_batches(images: AnyImages, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
     """Yield all images once, in order and unchanged, for evaluation."""
     start = 0
-    for pixels in _unchanged(images, batch_size):
+    for pixels in _unchanged(images, batch_size, device):
         chosen = slice(start, start + len(pixels))
         labels = None if images.labels is None else images.labels[chosen].to(device)
         start += len(pixels)
-        yield Batch(pixels.to(device), labels)
+        yield Batch(pixels, labels)
 
 
-def _unchanged(images: AnyImages, batch_size: int) -> Iterator[Tensor]:
+def _unchanged(images: AnyImages, batch_size: int, device: torch.device | str) -> Iterator[Tensor]:
     if isinstance(images, ImageFiles):
-        yield from decode_images(images.paths, images.side, batch_size)
+        yield from decode_images(images.paths, images.side, batch_size, device)
     else:
         for start in range(0, len(images), batch_size):
-            yield images.images[start : start + batch_size].float().div_(255)
+            yield images.images[start : start + batch_size].to(device).float().div_(255)

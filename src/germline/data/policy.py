@@ -37,6 +37,27 @@ def seed_random_state(seed: int) -> None:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A rectangle of noise that replaces pixels of one image.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        noise: New values, float32 [C, height, width].
+    """
+
+    top: int
+    left: int
+    noise: Tensor
+
+    def write(self, pixels: Tensor, noise: Tensor | None = None) -> None:
+        """Write the noise into pixels [C, H, W]; `noise` is its copy on their device, where that is another one."""
+        height, width = self.noise.shape[1:]
+        values = self.noise if noise is None else noise.view(self.noise.shape)
+        pixels[:, self.top : self.top + height, self.left : self.left + width] = values
+
+
+@dataclass(frozen=True)
 class Policy:
     """RandAugment or colour jitter, then random erasing, as timm defines them.
 
@@ -82,12 +103,26 @@ class Policy:
 
     def erase(self, pixels: Tensor) -> Tensor:
         """Replace a rectangle of pixels [C, H, W] by noise, with draws from the global generators."""
-        if not self.erasing:
+        patch = self.draw_patch(pixels.shape)
+        if patch is None:
             return pixels
+        erased = pixels.clone()
+        patch.write(erased)
+        return erased
+
+    def draw_patch(self, shape: Sequence[int]) -> Patch | None:
+        """Draw the rectangle that replaces pixels of an image [C, H, W]; None if nothing is erased."""
+        if not self.erasing:
+            return None
         # timm erases normalised images. Here the network normalises later, so the noise is scaled instead.
-        noise = self._eraser(torch.full_like(pixels, torch.nan))
+        noise = self._eraser(torch.full(tuple(shape), torch.nan))
+        erased = ~noise[0].isnan()
+        rows, columns = erased.any(1).nonzero().flatten().tolist(), erased.any(0).nonzero().flatten().tolist()
+        if not rows:
+            return None
         mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
-        return torch.where(noise.isnan(), pixels, noise * std + mean)
+        inside = noise[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return Patch(rows[0], columns[0], inside * std + mean)
 
     def _change_pixels(self, pixels: Tensor, seed: int) -> Tensor:
         seed_random_state(seed)
