@@ -13,6 +13,7 @@ all parts is printed at the end.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
@@ -76,7 +78,7 @@ def run_part(name: str, part: Part, limit_s: float, out: Path, *, device: str, i
             process.join(limit_s)
         finally:
             is_stopped = process.is_alive()
-            _stop(process.pid)
+            _stop(process)
             process.join()
     seconds = f"{time.monotonic() - start:.1f} s"
     if is_stopped:
@@ -96,13 +98,13 @@ def _measure_part(
     recorder.write(is_finished=True)
 
 
-def _stop(group: int | None) -> None:
+def _stop(process: BaseProcess) -> None:
     """Stop a part and its workers."""
-    if group is not None:
-        try:
-            os.killpg(group, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+    if process.pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    # A part that has only just started has no group of its own yet.
+    process.kill()
 
 
 def find_path(out: Path, name: str, *, is_dry: bool) -> Path:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -139,6 +140,15 @@ def test_a_stopped_part_keeps_its_rows_and_leaves_no_process(load, tmp_path, mon
         time.sleep(0.02)
     assert not is_running(slow["rows"][0]["worker"])
     assert speed.run_parts(["good"], 1.0, tmp_path, device="cpu", is_dry=True)["good"].startswith("not started")
+
+
+def test_a_part_that_has_no_group_yet_is_stopped(load):
+    speed = load("gpu_speed")
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    process.start()
+    speed._stop(process)
+    process.join(5)
+    assert process.exitcode == -9
 
 
 def test_what_is_no_part_is_named(load, monkeypatch, capsys):
