@@ -44,7 +44,8 @@ def test_tf32_is_on_for_cuda_unless_it_is_switched_off(on_cuda):
 def test_records_of_comparisons_name_tf32(monkeypatch):
     assert describe_device() == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert describe_device() == "cuda with TF32"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
+    assert describe_device() == "cuda (NVIDIA H100) with TF32"
 
 
 def test_a_run_on_a_cpu_leaves_torch_alone_and_records_no_tf32():

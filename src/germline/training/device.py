@@ -43,7 +43,7 @@ def find_best_device() -> str:
 def describe_device() -> str:
     """Describe the device that `auto` selects, with the arithmetic of float32 that runs use by default."""
     device = find_best_device()
-    return f"{device} with TF32" if device == "cuda" else device
+    return f"{device} ({torch.cuda.get_device_name()}) with TF32" if device == "cuda" else device
 
 
 def allow_tf32(*, is_allowed: bool) -> None:
