@@ -40,7 +40,7 @@ class RayEngine:
     cpus: float = 1.0
     gpus: float | None = None
     retries: int = 3
-    _facts: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def run(
         self, tasks: Sequence[ComparisonTask], store: ArtifactStore, display: ProgressDisplay
@@ -53,7 +53,7 @@ class RayEngine:
         ray = connect_to_ray(self.address)
         options = self._choose_resources(ray)
         context = self._make_context(store)
-        mailbox = _start_mailbox(ray)
+        mailbox = self._find_mailbox(ray)
         run = ray.remote(**options, max_retries=self.retries)(run_on_node)
         shared = ray.put((replace(store, folder=store.folder.absolute()), context, mailbox))
         pending = {run.remote(task, shared): task for task in tasks}
@@ -67,7 +67,6 @@ class RayEngine:
             # After an error or Ctrl-C, running tasks would work for a run that has ended.
             for reference in pending:
                 ray.cancel(reference, force=True)
-            ray.kill(mailbox)
             if context.mark is not None:
                 context.mark.unlink(missing_ok=True)
 
@@ -103,12 +102,18 @@ class RayEngine:
             mark = store.folder.absolute() / f".stage-{token}"
             mark.parent.mkdir(parents=True, exist_ok=True)
             mark.touch()
-        if not self._facts:
-            self._facts.update(versions=library_versions(), fingerprints=fingerprint_all(store))
+        versions, fingerprints = library_versions(), fingerprint_all(store)
         threads, data_folders = max(1, int(self.cpus)), os.environ.get(DATA_VARIABLE)
         return StageContext(
-            token, mark, **self._facts, threads=threads, folder=str(Path.cwd()), data_folders=data_folders
+            token, mark, versions, fingerprints, threads=threads, folder=str(Path.cwd()), data_folders=data_folders
         )
+
+    def _find_mailbox(self, ray: Any) -> Any:
+        """Return the mailbox of this connection. Starting its process takes as long as a hundred short tasks."""
+        key = f"mailbox of {ray.get_runtime_context().get_job_id()}"
+        if key not in self._kept:
+            self._kept[key] = _start_mailbox(ray)
+        return self._kept[key]
 
     def _read_outcome(self, ray: Any, reference: Any) -> tuple[str | None, str]:
         """Return the error of a task and what it noted about final data; errors of germline's code are raised here."""
@@ -171,16 +176,16 @@ def _wait_for_each(
         ready, _ = ray.wait(waiting, timeout=WAIT_SECONDS)
         if ready:
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
-        show()
+        show({task.name for reference, task in pending.items() if reference not in ready})
         yield from ready
 
 
-def _make_progress_reader(ray: Any, mailbox: Any, display: ProgressDisplay) -> Callable[[], None]:
-    """Return a function that shows new progress. It never waits: a slow mailbox must not delay results."""
+def _make_progress_reader(ray: Any, mailbox: Any, display: ProgressDisplay) -> Callable[[set[str]], None]:
+    """Return a function that shows new progress of tasks. It never waits: a slow mailbox must not delay results."""
     asked: list[Any] = [mailbox.collect_progress.remote()]
     last = [time.monotonic()]
 
-    def show() -> None:
+    def show(running: set[str]) -> None:
         if time.monotonic() - last[0] < WAIT_SECONDS or not ray.wait(asked, timeout=0)[0]:
             return
         last[0] = time.monotonic()
@@ -189,7 +194,9 @@ def _make_progress_reader(ray: Any, mailbox: Any, display: ProgressDisplay) -> C
         except ray.exceptions.RayError:  # the mailbox restarts
             collected = []
         asked[0] = mailbox.collect_progress.remote()
+        # The last progress of a task may arrive after its end.
         for progress in collected:
-            display.show_task(progress)
+            if progress.task in running:
+                display.show_task(progress)
 
     return show
