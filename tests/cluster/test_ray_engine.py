@@ -15,7 +15,7 @@ from germline.errors import SettingError, TrainingError
 from helpers.comparison import comparison, list_stored, results
 from helpers.ray_tasks import NamedTask
 
-LONG = "train.steps=400"
+LONG = "train.steps=800"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def one_process(tmp_path_factory):
 
 
 class KillingEngine:
-    """Runs tasks on Ray, and kills a node of the cluster as soon as both nodes train a cell."""
+    """Runs tasks on Ray, and kills a node of the cluster as soon as both nodes have trained a cell for a while."""
 
     def __init__(self, cluster, store):
         self._cluster, self._store, self._engine = cluster, store, RayEngine()
@@ -49,8 +49,8 @@ class KillingEngine:
     def show_task(self, progress):
         """Note the steps of each task; Ray's engine calls this as it calls a display."""
         self.steps.setdefault(progress.task, []).append(progress.step)
-        running = [task for task in self.steps if task not in self.ended]
-        if self.finished is None and len(running) == 2 and progress.phase == "descendant":
+        busy = [task for task, steps in self.steps.items() if task not in self.ended and len(steps) >= 3]
+        if self.finished is None and len(busy) == 2 and progress.phase == "descendant":
             self.finished = list_stored(self._store)
             self._cluster.remove_node(self._victim, allow_graceful=False)
 
