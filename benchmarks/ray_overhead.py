@@ -1,9 +1,9 @@
 """Measure what germline adds to Ray for each cell of a comparison: 200 cells that do nothing but write a file.
 
 Both sides run the same 200 tasks on the same cluster of one machine. One side is germline's engine, with its checks and
-progress. The other is plain Ray tasks that get the same store. The sides take turns. The overhead per cell is the difference over
-200, in wall time and in processor time of the driver and all of Ray's processes. Wall times of a busy machine vary by
-more than the overhead, so the verdict is about processor time.
+progress. The other is plain Ray tasks that get the same store. The sides take turns. The overhead per cell is the
+difference over 200, in wall time and in processor time of the driver and all of Ray's processes. Wall times of a busy
+machine vary by more than the overhead, so the verdict is about processor time.
 
     python benchmarks/ray_overhead.py
 """

@@ -44,7 +44,7 @@ def test_method_pages_are_short_and_complete(name):
 
 def test_readme_and_docs_have_limited_length():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
-    assert sum(len(page.read_text(encoding="utf-8").split()) for page in (ROOT / "docs").rglob("*.md")) <= 34_500
+    assert sum(len(page.read_text(encoding="utf-8").split()) for page in (ROOT / "docs").rglob("*.md")) <= 34_950
 
 
 def test_imports_of_python_examples_work():

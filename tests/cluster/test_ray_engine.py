@@ -115,7 +115,7 @@ def test_failures_are_told_apart(start_cluster, recipe_file, tmp_path):
             list(RayEngine(cpus=2).run(tasks, store, display))
     # The output folder of the driver may be out of a worker's reach.
     assert Path((store.folder / "good").read_text()) != store.out
-    assert not list(store.folder.glob(".stage-*"))
+    assert {path.name for path in store.folder.iterdir()} == {"good", ".identity", ".identity.lock"}
 
 
 def test_missing_cluster_is_named(recipe_file, tmp_path):

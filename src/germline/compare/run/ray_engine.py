@@ -15,11 +15,11 @@ from typing import Any
 from germline.compare.run.executor import ComparisonTask, TaskResult
 from germline.compare.run.progress import ProgressDisplay, TaskProgress
 from germline.compare.run.progress_mailbox import ProgressMailbox
-from germline.compare.run.ray_worker import StageContext, fingerprint_all, run_on_node
+from germline.compare.run.ray_worker import IDENTITY_FILE, StageContext, fingerprint_all, run_on_node
 from germline.compare.run.store import READINGS_FILE, ArtifactStore
 from germline.data.search_path import DATA_VARIABLE
 from germline.errors import SettingError
-from germline.files import append_json
+from germline.files import append_json, file_lock, write_text
 from germline.learngene import library_versions
 
 WAIT_SECONDS = 0.5  # between two looks at the progress of running tasks
@@ -67,8 +67,6 @@ class RayEngine:
             # After an error or Ctrl-C, running tasks would work for a run that has ended.
             for reference in pending:
                 ray.cancel(reference, force=True)
-            if context.mark is not None:
-                context.mark.unlink(missing_ok=True)
 
     def describe(self) -> str:
         """Describe the cluster and what each task has of it."""
@@ -97,15 +95,17 @@ class RayEngine:
         return 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
 
     def _make_context(self, store: ArtifactStore) -> StageContext:
-        token, mark = secrets.token_hex(8), None
-        if store.remote is None:
-            mark = store.folder.absolute() / f".stage-{token}"
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+        identity = _identify_folder(store.folder) if store.remote is None else None
         versions, fingerprints = library_versions(), fingerprint_all(store)
         threads, data_folders = max(1, int(self.cpus)), os.environ.get(DATA_VARIABLE)
         return StageContext(
-            token, mark, versions, fingerprints, threads=threads, folder=str(Path.cwd()), data_folders=data_folders
+            secrets.token_hex(8),
+            identity,
+            versions,
+            fingerprints,
+            threads=threads,
+            folder=str(Path.cwd()),
+            data_folders=data_folders,
         )
 
     def _find_mailbox(self, ray: Any) -> Any:
@@ -151,6 +151,15 @@ def connect_to_ray(address: str | None) -> Any:
             "Run ray start --head on one machine and pass its --address, or leave --address out",
         ) from error
     return ray
+
+
+def _identify_folder(folder: Path) -> str:
+    """Return the text by which nodes know that a store's folder is the driver's, and not one of the same name."""
+    path = folder / IDENTITY_FILE
+    with file_lock(path.with_suffix(".lock")):
+        if not path.exists():
+            write_text(path, secrets.token_hex(16))
+        return path.read_text(encoding="utf-8")
 
 
 def _list_nodes(ray: Any) -> list[dict[str, float]]:

@@ -24,6 +24,8 @@ from germline.errors import SettingError
 from germline.learngene import library_versions
 from germline.training.progress import watch_progress
 
+IDENTITY_FILE = ".identity"
+
 # Stores of the stages that this worker process has checked, by token. They keep the specs that they have computed.
 _STORES: dict[str, ArtifactStore] = {}
 
@@ -34,7 +36,7 @@ class StageContext:
 
     Attributes:
         token: Unique name of the stage.
-        mark: File that the driver wrote into a folder store; None: the store is remote.
+        identity: Text of the file in the store's folder that identifies it; None: the store is remote.
         versions: Versions of the driver's libraries.
         fingerprints: Fingerprints of the driver's data, by name.
         threads: Number of threads of torch per task.
@@ -43,7 +45,7 @@ class StageContext:
     """
 
     token: str
-    mark: Path | None
+    identity: str | None
     versions: Mapping[str, str]
     fingerprints: Mapping[str, str]
     threads: int
@@ -112,7 +114,9 @@ def _prepare_worker(context: StageContext, store: ArtifactStore) -> None:
     if context.data_folders is not None:
         os.environ[DATA_VARIABLE] = context.data_folders
     node = socket.gethostname()
-    if context.mark is not None and not context.mark.exists():
+    place = store.folder / IDENTITY_FILE
+    is_same = place.exists() and place.read_text(encoding="utf-8") == context.identity
+    if context.identity is not None and not is_same:
         raise SettingError(
             f"node '{node}' does not see the store '{store.folder}'",
             "The folder is not shared with the machine that started the comparison",
