@@ -96,16 +96,14 @@ class RayEngine:
 
     def _make_context(self, store: ArtifactStore) -> StageContext:
         identity = _identify_folder(store.folder) if store.remote is None else None
-        versions, fingerprints = library_versions(), fingerprint_all(store)
-        threads, data_folders = max(1, int(self.cpus)), os.environ.get(DATA_VARIABLE)
         return StageContext(
-            secrets.token_hex(8),
-            identity,
-            versions,
-            fingerprints,
-            threads=threads,
+            token=secrets.token_hex(8),
+            identity=identity,
+            versions=library_versions(),
+            fingerprints=fingerprint_all(store),
+            threads=max(1, int(self.cpus)),
             folder=str(Path.cwd()),
-            data_folders=data_folders,
+            data_folders=os.environ.get(DATA_VARIABLE),
         )
 
     def _find_mailbox(self, ray: Any) -> Any:
