@@ -149,7 +149,7 @@ class OtherClasses(Distillation):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Return the weighted loss, in nats."""
-        word = self.teacher_outputs(batch)
+        word = self.recall_teacher(batch)
         logits, features = extract_input(self._classifier[0], network, batch.pixels)
         # Features of lower precision do not have the head's type.
         aside = self.head(features.to(self.head.weight.dtype))

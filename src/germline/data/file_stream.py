@@ -87,8 +87,7 @@ class ImageTransform:
         changed: Image.Image = self._crop(image)
         if self._policy is not None:
             changed = self._policy.change_colours(changed)
-        for plane, band in zip(pixels, changed.split(), strict=True):
-            plane.copy_(torch.from_numpy(np.array(band)))
+        pixels.numpy()[...] = np.asarray(changed).transpose(2, 0, 1)
         return None if self._policy is None else self._policy.draw_patch(pixels.shape)
 
 
@@ -111,9 +110,10 @@ class _Decoder(Dataset[DecodedChunk | DataError]):
         chunk, done = DecodedChunk(task.total, torch.tensor(places, dtype=torch.int64), pixels), 0
         for index, copies in task.images:
             try:
-                image = open_image(self._paths[index]).convert("RGB")
+                image = open_image(self._paths[index])
             except DataError as error:
                 return error
+            image = image if image.mode == "RGB" else image.convert("RGB")
             for place, seed in copies:
                 seed_random_state(seed)
                 patch = self._transform(image, pixels[done])

@@ -27,12 +27,14 @@ class Batch:
         labels: int64 [B]; None for images without labels.
         partner_labels: int64 [B], labels of the images mixed in; None if nothing is mixed.
         share: Share of the first label in a mixed batch; one number per batch.
+        indices: Positions of the images in the training set, int64 [B] on the CPU; None if there is no training set.
     """
 
     pixels: Tensor
     labels: Tensor | None
     partner_labels: Tensor | None = None
     share: float = 1.0
+    indices: Tensor | None = None
 
 
 class _Schedule:
@@ -155,13 +157,13 @@ class Loader:
         places, own = self._schedule.places(step), indices[self._own_share]
         pixels = self._pixels(step, indices, places)
         if partners is None:
-            return Batch(pixels, self._labels_of(own))
+            return Batch(pixels, self._labels_of(own), indices=own)
         # An image is changed once per step, so a partner looks as it does at its own place.
         partners, rows = partners[self._own_share], torch.empty(self._batch_size, dtype=torch.int64)
         rows[places] = torch.arange(len(places))
         other = pixels.index_select(0, self._move(rows[partners]))
         pixels, share = self._mix(pixels[: len(own)], other, self._schedule.generator_of("mix", step))
-        return Batch(pixels, self._labels_of(own), self._labels_of(indices[partners]), share)
+        return Batch(pixels, self._labels_of(own), self._labels_of(indices[partners]), share, own)
 
     def _pixels(self, step: int, indices: Tensor, places: Tensor) -> Tensor:
         """Return augmented pixels of some positions of the global batch of a step."""

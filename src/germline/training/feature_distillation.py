@@ -184,13 +184,17 @@ class FeatureDistillation(TeacherObjective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the weighted loss; the part of the labels is in nats."""
-        wanted = self.teacher_outputs(batch)
+        wanted = self.recall_teacher(batch)
         if self._read is None:
             outputs = features = network(batch.pixels)
         else:
             outputs, features = self._read(network, batch.pixels)
         loss = self.alpha * self.loss(features, wanted, batch)
         return loss + compute_label_loss(outputs, batch, self.label_smoothing) if self.with_labels else loss
+
+    def describe_outputs(self) -> str:
+        """Return the kind of features."""
+        return self.kind
 
     @torch.no_grad()
     def teacher_outputs(self, batch: Batch) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,13 @@ from germline.network import Network
 from germline.training.protection import Protection
 
 Forward = Callable[[Tensor], Tensor]
+
+
+class SavedOutputs(Protocol):
+    """Outputs of a teacher that are read instead of computed."""
+
+    def read(self, batch: Batch) -> Tensor:
+        """Return the outputs of a batch's images, on the device."""
 
 
 class Objective(nn.Module):
@@ -43,6 +50,10 @@ class Objective(nn.Module):
         """
         within = (child for child in self.children() if isinstance(child, Objective))
         return tuple(teacher for child in within for teacher in child.teachers())
+
+    def find_cacheable(self) -> TeacherObjective | None:
+        """Return the loss whose teacher's outputs can be saved by image; None if there is none."""
+        return None
 
     def before_step(self, seed: int, name: str, step: int) -> None:
         """Prepare a step; random draws that all processes share are made here.
@@ -94,7 +105,12 @@ class TeacherObjective(Objective):
     """Base class of losses with a teacher.
 
     The teacher gets the same augmented images through its own `Preprocess`. It is in eval mode and is not trained.
+
+    Attributes:
+        cache: Saved outputs of the teacher; None computes them at every step.
     """
+
+    cache: SavedOutputs | None = None
 
     def __init__(self, teacher: Network) -> None:
         super().__init__()
@@ -115,6 +131,18 @@ class TeacherObjective(Objective):
         """Move the objective and its teacher."""
         self._teacher[0].model.to(*args, **kwargs)
         return super().to(*args, **kwargs)
+
+    def find_cacheable(self) -> TeacherObjective | None:
+        """Return this loss."""
+        return self
+
+    def describe_outputs(self) -> str:
+        """Name what `teacher_outputs` computes, besides the teacher."""
+        return "logits"
+
+    def recall_teacher(self, batch: Batch) -> Tensor:
+        """Return the teacher's outputs for a batch of training images: saved ones, or computed."""
+        return self.teacher_outputs(batch) if self.cache is None else self.cache.read(batch)
 
     def teacher_outputs(self, batch: Batch) -> Tensor:
         """Compute what the teacher says of a batch, without gradients."""
@@ -163,7 +191,7 @@ class Distillation(TeacherObjective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the weighted loss in nats."""
-        teacher_logits = self.teacher_outputs(batch)
+        teacher_logits = self.recall_teacher(batch)
         return self.loss(network(batch.pixels), teacher_logits, batch)
 
     @torch.no_grad()

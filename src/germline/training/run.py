@@ -136,6 +136,8 @@ class Run:
             protection=objective.protection,
             checkpoints=CheckpointFolder(place / "checkpoints", settings.keep_checkpoints) if place else None,
             log_path=place / "log.jsonl" if place else None,
+            folder=self.folder,
+            precision=self.precision,
             quiet=self.quiet,
         )
         log, seconds = fit.run()

@@ -54,6 +54,8 @@ class TrainSettings(StableDump):
         fused: Whether optimisers take a step in one kernel: AdamW everywhere, SGD on CUDA.
         channels_last: Whether CNNs have their channels last in memory on CUDA.
         grad_checkpointing: Whether activations inside blocks are computed again in the backward pass, to save memory.
+        cache_teacher: Whether a teacher's outputs are computed once per image and saved in the run's folder. It needs
+            augment=false, without mixup and cutmix. It has no effect without a teacher.
     """
 
     # Of the settings that came later. Stores are keyed by dumps.
@@ -65,6 +67,7 @@ class TrainSettings(StableDump):
         "fused": True,
         "channels_last": True,
         "grad_checkpointing": False,
+        "cache_teacher": False,
     }
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -100,6 +103,7 @@ class TrainSettings(StableDump):
     fused: bool = True
     channels_last: bool = True
     grad_checkpointing: bool = False
+    cache_teacher: bool = False
 
     @field_validator("randaugment")
     @classmethod
@@ -119,6 +123,13 @@ class TrainSettings(StableDump):
                 f"{names[0]} is set with augment=false",
                 "Images are not changed at random then",
                 f"Remove {names[0]}, or set augment=true",
+            )
+        changes = {"mixup": self.mixup, "cutmix": self.cutmix, "augment": self.augment}
+        if self.cache_teacher and (names := [name for name, value in changes.items() if value]):
+            raise SettingError(
+                f"{names[0]}={str(changes[names[0]]).lower()} with cache_teacher",
+                "Images differ at every step then, so outputs of the teacher would not repeat",
+                "Set augment=false, mixup=0 and cutmix=0, or remove cache_teacher",
             )
         if self.repeats > self.batch_size:
             raise SettingError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from germline.training.optimizer import WeightAverage, get_optimizer_tensors, lo
 from germline.training.progress import PartialProgress, Progress
 from germline.training.protection import Protection
 from germline.training.settings import TrainSettings
+from germline.training.teacher_cache import open_teacher_cache
 
 
 @dataclass
@@ -69,6 +72,8 @@ class Trainer:
         rates: Factor of the learning rate by prefix of parameter name, if not 1.
         checkpoints: Folder of the checkpoints; None for no checkpoints.
         log_path: File of the log; None for no file.
+        folder: Folder of the run, for outputs of a teacher; None for no folder.
+        precision: Precision of the run.
         quiet: Whether no progress is shown.
         progress: Progress of longer work that this phase is a part of; None shows its own.
         protection: Elements that change less; None for no such elements.
@@ -87,6 +92,8 @@ class Trainer:
     rates: Mapping[str, float] = field(default_factory=dict)
     checkpoints: CheckpointFolder | None = None
     log_path: Path | None = None
+    folder: Path | None = None
+    precision: str = "32-true"
     quiet: bool = False
     progress: PartialProgress | None = None
     protection: Protection | None = None
@@ -110,7 +117,8 @@ class Trainer:
             self._resume()
             step = self._done
             quiet = self.quiet or self.fabric.global_rank > 0
-            with self.progress or Progress(self.name, self._total, step, quiet=quiet) as progress:
+            shown = self.progress or Progress(self.name, self._total, step, quiet=quiet)
+            with self._cached_teacher(), shown as progress:
                 if step == 0:
                     self._evaluate(0)
                 while step < self._total:
@@ -147,6 +155,27 @@ class Trainer:
         self._average = WeightAverage(model, settings.ema) if settings.ema else None
         self._bad = torch.full((), -1, device=fabric.device)
         self._done, self.log = 0, TrainingLog()
+
+    @contextmanager
+    def _cached_teacher(self) -> Iterator[None]:
+        """Save the teacher's outputs for all images, if that is set and something is left to train."""
+        with_teacher = self.objective.find_cacheable() if self.settings.cache_teacher else None
+        if with_teacher is None or self._done == self._total:
+            yield
+            return
+        with_teacher.cache = open_teacher_cache(
+            with_teacher,
+            self.images,
+            math.ceil(self.settings.batch_size / self.fabric.world_size / self.settings.accumulate),
+            self.fabric,
+            precision=self.precision,
+            folder=self.folder,
+            quiet=self.quiet or self.fabric.global_rank > 0 or self.progress is not None,
+        )
+        try:
+            yield
+        finally:
+            with_teacher.cache = None  # other trainings have other images
 
     def _logits(self, pixels: Tensor) -> Tensor:
         images = self.network.preprocess(pixels)
@@ -306,4 +335,6 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
     chunks = batch.pixels.chunk(parts)
     labels = [None] * len(chunks) if batch.labels is None else batch.labels.chunk(parts)
     partners = [None] * len(chunks) if batch.partner_labels is None else batch.partner_labels.chunk(parts)
-    return [Batch(*part, batch.share) for part in zip(chunks, labels, partners, strict=True)]
+    indices = [None] * len(chunks) if batch.indices is None else batch.indices.chunk(parts)
+    pieces = zip(chunks, labels, partners, indices, strict=True)
+    return [Batch(pixels, own, other, batch.share, rows) for pixels, own, other, rows in pieces]

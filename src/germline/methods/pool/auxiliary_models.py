@@ -14,7 +14,7 @@ from germline.data import Batch
 from germline.network import Network
 from germline.training import Distillation, FeatureDistillation, Objective
 from germline.training.feature_distillation import read_features
-from germline.training.objectives import Forward, compute_label_loss
+from germline.training.objectives import Forward, TeacherObjective, compute_label_loss
 
 Positions = Literal["end", "mid,end", "front,mid,end"]
 Losses = Literal["logits", "logits+rep", "all"]
@@ -182,7 +182,7 @@ class AuxiliaryDistillation(Distillation):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the loss of all students: cross entropy in nats plus mean squared differences."""
-        teacher_outputs, targets = self._look_at_teacher(batch)
+        teacher_outputs, targets = self._recall(batch)
         outputs: Any = network(batch.pixels)
         total = torch.zeros((), device=teacher_outputs.device)
         for width, student in zip(self._follows, outputs, strict=True):
@@ -195,6 +195,21 @@ class AuxiliaryDistillation(Distillation):
             return self.loss(student.logits, teacher_outputs, batch)
         outputs = student.features[LAST_TOKENS] if self.last.kind == "tokens" else student.logits
         return self.last.loss(outputs, teacher_outputs, batch)
+
+    def find_cacheable(self) -> TeacherObjective | None:
+        """Return this loss, unless it reads the teacher's hidden maps, which would take too much space."""
+        return None if self._taps else self
+
+    def describe_outputs(self) -> str:
+        """Name the outputs: logits, or the features that are learnt."""
+        return "logits" if self.last is None else self.last.kind
+
+    def teacher_outputs(self, batch: Batch) -> Tensor:
+        """Compute the teacher's logits or features."""
+        return self._look_at_teacher(batch)[0]
+
+    def _recall(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._look_at_teacher(batch) if self._taps else (self.recall_teacher(batch), {})
 
     @torch.no_grad()
     def _look_at_teacher(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

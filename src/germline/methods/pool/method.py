@@ -96,6 +96,10 @@ class Pool(TargetSettings, Pooled):
         if self.init in ("transpose", "pinv") and (self.instances == "scratch" or self.losses == "logits"):
             odd = "instances=scratch" if self.instances == "scratch" else "losses=logits"
             raise ValueError(f"init={self.init} with {odd}: no matrices are trained, set init=least-squares or random")
+        if self.distil.cache_teacher and self.losses != "logits":
+            raise ValueError(
+                f"distil.cache_teacher with losses={self.losses}: hidden maps are not saved, set losses=logits"
+            )
         return self
 
     def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:

@@ -51,6 +51,10 @@ class SampledPathLoss(Objective):
             self.taught.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
+    def find_cacheable(self) -> TeacherObjective | None:
+        """Return the loss of one path's outputs, if it has a teacher."""
+        return self.taught
+
     def before_step(self, seed: int, name: str, step: int) -> None:
         """Draw the path of a step."""
         drawn = []
@@ -61,7 +65,7 @@ class SampledPathLoss(Objective):
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Compute the mean loss of the paths of this step; losses of logits are in nats."""
-        teacher_outputs = None if self.taught is None else self.taught.teacher_outputs(batch)
+        teacher_outputs = None if self.taught is None else self.taught.recall_teacher(batch)
         outputs = network(batch.pixels)
         by_path = [outputs] if isinstance(outputs, Tensor) else outputs
         return torch.stack([self._path_loss(one, teacher_outputs, batch) for one in by_path]).mean()
