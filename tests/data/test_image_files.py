@@ -119,22 +119,33 @@ def test_cut_batch_puts_each_image_in_one_of_even_parts():
 
 @pytest.mark.parametrize(("batch_size", "repeats"), [(8, 1), (10, 4), (20, 1)])
 def test_memory_in_flight_keeps_its_bound(photos, monkeypatch, batch_size, repeats):
-    drawn, returned, peak, list_tasks = 0, 0, 0, file_stream._list_tasks
+    drawn, returned, memories, ahead = [], 0, [], []
+    list_tasks, decoder = file_stream._list_tasks, file_stream._Decoder
 
     def watch_tasks(batches, parts):
-        nonlocal drawn, peak
-        for task in list_tasks(batches, parts):
-            drawn += sum(len(copies) for _, copies in task.images)
-            peak = max(peak, drawn - returned)
+        for number, task in enumerate(list_tasks(batches, parts)):
+            drawn.append(sum(len(copies) for _, copies in task.images))
+            ahead.append(number // parts - returned)
+            assert task.slot == number // parts % (file_stream.AHEAD + 1)
             yield task
+
+    def watch_memory(paths, transform, memory):
+        memories.append(memory)
+        return decoder(paths, transform, memory)
 
     monkeypatch.setattr(file_stream, "WORKERS", 2)
     monkeypatch.setattr(file_stream, "CHUNK_IMAGES", 2)
     monkeypatch.setattr(file_stream, "_list_tasks", watch_tasks)
+    monkeypatch.setattr(file_stream, "_Decoder", watch_memory)
     loader = Loader(gl.load_data(f"folder:{photos}@32").train, batch_size, seed=1, repeats=repeats)
     for step in range(6):
-        returned += loader.batch(step).pixels.numel() // (3 * 32 * 32)
-    assert 2 * batch_size <= peak <= (file_stream.AHEAD + 2) * batch_size
+        loader.batch(step)
+        returned = step + 1
+        assert sum(drawn) >= (step + 2) * batch_size
+    # No slot is written to before its batch has been returned.
+    assert max(ahead) <= file_stream.AHEAD
+    assert [memory.nbytes for memory in memories] == [(file_stream.AHEAD + 1) * batch_size * 3 * 32 * 32]
+    assert memories[0].is_shared()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -37,28 +37,27 @@ WORKERS = count_workers()
 
 
 @dataclass(frozen=True)
-class DecodedChunk:
-    """Some images of a batch, as a worker process sends them.
+class _Task:
+    """Images that one worker decodes: a part of a batch of `total` images, which is written to a slot of the memory."""
 
-    Attributes:
-        total: Number of images in the whole batch.
-        places: Places of the images in the batch, int64 [M].
-        pixels: Pixels of the images, uint8 [M, 3, side, side].
-        patches: Erased rectangles by place in the batch.
-    """
-
+    slot: int
     total: int
-    places: Tensor
-    pixels: Tensor
-    patches: list[tuple[int, Patch]] = field(default_factory=list)
+    images: list[Copies]
 
 
 @dataclass(frozen=True)
-class _Task:
-    """Images that one worker decodes: a part of a batch of `total` images."""
+class DecodedChunk:
+    """What a worker process says of a part of a batch, whose pixels it has written to shared memory.
 
+    Attributes:
+        slot: Index of the batch in the shared memory.
+        total: Number of images in the whole batch.
+        patches: Erased rectangles by place in the batch.
+    """
+
+    slot: int
     total: int
-    images: list[Copies]
+    patches: list[tuple[int, Patch]]
 
 
 class ImageTransform:
@@ -92,22 +91,20 @@ class ImageTransform:
 
 
 class _Decoder(Dataset[DecodedChunk | DataError]):
-    """Decoded chunks by task; the seed of a copy seeds its random transforms.
+    """Decodes the images of a task into memory that processes share; the seed of a copy seeds its random transforms.
 
     The error of a damaged file is an item too: torch would wrap it in the traceback of a worker process.
     """
 
-    def __init__(self, paths: Sequence[Path], side: int, transform: ImageTransform) -> None:
-        self._paths, self._side, self._transform = paths, side, transform
+    def __init__(self, paths: Sequence[Path], transform: ImageTransform, memory: Tensor) -> None:
+        self._paths, self._transform, self._memory = paths, transform, memory
 
     def __getitem__(self, task: _Task) -> DecodedChunk | DataError:
         with protect_random_state():
             return self._decode(task)
 
     def _decode(self, task: _Task) -> DecodedChunk | DataError:
-        places = [place for _, copies in task.images for place, _ in copies]
-        pixels = torch.empty(len(places), 3, self._side, self._side, dtype=torch.uint8)
-        chunk, done = DecodedChunk(task.total, torch.tensor(places, dtype=torch.int64), pixels), 0
+        patches = []
         for index, copies in task.images:
             try:
                 image = open_image(self._paths[index])
@@ -116,11 +113,10 @@ class _Decoder(Dataset[DecodedChunk | DataError]):
             image = image if image.mode == "RGB" else image.convert("RGB")
             for place, seed in copies:
                 seed_random_state(seed)
-                patch = self._transform(image, pixels[done])
+                patch = self._transform(image, self._memory[task.slot, place])
                 if patch is not None:
-                    chunk.patches.append((place, patch))
-                done += 1
-        return chunk
+                    patches.append((place, patch))
+        return DecodedChunk(task.slot, task.total, patches)
 
 
 def cut_batch(keys: Sequence[Key], parts: int) -> list[list[Copies]]:
@@ -139,16 +135,16 @@ def cut_batch(keys: Sequence[Key], parts: int) -> list[list[Copies]]:
 class FileStream:
     """Batches of decoded images by step; worker processes prepare the next ones.
 
-    Each image of a batch is decoded once, and workers share the images of a batch in chunks. The bound on memory in
-    flight is `AHEAD` + 2 batches. Chunks of `AHEAD` + 1 batches at most are decoded or wait, and one batch is put
-    together. A batch takes 3 x side x side bytes per image, and 4 bytes per element of the erased rectangles. Each
-    worker also holds the image that it decodes, in its own size.
+    Each image of a batch is decoded once, and workers share the images of a batch in chunks. They write to one shared
+    memory, which bounds the pixels in flight: it has `AHEAD` + 1 batches of 3 x side x side bytes per image. Erased
+    rectangles add 4 bytes per element. Each worker also holds the image that it decodes, in its own size. On CUDA
+    the batches on their way to the device take as much again as pinned memory.
 
     Args:
         paths: Paths of the image files.
         side: Height and width of the decoded images in pixels.
         plan: Function from a step to the positions of its images and the seeds of their augmentation.
-        size: Usual number of images of a step, which sets the number of chunks.
+        size: Most images of a step.
         training: Whether crops are random; otherwise the centre of the image is used.
         mirror: Whether images may be mirrored in training.
         policy: Further random changes in training; None for none.
@@ -167,7 +163,8 @@ class FileStream:
         policy: Policy | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._decoder = _Decoder(paths, side, ImageTransform(side, training=training, mirror=mirror, policy=policy))
+        self._paths, self._side = paths, side
+        self._transform = ImageTransform(side, training=training, mirror=mirror, policy=policy)
         self._plan, self._size, self._device = plan, size, torch.device(device)
         self._next, self._batches = -1, _no_batches()
 
@@ -177,7 +174,10 @@ class FileStream:
         Steps in order are fast; another step restarts the workers.
         """
         if step != self._next:
-            self._batches = _decode_batches(self._decoder, map(self._plan, count(step)), self._size, self._device)
+            self._batches = _no_batches()  # frees memory
+            self._batches = _decode_batches(
+                self._paths, self._side, self._transform, map(self._plan, count(step)), self._size, self._device
+            )
         self._next = step + 1
         batch = next(self._batches)
         if isinstance(batch, DataError):
@@ -189,10 +189,10 @@ def decode_images(
     paths: Sequence[Path], side: int, batch_size: int, device: torch.device | str = "cpu"
 ) -> Iterator[Tensor]:
     """Yield all images once, in order, centre-cropped: float32 [B, 3, side, side] in [0, 1] on the device."""
-    decoder = _Decoder(paths, side, ImageTransform(side, training=False))
+    transform, size = ImageTransform(side, training=False), min(batch_size, len(paths))
     keys = [(index, 0) for index in range(len(paths))]
     batches = (keys[start : start + batch_size] for start in range(0, len(keys), batch_size))
-    decoded = _decode_batches(decoder, batches, min(batch_size, len(keys)), torch.device(device))
+    decoded = _decode_batches(paths, side, transform, batches, size, torch.device(device))
     try:
         for batch in decoded:
             yield _check(batch)
@@ -202,11 +202,11 @@ def decode_images(
 
 def decode_image(path: Path, side: int) -> Tensor:
     """Decode one image, centre-cropped as in an evaluation: float32 [3, side, side] in [0, 1]."""
-    decoder = _Decoder([path], side, ImageTransform(side, training=False))
-    chunk = decoder[_Task(1, [(0, [(0, 0)])])]
+    memory = torch.empty(1, 1, 3, side, side, dtype=torch.uint8)
+    chunk = _Decoder([path], ImageTransform(side, training=False), memory)[_Task(0, 1, [(0, [(0, 0)])])]
     if isinstance(chunk, DataError):
         raise chunk
-    return chunk.pixels[0].float().div_(255)
+    return memory[0, 0].float().div_(255)
 
 
 def _no_batches() -> Iterator[Tensor | DataError]:
@@ -220,19 +220,33 @@ def _check(batch: Tensor | DataError) -> Tensor:
 
 
 def _decode_batches(
-    decoder: _Decoder, batches: Iterator[list[Key]], size: int, device: torch.device
+    paths: Sequence[Path],
+    side: int,
+    transform: ImageTransform,
+    batches: Iterator[list[Key]],
+    size: int,
+    device: torch.device,
 ) -> Iterator[Tensor | DataError]:
     """Yield the batches on the device; the error of a damaged file is the last item."""
     workers = min(WORKERS, size)
     parts = max(1, workers) * math.ceil(size / (max(1, workers) * CHUNK_IMAGES))
+    memory: Any = torch.empty(AHEAD + 1, size, 3, side, side, dtype=torch.uint8)
+    if workers:
+        memory.share_memory_()
+    decoder = _Decoder(paths, transform, memory)
     chunks = iter(_load_chunks(decoder, _list_tasks(batches, parts), workers, AHEAD * parts))
-    while (batch := _assemble(chunks, parts, device)) is not None:
+    while (batch := _assemble(chunks, parts, memory, device)) is not None:
         yield batch
         del batch  # else the batch would stay in memory while the next one is put together
 
 
 def _list_tasks(batches: Iterator[list[Key]], parts: int) -> Iterator[_Task]:
-    return (_Task(len(keys), images) for keys in batches for images in cut_batch(keys, parts))
+    """Cut batches into tasks; a slot is used again after `AHEAD` other batches."""
+    return (
+        _Task(number % (AHEAD + 1), len(keys), images)
+        for number, keys in enumerate(batches)
+        for images in cut_batch(keys, parts)
+    )
 
 
 def _load_chunks(
@@ -260,27 +274,30 @@ def _use_one_thread(_: int) -> None:
 
 
 def _assemble(
-    chunks: Iterator[DecodedChunk | DataError], parts: int, device: torch.device
+    chunks: Iterator[DecodedChunk | DataError], parts: int, memory: Tensor, device: torch.device
 ) -> Tensor | DataError | None:
-    """Put the next batch together and convert it to floats on the device; None after the last batch."""
-    is_pinned, patches = device.type == "cuda", []
-    batch = torch.empty(0, dtype=torch.uint8)
-    for part, chunk in enumerate(islice(chunks, parts)):
+    """Wait for the parts of the next batch, and convert it to floats on the device; None after the last batch."""
+    done = list(islice(chunks, parts))
+    for chunk in done:
         if isinstance(chunk, DataError):
             return chunk
-        if not part:
-            batch = torch.empty(chunk.total, *chunk.pixels.shape[1:], dtype=torch.uint8, pin_memory=is_pinned)
-        batch.index_copy_(0, chunk.places, chunk.pixels)
-        patches += chunk.patches
-    if not len(batch):
+    finished = [chunk for chunk in done if isinstance(chunk, DecodedChunk)]
+    if not finished:
         return None
-    # torch reuses pinned memory only after the copies from it.
-    pixels = batch.to(device, non_blocking=is_pinned).float().div_(255)
+    # The slot must be read before the next chunk is asked for, since workers may then write to it.
+    batch = memory[finished[0].slot, : finished[0].total]
+    pixels = _send(batch, device).float().div_(255)
+    patches = [patch for chunk in finished for patch in chunk.patches]
     if patches:
-        noise = torch.empty(sum(patch.noise.numel() for _, patch in patches), pin_memory=is_pinned)
-        torch.cat([patch.noise.flatten() for _, patch in patches], out=noise)
         sizes = [patch.noise.numel() for _, patch in patches]
-        pieces = torch.split(noise.to(device, non_blocking=is_pinned), sizes)
-        for (place, patch), values in zip(patches, pieces, strict=True):
+        noise = _send(torch.cat([patch.noise.flatten() for _, patch in patches]), device)
+        for (place, patch), values in zip(patches, torch.split(noise, sizes), strict=True):
             patch.write(pixels[place], values)
     return pixels
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to the device, through pinned memory to CUDA; torch reuses it only after the copy."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor).to(device, non_blocking=True)

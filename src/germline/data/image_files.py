@@ -46,6 +46,9 @@ def open_image(
         if check is not None:
             check(path, opened.size)
         opened.load()
+        if opened.format == "JPEG" and opened.mode == "RGB":  # most photos: they need no copy
+            ImageOps.exif_transpose(opened, in_place=True)
+            return opened
         turned = ImageOps.exif_transpose(opened)
         image = reader.read_image(turned, str(path), image_format=opened.format)
         reader.note_frames(getattr(opened, "n_frames", 1))

@@ -144,7 +144,7 @@ class Loader:
                 images.paths,
                 images.side,
                 self._schedule.plan,
-                share,
+                min(2 * share, batch_size) if is_mixed else share,  # other processes may have all partners
                 training=augment is not None,
                 mirror="mirror" in kinds,
                 policy=policy,
