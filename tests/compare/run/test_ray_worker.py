@@ -3,13 +3,14 @@
 import ast
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 import germline
 from germline.cli import app
-from germline.compare.run import ray_worker
+from germline.compare.run import ray_engine, ray_worker
 from germline.compare.run.progress import TaskProgress
 from germline.compare.run.progress_mailbox import ProgressMailbox
 from germline.compare.run.ray_worker import IDENTITY_FILE, StageContext, fingerprint_all, run_on_node
@@ -111,3 +112,27 @@ def test_ray_is_imported_only_when_its_engine_connects():
             if any(name.split(".")[0] == "ray" for name in names):
                 places.append((path.name, node.col_offset > 0))
     assert places == [("ray_engine.py", True)] * 2
+
+
+class LonelyRay:
+    """Ray without nodes: the first wait ends without a task, the second with all."""
+
+    waits = 0
+
+    def nodes(self):
+        return [{"Alive": False, "Resources": {"CPU": 8.0, "GPU": 1.0}}]
+
+    def wait(self, waiting, **_):
+        self.waits += 1
+        return ([], waiting) if self.waits == 1 else (waiting, [])
+
+
+def test_tasks_that_no_node_can_run_are_announced(monkeypatch, capsys):
+    monkeypatch.setattr(ray_engine, "LONG_WAIT_SECONDS", -1.0)
+    mailbox = SimpleNamespace(collect_progress=SimpleNamespace(remote=lambda: None))
+    pending = {"reference": NamedTask("one")}
+    share = {"num_cpus": 1.0, "num_gpus": 0.5}
+    for reference in ray_engine._wait_for_each(LonelyRay(), pending, share, mailbox, None):
+        del pending[reference]
+    expected = "germline: No node of the cluster has 1 CPUs and 0.5 GPUs now. Tasks wait for one.\n"
+    assert capsys.readouterr().err == expected

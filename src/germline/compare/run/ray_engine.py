@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from germline.files import append_json, file_lock, write_text
 from germline.learngene import library_versions
 
 WAIT_SECONDS = 0.5  # between two looks at the progress of running tasks
+LONG_WAIT_SECONDS = 60.0  # without the end of a task, before the nodes are counted again
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class RayEngine:
         shared = ray.put((replace(store, folder=store.folder.absolute()), context, mailbox))
         pending = {run.remote(task, shared): task for task in tasks}
         try:
-            for reference in _wait_for_each(ray, pending, mailbox, display):
+            for reference in _wait_for_each(ray, pending, options, mailbox, display):
                 error, readings = self._read_outcome(ray, reference)
                 for reading in readings.splitlines():
                     append_json(store.out / READINGS_FILE, json.loads(reading))
@@ -74,20 +76,19 @@ class RayEngine:
         nodes = _list_nodes(ray)
         total = {kind: sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
         cluster = f"{len(nodes)} nodes with {total['CPU']:g} CPUs and {total['GPU']:g} GPUs"
-        share = f"{self.cpus:g} CPUs and {self._choose_gpus(nodes):g} GPUs per task"
-        return f"Ray {ray.__version__}, {cluster}, {share}"
+        share = {"num_cpus": self.cpus, "num_gpus": self._choose_gpus(nodes)}
+        return f"Ray {ray.__version__}, {cluster}, {_describe_share(share)} per task"
 
     def _choose_resources(self, ray: Any) -> dict[str, float]:
         """Return the resources of a task, once some node is known to have them."""
-        nodes = _list_nodes(ray)
-        gpus = self._choose_gpus(nodes)
-        if not any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        share = {"num_cpus": self.cpus, "num_gpus": self._choose_gpus(_list_nodes(ray))}
+        if not _has_room(ray, share):
             raise SettingError(
-                f"no node of the cluster has {self.cpus:g} CPUs and {gpus:g} GPUs",
+                f"no node of the cluster has {_describe_share(share)}",
                 "Tasks would wait without end",
                 "Pass smaller --task-cpus or --task-gpus, or add a node",
             )
-        return {"num_cpus": self.cpus, "num_gpus": gpus}
+        return share
 
     def _choose_gpus(self, nodes: Sequence[Mapping[str, float]]) -> float:
         if self.gpus is not None:
@@ -173,16 +174,38 @@ def _start_mailbox(ray: Any) -> Any:
     return make.remote()
 
 
+def _has_room(ray: Any, share: Mapping[str, float]) -> bool:
+    """Tell whether some node is large enough for a task."""
+    return any(
+        node.get("CPU", 0) >= share["num_cpus"] and node.get("GPU", 0) >= share["num_gpus"] for node in _list_nodes(ray)
+    )
+
+
+def _describe_share(share: Mapping[str, float]) -> str:
+    return f"{share['num_cpus']:g} CPUs and {share['num_gpus']:g} GPUs"
+
+
 def _wait_for_each(
-    ray: Any, pending: Mapping[Any, ComparisonTask], mailbox: Any, display: ProgressDisplay
+    ray: Any,
+    pending: Mapping[Any, ComparisonTask],
+    share: Mapping[str, float],
+    mailbox: Any,
+    display: ProgressDisplay,
 ) -> Iterator[Any]:
     """Yield the reference of each task that ends, and show the progress of the others meanwhile."""
-    show = _make_progress_reader(ray, mailbox, display)
+    show, last = _make_progress_reader(ray, mailbox, display), time.monotonic()
     while pending:
         waiting = list(pending)
         ready, _ = ray.wait(waiting, timeout=WAIT_SECONDS)
         if ready:
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
+            last = time.monotonic()
+        elif time.monotonic() - last > LONG_WAIT_SECONDS:
+            last = time.monotonic()
+            # The only node with a GPU may have died.
+            if not _has_room(ray, share):
+                text = f"germline: No node of the cluster has {_describe_share(share)} now. Tasks wait for one."
+                print(text, file=sys.stderr, flush=True)
         show({task.name for reference, task in pending.items() if reference not in ready})
         yield from ready
 
