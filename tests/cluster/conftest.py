@@ -38,11 +38,12 @@ def start_cluster():
         node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=node)
         clusters.append(cluster)
+        # A driver connects to any node of its machine. It must not be the one that a test kills.
+        if connect:
+            ray.init(address=cluster.address, log_to_driver=False)
         for _ in range(nodes - 1):
             cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
         cluster.wait_for_nodes()
-        if connect:
-            ray.init(address=cluster.address, log_to_driver=False)
         return cluster
 
     yield start

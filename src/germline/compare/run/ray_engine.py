@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -67,8 +68,10 @@ class RayEngine:
                 yield TaskResult(pending.pop(reference), error)
         finally:
             # After an error or Ctrl-C, running tasks would work for a run that has ended.
-            for reference in pending:
-                ray.cancel(reference, force=True)
+            # Where the cluster is gone, there is nothing to stop, and the first error matters.
+            with contextlib.suppress(Exception):
+                for reference in pending:
+                    ray.cancel(reference, force=True)
 
     def describe(self) -> str:
         """Describe the cluster and what each task has of it."""
