@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report.paths_protocol import paths_claims_table
+from germline.compare.report.tables import claims_table
 from germline.reporting.statistics import estimate
 
 ROOT = Path(__file__).parent.parent
@@ -167,3 +169,27 @@ def test_the_page_on_training_quotes_the_loops_overhead():
     assert f"The median ratios of three models are {min(plain):.2f} to {max(plain):.2f}." in page
     slow = [row["processor_ratio_to"]["DataLoader"]["ratio"] for row in rows]
     assert f"{min(slow):.2f} to {max(slow):.2f} of the processor time" in page
+
+
+def test_the_page_over_sizes_says_how_many_claims_hold():
+    rows = [row for row in claims_table(ComparisonResults(kept("any-size")))[1:] if row[4] != "not claimed beforehand"]
+    verdicts = {"copies": Counter(), "random weights": Counter(), "steps": Counter()}
+    for claim, _, difference, _, verdict, *_ in rows:
+        kind = "copies" if claim.endswith((" weight-selection", " grow")) else "random weights"
+        verdicts["steps" if "doublings" in difference else kind][verdict] += 1
+    assert verdicts["random weights"] == {"holds": 20}
+    assert verdicts["steps"] == {"holds": 5}
+    assert verdicts["copies"] == {"holds": 3, "the reverse holds": 6, "no difference shown": 5}
+    page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
+    assert "All 20 claims of `front` against scratch and the shuffled gene hold" in page
+    assert "(5 claims). The other 14 set it against copies" in page
+
+
+def test_the_page_on_training_quotes_steps_on_a_gpu():
+    page = (ROOT / "docs" / "reference" / "training.md").read_text(encoding="utf-8")
+    rows = [row for part in ("step", "overhead") for row in kept(f"gpu-speed-{part}")["rows"]]
+    ratios = [row["ratio_to"]["plain"]["ratio"] for row in rows]
+    assert [round(ratio, 2) for ratio in (min(ratios), max(ratios))] == [1.04, 1.16]
+    for row, ratio in zip(rows, ratios, strict=True):
+        numbers = [f"{rate:,.0f}" for name, rate in row["rates"].items() if name in ("ours", "plain", "timm")]
+        assert any(all(number in line for number in [*numbers, f"| {ratio:.2f} |"]) for line in page.splitlines())

@@ -134,8 +134,8 @@ def test_fit_uses_label_smoothing(train, ancestor, pico):
     assert not same(train(label_smoothing=0.2)[0], train()[0])
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_fit_stops_at_a_loss_that_is_not_finite(train, tmp_path, optimizer):
+@pytest.mark.parametrize("other", [{"optimizer": "adamw"}, {"optimizer": "sgd"}, {"clip": 1.0}], ids=str)
+def test_fit_stops_at_a_loss_that_is_not_finite(train, tmp_path, other):
     class Breaks(CrossEntropy):
         steps = 0
 
@@ -146,7 +146,7 @@ def test_fit_stops_at_a_loss_that_is_not_finite(train, tmp_path, optimizer):
     with pytest.raises(
         TrainingError, match="The loss or the weights of 'phase' are not finite numbers at step 5"
     ) as caught:
-        train(tmp_path, objective=Breaks(), checkpoint_every=2, optimizer=optimizer)
+        train(tmp_path, objective=Breaks(), checkpoint_every=2, **other)
     assert caught.value.exit_code == 3
     assert str(tmp_path / "phase" / "checkpoints" / "step-00000004") in str(caught.value)
     assert not (tmp_path / "phase" / "result.json").exists()

@@ -193,16 +193,21 @@ class Trainer:
         self.objective.before_step(self.seed, self.name, step)
         parts = _split(self._loader.batch(step), self.settings.accumulate)
         size = sum(len(part.pixels) for part in parts)
-        total = torch.zeros((), device=self.fabric.device)
+        losses = []
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
             with self.fabric.no_backward_sync(self._module, enabled=not last):
-                loss = self.objective(self._logits, part) * (len(part.pixels) / size)
+                loss = self.objective(self._logits, part)
+                if len(parts) > 1:
+                    loss = loss * (len(part.pixels) / size)
                 self._backward(loss)
-            total += loss.detach()
+            losses.append(loss.detach())
+        total = sum(losses[1:], start=losses[0])
         self._average_objective_gradients()
         if self.settings.clip is not None:
-            self.fabric.clip_gradients(self._module, self._optimizer, max_norm=self.settings.clip)
+            # Gradients that are not finite break the weights, which the loop reports. A check here makes a GPU wait.
+            clip = self.settings.clip
+            self.fabric.clip_gradients(self._module, self._optimizer, max_norm=clip, error_if_nonfinite=False)
         self._optimizer_step(step)
         with torch.no_grad():
             self.objective.after_step(self.network.model, self._raw_optimizer)
