@@ -7,5 +7,7 @@ rm -rf .venv-ray
 python3 -m venv .venv-ray
 . .venv-ray/bin/activate
 export OMP_NUM_THREADS=1
-python -m pip install --quiet -e '.[test,ray,s3]' 'moto[server]>=5'
+python -m pip install --quiet -e '.[test,ray]'
+# In two steps: pip takes very long to choose among the versions of both at once.
+python -m pip install --quiet -e '.[s3]' 'moto[server]>=5'
 GERMLINE_RAY_RESULT=benchmarks/results/ray-cluster.json python -m pytest tests/cluster

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -64,7 +65,7 @@ def pytest_sessionfinish(session):
         return
     versions = {name: version(name) for name in ("ray", "fsspec", "s3fs", "moto")}
     result = {
-        "command": "tools/test_ray.sh",
+        "command": shlex.join(["python", "-m", "pytest", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **library_versions(), **versions},
         "platform": sys.platform,

@@ -15,7 +15,7 @@ from germline.errors import SettingError, TrainingError
 from helpers.comparison import comparison, list_stored, results
 from helpers.ray_tasks import NamedTask
 
-LONG = "train.steps=800"
+LONG = "train.steps=500"
 
 
 @pytest.fixture(scope="module")
