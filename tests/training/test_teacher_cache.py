@@ -127,6 +127,17 @@ def test_cache_teacher_is_refused_with_changing_images(name, value):
         TrainSettings(**settings)
 
 
+def test_pool_asks_once_per_image_in_all_its_phases(data, ancestor, tmp_path):
+    genes = []
+    for is_cached in (False, True):
+        training = {"augment": False, "steps": 2, "batch_size": 12, "cache_teacher": is_cached}
+        method = gl.Pool(preset="tiny", losses="logits", init="random", distil=training, finetune=training)
+        ancestor.model.seen = 0
+        genes.append(method.condense(ancestor, data, Run(tmp_path / str(is_cached), quiet=True)).tensors)
+        assert ancestor.model.seen == (30 if is_cached else 48)
+    assert equal(*genes)
+
+
 def test_pool_saves_no_hidden_maps():
     settings = {"init": "random", "distil": {"augment": False, "cache_teacher": True}}
     with pytest.raises(ValueError, match=r"distil.cache_teacher with losses=all.*set losses=logits"):
