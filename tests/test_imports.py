@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ORDER = (
     ("timm",),
     ("errors",),
-    ("paths",),
+    ("paths", "tensor_file"),
     ("files", "hub", "randomness"),
     ("ledger", "traits", "seals"),
     ("architectures",),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from germline.errors import ArtefactError, OutputError
 from germline.paths import check_apart, follow_link, make_part_path, open_regular, read_limited
+from germline.tensor_file import write_plain_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -324,11 +325,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         OutputError: The file cannot be written.
     """
-    from safetensors.torch import save_file
-
     try:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(plain, path, dict(metadata) if metadata else None)
+        write_plain_tensors(path, plain, metadata)
     except OSError as error:
         raise _write_error(path, error) from error
     except Exception as error:
@@ -338,7 +337,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
-    """Read a safetensors file; a pickle is refused without being opened.
+    """Read a safetensors file by memory map; a pickle is refused without being opened.
+
+    On the CPU the system reads the pages of a tensor from the file when they are first used.
 
     Raises:
         ArtefactError: The file is missing, truncated or not safetensors.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -242,7 +242,9 @@ def build_resized_descendant(
     """
     spec = keep_images(target.spec, gene.spec)
     names = [full for block in parts_of(spec).blocks for full in block.values()]
-    blocks: dict[str, TensorWithOrigin] = {name: (tensors[name].clone(), "copied") for name in names}
+    blocks: dict[str, TensorWithOrigin] = {
+        name: (tensor, "copied") for name, tensor in _own_tensors(tensors, names, gene).items()
+    }
     # All further steps see the tensors as a gene of the descendant's own size.
     resized_gene = replace(gene, spec=spec)
     descendant = build_descendant(resized_gene, target, frame=tensors, blocks=blocks, generator=generator)
@@ -250,6 +252,19 @@ def build_resized_descendant(
         if "copied" in descendant.ledger.entries[name]:
             descendant.ledger.entries[name] = Counter(counts)
     return descendant
+
+
+def _own_tensors(tensors: Mapping[str, Tensor], names: Iterable[str], gene: Learngene) -> dict[str, Tensor]:
+    """Copy the named tensors that share memory with the gene or with each other; the others are used as they are."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in gene.tensors.values()}
+    result = {}
+    for name in names:
+        tensor = tensors[name]
+        storage = tensor.untyped_storage()
+        is_alone = tensor.is_contiguous() and storage.nbytes() == tensor.nbytes and storage.data_ptr() not in taken
+        taken.add(storage.data_ptr())
+        result[name] = tensor if is_alone else tensor.clone()
+    return result
 
 
 def check_same_spec(method: str, ancestor: Spec, wanted: Spec, *, spare: frozenset[str] = frozenset()) -> None:

@@ -1,0 +1,94 @@
+"""Memory of inheriting, saving and loading: one copy of the network, and files read by memory map."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from germline.architectures import VIT, Preprocess, Size, VitSpec, on_meta_device
+from germline.baselines.weight_selection import WeightSelection
+from germline.files import read_tensors, write_tensors
+from germline.learngene import TENSORS_FILE, Learngene
+from germline.methods.grow import Grow
+from germline.methods.tleg import TLEG
+from germline.methods.tleg.expansion import ExpandedNetwork
+
+MOST = 1.2
+WIDE = VitSpec(image_size=32, channels=3, classes=3, depth=8, width=384, heads=6, patch_size=8)
+NARROW = WIDE.model_copy(update={"width": 192, "heads": 3})
+SHALLOW = WIDE.model_copy(update={"depth": 4})
+SIZE = Size(depth=8, width=384, heads=6)
+TYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+CASES = {
+    "tleg": (TLEG(), WIDE, lambda: ExpandedNetwork(VIT, WIDE, (8,))),
+    "grow": (Grow(), NARROW, lambda: VIT.build(NARROW)),
+    "weight-selection": (WeightSelection(), SHALLOW, lambda: VIT.build(SHALLOW)),
+}
+
+
+def save_gene(name, folder):
+    method, spec, build = CASES[name]
+    with on_meta_device():
+        shapes = build().state_dict()
+    tensors = {key: torch.full(tensor.shape, 0.1) for key, tensor in shapes.items()}
+    images = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    Learngene(name, method.model_dump(mode="json"), "vit", spec, tensors, images, ("a", "b", "c")).save(folder)
+
+
+def read_bytes(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
+def restart_peak():
+    """Let the largest resident memory start again, and return the present one."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("the system does not restart the peak of a process's memory")
+    return read_bytes("VmRSS")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_inherit_and_save_hold_one_network_and_the_pages_of_the_gene(tmp_path, name):
+    save_gene(name, tmp_path / "gene")
+    Learngene.load(tmp_path / "gene").inherit().save(tmp_path / "first")  # imports are not measured
+    before = restart_peak()
+    gene = Learngene.load(tmp_path / "gene")
+    descendant = gene.inherit(SIZE)
+    descendant.save(tmp_path / "out")
+    grown = read_bytes("VmHWM") - before
+    held = sum(tensor.nbytes for tensor in descendant.model.state_dict().values()) + gene.count_bytes()
+    assert grown <= MOST * held
+    saved = read_tensors(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(saved[key], tensor) for key, tensor in descendant.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_descendant_shares_no_memory_with_its_gene_or_within_itself(tmp_path, name):
+    save_gene(name, tmp_path)
+    gene = Learngene.load(tmp_path)
+    tensors = [*gene.tensors.values(), *gene.inherit(SIZE).model.state_dict().values()]
+    spans = sorted((tensor.data_ptr(), tensor.nbytes) for tensor in tensors)
+    assert all(start + size <= after for (start, size), (after, _) in zip(spans, spans[1:], strict=False))
+
+
+def test_a_gene_is_read_by_memory_map(tmp_path):
+    save_gene("weight-selection", tmp_path)
+    gene = Learngene.load(tmp_path)
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("the system does not list the files that a process maps")
+    assert str(tmp_path / TENSORS_FILE) in maps.read_text()
+    assert gene.tensors
+
+
+@pytest.mark.parametrize("metadata", [None, {"key": 'tab\t, "quoted", ä, \x7f'}])
+def test_files_of_tensors_are_those_of_the_library_to_the_byte(tmp_path, metadata):
+    tensors = {f"{kind}.{key}": torch.arange(3).to(getattr(torch, kind)) for kind in TYPES for key in ("ä", "b", "Z\n")}
+    tensors |= {"empty": torch.zeros(0, 3), "scalar": torch.tensor(2.5), "e5": torch.zeros(2).to(torch.uint16)}
+    for place, given in (("plain", tensors), ("unusual", {**tensors, "f8": torch.zeros(2).to(torch.float8_e4m3fn)})):
+        write_tensors(tmp_path / place, given, metadata)
+        save_file(given, tmp_path / "theirs", metadata)
+        assert (tmp_path / place).read_bytes() == (tmp_path / "theirs").read_bytes()
