@@ -1,7 +1,7 @@
 """Peak memory: a ViT-L/14 teaches a ViT-S/16, and a ViT-H/14 is inherited and saved; target <= 1.2 x the bytes to hold.
 
 Weights are fake. Each case runs in a process of its own, whose memory after its imports is subtracted. `anonymous` is
-the process's own memory (RssAnon), sampled by another process every 5 ms. `resident` also counts pages of files that
+the process's own memory (RssAnon), sampled by another process every 10 ms. `resident` also counts pages of files that
 are mapped (VmHWM), which the system takes back when memory gets short. Bytes to hold are tensors alone, without
 activations. Resident pages are compared with these bytes and those of the mapped file together.
 """
@@ -37,7 +37,7 @@ from germline.methods.tleg.expansion import ExpandedNetwork
 from germline.network import WEIGHTS, Network
 from germline.training import Run
 
-TARGET, SAMPLE_S, STEPS = 1.2, 0.005, 2
+TARGET, SAMPLE_S, STEPS = 1.2, 0.01, 2
 HUGE = VitSpec(image_size=224, channels=3, classes=1000, depth=32, width=1280, heads=16, patch_size=14)
 LARGE = VitSpec(image_size=224, channels=3, classes=1000, depth=24, width=1024, heads=16, patch_size=14)
 HALF = VitSpec(image_size=224, channels=3, classes=1000, depth=32, width=640, heads=8, patch_size=14)
@@ -93,7 +93,7 @@ def prepare(case: str, folder: Path) -> None:
 
 
 def measure_condense(folder: Path) -> dict[str, int]:
-    """Load the teacher from its folder and condense a ViT-S from it, two images a step."""
+    """Load the teacher from its folder and condense a ViT-S from it, two images per step."""
     images = torch.randint(0, 256, (2 * STEPS, 3, 224, 224), dtype=torch.uint8)
     data = DataSet("noise", lambda _: Images(images, None, ()))
     method = TLEG(model="vit_small16", steps=STEPS, batch_size=2, lr=1e-4)
@@ -176,10 +176,10 @@ def sample_child(case: str, folder: Path) -> dict[str, Any]:
 
 
 CASES = {
-    "condense": "condense ViT-S/16 from a ViT-L/14",
     "tleg": "inherit + save a ViT-H/14, tleg",
     "grow": "inherit + save a ViT-H/14, grow from half its width",
     "weight-selection": "inherit + save a ViT-H/14, weight-selection from half its blocks",
+    "condense": "condense ViT-S/16 from a ViT-L/14",
 }
 
 
@@ -201,10 +201,10 @@ def main() -> None:
             rows.append({"case": CASES[case], **sample_child(case, Path(place))})
         line = rows[-1]
         print(
-            f"{line['case']:<66} held {line['held_bytes'] / 1e9:5.2f} GB   peak {line['anonymous_peak_bytes'] / 1e9:5.2f} "
-            f"GB   ratio {line['ratio']:.3f}   with mapped files {line['resident_ratio']:.3f}   target {TARGET}"
+            f"{line['case']:<66} held {line['held_bytes'] / 1e9:5.2f} GB   "
+            f"peak {line['anonymous_peak_bytes'] / 1e9:5.2f} GB   ratio {line['ratio']:.3f}   with mapped files {line['resident_ratio']:.3f}   target {TARGET}",
+            flush=True,
         )
-    if set(asked.only) == set(CASES):
         result = {**describe_run(), "sampled_every_s": SAMPLE_S, "rows": rows}
         write_json(ROOT / "benchmarks" / "results" / "peak-memory.json", result)
 

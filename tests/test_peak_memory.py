@@ -1,5 +1,7 @@
 """Memory of inheriting, saving and loading: one copy of the network, and files read by memory map."""
 
+import ctypes
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,17 +10,17 @@ from safetensors.torch import save_file
 
 from germline.architectures import VIT, Preprocess, Size, VitSpec, on_meta_device
 from germline.baselines.weight_selection import WeightSelection
-from germline.files import read_tensors, write_tensors
+from germline.files import write_tensors
 from germline.learngene import TENSORS_FILE, Learngene
 from germline.methods.grow import Grow
 from germline.methods.tleg import TLEG
 from germline.methods.tleg.expansion import ExpandedNetwork
 
 MOST = 1.2
-WIDE = VitSpec(image_size=32, channels=3, classes=3, depth=8, width=384, heads=6, patch_size=8)
-NARROW = WIDE.model_copy(update={"width": 192, "heads": 3})
+WIDE = VitSpec(image_size=32, channels=3, classes=3, depth=8, width=256, heads=4, patch_size=8)
+NARROW = WIDE.model_copy(update={"width": 128, "heads": 2})
 SHALLOW = WIDE.model_copy(update={"depth": 4})
-SIZE = Size(depth=8, width=384, heads=6)
+SIZE = Size(depth=8, width=256, heads=4)
 TYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 CASES = {
     "tleg": (TLEG(), WIDE, lambda: ExpandedNetwork(VIT, WIDE, (8,))),
@@ -42,10 +44,11 @@ def read_bytes(key):
 
 
 def restart_peak():
-    """Let the largest resident memory start again, and return the present one."""
+    """Give free memory back, let the largest resident memory start again, and return the present one."""
     try:
+        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
+    except (OSError, AttributeError):
         pytest.skip("the system does not restart the peak of a process's memory")
     return read_bytes("VmRSS")
 
@@ -53,25 +56,17 @@ def restart_peak():
 @pytest.mark.parametrize("name", CASES)
 def test_inherit_and_save_hold_one_network_and_the_pages_of_the_gene(tmp_path, name):
     save_gene(name, tmp_path / "gene")
-    Learngene.load(tmp_path / "gene").inherit().save(tmp_path / "first")  # imports are not measured
+    Learngene.load(tmp_path / "gene").inherit(SIZE).save(tmp_path / "first")  # imports are not measured
     before = restart_peak()
     gene = Learngene.load(tmp_path / "gene")
     descendant = gene.inherit(SIZE)
     descendant.save(tmp_path / "out")
     grown = read_bytes("VmHWM") - before
-    held = sum(tensor.nbytes for tensor in descendant.model.state_dict().values()) + gene.count_bytes()
-    assert grown <= MOST * held
-    saved = read_tensors(tmp_path / "out" / "model.safetensors")
-    assert all(torch.equal(saved[key], tensor) for key, tensor in descendant.model.state_dict().items())
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_descendant_shares_no_memory_with_its_gene_or_within_itself(tmp_path, name):
-    save_gene(name, tmp_path)
-    gene = Learngene.load(tmp_path)
-    tensors = [*gene.tensors.values(), *gene.inherit(SIZE).model.state_dict().values()]
-    spans = sorted((tensor.data_ptr(), tensor.nbytes) for tensor in tensors)
-    assert all(start + size <= after for (start, size), (after, _) in zip(spans, spans[1:], strict=False))
+    state = descendant.model.state_dict()
+    assert grown <= MOST * (sum(tensor.nbytes for tensor in state.values()) + gene.count_bytes())
+    # Nothing is shared with the gene, or between two tensors of the descendant.
+    spans = sorted((tensor.data_ptr(), tensor.nbytes) for tensor in (*gene.tensors.values(), *state.values()))
+    assert all(start + size <= after for (start, size), (after, _) in pairwise(spans))
 
 
 def test_a_gene_is_read_by_memory_map(tmp_path):

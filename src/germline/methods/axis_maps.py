@@ -150,21 +150,29 @@ def has_larger_axis(plan: SlicePlan, ancestor: Spec) -> bool:
 
 def take_elements(tensor: Tensor, maps: TensorMaps) -> Tensor:
     """Take the mapped elements of a tensor along every dimension that has a map."""
+    if maps.keys() == {0, 1}:
+        # Both at once: a tensor that is wider along one dimension alone would leave holes in the memory.
+        rows, columns = (maps[dim].indices.to(tensor.device) for dim in (0, 1))
+        return tensor[rows[:, None], columns]
     for dim, axis_map in maps.items():
         tensor = tensor.index_select(dim, axis_map.indices.to(tensor.device))
     return tensor
 
 
 def divide_by_copies(tensor: Tensor, maps: TensorMaps) -> Tensor:
-    """Divide what is read from each channel by the number of the channel's copies.
+    """Divide in place what is read from each channel by the number of the channel's copies.
 
     The copies of a channel add up to the channel again, so that a layer computes what it did.
+
+    Args:
+        tensor: Result of `take_elements`, which is a copy wherever there are maps.
+        maps: The same maps by dimension.
     """
     for dim, axis_map in maps.items():
         if axis_map.source.reads:
             shape = [1] * tensor.ndim
             shape[dim] = -1
-            tensor = tensor / axis_map.copies.to(tensor).view(shape)
+            tensor.div_(axis_map.copies.to(tensor).view(shape))
     return tensor
 
 
