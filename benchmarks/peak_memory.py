@@ -202,7 +202,8 @@ def main() -> None:
         line = rows[-1]
         print(
             f"{line['case']:<66} held {line['held_bytes'] / 1e9:5.2f} GB   "
-            f"peak {line['anonymous_peak_bytes'] / 1e9:5.2f} GB   ratio {line['ratio']:.3f}   with mapped files {line['resident_ratio']:.3f}   target {TARGET}",
+            f"peak {line['anonymous_peak_bytes'] / 1e9:5.2f} GB   "
+            f"ratio {line['ratio']:.3f}   with mapped files {line['resident_ratio']:.3f}   target {TARGET}",
             flush=True,
         )
         result = {**describe_run(), "sampled_every_s": SAMPLE_S, "rows": rows}
