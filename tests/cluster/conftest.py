@@ -17,6 +17,8 @@ from helpers.comparison import RECIPE
 
 # Workers import the helpers of the tests.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+# Ray gives its workers a low priority. On a busy machine the tests would take many times longer.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 OUTCOMES, START = {}, time.monotonic()
 
