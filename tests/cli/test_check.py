@@ -23,6 +23,16 @@ def test_a_recipe_without_kind_and_minutes_is_checked(bench, run):
     assert "expected time" not in done.out
 
 
+def test_check_says_how_long_devices_of_a_rate_take(run):
+    one = run("check", "paper/tleg-imagenet", "--tflops", "100").out.splitlines()[-1]
+    assert one == "expected time on one device of 100 TFLOP/s: 23.5 days (genes 39.0 hours, cells 21.8 days)"
+    ten = run("check", "paper/tleg-imagenet", "--tflops", "100", "--devices", "10").out.splitlines()[-1]
+    # One gene is made on one device.
+    assert ten == "expected time on 10 devices of 100 TFLOP/s: 3.8 days (genes 39.0 hours, cells 2.2 days)"
+    done = run("check", "paper/tleg-imagenet", "--tflops", "0")
+    assert (done.code, done.out) == (2, "")
+
+
 def test_schema_prints_json(run):
     done = run("schema")
     assert (done.code, done.err) == (0, "")

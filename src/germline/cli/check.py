@@ -20,6 +20,10 @@ def check_command(
     recipe: Annotated[str, typer.Argument(help="Packaged recipe or file.")],
     set_: Set = None,
     quick: Quick = False,
+    tflops: Annotated[
+        float | None, typer.Option(help="Measured rate of one device in TFLOP/s, for an expected time there.")
+    ] = None,
+    devices: Annotated[int, typer.Option(help="Number of devices for --tflops.")] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Check a recipe, name all of its errors, and estimate its cost. Nothing is trained."""
@@ -27,6 +31,7 @@ def check_command(
 
     read_recipe(recipe, quick=quick)
     announce(f"Checking the recipe {recipe}", quiet=quiet)
+    from germline.compare.cost.device_time import describe_device_time
     from germline.compare.cost.estimate import estimate_cost
     from germline.compare.recipe.loader import load_recipe
     from germline.compare.recipe.problems import list_recipe_errors
@@ -36,7 +41,9 @@ def check_command(
         for error in errors[:-1]:
             print(f"germline: {error}", file=sys.stderr)
         raise errors[-1]
-    print(estimate_cost(load_recipe(recipe, set_ or (), quick=quick)).text())
+    estimate = estimate_cost(load_recipe(recipe, set_ or (), quick=quick))
+    time = None if tflops is None else describe_device_time(estimate.stages, tflops, devices)
+    print("\n".join([estimate.text(), *([time] if time else [])]))
 
 
 def schema_command(quiet: Quiet = False) -> None:

@@ -193,7 +193,7 @@ class Trainer:
         self.objective.before_step(self.seed, self.name, step)
         parts = _split(self._loader.batch(step), self.settings.accumulate)
         size = sum(len(part.pixels) for part in parts)
-        losses = []
+        losses: list[Tensor] = []
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
             with self.fabric.no_backward_sync(self._module, enabled=not last):
@@ -202,7 +202,9 @@ class Trainer:
                     loss = loss * (len(part.pixels) / size)
                 self._backward(loss)
             losses.append(loss.detach())
-        total = sum(losses[1:], start=losses[0])
+        total = losses[0]
+        for loss in losses[1:]:
+            total = total + loss
         self._average_objective_gradients()
         if self.settings.clip is not None:
             # Gradients that are not finite break the weights, which the loop reports. A check here makes a GPU wait.

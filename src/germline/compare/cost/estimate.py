@@ -105,6 +105,11 @@ class CostEstimate:
     claims: str = ""
     grid: str = ""
 
+    @property
+    def stages(self) -> dict[str, Cost]:
+        """Costs by what follows each other in a run."""
+        return {"ancestors": self.ancestors, "genes": self.genes, "tuning cells": self.tuning, "cells": self.cells}
+
     def text(self) -> str:
         """Format the estimate as text."""
         per_seed = f" ({self.cells.count // self.seeds} x {self.seeds} seeds)"
