@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,58 @@ from typing import Any
 from germline.errors import ArtefactError, OutputError, SettingError
 
 PREFIX = "hf-hub:"
+CARD_FILE, PLACE = "README.md", "FOLDER"  # card of a folder, and the word for the folder in it
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
+
+
+class HubArtefact:
+    """What is saved in a folder and shared on the hub, with the names that timm and peft use."""
+
+    @abstractmethod
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the artefact's folder, completely or not at all."""
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the artefact's folder; another name of `save`.
+
+        Raises:
+            OutputError: The folder is not empty or cannot be written.
+        """
+        self.save(folder, overwrite=overwrite)
+
+    def push_to_hub(self, name: str, **options: Any) -> str:
+        """Upload the artefact to a hub repository, which is created if it does not exist.
+
+        Args:
+            name: `owner/name`.
+            options: Options of `huggingface_hub.HfApi.upload_folder`, such as token or commit_message.
+
+        Returns:
+            The address of the upload.
+
+        Raises:
+            SettingError: The hub would not accept the name.
+            OutputError: The hub cannot be reached, or refuses the upload.
+        """
+        check_repository_name(name)
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "artefact"
+            self.save(folder)
+            address_card(folder / CARD_FILE, name)
+            return upload_folder(folder, name, **options)
+
+
+def address_card(card: Path, name: str) -> None:
+    """Write the name of a hub repository into the commands of a card that germline wrote.
+
+    Args:
+        card: File of the card.
+        name: `owner/name`.
+    """
+    text = card.read_text(encoding="utf-8")
+    if "germline" in text:
+        place = f"{PREFIX}{name}"
+        card.write_text(text.replace(f"local-dir:{PLACE}", place).replace(PLACE, place), encoding="utf-8")
 
 
 def download_folder(name: str, files: Sequence[str]) -> Path:

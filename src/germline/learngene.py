@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -13,10 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from germline.architectures import Preprocess, Size, Spec, Target
+from germline.cards import make_gene_card, make_network_card
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.files import (
     atomic_folder,
@@ -27,49 +25,23 @@ from germline.files import (
     write_tensors,
 )
 from germline.gene_checks import WRONG_CONTENT, check_method_settings, check_parts, verify_tensors
-from germline.hub import PREFIX, download_folder, upload_folder
+from germline.hub import CARD_FILE, PREFIX, HubArtefact, download_folder
 from germline.ledger import Ledger
 from germline.network import RECORD, Network
 from germline.paths import read_unchanged
+from germline.provenance import Provenance
 from germline.registry import ARCHITECTURES, METHODS, architecture_of, model_spec
 from germline.seals import hash_json, tensor_facts
+from germline.sharing import hide_all, hide_places
 from germline.size_choice import choose_size, has_caps
 from germline.traits import Sizes, Traits
 
 FORMAT = 1
-TENSORS_FILE, MANIFEST_FILE, CARD_FILE = "learngene.safetensors", "learngene.json", "README.md"
-
-
-class Provenance(BaseModel):
-    """Origin of a gene.
-
-    Attributes:
-        ancestor: Source of the ancestor's weights, in one sentence; "none" for a method that makes its own ancestor.
-        ancestor_licence: Licence of the ancestor's weights.
-        data: Name of the data set.
-        data_fingerprint: sha256 over the training images and labels.
-        data_licence: Licence of the images.
-        training: Cost and circumstances of the training: samples, steps, seconds, device, seed, threads.
-        metrics: Measured numbers by name; accuracies are shares of 1.
-        versions: Versions of the libraries that made the gene.
-        record: Records of how the gene was made, by kind. Reports show them, see `germline.reporting.hook`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ancestor: str = "none"
-    ancestor_licence: str = "unknown"
-    data: str = "unknown"
-    data_fingerprint: str = "unknown"
-    data_licence: str = "unknown"
-    training: dict[str, Any] = {}
-    metrics: dict[str, float] = {}
-    versions: dict[str, str] = {}
-    record: dict[str, Any] = {}
+TENSORS_FILE, MANIFEST_FILE = "learngene.safetensors", "learngene.json"
 
 
 @dataclass(frozen=True)
-class Descendant:
+class Descendant(HubArtefact):
     """A network grown from a gene.
 
     Attributes:
@@ -96,8 +68,10 @@ class Descendant:
         folder = Path(folder)
         check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
-            facts = {"source": self.network.source, "gene": dict(self.gene), "origins": self.ledger.totals()}
-            self.network.write(fresh, {RECORD: {**facts, "ledger": self.ledger.to_json()}})
+            source, gene = hide_places(self.network.source), hide_all(self.gene)
+            facts = {"source": source, "gene": gene, "origins": self.ledger.totals()}
+            card = make_network_card(self.network, self.ledger.shares(), str(gene.get("data", "")))
+            self.network.write(fresh, {RECORD: {**facts, "ledger": self.ledger.to_json()}}, card)
 
 
 class GrowingMethod(Protocol):
@@ -122,7 +96,7 @@ class GrowingMethod(Protocol):
 
 
 @dataclass(frozen=True)
-class Learngene:
+class Learngene(HubArtefact):
     """A condensed network.
 
     Attributes:
@@ -277,7 +251,7 @@ class Learngene:
             "grows": self.describe_sizes(),
             "classes": list(self.classes) if self.classes is not None else None,
             "preprocess": self.preprocess.model_dump(mode="json"),
-            "provenance": self.provenance.model_dump(mode="json"),
+            "provenance": hide_all(self.provenance.model_dump(mode="json")),
             "tensors": {name: tensor_facts(tensor) for name, tensor in sorted(self.tensors.items())},
         }
         return {**facts, "sha256": _manifest_hash(facts)}
@@ -340,19 +314,14 @@ class Learngene:
             provenance=Provenance.model_validate(manifest["provenance"]),
         )
 
-    def push_to_hub(self, name: str, **options: Any) -> str:
-        """Upload the gene to a hub repository, which is created if it does not exist.
+    @classmethod
+    def from_pretrained(cls, place: str | Path) -> Learngene:
+        """Read a gene from a folder or an `hf-hub:` name; another name of `load`.
 
-        Args:
-            name: `owner/name`.
-            options: Options of `huggingface_hub.HfApi.upload_folder`, such as token or commit_message.
-
-        Returns:
-            The address of the upload.
+        Raises:
+            ArtefactError: The folder is missing, damaged, holds a pickle, or has a newer format.
         """
-        with tempfile.TemporaryDirectory() as place:
-            self.save(Path(place) / "gene")
-            return upload_folder(Path(place) / "gene", name, **options)
+        return cls.load(place)
 
     def count_bytes(self) -> int:
         """Count the bytes of the tensors."""
@@ -360,26 +329,12 @@ class Learngene:
 
     def card(self) -> str:
         """Return the model card."""
-        origin = self.provenance
-        metrics = "".join(f"- {name}: {value:.4f}\n" for name, value in origin.metrics.items())
-        return (
-            f"---\nlicense: {_hub_licence(origin.ancestor_licence)}\nlibrary_name: germline\ntags: [learngene]\n---\n\n"
-            f"# A learngene (`{self.method}`, `{self.architecture}`)\n\n"
-            f"{sum(t.numel() for t in self.tensors.values()):,} elements, {self.count_bytes():,} bytes. "
-            f"Grows {self.describe_sizes()}.\n\n"
-            f"- ancestor: {origin.ancestor} (licence: {origin.ancestor_licence})\n"
-            f"- data: {origin.data} (licence: {origin.data_licence})\n{metrics}\n"
-            '```python\nimport germline as gl\n\nchild = gl.Learngene.load("FOLDER").inherit(classes=10)\n```\n'
-        )
+        return make_gene_card(self)
 
 
 def library_versions() -> dict[str, str]:
     """Return the versions of germline and the libraries that results depend on."""
     return {name: read_version(name) for name in ("germline", "torch", "timm", "safetensors", "lightning-fabric")}
-
-
-def _hub_licence(licence: str) -> str:
-    return licence if re.fullmatch(r"[a-z0-9.\-]+", licence) else "other"
 
 
 def _manifest_hash(manifest: Mapping[str, Any]) -> str:

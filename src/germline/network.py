@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from germline.architectures import Preprocess, Spec
+from germline.card_metadata import Measurement
+from germline.cards import make_network_card
 from germline.errors import ArtefactError
 from germline.files import atomic_folder, check_output_folder, write_json, write_tensors
+from germline.hub import CARD_FILE, HubArtefact
 from germline.registry import architecture_of
 from germline.seals import make_seal
 
@@ -20,7 +24,7 @@ WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.json", "descendant.json"
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(HubArtefact):
     """A classifier and what belongs to it.
 
     Attributes:
@@ -33,6 +37,7 @@ class Network:
         reason: Reason why no architecture rebuilds it; empty if one does.
         notes: What its loader assumed or changed, one sentence each.
         assumed: Facts that its source does not give, among "classes", "image_size" and "statistics".
+        measured: Accuracies that its card gives.
     """
 
     model: nn.Module
@@ -44,6 +49,29 @@ class Network:
     reason: str = ""
     notes: tuple[str, ...] = ()
     assumed: frozenset[str] = frozenset()
+    measured: tuple[Measurement, ...] = ()
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Network:
+        """Load a network; another name of `germline.load_network`.
+
+        Args:
+            name: Folder, file, `timm:NAME` or `hf-hub:NAME`.
+            options: Options of `germline.load_network`.
+        """
+        # The loaders build on this module, and a network is loaded only here.
+        network: Network = import_module("germline.loading").load_network(name, **options)
+        return network
+
+    def with_accuracy(self, accuracy: float, data: str, split: str = "validation") -> Network:
+        """Return this network with an accuracy for its card.
+
+        Args:
+            accuracy: Share of images that it classifies rightly.
+            data: Name of their data set.
+            split: Part of that data set.
+        """
+        return replace(self, measured=(*self.measured, Measurement(accuracy, data, split=split)))
 
     @property
     def has_head(self) -> bool:
@@ -68,7 +96,7 @@ class Network:
         with atomic_folder(folder) as fresh:
             self.write(fresh)
 
-    def write(self, folder: Path, records: Mapping[str, Any] | None = None) -> None:
+    def write(self, folder: Path, records: Mapping[str, Any] | None = None, card: str | None = None) -> None:
         """Write weights, configuration and card into an existing folder.
 
         The header of the weights gets the hashes of every tensor, of the configuration and of the records.
@@ -76,13 +104,14 @@ class Network:
         Args:
             folder: Folder to write into.
             records: Contents of more JSON files, by file name.
+            card: Text of the card; None for the network's own.
         """
         files = {CONFIG: self.timm_config(), **(records or {})}
         for name, content in files.items():
             write_json(folder / name, content)
         state = self.model.state_dict()
         write_tensors(folder / WEIGHTS, state, make_seal(state, files))
-        (folder / "README.md").write_text(self._card(), encoding="utf-8")
+        (folder / CARD_FILE).write_text(self.card() if card is None else card, encoding="utf-8")
 
     def timm_config(self) -> dict[str, Any]:
         """Return the configuration that timm reads: size, channels, statistics, class names, and no pretraining tag."""
@@ -115,14 +144,9 @@ class Network:
             },
         }
 
-    def _card(self) -> str:
-        is_own = self.timm_config()["architecture"].startswith("germline_")
-        prefix = "After `import germline.timm`, " if is_own else ""
-        return (
-            f"---\nlicense: {self.licence}\nlibrary_name: timm\n---\n\n"
-            f"A network for {len(self.classes)} classes. Source of its weights: {self.source}\n\n"
-            f'{prefix}`timm.create_model("local-dir:FOLDER", pretrained=True)` loads it.\n'
-        )
+    def card(self) -> str:
+        """Return the model card."""
+        return make_network_card(self)
 
 
 def load_strict(model: nn.Module, tensors: dict[str, Tensor], origin: str | Path, *, assign: bool = False) -> None:

@@ -8,8 +8,9 @@ from germline.architectures import Size
 from germline.baselines.finetune import Finetune
 from germline.baselines.random_gene import RandomGene
 from germline.errors import SettingError, UnknownNameError
-from germline.learngene import Learngene, Provenance
+from germline.learngene import Learngene
 from germline.methods.tleg.method import TLEG
+from germline.provenance import Provenance
 from germline.randomness import generator
 from germline.training import Run
 from germline.traits import Traits

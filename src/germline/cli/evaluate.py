@@ -58,6 +58,7 @@ def evaluate_command(
     from germline.errors import SettingError
     from germline.files import check_output_file, write_json
     from germline.paths import list_input_paths
+    from germline.sharing import hide_all, name_argument
 
     part, wanted = _read_split(split), Size.parse(size or "")
     given = check_network_inputs(network, data, (model, image_size, mean, std))
@@ -85,8 +86,8 @@ def evaluate_command(
         print(f"note: {line}")
     _print_scores(scores)
     if json is not None:
-        about = {"network": network, "size": str(wanted), "data": data, "split": split, "notes": notes}
-        write_json(json, {**about, **scores.to_json()})
+        about = {"network": name_argument(network), "size": str(wanted), "data": data, "split": split, "notes": notes}
+        write_json(json, {**hide_all(about), **scores.to_json()})
         print(f"numbers: {json}")
 
 

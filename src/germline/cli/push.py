@@ -44,9 +44,36 @@ def push_command(
 
         address = Learngene.load(folder).push_to_hub(name, **options)
     else:
+        import tempfile
+
         from germline.hub import upload_folder
         from germline.loading import load_network
 
         load_network(folder)
-        address = upload_folder(folder, name, allow_patterns=list(MODEL_FILES), **options)
+        with tempfile.TemporaryDirectory() as place:
+            _stage_model(folder, Path(place), name)
+            address = upload_folder(Path(place), name, allow_patterns=list(MODEL_FILES), **options)
     print(f"{PREFIX}{name}: {address}")
+
+
+def _stage_model(folder: Path, staged: Path, name: str) -> None:
+    """Put a model folder's files into another folder, without places of this machine; large weights are linked."""
+    from germline.files import read_json, read_metadata, read_tensors, write_json, write_tensors
+    from germline.hub import CARD_FILE, address_card
+    from germline.network import CONFIG, RECORD, WEIGHTS
+    from germline.seals import SEAL_KEY, make_seal
+    from germline.sharing import hide_all, hide_places
+
+    files = {file: read_json(folder / file) for file in (CONFIG, RECORD) if (folder / file).is_file()}
+    shown = {**files, **({RECORD: hide_all(files[RECORD])} if RECORD in files else {})}
+    for file, content in shown.items():
+        write_json(staged / file, content)
+    if shown != files and SEAL_KEY in read_metadata(folder / WEIGHTS):
+        tensors = read_tensors(folder / WEIGHTS)
+        write_tensors(staged / WEIGHTS, tensors, make_seal(tensors, shown))
+    else:
+        (staged / WEIGHTS).symlink_to((folder / WEIGHTS).resolve())
+    if (folder / CARD_FILE).is_file():
+        text = hide_places((folder / CARD_FILE).read_text(encoding="utf-8"))
+        (staged / CARD_FILE).write_text(text, encoding="utf-8")
+        address_card(staged / CARD_FILE, name)

@@ -71,7 +71,7 @@ def train_command(
     run = open_run(output, **options, config=config)
     result = train(network, source, chosen, objective=objective, run=run)
     if run.fabric.is_global_zero:
-        network.save(out, overwrite=resume or overwrite)
+        network.with_accuracy(result.accuracy, source.name).save(out, overwrite=resume or overwrite)
         print(
             f"{out}: accuracy {result.accuracy:.4f} on validation after {result.steps} steps ({result.seconds:.0f} s)"
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 from germline.data.dataset import AnyImages, DataSet, Images, Split
 from germline.data.placeholder import PlaceholderImages
 from germline.errors import DataError
+from germline.sharing import name_data
 
 
 def concat_data_sets(name: str, parts: Sequence[DataSet]) -> DataSet:
@@ -43,8 +44,9 @@ def _read(parts: Sequence[DataSet], split: Split) -> AnyImages:
     images: list[Tensor] = []
     labels: list[Tensor] = []
     classes: list[str] = []
+    names = _name_parts(parts)
     first = _shape(read_parts[0])
-    for part, images_of_part in zip(parts, read_parts, strict=True):
+    for part, name, images_of_part in zip(parts, names, read_parts, strict=True):
         if not isinstance(images_of_part, Images | PlaceholderImages) or images_of_part.labels is None:
             raise DataError(
                 f"'{part.name}' cannot be joined with other data sets",
@@ -61,13 +63,19 @@ def _read(parts: Sequence[DataSet], split: Split) -> AnyImages:
         if isinstance(images_of_part, Images):
             images.append(images_of_part.images)
         labels.append(images_of_part.labels + len(classes))
-        classes += [f"{part.name}:{one}" for one in images_of_part.classes]
+        classes += [f"{name}:{one}" for one in images_of_part.classes]
     if len(images) < len(parts):
         counts = torch.cat(labels)
         return PlaceholderImages(
             counts, tuple(classes), (Path("nowhere"),) * len(counts), read_parts[0].side, read_parts[0].channels
         )
     return Images(torch.cat(images), torch.cat(labels), tuple(classes))
+
+
+def _name_parts(parts: Sequence[DataSet]) -> list[str]:
+    """Name parts without the places of their folders; folders of one name are numbered."""
+    names = [name_data(part.name) for part in parts]
+    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)]
 
 
 def _shape(images: AnyImages) -> tuple[int, ...]:

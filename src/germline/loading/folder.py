@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from germline.loading.timm_config import TimmConfig, read_timm_config
 from germline.network import CONFIG, RECORD, WEIGHTS, Network, load_strict
 from germline.paths import read_unchanged
 from germline.registry import architecture_of
-from germline.seals import check_seal
+from germline.seals import SEAL_KEY, check_seal
+from germline.sharing import name_source
 
 # timm's own file for weights that are pickled.
 _PICKLED_WEIGHTS = "pytorch_model.bin"
@@ -56,7 +58,7 @@ def _read(folder: Path) -> Network:
     record = _read_record(folder / RECORD)
     files = {CONFIG: content} if record is None else {CONFIG: content, RECORD: record}
     is_sealed = check_seal(metadata, weights, tensors, files)
-    source = str(folder) if record is None else record.get("source", str(folder))
+    source = (record or {}).get("source") or name_source(folder, weights, _read_digest(metadata))
     return Network(
         model=model,
         preprocess=config.preprocess,
@@ -67,6 +69,11 @@ def _read(folder: Path) -> Network:
         reason=reason,
         assumed=frozenset() if config.has_labels else frozenset({"classes"}),
     )
+
+
+def _read_digest(metadata: Mapping[str, str]) -> str:
+    """Return the hash in the header of weights that germline sealed; empty for those by others."""
+    return str(json.loads(metadata[SEAL_KEY])["sha256"]) if SEAL_KEY in metadata else ""
 
 
 def _build(config: TimmConfig, tensors: Mapping[str, Tensor], path: Path) -> Any:

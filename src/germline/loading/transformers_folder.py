@@ -20,6 +20,7 @@ from germline.loading.tensor_names import rename_tensors
 from germline.loading.timm_config import LARGEST_CONFIG
 from germline.loading.weights import check_weights, load_weights
 from germline.network import CONFIG, WEIGHTS, Network
+from germline.sharing import name_source
 
 _PREPROCESSOR = "preprocessor_config.json"
 _TYPES = {"vit": "ViT", "dinov2": "DINOv2", "dinov2_with_registers": "DINOv2 with registers"}
@@ -81,7 +82,7 @@ def load_transformers_folder(folder: Path) -> Network:
         preprocess=preprocess,
         classes=classes or number_classes(spec.classes),
         spec=described,
-        source=f"{folder} (transformers' {_TYPES[kind]}, read without hashes)",
+        source=f"{name_source(folder, folder / WEIGHTS)} (transformers' {_TYPES[kind]}, read without hashes)",
         reason=reason,
         notes=tuple(notes),
         assumed=assumed if classes or not spec.classes else assumed | {"classes"},

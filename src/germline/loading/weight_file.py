@@ -15,6 +15,7 @@ from germline.loading.request import ImageRequest, ModelRequest
 from germline.loading.weight_model import build_for_weights
 from germline.loading.weights import check_weights, load_weights
 from germline.network import Network
+from germline.sharing import name_source
 
 _SIDE = 224  # of networks that do not store the size of their images
 
@@ -58,7 +59,7 @@ def load_weight_file(path: Path, model: str | None, images: ImageRequest | None 
         preprocess=preprocess,
         classes=classes or number_classes(count),
         spec=spec,
-        source=str(path),
+        source=name_source(path),
         reason=reason,
         notes=(*checkpoint.notes, *notes, *assumptions),
         assumed=assumed if classes else assumed | {"classes"},

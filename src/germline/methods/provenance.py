@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from germline.data import DataSet
-from germline.learngene import Provenance
 from germline.network import Network
+from germline.provenance import Provenance
 from germline.training import FitResult, Run
 
 

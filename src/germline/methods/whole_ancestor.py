@@ -6,11 +6,12 @@ from typing import ClassVar
 
 from germline.architectures import Spec
 from germline.data import DataSet
-from germline.learngene import Learngene, Provenance
+from germline.learngene import Learngene
 from germline.methods.base import GeneCost, Method
 from germline.methods.checks import require_ancestor
 from germline.methods.slicing import shapes_of
 from germline.network import Network
+from germline.provenance import Provenance
 from germline.registry import architecture_of
 from germline.training import Run
 from germline.traits import Traits

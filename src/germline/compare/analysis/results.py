@@ -15,6 +15,7 @@ from germline.errors import ArtefactError
 from germline.files import read_json
 from germline.reporting.statistics import Estimate, estimate
 from germline.seals import hash_json
+from germline.sharing import hide_all
 
 Entry = Mapping[str, Any]  # one cell, gene or scratch run, as stored
 CellValue = Callable[[Entry], float]
@@ -79,7 +80,8 @@ class ComparisonResults:
                 "Run the comparison again with --resume, or restore a copy",
             )
         with wrong_content(stored, file):
-            return cls(stored, tuple(cls(other) for other in _read_siblings(file, stored)))
+            # Results of earlier versions hold the places of their inputs.
+            return cls(hide_all(stored), tuple(cls(hide_all(other)) for other in _read_siblings(file, stored)))
 
     @property
     def recipe(self) -> dict[str, Any]:

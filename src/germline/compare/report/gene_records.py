@@ -12,6 +12,7 @@ from germline.files import write_text
 from germline.learngene import Learngene
 from germline.reporting.hook import ReportModule, parse_record, report_modules, report_places
 from germline.reporting.html import Section, render_page
+from germline.sharing import hide_all, hide_places
 
 
 def record_sections(results: ComparisonResults) -> list[Section]:
@@ -64,9 +65,9 @@ def write_gene_report(gene: Learngene, facts: Mapping[str, str], name: str, out:
             f"It records none of the kinds {', '.join(report_places())}",
             "Use germline inspect to see what it holds",
         )
-    rows = [["property", "value"], *([label, value] for label, value in facts.items())]
+    rows = [["property", "value"], *([label, hide_places(value)] for label, value in facts.items())]
     sections = [Section("The gene", "As printed by germline inspect.", rows)]
     for kind, module in modules.items():
-        sections += module.gene_sections(parse_record(module, kind, record[kind], f"gene '{name}'"))
+        sections += module.gene_sections(parse_record(module, kind, hide_all(record[kind]), f"gene '{name}'"))
     made = [f"{key}: {value}" for key, value in (gene.provenance.training | gene.provenance.versions).items()]
     write_text(out, render_page(f"The gene {name}", sections, made))

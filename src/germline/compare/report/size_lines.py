@@ -180,9 +180,12 @@ def untrained_sections(results: ComparisonResults) -> list[Section]:
 
 
 def _inherits_head(results: ComparisonResults, arm: str) -> bool:
-    """Return whether descendants of an arm inherit a head; no if its method is not installed here."""
+    """Return whether descendants of an arm inherit a head; no if its method or its stored gene is not here."""
     name = results.method_of(arm)
     if name not in METHODS:
         return False
-    method = METHODS[name].model_validate(results.settings_of(arm))
+    try:
+        method = METHODS[name].model_validate(results.settings_of(arm))
+    except ValueError:
+        return False
     return bool(method.traits.has_gene and method.traits.inherits_head)

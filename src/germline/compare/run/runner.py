@@ -29,6 +29,7 @@ from germline.errors import GermlineError, SettingError
 from germline.files import read_json, write_json
 from germline.learngene import library_versions
 from germline.seals import hash_json
+from germline.sharing import hide_all, name_argument
 
 
 @dataclass
@@ -183,15 +184,15 @@ class Comparison:
     def _write_results(
         self, store: ArtifactStore, seconds: float, cells: Sequence[Cell], scratch_runs: Sequence[ScratchRun]
     ) -> None:
-        content = json.loads(json.dumps(self._list_results(store, seconds, cells, scratch_runs)))
+        content = hide_all(json.loads(json.dumps(self._list_results(store, seconds, cells, scratch_runs))))
         write_json(self.out / "results.json", {**content, "sha256": hash_json(content)})
 
     def _list_results(
         self, store: ArtifactStore, seconds: float, cells: Sequence[Cell], scratch_runs: Sequence[ScratchRun]
     ) -> dict[str, Any]:
         return {
-            "name": self.name,
-            "command": shlex.join(["germline", *sys.argv[1:]]),
+            "name": name_argument(self.name),
+            "command": shlex.join(["germline", *map(name_argument, sys.argv[1:])]),
             "commit": _read_commit(),
             "versions": library_versions(),
             "device": self._get_engine().describe(),

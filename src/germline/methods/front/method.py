@@ -12,7 +12,7 @@ from torch import Tensor
 
 from germline.architectures import Spec, Target
 from germline.data import DataSet
-from germline.learngene import Descendant, Learngene, Provenance
+from germline.learngene import Descendant, Learngene
 from germline.ledger import Origin
 from germline.methods.base import GeneCost, Method
 from germline.methods.checks import require_ancestor
@@ -29,6 +29,7 @@ from germline.methods.front.roles import HiddenRule, TensorRole, list_roles, mat
 from germline.methods.presets import Presets, PresetSettings
 from germline.methods.slicing import build_resized_descendant, parts_of
 from germline.network import Network
+from germline.provenance import Provenance
 from germline.registry import architecture_of
 from germline.training import Run
 from germline.traits import Sizes, Traits

@@ -12,7 +12,7 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer, model_vali
 from germline.architectures import Preprocess, Size, Spec
 from germline.data import DataSet, draw_task, draw_task_list, split_classes
 from germline.errors import SettingError
-from germline.learngene import Learngene, Provenance
+from germline.learngene import Learngene
 from germline.methods.base import GeneCost, training_flops
 from germline.methods.checks import check_resume_settings
 from germline.methods.gtl.circuit_method import CircuitGene
@@ -25,6 +25,7 @@ from germline.methods.gtl.rules import drop_published_rules, fill_in_rules
 from germline.methods.gtl.settings import GTLSettings
 from germline.methods.presets import Presets, PresetSettings
 from germline.network import Network
+from germline.provenance import Provenance
 from germline.randomness import derive
 from germline.registry import architecture_of, model_spec
 from germline.training import Run, TrainSettings

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from germline.architectures import VggSpec
 from germline.data import DataSet, select_classes
-from germline.learngene import Learngene, Provenance
+from germline.learngene import Learngene
 from germline.methods.openworld.collective import Collective, CollectiveState
 from germline.methods.openworld.gradient_criterion import choose_window, find_dead_units
 from germline.methods.openworld.novelty import detect_unknown, measure_confidence
 from germline.methods.openworld.task_stream import measure_forgetting
 from germline.methods.openworld.windows import collect_units, extract_window, find_window_starts
 from germline.methods.provenance import make_provenance
+from germline.provenance import Provenance
 from germline.training import FitResult
 
 
