@@ -87,7 +87,7 @@ def test_the_manifest_says_what_the_gene_is(gene, folder):
     card = (folder / CARD_FILE).read_text()
     assert card.startswith("---\n")
     assert "\nlicense: mit\n" in card
-    assert f"{gene.count_bytes():,} bytes" in card
+    assert f"| bytes | {gene.count_bytes():,} |" in card
 
 
 def test_a_gene_without_a_head_asks_for_classes(gene, tmp_path):

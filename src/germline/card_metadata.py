@@ -69,7 +69,7 @@ def make_front_matter(
     results = [
         EvalResult(
             task_type="image-classification",
-            dataset_type=HUB_DATA.get(name_data(one.data), name_data(one.data)),
+            dataset_type=HUB_DATA.get(name_data(one.data).partition("@")[0], name_data(one.data)),
             dataset_name=name_data(one.data),
             dataset_split=one.split,
             metric_type="accuracy",

@@ -117,9 +117,8 @@ def make_gene_card(gene: Learngene) -> str:
         measured=_lines({name: f"{value:.4f}" for name, value in origin.metrics.items()}, "Nothing."),
         unknown=_list_unknown(is_known),
     )
-    head = make_front_matter(
-        "germline", ["learngene", gene.method], origin.ancestor_licence, origin.ancestor, data, measured
-    )
+    tags = ["learngene", gene.method]
+    head = make_front_matter("germline", tags, origin.ancestor_licence, origin.ancestor, [data], measured)
     return head + hide_places(body)
 
 
@@ -159,9 +158,7 @@ def make_network_card(network: Network, shares: Mapping[Any, float] | None = Non
     )
     names = [data, *(one.data for one in network.measured)]
     tags = ["germline", "learngene"] if shares else ["germline"]
-    head = make_front_matter(
-        "timm", tags, network.licence, network.source, "+".join(filter(None, names)), network.measured
-    )
+    head = make_front_matter("timm", tags, network.licence, network.source, names, network.measured)
     return head + hide_places(body)
 
 
