@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -12,27 +12,23 @@ from germline.errors import GermlineError
 from germline.hub import PLACE
 from germline.sharing import hide_places, name_data
 
-if TYPE_CHECKING:
-    from germline.learngene import Learngene
-    from germline.network import Network
-
-UNKNOWN = "unknown"
-LARGEST_GROWN = 2**27  # bytes of a gene that is grown once for the ledger in its card
-BAR_LENGTH = 20
-GENE_PYTHON = """import germline as gl
+_UNKNOWN = "unknown"
+_LARGEST_GROWN = 2**24  # bytes of a gene that is grown once for the ledger in its card
+_BAR_LENGTH = 20
+_GENE_PYTHON = """import germline as gl
 
 gene = gl.Learngene.from_pretrained("{place}")
 child = gene.inherit(classes={classes})
 child.save_pretrained("descendant")"""
-GENE_COMMANDS = """germline inspect {place}
+_GENE_COMMANDS = """germline inspect {place}
 germline inherit {place} --classes {classes} --out descendant"""
-NETWORK_PYTHON = """import timm
+_NETWORK_PYTHON = """import timm
 {package}
 model = timm.create_model("local-dir:{place}", pretrained=True).eval()"""
-OWN_PACKAGE = "import germline.timm  # After `import germline.timm`, timm knows this architecture.\n"
-NETWORK_COMMANDS = """germline inspect {place}
+_OWN_PACKAGE = "import germline.timm  # After `import germline.timm`, timm knows this architecture.\n"
+_NETWORK_COMMANDS = """germline inspect {place}
 germline predict {place} photos/ --out classes.csv"""
-TEMPLATE = """# {title}
+_TEMPLATE = """# {title}
 
 {summary}
 
@@ -64,7 +60,7 @@ TEMPLATE = """# {title}
 
 {unknown}
 """
-LEDGER = """
+_LEDGER = """
 ## Ledger
 
 {lead}
@@ -80,13 +76,14 @@ def draw_bars(shares: Mapping[Any, float]) -> str:
     width = max(map(len, shares), default=0)
     rows = []
     for name, share in shares.items():
-        filled = round(BAR_LENGTH * share)
-        rows.append(f"{name:{width}} {100 * share:5.1f} %  {'█' * filled}{'░' * (BAR_LENGTH - filled)}")
+        filled = round(_BAR_LENGTH * share)
+        rows.append(f"{name:{width}} {100 * share:5.1f} %  {'█' * filled}{'░' * (_BAR_LENGTH - filled)}")
     return "\n".join(rows)
 
 
-def make_gene_card(gene: Learngene) -> str:
-    """Return the card of a gene."""
+# Genes and networks write their cards with this module, so it does not import their classes.
+def make_gene_card(gene: Any) -> str:
+    """Return the card of a `Learngene`."""
     origin = gene.provenance
     data = name_data(origin.data)
     count = sum(tensor.numel() for tensor in gene.tensors.values())
@@ -94,8 +91,8 @@ def make_gene_card(gene: Learngene) -> str:
     facts = {f"{gene.spec.__class__.__name__[:-4]} {key}": value for key, value in _size_of(gene.spec).items()}
     names = {"place": PLACE, "classes": gene.spec.classes or 10}
     is_known = {
-        "the licence of the ancestor's weights": origin.ancestor_licence != UNKNOWN,
-        "the data and their licence": UNKNOWN not in (data, origin.data_licence),
+        "the licence of the ancestor's weights": origin.ancestor_licence != _UNKNOWN,
+        "the data and their licence": _UNKNOWN not in (data, origin.data_licence),
         "an accuracy of the gene": bool(measured),
         "the accuracy of its descendants after training": False,
     }
@@ -103,16 +100,16 @@ def make_gene_card(gene: Learngene) -> str:
         "ancestor": f"{origin.ancestor} (licence: {origin.ancestor_licence})",
         "data": f"{data} (licence: {origin.data_licence})",
         "fingerprint of the images": origin.data_fingerprint,
-        "made with": ", ".join(f"{name} {version}" for name, version in origin.versions.items()) or UNKNOWN,
+        "made with": ", ".join(f"{name} {version}" for name, version in origin.versions.items()) or _UNKNOWN,
     }
-    body = TEMPLATE.format(
+    body = _TEMPLATE.format(
         title=f"A learngene (`{gene.method}`, `{gene.architecture}`)",
         summary="This is a learngene: a small part of a trained network, from which networks of other sizes grow. "
         f"The method `{gene.method}` made it, and it grows {gene.describe_sizes()}.",
         sizes=_rows({"elements": f"{count:,}", "bytes": f"{gene.count_bytes():,}", **facts}),
         ledger=_ledger(_grown_shares(gene), "The origin of each element of a descendant at the gene's own size:"),
-        python=GENE_PYTHON.format(**names),
-        commands=GENE_COMMANDS.format(**names),
+        python=_GENE_PYTHON.format(**names),
+        commands=_GENE_COMMANDS.format(**names),
         sources=_lines(sources),
         measured=_lines({name: f"{value:.4f}" for name, value in origin.metrics.items()}, "Nothing."),
         unknown=_list_unknown(is_known),
@@ -122,11 +119,11 @@ def make_gene_card(gene: Learngene) -> str:
     return head + hide_places(body)
 
 
-def make_network_card(network: Network, shares: Mapping[Any, float] | None = None, data: str = "") -> str:
+def make_network_card(network: Any, shares: Mapping[Any, float] | None = None, data: str = "") -> str:
     """Return the card of a network.
 
     Args:
-        network: Network with a spec.
+        network: `Network` with a spec.
         shares: Share of each origin in its elements; None if it did not grow from a gene.
         data: Name of the data set that its gene was condensed on.
     """
@@ -137,21 +134,21 @@ def make_network_card(network: Network, shares: Mapping[Any, float] | None = Non
     is_own = architecture.startswith("germline_")
     side, channels = network.preprocess.image_size, network.preprocess.channels
     is_known = {
-        "the licence of its weights": network.licence != UNKNOWN,
-        "the source of its weights": network.source != UNKNOWN,
+        "the licence of its weights": network.licence != _UNKNOWN,
+        "the source of its weights": network.source != _UNKNOWN,
         "the names of its classes": "classes" not in network.assumed,
         "its accuracy": bool(network.measured),
     }
     what = "a descendant, grown from a learngene" if shares else "a classifier of images"
     measured = {f"{one.name} on {name_data(one.data)} ({one.split})": f"{one.value:.4f}" for one in network.measured}
-    body = TEMPLATE.format(
+    body = _TEMPLATE.format(
         title=f"{'A descendant' if shares else 'A network'} (`{architecture}`)",
         summary=f"This is {what}: it reads images of {channels} x {side} x {side} pixels. "
         f"It is a plain timm model for {len(network.classes)} classes.",
         sizes=_rows({"parameters": f"{count:,}", "bytes": f"{size:,}", **(_size_of(spec) if spec else {})}),
         ledger=_ledger(shares, "The origin of each element before any training:"),
-        python=NETWORK_PYTHON.format(place=PLACE, package=OWN_PACKAGE * is_own),
-        commands=NETWORK_COMMANDS.format(place=PLACE),
+        python=_NETWORK_PYTHON.format(place=PLACE, package=_OWN_PACKAGE * is_own),
+        commands=_NETWORK_COMMANDS.format(place=PLACE),
         sources=_lines({"weights": network.source, "licence": network.licence}),
         measured=_lines(measured, "Nothing."),
         unknown=_list_unknown(is_known),
@@ -162,20 +159,21 @@ def make_network_card(network: Network, shares: Mapping[Any, float] | None = Non
     return head + hide_places(body)
 
 
-def _grown_shares(gene: Learngene) -> Mapping[Any, float] | None:
+def _grown_shares(gene: Any) -> Mapping[Any, float] | None:
     """Return the ledger's shares at the gene's own size; None if it is large or cannot grow to that size."""
-    if gene.count_bytes() > LARGEST_GROWN:
+    if gene.count_bytes() > _LARGEST_GROWN:
         return None
     try:
         # Cards draw no number of the training's random state.
         with torch.random.fork_rng(devices=[]):
-            return gene.inherit(classes=gene.classes or gene.spec.classes or 1).ledger.shares()
+            shares: Mapping[Any, float] = gene.inherit(classes=gene.classes or gene.spec.classes or 1).ledger.shares()
+            return shares
     except GermlineError:
         return None
 
 
 def _ledger(shares: Mapping[Any, float] | None, lead: str) -> str:
-    return LEDGER.format(lead=lead, bars=draw_bars(shares)) if shares else ""
+    return _LEDGER.format(lead=lead, bars=draw_bars(shares)) if shares else ""
 
 
 def _size_of(spec: Any) -> dict[str, str]:

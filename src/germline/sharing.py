@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LARGEST_HASHED = 2**31  # bytes of a file that is hashed for its name
-HASH_LENGTH = 12
-DATA_KEYS = frozenset({"data", "final_data"})
-PATH_KEYS = frozenset({"path", "gene"})
+_LARGEST_HASHED = 2**31  # bytes of a file that is hashed for its name
+_HASH_LENGTH = 12
+_DATA_KEYS = frozenset({"data", "final_data"})
+_PATH_KEYS = frozenset({"path", "gene"})
 # Names before a colon whose path is all that they say.
 _KEPT_HEADS = ("folder", "local-dir")
 # First names of paths on common machines; those of this machine are looked up.
@@ -68,7 +68,7 @@ def name_source(path: Path, content: Path | None = None, digest: str = "") -> st
     if not is_far(path) or Path.cwd() in Path(os.path.normpath(Path.cwd() / path.expanduser())).parents:
         return name
     digest = digest or _hash_file(content or path)
-    return f"{name} (sha256 {digest[:HASH_LENGTH]})" if digest else name
+    return f"{name} (sha256 {digest[:_HASH_LENGTH]})" if digest else name
 
 
 def name_data(source: str) -> str:
@@ -111,9 +111,9 @@ def hide_all(value: Any, key: str = "") -> Any:
         return [hide_all(inner, key) for inner in value]
     if not isinstance(value, str):
         return value
-    if key in DATA_KEYS:
+    if key in _DATA_KEYS:
         return name_data(value)
-    return name_place(value) if key in PATH_KEYS and is_far(Path(value)) else hide_places(value)
+    return name_place(value) if key in _PATH_KEYS and is_far(Path(value)) else hide_places(value)
 
 
 def _list_starts() -> tuple[Path, ...]:
@@ -164,7 +164,7 @@ def _exists_here(first: str) -> bool:
 
 def _hash_file(path: Path) -> str:
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST_HASHED:
+        if not path.is_file() or path.stat().st_size > _LARGEST_HASHED:
             return ""
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
