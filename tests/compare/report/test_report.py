@@ -308,3 +308,14 @@ def test_no_gain_without_scratch(written):
 def test_unfinished_comparison_is_refused(tmp_path):
     with pytest.raises(ArtefactError, match="no results"):
         write_report(tmp_path)
+
+
+def test_a_report_of_earlier_results_shows_no_place(tmp_path):
+    found = by_hand(three_seeds(), tuned=TUNED, tune=TUNE)
+    found["command"] = "germline compare /home/old/recipe.yaml --out=/home/old/out"
+    found["recipe"] |= {"data": "cifar10:/home/old/data"}
+    found["failed"] = {"scratch": "cannot read '/home/old/my data/x'"}
+    write(tmp_path, found)
+    for name in ("report.html", "report.md", "report.csv"):
+        assert "/home/old" not in (tmp_path / name).read_text()
+    assert "germline compare recipe.yaml --out=out" in (tmp_path / "report.md").read_text()

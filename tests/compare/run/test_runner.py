@@ -48,6 +48,12 @@ def test_killed_and_resumed_run_equals_unbroken_run(recipe_file, whole, tmp_path
     assert after.keys() == list_stored(whole / "store").keys()
 
 
+def test_results_hold_no_place(whole):
+    text = (whole / "results.json").read_text()
+    assert str(whole.parent) not in text
+    assert f"{Path.home()}/" not in text
+
+
 def test_stored_results_of_a_run(whole_results):
     assert [(cell["asked"]["arm"], cell["asked"]["seed"]) for cell in whole_results["cells"]] == [
         ("gene", 0),
