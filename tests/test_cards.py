@@ -129,7 +129,8 @@ def test_push_cleans_a_folder_of_an_earlier_version(outside, tmp_path):
     staged.mkdir()
     record = json.loads((old / RECORD).read_text()) | {"source": "grown by tleg from /home/old/vit, condensed on x"}
     write_json(old / RECORD, record)
-    tensors = read_tensors(old / WEIGHTS)
+    # The file that is read stays mapped, so that it is not written in place.
+    tensors = {name: tensor.clone() for name, tensor in read_tensors(old / WEIGHTS).items()}
     write_tensors(
         old / WEIGHTS, tensors, make_seal(tensors, {CONFIG: json.loads((old / CONFIG).read_text()), RECORD: record})
     )
