@@ -27,13 +27,17 @@ AxisPosition = Callable[[Condition], tuple[float | str, str]]
 def draw_curves(results: ComparisonResults, marked_steps: Sequence[int] = ()) -> str:
     """Draw validation accuracy over steps, one panel per condition; bands are 95 % intervals over seeds.
 
-    The scale of steps is linear up to ten steps, and logarithmic above.
+    The scale of steps is linear up to ten steps, and logarithmic above. That of accuracy ends at the next ten above all
+    means.
 
     Args:
         results: Results of the comparison.
         marked_steps: Steps to mark with a dotted line.
     """
     conditions = results.conditions
+    points = [point for at in conditions for arm in results.arms for _, point in results.curve(arm, at)]
+    # The next ten above all curves, so that low ones differ visibly.
+    top = min(100, 10 * (1 + int(10 * max((point.mean for point in points), default=1))))
     rows, columns = -(-len(conditions) // CURVE_COLUMNS), min(CURVE_COLUMNS, len(conditions))
 
     def draw(figure: Figure) -> None:
@@ -47,7 +51,7 @@ def draw_curves(results: ComparisonResults, marked_steps: Sequence[int] = ()) ->
             panel.set_xlabel("steps")
             panel.set_xscale("symlog", linthresh=10)
             panel.set_xlim(left=0)
-            panel.set_ylim(0, 100)
+            panel.set_ylim(0, top)
             panel.grid(alpha=0.3)
         for panel in axes.flat[len(conditions) :]:
             panel.set_axis_off()
