@@ -58,6 +58,12 @@ def test_loader_gives_the_same_batch_of_files_in_any_order(photos):
     assert not torch.equal(run[1].pixels, run[2].pixels)
 
 
+def test_loader_of_files_draws_nothing_from_the_global_generator(photos):
+    state = torch.get_rng_state()
+    Loader(gl.load_data(f"folder:{photos}@32").train, 4, seed=3, augment=Augment(("mirror",))).batch(0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_loader_shares_a_batch_of_files_between_processes(photos):
     train = gl.load_data(f"folder:{photos}@32").train
     options = {"augment": Augment(("shift",)), "mixup": 0.8}

@@ -262,6 +262,9 @@ def _load_chunks(
         prefetch_factor=ahead // workers if workers else None,
         worker_init_fn=_use_one_thread,
         collate_fn=_keep,
+        # Without it, the first batch of a process would draw a seed from torch's global generator, which a resumed run
+        # would do at another step.
+        generator=torch.Generator().manual_seed(0),
     )
 
 
