@@ -251,3 +251,12 @@ def test_a_file_that_may_not_be_written_is_refused_beforehand(tmp_path):
         check_output_file(tmp_path, overwrite=True)
     with pytest.raises(OutputError, match="Cannot write"):
         check_output_file(tmp_path / "net.bin" / "under")
+
+
+def test_tensors_are_written_to_the_file_that_they_are_mapped_from(tmp_path):
+    path, tensors = tmp_path / "x.safetensors", {"a": torch.arange(5000.0), "b": torch.ones(3, dtype=torch.int64)}
+    write_tensors(path, tensors)
+    before = path.read_bytes()
+    write_tensors(path, read_tensors(path))
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]

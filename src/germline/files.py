@@ -315,7 +315,7 @@ def hash_tensor(tensor: Tensor) -> str:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors as safetensors.
+    """Write tensors as safetensors, atomically; they can be read from the very file by memory map.
 
     Args:
         path: File to write.
@@ -325,15 +325,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         OutputError: The file cannot be written.
     """
+    place = follow_link(path)
+    part = make_part_path(place)
     try:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_plain_tensors(path, plain, metadata)
+        write_plain_tensors(part, plain, metadata)
+        part.replace(place)
     except OSError as error:
         raise _write_error(path, error) from error
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
             raise
         raise OutputError(f"cannot write '{path}'", str(error), "free some space or choose another folder") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
