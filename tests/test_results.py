@@ -67,7 +67,7 @@ def test_the_readme_quotes_the_claims_on_cifar():
     gains = [float(row.split(" | ")[2].split()[0]) for row in rows]
     assert len(gains) == 8
     assert f"they are {min(gains):.0f} to {max(gains):.0f} points above scratch" in readme
-    (row,) = quoted_rows("tleg-same-labels", "claims_table", r"gene ends above finetune ")
+    (row,) = quoted_rows("tleg-same-labels", "claims_table", r"gene ends above finetune \| depth=3")
     assert f"ends {-float(row.split(' | ')[2].split()[0]):.0f} points above the gene's" in readme
 
 
