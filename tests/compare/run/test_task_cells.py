@@ -137,8 +137,8 @@ def test_best_grid_point_is_chosen_and_stored(recipe_file, tmp_path):
 
 
 def test_tuning_uses_no_test_images(recipe_file, tmp_path, monkeypatch):
-    evaluations, evaluate = [], train_cell.evaluate
-    monkeypatch.setattr(train_cell, "evaluate", lambda *given: evaluations.append(1) or evaluate(*given))
+    evaluations, evaluate = [], train_cell.Run.evaluate
+    monkeypatch.setattr(train_cell.Run, "evaluate", lambda *given: evaluations.append(1) or evaluate(*given))
     store = comparison(recipe_file, tmp_path / "out", ALONE, TUNE)._artifact_store({})
     made = train_cell.run_cell(store, Cell("scratch", "depth=3", 2, 7, 1e-2, 0.0, tuning=True))
     assert (evaluations, made["test_accuracy"], made["probe_accuracy"]) == ([], None, None)
