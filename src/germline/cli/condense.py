@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -76,15 +76,9 @@ def condense_command(
         **{key: value for key, value in given.items() if key != "model"},
     }
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
-    options: dict[str, Any] = {
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "tf32": tf32,
-        "logger": logger,
-        "quiet": quiet,
-    }
-    run = open_run(output, **options, config=config)
+    run = open_run(
+        output, seed=seed, device=device, precision=precision, tf32=tf32, logger=logger, quiet=quiet, config=config
+    )
     if measured is not None and run.fabric.is_global_zero:
         write_json(output.work / ANCESTOR_FILE, measured.describe())
     gene = condense_measured(chosen, measured, source, run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -60,15 +60,9 @@ def train_command(
     objective = None if gene is None else build_gene_objective(gene, network)
     inputs = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
-    options: dict[str, Any] = {
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "tf32": tf32,
-        "logger": logger,
-        "quiet": quiet,
-    }
-    run = open_run(output, **options, config=config)
+    run = open_run(
+        output, seed=seed, device=device, precision=precision, tf32=tf32, logger=logger, quiet=quiet, config=config
+    )
     result = train(network, source, chosen, objective=objective, run=run)
     if run.fabric.is_global_zero:
         network.with_accuracy(result.accuracy, source.name).save(out, overwrite=resume or overwrite)
