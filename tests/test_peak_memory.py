@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from germline.architectures import VIT, Preprocess, Size, VitSpec, on_meta_device
 from germline.baselines.weight_selection import WeightSelection
@@ -79,10 +79,20 @@ def test_a_gene_is_read_by_memory_map(tmp_path):
     assert gene.tensors
 
 
+def list_types():
+    """List the types to compare: safetensors 0.4 does not write unsigned 16 bits."""
+    try:
+        save({"one": torch.zeros(1).to(torch.uint16)})
+    except KeyError:
+        return TYPES
+    return (*TYPES, "uint16")
+
+
 @pytest.mark.parametrize("metadata", [None, {"key": 'tab\t, "quoted", ä, \x7f'}])
 def test_files_of_tensors_are_those_of_the_library_to_the_byte(tmp_path, metadata):
-    tensors = {f"{kind}.{key}": torch.arange(3).to(getattr(torch, kind)) for kind in TYPES for key in ("ä", "b", "Z\n")}
-    tensors |= {"empty": torch.zeros(0, 3), "scalar": torch.tensor(2.5), "e5": torch.zeros(2).to(torch.uint16)}
+    keys = [(kind, key) for kind in list_types() for key in ("ä", "b", "Z\n")]
+    tensors = {f"{kind}.{key}": torch.arange(3).to(getattr(torch, kind)) for kind, key in keys}
+    tensors |= {"empty": torch.zeros(0, 3), "scalar": torch.tensor(2.5)}
     for place, given in (("plain", tensors), ("unusual", {**tensors, "f8": torch.zeros(2).to(torch.float8_e4m3fn)})):
         write_tensors(tmp_path / place, given, metadata)
         save_file(given, tmp_path / "theirs", metadata)
