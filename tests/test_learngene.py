@@ -3,19 +3,33 @@
 import json
 import os
 import pickle
+import re
 import shutil
+import tomllib
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 import torch
 
+import germline
 from germline.architectures import Size
 from germline.errors import ArtefactError, GermlineError, OutputError, SettingError
 from germline.files import write_tensors
-from germline.learngene import CARD_FILE, FORMAT, MANIFEST_FILE, TENSORS_FILE, Learngene
+from germline.learngene import (
+    CARD_FILE,
+    FORMAT,
+    MANIFEST_FILE,
+    TENSORS_FILE,
+    Learngene,
+    library_versions,
+    read_version,
+)
 from germline.seals import hash_json
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -388,3 +402,26 @@ def test_what_is_no_file_is_refused_at_once(folder, file, kind):
     with pytest.raises(ArtefactError, match="Cannot read '") as caught:
         Learngene.load(folder)
     assert str(place) in str(caught.value)
+
+
+def test_versions_are_read_where_nothing_is_installed(monkeypatch):
+    def find_none(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("germline.learngene.version", find_none)
+    read_version.cache_clear()
+    try:
+        found = library_versions()
+    finally:
+        read_version.cache_clear()
+    assert found["germline"] == germline.__version__
+    assert found["torch"] == torch.__version__
+    assert all(re.match(r"\d+\.\d+", text) for text in found.values())
+
+
+def test_the_version_is_written_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    place = ROOT / project["tool"]["hatch"]["version"]["path"]
+    assert place.samefile(germline.__file__)
+    assert f"\nversion: {germline.__version__}\n" in (ROOT / "CITATION.cff").read_text()

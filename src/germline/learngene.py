@@ -343,8 +343,13 @@ def _manifest_hash(manifest: Mapping[str, Any]) -> str:
 
 @cache
 def read_version(package: str) -> str:
-    """Read the version of a package, once per process; one that is not installed is imported for it."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return str(import_module(package.replace("-", "_")).__version__)
+    """Read the version of a package, once per process: germline's own from its code, others from what is installed.
+
+    Code that runs from its source folder is not installed, so a package without metadata is imported for its version.
+    """
+    if package != "germline":
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            pass
+    return str(getattr(import_module(package.replace("-", "_")), "__version__", "unknown"))

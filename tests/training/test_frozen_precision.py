@@ -65,8 +65,6 @@ TRAINED = {
 @pytest.mark.parametrize("how", TRAINED)
 @pytest.mark.parametrize("precision", LOW)
 def test_a_method_s_teacher_computes_in_bf16(precision, how, ancestor, pico, watch):
-    if (precision, how) == ("bf16-true", "layers"):
-        pytest.skip("virtual steps are taken in float32 alone")
     name, settings = TRAINED[how]
     method = METHODS[name](**settings)
     seen = watch(ancestor.model.blocks[0].mlp.fc1)

@@ -137,6 +137,32 @@ def fitted(folder, ancestor, network, pico, made):
     return run.fit("pseudo", network, made, pico.train, SGD, val=pico.val, augmentation=pico.augmentation)
 
 
+@pytest.mark.parametrize(("name", "precision"), [("vit", "bf16-true"), ("vgg", "bf16-true"), ("vgg", "bf16-mixed")])
+def test_virtual_steps_are_float32_in_every_precision(name, precision, ancestors, pico, monkeypatch):
+    ancestor = ancestors[name]
+    losses, seen = {}, set()
+    whole = PseudoDescendant._call_with
+
+    def call(self, weights, pixels):
+        seen.update(weight.dtype for weight in weights.values())
+        return whole(self, weights, pixels)
+
+    monkeypatch.setattr(PseudoDescendant, "_call_with", call)
+    for kind in ("32-true", precision):
+        with use_generator(generator(1, "pseudo")):
+            model = architecture_of(ancestor.spec).build(ancestor.spec)
+        network = type(ancestor)(model, ancestor.preprocess, ancestor.classes, spec=ancestor.spec)
+        made = objective(ancestor, network, pico, inner=1, form="softplus")
+        run, start = Run(None, device="cpu", precision=kind, quiet=True), made.meta.bias.clone()
+        result = run.fit("pseudo", network, made, pico.train, SGD.model_copy(update={"steps": 1}))
+        losses[kind] = result.losses[-1][1]
+        # Adam's first step is the learning rate wherever there is a gradient.
+        assert torch.allclose((made.meta.bias - start).abs(), torch.full((), 0.05), rtol=0.05), kind
+    assert seen == {torch.float32}
+    assert losses[precision] == pytest.approx(losses["32-true"], abs=0.05)
+    assert losses[precision] != losses["32-true"]
+
+
 def test_its_training_resumes_to_the_bit(ancestors, pico, make_network, tmp_path):
     ancestor = ancestors["vit"]
 

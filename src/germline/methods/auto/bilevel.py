@@ -49,7 +49,9 @@ class SgdState:
 
     @classmethod
     def of(cls, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> SgdState:
-        """Return the state of an SGD optimiser, without copying or changing it.
+        """Return the state of an SGD optimiser in float32, without changing it or copying what is float32.
+
+        Virtual steps are float32 in every precision: bf16 rounds most of a step away, and its second derivative too.
 
         Args:
             optimizer: A `torch.optim.SGD`.
@@ -64,8 +66,8 @@ class SgdState:
         state: Any = optimizer.state
         buffers = {name: state[one].get("momentum_buffer") for name, one in named.items() if one in state}
         return cls(
-            weights={name: one.detach().requires_grad_() for name, one in named.items()},
-            velocities={name: one.detach() for name, one in buffers.items() if one is not None},
+            weights={name: one.detach().float().requires_grad_() for name, one in named.items()},
+            velocities={name: one.detach().float() for name, one in buffers.items() if one is not None},
             rules={name: rules[id(one)] for name, one in named.items()},
         )
 

@@ -216,19 +216,21 @@ class ProjectedNetwork(nn.Module):
         if self.feature_map is not None:
             if tap is not None and spec is not None:
                 answers = architecture_of(spec).as_maps(spec, outputs[tap])
-            answers = self.feature_map(answers)
+            answers = self.feature_map(answers.float())
         return answers, self._project(outputs)
 
     def sizes(self, pixels: Tensor) -> list[tuple[int, int]]:
         """Return height and width of the maps at each tap."""
         mode = self.model.training
+        images = self._preprocess(pixels[:1]).to(next(self.model.parameters()).dtype)
         with torch.no_grad():
-            _, outputs = extract_features(self.model.eval(), self._side.taps, self._preprocess(pixels[:1]))
+            _, outputs = extract_features(self.model.eval(), self._side.taps, images)
         self.model.train(mode)
         return [(one.shape[2], one.shape[3]) for one in self._maps(outputs)]
 
     def _project(self, outputs: dict[str, Tensor]) -> list[Tensor]:
-        return [projection(one) for projection, one in zip(self.projections, self._maps(outputs), strict=True)]
+        # Projections are float32 in every precision of a run.
+        return [projection(one.float()) for projection, one in zip(self.projections, self._maps(outputs), strict=True)]
 
     def _maps(self, outputs: dict[str, Tensor]) -> list[Tensor]:
         maps, grid = self._side.maps(outputs), self._grid

@@ -302,10 +302,11 @@ class PseudoDescendant(Objective):
         return lambda answers: compute_feature_loss(answers, wanted, distillation.feature_loss)
 
     def _call_with(self, weights: Tensors, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Call the pseudo descendant with other weights, and copies of its running statistics."""
+        """Call the pseudo descendant with other float32 weights, and copies of its running statistics."""
         student = self._networks[1]
-        copies = {name: buffer.clone() for name, buffer in student.named_buffers()}
-        state: Mapping[str, Tensor] = {**weights, **copies}
+        copies = {name: _to_float32(buffer.clone()) for name, buffer in student.named_buffers()}
+        fixed = {name: one.float() for name, one in student.named_parameters() if one.dtype != torch.float32}
+        state: Mapping[str, Tensor] = {**fixed, **weights, **copies}
         result: tuple[Tensor, list[Tensor]] = functional_call(student, dict(state), (pixels,))
         return result
 
@@ -320,3 +321,7 @@ class PseudoDescendant(Objective):
         if last and not self._has_warned and bool(self.dead):
             self._has_warned = True
             _LOGGER.warning("All pairs of layers had weight 0 in %d steps. Use meta=softplus.", int(self.dead))
+
+
+def _to_float32(buffer: Tensor) -> Tensor:
+    return buffer.float() if buffer.is_floating_point() else buffer
