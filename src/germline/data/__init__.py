@@ -1,7 +1,6 @@
 """Data sets by name, and data that a user already has."""
 
 import sys
-import warnings
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +13,7 @@ from germline.data.placeholder import MissingDataError, make_placeholder
 from germline.data.policy import Policy
 from germline.data.sets.glyphs import read_final_glyphs
 from germline.data.tasks import draw_disjoint_tasks, draw_task, draw_task_list, select_classes, split_classes
+from germline.deprecation import warn_deprecated
 
 __all__ = [
     "AnyImages",
@@ -50,11 +50,7 @@ class _CallablePackage(ModuleType):
     """
 
     def __call__(self, *args: Any, **keywords: Any) -> DataSet:
-        warnings.warn(
-            "germline.data(...) is now germline.load_data(...); the old name goes in germline 0.3",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        warn_deprecated("germline.data(...)")
         return load_data(*args, **keywords)
 
 
