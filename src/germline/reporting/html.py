@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from germline.reporting.summary import Summary, render_summary
+
 Rows = list[list[str]]
 
 STYLE = """
@@ -19,6 +21,13 @@ td.text, th.text { text-align: left } td { white-space: nowrap } td.text { white
 svg { max-width: 100%; height: auto }
 .note { color: #555; font-size: .9em } code, pre { background: #f4f4f4; padding: .1em .3em; white-space: pre-wrap }
 .quick, .demonstration, .failed { background: #fff3cd; padding: .5em 1em; border-left: 4px solid #e0a800 }
+.summary { border: 1px solid #ccc; border-radius: 6px; padding: .2em 1.2em; margin: 1em 0 }
+.summary h2 { margin: .6em 0 0 } .summary h3 { font-size: 1em; margin: .8em 0 .2em } .summary p { margin: .2em 0 }
+.verdicts { list-style: none; padding: 0; margin: .2em 0 }
+.verdicts li { border-left: 6px solid #767676; padding: .2em .7em; margin: .3em 0 }
+.verdicts .holds { border-color: #009e73 } .verdicts .reversed { border-color: #d55e00 }
+.verdicts .level { border-color: #0072b2 } .share { font-weight: 600 }
+.details { display: block; font-size: .92em }
 @media print { body { margin: 0; font-size: 12px } h2 { break-after: avoid } svg, table { break-inside: avoid } }
 """
 NUMBER = re.compile(r"[-+<]? ?[0-9]")
@@ -40,7 +49,11 @@ class Section:
 
 
 def render_page(
-    title: str, sections: Sequence[Section], facts: Sequence[str], warnings: Sequence[tuple[str, str]] = ()
+    title: str,
+    sections: Sequence[Section],
+    facts: Sequence[str],
+    warnings: Sequence[tuple[str, str]] = (),
+    summary: Summary | None = None,
 ) -> str:
     """Return a report as HTML.
 
@@ -49,6 +62,7 @@ def render_page(
         sections: Sections in the order in which they are shown.
         facts: Lines that say how to repeat the work.
         warnings: Warnings shown above all sections: a class of the style sheet, and a text.
+        summary: Summary shown below the warnings.
     """
     title = html.escape(title)
     parts = [
@@ -56,6 +70,7 @@ def render_page(
         f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"
     ]
     parts += [f"<p class={kind}>{html.escape(text)}</p>" for kind, text in warnings]
+    parts += [render_summary(summary)] if summary is not None else []
     for section in sections:
         parts.append(f"<h2>{html.escape(section.heading)}</h2><p class=note>{html.escape(section.note)}</p>")
         parts.append(section.body if isinstance(section.body, str) else render_table(section.body))

@@ -10,9 +10,11 @@ from pathlib import Path
 from germline.compare.analysis.results import ComparisonResults, wrong_content
 from germline.compare.recipe.text import DEMONSTRATION
 from germline.compare.report.sections import report_sections
+from germline.compare.report.summary import summarize_results, trained_data
 from germline.files import write_text
 from germline.reporting.html import Section, markdown_table, render_page, text_table
 from germline.reporting.statistics import estimate
+from germline.reporting.summary import summary_lines
 
 WARNINGS = {
     "quick": "A quick run: it shows that everything works. Its numbers are no evidence.",
@@ -55,7 +57,8 @@ def write_results_page(file: Path, page: Path) -> None:
 
 
 def _write_page(results: ComparisonResults, sections: Sequence[Section], page: Path) -> None:
-    write_text(page, render_page(results.recipe["title"], sections, _facts(results), _warnings(results)))
+    title, summary = results.recipe["title"], summarize_results(results)
+    write_text(page, render_page(title, sections, _facts(results), _warnings(results), summary))
 
 
 def _facts(results: ComparisonResults) -> list[str]:
@@ -63,8 +66,7 @@ def _facts(results: ComparisonResults) -> list[str]:
     ancestor_data = recipe["ancestor"]["data"]
     is_stand_in = recipe["data"].startswith(("glyphs", "digits"))
     accuracies = [ancestor["accuracy"] for ancestor in stored["ancestors"]]
-    used = (recipe.get("final_data") or "glyphs/final") if recipe["final"] else recipe["data"]
-    data = f"descendants trained on {used}, genes condensed on {ancestor_data}"
+    data = f"descendants trained on {trained_data(results)}, genes condensed on {ancestor_data}"
     stand_in = "; small data sets shipped with germline, which say nothing about public benchmarks"
     facts = [f"{data}{stand_in if is_stand_in else ''}"]
     if accuracies:
@@ -96,6 +98,7 @@ def _markdown(results: ComparisonResults, sections: Sequence[Section]) -> str:
     lines = [f"# {results.recipe['title']}", ""]
     for _, text in _warnings(results):
         lines += [text, ""]
+    lines += [*summary_lines(summarize_results(results)), ""]
     for section in sections:
         if not isinstance(section.body, str):
             lines += [f"## {section.heading}", "", section.note, "", markdown_table(section.body), ""]
