@@ -24,7 +24,7 @@ from germline.learngene import Learngene, library_versions
 from germline.loading import load_network
 from germline.methods.base import find_method
 from germline.training import Run
-from germline.training.evaluate import evaluate
+from germline.training.evaluate import score_model
 
 SIZES = (
     "depth=4", "depth=6", "depth=9", "depth=12", "width=48", "width=64,heads=2", "width=80,heads=5", "width=120",
@@ -50,7 +50,7 @@ def measure(gene: Learngene, size: str, data: DataSet) -> float | None:
         network = gene.inherit(size=Size.parse(size), classes=data.classes).network
     except SettingError:
         return None
-    return round(evaluate(network.model, network.logits, data.val).accuracy, 4)
+    return round(score_model(network.model, network.logits, data.val).accuracy, 4)
 
 
 def main() -> int:
@@ -63,7 +63,7 @@ def main() -> int:
     torch.set_num_threads(asked.threads)
     ancestor, data = load_network(asked.ancestor), load_data(asked.data)
     assert ancestor.spec is not None
-    own = evaluate(ancestor.model, ancestor.logits, data.val).accuracy
+    own = score_model(ancestor.model, ancestor.logits, data.val).accuracy
     accuracies: dict[str, dict[str, float]] = {}
     for arm, (method, settings) in ARMS.items():
         gene = find_method(method)(**settings).condense(ancestor, data, Run(device="cpu", quiet=True))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import germline as gl
 from germline.api import build_start_network
-from germline.training.evaluate import evaluate
 
 DEPTHS = (2, 4, 8)
 
@@ -35,9 +34,8 @@ def main() -> None:
 
     for depth in DEPTHS:
         descendant = gene.inherit(size=gl.Size(depth=depth), classes=digits.classes)
-        network = descendant.network
-        before = evaluate(network.model, network.logits, digits.val).accuracy
-        trained = gl.train(network, digits, settings.model_copy(update={"steps": options.steps // 3}))
+        before = gl.evaluate(descendant, digits).accuracy
+        trained = gl.train(descendant, digits, settings.model_copy(update={"steps": options.steps // 3}))
         print(f"depth {depth}: {before:.1%} as inherited, {trained.accuracy:.1%} after training")
         print(f"  origin of its elements: {descendant.ledger.shares()}")
         descendant.save(options.out / f"depth-{depth}")

@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import tomllib
-import warnings
 from pathlib import Path
 
 import pytest
@@ -111,5 +110,8 @@ def test_an_old_name_works_and_warns_at_the_callers_line():
         digits = germline.data("digits")
     assert len(digits.classes) == 10
     assert [warning.filename for warning in seen] == [__file__]
-    with warnings.catch_warnings(), pytest.raises(KeyError):
+    with pytest.warns(DeprecationWarning, match="Use germline.Images") as seen:
+        assert germline.Pictures is germline.Images
+    assert [warning.filename for warning in seen] == [__file__]
+    with pytest.raises(KeyError):
         warn_deprecated("no such name")

@@ -13,7 +13,7 @@ from germline.architectures import Size, count_elements
 from germline.baselines.finetune import Finetune
 from germline.loading import load_network
 from germline.network import CONFIG
-from germline.training import CrossEntropy, Run, TrainSettings, evaluate
+from germline.training import CrossEntropy, Run, TrainSettings, score_model
 
 NAMES = {"vgg": "germline_vgg", "resnet12": "germline_resnet12"}
 OURS = {**NAMES, "stitched": "germline_stitched_vit"}
@@ -155,7 +155,7 @@ def test_statistics_are_inherited_trained_and_kept(name, ancestors, pico, pixels
     assert {int(trained[key]) for key in statistics if "tracked" in key} == {4}
     # Scored with the running statistics: logits do not depend on a picture's neighbours, and looking changes nothing.
     before = {key: value.clone() for key, value in trained.items()}
-    evaluate(child.model, child.network.logits, pico.val)
+    score_model(child.model, child.network.logits, pico.val)
     assert all(torch.equal(value, before[key]) for key, value in child.model.state_dict().items())
     with torch.no_grad():
         assert torch.allclose(child.network.logits(pixels)[:1], child.network.logits(pixels[:1]), atol=1e-5)

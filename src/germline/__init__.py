@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from germline.api import condense, train
+    from germline.api import condense, evaluate, train
     from germline.architectures import Preprocess, Size
     from germline.baselines.finetune import Finetune
     from germline.baselines.scratch import Scratch
@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "germline.architectures": ("Preprocess", "Size"),
-    "germline.api": ("condense", "train"),
+    "germline.api": ("condense", "evaluate", "train"),
     "germline.data": ("DataSet", "Images", "load_data"),
     "germline.errors": ("GermlineError",),
     "germline.learngene": ("Descendant", "Learngene"),
@@ -90,6 +90,7 @@ __all__ = [
     "WeightSelection",
     "condense",
     "data",
+    "evaluate",
     "load_data",
     "load_network",
     "train",
@@ -99,7 +100,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "data":  # the package, which can be called until 0.3: see the end of germline/data/__init__.py
         return importlib.import_module("germline.data")
-    if name == "Pictures":  # the former name of Images; to be deleted in 0.3
+    if name == "Pictures":
+        importlib.import_module("germline.deprecation").warn_deprecated("germline.Pictures")
         name = "Images"
     if name not in _HOME:
         raise AttributeError(f"module 'germline' has no attribute '{name}'")

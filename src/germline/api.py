@@ -1,4 +1,4 @@
-"""The functions `condense` and `train` for Python users; the command line calls them too."""
+"""The functions `condense`, `train` and `evaluate` for Python users; the command line calls them too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from germline.architectures import Preprocess, Size, on_meta_device
-from germline.data import DataSet, load_data
+from germline.data import DataSet, Split, load_data
 from germline.errors import DataError, GermlineError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
@@ -21,6 +21,8 @@ from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, FitResult, Objective, Run, TrainSettings
 from germline.training.augmentation import check_augmentation
+from germline.training.class_scores import ClassScores, match_classes, score_classes
+from germline.training.device import check_device, find_best_device
 
 _LOG = logging.getLogger(__name__)
 
@@ -125,8 +127,8 @@ def load_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataS
 
 
 def train(
-    network: Network,
-    data: DataSet,
+    network: Network | Descendant,
+    data: DataSet | str | Any,
     settings: TrainSettings,
     *,
     objective: Objective | None = None,
@@ -136,8 +138,8 @@ def train(
     """Train a network in place on a data set's training split, and evaluate it on the validation split.
 
     Args:
-        network: Network to train.
-        data: Data set with the network's classes.
+        network: Network or descendant to train.
+        data: Data with the network's classes: a data set, its name, or anything else that `germline.load_data` accepts.
         settings: Settings of the training.
         objective: Loss; None for cross entropy.
         run: Folder of checkpoints and device; None saves no checkpoints.
@@ -147,16 +149,45 @@ def train(
         DataError: The data set has other classes than the network, or no labels.
         TrainingError: The loss is not a finite number.
     """
-    check_labels(network, data)
+    subject, source = _network_of(network), load_data(data)
+    check_labels(subject, source)
     return (run or Run()).fit(
         name,
-        network,
+        subject,
         objective or CrossEntropy(settings.label_smoothing),
-        data.train,
+        source.train,
         settings,
-        val=data.val,
-        augmentation=data.augmentation,
+        val=source.val,
+        augmentation=source.augmentation,
     )
+
+
+def evaluate(
+    network: Network | Descendant, data: DataSet | str | Any, *, split: Split = "val", device: str = "auto"
+) -> ClassScores:
+    """Measure a network on labelled images; classes are matched by name.
+
+    Args:
+        network: Network or descendant, with a head for the data's classes.
+        data: Data set, its name, or anything else that `germline.load_data` accepts.
+        split: Part of the data: "train", "val" or "test".
+        device: Device such as "cpu" or "cuda:0"; "auto" takes the best one.
+
+    Returns:
+        Accuracy, loss, accuracy per class and confusions.
+
+    Raises:
+        DataError: The images have no labels, or other classes than the network.
+        SettingError: There is no such device.
+    """
+    subject, source = _network_of(network), load_data(data)
+    check_device(device, "32-true")
+    images, _ = match_classes(subject, source.split(split), source.name)
+    return score_classes(subject, images, find_best_device() if device == "auto" else device)
+
+
+def _network_of(network: Network | Descendant) -> Network:
+    return network.network if isinstance(network, Descendant) else network
 
 
 def build_gene_objective(gene: str | Path | Learngene, network: Network) -> Objective | None:

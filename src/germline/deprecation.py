@@ -32,7 +32,10 @@ class Deprecation:
 # Every old name, so that a test finds those whose time is over.
 DEPRECATIONS = {
     entry.name: entry
-    for entry in (Deprecation("germline.data(...)", use="germline.load_data(...)", since="0.1", removed_in="0.3"),)
+    for entry in (
+        Deprecation("germline.data(...)", use="germline.load_data(...)", since="0.1", removed_in="0.3"),
+        Deprecation("germline.Pictures", use="germline.Images", since="0.1", removed_in="0.3"),
+    )
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import germline as gl
 from germline.architectures import Size
 from germline.cli.predict import SUFFIXES
 from germline.data import Images, load_data
@@ -16,7 +17,7 @@ from germline.data.sets.folder_listing import IMAGE_SUFFIXES
 from germline.errors import DataError
 from germline.learngene import Learngene
 from germline.loading import load_network
-from germline.training import evaluate
+from germline.training import score_model
 from germline.training.class_scores import match_classes, score_classes
 
 QUIET = ("--device", "cpu", "--quiet")
@@ -31,7 +32,7 @@ def test_a_network_has_the_score_that_python_computes(split, bench, run):
     done = run("evaluate", "ancestor", "--data", "digits", "--split", split, "--json", "e.json", *QUIET)
     assert (done.code, done.err) == (0, "")
     network, images = load_network("ancestor"), load_data("digits").split(split)
-    score = evaluate(network.model, network.logits, images)
+    score = score_model(network.model, network.logits, images)
     found = numbers(bench / "e.json")
     assert found["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
     assert found["loss"] == pytest.approx(score.loss, rel=1e-5)
@@ -46,6 +47,24 @@ def test_a_network_has_the_score_that_python_computes(split, bench, run):
     assert "note:" not in done.out
 
 
+def test_python_evaluates_what_the_command_evaluates(bench, run):
+    scores = gl.evaluate(load_network("ancestor"), "digits", split="test", device="cpu")
+    assert run("evaluate", "ancestor", "--data", "digits", "--split", "test", "--json", "e.json", *QUIET).code == 0
+    found = numbers(bench / "e.json")
+    assert (scores.accuracy, scores.to_json()["confusion"]) == (found["accuracy"], found["confusion"])
+
+
+def test_python_trains_and_evaluates_descendants(bench):
+    digits = load_data("digits")
+    child = Learngene.load("gene").inherit(Size(depth=2), classes=digits.classes)
+    before = {key: tensor.clone() for key, tensor in child.model.state_dict().items()}
+    trained = gl.train(child, "digits", gl.TrainSettings(steps=2, batch_size=8), run=gl.Run(device="cpu", quiet=True))
+    assert any(not torch.equal(before[key], tensor) for key, tensor in child.model.state_dict().items())
+    assert gl.evaluate(child, digits, device="cpu").accuracy == pytest.approx(trained.accuracy)
+    with pytest.raises(DataError, match="they differ"):
+        gl.evaluate(child, "glyphs/novel")
+
+
 def test_a_conversion_of_images_is_said(bench, run):
     done = run("evaluate", "ancestor", "--data", "digits@48", *QUIET)
     assert "note: Images of 1 x 48 x 48 are converted to 1 x 32 x 32." in done.out
@@ -55,7 +74,7 @@ def test_a_gene_is_grown_at_a_size(bench, run):
     done = run("evaluate", "gene", "--data", "digits", "--size", "depth=3", "--json", "e.json", *QUIET)
     assert (done.code, done.err) == (0, "")
     child = Learngene.load("gene").inherit(Size(depth=3))
-    score = evaluate(child.model, child.network.logits, load_data("digits").val)
+    score = score_model(child.model, child.network.logits, load_data("digits").val)
     assert numbers(bench / "e.json")["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
     assert numbers(bench / "e.json")["size"] == "depth=3"
     assert "fresh" not in done.out
@@ -97,7 +116,7 @@ def test_a_weight_file_takes_the_names_of_the_data_and_says_so(bench, run, ances
     given = [f"--{key}={','.join(map(str, getattr(network.preprocess, key)))}" for key in ("mean", "std")]
     words = ("--model", "resnet", "--data", "digits", "--image-size", "32", *given, "--json", "f.json", *QUIET)
     assert run("evaluate", "w.safetensors", *words).code == 0
-    score = evaluate(network.model, network.logits, load_data("digits").val)
+    score = score_model(network.model, network.logits, load_data("digits").val)
     assert numbers(bench / "f.json")["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from germline.data import Images
 from germline.errors import DataError
-from germline.training import evaluate
+from germline.training import score_model
 
 IMAGES = Images(torch.zeros(300, 1, 2, 2, dtype=torch.uint8), torch.arange(300) % 3, tuple("abc"))
 
@@ -21,7 +21,7 @@ def test_evaluate_constant_logits():
         modes.append(model.training)
         return torch.tensor([[math.log(2.0), 0.0, 0.0]]).expand(len(pixels), 3)
 
-    score = evaluate(model, logits, IMAGES)
+    score = score_model(model, logits, IMAGES)
     assert score.accuracy == pytest.approx(1 / 3)
     assert score.loss == pytest.approx((math.log(2) + 2 * math.log(4)) / 3, abs=1e-6)
     assert modes == [False, False]
@@ -31,4 +31,4 @@ def test_evaluate_constant_logits():
 def test_evaluate_refuses_no_images_and_no_labels():
     for images in (Images(IMAGES.images, None, ()), IMAGES.subset(torch.tensor([], dtype=torch.int64))):
         with pytest.raises(DataError, match="Nothing to evaluate on"):
-            evaluate(nn.Linear(1, 1), lambda pixels: pixels, images)
+            score_model(nn.Linear(1, 1), lambda pixels: pixels, images)

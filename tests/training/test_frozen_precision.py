@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from germline.registry import METHODS
-from germline.training import Distillation, Run, TrainSettings, evaluate
+from germline.training import Distillation, Run, TrainSettings, score_model
 
 LOW = ("bf16-mixed", "bf16-true")
 SHORT = TrainSettings(steps=3, batch_size=24, lr=5e-3, log_every=1)
@@ -78,7 +78,7 @@ def test_a_run_scores_a_network_in_its_precision(precision, ancestor, pico, watc
     seen = watch(ancestor.model.blocks[0].mlp.fc1)
     score = Run(device="cpu", precision=precision, quiet=True).evaluate(ancestor, pico.val)
     assert {output for _, output in seen} == {torch.bfloat16}
-    plain = evaluate(ancestor.model, ancestor.logits, pico.val)
+    plain = score_model(ancestor.model, ancestor.logits, pico.val)
     assert score.loss == pytest.approx(plain.loss, abs=TOLERANCE)
     assert score != plain
     assert Run(device="cpu", quiet=True).evaluate(ancestor, pico.val) == plain

@@ -7,7 +7,7 @@ import torch
 
 from germline.data import iterate_batches
 from germline.errors import SettingError, TrainingError
-from germline.training import CrossEntropy, Run, TrainSettings, evaluate
+from germline.training import CrossEntropy, Run, TrainSettings, score_model
 from germline.training.checkpoint import CheckpointFolder
 
 SHORT = {"steps": 6, "batch_size": 24, "lr": 5e-3, "log_every": 1}
@@ -54,7 +54,7 @@ def test_fit_lowers_the_loss_and_raises_accuracy(train):
 
 def test_fit_result_accuracy_is_that_of_the_network(train, pico):
     network, result = train(ema=0.5)
-    assert result.accuracy == evaluate(network.model, network.logits, pico.val).accuracy
+    assert result.accuracy == score_model(network.model, network.logits, pico.val).accuracy
 
 
 def test_fit_depends_only_on_the_seed(train):

@@ -1,7 +1,7 @@
 """The training loop, its objectives and its settings."""
 
 from germline.training.device import PrecisionName, check_device, describe_device, find_best_device
-from germline.training.evaluate import Score, evaluate
+from germline.training.evaluate import Score, score_model
 from germline.training.feature_distillation import FeatureDistillation
 from germline.training.objectives import CrossEntropy, Distillation, Objective
 from germline.training.phase_store import FitResult
@@ -22,6 +22,6 @@ __all__ = [
     "TrainSettings",
     "check_device",
     "describe_device",
-    "evaluate",
     "find_best_device",
+    "score_model",
 ]

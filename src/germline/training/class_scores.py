@@ -31,6 +31,11 @@ class ClassScores:
     classes: tuple[str, ...]
     confusion: Tensor
 
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose label has the largest logit, in [0, 1]."""
+        return self.score.accuracy
+
     def accuracies(self) -> list[float | None]:
         """Return the accuracy of each class; None for a class without images."""
         counts, right = self.confusion.sum(dim=1).tolist(), self.confusion.diagonal().tolist()

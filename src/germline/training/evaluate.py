@@ -29,7 +29,7 @@ class Score:
 
 
 @torch.inference_mode()
-def evaluate(
+def score_model(
     model: nn.Module, logits: Callable[[Tensor], Tensor], images: AnyImages, device: torch.device | str = "cpu"
 ) -> Score:
     """Score a network in eval mode, then restore its mode.

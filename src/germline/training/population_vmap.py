@@ -14,7 +14,7 @@ from germline.data import Batch, ImageFiles, Loader
 from germline.network import Network
 from germline.randomness import derive
 from germline.training.augmentation import make_augment
-from germline.training.evaluate import evaluate
+from germline.training.evaluate import score_model
 from germline.training.objectives import Objective
 from germline.training.optimizer import make_optimizer
 from germline.training.population import Member, Population
@@ -226,7 +226,7 @@ class VmapStack:
         self._copy_back()
         for member, log in zip(self._members, self._logs, strict=True):
             if member.val is not None:
-                score = evaluate(member.network.model, member.network.logits, member.val, self._device)
+                score = score_model(member.network.model, member.network.logits, member.val, self._device)
                 log.scores.append({"step": step, "accuracy": score.accuracy, "loss": score.loss})
 
     @torch.no_grad()

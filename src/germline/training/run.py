@@ -19,7 +19,7 @@ from germline.network import Network
 from germline.training.augmentation import check_augmentation
 from germline.training.checkpoint import CheckpointFolder
 from germline.training.device import check_device, make_fabric
-from germline.training.evaluate import Score, evaluate
+from germline.training.evaluate import Score, score_model
 from germline.training.frozen_precision import use_run_precision
 from germline.training.network_options import check_grad_checkpointing, uses_channels_last
 from germline.training.objectives import CrossEntropy, Objective
@@ -285,7 +285,7 @@ class Run:
 
         with use_run_precision((network,), self.fabric):
             model.to(device)
-            score = evaluate(model, logits, images, device)
+            score = score_model(model, logits, images, device)
         model.to(before)
         return score
 

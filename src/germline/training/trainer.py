@@ -23,7 +23,7 @@ from germline.randomness import derive, seed_device
 from germline.training.augmentation import make_augment
 from germline.training.checkpoint import Checkpoint, CheckpointFolder
 from germline.training.device import ReplicatedStrategy
-from germline.training.evaluate import evaluate
+from germline.training.evaluate import score_model
 from germline.training.frozen_precision import use_run_precision
 from germline.training.network_options import keep_statistics, use_network_options, uses_channels_last
 from germline.training.objectives import Objective
@@ -279,7 +279,7 @@ class Trainer:
 
     def _evaluate(self, step: int) -> None:
         if self.val is not None and (step > 0 or self.settings.has_evaluation(0, self._total)):
-            score = evaluate(self.network.model, self._logits, self.val, self.fabric.device)
+            score = score_model(self.network.model, self._logits, self.val, self.fabric.device)
             self.log.scores.append({"step": step, "accuracy": score.accuracy, "loss": score.loss})
 
     def _finish(self) -> None:

@@ -17,7 +17,7 @@ from germline.learngene import Learngene
 from germline.loading import load_network
 from germline.methods.tleg.method import TLEG
 from germline.registry import model_spec
-from germline.training import evaluate
+from germline.training import score_model
 from germline.traits import Sizes
 from helpers.comparison import comparison, list_stored, results
 
@@ -84,7 +84,7 @@ def test_untrained_cell_equals_inherited_network(finished, tmp_path):
             for size in ("depth=1", "depth=2", "depth=4"):
                 gene.inherit(Size.parse(size)).save(tmp_path / f"{method}-{at}-{size}")
                 network = load_network(tmp_path / f"{method}-{at}-{size}")
-                scores = [evaluate(network.model, network.logits, part) for part in (digits.val, digits.test)]
+                scores = [score_model(network.model, network.logits, part) for part in (digits.val, digits.test)]
                 expected.append((size, scores[0].accuracy, scores[0].loss, scores[1].accuracy))
         cells = find_cells(out, arm={"tleg": "gene", "layers": "even"}[method])
         told = [

@@ -22,7 +22,7 @@ from germline.methods.pool.paths import PoolPath
 from germline.methods.pool.supernet import PoolNetwork, rebuild_vit
 from germline.network import load_strict
 from germline.registry import architecture_of
-from germline.training import Run, TrainSettings, evaluate
+from germline.training import Run, TrainSettings, score_model
 from helpers.architecture_cases import count_parameters
 
 STITCHED = "front=8,end=16,j=1,k=2"
@@ -97,7 +97,7 @@ def test_every_path_is_recorded_with_what_its_descendant_does(own, pico):
     for row in record["paths"]:
         network = own.inherit(Size.parse(row["size"])).network
         architecture = architecture_of(network.spec)
-        score = evaluate(network.model, network.logits, pico.val)
+        score = score_model(network.model, network.logits, pico.val)
         assert row["accuracy"] == score.accuracy
         assert row["parameters"] == count_parameters(architecture, network.spec)
         assert row["headless_parameters"] == row["parameters"] - 10 * (network.model.embed_dim + 1)
