@@ -1,6 +1,7 @@
 """`germline inspect`: facts without torch, valid sizes in every direction, networks, image sizes."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from germline.cli.inspect import list_sizes
 from germline.cli.suggested_sizes import suggest_sizes
 from germline.learngene import Learngene
 from germline.methods.base import find_method
+from germline.registry import architecture_of
 from germline.training import Run
 
 
@@ -68,8 +70,6 @@ def test_valid_sizes_of_a_resnet_are_listed(resnet_gene, bench, run):
 
 
 def test_every_suggested_size_is_of_its_architecture(ancestors):
-    from germline.registry import architecture_of
-
     for network in ancestors.values():
         for size in suggest_sizes(network.spec):
             resized = architecture_of(network.spec).resize(network.spec, Size.parse(size))
@@ -156,6 +156,40 @@ def test_accuracy_before_training_is_shown_for_each_size(bench, run):
         refused = run("inspect", *words)
         assert (refused.code, refused.out) == (2, "")
         assert message in refused.err
+
+
+# Methods that grow both axes, and the directions that a table of their sizes shows.
+BOTH_AXES = {
+    "front": "shallower deeper narrower wider",
+    "weight-selection": "shallower deeper narrower wider",
+    "grow": "deeper wider",
+    "sws": "shallower deeper",
+    "lets": "shallower narrower",
+}
+
+
+@pytest.mark.parametrize("name", BOTH_AXES)
+def test_a_gene_lists_what_it_grows_on_both_axes_with_its_cost(name, bench, run, ancestors, pico):
+    settings = {"preset": "tiny", "steps": 1, "batch_size": 4} if name in ("sws", "lets") else {}
+    gene = find_method(name)(**settings).condense(ancestors["vit"], pico, Run(device="cpu", quiet=True))
+    gene.save(bench / "new")
+    done = run("inspect", "new", "--data", "digits", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    head, *rows = [re.split("  +", line) for line in done.out.strip().split("\n\n")[1].splitlines()]
+    assert head[1:5] == ["parameters", "MFLOP per image", "bytes of weights", "accuracy before training"]
+    found = set()
+    for size, parameters, mflop, size_in_bytes, accuracy, _ in rows:
+        child = gene.inherit(size=Size.parse(size))
+        spec, own = child.network.spec, gene.spec
+        steps = {"shallower": spec.depth < own.depth, "deeper": spec.depth > own.depth}
+        steps |= {"narrower": spec.width < own.width, "wider": spec.width > own.width}
+        found |= {direction for direction, is_there in steps.items() if is_there}
+        count = sum(one.numel() for one in child.model.parameters())
+        assert parameters.replace(",", "") == str(count)
+        assert size_in_bytes.replace(",", "") == str(4 * count)
+        assert float(mflop) == pytest.approx(architecture_of(spec).flops(spec) / 1e6, abs=0.05)
+        assert 0 <= float(accuracy.removesuffix(" %")) <= 100
+    assert found == set(BOTH_AXES[name].split())
 
 
 def test_a_gene_without_a_head_lists_sizes(bench, run):

@@ -207,7 +207,7 @@ def _sizes_table(
     from germline.registry import architecture_of
 
     untrained = [] if measure is None else ["accuracy before training"]
-    rows = [["size", "parameters", "MFLOP per image", "bytes", *untrained, "share by origin"]]
+    rows = [["size", "parameters", "MFLOP per image", "bytes of weights", *untrained, "share by origin"]]
     for text in sizes:
         size = gene.target(Size.parse(text), classes, None, image_size).size
         child = gene.inherit(size, classes, None, image_size)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from germline.architectures import ChannelGroup, GroupMember, Parts, Spec
-from germline.errors import SettingError
+from germline.methods.front.refusals import make_size_error
 from germline.methods.slicing import keep_images, parts_of, shapes_of
 from germline.registry import architecture_of
 
@@ -119,30 +119,33 @@ def match_roles(ancestor: Spec, wanted: Spec, hidden: HiddenRule) -> Mapping[str
         SettingError: The descendant has a role that the ancestor lacks, loses one, or changes a fixed axis.
     """
     sources, roles = list_roles(ancestor, hidden), list_roles(keep_images(wanted, ancestor), hidden)
-    fix = "Use the ancestor's own depths and widths there"
+    refusal = _find_refusal(sources, roles)
+    if refusal is not None:
+        raise make_size_error(ancestor, wanted, *refusal, lambda spec: _has_sources(ancestor, spec, hidden))
+    return {key: (sources[key], role) for key, role in roles.items()}
+
+
+def _has_sources(ancestor: Spec, wanted: Spec, hidden: HiddenRule) -> bool:
+    return _find_refusal(list_roles(ancestor, hidden), list_roles(keep_images(wanted, ancestor), hidden)) is None
+
+
+def _find_refusal(sources: Mapping[str, TensorRole], roles: Mapping[str, TensorRole]) -> tuple[str, str] | None:
+    """Return the first role that has no source or is lost, and the reason; None if there is no such role."""
     for key, role in roles.items():
+        name = role.names[0]
         if key not in sources:
-            raise SettingError(
-                f"This gene cannot grow '{role.names[0]}'",
-                "The ancestor has no tensor of that role, since the first block of a stage and others are apart",
-                fix,
-            )
+            return key, f"The descendant needs '{name}', and the ancestor has no tensor of that role"
         if _fixed_sizes(sources[key]) != _fixed_sizes(role):
-            raise SettingError(
-                f"This gene cannot grow '{role.names[0]}' of shape {tuple(role.shape)}",
-                f"The ancestor's has shape {tuple(sources[key].shape)}, and only depth and channels are transformed",
-                fix,
+            return key, (
+                f"It gives '{name}' the shape {tuple(role.shape)} in place of {tuple(sources[key].shape)}, along an "
+                "axis that is not transformed"
             )
     runs = {_run_name(key) for key in roles}
     for key, role in sources.items():
         # A stage that is cut to its first block has no further run at all.
         if key not in roles and _run_name(key) in runs:
-            raise SettingError(
-                f"This gene cannot grow a network without '{role.names[0]}'",
-                "The ancestor's block has that tensor, and its function would be lost",
-                fix,
-            )
-    return {key: (sources[key], role) for key, role in roles.items()}
+            return key, f"The descendant has no '{role.names[0]}', and the function of the ancestor's would be lost"
+    return None
 
 
 def _split_axis(group: ChannelGroup, member: GroupMember, hidden: HiddenRule) -> Iterator[RoleAxis]:
