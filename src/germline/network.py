@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from germline.architectures import Preprocess, Spec
@@ -72,6 +74,14 @@ class Network(HubArtefact):
             split: Part of that data set.
         """
         return replace(self, measured=(*self.measured, Measurement(accuracy, data, split=split)))
+
+    def in_float32(self) -> Network:
+        """Return the network with float32 weights; this one keeps its own if they have another type."""
+        others = list_other_floats((*self.model.parameters(), *self.model.buffers()))
+        if not others:
+            return self
+        note = f"weights in {', '.join(others)} are cast to float32"
+        return replace(self, model=copy.deepcopy(self.model).float(), notes=(*self.notes, note))
 
     @property
     def has_head(self) -> bool:
@@ -147,6 +157,12 @@ class Network(HubArtefact):
     def card(self) -> str:
         """Return the model card."""
         return make_network_card(self)
+
+
+def list_other_floats(tensors: Iterable[Tensor]) -> list[str]:
+    """Return the names of the floating types of tensors besides float32, such as "bfloat16"."""
+    others = {tensor.dtype for tensor in tensors if tensor.is_floating_point()} - {torch.float32}
+    return sorted(str(dtype).removeprefix("torch.") for dtype in others)
 
 
 def load_strict(model: nn.Module, tensors: dict[str, Tensor], origin: str | Path, *, assign: bool = False) -> None:

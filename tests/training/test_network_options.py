@@ -12,7 +12,7 @@ from torch._dynamo.testing import CompileCounter
 from germline.architectures import ResNetSpec, VggSpec
 from germline.errors import SettingError
 from germline.methods.pool.path_sampling import SampledPathLoss
-from germline.training import CrossEntropy, Run, TrainSettings, network_options
+from germline.training import CrossEntropy, Distillation, Run, TrainSettings, network_options
 from germline.training.device import ReplicatedStrategy
 from germline.training.network_options import is_convolutional, uses_channels_last
 from germline.training.optimizer import make_optimizer
@@ -145,6 +145,26 @@ def test_networks_and_losses_that_cannot_recompute_are_refused(make_plain, netwo
 
     with pytest.raises(SettingError, match="Virtual calls it with other weights"):
         fit(networks["vit"], objective=Virtual(), grad_checkpointing=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_weights_of_another_type_are_refused_in_float32(dtype, make_network, pico, tmp_path):
+    network, short = make_network(), TrainSettings(steps=1, batch_size=4)
+    other = replace(network, model=copy.deepcopy(network.model).to(dtype))
+    run = Run(tmp_path / "run", device="cpu", quiet=True)
+    name = str(dtype).removeprefix("torch.")
+    for call in (
+        lambda: run.fit("phase", other, CrossEntropy(), pico.train, short),
+        lambda: run.fit("phase", network, Distillation(other), pico.train, short),
+        lambda: run.evaluate(other, pico.val),
+    ):
+        with pytest.raises(
+            SettingError, match=rf"weights are {name}\. A run .* float32\. Use `network.in_float32\(\)`"
+        ):
+            call()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+    assert run.fit("phase", other.in_float32(), CrossEntropy(), pico.train, short).steps == 1
+    assert {tensor.dtype for tensor in other.model.parameters()} == {dtype}
 
 
 def test_fits_of_equal_shape_compile_once(make_plain, fit, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,10 +148,4 @@ def _cast_weights(network: Network) -> Network:
     """Return the network with float32 weights; the given one keeps its own."""
     check_weights(network.model)
     check_square(network.preprocess.image_size, type(network.model).__name__)
-    tensors = (*network.model.parameters(), *network.model.buffers())
-    others = {tensor.dtype for tensor in tensors if tensor.is_floating_point()} - {torch.float32}
-    if not others:
-        return network
-    names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in others))
-    note = f"weights in {names} are cast to float32"
-    return replace(network, model=copy.deepcopy(network.model).float(), notes=(*network.notes, note))
+    return network.in_float32()

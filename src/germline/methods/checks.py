@@ -28,7 +28,7 @@ def check_resume_settings(method: Method, data: DataSet, run: Run) -> None:
 
 
 def require_ancestor(method: str, ancestor: Network | None) -> tuple[Network, Spec]:
-    """Return the ancestor, which a method must have, and its spec.
+    """Return the ancestor, which a method must have, with float32 weights; and its spec.
 
     Raises:
         SettingError: There is no ancestor.
@@ -42,7 +42,7 @@ def require_ancestor(method: str, ancestor: Network | None) -> tuple[Network, Sp
             ancestor.reason or "No architecture describes it",
             f"Use a model of `germline list models`; {method} cannot use a network as teacher alone",
         )
-    return ancestor, ancestor.spec
+    return ancestor.in_float32(), ancestor.spec
 
 
 def label_mismatch_error(ancestor: Network, data: DataSet) -> DataError:

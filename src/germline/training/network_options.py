@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from germline.errors import SettingError
+from germline.network import Network, list_other_floats
 from germline.training.objectives import Objective
 from germline.training.settings import TrainSettings
 
@@ -38,6 +39,23 @@ def use_network_options(model: nn.Module, settings: TrainSettings, device: torch
             stack.callback(setattr, model, "_compiled_call_impl", None)
             compile_network(model)
         yield
+
+
+def check_weight_types(networks: Sequence[Network], precision: str) -> None:
+    """Refuse networks in half or double precision in a run that computes in float32.
+
+    Raises:
+        SettingError: A network's weights have another type.
+    """
+    if precision != "32-true":
+        return
+    for network in networks:
+        if others := list_other_floats(network.model.parameters()):
+            raise SettingError(
+                f"The network's weights are {', '.join(others)}",
+                "A run of precision 32-true computes in float32",
+                "Use `network.in_float32()`, or a run with precision='bf16-true'",
+            )
 
 
 def uses_channels_last(model: nn.Module, settings: TrainSettings, device: torch.device) -> bool:

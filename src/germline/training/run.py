@@ -21,7 +21,7 @@ from germline.training.checkpoint import CheckpointFolder
 from germline.training.device import check_device, make_fabric
 from germline.training.evaluate import Score, score_model
 from germline.training.frozen_precision import use_run_precision
-from germline.training.network_options import check_grad_checkpointing, uses_channels_last
+from germline.training.network_options import check_grad_checkpointing, check_weight_types, uses_channels_last
 from germline.training.objectives import CrossEntropy, Objective
 from germline.training.phase_store import (
     FitResult,
@@ -112,10 +112,11 @@ class Run:
         Raises:
             TrainingError: The loss is not finite.
             SettingError: The phase was started with other settings, changes images that allow no augmentation, or
-                computes activations again that cannot be.
+                computes activations again that cannot be. Or a network's weights are not float32.
         """
         check_augmentation(settings, augmentation)
         check_grad_checkpointing(network.model, objective, settings)
+        check_weight_types((network, *objective.teachers()), self.precision)
         if isinstance(objective, CrossEntropy) and objective.label_smoothing is None:
             objective.label_smoothing = settings.label_smoothing
         place = self._open(name, network, settings, images)
@@ -275,7 +276,9 @@ class Run:
 
         Raises:
             DataError: There are no images, or they have no labels.
+            SettingError: The weights are not float32, and the run computes in float32.
         """
+        check_weight_types((network,), self.precision)
         model, device = network.model, self.fabric.device
         before = next((tensor.device for tensor in model.parameters()), device)
 
