@@ -30,6 +30,22 @@ def test_a_place_is_not_imported_before_it_is_asked_for():
         registry["gone"]
 
 
+def test_a_name_can_be_registered_for_a_process_and_replaced():
+    registry = Registry("method", {"old": "germline.methods.tleg.method:TLEG"})
+
+    class Mine(Method):
+        pass
+
+    registry.register("mine", Mine)
+    assert registry["mine"] is Mine
+    assert list(registry) == ["old", "mine"]
+    assert registry.place("mine").endswith("Mine")
+    registry.register("mine", Method)
+    assert registry["mine"] is Method
+    with pytest.raises(SettingError, match=r"Method 'old' exists. Names are unique. Choose another name."):
+        registry.register("old", Mine)
+
+
 def test_an_entry_point_may_not_take_our_name(monkeypatch):
     monkeypatch.setattr("germline.registry._list_installed", lambda group: {"tleg": "elsewhere:TLEG"})
     with pytest.raises(SettingError, match="'tleg' is registered twice"):

@@ -23,6 +23,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __init__(self, kind: str, places: Mapping[str, str], group: str | None = None) -> None:
         self._kind, self._places, self._group = kind, dict(places), group
+        self._session: dict[str, T] = {}
 
     def __getitem__(self, name: str) -> T:
         """Return the object of that name.
@@ -30,8 +31,26 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             UnknownNameError: The name is not registered; the message lists the nearest names.
         """
+        if name in self._session:
+            return self._session[name]
         module, _, attribute = self.place(name).partition(":")
         return cast(T, getattr(importlib.import_module(module), attribute))
+
+    def register(self, name: str, value: T) -> None:
+        """Add an object for this process only, such as a method that a notebook defines; a second call replaces it.
+
+        Commands and the worker processes of a comparison see only what packages register by an entry point.
+
+        Args:
+            name: Name of the object.
+            value: The object; of a method, its class.
+
+        Raises:
+            SettingError: germline or an installed package has the name.
+        """
+        if name in self._all() and name not in self._session:
+            raise SettingError(f"{self._kind} '{name}' exists", "Names are unique", "Choose another name")
+        self._session[name] = value
 
     def check_name(self, name: str) -> None:
         """Refuse a name that is not registered, without importing anything.
@@ -70,7 +89,8 @@ class Registry(Mapping[str, T], Generic[T]):
                 f"germline has that name, and another package gives it to {installed[duplicates[0]]}",
                 "remove that package, or give its entry point another name",
             )
-        return {**self._places, **installed}
+        session = {name: f"{value.__module__}:{value.__qualname__}" for name, value in self._session.items()}  # type: ignore[attr-defined]
+        return {**self._places, **installed, **session}
 
 
 @cache

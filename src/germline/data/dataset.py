@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from germline.errors import DataError
+from germline.randomness import generator
 
 Split = Literal["train", "val", "test"]
 Role = Literal["held_out", "stream"]
@@ -212,6 +213,20 @@ class DataSet:
         if split not in self._cache:
             self._cache[split] = self.read(split)
         return self._cache[split]
+
+    def draw_per_class(self, count: int, seed: int = 0) -> DataSet:
+        """Draw `count` training images of every class without replacement; the other splits stay whole.
+
+        Raises:
+            DataError: A class has fewer than `count` images, or there are no labels.
+        """
+        few = self.train.draw_per_class(count, generator(seed, "images per class"))
+        return replace(
+            self,
+            name=f"{self.name}, {count} per class",
+            read=lambda split: few if split == "train" else self.split(split),
+            _cache={},
+        )
 
     @property
     def train(self) -> AnyImages:

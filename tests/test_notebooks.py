@@ -1,0 +1,64 @@
+"""The notebooks of the documentation run from top to bottom, with fewer steps."""
+
+import json
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from germline import load_data
+from germline.registry import METHODS
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+FEWER = (
+    (r"^(\w*STEPS) = \d+", r"\1 = 2"),
+    (r"^DEPTHS = .*", "DEPTHS = (2, 4)"),
+    (r"^RATES = .*", "RATES = (2e-3,)"),
+    (r"for depth in \(3, 6, 9\)", "for depth in (3,)"),
+)
+PRINTED = {
+    "family-of-sizes": r"depth 4: [\d,]+ parameters, [\d.]+% as inherited, .*2 steps\nVisionTransformer 2 blocks",
+    "few-labels": r"140 training images.*gene: rate 0.002, [\d.]+% on test images\nscratch: .*is taken for",
+    "own-method": r"depth 3: [\d.]+% before training, origins \{'copied': 1.0\}\ndepth 3: [\d.]+% before training",
+}
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    """An empty folder, no windows, and no method that stays registered."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    monkeypatch.setattr(METHODS, "_session", {})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run_and_print_what_they_say(path, session, capsys):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    # A notebook is kept without outputs, so that none can be out of date.
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    names = {"__name__": "__main__"}
+    for cell in cells:
+        text = "".join(cell["source"])
+        for pattern, fewer in FEWER:
+            text = re.sub(pattern, fewer, text, flags=re.MULTILINE)
+        exec(compile(text, path.name, "exec"), names)
+    assert re.search(PRINTED[path.stem], capsys.readouterr().out, re.DOTALL)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_of_notebooks_resolve(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert all((path.parent / link).exists() for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link)
+
+
+def test_few_images_of_every_class_are_drawn():
+    digits = load_data("digits")
+    few, again, other = (digits.draw_per_class(3, seed=seed) for seed in (1, 1, 2))
+    assert few.train.labels.bincount().tolist() == [3] * 10
+    assert few.fingerprint() == again.fingerprint() != other.fingerprint()
+    assert few.val is digits.val
+    assert few.name == "digits, 3 per class"
