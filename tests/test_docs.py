@@ -61,7 +61,10 @@ def test_references_name_every_command_section_and_public_name():
     assert asked == re.findall(r"(?m)^## germline (\S+)$", page)
     assert set(asked) == set(commands)
     sections = {name for name, value in vars(recipe_sections).items() if getattr(value, "__module__", "") == place}
-    assert set(re.findall(r"<!-- keys: (\S+) -->", (reference / "recipes.md").read_text())) >= sections - {"RecipeSection"}
+    sections -= {"RecipeSection"}
+    assert set(re.findall(r"<!-- keys: (\S+) -->", (reference / "recipes.md").read_text())) >= sections - {
+        "RecipeSection"
+    }
     names = re.findall(r"<!-- api: germline\.(\S+) -->", (reference / "api.md").read_text())
     assert sorted(names) == sorted(set(gl.__all__) - {"data"})
 
