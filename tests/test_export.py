@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+import zipfile
+from pathlib import Path
 
 import onnxruntime
 import pytest
+import timm
 import torch
 
 import germline.export as export_module
@@ -22,6 +25,12 @@ def read_onnx(file):
     return session, lambda pixels: torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0])
 
 
+def names_this_machine(*contents):
+    """Whether files name the folder of an installed package, or of this checkout."""
+    places = [str(Path(module.__file__).parent).encode() for module in (export_module, torch, timm)]
+    return any(place in content for content in contents for place in places)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_program_computes_the_same_for_any_batch(architecture, ancestors, pixels, tmp_path):
     network, file = ancestors[architecture], tmp_path / "net.pt2"
@@ -31,6 +40,8 @@ def test_a_program_computes_the_same_for_any_batch(architecture, ancestors, pixe
     with torch.no_grad():
         for batch in (1, 2, 8):
             assert torch.allclose(run(pixels[:batch]), network.logits(pixels[:batch]), atol=1e-5)
+    with zipfile.ZipFile(file) as opened:
+        assert not names_this_machine(*map(opened.read, opened.namelist()))
     extra = {CLASSES_FILE: ""}
     torch.export.load(file, extra_files=extra)
     assert tuple(json.loads(extra[CLASSES_FILE])) == network.classes
@@ -41,6 +52,7 @@ def test_onnx_computes_the_same_for_any_batch(architecture, ancestors, pixels, t
     network, file = ancestors[architecture], tmp_path / "net.onnx"
     assert export(network, file, "onnx") <= 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+    assert not names_this_machine(file.read_bytes())
     session, run = read_onnx(file)
     assert (session.get_inputs()[0].name, session.get_inputs()[0].shape) == ("pixels", ["batch", 1, 32, 32])
     assert (session.get_outputs()[0].name, session.get_outputs()[0].shape) == ("logits", ["batch", 10])

@@ -21,7 +21,7 @@ FEWER = (
 PRINTED = {
     "family-of-sizes": r"depth 4: [\d,]+ parameters, [\d.]+% as inherited, .*2 steps\nVisionTransformer 2 blocks",
     "few-labels": r"140 training images.*gene: rate 0.002, [\d.]+% on test images\nscratch: .*is taken for",
-    "own-method": r"depth 3: [\d.]+% before training, origins \{'copied': 1.0\}\ndepth 3: [\d.]+% before training",
+    "own-method": r"depth 3: [\d.]+% before training, origins \{'copied': 1.0\}",
 }
 
 

@@ -108,8 +108,12 @@ def _dynamic_shapes() -> dict[str, dict[int, Any]]:
     return {"pixels": {0: torch.export.Dim("batch")}}
 
 
+# The traces of calls in both formats name files of this machine, so they are not written.
 def _write_program(whole: _NormalisedNetwork, network: Network, file: Path) -> None:
     program = torch.export.export(whole, (_make_pixels(network, 2),), dynamic_shapes=_dynamic_shapes())
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
     torch.export.save(program, file, extra_files={CLASSES_FILE: json.dumps(network.classes)})
 
 
@@ -129,6 +133,8 @@ def _write_onnx(whole: _NormalisedNetwork, network: Network, file: Path) -> None
         dynamic_shapes=_dynamic_shapes(),
     )
     assert program is not None  # noqa: S101 - dynamo=True always returns one
+    for node in (*program.model.graph, *(node for function in program.model.functions.values() for node in function)):
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
     program.model.metadata_props["classes"] = json.dumps(network.classes)
     program.save(str(file), external_data=False)
 
