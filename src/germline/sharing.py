@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,21 @@ def name_source(path: Path, content: Path | None = None, digest: str = "") -> st
 
 def name_data(source: str) -> str:
     """Return the name of a data set without its folder; only a folder of images has its own last name."""
+    return _name_parts(source, _name_part)
+
+
+def name_data_content(source: str) -> str:
+    """Return the name of a data set without its folder, the same wherever the folder is and germline is called.
+
+    Args:
+        source: Name of a data set in the data language.
+    """
+    return _name_parts(source, _name_part_content)
+
+
+def _name_parts(source: str, name_part: Callable[[str], str]) -> str:
     first, *others = _ROLE.split(source)
-    names = ["+".join(map(_name_part, _JOIN.split(text))) for text in (first, *others[1::2])]
+    names = ["+".join(map(name_part, _JOIN.split(text))) for text in (first, *others[1::2])]
     return names[0] + "".join(f",{role}={name}" for role, name in zip(others[::2], names[1:], strict=True))
 
 
@@ -124,15 +137,25 @@ def _list_starts() -> tuple[Path, ...]:
 
 
 def _name_part(source: str) -> str:
-    head, colon, place = source.partition(":")
-    if not colon:
-        return hide_places(source)
+    return _name_one(source, name_place) if ":" in source else hide_places(source)
+
+
+def _name_part_content(source: str) -> str:
+    return _name_one(source, _last_name) if ":" in source else source
+
+
+def _last_name(place: str) -> str:
+    return re.split(r"[\\/]", place.rstrip("\\/"))[-1]
+
+
+def _name_one(source: str, name_folder: Callable[[str], str]) -> str:
+    head, _, place = source.partition(":")
     task = match[0] if (match := _TASK.search(place)) else ""
     place = place.removesuffix(task)
     side = match[0] if (match := _SIDE.search(place)) else ""
     if head not in _KEPT_HEADS:
         return f"{head}{side}{task}"
-    return f"{head}:{name_place(place.removesuffix(side))}{side}{task}"
+    return f"{head}:{name_folder(place.removesuffix(side))}{side}{task}"
 
 
 def _replace(match: re.Match[str]) -> str:

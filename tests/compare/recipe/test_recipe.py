@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from germline.architectures import Size, VitSpec
+from germline.architectures.presets import MODELS
 from germline.compare.cost.estimate import estimate_cost
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.recipe.schema import Recipe
@@ -18,7 +20,8 @@ from germline.compare.recipe.text import (
 )
 from germline.compare.run.cells import list_main_cells, list_tuning_cells
 from germline.errors import ArtefactError, SettingError, UnknownNameError
-from germline.registry import METHODS
+from germline.methods.base import find_method
+from germline.registry import METHODS, architecture_of
 
 DEMO = "demo"
 PACKAGED = [
@@ -176,6 +179,29 @@ def test_extending_recipes_share_unchanged_keys():
     assert [getattr(other, key) for key in same] == [getattr(base, key) for key in same]
     assert list(other.arms) == ["gene", "scratch"]
     assert other.arms["gene"] == base.arms["gene"]
+
+
+def test_lets_beside_weight_selection_has_one_network_per_size_for_all_arms():
+    base, recipe = load_recipe("lab/any-size"), load_recipe("lab/any-size-lets")
+    same = ("data", "ancestor", "protocol", "seeds", "train", "tune", "read_steps", "images_per_class", "one_gene")
+    assert [getattr(recipe, key) for key in same if key != "tune"] == [
+        getattr(base, key) for key in same if key != "tune"
+    ]
+    assert recipe.tune.model_copy(update={"size": base.tune.size}) == base.tune
+    assert list(recipe.arms) == [
+        "lets",
+        "scratch",
+        "random-gene",
+        "weight-selection",
+        *("finetune", "finetune-shuffled"),
+    ]
+    nano = VitSpec(image_size=32, channels=3, classes=100, **MODELS["vit_nano"].fields)
+    lets = find_method("lets")(**recipe.arms["lets"].settings)
+    large = architecture_of(nano).resize(nano, Size(depth=lets.depth, width=lets.width, heads=lets.heads))
+    for text in recipe.sizes:
+        size = Size.parse(text)
+        assert lets.descendant_spec(large, size) == architecture_of(nano).resize(nano, size)
+        assert len(size) == 3
 
 
 def test_ancestors_of_sample_recipe():

@@ -10,6 +10,7 @@ import pytest
 
 from germline.compare.cost.cost import cell_cost
 from germline.compare.recipe.loader import load_recipe
+from germline.compare.run import part_keys
 from germline.compare.run import store as store_module
 from germline.compare.run.cells import Cell, list_main_cells
 from germline.compare.run.executor import _process_context
@@ -148,7 +149,7 @@ def test_every_cell_has_its_own_path(store, asked):
 def test_paths_are_stable_across_versions(store, monkeypatch, changes, paths):
     # A change here invalidates every existing store. A new training setting is such a change.
     monkeypatch.setattr(store_module, "read_version", lambda name: "0")
-    monkeypatch.setattr(store_module, "fingerprint_data", lambda name: "pictures")
+    monkeypatch.setattr(part_keys, "fingerprint_data", lambda name: "pictures")
     found = store(*changes)
     method, size = found.get_method("gene"), found.recipe.sizes[0]
     ancestor = found.ancestor_path(1, size if method.traits.needs_own_size else None)
@@ -180,7 +181,7 @@ def test_ancestor_is_not_built_for_every_path(store, monkeypatch):
 
 def test_other_data_of_same_name_change_the_path(store, monkeypatch):
     before = cell_path(store(), CELL)
-    monkeypatch.setattr(store_module, "fingerprint_data", lambda name: "other pictures")
+    monkeypatch.setattr(part_keys, "fingerprint_data", lambda name: "other pictures")
     assert cell_path(store(), CELL) != before
 
 

@@ -57,6 +57,12 @@ def fingerprint_data(name: str) -> str:
 
 
 @lru_cache(maxsize=16)
+def fingerprint_validation(name: str) -> str:
+    """Return the fingerprint of a data set's validation images."""
+    return load_data_once(name).val.fingerprint()
+
+
+@lru_cache(maxsize=16)
 def hash_weights(path: str) -> str:
     """Hash the weights of a network; `packaged` is the one in germline."""
     folder = PACKAGED if path == "packaged" else Path(path)

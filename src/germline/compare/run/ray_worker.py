@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from germline.compare.run.executor import ComparisonTask, run_task
+from germline.compare.run.part_keys import name_by_content
 from germline.compare.run.progress import TaskProgress
 from germline.compare.run.store import READINGS_FILE, ArtifactStore
 from germline.data.search_path import DATA_VARIABLE
@@ -143,4 +144,4 @@ def _prepare_worker(context: StageContext, store: ArtifactStore) -> None:
 def fingerprint_all(store: ArtifactStore) -> dict[str, str]:
     """Return the fingerprints of the data of a comparison and its ancestor, by name."""
     names = dict.fromkeys((store.recipe.data, store.recipe.ancestor.data))
-    return {name: store.data_fingerprint(name) for name in names}
+    return {name: name_by_content(name) for name in names}

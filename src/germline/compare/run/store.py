@@ -19,13 +19,12 @@ from germline.compare.recipe.sections import DataDescription
 from germline.compare.run.cells import Cell
 from germline.compare.run.data_cache import (
     PACKAGED,
-    fingerprint_data,
-    hash_weights,
     load_data_once,
     load_data_or_placeholder_once,
     make_placeholder_once,
     missing_data_message,
 )
+from germline.compare.run.part_keys import find_part, make_ancestor_path, make_gene_path
 from germline.compare.run.remote_store import RemoteStore
 from germline.config import validate_settings
 from germline.data import AnyImages, DataSet, draw_task_list, log_final_reading, read_final_glyphs
@@ -259,19 +258,8 @@ class ArtifactStore:
         return network
 
     def ancestor_path(self, seed: int, size: str | None = None) -> Path:
-        """Return the folder of a seed's ancestor. For the recipe's trained network, the name identifies its weights."""
-        ancestor = self.recipe.ancestor
-        if ancestor.path is not None:
-            given = {"model": ancestor.model, **ancestor.images} if Path(ancestor.path).is_file() else ancestor.images
-            return self.part_path("ancestor", {"weights": hash_weights(ancestor.path), **given})
-        facts = {
-            "data": self.data_fingerprint(ancestor.data),
-            "train": ancestor.train.model_dump(mode="json"),
-            "spec": repr(self.ancestor_spec(size)),
-            "seed": seed,
-            **self.precision_facts,
-        }
-        return self.part_path("ancestor", facts)
+        """Return the folder of a seed's ancestor."""
+        return find_part(self, lambda naming: make_ancestor_path(self, seed, size, naming))
 
     def ancestor_accuracy(self, seed: int) -> float | None:
         """Return the last validation accuracy of a seed's ancestor; None if it was not trained here or not needed."""
@@ -315,11 +303,7 @@ class ArtifactStore:
 
     def gene_path(self, method: Method, seed: int, size: str) -> Path:
         """Return the folder of a gene."""
-        facts: dict[str, Any] = {"method": method.name, "settings": method.model_dump(mode="json"), "seed": seed}
-        facts |= {"data": self.data_fingerprint(self.recipe.ancestor.data), **self.precision_facts}
-        if method.ancestor != "none":
-            facts["ancestor"] = self.ancestor_path(seed, size if method.traits.needs_own_size else None).name
-        return self.part_path("gene", facts)
+        return find_part(self, lambda naming: make_gene_path(self, method, seed, size, naming))
 
     def cell_data_name(self, cell: Cell) -> str:
         """Return the name of a cell's data; headline numbers (`final`) have a part of their own."""
@@ -380,10 +364,6 @@ class ArtifactStore:
         """Find the recipe's numbers of a data set, for an estimate without the data."""
         description = next((entry for entry in self.recipe.described if entry.data == name), None)
         return description if self.is_estimate and description is not None and missing_data_message(name) else None
-
-    def data_fingerprint(self, name: str) -> str:
-        """Return the text that identifies a data set's training images among the facts of a part."""
-        return f"{name} {fingerprint_data(name)}"
 
 
 def _read_width(spec: Spec) -> int:

@@ -16,6 +16,7 @@ from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
 from germline.compare.run.frozen_body import PENALTIES, fit_frozen_body
 from germline.compare.run.linear_probe import fit_linear_probe
+from germline.compare.run.part_keys import DataNaming, find_part, make_gene_path
 from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, DataSet
 from germline.errors import SettingError
@@ -69,12 +70,16 @@ def _bind_gene(store: ArtifactStore, cell: Cell, gene: Learngene | None) -> Lear
 
 def cell_path(store: ArtifactStore, cell: Cell) -> Path:
     """Return the path of a cell's result."""
+    return find_part(store, lambda naming: _make_cell_path(store, cell, naming))
+
+
+def _make_cell_path(store: ArtifactStore, cell: Cell, naming: DataNaming) -> Path:
     method, recipe, spec = store.cell_method(cell), store.recipe, store.descendant_spec(cell.size)
     facts: dict[str, Any] = {
         "method": method.name,
         "settings": method.model_dump(mode="json"),
         "form": repr(spec),
-        "data": store.data_fingerprint(recipe.data),
+        "data": naming(recipe.data),
         "final": store.cell_data_name(cell) != recipe.data,
         "images": cell.images,
         "tasks": recipe.tasks and recipe.tasks.model_dump(),
@@ -90,9 +95,8 @@ def cell_path(store: ArtifactStore, cell: Cell) -> Path:
     if not _needs_probe(store) and not cell.tuning:
         facts["probe"] = False
     if method.traits.has_gene:
-        facts["gene"] = store.gene_path(
-            find_source(store.get_method(cell.arm)), store.gene_seed(cell.seed), cell.size
-        ).name
+        source, seed = find_source(store.get_method(cell.arm)), store.gene_seed(cell.seed)
+        facts["gene"] = make_gene_path(store, source, seed, cell.size, naming).name
     return store.part_path("cell", facts).with_suffix(".json")
 
 
