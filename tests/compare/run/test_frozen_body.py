@@ -37,9 +37,9 @@ def passes(monkeypatch):
     seen = []
     monkeypatch.setattr(frozen_body, "PENALTIES", (1.0, 0.01))
 
-    def count(network, images):
+    def count(network, images, device):
         seen.append(len(images))
-        return pooled_features(network, images)
+        return pooled_features(network, images, device)
 
     monkeypatch.setattr(frozen_body, "pooled_features", count)
     monkeypatch.setattr(frozen_body, "_SAVED", type(frozen_body._SAVED)())

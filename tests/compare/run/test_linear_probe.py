@@ -5,9 +5,12 @@ import torch
 from torch import nn
 
 from germline.architectures import Preprocess
+from germline.compare.run import linear_probe, train_cell
 from germline.compare.run.linear_probe import fit_linear_probe, pooled_features
 from germline.data import load_data
 from germline.network import Network
+from germline.training import Run
+from helpers.comparison import comparison
 
 
 class Raw(nn.Module):
@@ -83,6 +86,29 @@ def test_pooled_features_are_inputs_of_head(ancestor, pico):
     with torch.no_grad():
         logits = ancestor.model(ancestor.preprocess(pico.val.images.float() / 255))
         assert torch.allclose(ancestor.model.head(features), logits, atol=1e-5)
+
+
+def test_features_are_computed_on_the_device_that_is_given(ancestor, pico, monkeypatch):
+    used, moves = [], []
+    read, move = linear_probe.iterate_batches, ancestor.model.to
+    monkeypatch.setattr(
+        linear_probe, "iterate_batches", lambda images, size, device: used.append(device) or read(images, size, device)
+    )
+    monkeypatch.setattr(ancestor.model, "to", lambda device: moves.append(device) or move(device), raising=False)
+    device = torch.device("cpu", 0)
+    features, labels = pooled_features(ancestor, pico.val, device)
+    assert (used, moves) == ([device], [device, torch.device("cpu")])
+    monkeypatch.undo()
+    plain, _ = pooled_features(ancestor, pico.val)
+    assert torch.equal(features, plain)
+    assert {features.device.type, labels.device.type} == {"cpu"}
+
+
+def test_a_cell_reads_features_on_the_device_of_its_run(recipe_file, tmp_path, monkeypatch):
+    used = []
+    monkeypatch.setattr(train_cell, "fit_linear_probe", lambda *given: used.append(given[-1]) or 0.5)
+    comparison(recipe_file, tmp_path / "out", "seeds=[0]").run()
+    assert used == [Run().fabric.device] * 2
 
 
 def test_trained_features_give_higher_accuracy(ancestor, make_network, pico):

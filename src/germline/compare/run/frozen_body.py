@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -43,7 +44,13 @@ class FrozenFit:
     seconds: float
 
 
-def fit_frozen_body(network: Network, train: AnyImages, val: AnyImages, test: AnyImages | None) -> FrozenFit:
+def fit_frozen_body(
+    network: Network,
+    train: AnyImages,
+    val: AnyImages,
+    test: AnyImages | None,
+    device: torch.device | str = "cpu",
+) -> FrozenFit:
     """Compute the features of all images once, and fit a head to those of the training images.
 
     Of the penalties, the one with the highest validation accuracy is used; the largest of equal ones. There is no
@@ -55,14 +62,15 @@ def fit_frozen_body(network: Network, train: AnyImages, val: AnyImages, test: An
         train: Images to fit on.
         val: Images to choose the penalty on.
         test: Images to score the chosen head on; None in tuning.
+        device: Device that computes the features; heads are fitted on the CPU.
     """
     start, classes = time.monotonic(), len(train.classes)
-    fitted_to, scored_on = pooled_features(network, train), _find_features(network, val)
+    fitted_to, scored_on = pooled_features(network, train, device), _find_features(network, val, device)
     heads = [(fit_linear_head(fitted_to, classes, penalty), penalty) for penalty in PENALTIES]
     accuracies = [_score(head.compute_logits(scored_on[0]), scored_on[1]) for head, _ in heads]
     best = max(range(len(heads)), key=lambda index: accuracies[index])
     head, penalty = heads[best]
-    tested = None if test is None else _find_features(network, test)
+    tested = None if test is None else _find_features(network, test, device)
     return FrozenFit(
         penalty,
         accuracies[best],
@@ -81,11 +89,11 @@ def _score(logits: Tensor, labels: Tensor) -> float:
 _SAVED: OrderedDict[tuple[str, ...], Features] = OrderedDict()
 
 
-def _find_features(network: Network, images: AnyImages) -> Features:
+def _find_features(network: Network, images: AnyImages, device: torch.device | str) -> Features:
     """Return pooled features and labels of images, computed once per process for networks with equal bodies."""
-    key = (images.fingerprint(), repr(network.preprocess), *_hash_body(network))
+    key = (str(device), images.fingerprint(), repr(network.preprocess), *_hash_body(network))
     if key not in _SAVED:
-        _SAVED[key] = pooled_features(network, images)
+        _SAVED[key] = pooled_features(network, images, device)
     _SAVED.move_to_end(key)
     while len(_SAVED) > 1 and sum(features.numel() for features, _ in _SAVED.values()) > MAX_SAVED_FEATURES:
         _SAVED.popitem(last=False)

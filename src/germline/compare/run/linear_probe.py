@@ -18,17 +18,23 @@ PROBE_DECAY = 1e-3  # L2 penalty on the probe's weights, for standardised featur
 PROBE_ITERATIONS = 100
 
 
-def fit_linear_probe(network: Network, train: AnyImages, val: AnyImages) -> float:
+def fit_linear_probe(network: Network, train: AnyImages, val: AnyImages, device: torch.device | str = "cpu") -> float:
     """Fit a linear classifier on frozen features and return its validation accuracy.
 
     The probe is multinomial logistic regression with an L2 penalty, fitted by L-BFGS on the standardised pooled
     features of `train`. There is no augmentation and no random draw.
 
+    Args:
+        network: Network whose features are read.
+        train: Images to fit on.
+        val: Images to score.
+        device: Device that computes the features; the classifier is fitted on the CPU.
+
     Returns:
         Accuracy on `val`, in [0, 1].
     """
-    features, labels = pooled_features(network, train)
-    val_features, val_labels = pooled_features(network, val)
+    features, labels = pooled_features(network, train, device)
+    val_features, val_labels = pooled_features(network, val, device)
     return fit_probe_on_features((features, labels), (val_features, val_labels), len(train.classes))
 
 
@@ -93,12 +99,21 @@ def fit_linear_head(train: tuple[Tensor, Tensor], classes: int, penalty: float =
 
 
 @torch.no_grad()
-def pooled_features(network: Network, images: AnyImages) -> tuple[Tensor, Tensor]:
-    """Return pooled features [N, width] before the head, in eval mode, and labels [N]."""
-    network.model.eval()
+def pooled_features(network: Network, images: AnyImages, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Compute pooled features [N, width] before the head, in eval mode; return them and the labels [N] on the CPU.
+
+    Args:
+        network: Network whose features are read; it stays on its device.
+        images: Labelled images.
+        device: Device that computes the features.
+    """
+    model = network.model.eval()
+    before = next((tensor.device for tensor in model.parameters()), torch.device(device))
+    model.to(device)
     features, labels = [], []
-    for batch in iterate_batches(images, EVAL_BATCH, "cpu"):
+    for batch in iterate_batches(images, EVAL_BATCH, device):
         assert batch.labels is not None  # noqa: S101 - comparisons refuse data without labels
-        features.append(read_features(network, batch.pixels, "features"))
-        labels.append(batch.labels)
+        features.append(read_features(network, batch.pixels, "features").cpu())
+        labels.append(batch.labels.cpu())
+    model.to(before)
     return torch.cat(features), torch.cat(labels)

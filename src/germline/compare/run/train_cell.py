@@ -105,14 +105,14 @@ def _train(store: ArtifactStore, cell: Cell, gene: Learngene | None, data: DataS
     images = _draw_images(data.train, cell.images, seed)
     descendant, settings = _build_descendant(store, cell, gene, images), store.cell_settings(cell)
     network, method = descendant.network, store.cell_method(cell)
-    if store.recipe.is_frozen:
-        return _fit_frozen(cell, descendant, images, data)
-    if settings.steps == 0:
-        return _evaluate_untrained(store.open_run(None, seed), cell, descendant, data)
-    has_probe = not cell.tuning and _needs_probe(store)
-    probe_accuracy = fit_linear_probe(network, images, data.val) if has_probe else None
-    objective = method.objective(gene, descendant) if gene is not None else None
     run = store.open_run(None, seed)
+    if store.recipe.is_frozen:
+        return _fit_frozen(run, cell, descendant, images, data)
+    if settings.steps == 0:
+        return _evaluate_untrained(run, cell, descendant, data)
+    has_probe = not cell.tuning and _needs_probe(store)
+    probe_accuracy = fit_linear_probe(network, images, data.val, run.fabric.device) if has_probe else None
+    objective = method.objective(gene, descendant) if gene is not None else None
     fit = run.fit(
         "descendant",
         network,
@@ -152,8 +152,9 @@ def _needs_probe(store: ArtifactStore) -> bool:
     return store.recipe.protocol != "same-labels"
 
 
-def _fit_frozen(cell: Cell, descendant: Descendant, images: AnyImages, data: DataSet) -> _TaskRun:
-    fit = fit_frozen_body(descendant.network, images, data.val, None if cell.tuning else data.test)
+def _fit_frozen(run: Run, cell: Cell, descendant: Descendant, images: AnyImages, data: DataSet) -> _TaskRun:
+    tested = None if cell.tuning else data.test
+    fit = fit_frozen_body(descendant.network, images, data.val, tested, run.fabric.device)
     scores = [{"step": 0, "accuracy": fit.val_accuracy, "loss": fit.val_loss}]
     result = FitResult(0, fit.samples, fit.seconds, [], scores)
     return _TaskRun(descendant, result, fit.test_accuracy, None, 0, fit.penalty)
