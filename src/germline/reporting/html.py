@@ -7,29 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from germline.reporting.inline_svg import FigureNames, inline_figure
+from germline.reporting.page_script import SCRIPT
+from germline.reporting.style import STYLE
 from germline.reporting.summary import Summary, render_summary
 
 Rows = list[list[str]]
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1em; color: #1a1a1a }
-h1 { font-size: 1.5em; margin-bottom: .2em } h2 { font-size: 1.15em; margin-top: 2em }
-table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
-th, td { font-size: .94em; padding: .2em .7em; border-bottom: 1px solid #ddd; text-align: right }
-th { border-bottom: 2px solid #555 }
-td.text, th.text { text-align: left } td { white-space: nowrap } td.text { white-space: normal }
-svg { max-width: 100%; height: auto }
-.note { color: #555; font-size: .9em } code, pre { background: #f4f4f4; padding: .1em .3em; white-space: pre-wrap }
-.quick, .demonstration, .failed { background: #fff3cd; padding: .5em 1em; border-left: 4px solid #e0a800 }
-.summary { border: 1px solid #ccc; border-radius: 6px; padding: .2em 1.2em; margin: 1em 0 }
-.summary h2 { margin: .6em 0 0 } .summary h3 { font-size: 1em; margin: .8em 0 .2em } .summary p { margin: .2em 0 }
-.verdicts { list-style: none; padding: 0; margin: .2em 0 }
-.verdicts li { border-left: 6px solid #767676; padding: .2em .7em; margin: .3em 0 }
-.verdicts .holds { border-color: #009e73 } .verdicts .reversed { border-color: #d55e00 }
-.verdicts .level { border-color: #0072b2 } .share { font-weight: 600 }
-.details { display: block; font-size: .92em }
-@media print { body { margin: 0; font-size: 12px } h2 { break-after: avoid } svg, table { break-inside: avoid } }
-"""
+# A browser refuses every request of a page with this policy.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 NUMBER = re.compile(r"[-+<]? ?[0-9]")
 
 
@@ -66,18 +52,30 @@ def render_page(
     """
     title = html.escape(title)
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
+        f"<title>{title}</title><style>{STYLE}</style><main><h1>{title}</h1>"
     ]
     parts += [f"<p class={kind}>{html.escape(text)}</p>" for kind, text in warnings]
     parts += [render_summary(summary)] if summary is not None else []
+    names = FigureNames()
     for section in sections:
         parts.append(f"<h2>{html.escape(section.heading)}</h2><p class=note>{html.escape(section.note)}</p>")
-        parts.append(section.body if isinstance(section.body, str) else render_table(section.body))
+        parts.append(_render_body(section, names))
     if facts:
         lines = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts)
         parts.append(f"<h2>How to repeat it</h2><ul class=note>{lines}</ul>")
-    return "\n".join(parts)
+    return "\n".join([*parts, f"</main><script>{SCRIPT}</script>"])
+
+
+def _render_body(section: Section, names: FigureNames) -> str:
+    """Return a table or a figure in a box that scrolls on narrow screens."""
+    label = html.escape(section.heading)
+    if isinstance(section.body, str):
+        figure = inline_figure(section.body, section.heading, names)
+        return f'<div class="scroll figure" tabindex=0 role=group aria-label="Figure: {label}">{figure}</div>'
+    return f'<div class=scroll tabindex=0 role=group aria-label="Table: {label}">{render_table(section.body)}</div>'
 
 
 def render_table(rows: Rows) -> str:
@@ -85,7 +83,8 @@ def render_table(rows: Rows) -> str:
     is_number = [all(not row[at] or NUMBER.match(row[at]) for row in rows[1:]) for at in range(len(rows[0]))]
 
     def render_row(cells: list[str], tag: str) -> str:
-        tags = (f"<{tag}>" if number else f"<{tag} class=text>" for number in is_number)
+        start = f"{tag} scope=col" if tag == "th" else tag
+        tags = (f"<{start}>" if number else f"<{start} class=text>" for number in is_number)
         return "".join(f"{opening}{html.escape(cell)}</{tag}>" for opening, cell in zip(tags, cells, strict=True))
 
     body = "".join(f"<tr>{render_row(row, 'td')}</tr>" for row in rows[1:])

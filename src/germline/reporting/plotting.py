@@ -6,6 +6,8 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from germline.reporting.hover import draw_hover_points
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -52,7 +54,7 @@ def use_whole_numbers(panel: Axes) -> None:
 
 
 def render_svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
-    """Run `draw` on a figure of that many inches and return the text of an SVG element."""
+    """Run `draw` on a figure of that many inches and return the text of an SVG element, with values of its points."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -64,4 +66,7 @@ def render_svg(draw: Callable[[Figure], None], width: float, height: float) -> s
         draw(figure)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue().split("?>", 1)[1].split(">", 1)[1]
+        points = draw_hover_points(figure, 72 * height)
+    figure_text = text.getvalue().split("?>", 1)[1].split(">", 1)[1]
+    start, end, rest = figure_text.rpartition("</svg>")
+    return f"{start}{points}{end}{rest}"
