@@ -3,7 +3,8 @@
     python tools/look_at_reports.py --axe node_modules/axe-core/axe.min.js --out looked benchmarks/results/any-size.json
 
 Each page is opened 400 and 1,400 pixels wide, light and dark, and without scripts. The command fails if axe-core finds
-a serious or critical fault, if a page is wider than the window, if a script fails, or if a request leaves the page.
+a serious or critical fault, or if a page is wider than the window. It also fails if a script fails or if a request
+leaves the page.
 
 It needs playwright (`pip install playwright`), Chromium, and axe-core (`npm install axe-core`).
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +27,31 @@ MAX_HEIGHT = 8000  # pixels of a screenshot
 def look_at_page(browser: Any, page: Path, out: Path, axe: str) -> list[str]:
     """Write screenshots of a page, and return its faults."""
     faults: list[str] = []
-    for width in WIDTHS:
-        for scheme in SCHEMES:
-            name = f"{page.stem}-{width}-{scheme}"
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            tab = context.new_page()
-            tab.on("request", lambda request: faults.append(f"request: {request.url}") if not is_own(request) else None)
-            tab.on("pageerror", lambda error, name=name: faults.append(f"{name}: script: {error}"))
-            tab.goto(page.as_uri())
-            height = min(MAX_HEIGHT, tab.evaluate("document.documentElement.scrollHeight"))
-            whole = {"x": 0, "y": 0, "width": width, "height": height}
-            tab.screenshot(path=out / f"{name}.png", full_page=True, clip=whole)
-            if tab.evaluate("document.documentElement.scrollWidth") > width:
-                faults.append(f"{name}: the page is wider than the window")
-            faults += [f"{name}: {fault}" for fault in find_axe_faults(tab, axe)]
-            faults += [f"{name}: {fault}" for fault in try_controls(tab)]
-            context.close()
+    for width, scheme in product(WIDTHS, SCHEMES):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        name = f"{page.stem}-{width}-{scheme}"
+        faults += [f"{name}: {fault}" for fault in look_once(context.new_page(), page, out / f"{name}.png", axe)]
+        context.close()
     context = browser.new_context(java_script_enabled=False, viewport={"width": 1400, "height": 900})
     tab = context.new_page()
     tab.goto(page.as_uri())
     tab.screenshot(path=out / f"{page.stem}-without-scripts.png")
     context.close()
     return faults
+
+
+def look_once(tab: Any, page: Path, image: Path, axe: str) -> list[str]:
+    """Write one screenshot and return the faults of the page at this width."""
+    faults: list[str] = []
+    tab.on("request", lambda request: None if is_own(request) else faults.append(f"request: {request.url}"))
+    tab.on("pageerror", lambda error: faults.append(f"script: {error}"))
+    tab.goto(page.as_uri())
+    width, height = tab.evaluate("[innerWidth, document.documentElement.scrollHeight]")
+    whole = {"x": 0, "y": 0, "width": width, "height": min(MAX_HEIGHT, height)}
+    tab.screenshot(path=image, full_page=True, clip=whole)
+    if tab.evaluate("document.documentElement.scrollWidth") > width:
+        faults.append("the page is wider than the window")
+    return faults + find_axe_faults(tab, axe) + try_controls(tab)
 
 
 def is_own(request: Any) -> bool:

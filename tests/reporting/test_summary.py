@@ -93,7 +93,7 @@ def test_every_protocol_has_a_summary(protocol):
     assert "Not measured: data other than digits" in summary.certainty[-1]
     page, text = render_summary(summary), "\n".join(summary_lines(summary))
     for line in summary.verdicts:
-        assert f"{line.count} of {line.total}" in page
+        assert f"{line.name}, {line.count} of {line.total}:" in page
         assert all(detail in page and detail in text for detail in line.details)
 
 

@@ -16,6 +16,7 @@ Rows = list[list[str]]
 
 # A browser refuses every request of a page with this policy.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+LONG = 28  # characters of a cell that may break into lines
 NUMBER = re.compile(r"[-+<]? ?[0-9]")
 
 
@@ -84,8 +85,11 @@ def render_table(rows: Rows) -> str:
 
     def render_row(cells: list[str], tag: str) -> str:
         start = f"{tag} scope=col" if tag == "th" else tag
-        tags = (f"<{start}>" if number else f"<{start} class=text>" for number in is_number)
-        return "".join(f"{opening}{html.escape(cell)}</{tag}>" for opening, cell in zip(tags, cells, strict=True))
+        texts = []
+        for number, cell in zip(is_number, cells, strict=True):
+            kind = "" if number else " class='text long'" if len(cell) > LONG else " class=text"
+            texts.append(f"<{start}{kind}>{html.escape(cell)}</{tag}>")
+        return "".join(texts)
 
     body = "".join(f"<tr>{render_row(row, 'td')}</tr>" for row in rows[1:])
     return f"<table><thead><tr>{render_row(rows[0], 'th')}</tr></thead><tbody>{body}</tbody></table>"

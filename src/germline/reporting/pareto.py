@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from germline.reporting.hover import describe_points
 from germline.reporting.plotting import add_legend, arm_style, clip_to_percent, render_svg
 from germline.reporting.statistics import Estimate
 
@@ -82,5 +83,7 @@ def _draw_family(panel: Axes, arm: str, points: Sequence[NetworkPoint], axis: Ax
         panel.plot(costs["others"], heights["others"], gid=f"others-{arm}-{axis}", zorder=2, **hollow)
     panel.plot(costs["front"], heights["front"], gid=f"front-{arm}-{axis}", label=arm, ms=5, zorder=3, **line)
     for key, group in groups.items():
+        texts = [f"{arm}, {point.size or 'own size'}: {point.accuracy.text()} %" for point in group]
+        describe_points(panel, costs[key], heights[key], texts)
         halves = [100 * point.accuracy.half if point.accuracy.count > 1 else 0 for point in group]
         panel.errorbar(costs[key], heights[key], halves, fmt="none", ecolor=line["color"], lw=0.6, alpha=0.5, zorder=1)

@@ -53,8 +53,15 @@ def use_whole_numbers(panel: Axes) -> None:
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def render_svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
-    """Run `draw` on a figure of that many inches and return the text of an SVG element, with values of its points."""
+def render_svg(draw: Callable[[Figure], None], width: float, height: float, *, is_light: bool = False) -> str:
+    """Draw a figure and return the text of an SVG element, with values of its points.
+
+    Args:
+        draw: Function that draws on the empty figure.
+        width: Width in inches.
+        height: Height in inches.
+        is_light: Whether the figure stays on white on dark pages, because its colours are lost on black.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -69,4 +76,5 @@ def render_svg(draw: Callable[[Figure], None], width: float, height: float) -> s
         points = draw_hover_points(figure, 72 * height)
     figure_text = text.getvalue().split("?>", 1)[1].split(">", 1)[1]
     start, end, rest = figure_text.rpartition("</svg>")
+    start = start.replace("<svg ", '<svg class="light" ', 1) if is_light else start
     return f"{start}{points}{end}{rest}"

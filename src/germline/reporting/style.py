@@ -22,19 +22,22 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
 th, td {{ font-size: .94em; padding: .2em .7em; border-bottom: 1px solid var(--line); text-align: right }}
 th {{ border-bottom: 2px solid var(--strong); vertical-align: bottom }}
 tbody tr:hover {{ background: var(--panel) }}
-td.text, th.text {{ text-align: left }} td {{ white-space: nowrap }} td.text {{ white-space: normal }}
+td.text, th.text {{ text-align: left }} td {{ white-space: nowrap }} td.long {{ white-space: normal;
+  min-width: 15em }}
 th button {{ font: inherit; color: inherit; background: none; border: 0; padding: 0; text-align: inherit;
   cursor: pointer }}
 th button::after {{ content: "\\2195"; color: var(--muted); padding-left: .3em; font-weight: normal }}
 th[aria-sort=ascending] button::after {{ content: "\\2191"; color: inherit }}
 th[aria-sort=descending] button::after {{ content: "\\2193"; color: inherit }}
 svg {{ max-width: 100%; height: auto; display: block }} svg text {{ fill: currentColor }}
+svg.light {{ background: #ffffff; color: #1a1a1a; color-scheme: light; {LIGHT} }}
 .points circle {{ outline: none }} .points .lit {{ stroke: var(--text); stroke-width: 2 }}
 #value {{ position: fixed; z-index: 2; background: var(--text); color: var(--paper); padding: .25em .6em;
   border-radius: 4px; font-size: .85em; max-width: min(26em, 90vw); pointer-events: none; white-space: pre-line }}
 #value:empty {{ display: none }}
 code, pre {{ background: var(--panel); padding: .1em .3em; white-space: pre-wrap }}
-.quick, .demonstration, .failed {{ background: var(--warn); padding: .5em 1em; border-left: 4px solid var(--warn-line) }}
+.quick, .demonstration, .failed {{ background: var(--warn); padding: .5em 1em;
+  border-left: 4px solid var(--warn-line) }}
 .summary {{ background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .2em 1.2em .8em;
   margin: 1em 0 }}
 .summary h2 {{ margin: .5em 0 0 }} .summary h3 {{ font-size: 1em; margin: .8em 0 .2em }}
@@ -42,8 +45,9 @@ code, pre {{ background: var(--panel); padding: .1em .3em; white-space: pre-wrap
 .summary .verdicts {{ list-style: none; padding: 0 }}
 .verdicts li {{ border-left: 6px solid var(--strong); padding: .1em .7em; margin: .35em 0 }}
 .verdicts .holds {{ border-color: var(--good) }} .verdicts .reversed {{ border-color: var(--bad) }}
-.verdicts .level {{ border-color: var(--blue) }} .share {{ font-weight: 600 }}
+.verdicts .level {{ border-color: var(--blue) }}
 .details {{ display: block; font-size: .9em; color: var(--muted) }}
+.details span {{ display: inline-block; margin-right: 1.2em }}
 @media (max-width: 700px) {{ .figure svg {{ max-width: none }} main {{ padding: .5em .8em 2em }}
   .summary {{ padding: .1em .8em .6em }} }}
 @media print {{ body {{ font-size: 12px }} main {{ max-width: none; padding: 0 }} h2 {{ break-after: avoid }}

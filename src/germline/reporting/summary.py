@@ -130,19 +130,22 @@ def list_names(names: Sequence[str], most: int = MAX_NAMES) -> str:
 
 def render_summary(summary: Summary) -> str:
     """Return a summary as HTML."""
-    verdicts = "".join(
-        f"<li class={line.kind}><strong>{html.escape(line.name)}</strong> "
-        f"<span class=share>{line.count} of {line.total}</span> "
-        f"<span class=meaning>{html.escape(line.meaning)}</span> "
-        f"<span class=details>{html.escape('; '.join(line.details))}</span></li>"
-        for line in summary.verdicts
-    )
+    verdicts = "".join(map(_render_verdict, summary.verdicts))
     came_out = f"<ul class=verdicts>{verdicts}</ul>" if verdicts else "<p>No claim could be judged.</p>"
     certainty = "".join(f"<li>{html.escape(text)}</li>" for text in summary.certainty)
     return (
         "<section class=summary aria-labelledby=summary><h2 id=summary>In short</h2>"
         f"<h3>What was asked</h3><p>{html.escape(summary.asked)}</p>"
         f"<h3>What came out</h3>{came_out}<h3>How sure</h3><ul>{certainty}</ul></section>"
+    )
+
+
+def _render_verdict(line: VerdictLine) -> str:
+    details = " ".join(f"<span>{html.escape(text)}</span>" for text in line.details)
+    said = f"{html.escape(line.name)}, {line.count} of {line.total}"
+    return (
+        f"<li class={line.kind}><strong>{said}:</strong> {html.escape(line.meaning)} "
+        f"<span class=details>{details}</span></li>"
     )
 
 

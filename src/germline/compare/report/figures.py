@@ -10,6 +10,7 @@ from germline.architectures import Size
 from germline.compare.analysis.protocols import mean_by_grid_point
 from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.run.cells import format_images
+from germline.reporting.hover import describe_points
 from germline.reporting.plotting import COLOURS, add_legend, arm_style, render_svg
 from germline.reporting.statistics import Estimate
 
@@ -67,6 +68,12 @@ def _draw_curve(panel: Axes, arm: str, points: Sequence[tuple[int, Estimate]], i
         return
     steps = [step for step, _ in points]
     panel.plot(steps, [100 * point.mean for _, point in points], label=arm, ms=3, **arm_style(index))
+    describe_points(
+        panel,
+        steps,
+        [100 * point.mean for _, point in points],
+        [f"{arm}, step {step:,}: {point.text()} %" for step, point in points],
+    )
     if points[0][1].count > 1:
         low, high = ([100 * getattr(point, end) for _, point in points] for end in ("low", "high"))
         panel.fill_between(steps, low, high, color=arm_style(index)["color"], alpha=0.15, linewidth=0)
@@ -105,6 +112,7 @@ def draw_arms(results: ComparisonResults) -> str:
                 if (point := results.accuracy(arm, at)) is not None:
                     half = 100 * point.half if point.count > 1 else 0
                     panel.errorbar(100 * point.mean, -index, xerr=half, ms=5, capsize=3, **arm_style(index))
+                    describe_points(panel, [100 * point.mean], [-index], [f"{arm}: {point.text()} %"])
             panel.set_title(_condition_text(at), fontsize=9)
             panel.set_xlabel("test accuracy, %")
             panel.grid(alpha=0.3, axis="x")
@@ -190,6 +198,13 @@ def draw_origins(results: ComparisonResults) -> str:
             widths = [100 * shares.get(origin, 0) for _, shares in bars][::-1]
             colour, hatch = COLOURS[index % len(COLOURS)], HATCHES[index]
             panel.barh(names, widths, left=left, label=origin, color=colour, hatch=hatch, alpha=0.8)
+            shown = [at for at, width in enumerate(widths) if width > 0]
+            describe_points(
+                panel,
+                [left[at] + widths[at] / 2 for at in shown],
+                [names[at] for at in shown],
+                [f"{names[at]}: {origin} {widths[at]:.1f} %" for at in shown],
+            )
             left = [start + width for start, width in zip(left, widths, strict=True)]
         panel.set_xlim(0, 100)
         panel.set_xlabel("share of the descendant's elements, %")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+from germline.reporting.hover import describe_points
 from germline.reporting.plotting import COLOUR_STEPS, COLOURS, PAGE_WIDTH, render_svg
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def draw_heat_maps(choice: LayerChoiceRecord, prefix: str = "") -> str:
         for panel, (step, matrix) in zip(axes, panels, strict=True):
             gid = f"{prefix}weights-{step}"
             mesh = panel.pcolormesh(matrix, cmap=colours, vmin=0, vmax=most, edgecolor="white", lw=0.5, gid=gid)
+            _describe_weights(panel, matrix, choice)
             panel.set_title(f"step {step:,}" if choice.history else "", fontsize=9)
             panel.set_xticks([at + 0.5 for at in range(columns)], range(columns), fontsize=7)
         axes[0].invert_yaxis()  # the panels share it
@@ -87,6 +89,13 @@ def draw_heat_maps(choice: LayerChoiceRecord, prefix: str = "") -> str:
     width = 2.0 + min(1.7, 0.5 + 0.22 * columns) * len(panels)
     height = min(5.0, 1.0 + 0.24 * len(choice.layers))
     return render_svg(draw, width=min(PAGE_WIDTH, width), height=height)
+
+
+def _describe_weights(panel: Axes, matrix: Matrix, choice: LayerChoiceRecord) -> None:
+    """Give every cell its value in words."""
+    cells = [(row, column) for row in range(len(choice.layers)) for column in range(len(choice.against))]
+    texts = [f"{choice.layer_name(row)}, layer {column}: weight {matrix[row][column]:.3g}" for row, column in cells]
+    describe_points(panel, [column + 0.5 for _, column in cells], [row + 0.5 for row, _ in cells], texts)
 
 
 def _panels(choice: LayerChoiceRecord) -> list[tuple[int, Matrix]]:

@@ -15,6 +15,7 @@ from germline.methods.gtl.report_tree_layout import (
     select_genes,
     trace_descent,
 )
+from germline.reporting.hover import describe_points
 from germline.reporting.html import Section
 from germline.reporting.plotting import COLOUR_STEPS, COLOURS, PAGE_WIDTH, render_svg, use_whole_numbers
 
@@ -89,6 +90,8 @@ def draw_tree(tree: GeneTree, prefix: str = "") -> str:
         scale = _colour_scale([gene.score for gene in tree.values()])
         _draw_lines(panel, layout, trace_descent(tree), prefix)
         _draw_genes(panel, tree.values(), layout, scale, marker_size, prefix)
+        positions = [layout.positions[at] for at in tree]
+        describe_points(panel, *zip(*positions, strict=True), list(map(_describe_gene, tree.values())))
         panel.set_xlabel("generation")
         use_whole_numbers(panel)
         panel.set_yticks([])
@@ -98,7 +101,12 @@ def draw_tree(tree: GeneTree, prefix: str = "") -> str:
         figure.colorbar(scale, ax=panel, label="score", pad=0.01, aspect=30)
         _add_key(figure)
 
-    return render_svg(draw, width=PAGE_WIDTH, height=height)
+    return render_svg(draw, width=PAGE_WIDTH, height=height, is_light=True)
+
+
+def _describe_gene(gene: GeneRecord) -> str:
+    fate = ("won" if gene.won else "lost") + (", in the pool at the end" if gene.pool else "")
+    return f"gene {gene.id}, generation {gene.generation}: score {gene.score:.3g}, {fate}"
 
 
 def _colour_scale(scores: Sequence[float]) -> ScalarMappable:

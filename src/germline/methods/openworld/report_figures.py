@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from germline.reporting.hover import describe_points
 from germline.reporting.plotting import (
     COLOUR_STEPS,
     COLOURS,
@@ -39,6 +40,9 @@ def draw_heat(record: CollectiveRecord) -> str:
         colours = ListedColormap([colour_map(step / (COLOUR_STEPS - 1)) for step in range(COLOUR_STEPS)])
         edges = ([at + 0.5 for at in range(tasks + 1)], [at + 0.5 for at in range(units + 1)])
         mesh = panel.pcolormesh(*edges, values, cmap=colours, rasterized=False)
+        cells = [(task + 1, unit + 1, values[unit][task]) for unit in range(units) for task in range(tasks)]
+        texts = [f"unit {unit}, task {task}: q {value:.3g}" for task, unit, value in cells]
+        describe_points(panel, [task for task, _, _ in cells], [unit for _, unit, _ in cells], texts)
         start, size = record.window
         frame = Rectangle((0.5, start + 0.5), tasks, size, fill=False, ec=COLOURS[1], lw=3, gid="window")
         panel.add_patch(frame)
