@@ -167,3 +167,19 @@ def test_what_is_no_recipe_is_one_line(text, words):
     assert words in str(caught.value)
     assert "r.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_mapping_takes_the_keys_of_another():
+    text = "a: &a {x: 1, y: {z: 2}}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, w: 4}\nd: {<<: [*b, *a]}"
+    assert parse_yaml(text, "here") == {
+        "a": {"x": 1, "y": {"z": 2}},
+        "b": {"x": 3, "y": {"z": 2}},
+        "c": {"x": 3, "y": {"z": 2}, "w": 4},
+        "d": {"x": 3, "y": {"z": 2}},
+    }
+
+
+@pytest.mark.parametrize("text", ["a: &a {x: 1}\nb: {<<: *a, <<: *a}", "a: {<<: 3}", "a: &a {<<: *a}", "<<: 1"])
+def test_wrong_merges_are_refused(text):
+    with pytest.raises(SettingError, match="is not valid YAML"):
+        parse_yaml(text, "here")

@@ -17,6 +17,7 @@ LONGEST_YAML, MOST_NODES, MOST_NESTING = 200_000, 20_000, 50
 LONGEST_VALUE = 60  # characters of a wrong value that a message shows
 # PyYAML also raises these, for wrong dates, numbers and tags, and for endless nesting.
 _YAML_ERRORS = (ValueError, RecursionError, LookupError, AttributeError, TypeError, ArithmeticError)
+_MERGE = "tag:yaml.org,2002:merge"
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -59,15 +60,31 @@ def _count_nodes(node: yaml.Node, counts: dict[int, int], nesting: int) -> int:
 
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    merges = [value for key, value in node.value if key.tag == _MERGE]
+    if len(merges) > 1:
+        raise yaml.YAMLError(f"key '<<' is given twice, again at line {merges[1].start_mark.line + 1}")
+    own = yaml.MappingNode(node.tag, [item for item in node.value if item[0].tag != _MERGE], node.start_mark)
     keys = set()
-    for key_node, _ in node.value:
+    for key_node, _ in own.value:
         key = loader.construct_object(key_node, deep=True)
         # A key that cannot be hashed is refused below, with its place.
         if isinstance(key, Hashable) and key in keys:
             raise yaml.YAMLError(f"key '{key}' is given twice, again at line {key_node.start_mark.line + 1}")
         if isinstance(key, Hashable):
             keys.add(key)
-    return loader.construct_mapping(node, deep=True)
+    return {**_merged(loader, merges), **loader.construct_mapping(own, deep=True)}
+
+
+def _merged(loader: _UniqueKeys, merges: Sequence[yaml.Node]) -> dict[Any, Any]:
+    """Return the keys that `<<: *one` or `<<: [*one, *two]` takes from other mappings; the first has priority."""
+    taken: dict[Any, Any] = {}
+    for node in merges:
+        value = loader.construct_object(node, deep=True)
+        for mapping in value if isinstance(value, list) else [value]:
+            if not isinstance(mapping, dict):
+                raise yaml.YAMLError(f"'<<' at line {node.start_mark.line + 1} takes the keys of mappings only")
+            taken = {**mapping, **taken}
+    return taken
 
 
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
