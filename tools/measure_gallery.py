@@ -15,6 +15,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,7 +32,7 @@ from germline.methods.front.roles import list_roles
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0  # of the shuffled elements
-BANDS = 12  # of the frequencies of channels
+BANDS = 8  # of the frequencies of channels
 RANKS = (0.02, 0.15, 0.35, 0.5, 0.65, 0.85, 0.98)  # of the slopes of the weights that are drawn
 WEIGHTS = "mlp.fc1.weight"
 DIGITS = 6
@@ -112,7 +113,7 @@ def main() -> None:
     result = {
         "command": " ".join(["python tools/measure_gallery.py", *words]),
         "commit": read_commit(),
-        "versions": {"torch": torch.__version__},
+        "versions": {name: version(name) for name in ("germline", "torch", "timm")},
         "tleg": read_lines(Learngene.load(arguments.tleg)),
         "front": measure_spectra(arguments.front),
         "gtl": {**describe_gene(evolved), "gene_tree": evolved.provenance.record["gene_tree"]},
