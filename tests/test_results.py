@@ -194,3 +194,39 @@ def test_the_page_on_training_quotes_steps_on_a_gpu():
     for row, ratio in zip(rows, ratios, strict=True):
         numbers = [f"{rate:,.0f}" for name, rate in row["rates"].items() if name in ("ours", "plain", "timm")]
         assert any(all(number in line for number in [*numbers, f"| {ratio:.2f} |"]) for line in page.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "arm", "condition", "column", "text"),
+    [
+        (
+            "tleg-same-labels",
+            "report.same_labels.step_table",
+            "finetune",
+            "depth=3, all",
+            -1,
+            "train that depth, {} at",
+        ),
+        ("tleg-same-labels", "report.same_labels.step_table", "gene", "depth=3, all", -1, "`sws`, {} at 3 blocks"),
+        (
+            "tleg-same-labels",
+            "report.same_labels.step_table",
+            "layers",
+            "depth=3, all",
+            -1,
+            "even layers {}, scratch 9.0",
+        ),
+        ("tleg-transfer-cifar-fs", "main_table", "gene", "depth=6, 5 images", 2, "`tleg`, {} at 6 blocks with 5"),
+        ("tleg-transfer-cifar-fs", "main_table", "scratch", "depth=6, 5 images", 2, "even layers 29.8, scratch {} |"),
+        ("tleg-frozen-cifar-fs", "frozen_table", "gene", "depth=6, 5 images", 2, "with a frozen body, {} |"),
+        ("tleg-frozen-cifar-fs", "frozen_table", "layers", "depth=6, 5 images", 2, "even layers {}, scratch 17.9"),
+        ("any-size", "report.same_labels.step_table", "finetune", "width=48", -1, "train that width, {} |"),
+        ("any-size", "report.same_labels.step_table", "front-units", "width=48", -1, "`scale=fan-in`, {} |"),
+        ("any-size", "report.same_labels.step_table", "sws", "depth=12", -1, "`sws` after 300 steps, {} |"),
+        ("openworld-cifar-fs", "main_table", "finetune", ", 5 images", 2, "whole network, {} with 5 images"),
+    ],
+)
+def test_the_decision_page_quotes_results(name, table, arm, condition, column, text):
+    page = (ROOT / "docs" / "how-to" / "choose-a-method.md").read_text(encoding="utf-8")
+    (row,) = quoted_rows(name, table, rf"{condition}.* \| {arm} \|")
+    assert text.format(row.strip("| ").split(" | ")[column].split()[0]) in page

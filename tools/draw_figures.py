@@ -21,6 +21,7 @@ SIZE_ARMS = ("front-units", "weight-selection-divide", "grow", "tleg", "sws", "s
 # By name of the figure: the results, the function that draws, and the arms; no arms means all.
 FIGURES: dict[str, tuple[str, Callable[[ComparisonResults], str], tuple[str, ...]]] = {
     "tleg-same-labels-curves": ("tleg-same-labels", lambda results: draw_curves(results, (100, 400)), ()),
+    "family-alternatives": ("tleg-same-labels", draw_size_lines, ("gene", "scratch", "layers", "finetune")),
     "any-size-lines": ("any-size", draw_size_lines, SIZE_ARMS),
 }
 
