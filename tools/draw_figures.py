@@ -8,9 +8,11 @@ The functions of the report draw them. A figure of many arms shows those that it
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+from gallery_figures import GALLERY
 from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report.figures import draw_curves
 from germline.compare.report.size_lines import draw_size_lines
@@ -38,8 +40,11 @@ def load_arms(name: str, arms: tuple[str, ...]) -> ComparisonResults:
 
 def main() -> None:
     """Write all figures."""
-    for figure, (name, draw, arms) in FIGURES.items():
-        write_text(ROOT / "docs" / "images" / f"{figure}.svg", draw(load_arms(name, arms)))
+    figures = {figure: draw(load_arms(name, arms)) for figure, (name, draw, arms) in FIGURES.items()}
+    for figure, text in (figures | {figure: draw() for figure, draw in GALLERY.items()}).items():
+        # An image of a page has no pointer.
+        still = re.sub(r'<g class="points".*?</g>', "", text, flags=re.DOTALL)
+        write_text(ROOT / "docs" / "images" / f"{figure}.svg", still)
         print(figure)
 
 

@@ -50,6 +50,7 @@ def draw_hover_points(figure: Figure, height: float) -> str:
         height: Height of the figure in points.
     """
     circles = []
+    panel: Any
     for panel in figure.axes:
         places = _PLACES.get(panel) or _read_lines(figure, panel)
         for place in places:

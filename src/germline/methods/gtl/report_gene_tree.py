@@ -90,8 +90,8 @@ def draw_tree(tree: GeneTree, prefix: str = "") -> str:
         scale = _colour_scale([gene.score for gene in tree.values()])
         _draw_lines(panel, layout, trace_descent(tree), prefix)
         _draw_genes(panel, tree.values(), layout, scale, marker_size, prefix)
-        positions = [layout.positions[at] for at in tree]
-        describe_points(panel, *zip(*positions, strict=True), list(map(_describe_gene, tree.values())))
+        xs, ys = zip(*(layout.positions[number] for number in tree), strict=True)
+        describe_points(panel, xs, ys, list(map(_describe_gene, tree.values())))
         panel.set_xlabel("generation")
         use_whole_numbers(panel)
         panel.set_yticks([])
