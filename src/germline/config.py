@@ -203,12 +203,18 @@ def list_problems(
     for problem in problems:
         # A misspelt key is reported twice, as unknown and as missing; "unknown" says more.
         key = str(problem["loc"][-1]) if problem["loc"] else ""
+        if problem["type"] == "too_short" and any(_is_inside(other["loc"], problem["loc"]) for other in problems):
+            continue  # an element that is refused is not counted either
         if problem["type"] == "missing" and difflib.get_close_matches(key, unknown, n=1, cutoff=0.6):
             continue
         place = ".".join(map(str, problem["loc"])) if problem["type"] in ("extra_forbidden", "missing") else ""
         # A type with several forms reports one problem for each form.
         explained.setdefault(place or _select_given_keys(raw, problem["loc"]), _explain(model, raw, where, problem))
     return list(explained.values())
+
+
+def _is_inside(loc: Sequence[str | int], outer: Sequence[str | int]) -> bool:
+    return len(loc) > len(outer) and tuple(loc[: len(outer)]) == tuple(outer)
 
 
 def _explain(model: type[BaseModel], raw: Mapping[str, Any], where: str, problem: Mapping[str, Any]) -> SettingError:
@@ -252,6 +258,8 @@ _ALLOWED = {
 
 def _describe_allowed(problem: Mapping[str, Any]) -> str:
     """Describe the values that a setting allows; pydantic says which rule was broken."""
+    if problem["type"] == "too_short" and isinstance(problem.get("input"), Mapping):
+        return "a mapping with at least {min_length} keys".format_map(problem["ctx"])
     return _ALLOWED.get(problem["type"], "another value").format_map(problem.get("ctx") or {})
 
 

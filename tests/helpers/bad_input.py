@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,6 +169,23 @@ def unlabelled(place: Path) -> None:
 def broken_image(place: Path) -> None:
     write_images(place)
     (place / "photos/train/a/0.png").write_bytes(b"no picture")
+
+
+def one_class(place: Path) -> None:
+    write_images(place)
+    for split in ("train", "val", "test"):
+        shutil.rmtree(place / "photos" / split / "b")
+
+
+def truncated_image(place: Path) -> None:
+    """A JPEG whose end is missing, as after a broken download."""
+    import numpy as np
+    from PIL import Image
+
+    write_images(place)
+    path = place / "photos/train/a/0.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(path, quality=95)
+    path.write_bytes(path.read_bytes()[:2000])
 
 
 KEPT = text("kept/file", "of mine")
@@ -771,6 +789,36 @@ FAULTS = [
     Fault(
         "export-cannot-be-made", "export cnn --out /proc/germline/new.pt2", ("/proc/germline/new.pt2", "another folder")
     ),
+    # One artefact in place of another
+    Fault(
+        "inherit-a-network", "inherit ancestor --out new", ("'ancestor' is a network", "condense --ancestor ancestor")
+    ),
+    Fault("train-a-gene", "train --model gene --data digits --out new", ("'gene' is a learngene", "germline inherit")),
+    Fault("condense-a-gene", f"{CONDENSE} --ancestor gene --out new", ("'gene' is a learngene", "germline inherit")),
+    Fault("size-twice", "inherit gene --size depth=3 --size depth=4 --out new", ("A descendant has one size",)),
+    # Recipes from other systems and by other hands
+    Fault("recipe-utf16", "check r.yaml", ("r.yaml", "UTF-8"), content("r.yaml", RECIPE.encode("utf-16"))),
+    Fault(
+        "recipe-latin",
+        "check r.yaml",
+        ("UTF-8",),
+        content("r.yaml", RECIPE.replace("Two", "Zw\xf6lf").encode("latin1")),
+    ),
+    Fault("recipe-tab-at-end", "check r.yaml", ("line 10",), recipe(("sizes: [depth=2]", "sizes: [depth=2]\t# all"))),
+    Fault("recipe-seed-negative", "check r.yaml", ("seeds.0=-1", "at least 0"), recipe(("[0, 1]", "[-1]"))),
+    Fault("recipe-no-sizes", "check r.yaml", ("sizes=[]", "a list with at least 1"), recipe(("[depth=2]", "[]"))),
+    Fault(
+        "recipe-no-arms",
+        "check r.yaml",
+        ("arms={}", "a mapping with at least 1 keys"),
+        recipe((RECIPE[RECIPE.index("arms:") : RECIPE.index("sizes:")], "arms: {}\n")),
+    ),
+    # Image folders
+    Fault("folder-one-class", f"{NEW} --data folder:photos --set steps=1 --out new", ("at least two",), one_class),
+    Fault(
+        "folder-truncated", f"{NEW} --data folder:photos --set steps=1 --out new", ("train/a/0.jpg",), truncated_image
+    ),
+    Fault("folder-no-such-size", f"{NEW} --data folder:photos@0 --out new", ("photos@0", "1 to 1024"), write_images),
     # An --overwrite that fails takes nothing away
     Fault(
         "overwrite-classes",

@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 def inherit(
     gene: Annotated[str, typer.Argument(help="Gene folder or hf-hub:NAME.")],
     out: Annotated[Path, typer.Option("--out", help="Output folder: a plain timm model.")],
-    size: Annotated[str, typer.Option(help="Size of the descendant, such as depth=6; default: the gene's own.")] = "",
+    size: Annotated[
+        list[str] | None, typer.Option(help="Size of the descendant, such as depth=6; default: the gene's own.")
+    ] = None,
     max_params: Annotated[
         str | None, typer.Option(help="Choose the largest size with at most this many parameters, such as 12M.")
     ] = None,
@@ -51,8 +53,16 @@ def inherit(
 
     if classes is not None and data is not None:
         raise SettingError("--classes and --data were both given", "Both set the label space", "Pass only one of them")
+    if len(size or ()) > 1:
+        raise SettingError(
+            f"--size {' --size '.join(size or ())}",
+            "A descendant has one size",
+            "Pass one --size, such as depth=6,width=96",
+        )
     caps = {"max_params": max_params, "max_flops": max_flops}
-    requested = Size.parse(",".join(filter(None, [size, *(f"{key}={cap}" for key, cap in caps.items() if cap)])))
+    requested = Size.parse(
+        ",".join(filter(None, [*(size or ()), *(f"{key}={cap}" for key, cap in caps.items() if cap)]))
+    )
     check_gene_name(gene)
     if data is not None:
         check_data_name(data)

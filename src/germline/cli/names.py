@@ -47,6 +47,8 @@ def check_model_name(name: str) -> None:
     """
     from germline.architectures.presets import MODELS
 
+    if is_gene(name):
+        raise _gene_error(name)
     if name in MODELS or Path(name).exists() or name.startswith(("hf-hub:", "local-dir:")):
         return
     timm_names = list_timm_names()
@@ -77,12 +79,18 @@ def check_network_name(name: str) -> None:
     """
     if name.startswith("timm:"):
         check_model_name(name)
+    elif is_gene(name):
+        raise _gene_error(name)
     elif ":" not in name and not Path(name).exists():
         raise ArtefactError(
             f"no network at '{name}'",
             f"there is neither a folder nor a file of that name{_nearest_folder(name)}",
             "give a run folder, timm:NAME, hf-hub:NAME, or a .pth or .safetensors file with --model",
         )
+
+
+def _gene_error(name: str) -> ArtefactError:
+    return ArtefactError(f"'{name}' is a learngene", "a network is expected here", "run germline inherit first")
 
 
 def check_gene_name(name: str) -> None:
@@ -97,6 +105,10 @@ def check_gene_name(name: str) -> None:
     if not folder.is_dir():
         raise ArtefactError(
             f"no learngene at '{name}'", f"there is no such folder{_nearest_folder(name)}", "run germline condense"
+        )
+    if is_model(name):
+        raise ArtefactError(
+            f"'{name}' is a network", "a learngene is expected here", f"run germline condense --ancestor {name} first"
         )
 
 

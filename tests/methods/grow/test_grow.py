@@ -215,5 +215,9 @@ def test_other_sizes_of_convolutions_are_refused(make_gene, size, words):
     assert gene.describe_sizes() == "whole multiples of the ancestor's widths, with 2 + 3 blocks"
     with pytest.raises(SettingError, match=words):
         gene.inherit(size=Size(**size))
+    small = {"depths": (1, 1, 1, 1), "widths": (4, 8, 8, 8), "stem_type": "small", "stem_width": 4}
+    residual = make_gene(RESNET, ResNetSpec(image_size=32, channels=1, classes=10, **small))[1]
+    with pytest.raises(SettingError, match=r"cannot grow width1=5. It repeats all 4 .*Use width1=4 or width1=8"):
+        residual.inherit(size=Size(width1=5))
     deeper = make_gene(VGG, spec, depth="repeat")[1].inherit(size=Size(depth2=6)).model.stages[1].blocks
     assert torch.equal(deeper[5].conv.weight, deeper[1].conv.weight)

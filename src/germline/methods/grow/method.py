@@ -16,6 +16,7 @@ from germline.methods.axis_maps import TensorMaps, count_origins, divide_by_copi
 from germline.methods.grow.sizes import (
     can_add_identity,
     check_multiples,
+    check_stage_widths,
     check_stages,
     list_silent_tensors,
 )
@@ -106,6 +107,7 @@ class Grow(WholeAncestor):
 
     def _plan(self, ancestor: Spec, wanted: Spec) -> SlicePlan:
         check_stages(ancestor, wanted, can_change=self.depth == "repeat")
+        check_stage_widths(ancestor, wanted)
         order: Literal["even", "stacked"] = "even" if self.depth == "identity" else "stacked"
         plan = plan_slices(ancestor, wanted, choose_blocks("first", ancestor, wanted, deeper=order), is_wider=True)
         check_multiples(plan, ancestor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from germline.architectures import ChannelGroup, Spec
 from germline.errors import SettingError
@@ -61,6 +61,27 @@ def check_stages(ancestor: Spec, wanted: Spec, *, can_change: bool) -> None:
             )
 
 
+def check_stage_widths(ancestor: Spec, wanted: Spec) -> None:
+    """Refuse widths of whole stages that are no multiples of the ancestor's, before tensors are matched.
+
+    Raises:
+        SettingError: Names the stage's width, and the nearest possible ones.
+    """
+    before, after = (spec.model_dump().get("widths", ()) for spec in (ancestor, wanted))
+    for stage, (old, new) in enumerate(zip(before, after, strict=False), 1):
+        if isinstance(old, int) and new % old:
+            _refuse_width(f"width{stage}", old, new)
+
+
+def _refuse_width(key: str, before: int, after: int) -> NoReturn:
+    nearest = [before * number for number in (after // before, after // before + 1) if number]
+    raise SettingError(
+        f"Method 'grow' cannot grow {key}={after}",
+        f"It repeats all {before} channels of the ancestor a whole number of times",
+        "Use " + " or ".join(f"{key}={number}" for number in nearest),
+    )
+
+
 def check_multiples(plan: SlicePlan, ancestor: Spec) -> None:
     """Refuse widths that are no whole multiples of the ancestor's, and heads of another length.
 
@@ -91,14 +112,13 @@ def _check_channels(group: ChannelGroup, before: Axis, after: Axis, fields: dict
             f"Attention heads keep the ancestor's length of {before.inner}, and these have {after.inner}",
             f"Use width={width},heads={width // before.inner}, or remove heads from the size",
         )
-    factor, rest = divmod(after.width, before.width)
-    if not rest:
+    if after.width % before.width == 0:
         return
     key = ("width" if group.name == "stream" else "") if "heads" in fields else f"width{group.stage + 1}"
-    what = f"{key}={after.width}" if key else f"{after.width} channels in '{group.name}'"
-    nearest = [before.width * number for number in (factor, factor + 1) if number]
+    if key:
+        _refuse_width(key, before.width, after.width)
     raise SettingError(
-        f"Method 'grow' cannot grow {what}",
+        f"Method 'grow' cannot grow {after.width} channels in '{group.name}'",
         f"It repeats all {before.width} channels of the ancestor a whole number of times",
-        "Use " + " or ".join(f"{key}={number}" for number in nearest) if key else "Use another width",
+        "Use another width",
     )

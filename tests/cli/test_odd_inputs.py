@@ -1,0 +1,63 @@
+"""Odd but plausible inputs that work: umlauts and spaces, 16-bit images, recipes from Windows, ViTs with registers."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from germline.compare.recipe.loader import load_recipe
+from helpers.bad_input import RECIPE
+
+
+def write_photos(place):
+    """Grey 16-bit PNGs of two classes."""
+    draw = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for label in ("Käse", "große Tüte"):
+            (place / split / label).mkdir(parents=True)
+            for index in range(2):
+                image = Image.fromarray(draw.integers(0, 65535, (32, 32), dtype=np.uint16))
+                image.save(place / split / label / f"{index}.png")
+
+
+def test_umlauts_spaces_and_16_bit_images_pass_through_all_commands(bench, run):
+    write_photos(bench / "Meine Bilder ä")
+    data, small = ("--data", "folder:Meine Bilder ä"), ("--set", "steps=1", "--set", "batch_size=4", "--quiet")
+    assert run("train", "--model", "vit_pico", *data, *small, "--out", "aus gabe/Ahne ö").code == 0
+    words = ("--method", "front", "--ancestor", "aus gabe/Ahne ö", *data, "--out", "Gen ü", "--quiet")
+    assert run("condense", *words).code == 0
+    assert run("inherit", "Gen ü", "--size", "depth=3", "--out", "Kind ß", "--quiet").code == 0
+    shown = run("inspect", "Gen ü", "--brief")
+    assert "Käse" in shown.out
+    assert run("export", "Kind ß", "--format", "torch.export", "--out", "Kind ß.pt2").code == 0
+    assert (bench / "Kind ß.pt2").stat().st_size > 0
+
+
+FORMS = {
+    "windows": RECIPE.replace("\n", "\r\n").encode(),
+    "old mac": RECIPE.replace("\n", "\r").encode(),
+    "byte order mark": b"\xef\xbb\xbf" + RECIPE.encode(),
+    "spaces at line ends": RECIPE.replace("\n", "  \n").encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_recipes_of_other_systems_are_read(form, tmp_path):
+    (tmp_path / "plain.yaml").write_text(RECIPE)
+    (tmp_path / "other ä.yaml").write_bytes(FORMS[form])
+    assert load_recipe(str(tmp_path / "other ä.yaml")) == load_recipe(str(tmp_path / "plain.yaml"))
+
+
+def test_weights_of_a_vit_with_registers_are_condensed(bench, run):
+    fields = {"num_classes": 10, "img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 16, "num_heads": 2}
+    registers = timm.create_model("vit_tiny_patch16_224", in_chans=1, reg_tokens=4, **fields)
+    torch.save(registers.state_dict(), "registers.pth")
+    words = ("--ancestor", "registers.pth", "--model", "vit,heads=2", "--mean", "0.5", "--std", "0.5")
+    done = run("condense", "--method", "weight-selection", *words, "--data", "digits", "--out", "gene-r", "--quiet")
+    assert done.code == 0, done.err
+    assert "100.0% copied" in run("inherit", "gene-r", "--out", "child-r", "--quiet").out
+    child = timm.create_model("local-dir:child-r", pretrained=True)
+    pixels = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(child.eval()(pixels), registers.eval()(pixels), atol=1e-6)
