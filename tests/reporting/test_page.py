@@ -10,7 +10,7 @@ from germline.compare import write_report
 from germline.files import write_json
 from germline.reporting.hover import describe_points
 from germline.reporting.html import Section, render_page, render_table
-from germline.reporting.plotting import render_svg
+from germline.reporting.plotting import add_legend, render_svg
 from helpers.comparison import BY_HAND
 
 
@@ -128,6 +128,20 @@ def test_colours_follow_the_page():
 
 
 def test_long_texts_break_and_numbers_do_not():
-    table = render_table([["claim", "points"], ["a" * 29, "+1.0"], ["short", "-2.0"]])
+    table = render_table([["claim", "points"], ["a" * 21, "+1.0"], ["short", "-2.0"]])
     assert "<td class='text long'>" in table
     assert "<td class=text>short</td><td>-2.0</td>" in table
+
+
+def test_a_legend_of_many_arms_is_not_wider_than_its_figure():
+    def draw(figure):
+        panel = figure.subplots()
+        for at in range(17):
+            panel.plot([0, 1], [at, at], label=f"weight-selection-matched-{at}")
+        add_legend(figure, 4)
+        figure.canvas.draw()
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+
+    render_svg(draw, 12, 4)

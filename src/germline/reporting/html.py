@@ -16,7 +16,7 @@ Rows = list[list[str]]
 
 # A browser refuses every request of a page with this policy.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-LONG = 28  # characters of a cell that may break into lines
+LONG = 20  # characters of a cell that may break into lines
 NUMBER = re.compile(r"[-+<]? ?[0-9]")
 
 

@@ -30,13 +30,16 @@ def arm_style(index: int) -> dict[str, Any]:
 
 
 def add_legend(figure: Figure, columns: int) -> None:
-    """Add one legend above all panels, four entries wide for each of the `columns` of panels."""
+    """Add one legend above all panels: up to four entries wide for each of the `columns` of panels, if they fit."""
     entries: dict[str, Any] = {}
     for panel in figure.axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
-        columns = min(len(entries), 4 * columns)
+        # Points of a line sample with its margins, and of a character at this size.
+        entry_width = 45 + 4.6 * max(map(len, entries))
+        fitting = max(1, int(72 * figure.get_figwidth() / entry_width))
+        columns = min(len(entries), 4 * columns, fitting)
         figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns, fontsize=8)
 
 

@@ -20,6 +20,7 @@ from germline.compare.analysis.size_lines import (
 )
 from germline.compare.recipe.schema import CONTROL
 from germline.registry import METHODS
+from germline.reporting.hover import describe_points
 from germline.reporting.html import Rows, Section
 from germline.reporting.plotting import PAGE_WIDTH, add_legend, arm_style, render_svg
 from germline.reporting.statistics import estimate
@@ -148,13 +149,18 @@ def _draw_line(
     for size in sizes:
         cells = results.cells(arm, Condition(size, reading.images)).values() if results.has_size(arm, size) else ()
         if cells:
-            points.append((count_parameters(results, size) / 1e3, estimate(list(map(reading.value, cells)))))
+            points.append((count_parameters(results, size), size, estimate(list(map(reading.value, cells)))))
     if not points:
         return
-    places = [place for place, _ in sorted(points, key=lambda point: point[0])]
-    values = [value for _, value in sorted(points, key=lambda point: point[0])]
+    points.sort(key=lambda point: point[0])
+    places, values = [count / 1e3 for count, _, _ in points], [value for _, _, value in points]
     halves = [100 * value.half if value.count > 1 else 0 for value in values]
     means = [100 * value.mean for value in values]
+    texts = [
+        f"{arm}, {size or 'own size'}, {count:,} parameters, {reading.name}: {value.text()} %"
+        for count, size, value in points
+    ]
+    describe_points(panel, places, means, texts)
     panel.errorbar(places, means, halves, label=arm, ms=4, lw=1, capsize=2, **arm_style(index))
 
 
