@@ -25,7 +25,7 @@ SITE = ROOT / "build" / "site"
 REQUESTED = {"img": "src", "script": "src", "iframe": "src", "source": "src", "video": "src", "object": "data"}
 LOADED = {"stylesheet", "icon", "preload", "preconnect", "modulepreload"}
 RAW = re.compile(r"(?m)^\s*([-*] \w|\|.+\|$|```|::: |#{2,} )")
-MIN_PAGES = 35
+MIN_PAGES = 45
 
 
 class PageParser(HTMLParser):
