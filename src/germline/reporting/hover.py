@@ -74,11 +74,13 @@ def _read_lines(figure: Figure, panel: Axes) -> list[Place]:
     bars = [one for one in panel.containers if isinstance(one, ErrorbarContainer) and one.lines[0] is not None]
     lines = [(one.lines[0], str(one.get_label()), _read_halves(one)) for one in bars]
     lines += [(line, str(line.get_label()), []) for line in panel.lines if not str(line.get_label()).startswith("_")]
+    low, high = panel.get_ylim()
+    digits = 1 if abs(high - low) >= 5 else 3
     for line, label, halves in lines:
         for at, (x, y) in enumerate(_read_data(line)):
-            half = f" ± {halves[at]:.1f}" if at < len(halves) and halves[at] > 0 else ""
+            half = f" ± {halves[at]:.{digits}f}" if at < len(halves) and halves[at] > 0 else ""
             shown = x if isinstance(x, str) else f"{x:,g}"
-            places.append(Place(x, y, f"{label}: {y:,.1f}{half} ({up}), {across} {shown}"))
+            places.append(Place(x, y, f"{label}: {y:,.{digits}f}{half} ({up}), {across} {shown}"))
     return places
 
 
