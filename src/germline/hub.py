@@ -107,20 +107,7 @@ def check_repository_name(name: str) -> None:
 
 
 def upload_folder(folder: Path, name: str, **options: Any) -> str:
-    """Upload a folder to a hub repository, which is created if it does not exist.
-
-    Args:
-        folder: Local folder.
-        name: `owner/name`.
-        options: Options of `huggingface_hub.HfApi.upload_folder`, such as token or commit_message.
-
-    Returns:
-        The address of the upload.
-
-    Raises:
-        SettingError: The hub would not accept the name.
-        OutputError: The hub cannot be reached, or refuses the upload.
-    """
+    """Upload a local folder; name, options, result and errors are those of `HubArtefact.push_to_hub`."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from germline.cli.network_options import ImageSize, Mean, Model, Std, check_network_inputs
 from germline.cli.options import Device, Logger, Out, Overwrite, Precision, Quiet, Resume, Seed, Set, Tf32, announce
+
+if TYPE_CHECKING:
+    from germline.data import DataSet
+    from germline.learngene import Learngene
+    from germline.loading import MeasuredAncestor
+    from germline.methods.base import Method
 
 ROLES = ("held_out", "stream")  # equal to `germline.data.Role`, which needs torch
 ANCESTOR_FILE = "ancestor.json"  # beside a run's checkpoints: what was assumed about the ancestor, and its accuracy
@@ -43,6 +50,7 @@ def condense_command(
     quiet: Quiet = False,
 ) -> None:
     """Condense an ancestor into a learngene."""
+    from germline.cli.names import refuse_gene
     from germline.cli.options import check_outputs, open_run, settings
     from germline.cli.setting_list import check_keys
     from germline.paths import list_input_paths
@@ -51,21 +59,20 @@ def condense_command(
     place = METHODS.place(method)
     if place.startswith("germline."):
         check_keys(place, set_ or ())
+    if ancestor is not None:
+        refuse_gene(ancestor)
     data_name = _join_roles(data)
     given = check_network_inputs(ancestor, data_name, (model, image_size, mean, std))
     announce(f"Condensing {ancestor or 'a network'} with {method} on {data_name}", quiet=quiet)
     chosen = settings(METHODS[method], set_)
     places = list_input_paths({"path": ancestor, "gene": getattr(chosen, "gene", None), "data": data})
     output = check_outputs(out, resume=resume, overwrite=overwrite, inputs=places, command="condense")
-    from germline.api import check_inputs, condense_measured, measure_for
+    from germline.api import condense_measured
     from germline.data import load_data
     from germline.files import write_json
-    from germline.loading import load_network
 
     source = load_data(data_name)
-    check_inputs(chosen, source, ancestor=ancestor is not None)
-    loaded = None if ancestor is None else load_network(ancestor, **given)
-    measured = measure_for(chosen, loaded, source)
+    measured = _measure_ancestor(chosen, ancestor, given, source)
     inputs = {
         "method": method,
         "ancestor": ancestor,
@@ -84,8 +91,28 @@ def condense_command(
     gene = condense_measured(chosen, measured, source, run)
     if run.fabric.is_global_zero:
         gene.save(out, overwrite=resume or overwrite)
-        metrics = ", ".join(f"{name} {value:.4f}" for name, value in gene.provenance.metrics.items())
-        print(f"{out}: {gene.count_bytes():,} bytes, grows {gene.describe_sizes()}{'; ' + metrics if metrics else ''}")
+        print(_describe_gene(gene, out))
+
+
+def _measure_ancestor(
+    method: Method, ancestor: str | None, given: dict[str, Any], source: DataSet
+) -> MeasuredAncestor | None:
+    """Load the ancestor, and measure it on validation images; None if there is none."""
+    from germline.api import check_inputs, measure_for
+    from germline.loading import load_network
+
+    check_inputs(method, source, ancestor=ancestor is not None)
+    loaded = None if ancestor is None else load_network(ancestor, **given)
+    return measure_for(method, loaded, source)
+
+
+def _describe_gene(gene: Learngene, out: Path) -> str:
+    """Describe a saved gene in one line: its size, what it grows, and what was measured."""
+    metrics = "".join(
+        f"{', ' if index else '; '}{name} {value:.4f}"
+        for index, (name, value) in enumerate(gene.provenance.metrics.items())
+    )
+    return f"{out}: {gene.count_bytes():,} bytes, grows {gene.describe_sizes()}{metrics}"
 
 
 def _join_roles(names: list[str]) -> str:

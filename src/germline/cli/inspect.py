@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,22 +49,14 @@ def inspect(
     """Print what a gene or a network holds, and the sizes and costs of what it can grow."""
     from germline.architectures import Size
     from germline.cli.artefact_facts import print_facts, read_gene_facts
-    from germline.cli.names import check_data_name, check_gene_name, check_network_name, is_model
+    from germline.cli.names import check_data_name, check_gene_name, is_model
     from germline.errors import SettingError
 
     sizes = [Size.parse(text) for text in size or ()]
     is_network = is_model(gene) or gene.startswith("timm:") or Path(gene).is_file()
     if is_network:
-        from germline.cli.inspect_network import inspect_network
-
         given = {"--size": size, "--classes": classes, "--image-size": image_size, "--data": data}
-        for option, value in given.items():
-            if value is not None:
-                raise SettingError(
-                    f"{option} with a network", "Only a gene grows to sizes", f"Remove {option}, or condense a gene"
-                )
-        check_network_name(gene)
-        inspect_network(gene, model, brief=brief, quiet=quiet)
+        _inspect_network(gene, model, given, brief=brief, quiet=quiet)
         return
     check_gene_name(gene)
     if data is not None:
@@ -89,6 +81,21 @@ def inspect(
     if facts is None or not is_default:
         print_facts(describe_gene(loaded))
     print(text)
+
+
+def _inspect_network(name: str, model: str | None, given: Mapping[str, Any], *, brief: bool, quiet: bool) -> None:
+    """Show a network; refuse options that only a gene has."""
+    from germline.cli.inspect_network import inspect_network
+    from germline.cli.names import check_network_name
+    from germline.errors import SettingError
+
+    for option, value in given.items():
+        if value is not None:
+            raise SettingError(
+                f"{option} with a network", "Only a gene grows to sizes", f"Remove {option}, or condense a gene"
+            )
+    check_network_name(name)
+    inspect_network(name, model, brief=brief, quiet=quiet)
 
 
 def describe_gene(gene: Learngene) -> dict[str, str]:

@@ -47,8 +47,7 @@ def check_model_name(name: str) -> None:
     """
     from germline.architectures.presets import MODELS
 
-    if is_gene(name):
-        raise _gene_error(name)
+    refuse_gene(name)
     if name in MODELS or Path(name).exists() or name.startswith(("hf-hub:", "local-dir:")):
         return
     timm_names = list_timm_names()
@@ -79,8 +78,6 @@ def check_network_name(name: str) -> None:
     """
     if name.startswith("timm:"):
         check_model_name(name)
-    elif is_gene(name):
-        raise _gene_error(name)
     elif ":" not in name and not Path(name).exists():
         raise ArtefactError(
             f"no network at '{name}'",
@@ -89,8 +86,14 @@ def check_network_name(name: str) -> None:
         )
 
 
-def _gene_error(name: str) -> ArtefactError:
-    return ArtefactError(f"'{name}' is a learngene", "a network is expected here", "run germline inherit first")
+def refuse_gene(name: str) -> None:
+    """Refuse a learngene where a network is expected.
+
+    Raises:
+        ArtefactError: The folder is a learngene's.
+    """
+    if is_gene(name):
+        raise ArtefactError(f"'{name}' is a learngene", "a network is expected here", "run germline inherit first")
 
 
 def check_gene_name(name: str) -> None:

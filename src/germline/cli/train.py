@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -32,17 +33,9 @@ def train_command(
     quiet: Quiet = False,
 ) -> None:
     """Train a network on a data set. The output is a plain timm folder."""
-    from germline.cli.names import check_data_name, check_gene_name, check_model_name, check_network_name
     from germline.cli.options import check_outputs, open_run, settings
-    from germline.cli.setting_list import TRAIN_SETTINGS, check_keys
-    from germline.paths import list_input_paths
 
-    check_keys(TRAIN_SETTINGS, set_ or ())
-    (check_network_name if ":" in model else check_model_name)(model)
-    check_data_name(data)
-    if gene is not None:
-        check_gene_name(gene)
-    places = list_input_paths({"path": model, "gene": gene, "data": data})
+    places = _check_names(model, data, gene, set_ or ())
     output = check_outputs(out, resume=resume, overwrite=overwrite, command="train", inputs=places)
     announce(f"Training {model} on {data}", quiet=quiet)
     from germline.training import TrainSettings, check_device
@@ -69,3 +62,17 @@ def train_command(
         print(
             f"{out}: accuracy {result.accuracy:.4f} on validation after {result.steps} steps ({result.seconds:.0f} s)"
         )
+
+
+def _check_names(model: str, data: str, gene: str | None, changes: Sequence[str]) -> list[str]:
+    """Refuse unknown settings and names, before anything slow is imported; return the paths of the inputs."""
+    from germline.cli.names import check_data_name, check_gene_name, check_model_name, check_network_name
+    from germline.cli.setting_list import TRAIN_SETTINGS, check_keys
+    from germline.paths import list_input_paths
+
+    check_keys(TRAIN_SETTINGS, changes)
+    (check_network_name if ":" in model else check_model_name)(model)
+    check_data_name(data)
+    if gene is not None:
+        check_gene_name(gene)
+    return list_input_paths({"path": model, "gene": gene, "data": data})

@@ -11,6 +11,15 @@ from germline.training import TrainSettings
 from germline.training.stable_dump import StableDump
 
 Presets = Mapping[str, Mapping[str, Any]]
+# Augmentation of DeiT's training, without its repeats: the code of TLEG has it, and other papers name DeiT.
+DEIT_AUGMENTATION: Mapping[str, Any] = {
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
+    "randaugment": "rand-m9-mstd0.5-inc1",
+    "color_jitter": 0.4,
+    "erasing": 0.25,
+}
 
 
 class PresetSettings(StableDump):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from germline.methods.presets import Presets
+from germline.methods.presets import DEIT_AUGMENTATION, Presets
 
 PRESETS: Presets = {
     # Sizes, epochs, rate and decay are the paper's. Batch size and augmentation are DeiT's, an assumption.
@@ -17,12 +17,7 @@ PRESETS: Presets = {
         "batch_size": 1024,
         "lr": 5e-4,
         "weight_decay": 0.05,
-        "mixup": 0.8,
-        "cutmix": 1.0,
-        "label_smoothing": 0.1,
-        "randaugment": "rand-m9-mstd0.5-inc1",
-        "color_jitter": 0.4,
-        "erasing": 0.25,
+        **DEIT_AUGMENTATION,
     },
     # For an ancestor such as vit_nano, of 8 blocks and width 96: descendants of half to twice its width.
     "lab": {

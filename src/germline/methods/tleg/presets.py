@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from germline.methods.presets import Presets
+from germline.methods.presets import DEIT_AUGMENTATION, Presets
 
 PRESETS: Presets = {
     # The public code's: a ViT-B on ImageNet-1K, with LeViT-384 as ancestor.
@@ -14,12 +14,7 @@ PRESETS: Presets = {
         "min_lr": 0.02,
         "weight_decay": 0.05,
         "warmup": 0.05,
-        "mixup": 0.8,
-        "cutmix": 1.0,
-        "label_smoothing": 0.1,
-        "randaugment": "rand-m9-mstd0.5-inc1",
-        "color_jitter": 0.4,
-        "erasing": 0.25,
+        **DEIT_AUGMENTATION,
         "repeats": 3,
     },
     "lab": {"steps": 2000, "batch_size": 64, "lr": 4e-3},
