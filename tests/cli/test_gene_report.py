@@ -41,7 +41,7 @@ def test_the_page_of_a_gene(recorded, run):
     assert re.findall(r'id="(?:gene|descent)-\d+"', page) == ['id="descent-1"', 'id="gene-0"', 'id="gene-1"']
     # every line that inspect prints of the gene, numbers of its own included
     shown = run("inspect", "recorded", "--size", "depth=1").out
-    rows = dict(re.findall("<td class=text>(.*?)</td><td class=text>(.*?)</td>", page))
+    rows = dict(re.findall("<td class=text>(.*?)</td><td class=(?:text|'text long')>(.*?)</td>", page))
     assert rows["method"] == "tleg"
     assert rows["holds"].split(",")[0] in shown
     assert rows.keys() >= {"method", "anatomy", "ancestor", "condensed on", "grows", "head", "images", "holds"}

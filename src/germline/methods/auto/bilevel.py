@@ -49,9 +49,9 @@ class SgdState:
 
     @classmethod
     def of(cls, optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> SgdState:
-        """Return the state of an SGD optimiser in float32, without changing it or copying what is float32.
+        """Return the state of an SGD optimiser in float32 or wider, without changing it or copying what is so already.
 
-        Virtual steps are float32 in every precision: bf16 rounds most of a step away, and its second derivative too.
+        Virtual steps are not taken in half precision: bf16 rounds most of a step away, and its second derivative too.
 
         Args:
             optimizer: A `torch.optim.SGD`.
@@ -66,10 +66,14 @@ class SgdState:
         state: Any = optimizer.state
         buffers = {name: state[one].get("momentum_buffer") for name, one in named.items() if one in state}
         return cls(
-            weights={name: one.detach().float().requires_grad_() for name, one in named.items()},
-            velocities={name: one.detach().float() for name, one in buffers.items() if one is not None},
+            weights={name: _widen(one).requires_grad_() for name, one in named.items()},
+            velocities={name: _widen(one) for name, one in buffers.items() if one is not None},
             rules={name: rules[id(one)] for name, one in named.items()},
         )
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def take_virtual_step(here: SgdState, gradients: Mapping[str, Tensor | None]) -> SgdState:
