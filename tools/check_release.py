@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -114,26 +113,27 @@ def try_wheel(wheel: Path, folder: Path, with_demo: bool) -> dict[str, Any]:
     """Install a wheel alone and run commands of it.
 
     Returns:
-        Seconds of the installation and of each command.
+        The versions that were installed with it, and the commands that ran.
     """
     run(sys.executable, "-m", "venv", str(folder / "environment"))
     python = folder / "environment" / "bin" / "python"
-    seconds = {"pip install": run(str(python), "-m", "pip", "install", "--quiet", str(wheel))}
+    run(str(python), "-m", "pip", "install", "--quiet", str(wheel))
     work = folder / "work"
     work.mkdir()
-    for command in (*COMMANDS, *([("demo",)] if with_demo else [])):
-        seconds[f"germline {' '.join(command)}"] = run(str(python.parent / "germline"), *command, place=work)
+    commands = (*COMMANDS, *([("demo",)] if with_demo else []))
+    for command in commands:
+        run(str(python.parent / "germline"), *command, place=work)
     if with_demo and not (work / "germline-demo" / "report.html").exists():
         raise SystemExit("The demo wrote no report.")
-    return seconds
+    code = "import json; from germline.learngene import library_versions; print(json.dumps(library_versions()))"
+    versions = subprocess.run([str(python), "-c", code], cwd=work, capture_output=True, text=True, check=True).stdout
+    return {"versions": json.loads(versions), "commands": [f"germline {' '.join(command)}" for command in commands]}
 
 
-def run(*command: str, place: Path | None = None) -> float:
-    """Run a command without this process's paths, and return its seconds."""
+def run(*command: str, place: Path | None = None) -> None:
+    """Run a command without this process's paths and without data sets."""
     clean = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "GERMLINE_DATA"}}
-    start = time.perf_counter()
     subprocess.run(command, cwd=place, env=clean | {"GERMLINE_DATA": os.devnull}, check=True)
-    return round(time.perf_counter() - start, 1)
 
 
 def ask_git(*command: str) -> str:
@@ -175,7 +175,7 @@ def main() -> int:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "wheel_bytes": wheel.stat().st_size,
             "archive_bytes": archive.stat().st_size,
-            "seconds": try_wheel(wheel, folder, options.demo),
+            **try_wheel(wheel, folder, options.demo),
         }
         if options.keep:
             options.keep.mkdir(parents=True, exist_ok=True)
