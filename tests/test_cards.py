@@ -5,9 +5,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+import timm
+import torch
 import yaml
 from huggingface_hub import ModelCard
+from timm.models import _hub as timm_hub
 
 from germline import Learngene, Network, Size, load_network
 from germline.cards import draw_bars
@@ -116,6 +120,46 @@ def test_a_pushed_artefact_names_its_repository(outside, monkeypatch):
     assert 'from_pretrained("hf-hub:me/gene")' in pushed["me/gene"]
     assert 'create_model("hf-hub:me/net"' in pushed["me/net"]
     assert "FOLDER" not in pushed["me/gene"] + pushed["me/net"]
+
+
+@pytest.fixture
+def folder_hub(tmp_path, monkeypatch):
+    """A hub that is a folder, for uploads and for the files that timm downloads."""
+
+    class Api:
+        def __init__(self, token=None):
+            pass
+
+        def create_repo(self, name, exist_ok=False):
+            (tmp_path / name).mkdir(parents=True)
+
+        def upload_folder(self, *, repo_id, folder_path):
+            shutil.copytree(folder_path, tmp_path / repo_id, dirs_exist_ok=True)
+            return f"hub/{repo_id}"
+
+    def download(repo_id, filename, **options):
+        if not (tmp_path / repo_id / filename).is_file():
+            raise huggingface_hub.errors.EntryNotFoundError(filename)
+        return str(tmp_path / repo_id / filename)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(timm_hub, "hf_hub_download", download)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["child", "ancestor"])
+def test_a_network_goes_to_the_hub_and_back(name, outside, folder_hub):
+    sent = load_network(outside / name)
+    assert sent.push_to_hub("me/net") == "hub/me/net"
+    found = Network.from_pretrained("hf-hub:me/net")
+    assert (found.classes, found.spec, found.licence) == (sent.classes, sent.spec, sent.licence)
+    pixels = torch.rand(3, 1, 32, 32, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        expected = sent.logits(pixels)
+        assert torch.equal(found.logits(pixels), expected)
+        plain = timm.create_model("hf-hub:me/net", pretrained=True).eval()
+        assert torch.equal(plain(sent.preprocess(pixels)), expected)
+    assert ModelCard.load(folder_hub / "me/net" / CARD_FILE).data.library_name == "timm"
 
 
 def test_push_cleans_a_folder_of_an_earlier_version(outside, tmp_path):
