@@ -13,7 +13,11 @@ from germline.reporting.claims import NO_ROOM, Judgement
 VERDICTS: dict[str, tuple[str, str, str]] = {
     "holds": ("holds", "Holds", "{subject} is better"),
     "the reverse holds": ("reversed", "Reversed", "the control is better"),
-    "no difference shown": ("level", "No difference", "none is shown, although there was room"),
+    "no difference shown": (
+        "level",
+        "No difference",
+        "none is shown; the tables say how large one would have been seen",
+    ),
     NO_ROOM: ("no-room", "No room to tell", "the ceiling is too low"),
     "": ("unknown", "Ceiling unknown", "no difference is shown, and nothing tells whether there was room"),
     "one seed shows nothing": ("unknown", "One seed", "it shows nothing"),
