@@ -3,6 +3,7 @@
 import os
 import platform
 import shlex
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.e
 # Ray gives its workers a low priority. On a busy machine the tests would take many times longer.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+ROOT = Path(__file__).parents[2]
 OUTCOMES, START = {}, time.monotonic()
 
 
@@ -60,6 +62,10 @@ def pytest_runtest_logreport(report):
         OUTCOMES[report.nodeid.rpartition("/")[2]] = {"outcome": report.outcome, "seconds": round(report.duration, 1)}
 
 
+def git(*arguments):
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
 def pytest_sessionfinish(session):
     """Save the outcomes where `GERMLINE_RAY_RESULT` says."""
     place = os.environ.get("GERMLINE_RAY_RESULT")
@@ -67,7 +73,9 @@ def pytest_sessionfinish(session):
         return
     versions = {name: version(name) for name in ("ray", "fsspec", "s3fs", "moto")}
     result = {
-        "command": shlex.join(["python", "-m", "pytest", *sys.argv[1:]]),
+        "command": "tools/test_ray.sh" if sys.argv[1:] == ["tests/cluster"] else shlex.join(["pytest", *sys.argv[1:]]),
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--", "src", "tests")),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **library_versions(), **versions},
         "platform": sys.platform,
