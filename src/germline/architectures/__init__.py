@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         TimmArguments,
         adapt_kernel,
         count_elements,
+        read_width,
     )
     from germline.architectures.channel_groups import ChannelGroup, GroupMember, select_channels
     from germline.architectures.conv_base import ConvArchitecture, ConvUnit, StageUnits
@@ -48,6 +49,7 @@ _PLACES = {
         "TimmArguments",
         "adapt_kernel",
         "count_elements",
+        "read_width",
     ),
     "channel_groups": (
         "ChannelGroup",
@@ -133,6 +135,7 @@ __all__ = [
     "extract_features",
     "extract_input",
     "on_meta_device",
+    "read_width",
     "select_channels",
 ]
 

@@ -76,6 +76,20 @@ def check_elements(count: float) -> None:
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
+def read_width(spec: Spec, stage: int = 0) -> int:
+    """Read the width of a network in the size language; 1 if its architecture has none.
+
+    Args:
+        spec: Spec of the network.
+        stage: Index of the stage whose first unit is read. It does not matter for a network without stages.
+    """
+    fields = spec.model_dump()
+    if "widths" not in fields:
+        return int(fields.get("width", 1))
+    width = fields["widths"][stage]
+    return int(width[0] if isinstance(width, (list, tuple)) else width)
+
+
 @dataclass(frozen=True)
 class Parts:
     """Names of a network's tensors by part; stem, blocks, norm and head together hold each tensor exactly once.

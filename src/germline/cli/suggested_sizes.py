@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from germline.architectures import read_width
+
 if TYPE_CHECKING:
     from germline.architectures import Spec
 
@@ -22,7 +24,7 @@ def suggest_sizes(spec: Spec) -> list[str]:
     widths = fields.get("widths", ())
     stages = [len(stage) if isinstance(stage, (list, tuple)) else 0 for stage in widths]
     depths = list(fields.get("depths", stages))
-    first = widths[0][0] if widths and isinstance(widths[0], (list, tuple)) else widths[0] if widths else 1
+    first = read_width(spec)
 
     def change(step: int) -> str:
         return ",".join(f"depth{index}={max(1, depth + step)}" for index, depth in enumerate(depths, 1))

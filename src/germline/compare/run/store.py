@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from germline.api import build_start_network, train
-from germline.architectures import Size, Spec
+from germline.architectures import Size, Spec, read_width
 from germline.baselines.fresh_start import START_LABELS
 from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.sections import DataDescription
@@ -138,7 +138,7 @@ class ArtifactStore:
         tuned: Mapping[str, Any] = {} if cell.tuning else self._tuned_settings(cell.arm)
         changes: dict[str, Any] = {key: tuned[key] for key in TUNED_SETTINGS if key in tuned}
         if changes and tune is not None and tune.scaling == "width":
-            changes["lr"] *= _read_width(self.descendant_spec(tune.size)) / _read_width(self.descendant_spec(cell.size))
+            changes["lr"] *= read_width(self.descendant_spec(tune.size)) / read_width(self.descendant_spec(cell.size))
         if cell.lr is not None:
             changes = {"lr": cell.lr, "weight_decay": cell.weight_decay}
         if cell.steps is not None:
@@ -364,12 +364,3 @@ class ArtifactStore:
         """Find the recipe's numbers of a data set, for an estimate without the data."""
         description = next((entry for entry in self.recipe.described if entry.data == name), None)
         return description if self.is_estimate and description is not None and missing_data_message(name) else None
-
-
-def _read_width(spec: Spec) -> int:
-    """Read a network's width in the size language: with stages, the channels of the first unit."""
-    fields = spec.model_dump()
-    width = fields.get("width", fields.get("widths", 1))
-    while isinstance(width, tuple):
-        width = width[0]
-    return int(width)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from germline.architectures import Size, Spec
+from germline.architectures import Size, Spec, read_width
 from germline.errors import SettingError
 from germline.methods.slicing import stage_depths
 from germline.registry import architecture_of
@@ -28,9 +27,9 @@ def make_size_error(ancestor: Spec, wanted: Spec, role: str, reason: str, accept
     if stage is not None and before[stage] != after[stage]:
         return _make_depth_error(ancestor, stage, before[stage], after[stage], accepts)
     key = "width" if stage is None else f"width{stage + 1}"
-    own, other = (_read_width(spec, stage or 0) for spec in (ancestor, wanted))
+    own, other = (read_width(spec, stage or 0) for spec in (ancestor, wanted))
     fix = f"Use {key}={own}"
-    if stage is not None and _accepts_size(ancestor, Size(width=2 * _read_width(ancestor, 0)), accepts):
+    if stage is not None and _accepts_size(ancestor, Size(width=2 * read_width(ancestor, 0)), accepts):
         fix += ", or width alone, which changes all stages in proportion"
     return SettingError(f"This gene cannot grow {key}={other}", reason, fix)
 
@@ -56,12 +55,3 @@ def _accepts_size(spec: Spec, size: Size, accepts: Callable[[Spec], bool]) -> bo
     except SettingError:
         return False
     return accepts(resized)
-
-
-def _read_width(spec: Spec, stage: int) -> int:
-    """Return the channels of a stage's first block, or of the whole network if it has no stages."""
-    fields: dict[str, Any] = spec.model_dump()
-    if "widths" not in fields:
-        return int(fields["width"])
-    width = fields["widths"][stage]
-    return int(width[0] if isinstance(width, (list, tuple)) else width)
