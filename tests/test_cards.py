@@ -15,8 +15,13 @@ from timm.models import _hub as timm_hub
 
 from germline import Learngene, Network, Size, load_network
 from germline.cards import draw_bars
+from germline.cli.push import _stage_model
+from germline.errors import ArtefactError
+from germline.files import read_json, read_metadata, read_tensors, write_json, write_tensors
 from germline.hub import CARD_FILE
+from germline.network import CONFIG, RECORD, WEIGHTS
 from germline.provenance import Provenance
+from germline.seals import make_seal
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +129,7 @@ def test_a_pushed_artefact_names_its_repository(outside, monkeypatch):
 
 @pytest.fixture
 def folder_hub(tmp_path, monkeypatch):
-    """A hub that is a folder, for uploads and for the files that timm downloads."""
+    """A hub that is a folder, for uploads and for the files that germline and timm download."""
 
     class Api:
         def __init__(self, token=None):
@@ -142,7 +147,18 @@ def folder_hub(tmp_path, monkeypatch):
             raise huggingface_hub.errors.EntryNotFoundError(filename)
         return str(tmp_path / repo_id / filename)
 
+    def snapshot(repo_id, revision=None, allow_patterns=()):
+        if not (tmp_path / repo_id).is_dir():
+            raise huggingface_hub.errors.LocalEntryNotFoundError(f"no repository {repo_id}")
+        place = tmp_path / "cache" / f"{len(list(tmp_path.glob('cache/*')))}-{revision}"
+        place.mkdir(parents=True)
+        for name in allow_patterns:
+            if (tmp_path / repo_id / name).is_file():
+                shutil.copy(tmp_path / repo_id / name, place)
+        return str(place)
+
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     monkeypatch.setattr(timm_hub, "hf_hub_download", download)
     return tmp_path
 
@@ -162,12 +178,67 @@ def test_a_network_goes_to_the_hub_and_back(name, outside, folder_hub):
     assert ModelCard.load(folder_hub / "me/net" / CARD_FILE).data.library_name == "timm"
 
 
-def test_push_cleans_a_folder_of_an_earlier_version(outside, tmp_path):
-    from germline.cli.push import _stage_model
-    from germline.files import read_tensors, write_json, write_tensors
-    from germline.network import CONFIG, RECORD, WEIGHTS
-    from germline.seals import make_seal
+def change_weight(folder):
+    """Change one number of the weights; their header, with the hashes, stays."""
+    tensors, metadata = read_tensors(folder / WEIGHTS), read_metadata(folder / WEIGHTS)
+    changed = {name: tensor.clone() for name, tensor in tensors.items()}
+    changed["head.bias"][0] += 1
+    write_tensors(folder / WEIGHTS, changed, metadata)
 
+
+def rename_class(folder):
+    config = read_json(folder / CONFIG)
+    config["label_names"][0] = "another"
+    write_json(folder / CONFIG, config)
+
+
+def lose_record(folder):
+    (folder / RECORD).unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("hf-hub:me/net", change_weight),
+        ("hf-hub:me/net@32", rename_class),
+        ("hf-hub:me/net@main", lose_record),
+        ("timm:hf_hub:me/net", change_weight),
+    ],
+)
+def test_a_changed_network_of_the_hub_is_refused(name, damage, outside, folder_hub):
+    load_network(outside / "child").push_to_hub("me/net")
+    shutil.copy(outside / "child" / RECORD, folder_hub / "me/net")
+    shutil.copy(outside / "child" / WEIGHTS, folder_hub / "me/net")
+    assert load_network(name).source == load_network(outside / "child").source + (
+        " at 32 pixels" if "@32" in name else ""
+    )
+    damage(folder_hub / "me/net")
+    with pytest.raises(ArtefactError, match=r"is damaged or was changed.* hash in model\.safetensors\. Remove .*cache"):
+        load_network(name)
+
+
+def test_a_network_of_the_hub_in_another_size(outside, folder_hub):
+    sent = load_network(outside / "ancestor")
+    sent.push_to_hub("me/net")
+    wide = load_network("hf-hub:me/net@64")
+    assert (wide.preprocess.image_size, wide.classes, wide.source) == (64, sent.classes, "hf-hub:me/net at 64 pixels")
+    grey = load_network("hf-hub:me/net", mean=(0.25,), std=(0.5,))
+    assert (grey.preprocess.mean, grey.preprocess.std, grey.source) == ((0.25,), (0.5,), "hf-hub:me/net")
+
+
+def test_a_network_of_others_goes_through_timm(outside, folder_hub):
+    load_network(outside / "ancestor").push_to_hub("me/net")
+    write_tensors(folder_hub / "me/net" / WEIGHTS, read_tensors(folder_hub / "me/net" / WEIGHTS))
+    assert load_network("hf-hub:me/net").source == "timm hf-hub:me/net"
+
+
+@pytest.mark.parametrize("name", ["hf-hub:me/none", "timm:hf-hub:me/none"])
+def test_a_network_that_the_hub_lacks(name, folder_hub):
+    with pytest.raises(ArtefactError, match="Cannot fetch network 'hf-hub:me/none'"):
+        load_network(name)
+
+
+def test_push_cleans_a_folder_of_an_earlier_version(outside, tmp_path):
     old, staged = tmp_path / "old", tmp_path / "staged"
     shutil.copytree(outside / "child", old)
     staged.mkdir()

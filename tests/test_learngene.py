@@ -284,7 +284,7 @@ class Hub:
         shutil.copytree(folder_path, self.root / repo_id, dirs_exist_ok=True)
         return f"hub/{repo_id}/{commit_message}"
 
-    def snapshot_download(self, name, allow_patterns=None):
+    def snapshot_download(self, name, revision=None, allow_patterns=None):
         if not (self.root / name).is_dir():
             raise huggingface_hub.errors.LocalEntryNotFoundError(f"no repository {name}")
         place = self.root.parent / "cache" / name

@@ -66,12 +66,13 @@ def address_card(card: Path, name: str) -> None:
         card.write_text(text.replace(f"local-dir:{PLACE}", place).replace(PLACE, place), encoding="utf-8")
 
 
-def download_folder(name: str, files: Sequence[str]) -> Path:
-    """Download files of a hub repository.
+def download_folder(name: str, files: Sequence[str], kind: str = "learngene") -> Path:
+    """Download files of a hub repository, all of one revision.
 
     Args:
-        name: `owner/name`.
-        files: Names of the files.
+        name: `owner/name`, or `owner/name@REVISION`.
+        files: Names of the files; those that do not exist are left out.
+        kind: What the files hold, for messages.
 
     Returns:
         The local folder with the files.
@@ -83,10 +84,11 @@ def download_folder(name: str, files: Sequence[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(files)))
+        place, _, revision = name.partition("@")
+        return Path(snapshot_download(place, revision=revision or None, allow_patterns=list(files)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ArtefactError(
-            f"cannot fetch learngene '{PREFIX}{name}'",
+            f"cannot fetch {kind} '{PREFIX}{name}'",
             str(error).splitlines()[0],
             "give the name of a repository that can be reached",
         ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from germline.errors import ArtefactError, SettingError
 from germline.loading.folder import load_model_folder
+from germline.loading.hub_network import is_hub_name, load_hub_network
 from germline.loading.request import ImageRequest
 from germline.loading.timm_model import load_timm_model
 from germline.loading.transformers_folder import is_transformers_folder, load_transformers_folder
@@ -41,10 +42,11 @@ def load_network(
     """
     text = str(name)
     images = ImageRequest(image_size, None if mean is None else tuple(mean), None if std is None else tuple(std))
-    for prefix in ("timm:", "hf-hub:"):
-        if text.startswith(prefix):
-            _refuse_model(text, model)
-            return load_timm_model(text.removeprefix("timm:"), weights, images)
+    plain = text.removeprefix("timm:")
+    if plain != text or text.startswith("hf-hub:"):
+        _refuse_model(text, model)
+        load = load_hub_network if is_hub_name(plain) else load_timm_model
+        return load(plain, weights, images)
     path = Path(text.removeprefix("local-dir:"))
     if path.is_dir():
         _refuse_model(text, model)

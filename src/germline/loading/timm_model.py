@@ -32,13 +32,12 @@ def load_timm_model(name: str, weights: bool, images: ImageRequest | None = None
     from timm.data import ImageNetInfo
 
     given = images or ImageRequest()
-    match = _SIDE.search(name)
-    side = ImageRequest(image_size=int(match[1])).image_size if match else given.image_size
-    if match and given.image_size not in (None, side):
+    plain, side = split_side(name)
+    if side is not None and given.image_size not in (None, side):
         raise SettingError(
             f"image_size={given.image_size} for '{name}'", "the name has another size", "give one of them"
         )
-    name = name[: match.start()] if match else name
+    name, side = plain, given.image_size if side is None else side
     built = _build(name, weights, side)
     count = built.num_classes
     labels = read_class_names(built.pretrained_cfg, count, name)
@@ -61,6 +60,18 @@ def load_timm_model(name: str, weights: bool, images: ImageRequest | None = None
         reason=reason,
         assumed=frozenset() if labels is not None else frozenset({"classes"}),
     )
+
+
+def split_side(name: str) -> tuple[str, int | None]:
+    """Split `NAME@96` into the name and the image size in pixels, None if it has none.
+
+    Raises:
+        SettingError: No image has that size.
+    """
+    match = _SIDE.search(name)
+    if match is None:
+        return name, None
+    return name[: match.start()], ImageRequest(image_size=int(match[1])).image_size
 
 
 def _build(name: str, weights: bool, side: int | None) -> Any:
