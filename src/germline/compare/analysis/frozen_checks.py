@@ -56,7 +56,7 @@ def _check_repeated_fits(recipe: Recipe) -> None:
     """Refuse several seeds at which the first arm has the same features of the same images."""
     first = recipe.arms[next(iter(recipe.arms))]
     traits = find_method(first.method).traits
-    has_one_gene = recipe.one_gene or (recipe.ancestor.path is not None and not traits.varies_with_seed)
+    has_one_gene = recipe.one_gene or (recipe.ancestor.is_shared and not traits.varies_with_seed)
     is_repeated = traits.has_gene and has_one_gene and "all" in recipe.images_per_class and recipe.tasks is None
     if is_repeated and len(recipe.seeds) > 1:
         raise SettingError(

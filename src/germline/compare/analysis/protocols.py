@@ -32,6 +32,7 @@ from germline.compare.analysis.results import (
     final_accuracy,
     mean_accuracy,
 )
+from germline.compare.analysis.shared_gene import has_one_gene
 from germline.compare.recipe.schema import CONTROL, READ_STEPS, ProtocolName, Recipe
 from germline.compare.run.cells import format_images
 from germline.reporting.claims import Ceiling, Claim
@@ -245,7 +246,7 @@ def _same_labels(results: ComparisonResults) -> list[Claim]:
     claims, recipe, subject = [], results.recipe, results.subject
     # With one gene, seeds repeat one evaluation before training: that is no sample.
     read_steps = recipe.get("read_steps", READ_STEPS)
-    if 0 in read_steps and not recipe["one_gene"]:
+    if 0 in read_steps and not has_one_gene(recipe, subject):
         for at in results.conditions:
             ceiling = find_ceiling(results, at, accuracy_at(0))
             for control in results.controls_at(at.size):

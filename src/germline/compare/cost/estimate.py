@@ -225,12 +225,12 @@ def _makes_own_gene(store: ArtifactStore, arm: str) -> bool:
 
 
 def _sum_ancestor_costs(store: ArtifactStore) -> Cost:
-    """Sum the costs of one ancestor per seed, and per size for methods that need one of each size."""
+    """Sum the costs of the ancestors: one per seed or shared, and per size for methods that need that."""
     sizes: dict[tuple[int, str], str | None] = {}
     for method, seed, size in _iterate_genes(store):
         if method.ancestor != "none":
             own_size = size if method.traits.needs_own_size else None
-            sizes[seed, repr(store.ancestor_spec(own_size))] = own_size
+            sizes[store.ancestor_seed(seed), repr(store.ancestor_spec(own_size))] = own_size
     return sum_costs(ancestor_cost(store, own_size) for own_size in sizes.values())
 
 

@@ -55,7 +55,7 @@ class Recipe(RecipeSection):
         sizes: Sizes in the size language, such as `depth=6`. `*` alone means every size that the first arm's method
             lists.
         images_per_class: Numbers of training images per class; `all` uses every image.
-        seeds: Random seeds; each has its own ancestor, genes, drawn images and descendants.
+        seeds: Random seeds; each has its own ancestor unless all share one, genes, drawn images and descendants.
         one_gene: Whether one ancestor and one gene per arm serve all seeds.
         described: Numbers of one data set or of several, to estimate costs without the data.
         tasks: Few-class tasks that a cell averages over; None: one training on all classes.
@@ -216,7 +216,7 @@ class Recipe(RecipeSection):
         """Check that an arm without training is a `paths` arm whose descendants inherit a head for the data."""
         arm, ancestor_data = self.arms[name], self.ancestor.data
         method = validate_settings(find_method(arm.method), arm.settings, f"arms.{name}.settings")
-        has_one_gene = self.ancestor.path is not None and not method.traits.varies_with_seed
+        has_one_gene = self.ancestor.is_shared and not method.traits.varies_with_seed
         refusals = (
             (self.protocol != "paths", f"The protocol {self.protocol} compares trained descendants", ""),
             (
@@ -242,7 +242,7 @@ class Recipe(RecipeSection):
             ),
             (
                 has_one_gene and len(self.seeds) > 1,
-                f"'{arm.method}' has the same gene for every seed of ancestor.path={self.ancestor.path}",
+                f"'{arm.method}' has the same gene for every seed of one ancestor",
                 "Use a single seed, or ",
             ),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from germline.baselines.fresh_start import InitialPositions, InitialScale
 from germline.training import TrainSettings
@@ -34,10 +34,11 @@ class AncestorRecipe(StableDump, RecipeSection):
         image_size: Image size of a weight file at `path`, in pixels.
         mean: Mean per channel of a weight file at `path`, in units of [0, 1].
         std: Standard deviation per channel of a weight file at `path`, in units of [0, 1].
+        seed: Random seed of one ancestor that all seeds share; None: each seed trains its own.
     """
 
     # Saved recipes leave these out at their defaults, so that older folders can still be resumed.
-    omitted: ClassVar[Mapping[str, Any]] = {"image_size": None, "mean": None, "std": None}
+    omitted: ClassVar[Mapping[str, Any]] = {"image_size": None, "mean": None, "std": None, "seed": None}
 
     data: str
     path: str | None = None
@@ -47,6 +48,18 @@ class AncestorRecipe(StableDump, RecipeSection):
     image_size: int | None = Field(default=None, ge=1)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    seed: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _refuse_seed_of_path(self) -> AncestorRecipe:
+        if self.path is not None and self.seed is not None:
+            raise ValueError(f"A trained network at path={self.path} has no seed; remove ancestor.seed")
+        return self
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether one ancestor serves all seeds."""
+        return self.path is not None or self.seed is not None
 
     @property
     def images(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from germline.compare.analysis.family_savings import (
     mean_saving,
 )
 from germline.compare.analysis.results import ComparisonResults, accuracy_at
+from germline.compare.analysis.shared_gene import has_one_gene
 from germline.compare.recipe.schema import CONTROL, READ_STEPS
 from germline.compare.report.cost_tables import tera_text
 from germline.compare.report.figures import draw_curves
@@ -53,7 +54,7 @@ def same_labels_costs(results: ComparisonResults) -> list[Section]:
 
 def describe_reading(results: ComparisonResults) -> str:
     """Say what the table of steps is measured on, and whether seeds repeat a measurement."""
-    is_repeated = results.recipe["one_gene"] and len(results.recipe["seeds"]) > 1
+    is_repeated = has_one_gene(results.recipe, results.subject) and len(results.recipe["seeds"]) > 1
     repeated = " Seeds share one gene, so its accuracy before training is one measurement." if is_repeated else ""
     return (
         "Validation images after the given steps; test images after the last step, evaluated once. Means with 95 % t "

@@ -34,6 +34,8 @@ def report_sections(results: ComparisonResults) -> list[Section]:
 def _claims_section(results: ComparisonResults) -> Section:
     protocol, recipe = PROTOCOLS[results.recipe["protocol"]], results.recipe
     shared = "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each seed makes its own gene"
+    if recipe["ancestor"].get("seed") is not None and not recipe["one_gene"]:
+        shared = "one ancestor serves all seeds, and each seed makes its own gene"
     note = (
         f"{count_verdicts(judge_claims(results))} Paired differences over {len(recipe['seeds'])} seeds "
         f"({shared}), with 95 % t intervals. p by the paired t test with Holm's correction over "

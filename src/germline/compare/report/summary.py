@@ -42,6 +42,8 @@ def trained_data(results: ComparisonResults) -> str:
 def _describe_seeds(results: ComparisonResults, judgements: Sequence[Judgement]) -> str:
     count = len(results.recipe["seeds"])
     gene = "all with one ancestor and one gene" if results.recipe["one_gene"] else "each with its own gene"
+    if _has_one_ancestor(results):
+        gene = "all with one ancestor, each with its own gene"
     seeds = f"{count} seeds, {gene}" if count > 1 else "One seed"
     stated = sum(judgement.claim.is_stated for judgement in judgements)
     corrected = " p values are corrected for the number of claims." if stated > 1 else ""
@@ -57,10 +59,19 @@ def _list_unmeasured(results: ComparisonResults) -> str:
         missing.append("other sizes")
     if recipe["one_gene"] and len(recipe["seeds"]) > 1:
         missing.append("how much genes differ from seed to seed")
+    if _has_one_ancestor(results):
+        missing.append("other ancestors")
     missing += _describe_scratch(results)
     if failed:
         missing.append(f"{failed} part{'s' if failed > 1 else ''} that failed")
     return f"Not measured: {'; '.join(missing)}."
+
+
+def _has_one_ancestor(results: ComparisonResults) -> bool:
+    """Tell whether the seeds train one common ancestor and make their own genes from it."""
+    recipe = results.recipe
+    is_shared = recipe["ancestor"].get("seed") is not None and not recipe["one_gene"]
+    return is_shared and len(recipe["seeds"]) > 1
 
 
 def _describe_scratch(results: ComparisonResults) -> list[str]:

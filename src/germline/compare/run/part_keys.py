@@ -36,6 +36,9 @@ class KeyedStore(Protocol):
     def precision_facts(self) -> dict[str, str]:
         """Precision among the facts of a part."""
 
+    def ancestor_seed(self, seed: int) -> int:
+        """Return the seed of the ancestor that a gene's seed uses."""
+
     def part_path(self, kind: str, facts: Mapping[str, Any]) -> Path:
         """Return the path of a part."""
 
@@ -100,5 +103,5 @@ def make_gene_path(store: KeyedStore, method: Method, seed: int, size: str, nami
     facts |= {"data": naming(store.recipe.ancestor.data), **store.precision_facts}
     if method.ancestor != "none":
         own_size = size if method.traits.needs_own_size else None
-        facts["ancestor"] = make_ancestor_path(store, seed, own_size, naming).name
+        facts["ancestor"] = make_ancestor_path(store, store.ancestor_seed(seed), own_size, naming).name
     return store.part_path("gene", facts)

@@ -210,7 +210,7 @@ class Comparison:
         }
 
     def _ancestor_entries(self, store: ArtifactStore) -> list[dict[str, Any]]:
-        seeds = sorted({store.gene_seed(seed) for seed in self.recipe.seeds})
+        seeds = sorted({store.ancestor_seed(store.gene_seed(seed)) for seed in self.recipe.seeds})
         accuracies = [(seed, store.ancestor_accuracy(seed)) for seed in seeds]
         return [{"seed": seed, "accuracy": accuracy} for seed, accuracy in accuracies if accuracy is not None]
 

@@ -152,6 +152,10 @@ class ArtifactStore:
         """Return the seed of the ancestor and gene that a cell's seed uses."""
         return self.recipe.seeds[0] if self.recipe.one_gene else seed
 
+    def ancestor_seed(self, seed: int) -> int:
+        """Return the seed of the ancestor that a gene's seed uses."""
+        return seed if self.recipe.ancestor.seed is None else self.recipe.ancestor.seed
+
     def gene_sizes(self, arm: str) -> dict[int, tuple[str, ...]]:
         """Return the sizes that an arm needs, by seed of ancestor and gene."""
         recipe, tune = self.recipe, self.recipe.tune
@@ -171,7 +175,8 @@ class ArtifactStore:
         """
         ancestor = self.recipe.ancestor
         if ancestor.path is None:
-            data, initial_seed, parsed = self.load_data(ancestor.data), derive(seed, "ancestor"), Size.parse(size or "")
+            data, initial_seed = self.load_data(ancestor.data), derive(self.ancestor_seed(seed), "ancestor")
+            parsed = Size.parse(size or "")
             return build_start_network(ancestor.model, data, ancestor.train, initial_seed, parsed, is_hollow=is_hollow)
         if self.is_estimate and ancestor.like is not None and not Path(ancestor.path).exists():
             data = self.load_data(ancestor.data)
@@ -253,13 +258,13 @@ class ArtifactStore:
             return network
         data, folder = self.load_data(ancestor.data), self.ancestor_path(seed, size)
         with self.hold_part(folder):
-            run = self.open_run(folder, derive(seed, "ancestor"))
+            run = self.open_run(folder, derive(self.ancestor_seed(seed), "ancestor"))
             train(network, data, ancestor.train, run=run, name="ancestor")
         return network
 
     def ancestor_path(self, seed: int, size: str | None = None) -> Path:
         """Return the folder of a seed's ancestor."""
-        return find_part(self, lambda naming: make_ancestor_path(self, seed, size, naming))
+        return find_part(self, lambda naming: make_ancestor_path(self, self.ancestor_seed(seed), size, naming))
 
     def ancestor_accuracy(self, seed: int) -> float | None:
         """Return the last validation accuracy of a seed's ancestor; None if it was not trained here or not needed."""

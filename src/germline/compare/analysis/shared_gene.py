@@ -1,0 +1,26 @@
+"""Whether all seeds of an arm start from one gene, so that its accuracy before training is one measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from germline.methods.base import find_method
+from germline.registry import METHODS
+
+
+def has_one_gene(recipe: Mapping[str, Any], arm: str) -> bool:
+    """Tell whether all seeds of an arm share one gene.
+
+    They do with `one_gene`, and where a shared ancestor meets a method without randomness.
+
+    Args:
+        recipe: Stored recipe of a comparison.
+        arm: Name of the arm.
+    """
+    if recipe["one_gene"]:
+        return True
+    ancestor, method = recipe["ancestor"], recipe["arms"][arm]["method"]
+    if ancestor.get("path") is None and ancestor.get("seed") is None:
+        return False
+    return method in METHODS and not find_method(method).traits.varies_with_seed
