@@ -8,6 +8,8 @@ python3 -m venv .venv-ray
 . .venv-ray/bin/activate
 export OMP_NUM_THREADS=1
 python -m pip install --quiet -e '.[test,ray]'
-# In two steps: pip takes very long to choose among the versions of both at once.
-python -m pip install --quiet -e '.[s3]' 'moto[server]>=5'
+# s3fs accepts few versions of botocore. pip would try the versions of boto3 one by one until one fits it.
+python -m pip install --quiet -e '.[s3]'
+version=$(python -c 'import botocore; print(botocore.__version__)')
+python -m pip install --quiet 'moto[server]>=5' "boto3==$version"
 GERMLINE_RAY_RESULT=benchmarks/results/ray-cluster.json python -m pytest tests/cluster

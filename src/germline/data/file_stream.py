@@ -17,6 +17,7 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from germline.data.batch_memory import BatchMemory
 from germline.data.image_files import open_image
 from germline.data.policy import Patch, Policy, protect_random_state, seed_random_state
 from germline.errors import DataError
@@ -138,7 +139,8 @@ class FileStream:
     Each image of a batch is decoded once, and workers share the images of a batch in chunks. They write to one shared
     memory, which bounds the pixels in flight: it has `AHEAD` + 1 batches of 3 x side x side bytes per image. Erased
     rectangles add 4 bytes per element. Each worker also holds the image that it decodes, in its own size. On CUDA
-    the batches on their way to the device take as much again as pinned memory.
+    the batches on their way to the device take as much again as pinned memory. On the CPU, at most one unused batch of
+    floats is held for the next one.
 
     Args:
         paths: Paths of the image files.
@@ -235,7 +237,8 @@ def _decode_batches(
         memory.share_memory_()
     decoder = _Decoder(paths, transform, memory)
     chunks = iter(_load_chunks(decoder, _list_tasks(batches, parts), workers, AHEAD * parts))
-    while (batch := _assemble(chunks, parts, memory, device)) is not None:
+    floats = BatchMemory()
+    while (batch := _assemble(chunks, parts, memory, floats, device)) is not None:
         yield batch
         del batch  # else the batch would stay in memory while the next one is put together
 
@@ -277,7 +280,7 @@ def _use_one_thread(_: int) -> None:
 
 
 def _assemble(
-    chunks: Iterator[DecodedChunk | DataError], parts: int, memory: Tensor, device: torch.device
+    chunks: Iterator[DecodedChunk | DataError], parts: int, memory: Tensor, floats: BatchMemory, device: torch.device
 ) -> Tensor | DataError | None:
     """Wait for the parts of the next batch, and convert it to floats on the device; None after the last batch."""
     done = list(islice(chunks, parts))
@@ -289,7 +292,7 @@ def _assemble(
         return None
     # The slot must be read before the next chunk is asked for, since workers may then write to it.
     batch = memory[finished[0].slot, : finished[0].total]
-    pixels = _send(batch, device).float().div_(255)
+    pixels = floats.convert(batch) if device.type == "cpu" else _send(batch, device).float().div_(255)
     patches = [patch for chunk in finished for patch in chunk.patches]
     if patches:
         sizes = [patch.noise.numel() for _, patch in patches]
