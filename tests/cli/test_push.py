@@ -1,34 +1,12 @@
 """`germline push` against a hub that is a folder."""
 
-import shutil
-
 import huggingface_hub
 import pytest
 
 from germline.learngene import Learngene
 from germline.loading import load_network
 from helpers.bad_input import snapshot
-
-
-class FolderHub:
-    """A hub that is a folder; `fails` is raised by an upload."""
-
-    def __init__(self, root):
-        self.root, self.fails, self.messages = root, None, []
-
-    def __call__(self, token=None):
-        return self
-
-    def create_repo(self, name, exist_ok=False):
-        (self.root / name).mkdir(parents=True, exist_ok=exist_ok)
-
-    def upload_folder(self, *, repo_id, folder_path, commit_message=None, allow_patterns=("*",)):
-        if self.fails is not None:
-            raise self.fails
-        for path in (path for pattern in allow_patterns for path in folder_path.glob(pattern)):
-            shutil.copy(path, self.root / repo_id)
-        self.messages.append(commit_message)
-        return f"hub/{repo_id}"
+from helpers.hub import FolderHub
 
 
 @pytest.fixture

@@ -19,9 +19,8 @@ import germline as gl
 from germline.architectures import VIT, Preprocess
 from germline.cli import app, main
 from germline.compare.run.data_cache import PACKAGED
+from helpers.pages import DOCS, ROOT, fenced_commands
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 SMALLER = (
     (r"steps=\d+", "steps=1"),
@@ -35,18 +34,6 @@ SMALLER = (
     (r"tune: \{lr: .*\}", "one_gene: true"),
     (r"(?m)^  (front|distil): .*\n", ""),
 )
-
-
-def commands(page):
-    """The commands of a page's blocks, without the texts around them."""
-    fence, blocks = None, []
-    for line in page.splitlines():
-        if line.strip().startswith("```"):
-            fence = None if fence is not None else line.strip()[3:]
-        elif fence in ("", "console"):
-            blocks.append(line.strip())
-    lines = re.sub(r"\\\n", " ", "\n".join(blocks)).splitlines()
-    return [line.partition("    #")[0] for line in lines if line.startswith("germline ")]
 
 
 def smaller(text):
@@ -98,7 +85,7 @@ def read(name):
 
 
 def test_a_vit_becomes_a_family_of_four_depths(run):
-    run(commands(read("how-to/device-family.md")))
+    run(fenced_commands(read("how-to/device-family.md")))
     depths = [len(timm.create_model(f"local-dir:trained/depth-{d}", pretrained=True).blocks) for d in (2, 4, 6, 8)]
     assert depths == [2, 4, 6, 8]
     assert sum(tensor.numel() for tensor in gl.load_network("family/sensor").model.parameters()) <= 200_000
@@ -109,7 +96,7 @@ def test_a_resnet_becomes_half_as_wide(run):
     page = read("how-to/half-width-resnet.md")
     recipe = re.search(r"(?s)```yaml\n(.*?)```", page)[1]
     Path("half.yaml").write_text(recipe)
-    printed = run(commands(page))
+    printed = run(fenced_commands(page))
     assert gl.load_network("half-trained").spec.widths == (8, 16, 32, 64)
     assert "near chance" in page
     assert float(re.search(r"accuracy (0\.\d+)", printed[4])[1]) < 0.8
@@ -121,7 +108,7 @@ def test_few_labels_are_enough_for_a_start(run):
     shutil.copytree(PACKAGED, "runs/ancestor")
     shutil.copytree("few", "photos")
     page = (DOCS / "how-to" / "few-labels.md").read_text(encoding="utf-8")
-    run(commands(smaller(page)))  # other images than the ancestor's
+    run(fenced_commands(smaller(page)))  # other images than the ancestor's
     assert gl.load_network("trained").classes == ("0", "1", "2")
     before = gl.Learngene.load("gene")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -142,14 +129,14 @@ def test_a_backbone_is_condensed_without_labels(run):
     for index, path in enumerate(sorted(Path("labelled").rglob("*.png"))):
         shutil.copy(path, f"photos/{index}.png")
     page = read("how-to/condense-a-backbone.md").replace("target=features", "target=features --set steps=1")
-    run(commands(page))
+    run(fenced_commands(page))
     assert len(gl.load_network("models/d4").model.blocks) == 4
 
 
 def test_the_quickstart_runs(run):
     write_images(Path("photos"), 1)
     page = read("quickstart.md")
-    lines = commands(page)
+    lines = fenced_commands(page)
     assert len(lines) == 8
     run(lines)
     assert len(Path("classes.csv").read_text().splitlines()) == 1 + 3
@@ -160,7 +147,7 @@ def test_the_quickstart_runs(run):
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_can_be_read(path):
     group = typer.main.get_command(app)
-    for line in commands(path.read_text(encoding="utf-8")):
+    for line in fenced_commands(path.read_text(encoding="utf-8")):
         words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
         if not words[0].startswith("-") and not {"...", "COMMAND"} & set(words):
             group.commands[words[0]].make_context(words[0], list(words[1:]))
