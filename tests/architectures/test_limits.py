@@ -1,12 +1,14 @@
 """Specs that no machine could build are refused before memory is asked for."""
 
+import re
+
 import pytest
 
-from germline.architectures import ResNetSpec, StitchedSpec, VggSpec, VitSpec
+from germline.architectures import ResNetSpec, Size, StitchedSpec, VggSpec, VitSpec
 from germline.architectures.presets import MODELS
 from germline.architectures.resnet12 import ResNet12Spec
 from germline.errors import SettingError
-from germline.registry import model_spec
+from germline.registry import architecture_of, model_spec
 
 IMAGES = {"image_size": 32, "channels": 1, "classes": 10}
 KINDS = {
@@ -92,3 +94,36 @@ def test_every_preset_is_allowed(name):
 def test_the_largest_published_vit_is_allowed():
     giant = VitSpec(image_size=518, channels=3, classes=1000, depth=40, width=1536, heads=24, patch_size=14)
     assert giant.tokens == 37**2
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        *(("vit", {"width": width}) for width in (4, 50_000, 65_536, 65_537, 99_999_999, 10**8 + 1)),
+        *(("vit", {"heads": heads}) for heads in (4, 4001)),
+        ("vit", {"depth": 10**6, "width": 4095}),
+        ("vit", {"depth": 900, "width": 99_999_999}),
+        *(("stitched", {"width2": width}) for width in (9_999, 65_537, 10**8 + 1)),
+        ("stitched", {"depth1": 10**6, "width1": 4095}),
+    ],
+)
+def test_a_suggested_size_can_be_built(kind, size):
+    spec_type, fields = KINDS[kind]
+    spec = spec_type(**IMAGES, **{**fields, **({"widths": (6, 16), "heads": (3, 2)} if kind == "stitched" else {})})
+    architecture = architecture_of(spec)
+    if kind == "vit":
+        spec = architecture.resize(spec, Size(width=15, heads=3))
+    with pytest.raises(SettingError) as refused:
+        architecture.resize(spec, Size(**size))
+    suggested = re.findall(r"((?:width|depth)\d?)=(\d+)", refused.value.fix)
+    assert suggested
+    for key, value in suggested:
+        architecture.resize(spec, Size(**{**size, key: int(value)}))
+
+
+@pytest.mark.parametrize("width", [65_536, 99_999_999])
+def test_a_width_that_scales_all_stages_beyond_the_limit(width):
+    spec_type, fields = KINDS["resnet12"]
+    spec = spec_type(**IMAGES, **fields)
+    with pytest.raises(SettingError, match=rf"A layer of {2 * width} channels.*at most 65,536.*Use a smaller width"):
+        architecture_of(spec).resize(spec, Size(width=width))

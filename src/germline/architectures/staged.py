@@ -10,7 +10,7 @@ from typing import Any
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from germline.architectures.base import MAX_WIDTH, Spec, adapt_kernel, check_elements, check_most
+from germline.architectures.base import MAX_WIDTH, Spec, adapt_kernel, check_elements
 from germline.architectures.meta_device import on_meta_device
 from germline.architectures.size import Size, check_size_keys
 from germline.errors import ArtefactError, SettingError
@@ -65,8 +65,14 @@ class StagedSpec(Spec, ABC):
         fields = self.model_dump()
         hidden = fields.get("hidden", ())
         widest = max(_flatten(fields["widths"]), default=0)
-        for width in (widest, *hidden, fields.get("stem_width", 0)):
-            check_most("width", width, MAX_WIDTH)
+        most = max(widest, *hidden, fields.get("stem_width", 0))
+        if most > MAX_WIDTH:
+            # A size names the width of the first stage, and all others follow, so that this is no value of a key.
+            raise SettingError(
+                f"a layer of {most} channels",
+                f"germline builds layers of at most {MAX_WIDTH:,} channels",
+                "use a smaller width",
+            )
         convolutions = 27 * sum(self.stages) * max(widest, fields.get("stem_width", 0)) ** 2
         side = self.image_size >> self.halvings
         dense = (widest * side**2, *hidden, self.classes) if hidden else (widest, self.classes)

@@ -113,9 +113,11 @@ class StitchedVitArchitecture(TransformerArchitecture[StitchedSpec]):
         def change_values(key: str, values: tuple[int, ...]) -> tuple[int, ...]:
             return tuple(size.get(f"{key}{number}", value) for number, value in enumerate(values, 1))
 
-        widths, heads = change_values("width", spec.widths), list(change_values("heads", spec.heads))
+        depths, widths = change_values("depth", spec.depths), change_values("width", spec.widths)
+        heads = list(change_values("heads", spec.heads))
+        deep = spec.model_copy(update={"depths": depths})
         for index, source in enumerate(spec.segment_sizes):
             if f"width{index + 1}" in size and f"heads{index + 1}" not in size:
-                heads[index] = choose_heads(widths[index], source, str(index + 1))
-        changed = {"depths": change_values("depth", spec.depths), "widths": widths, "heads": tuple(heads)}
+                heads[index] = choose_heads(widths[index], source, str(index + 1), deep.find_largest_width(index))
+        changed = {"depths": depths, "widths": widths, "heads": tuple(heads)}
         return StitchedSpec(**{**spec.model_dump(), **changed})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
-from germline.architectures.base import MAX_IMAGE_SIZE, MAX_WIDTH, Spec, check_elements, check_most
+from germline.architectures.base import MAX_ELEMENTS, MAX_IMAGE_SIZE, MAX_WIDTH, Spec, check_elements, check_most
 from germline.errors import SettingError
 
 MAX_DEPTH, MAX_MLP_RATIO = 1000, 1000
@@ -67,8 +69,9 @@ class TransformerSpec(Spec, ABC):
             "use for example 1e-5, or remove it",
         )
         several = len(self.segment_sizes) > 1
-        for number, size in enumerate(self.segment_sizes, 1):
-            _check_size(size, str(number) if several else "")
+        for index, size in enumerate(self.segment_sizes):
+            limits = self.find_largest_depth(index), self.find_largest_width(index)
+            _check_size(size, str(index + 1) if several else "", *limits)
         patches = max(1, math.ceil(self.image_size / self.patch_size))
         _check(
             self.image_size == patches * self.patch_size,
@@ -78,7 +81,7 @@ class TransformerSpec(Spec, ABC):
         )
         check_most("mlp_ratio", self.mlp_ratio, MAX_MLP_RATIO)
         check_most("reg_tokens", self.reg_tokens, MAX_IMAGE_SIZE)
-        check_elements(self._estimate_elements())
+        check_elements(self._estimate_elements(self.segment_sizes))
         _check(
             self.class_token or self.global_pool != "token",
             "global_pool=token without a class token",
@@ -86,10 +89,36 @@ class TransformerSpec(Spec, ABC):
             "use global_pool=avg, or class_token=true",
         )
 
-    def _estimate_elements(self) -> float:
+    def find_largest_width(self, index: int = 0) -> int:
+        """Find the largest width of a segment that can be built with its heads; 0 if there is none.
+
+        Args:
+            index: Index of the segment; the sizes of others stay.
+        """
+        heads = max(1, self.segment_sizes[index].heads)
+        return self._find_largest(index, "width", range(heads, MAX_WIDTH + 1, heads))
+
+    def find_largest_depth(self, index: int = 0) -> int:
+        """Find the largest depth of a segment that can be built; 0 if there is none.
+
+        Args:
+            index: Index of the segment; the sizes of others stay.
+        """
+        return self._find_largest(index, "depth", range(1, MAX_DEPTH + 1))
+
+    def _find_largest(self, index: int, key: str, values: range) -> int:
+        sizes = list(self.segment_sizes)
+
+        def is_too_large(value: int) -> bool:
+            sizes[index] = sizes[index]._replace(**{key: value})
+            return self._estimate_elements(sizes) > MAX_ELEMENTS
+
+        return values.step * bisect_left(values, True, key=is_too_large)
+
+    def _estimate_elements(self, sizes: Sequence[SegmentSize]) -> float:
         """Estimate the elements of the tensors; biases and norms are left out."""
-        blocks = sum(depth * width**2 * (4 + 2 * self.mlp_ratio) for depth, width, _ in self.segment_sizes)
-        most = max(width for _, width, _ in self.segment_sizes)
+        blocks = sum(depth * width**2 * (4 + 2 * self.mlp_ratio) for depth, width, _ in sizes)
+        most = max(width for _, width, _ in sizes)
         return blocks + most * (self.tokens + self.classes + self.channels * self.patch_size**2)
 
     @property
@@ -108,7 +137,7 @@ class TransformerSpec(Spec, ABC):
         return (0, *accumulate(size.depth for size in self.segment_sizes[:-1]))
 
 
-def choose_heads(width: int, source: SegmentSize, number: str = "") -> int:
+def choose_heads(width: int, source: SegmentSize, number: str = "", most: int = MAX_WIDTH) -> int:
     """Choose the attention heads of a width that is given without heads.
 
     Their number stays if it divides the width. Otherwise the length of a head stays, if that divides the width.
@@ -117,45 +146,55 @@ def choose_heads(width: int, source: SegmentSize, number: str = "") -> int:
         width: Length of a token.
         source: Size that the heads start from.
         number: End of the keys of this segment; empty if there is one segment.
+        most: Largest width that can be built. The number of heads stays for a larger one, which the spec refuses.
 
     Raises:
         SettingError: Neither divides the width; the message names the nearest widths.
     """
     length = source.width // source.heads
-    if width % source.heads == 0:
+    if width % source.heads == 0 or width > most:
         return source.heads
     if width % length == 0:
         return width // length
-    near = [count * length for count in (width // length, width // length + 1) if count]
+    near = [count * length for count in (width // length, width // length + 1) if 0 < count * length <= most]
+    example = f"use for example {' or '.join(f'width{number}={each}' for each in near)}, or pass" if near else "pass"
     raise SettingError(
         f"width{number}={width} with heads{number}={source.heads}",
         f"the width is not divisible by the number of heads, nor by their length, {length}",
-        f"use for example {' or '.join(f'width{number}={each}' for each in near)}, or pass heads{number} too",
+        f"{example} heads{number} too",
     )
 
 
-def _check_size(size: SegmentSize, number: str) -> None:
-    """Refuse a segment that cannot be built; `number` ends its keys if there are several segments."""
+def _check_size(size: SegmentSize, number: str, deepest: int, widest: int) -> None:
+    """Refuse a segment that cannot be built.
+
+    Args:
+        size: Size of the segment.
+        number: End of its keys; empty if there is one segment.
+        deepest: Largest depth that can be built; 0 if there is none.
+        widest: Largest width that can be built; 0 if there is none.
+    """
     depth, width, heads = size
-    _check(
-        1 <= depth <= MAX_DEPTH,
-        f"depth{number}={depth}",
-        f"a depth is between 1 and {MAX_DEPTH}",
-        f"use depth{number}={min(max(depth, 1), MAX_DEPTH)}",
-    )
+    limit = f"use depth{number}={1 if depth < 1 else deepest}" if depth < 1 or deepest else "use a smaller size"
+    _check(1 <= depth <= MAX_DEPTH, f"depth{number}={depth}", f"a depth is between 1 and {MAX_DEPTH}", limit)
     _check(
         width >= 1 and heads >= 1,
         f"width{number}={width}, heads{number}={heads}",
         "both are at least 1",
         f"use for example width{number}=64, heads{number}=2",
     )
-    check_most(f"width{number}", width, MAX_WIDTH)
-    near = max(heads, round(width / heads) * heads)
+    _check(
+        width <= MAX_WIDTH,
+        f"width{number}={width}",
+        f"germline builds networks of at most {MAX_WIDTH:,}",
+        f"use for example width{number}={widest}" if widest else "use a smaller width",
+    )
+    near = min(max(heads, round(width / heads) * heads), widest)
     _check(
         width % heads == 0,
         f"width{number}={width} with heads{number}={heads}",
         "the width is not divisible by the number of heads",
-        f"use for example width{number}={near}",
+        f"use for example width{number}={near}" if near else "use fewer heads",
     )
 
 

@@ -72,5 +72,6 @@ class VitArchitecture(TransformerArchitecture[VitSpec]):
         check_size_keys(self.name, size, ("depth", "width", "heads"), "depth, width or heads")
         changed: dict[str, int] = dict(size)
         if "width" in size and "heads" not in size:
-            changed["heads"] = choose_heads(size["width"], spec.segment_sizes[0])
+            most = spec.model_copy(update={"depth": size.get("depth", spec.depth)}).find_largest_width()
+            changed["heads"] = choose_heads(size["width"], spec.segment_sizes[0], most=most)
         return VitSpec(**{**spec.model_dump(), **changed})

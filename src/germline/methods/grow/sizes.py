@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from germline.architectures import ChannelGroup, Spec
+from germline.architectures import ChannelGroup, Size, Spec
 from germline.errors import SettingError
 from germline.methods.axis_maps import Axis, axes_of, map_tensors
 from germline.methods.slicing import SlicePlan, stage_depths
@@ -70,16 +70,27 @@ def check_stage_widths(ancestor: Spec, wanted: Spec) -> None:
     before, after = (spec.model_dump().get("widths", ()) for spec in (ancestor, wanted))
     for stage, (old, new) in enumerate(zip(before, after, strict=False), 1):
         if isinstance(old, int) and new % old:
-            _refuse_width(f"width{stage}", old, new)
+            _refuse_width(wanted, f"width{stage}", old, new)
 
 
-def _refuse_width(key: str, before: int, after: int) -> NoReturn:
-    nearest = [before * number for number in (after // before, after // before + 1) if number]
+def _refuse_width(wanted: Spec, key: str, before: int, after: int, end: str = "") -> NoReturn:
+    """Refuse a width; `end` ends the advice."""
+    multiples = [before * number for number in (after // before, after // before + 1) if number]
+    nearest = [f"{key}={number}" for number in multiples if number < after or _is_possible(wanted, key, number)]
     raise SettingError(
         f"Method 'grow' cannot grow {key}={after}",
         f"It repeats all {before} channels of the ancestor a whole number of times",
-        "Use " + " or ".join(f"{key}={number}" for number in nearest),
+        f"Use {' or '.join(nearest)}{end}",
     )
+
+
+def _is_possible(spec: Spec, key: str, width: int) -> bool:
+    """Return whether a network of a larger width is within germline's limits; heads keep their number."""
+    try:
+        architecture_of(spec).resize(spec, Size(**{key: width}))
+    except SettingError:
+        return False
+    return True
 
 
 def check_multiples(plan: SlicePlan, ancestor: Spec) -> None:
@@ -93,7 +104,7 @@ def check_multiples(plan: SlicePlan, ancestor: Spec) -> None:
         for member in group.members:
             before = axes.get((plan.sources[member.tensor], member.dim))
             if before is not None:
-                _check_channels(group, before, Axis(group.width, member.outer, member.inner), plan.spec.model_dump())
+                _check_channels(group, before, Axis(group.width, member.outer, member.inner), plan.spec, ancestor)
     for name, maps in map_tensors(plan, ancestor, "stacked").items():
         for dim, axis_map in maps.items():
             if len(axis_map.indices) % axis_map.source.size:
@@ -104,7 +115,8 @@ def check_multiples(plan: SlicePlan, ancestor: Spec) -> None:
                 )
 
 
-def _check_channels(group: ChannelGroup, before: Axis, after: Axis, fields: dict[str, Any]) -> None:
+def _check_channels(group: ChannelGroup, before: Axis, after: Axis, wanted: Spec, ancestor: Spec) -> None:
+    fields: dict[str, Any] = wanted.model_dump()
     if "heads" in fields and before.inner != after.inner:
         width, heads = fields["width"], fields["heads"]
         raise SettingError(
@@ -116,7 +128,11 @@ def _check_channels(group: ChannelGroup, before: Axis, after: Axis, fields: dict
         return
     key = ("width" if group.name == "stream" else "") if "heads" in fields else f"width{group.stage + 1}"
     if key:
-        _refuse_width(key, before.width, after.width)
+        own = ancestor.model_dump()
+        # Without heads in the size, heads keep their length.
+        has_other_heads = "heads" in fields and fields["width"] * own["heads"] != own["width"] * fields["heads"]
+        end = ", and remove heads from the size" if has_other_heads else ""
+        _refuse_width(wanted, key, before.width, after.width, end)
     raise SettingError(
         f"Method 'grow' cannot grow {after.width} channels in '{group.name}'",
         f"It repeats all {before.width} channels of the ancestor a whole number of times",
