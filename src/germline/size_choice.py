@@ -106,10 +106,20 @@ def choose_size(spec: Spec, caps: Size, build: SpecOfSize) -> Size:
     if not costs:
         raise SettingError(f"this gene cannot grow {caps}", "it grows no size of its own network", "remove the cap")
     least = min(costs, key=lambda size: costs[size])
-    raise SettingError(
+    raise make_cap_error(caps, f"size, {least or 'its own'}", costs[least])
+
+
+def make_cap_error(caps: Size, smallest: str, cost: SpecCost) -> SettingError:
+    """Build the error of caps that every size of a gene exceeds.
+
+    Args:
+        caps: `max_params`, `max_flops` or both.
+        smallest: What the gene's smallest size is called, and its name.
+        cost: Its size and cost.
+    """
+    return SettingError(
         f"this gene cannot grow {caps}",
-        f"its smallest size, {least or 'its own'}, has {costs[least].parameters:,} parameters and takes "
-        f"{costs[least].flops:,} operations per image",
+        f"its smallest {smallest}, has {cost.parameters:,} parameters and takes {cost.flops:,} operations per image",
         "set a higher cap",
     )
 

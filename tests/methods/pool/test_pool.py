@@ -168,7 +168,7 @@ def test_a_cap_counts_the_descendant_s_own_head(own):
     [
         ("max_params=100", "cannot grow max_params=100. Its smallest path, width=8"),
         ("max_params=1M,max_flops=7", "cannot grow max_params=1000000,max_flops=7. Its smallest"),
-        ("max_params=1M,width=8", "The sizes of a pool are its paths"),
+        ("max_params=1M,width=8", "A cap chooses the whole size. Remove width"),
         ("depth=2", "cannot grow depth=2"),
         ("width=12", "none has 12"),
         ("front=8,end=16,j=2,k=3", "have blocks 1 to 2"),

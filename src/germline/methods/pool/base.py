@@ -21,7 +21,6 @@ from germline.architectures import (
     count_elements,
     on_meta_device,
 )
-from germline.architectures.size import CAPS
 from germline.data import DataSet
 from germline.errors import DataError, SettingError
 from germline.learngene import Descendant, Learngene
@@ -37,6 +36,7 @@ from germline.methods.presets import PresetSettings
 from germline.methods.provenance import make_provenance
 from germline.network import Network
 from germline.registry import architecture_of
+from germline.size_choice import has_caps
 from germline.training import Distillation, Run, TrainSettings
 from germline.traits import Sizes, Traits
 
@@ -140,7 +140,7 @@ class Pooled(PresetSettings, Method):
     def _path(self, forms: PathSpecs, size: Size, gene: Learngene | None) -> PoolPath:
         if not size:
             return self.layout.widest
-        if not set(size) <= set(CAPS):
+        if not has_caps(size):
             return self.layout.path(size)
         record = {} if gene is None else gene.provenance.record
         if "paths" not in record:

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from germline.architectures import Size, Spec, StitchedSpec, VitSpec, count_elements, on_meta_device
-from germline.architectures.size import CAPS
-from germline.errors import SettingError
 from germline.ledger import Origin
 from germline.methods.pool.paths import PoolLayout, PoolPath
 from germline.registry import architecture_of
+from germline.size_choice import SpecCost, make_cap_error
 
 _SIZES = frozenset({"depth", "width", "heads", "depths", "widths"})
 
@@ -31,6 +30,11 @@ class Count(NamedTuple):
     parameters: int
     headless: int
     flops: int
+
+    @property
+    def cost(self) -> SpecCost:
+        """Size and cost that caps limit."""
+        return SpecCost(self.parameters, self.flops)
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,10 @@ class PathSpecs:
             SettingError: No path fits; the message names the smallest path.
         """
         counts = {path: self.count(path) for path in self.layout.paths}
-        limits = [caps.get(key, float("inf")) for key in CAPS]
-        fitting = {path: one for path, one in counts.items() if one.parameters <= limits[0] and one.flops <= limits[1]}
+        fitting = {path: count for path, count in counts.items() if count.cost.fits(caps)}
         if not fitting:
             least = min(counts, key=lambda path: counts[path])
-            raise SettingError(
-                f"this gene cannot grow {caps}",
-                f"its smallest path, {least}, has {counts[least].parameters:,} parameters and takes "
-                f"{counts[least].flops:,} operations per image",
-                "set a higher cap",
-            )
+            raise make_cap_error(caps, f"path, {least}", counts[least].cost)
         accuracy = {PoolPath.of(Size.parse(row["size"])): float(row["accuracy"]) for row in validated}
         return max(fitting, key=lambda path: (accuracy[path], -fitting[path].parameters, -fitting[path].flops))
 
