@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,40 @@ if TYPE_CHECKING:
     from germline.compare.run.executor import Engine
 
 _ENGINES = ("processes", "ray")
+
+
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """What a user says about one comparison.
+
+    Attributes:
+        recipe: Name of a packaged recipe, or a file.
+        out: Output folder of the results.
+        changes: Changes of the recipe, `KEY=VALUE` each.
+        workers: Number of worker processes; 0: one per core.
+        store: Folder or URL of ancestors, genes and cells; None: a folder in `out`.
+        resume: Whether work in the output folder continues.
+        overwrite: Whether the output folder may hold other work.
+        quiet: Whether no progress is shown.
+        quick: Whether the recipe's quick settings are used.
+        engine: Engine that runs the tasks; None: worker processes of this machine.
+    """
+
+    recipe: str
+    out: Path
+    changes: Sequence[str] = ()
+    workers: int = 0
+    store: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+    quick: bool = False
+    engine: Engine | None = None
+
+    @property
+    def replaces_output(self) -> bool:
+        """Whether the output folder is removed first."""
+        return self.overwrite and not self.resume
 
 
 def register(app: typer.Typer) -> None:
@@ -52,8 +88,21 @@ def compare(
     """Run a comparison and write its report."""
     changes = [*(set_ or []), *(["final=true"] if final else [])]
     place = out or Path("runs") / f"{Path(recipe).stem}{'-quick' if quick else ''}"
-    chosen = choose_engine(engine, address, task_cpus, task_gpus, workers)
-    run_recipe(recipe, place, changes, workers, store, resume, overwrite, quiet, quick=quick, engine=chosen)
+    request = ComparisonRequest(
+        recipe,
+        place,
+        changes,
+        workers=workers,
+        store=store,
+        resume=resume,
+        overwrite=overwrite,
+        quiet=quiet,
+        quick=quick,
+        engine=choose_engine(engine, address, task_cpus, task_gpus, workers),
+    )
+    comparison = prepare_comparison(request)
+    print(run_comparison(comparison, replace=request.replaces_output))
+    check_failures(comparison)
 
 
 def choose_engine(
@@ -83,67 +132,30 @@ def choose_engine(
     return RayEngine(address, 1.0 if task_cpus is None else task_cpus, task_gpus)
 
 
-def run_recipe(
-    recipe: str,
-    out: Path,
-    changes: list[str] | None,
-    workers: int,
-    store: str | None,
-    resume: bool,
-    overwrite: bool,
-    quiet: bool,
-    *,
-    quick: bool = False,
-    engine: Engine | None = None,
-) -> None:
-    """Run a recipe and write its report.
-
-    Raises:
-        TrainingError: Some cells failed. The report of the others is written.
-    """
-    comparison = prepare_comparison(
-        recipe, out, changes, workers, store, resume, overwrite, quiet, quick=quick, engine=engine
-    )
-    print(run_comparison(comparison, replace=overwrite and not resume))
-    check_failures(comparison)
-
-
-def prepare_comparison(
-    recipe: str,
-    out: Path,
-    changes: list[str] | None,
-    workers: int,
-    store: str | None,
-    resume: bool,
-    overwrite: bool,
-    quiet: bool,
-    *,
-    quick: bool = False,
-    engine: Engine | None = None,
-) -> Comparison:
+def prepare_comparison(request: ComparisonRequest) -> Comparison:
     """Check a recipe and its folders; nothing is written."""
     from germline.compare.recipe.text import read_recipe
     from germline.files import check_output_folder
     from germline.paths import list_input_paths
 
+    recipe, quick, store = request.recipe, request.quick, request.store
     files = [recipe] if Path(recipe).is_file() else []
     places = [*files, *list_input_paths(read_recipe(recipe, quick=quick))]
-    check_output_folder(out, resume=resume, overwrite=overwrite, inputs=places)
+    check_output_folder(request.out, resume=request.resume, overwrite=request.overwrite, inputs=places)
     if store is not None and "://" not in store:
         check_output_folder(Path(store), resume=True, overwrite=False)
-    announce(f"Comparing the arms of {recipe}", quiet=quiet)
+    announce(f"Comparing the arms of {recipe}", quiet=request.quiet)
     from germline.compare import Comparison
     from germline.compare.recipe.loader import load_recipe
 
-    loaded = load_recipe(recipe, changes or (), quick=quick)
     comparison = Comparison(
-        loaded,
+        load_recipe(recipe, request.changes, quick=quick),
         f"{recipe}{' --quick' if quick else ''}",
-        out,
-        workers=workers,
-        quiet=quiet,
+        request.out,
+        workers=request.workers,
+        quiet=request.quiet,
         store=store,
-        engine=engine,
+        engine=request.engine,
     )
     comparison.check()
     return comparison

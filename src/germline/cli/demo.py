@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,16 +26,15 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Show what descendants inherit from a packaged ancestor, on known and on unseen characters. Takes minutes."""
-    from germline.cli.compare import check_failures, prepare_comparison, run_comparison
+    from germline.cli.compare import ComparisonRequest, check_failures, prepare_comparison, run_comparison
 
     unseen = out / UNSEEN
-    comparisons = [
-        prepare_comparison("demo", out, set_, 0, None, resume, overwrite, quiet),
-        # The store of the first part has the gene.
-        prepare_comparison("demo-unseen", unseen, set_, 0, str(out / "store"), resume, overwrite, quiet),
-    ]
-    for nth, comparison in enumerate(comparisons):
-        run_comparison(comparison, replace=nth == 0 and overwrite and not resume)
+    known = ComparisonRequest("demo", out, set_ or (), resume=resume, overwrite=overwrite, quiet=quiet)
+    # The store of the first part has the gene.
+    requests = [known, replace(known, recipe="demo-unseen", out=unseen, store=str(out / "store"))]
+    comparisons = [prepare_comparison(request) for request in requests]
+    for comparison in comparisons:
+        run_comparison(comparison, replace=comparison is comparisons[0] and known.replaces_output)
         check_failures(comparison)
     from germline.compare.analysis.results import ComparisonResults
     from germline.compare.report.bars import draw_text_bars

@@ -122,7 +122,8 @@ class Run:
         place = self._open(name, network, settings, images)
         if place is not None and has_result(place):
             return read_result(place, network, objective)
-        fit = Trainer(
+        checkpoints = CheckpointFolder(place / "checkpoints", settings.keep_checkpoints) if place else None
+        trainer = Trainer(
             name,
             self.fabric,
             network,
@@ -135,18 +136,14 @@ class Run:
             decays=decays or {},
             rates=rates or {},
             protection=objective.protection,
-            checkpoints=CheckpointFolder(place / "checkpoints", settings.keep_checkpoints) if place else None,
+            checkpoints=checkpoints,
             log_path=place / "log.jsonl" if place else None,
             folder=self.folder,
             precision=self.precision,
             quiet=self.quiet,
         )
-        log, seconds = fit.run()
-        result = self._result(name, network, len(images), settings, log, seconds)
-        if place is not None and self.fabric.is_global_zero:
-            write_result(place, network, objective, result)
-            shutil.rmtree(place / "checkpoints", ignore_errors=True)
-        self.fabric.barrier()
+        result = self._result(name, network, len(images), settings, *trainer.run())
+        self._save_result(place, network, objective, result)
         return result
 
     def fit_population(
@@ -302,6 +299,13 @@ class Run:
         result = FitResult(steps, steps * settings.batch_size, round(seconds, 3), log.losses, log.scores)
         self._report(name, result)
         return result
+
+    def _save_result(self, place: Path | None, network: Network, objective: Objective, result: FitResult) -> None:
+        """Save a finished phase in its folder, if it has one; its checkpoints are no longer needed."""
+        if place is not None and self.fabric.is_global_zero:
+            write_result(place, network, objective, result)
+            shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        self.fabric.barrier()
 
     def _list_cuda_options(self, network: Network, settings: TrainSettings) -> dict[str, Any]:
         """List what makes a training on CUDA fast and changes how its sums round; nothing on other devices."""
