@@ -31,6 +31,9 @@ from germline.files import write_json
 from germline.learngene import Learngene
 from germline.loading import load_network
 from germline.methods.base import Method
+from germline.methods.front.cosine import coefficient_shape
+from germline.methods.front.method import FRONT
+from germline.methods.front.roles import list_roles
 from germline.methods.grow import Grow
 from germline.methods.tleg import TLEG
 from germline.methods.tleg.expansion import ExpandedNetwork
@@ -86,6 +89,11 @@ def prepare(case: str, folder: Path) -> None:
     elif case == "tleg":
         shapes = build_shell(lambda: ExpandedNetwork(VIT, HUGE, (HUGE.depth,)))
         save_gene(folder / "gene", TLEG(), HUGE, shapes)
+    elif case == "front":
+        method = FRONT(keep=0.5)
+        roles = list_roles(HUGE, method.hidden)
+        stored = {key: torch.empty(coefficient_shape(role, method.keep), device="meta") for key, role in roles.items()}
+        save_gene(folder / "gene", method, HUGE, stored)
     elif case == "grow":
         save_gene(folder / "gene", Grow(), HALF, build_shell(lambda: VIT.build(HALF)))
     else:
@@ -179,6 +187,7 @@ CASES = {
     "tleg": "inherit + save a ViT-H/14, tleg",
     "grow": "inherit + save a ViT-H/14, grow from half its width",
     "weight-selection": "inherit + save a ViT-H/14, weight-selection from half its blocks",
+    "front": "inherit + save a ViT-H/14, front with half of the coefficients per axis",
     "condense": "condense ViT-S/16 from a ViT-L/14",
 }
 
@@ -201,7 +210,7 @@ def main() -> None:
             rows.append({"case": CASES[case], **sample_child(case, Path(place))})
         line = rows[-1]
         print(
-            f"{line['case']:<66} held {line['held_bytes'] / 1e9:5.2f} GB   "
+            f"{line['case']:<70} held {line['held_bytes'] / 1e9:5.2f} GB   "
             f"peak {line['anonymous_peak_bytes'] / 1e9:5.2f} GB   "
             f"ratio {line['ratio']:.3f}   with mapped files {line['resident_ratio']:.3f}   target {TARGET}",
             flush=True,

@@ -10,6 +10,7 @@ from germline.architectures import VIT, ResNet12Spec, ResNetSpec, Size, VggSpec
 from germline.errors import SettingError
 from germline.export import export
 from germline.learngene import Learngene
+from germline.methods.front import cosine
 from germline.methods.front.cosine import cosine_basis, count_kept
 from germline.methods.front.method import FRONT
 from germline.methods.front.roles import list_roles
@@ -134,6 +135,17 @@ def test_planted_low_frequencies_are_recovered_at_every_size(build, pico, scale)
             for name, values in other.model.state_dict().items():
                 if not name.startswith(("head.bias", "patch_embed")):
                     assert torch.allclose(tensors[name], values, atol=2e-5), (size, other.spec, name)
+
+
+@pytest.mark.parametrize("most", [1, 500])
+def test_stacks_that_are_computed_in_parts_have_the_same_values(whole, monkeypatch, most):
+    size = Size(depth=5, width=24, heads=2)
+    expected = whole.inherit(size).model.state_dict()
+    monkeypatch.setattr(cosine, "PART_ELEMENTS", most)
+    tensors = whole.inherit(size).model.state_dict()
+    assert list(tensors) == list(expected)
+    for name, values in expected.items():
+        assert torch.allclose(tensors[name], values, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(("scale", "power"), [("orthonormal", 0.0), ("public", 1.0), ("smooth", -1.0)])

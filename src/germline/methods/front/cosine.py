@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -20,6 +20,7 @@ _EXPONENTS: Mapping[ScaleRule, float] = {"orthonormal": 0.0, "public": 0.5, "smo
 # Vectors and tensors with one transformed end: values stay, and a sum over channels that are read stays.
 _END_EXPONENTS = {"depth": -0.5, "written": -0.5, "read": 0.5}
 _VARIANCE_FLOOR = 1e-5  # added to running variances by BatchNorm itself
+PART_ELEMENTS = 2**23  # elements that are computed at a time, which bounds the memory in float64
 
 
 def cosine_basis(size: int, count: int) -> Tensor:
@@ -88,19 +89,48 @@ def decode_role(
         deviation: Standard deviation to restore; None restores none.
         generator: Source of Gaussian coefficients.
     """
-    values = coefficients
-    if any(axis.is_transformed for axis in role.axes):
-        rule = missing if role.is_matrix else "zero"
-        values = _resize(coefficients.double(), role, rule, generator)
-        exponents = _list_exponents(role, scale)
-        for dim, (before, axis) in enumerate(zip(source.axes, role.axes, strict=True)):
-            if axis.is_transformed:
-                factor = (before.size / axis.size) ** exponents[axis.kind]
-                values = _multiply(values, factor * cosine_basis(axis.size, values.shape[dim]).T, dim)
-        if role.is_variance:
-            values = (torch.exp(values) - _VARIANCE_FLOOR).clamp(min=0)
-        if deviation is not None:
-            values = _restore_deviation(values, role, deviation.double())
+    if not any(axis.is_transformed for axis in role.axes):
+        return _take_tensors(coefficients, source, role, role.names)
+    rule = missing if role.is_matrix else "zero"
+    factors = _list_factors(source, role, scale)
+    if rule == "zero" and deviation is None and role.axes[0].kind == "depth":
+        tensors: dict[str, Tensor] = {}
+        for names, part in _cut_depth(coefficients, role, factors[0], generator):
+            tensors |= _take_tensors(_transform_back(part, role, factors, first=1), source, role, names)
+        return tensors
+    values = _transform_back(_resize(coefficients.double(), role, rule, generator), role, factors)
+    if deviation is not None:
+        values = _restore_deviation(values, role, deviation.double())
+    return _take_tensors(values, source, role, role.names)
+
+
+def _cut_depth(
+    coefficients: Tensor, role: TensorRole, factor: float, generator: torch.Generator
+) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    """Transform a stack back along depth, in parts of a few blocks, and yield the names of each with its values."""
+    stored = _resize(coefficients, role, "zero", generator)
+    basis = factor * cosine_basis(role.axes[0].size, len(stored)).T
+    sizes, rows = stored.shape[1:], stored.reshape(len(stored), -1)
+    step = max(1, PART_ELEMENTS // math.prod(role.shape))
+    for start in range(0, len(role.names), step):
+        part = basis[start : start + step]
+        chunks = rows.split(max(1, PART_ELEMENTS // len(stored)), dim=1)
+        values = torch.empty(rows.shape[1], len(part), dtype=torch.float64)
+        for target, chunk in zip(values.split(chunks[0].shape[1]), chunks, strict=True):
+            target.copy_(chunk.double().T @ part.T)
+        yield role.names[start : start + step], values.reshape(*sizes, len(part)).movedim(-1, 0)
+
+
+def _transform_back(values: Tensor, role: TensorRole, factors: Sequence[float], first: int = 0) -> Tensor:
+    """Transform coefficients back along the axes from `first` on."""
+    for dim, (axis, factor) in enumerate(zip(role.axes, factors, strict=True)):
+        if axis.is_transformed and dim >= first:
+            values = _multiply(values, factor * cosine_basis(axis.size, values.shape[dim]).T, dim)
+    return (torch.exp(values) - _VARIANCE_FLOOR).clamp(min=0) if role.is_variance else values
+
+
+def _take_tensors(values: Tensor, source: TensorRole, role: TensorRole, names: Sequence[str]) -> dict[str, Tensor]:
+    """Apply index maps to values of a stack, and return its tensors by name."""
     for dim, (before, axis) in enumerate(zip(source.axes, role.axes, strict=True)):
         if axis.kind in ("taken", "divided"):
             indices = torch.tensor(choose_indices("even", before.size, axis.size))
@@ -110,12 +140,20 @@ def decode_role(
                 values = values / copies.view([-1 if other == dim else 1 for other in range(values.ndim)])
     if values.is_floating_point():
         values = values.float()
-    stack = values.reshape(len(role.names), *role.shape)
+    stack = values.reshape(len(names), *role.shape)
     # Kernels are chosen by layout, and a reloaded network has plain layouts.
     return {
-        name: tensor.clone(memory_format=torch.contiguous_format)
-        for name, tensor in zip(role.names, stack, strict=True)
+        name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in zip(names, stack, strict=True)
     }
+
+
+def _list_factors(source: TensorRole, role: TensorRole, scale: ScaleRule) -> list[float]:
+    """Return the factor of the values along each axis; 1 along axes that are not transformed."""
+    exponents = _list_exponents(role, scale)
+    return [
+        (before.size / axis.size) ** exponents[axis.kind] if axis.is_transformed else 1.0
+        for before, axis in zip(source.axes, role.axes, strict=True)
+    ]
 
 
 def _list_exponents(role: TensorRole, scale: ScaleRule) -> Mapping[str, float]:
