@@ -204,6 +204,8 @@ def main() -> None:
         (run_child if asked.child else prepare)(asked.child or asked.prepare, asked.folder)
         return
     rows = []
+    # A part of the cases does not replace the result of all.
+    name = "-".join(["peak-memory", *([] if asked.only == list(CASES) else asked.only)])
     for case in asked.only:
         with tempfile.TemporaryDirectory() as place:
             subprocess.run([sys.executable, __file__, "--prepare", case, "--folder", place], check=True)
@@ -216,7 +218,7 @@ def main() -> None:
             flush=True,
         )
         result = {**describe_run(), "sampled_every_s": SAMPLE_S, "rows": rows}
-        write_json(ROOT / "benchmarks" / "results" / "peak-memory.json", result)
+        write_json(ROOT / "benchmarks" / "results" / f"{name}.json", result)
 
 
 if __name__ == "__main__":
