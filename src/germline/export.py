@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from germline.errors import ArtefactError, SettingError
+from germline.errors import ArtefactError, OutputError, SettingError
 from germline.files import atomic_file, check_output_file
 from germline.network import Network
 from germline.randomness import generator
@@ -20,6 +21,7 @@ EXPORT_SUFFIXES = {"torch.export": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-5
 CLASSES_FILE = "classes.json"
 _BIGGEST_ONNX = 2**31 - 1
+_SPARE = 2**21  # bytes of a file besides its weights
 _BATCHES = (1, 3)  # sizes for the comparison; the program is traced with a batch of 2
 
 
@@ -81,6 +83,7 @@ def export(network: Network, file: Path, kind: str, *, overwrite: bool = False) 
         ArtefactError: The file computes other logits than the network.
     """
     check_export(kind, file, overwrite=overwrite)
+    _check_space(network, file)
     was_training = network.model.training
     whole = _NormalisedNetwork(network).eval()
     try:
@@ -97,6 +100,19 @@ def export(network: Network, file: Path, kind: str, *, overwrite: bool = False) 
     finally:
         network.model.train(was_training)
     return worst
+
+
+def _check_space(network: Network, file: Path) -> None:
+    """Refuse a full disk: torch ends the process if it fails while it writes a program."""
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in network.model.state_dict().values()) + _SPARE
+    folder = next(path for path in file.absolute().parents if path.exists())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OutputError(
+            f"cannot write '{file}'",
+            f"the disk has {free:,} bytes left, and the file takes about {needed:,}",
+            "choose another folder, or free some space",
+        )
 
 
 def _make_pixels(network: _NormalisedNetwork | Network, batch: int) -> Tensor:

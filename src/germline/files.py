@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from germline.errors import ArtefactError, OutputError
-from germline.paths import check_apart, follow_link, make_part_path, open_regular, read_limited
+from germline.paths import check_apart, check_text, follow_link, make_part_path, open_regular, read_limited
 from germline.tensor_file import write_plain_tensors
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ def check_output_folder(
         )
     if overwrite and folder.is_dir() and any(folder.iterdir()):
         _check_overwritable(folder)
+    inputs = list(inputs)
     check_apart(folder, inputs, overwrite=overwrite and not resume)
+    for given in inputs:
+        check_text(str(given))
     _try_writing(folder, folder)
 
 
@@ -222,21 +226,32 @@ def file_lock(path: Path) -> Iterator[None]:
         yield
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file atomically.
+def write_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a small text file atomically, in UTF-8.
+
+    Args:
+        path: File to write.
+        text: Its content.
+        errors: What happens to characters that UTF-8 lacks; `surrogateescape` writes the bytes of odd file names.
 
     Raises:
-        OutputError: The file cannot be written.
+        OutputError: The file cannot be written, or UTF-8 lacks a character.
     """
     place = follow_link(path)
     part = make_part_path(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as stream:
+        with part.open("w", encoding="utf-8", errors=errors) as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(place)
+    except UnicodeEncodeError as error:
+        raise OutputError(
+            f"cannot write '{path}'",
+            f"UTF-8 has no character {error.object[error.start]!a}, which a file name gave",
+            "choose names in UTF-8 for the files that it comes from",
+        ) from error
     except OSError as error:
         raise _write_error(path, error) from error
     finally:
@@ -260,7 +275,8 @@ def append_json(path: Path, value: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            os.write(descriptor, line.encode())
+            if os.write(descriptor, line.encode()) < len(line.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -1,11 +1,16 @@
 """Odd but plausible inputs that work: umlauts and spaces, 16-bit images, recipes from Windows, ViTs with registers."""
 
+import io
+import os
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
 
+from germline.cli import _print_all_characters
 from germline.compare.recipe.loader import load_recipe
 from helpers.bad_input import RECIPE
 
@@ -61,3 +66,62 @@ def test_weights_of_a_vit_with_registers_are_condensed(bench, run):
     pixels = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(child.eval()(pixels), registers.eval()(pixels), atol=1e-6)
+
+
+def test_names_that_are_not_utf_8_are_refused_before_training(bench, run):
+    odd = os.fsdecode(b"caf\xe9")
+    try:
+        write_photos(bench / "photos")
+        (bench / "photos/train/Käse").rename(bench / "photos/train" / odd)
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    before = sorted(bench.iterdir())
+    for data, out in (("folder:photos", "new"), (f"folder:photos/train/{odd}", "new")):
+        done = run("train", "--model", "vit_pico", "--data", data, "--out", out, "--quiet")
+        assert done.code == 2
+        assert r"caf\udce9' is not a name in UTF-8." in done.err
+        assert sorted(bench.iterdir()) == before
+
+
+def test_predictions_keep_the_bytes_of_odd_file_names(bench, run):
+    image = bench / os.fsdecode(b"caf\xe9.png")
+    try:
+        Image.fromarray(np.zeros((32, 32), np.uint8)).save(image)
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    assert run("predict", "ancestor", image.name, "--out", "labels.csv", "--quiet").code == 0
+    assert (bench / "labels.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9.png,")
+
+
+def test_output_in_an_encoding_without_some_characters(monkeypatch):
+    for encoding, shown in (("ascii", rb"\u65e5"), ("latin-1", rb"\u65e5"), ("utf-8", "日".encode())):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr("sys.stdout", stream)
+        _print_all_characters()
+        print("日", end="", flush=True)
+        assert stream.buffer.getvalue() == shown
+
+
+def test_an_export_to_a_full_disk_is_refused(bench, run, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    done = run("export", "child", "--out", "child.pt2", "--quiet")
+    assert (done.code, "The disk has 1,000 bytes left" in done.err) == (2, True)
+    assert not (bench / "child.pt2").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("condense", "See germline condense --help."),
+        ("nonsense", "See germline --help."),
+        ("inspect missing.pth --model vit", "No network at 'missing.pth'"),
+        ("inspect gene --model vit", "Remove --model."),
+        ("inspect words.pth --model vit", "Its content is no file of torch.save."),
+        ("inspect timm:vit_tiny_patch16_224.nope", "Choose a name from timm.list_pretrained('vit_tiny_patch16_224*')"),
+    ],
+)
+def test_messages_name_what_helps(words, message, bench, run):
+    (bench / "words.pth").write_text("hello")
+    done = run(*words.split())
+    assert done.code == 2
+    assert message in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -66,6 +67,7 @@ def main() -> None:
     """Run a command. Exit codes: 0 done, 2 bad input, 3 training failed, 130 interrupted, 143 terminated."""
     # Waiting threads that spin slow down everything else on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _print_all_characters()
     with _terminations() as signals:
         try:
             message, code = _run()
@@ -78,6 +80,13 @@ def main() -> None:
     if message:
         print(f"germline: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def _print_all_characters() -> None:
+    """Print names of files and classes to terminals and pipes whose encoding lacks their characters."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
 
 
 def _run() -> tuple[str, int]:
@@ -131,7 +140,9 @@ def _known(error: Exception) -> tuple[str, int]:
     if hasattr(error, "format_message"):
         if type(error).__name__ == "NoArgsIsHelpError":
             return "No command was given. See germline --help.", 2
-        return f"{error.format_message().rstrip('.')}. See germline --help.".replace("?.", "?"), 2
+        context = getattr(error, "ctx", None)
+        name = f" {context.command.name}" if context is not None and context.parent is not None else ""
+        return f"{error.format_message().rstrip('.')}. See germline{name} --help.".replace("?.", "?"), 2
     # torch's error has the same name. Importing torch here to compare types would take seconds.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"Out of memory. {error}. Use a smaller batch_size, or --set accumulate=4.", 3

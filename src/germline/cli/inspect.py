@@ -53,7 +53,7 @@ def inspect(
     from germline.errors import SettingError
 
     sizes = [Size.parse(text) for text in size or ()]
-    is_network = is_model(gene) or gene.startswith("timm:") or Path(gene).is_file()
+    is_network = is_model(gene) or gene.startswith("timm:") or Path(gene).is_file() or model is not None
     if is_network:
         given = {"--size": size, "--classes": classes, "--image-size": image_size, "--data": data}
         _inspect_network(gene, model, given, brief=brief, quiet=quiet)

@@ -90,7 +90,7 @@ def predict_command(
     if out is None:
         print(text.getvalue(), end="")
     else:
-        write_text(out, text.getvalue())
+        write_text(out, text.getvalue(), errors="surrogateescape")
         print(f"{out}: {len(paths)} images, {len(loaded.classes)} classes")
 
 

@@ -26,10 +26,12 @@ def build_timm_model(name: str, **arguments: Any) -> Any:
         model = timm.create_model(name, **arguments)
     except (RuntimeError, AssertionError, ValueError) as error:
         if "Unknown model" not in str(error):
-            raise ArtefactError(f"timm cannot build '{name}'", str(error).splitlines()[0]) from error
+            fix = f"Choose a name from timm.list_pretrained('{name.partition('.')[0]}*')"
+            raise ArtefactError(f"timm cannot build '{name}'", str(error).splitlines()[0], fix) from error
         raise UnknownNameError.with_nearest("model", name, timm.list_models()) from error
     except OSError as error:
-        raise ArtefactError(f"weights of '{name}' cannot be fetched", str(error).splitlines()[0]) from error
+        fix = "Run the command again when the hub can be reached, or give a file of weights with --model"
+        raise ArtefactError(f"weights of '{name}' cannot be fetched", str(error).splitlines()[0], fix) from error
     return model.eval()
 
 

@@ -142,8 +142,8 @@ def _read_pickle(path: Path) -> Any:
             ) from error
         raise ArtefactError(
             f"'{path}' cannot be read as plain weights",
-            # The rest of torch's message explains how to load the file unsafely.
-            text.splitlines()[0].split(". ")[0],
+            # The rest of torch's message explains how to load the file unsafely. A single word is no reason.
+            text.splitlines()[0].split(". ")[0] if " " in text else "its content is no file of torch.save",
             "give a file that torch.load(weights_only=True) can load",
         ) from error
 

@@ -16,6 +16,7 @@ from germline.data.resize import MAX_SIDE
 from germline.data.sets.folder_listing import FileListing
 from germline.data.sets.folder_splits import list_split
 from germline.errors import DataError
+from germline.paths import check_text
 
 LARGEST_IN_MEMORY = 64
 DEFAULT_SIDE = 224
@@ -132,9 +133,11 @@ def read_folder(location: str | None = None) -> DataSet:
 
     Raises:
         DataError: There is no such folder.
+        ArtefactError: Its name is not UTF-8.
     """
     place, side = parse_side(location or "")
     if not place or not (root := Path(place).expanduser()).is_dir():
         raise DataError(f"folder:{location or ''} is not a folder", fix="Use folder:/path/to/images")
+    check_text(place)
     read = partial(_read, root, side)
     return DataSet(name=f"folder:{location}", read=read, augmentation=("shift", "mirror"), source=str(root))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from germline.errors import DataError
+from germline.paths import check_text
 
 IMAGE_SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
@@ -78,6 +79,7 @@ def list_folder(folder: Path) -> FileListing:
 
     Raises:
         DataError: A folder cannot be read.
+        ArtefactError: The name of a class folder is not UTF-8.
     """
     groups, empty, notes, others = [], [], [], []
     for inner in list_subfolders(folder):
@@ -85,6 +87,7 @@ def list_folder(folder: Path) -> FileListing:
         images = [path for path in files if _is_image(path)]
         skipped = _count_suffixes(path for path in files if not _is_image(path))
         if images:
+            check_text(inner.name)
             groups.append((inner.name, images))
             others += [path for path in files if not _is_image(path)]
         elif not files or any(path.suffix.lower() in _OTHER_IMAGES for path in files):
