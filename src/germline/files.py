@@ -60,7 +60,7 @@ def check_output_folder(
         )
     if overwrite and folder.is_dir() and any(folder.iterdir()):
         _check_overwritable(folder)
-    inputs = list(inputs)
+    inputs = [*inputs]
     check_apart(folder, inputs, overwrite=overwrite and not resume)
     for given in inputs:
         check_text(str(given))
@@ -247,11 +247,7 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
             os.fsync(stream.fileno())
         part.replace(place)
     except UnicodeEncodeError as error:
-        raise OutputError(
-            f"cannot write '{path}'",
-            f"UTF-8 has no character {error.object[error.start]!a}, which a file name gave",
-            "choose names in UTF-8 for the files that it comes from",
-        ) from error
+        raise OutputError(f"cannot write '{path}'", str(error), "choose file names in UTF-8") from error
     except OSError as error:
         raise _write_error(path, error) from error
     finally:
