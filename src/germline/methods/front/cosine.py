@@ -114,9 +114,9 @@ def _cut_depth(
     step = max(1, PART_ELEMENTS // math.prod(role.shape))
     for start in range(0, len(role.names), step):
         part = basis[start : start + step]
-        chunks = rows.split(max(1, PART_ELEMENTS // len(stored)), dim=1)
+        chunks = torch.split(rows, max(1, PART_ELEMENTS // len(stored)), dim=1)
         values = torch.empty(rows.shape[1], len(part), dtype=torch.float64)
-        for target, chunk in zip(values.split(chunks[0].shape[1]), chunks, strict=True):
+        for target, chunk in zip(torch.split(values, chunks[0].shape[1]), chunks, strict=True):
             target.copy_(chunk.double().T @ part.T)
         yield role.names[start : start + step], values.reshape(*sizes, len(part)).movedim(-1, 0)
 
