@@ -60,10 +60,8 @@ def check_output_folder(
         )
     if overwrite and folder.is_dir() and any(folder.iterdir()):
         _check_overwritable(folder)
-    inputs = [*inputs]
-    check_apart(folder, inputs, overwrite=overwrite and not resume)
-    for given in inputs:
-        check_text(str(given))
+    check_apart(folder, inputs := [*inputs], overwrite=overwrite and not resume)
+    check_text(*inputs)
     _try_writing(folder, folder)
 
 
@@ -272,7 +270,7 @@ def append_json(path: Path, value: Any) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             if os.write(descriptor, line.encode()) < len(line.encode()):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise OSError(errno.ENOSPC, "No space left on device")
         finally:
             os.close(descriptor)
     except OSError as error:

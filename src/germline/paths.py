@@ -143,20 +143,21 @@ def check_name(path: Path) -> None:
         ) from error
 
 
-def check_text(path: str) -> None:
-    """Refuse the path of an input whose name is not UTF-8: it is written into files that are.
+def check_text(*paths: str | Path) -> None:
+    """Refuse paths of inputs whose names are not UTF-8: they are written into files that are.
 
     Raises:
-        ArtefactError: A byte of the path is not UTF-8.
+        ArtefactError: A byte of a path is not UTF-8.
     """
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise ArtefactError(
-            f"{path!a} is not a name in UTF-8",
-            "names of inputs and classes are written into files that are in UTF-8",
-            "choose another name for the file or folder",
-        ) from error
+    for path in map(str, paths):
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise ArtefactError(
+                f"{path!a} is not a name in UTF-8",
+                "names of inputs and classes are written into files that are in UTF-8",
+                "choose another name for the file or folder",
+            ) from error
 
 
 def make_part_path(path: Path) -> Path:
