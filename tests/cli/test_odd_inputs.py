@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from germline.cli import _print_all_characters
+from germline.cli.compare import run_comparison
 from germline.compare.recipe.loader import load_recipe
 from helpers.bad_input import RECIPE
 
@@ -125,3 +126,13 @@ def test_messages_name_what_helps(words, message, bench, run):
     done = run(*words.split())
     assert done.code == 2
     assert message in done.err
+
+
+def test_a_comparison_is_overwritten_through_a_link(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/recipe.json").write_text("{}")
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setattr("germline.compare.write_report", lambda out: sorted(out.iterdir()))
+    comparison = SimpleNamespace(out=tmp_path / "link", run=lambda: None)
+    assert run_comparison(comparison, replace=True) == []
+    assert (tmp_path / "link").is_symlink()

@@ -173,7 +173,12 @@ def run_comparison(comparison: Comparison, *, replace: bool) -> str:
     if replace:
         import shutil
 
-        shutil.rmtree(comparison.out, ignore_errors=True)
+        from germline.paths import follow_link
+
+        place = follow_link(comparison.out)
+        shutil.rmtree(place, ignore_errors=True)
+        if comparison.out.is_symlink():  # it would lead nowhere
+            place.mkdir()
     comparison.run()
     return write_report(comparison.out)
 
