@@ -177,7 +177,7 @@ def run_comparison(comparison: Comparison, *, replace: bool) -> str:
 
         place = follow_link(comparison.out)
         shutil.rmtree(place, ignore_errors=True)
-        if comparison.out.is_symlink():  # it would lead nowhere
+        if comparison.out.is_symlink():  # a link needs its target
             place.mkdir()
     comparison.run()
     return write_report(comparison.out)
