@@ -205,9 +205,10 @@ def make_table(function: str, results: ComparisonResults) -> Rows:
 
 
 def _read_records(place: str, results: ComparisonResults) -> Mapping[str, Mapping[int, Any]]:
-    """Return the records that the report module in the same package as `place` parses, by arm and seed."""
+    """Return the records that a report module parses, by arm and seed: `place`, or the first in its package."""
     package = place.rpartition(".")[0]
-    kind, module = next(pair for pair in report_places().items() if pair[1].rpartition(".")[0] == package)
+    pairs = [pair for pair in report_places().items() if pair[1].rpartition(".")[0] == package]
+    kind, module = next((pair for pair in pairs if pair[1] == place), pairs[0])
     return records_by_arm(results, kind, load_report_module(module))
 
 
