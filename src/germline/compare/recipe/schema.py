@@ -217,6 +217,8 @@ class Recipe(RecipeSection):
         arm, ancestor_data = self.arms[name], self.ancestor.data
         method = validate_settings(find_method(arm.method), arm.settings, f"arms.{name}.settings")
         has_one_gene = self.ancestor.is_shared and not method.traits.varies_with_seed
+        path, seed = self.ancestor.path, self.ancestor.seed
+        shared = f"ancestor.seed={seed}" if path is None else f"ancestor.path={path}"
         refusals = (
             (self.protocol != "paths", f"The protocol {self.protocol} compares trained descendants", ""),
             (
@@ -242,7 +244,7 @@ class Recipe(RecipeSection):
             ),
             (
                 has_one_gene and len(self.seeds) > 1,
-                f"'{arm.method}' has the same gene for every seed of one ancestor",
+                f"'{arm.method}' has the same gene for every seed of {shared}",
                 "Use a single seed, or ",
             ),
         )
