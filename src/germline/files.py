@@ -60,8 +60,9 @@ def check_output_folder(
         )
     if overwrite and folder.is_dir() and any(folder.iterdir()):
         _check_overwritable(folder)
-    check_apart(folder, inputs := [*inputs], overwrite=overwrite and not resume)
-    check_text(*inputs)
+    places = [*inputs]
+    check_apart(folder, places, overwrite=overwrite and not resume)
+    check_text(*places)
     _try_writing(folder, folder)
 
 
@@ -263,13 +264,13 @@ def append_json(path: Path, value: Any) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    line = f"{json.dumps(value, ensure_ascii=False, allow_nan=False)}\n".encode()
     path = follow_link(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            if os.write(descriptor, line.encode()) < len(line.encode()):
+            if os.write(descriptor, line) < len(line):
                 raise OSError(errno.ENOSPC, "No space left on device")
         finally:
             os.close(descriptor)

@@ -68,10 +68,8 @@ class TransformerSpec(Spec, ABC):
             "it is not a finite number",
             "use for example 1e-5, or remove it",
         )
-        several = len(self.segment_sizes) > 1
-        for index, size in enumerate(self.segment_sizes):
-            limits = self.find_largest_depth(index), self.find_largest_width(index)
-            _check_size(size, str(index + 1) if several else "", *limits)
+        for index in range(len(self.segment_sizes)):
+            self._check_segment(index)
         patches = max(1, math.ceil(self.image_size / self.patch_size))
         _check(
             self.image_size == patches * self.patch_size,
@@ -88,6 +86,38 @@ class TransformerSpec(Spec, ABC):
             "there is no token to read",
             "use global_pool=avg, or class_token=true",
         )
+
+    def _check_segment(self, index: int) -> None:
+        """Refuse a segment that cannot be built. Limits are searched only for the message of a refusal."""
+        depth, width, heads = self.segment_sizes[index]
+        number = str(index + 1) if len(self.segment_sizes) > 1 else ""
+        if not 1 <= depth <= MAX_DEPTH:
+            deepest = 1 if depth < 1 else self.find_largest_depth(index)
+            raise SettingError(
+                f"depth{number}={depth}",
+                f"a depth is between 1 and {MAX_DEPTH}",
+                f"use depth{number}={deepest}" if deepest else "use a smaller size",
+            )
+        _check(
+            width >= 1 and heads >= 1,
+            f"width{number}={width}, heads{number}={heads}",
+            "both are at least 1",
+            f"use for example width{number}=64, heads{number}=2",
+        )
+        if width > MAX_WIDTH:
+            widest = self.find_largest_width(index)
+            raise SettingError(
+                f"width{number}={width}",
+                f"germline builds networks of at most {MAX_WIDTH:,}",
+                f"use for example width{number}={widest}" if widest else "use a smaller width",
+            )
+        if width % heads:
+            near = min(max(heads, round(width / heads) * heads), self.find_largest_width(index))
+            raise SettingError(
+                f"width{number}={width} with heads{number}={heads}",
+                "the width is not divisible by the number of heads",
+                f"use for example width{number}={near}" if near else "use fewer heads",
+            )
 
     def find_largest_width(self, index: int = 0) -> int:
         """Find the largest width of a segment that can be built with its heads; 0 if there is none.
@@ -162,39 +192,6 @@ def choose_heads(width: int, source: SegmentSize, number: str = "", most: int = 
         f"width{number}={width} with heads{number}={source.heads}",
         f"the width is not divisible by the number of heads, nor by their length, {length}",
         f"{example} heads{number} too",
-    )
-
-
-def _check_size(size: SegmentSize, number: str, deepest: int, widest: int) -> None:
-    """Refuse a segment that cannot be built.
-
-    Args:
-        size: Size of the segment.
-        number: End of its keys; empty if there is one segment.
-        deepest: Largest depth that can be built; 0 if there is none.
-        widest: Largest width that can be built; 0 if there is none.
-    """
-    depth, width, heads = size
-    limit = f"use depth{number}={1 if depth < 1 else deepest}" if depth < 1 or deepest else "use a smaller size"
-    _check(1 <= depth <= MAX_DEPTH, f"depth{number}={depth}", f"a depth is between 1 and {MAX_DEPTH}", limit)
-    _check(
-        width >= 1 and heads >= 1,
-        f"width{number}={width}, heads{number}={heads}",
-        "both are at least 1",
-        f"use for example width{number}=64, heads{number}=2",
-    )
-    _check(
-        width <= MAX_WIDTH,
-        f"width{number}={width}",
-        f"germline builds networks of at most {MAX_WIDTH:,}",
-        f"use for example width{number}={widest}" if widest else "use a smaller width",
-    )
-    near = min(max(heads, round(width / heads) * heads), widest)
-    _check(
-        width % heads == 0,
-        f"width{number}={width} with heads{number}={heads}",
-        "the width is not divisible by the number of heads",
-        f"use for example width{number}={near}" if near else "use fewer heads",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from germline.baselines.fresh_start import START_LABELS
+from germline.compare.analysis.shared_gene import has_one_gene
 from germline.compare.recipe.schema import Recipe
 from germline.errors import SettingError
 from germline.methods.base import find_method
@@ -54,10 +55,9 @@ def _check_frozen_tuning(recipe: Recipe) -> None:
 
 def _check_repeated_fits(recipe: Recipe) -> None:
     """Refuse several seeds at which the first arm has the same features of the same images."""
-    first = recipe.arms[next(iter(recipe.arms))]
-    traits = find_method(first.method).traits
-    has_one_gene = recipe.one_gene or (recipe.ancestor.is_shared and not traits.varies_with_seed)
-    is_repeated = traits.has_gene and has_one_gene and "all" in recipe.images_per_class and recipe.tasks is None
+    name, first = next(iter(recipe.arms.items()))
+    has_gene = find_method(first.method).traits.has_gene and has_one_gene(recipe.model_dump(mode="json"), name)
+    is_repeated = has_gene and "all" in recipe.images_per_class and recipe.tasks is None
     if is_repeated and len(recipe.seeds) > 1:
         raise SettingError(
             "The protocol frozen cannot use images_per_class=all with one gene and several seeds",
