@@ -110,7 +110,7 @@ def draw_pool_front() -> str:
 
 def draw_layer_choice() -> str:
     """Draw the layers that `auto` chooses, for the first seed."""
-    return draw_chosen_layers(parse_choice(_first_record("auto-choice-vit", "layers")))
+    return draw_chosen_layers(parse_choice(_first_record("auto-cifar-fs", "layers")))
 
 
 def draw_collective_heat() -> str:
