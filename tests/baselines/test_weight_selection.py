@@ -10,6 +10,7 @@ from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.axis_maps import map_tensors
 from germline.methods.slicing import choose_indices, plan_slices, slice_evenly
+from germline.registry import model_spec
 from germline.training import Run
 
 RUN = Run(device="cpu", quiet=True)
@@ -327,3 +328,14 @@ def test_a_stage_of_one_block_does_not_get_deeper(make_convolutional, pico, size
     assert gene.describe_sizes().endswith("but no deeper stage of one block")
     with pytest.raises(SettingError, match=words):
         gene.inherit(size=Size(**size))
+
+
+def test_a_first_stage_with_another_width_than_the_stem_names_the_size_that_works():
+    ancestor = model_spec("resnet18", image_size=32, channels=3, classes=10)
+    half = ancestor.model_copy(update={"widths": (32, 64, 128, 256)})
+    with pytest.raises(SettingError, match="Use width2=64,width3=128,width4=256 alone: .* width of the stem, 64"):
+        plan_slices(ancestor, half, range(8))
+    later = ancestor.model_copy(update={"widths": (64, 64, 128, 256)})
+    plan = plan_slices(ancestor, later, range(8))
+    assert plan.shapes["layer4.1.conv2.weight"] == (256, 256, 3, 3)
+    assert plan.shapes["conv1.weight"][0] == 64

@@ -162,6 +162,15 @@ def keep_images(wanted: Spec, source: Spec) -> Spec:
     return spec
 
 
+def _suggest_widths(ancestor: Spec, wanted: Spec) -> str:
+    """Say which sizes have the ancestor's tensors. A first stage as wide as the stem has no shortcut to copy."""
+    before, after = (spec.model_dump().get("widths", ()) for spec in (ancestor, wanted))
+    if len(after) < 2 or before[:1] == after[:1]:
+        return "Use the ancestor's own depths and widths"
+    later = ",".join(f"width{stage}={width}" for stage, width in enumerate(after[1:], 2))
+    return f"Use {later} alone: the first stage has the width of the stem, {before[0]}"
+
+
 def plan_slices(ancestor: Spec, wanted: Spec, chosen: Sequence[int], *, is_wider: bool = False) -> SlicePlan:
     """Find the source of every tensor of a descendant.
 
@@ -183,7 +192,7 @@ def plan_slices(ancestor: Spec, wanted: Spec, chosen: Sequence[int], *, is_wider
             raise SettingError(
                 f"This gene cannot grow block {place} as block {index}",
                 "One of them has tensors that the other one lacks",
-                "Use the ancestor's own depths and widths",
+                _suggest_widths(ancestor, spec),
             )
         sources |= {full: source_block[name] for name, full in block.items()}
     given, shapes = shapes_of(ancestor), shapes_of(spec)
