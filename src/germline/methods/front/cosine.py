@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -27,7 +27,7 @@ def cosine_basis(size: int, count: int) -> Tensor:
     """Return the first `count` rows of the orthonormal DCT-II of `size` elements, float64 [count, size]."""
     frequency = torch.arange(count, dtype=torch.float64)[:, None]
     position = torch.arange(size, dtype=torch.float64) + 0.5
-    basis = torch.cos(frequency * position * (math.pi / size)) * math.sqrt(2 / size)
+    basis = (frequency * position).mul_(math.pi / size).cos_().mul_(math.sqrt(2 / size))
     basis[:1] /= math.sqrt(2)
     return basis
 
@@ -90,47 +90,71 @@ def decode_role(
         generator: Source of Gaussian coefficients.
     """
     if not any(axis.is_transformed for axis in role.axes):
-        return _take_tensors(coefficients, source, role, role.names)
+        return _take_tensors(coefficients, source, role)
     rule = missing if role.is_matrix else "zero"
     factors = _list_factors(source, role, scale)
     if rule == "zero" and deviation is None and role.axes[0].kind == "depth":
-        tensors: dict[str, Tensor] = {}
-        for names, part in _cut_depth(coefficients, role, factors[0], generator):
-            tensors |= _take_tensors(_transform_back(part, role, factors, first=1), source, role, names)
-        return tensors
-    values = _transform_back(_resize(coefficients.double(), role, rule, generator), role, factors)
+        return _decode_parts(coefficients, source, role, factors, generator)
+    stored = _resize(coefficients.double(), role, rule, generator)
+    values = _transform_back(stored, role, _list_bases(stored.shape, role, factors))
     if deviation is not None:
         values = _restore_deviation(values, role, deviation.double())
-    return _take_tensors(values, source, role, role.names)
+    return _take_tensors(values, source, role)
 
 
-def _cut_depth(
-    coefficients: Tensor, role: TensorRole, factor: float, generator: torch.Generator
-) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-    """Transform a stack back along depth, in parts of a few blocks, and yield the names of each with its values."""
+def _decode_parts(
+    coefficients: Tensor, source: TensorRole, role: TensorRole, factors: Sequence[float], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Compute a stack in parts of a few blocks, and return its tensors by name."""
+    # Memory that is kept is taken before memory that is freed again. Otherwise gaps stay between the kept tensors.
+    tensors = [torch.empty(role.shape) for _ in role.names]
     stored = _resize(coefficients, role, "zero", generator)
-    basis = factor * cosine_basis(role.axes[0].size, len(stored)).T
-    sizes, rows = stored.shape[1:], stored.reshape(len(stored), -1)
+    bases = _list_bases(stored.shape, role, factors)
+    depth = bases.pop(0)
     step = max(1, PART_ELEMENTS // math.prod(role.shape))
-    for start in range(0, len(role.names), step):
-        part = basis[start : start + step]
-        chunks = torch.split(rows, max(1, PART_ELEMENTS // len(stored)), dim=1)
-        values = torch.empty(rows.shape[1], len(part), dtype=torch.float64)
-        for target, chunk in zip(torch.split(values, chunks[0].shape[1]), chunks, strict=True):
-            target.copy_(chunk.double().T @ part.T)
-        yield role.names[start : start + step], values.reshape(*sizes, len(part)).movedim(-1, 0)
+    for start in range(0, len(tensors), step):
+        end = start + step
+        _write_part(tensors[start:end], _transform_depth(stored, depth[start:end]), source, role, bases)
+    return dict(zip(role.names, tensors, strict=True))
 
 
-def _transform_back(values: Tensor, role: TensorRole, factors: Sequence[float], first: int = 0) -> Tensor:
-    """Transform coefficients back along the axes from `first` on."""
-    for dim, (axis, factor) in enumerate(zip(role.axes, factors, strict=True)):
-        if axis.is_transformed and dim >= first:
-            values = _multiply(values, factor * cosine_basis(axis.size, values.shape[dim]).T, dim)
+def _transform_depth(stored: Tensor, basis: Tensor) -> Tensor:
+    """Transform a stack back along depth, for the blocks of the basis; float64."""
+    rows = stored.reshape(len(stored), -1)
+    chunks = torch.split(rows, max(1, PART_ELEMENTS // len(stored)), dim=1)
+    values = torch.empty(rows.shape[1], len(basis), dtype=torch.float64)
+    for target, chunk in zip(torch.split(values, chunks[0].shape[1]), chunks, strict=True):
+        target.copy_(chunk.double().T @ basis.T)
+    return values.reshape(*stored.shape[1:], len(basis)).movedim(-1, 0)
+
+
+def _write_part(
+    tensors: Sequence[Tensor], values: Tensor, source: TensorRole, role: TensorRole, bases: Mapping[int, Tensor]
+) -> None:
+    """Compute some tensors of a stack from values that are transformed along depth."""
+    values = _map_channels(_transform_back(values, role, bases), source, role)
+    for tensor, part in zip(tensors, values.reshape(len(tensors), *role.shape), strict=True):
+        tensor.copy_(part)
+
+
+def _list_bases(counts: Sequence[int], role: TensorRole, factors: Sequence[float]) -> dict[int, Tensor]:
+    """Return the scaled matrix from coefficients to values for each transformed axis, float64 [size, count]."""
+    return {
+        dim: cosine_basis(axis.size, count).mul_(factor).T
+        for dim, (axis, count, factor) in enumerate(zip(role.axes, counts, factors, strict=True))
+        if axis.is_transformed
+    }
+
+
+def _transform_back(values: Tensor, role: TensorRole, bases: Mapping[int, Tensor]) -> Tensor:
+    """Transform coefficients back along the axes that have a basis."""
+    for dim, basis in bases.items():
+        values = _multiply(values, basis, dim)
     return (torch.exp(values) - _VARIANCE_FLOOR).clamp(min=0) if role.is_variance else values
 
 
-def _take_tensors(values: Tensor, source: TensorRole, role: TensorRole, names: Sequence[str]) -> dict[str, Tensor]:
-    """Apply index maps to values of a stack, and return its tensors by name."""
+def _map_channels(values: Tensor, source: TensorRole, role: TensorRole) -> Tensor:
+    """Apply index maps to values of a stack."""
     for dim, (before, axis) in enumerate(zip(source.axes, role.axes, strict=True)):
         if axis.kind in ("taken", "divided"):
             indices = torch.tensor(choose_indices("even", before.size, axis.size))
@@ -138,12 +162,19 @@ def _take_tensors(values: Tensor, source: TensorRole, role: TensorRole, names: S
             if axis.kind == "divided":
                 copies = torch.bincount(indices, minlength=before.size)[indices]
                 values = values / copies.view([-1 if other == dim else 1 for other in range(values.ndim)])
+    return values
+
+
+def _take_tensors(values: Tensor, source: TensorRole, role: TensorRole) -> dict[str, Tensor]:
+    """Apply index maps to values of a stack, and return its tensors by name."""
+    values = _map_channels(values, source, role)
     if values.is_floating_point():
         values = values.float()
-    stack = values.reshape(len(names), *role.shape)
+    stack = values.reshape(len(role.names), *role.shape)
     # Kernels are chosen by layout, and a reloaded network has plain layouts.
     return {
-        name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in zip(names, stack, strict=True)
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in zip(role.names, stack, strict=True)
     }
 
 
