@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from germline.learngene import Learngene
     from germline.loading import MeasuredAncestor
     from germline.methods.base import Method
+    from germline.training import Run
 
 ROLES = ("held_out", "stream")  # equal to `germline.data.Role`, which needs torch
 ANCESTOR_FILE = "ancestor.json"  # beside a run's checkpoints: what was assumed about the ancestor, and its accuracy
@@ -50,17 +52,11 @@ def condense_command(
     quiet: Quiet = False,
 ) -> None:
     """Condense an ancestor into a learngene."""
-    from germline.cli.names import refuse_gene
     from germline.cli.options import check_outputs, open_run, settings
-    from germline.cli.setting_list import check_keys
     from germline.paths import list_input_paths
     from germline.registry import METHODS
 
-    place = METHODS.place(method)
-    if place.startswith("germline."):
-        check_keys(place, set_ or ())
-    if ancestor is not None:
-        refuse_gene(ancestor)
+    _check_names(method, ancestor, set_ or ())
     data_name = _join_roles(data)
     given = check_network_inputs(ancestor, data_name, (model, image_size, mean, std))
     announce(f"Condensing {ancestor or 'a network'} with {method} on {data_name}", quiet=quiet)
@@ -69,29 +65,32 @@ def condense_command(
     output = check_outputs(out, resume=resume, overwrite=overwrite, inputs=places, command="condense")
     from germline.api import condense_measured
     from germline.data import load_data
-    from germline.files import write_json
 
     source = load_data(data_name)
     measured = _measure_ancestor(chosen, ancestor, given, source)
-    inputs = {
-        "method": method,
-        "ancestor": ancestor,
-        "model": model,
-        "data": data_name,
-        "seed": seed,
-        "precision": precision,
-        **{key: value for key, value in given.items() if key != "model"},
-    }
-    config = {**inputs, "settings": chosen.model_dump(mode="json")}
+    inputs = {"method": method, "ancestor": ancestor, "model": model, "data": data_name, "seed": seed}
+    config = {**inputs, "precision": precision, **given, "settings": chosen.model_dump(mode="json")}
     run = open_run(
         output, seed=seed, device=device, precision=precision, tf32=tf32, logger=logger, quiet=quiet, config=config
     )
-    if measured is not None and run.fabric.is_global_zero:
-        write_json(output.work / ANCESTOR_FILE, measured.describe())
+    _record_ancestor(measured, run, output.work)
     gene = condense_measured(chosen, measured, source, run)
     if run.fabric.is_global_zero:
         gene.save(out, overwrite=resume or overwrite)
         print(_describe_gene(gene, out))
+
+
+def _check_names(method: str, ancestor: str | None, changes: Sequence[str]) -> None:
+    """Refuse an unknown method or setting, and a gene as the ancestor, before anything slow is imported."""
+    from germline.cli.names import refuse_gene
+    from germline.cli.setting_list import check_keys
+    from germline.registry import METHODS
+
+    place = METHODS.place(method)
+    if place.startswith("germline."):  # settings of other packages' methods are checked after their import
+        check_keys(place, changes)
+    if ancestor is not None:
+        refuse_gene(ancestor)
 
 
 def _measure_ancestor(
@@ -104,6 +103,14 @@ def _measure_ancestor(
     check_inputs(method, source, ancestor=ancestor is not None)
     loaded = None if ancestor is None else load_network(ancestor, **given)
     return measure_for(method, loaded, source)
+
+
+def _record_ancestor(measured: MeasuredAncestor | None, run: Run, work: Path) -> None:
+    """Write what was measured of the ancestor beside the run's checkpoints; nothing without an ancestor."""
+    from germline.files import write_json
+
+    if measured is not None and run.fabric.is_global_zero:
+        write_json(work / ANCESTOR_FILE, measured.describe())
 
 
 def _describe_gene(gene: Learngene, out: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from germline.cli.options import Overwrite, Quiet, Seed, announce
 
 if TYPE_CHECKING:
+    from germline.architectures import Size
     from germline.learngene import Descendant
 
 
@@ -44,30 +46,12 @@ def inherit(
     quiet: Quiet = False,
 ) -> None:
     """Build a descendant from a learngene."""
-    from germline.architectures import Size
-    from germline.architectures.size import CAPS
-    from germline.cli.names import check_data_name, check_gene_name, check_model_name
-    from germline.errors import SettingError
     from germline.files import check_output_folder
     from germline.paths import list_input_paths
 
-    if classes is not None and data is not None:
-        raise SettingError("--classes and --data were both given", "Both set the label space", "Pass only one of them")
-    if len(size or ()) > 1:
-        raise SettingError(
-            f"--size {' --size '.join(size or ())}",
-            "A descendant has one size",
-            "Pass one --size, such as depth=6,width=96",
-        )
-    caps = {"max_params": max_params, "max_flops": max_flops}
-    requested = Size.parse(
-        ",".join(filter(None, [*(size or ()), *(f"{key}={cap}" for key, cap in caps.items() if cap)]))
-    )
-    check_gene_name(gene)
-    if data is not None:
-        check_data_name(data)
-    if model is not None:
-        check_model_name(model)
+    _check_label_space(classes, data)
+    requested = _read_size(size or [], max_params, max_flops)
+    _check_names(gene, data, model)
     check_output_folder(out, overwrite=overwrite, inputs=list_input_paths({"gene": gene, "data": data}))
     announce(f"Growing a descendant of {gene}", quiet=quiet)
     from germline.learngene import Learngene
@@ -75,19 +59,72 @@ def inherit(
     loaded = Learngene.load(gene)
     names: int | tuple[str, ...] | None = classes
     if data is not None:
-        from germline.data import load_data
-
-        images = load_data(data).train
-        names = images.classes
-        channels = images.channels if channels is None else channels
-        image_size = images.side if image_size is None else image_size
+        names, channels, image_size = _read_images(data, channels, image_size)
     child = loaded.inherit(requested, names, channels, image_size, seed, model)
     child.save(out, overwrite=overwrite)
+    print(f"{out}: {_describe_origins(child)}")
+    if _has_cap(requested):
+        print(f"chosen under {requested}: {_describe_size(child)}")
+
+
+def _check_label_space(classes: int | None, data: str | None) -> None:
+    """Refuse classes from two sources."""
+    from germline.errors import SettingError
+
+    if classes is not None and data is not None:
+        raise SettingError("--classes and --data were both given", "Both set the label space", "Pass only one of them")
+
+
+def _read_size(sizes: Sequence[str], max_params: str | None, max_flops: str | None) -> Size:
+    """Read the one size of a descendant, with its caps."""
+    from germline.architectures import Size
+    from germline.errors import SettingError
+
+    if len(sizes) > 1:
+        raise SettingError(
+            f"--size {' --size '.join(sizes)}",
+            "A descendant has one size",
+            "Pass one --size, such as depth=6,width=96",
+        )
+    caps = {"max_params": max_params, "max_flops": max_flops}
+    return Size.parse(",".join(filter(None, [*sizes, *(f"{key}={cap}" for key, cap in caps.items() if cap)])))
+
+
+def _has_cap(size: Size) -> bool:
+    """Return whether a size leaves germline a choice under a cap."""
+    from germline.architectures.size import CAPS
+
+    return bool(set(size) & set(CAPS))
+
+
+def _check_names(gene: str, data: str | None, model: str | None) -> None:
+    """Refuse unknown names before anything slow is imported."""
+    from germline.cli.names import check_data_name, check_gene_name, check_model_name
+
+    check_gene_name(gene)
+    if data is not None:
+        check_data_name(data)
+    if model is not None:
+        check_model_name(model)
+
+
+def _read_images(data: str, channels: int | None, image_size: int | None) -> tuple[tuple[str, ...], int, int]:
+    """Read class names, channels and image size of a data set; given channels and image size have priority."""
+    from germline.data import load_data
+
+    images = load_data(data).train
+    return (
+        images.classes,
+        images.channels if channels is None else channels,
+        images.side if image_size is None else image_size,
+    )
+
+
+def _describe_origins(child: Descendant) -> str:
+    """Describe a descendant's number of parameters, and the shares of their origins."""
     shares = ", ".join(f"{share:.1%} {origin}" for origin, share in child.ledger.shares().items())
     count = sum(parameter.numel() for parameter in child.model.parameters())
-    print(f"{out}: {count:,} parameters ({shares})")
-    if set(requested) & set(CAPS):
-        print(f"chosen under {requested}: {_describe_size(child)}")
+    return f"{count:,} parameters ({shares})"
 
 
 def _describe_size(child: Descendant) -> str:

@@ -48,16 +48,28 @@ def inspect(
 ) -> None:
     """Print what a gene or a network holds, and the sizes and costs of what it can grow."""
     from germline.architectures import Size
-    from germline.cli.artefact_facts import print_facts, read_gene_facts
-    from germline.cli.names import check_data_name, check_gene_name, is_model
-    from germline.errors import SettingError
 
-    sizes = [Size.parse(text) for text in size or ()]
-    is_network = is_model(gene) or gene.startswith("timm:") or Path(gene).is_file() or model is not None
-    if is_network:
+    sizes = [str(Size.parse(text)) for text in size or ()]
+    if _is_network(gene, model):
         given = {"--size": size, "--classes": classes, "--image-size": image_size, "--data": data}
         _inspect_network(gene, model, given, brief=brief, quiet=quiet)
-        return
+    else:
+        _check_gene_options(gene, classes, data)
+        _inspect_gene(gene, sizes, classes, image_size, data, brief=brief, quiet=quiet)
+
+
+def _is_network(name: str, model: str | None) -> bool:
+    """Return whether a name is a network's and not a gene's."""
+    from germline.cli.names import is_model
+
+    return is_model(name) or name.startswith("timm:") or Path(name).is_file() or model is not None
+
+
+def _check_gene_options(gene: str, classes: int | None, data: str | None) -> None:
+    """Refuse unknown names, and classes beside the data that measure the gene's own classes."""
+    from germline.cli.names import check_data_name, check_gene_name
+    from germline.errors import SettingError
+
     check_gene_name(gene)
     if data is not None:
         check_data_name(data)
@@ -65,6 +77,21 @@ def inspect(
         raise SettingError(
             "--data and --classes were both given", "A fresh head only guesses", "Remove --classes to measure sizes"
         )
+
+
+def _inspect_gene(
+    gene: str,
+    sizes: list[str],
+    classes: int | None,
+    image_size: int | None,
+    data: str | None,
+    *,
+    brief: bool,
+    quiet: bool,
+) -> None:
+    """Show a gene and the sizes that it grows; what its files say is printed before torch is imported."""
+    from germline.cli.artefact_facts import print_facts, read_gene_facts
+
     facts = None if ":" in gene else read_gene_facts(Path(gene))
     is_default = not sizes and (classes, image_size, data) == (None, None, None)
     # What is asked for may be refused, and a refusal prints nothing else.
@@ -77,7 +104,7 @@ def inspect(
 
     loaded = Learngene.load(gene)
     measure = None if data is None or brief else measure_untrained(loaded, data)
-    text = _format_sizes(loaded, [str(one) for one in sizes], classes, image_size, measure) if not brief else ""
+    text = "" if brief else _format_sizes(loaded, sizes, classes, image_size, measure)
     if facts is None or not is_default:
         print_facts(describe_gene(loaded))
     print(text)
