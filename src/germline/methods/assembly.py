@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from germline.architectures import Architecture, Target, adapt_kernel, count_elements, on_meta_device
 from germline.learngene import Descendant, Learngene
@@ -49,14 +49,7 @@ def build_descendant(
     ledger, parts = Ledger(), architecture.parts(target.spec)
     outside = {name: frame[name] for name in (*parts.stem, *parts.norm) if name not in blocks}
     tensors = architecture.adapt(outside, gene.spec, target.spec, ledger)
-    for name, (tensor, origin) in blocks.items():
-        is_adapted = name in parts.image_kernels and tensor.shape[1] != target.spec.channels
-        tensors[name] = adapt_kernel(tensor, target.spec.channels) if is_adapted else tensor
-        if isinstance(origin, str):
-            ledger.add(name, "adapted" if is_adapted else origin, tensors[name].numel())
-        else:
-            for part, elements in origin.items():
-                ledger.add(name, part, elements)
+    tensors |= _adapt_blocks(blocks, parts.image_kernels, target.spec.channels, ledger)
     has_same_classes = gene.classes == target.classes
     head = frame if has_same_classes else _draw_frame(architecture, target, generator)
     for name in parts.head:
@@ -66,17 +59,7 @@ def build_descendant(
         model = architecture.build(target.spec)
     load_strict(model, tensors, "the gene", assign=True)
     ledger.check(count_elements(model), fresh_allowed=(*parts.head, *fresh))
-    made = gene.provenance
-    source = f"grown by {gene.method} from {made.ancestor}, condensed on {made.data}"
-    network = Network(
-        model.eval(),
-        target.preprocess,
-        target.classes,
-        spec=target.spec,
-        licence=made.ancestor_licence,
-        source=source,
-    )
-    return Descendant(network, ledger)
+    return Descendant(_make_network(model, gene, target), ledger)
 
 
 def build_fresh_descendant(
@@ -113,6 +96,35 @@ def build_fresh_descendant(
 def copy_tensors(tensors: Mapping[str, Tensor]) -> dict[str, TensorWithOrigin]:
     """Copy tensors, with "copied" as their origin."""
     return {name: (tensor.clone(), "copied") for name, tensor in tensors.items()}
+
+
+def _adapt_blocks(
+    blocks: Mapping[str, TensorWithOrigin], image_kernels: Collection[str], channels: int, ledger: Ledger
+) -> dict[str, Tensor]:
+    """Adapt those blocks that read images of another number of channels, and enter the origins of all."""
+    tensors: dict[str, Tensor] = {}
+    for name, (tensor, origin) in blocks.items():
+        is_adapted = name in image_kernels and tensor.shape[1] != channels
+        tensors[name] = adapt_kernel(tensor, channels) if is_adapted else tensor
+        if isinstance(origin, str):
+            ledger.add(name, "adapted" if is_adapted else origin, tensors[name].numel())
+        else:
+            for part, elements in origin.items():
+                ledger.add(name, part, elements)
+    return tensors
+
+
+def _make_network(model: nn.Module, gene: Learngene, target: Target) -> Network:
+    """Return a built model as a network with the target's images and classes, and the gene's licence and source."""
+    made = gene.provenance
+    return Network(
+        model.eval(),
+        target.preprocess,
+        target.classes,
+        spec=target.spec,
+        licence=made.ancestor_licence,
+        source=f"grown by {gene.method} from {made.ancestor}, condensed on {made.data}",
+    )
 
 
 def _draw_frame(architecture: Architecture[Any], target: Target, generator: torch.Generator) -> dict[str, Tensor]:

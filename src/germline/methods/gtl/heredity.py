@@ -81,25 +81,42 @@ def measure_heredity(
     differential = selection_differential(genes, shares_critics=shares_critics)
     spread, deviation = spread_within(tournaments), spread_within(met)
     noise, reliability = (over_all.noise, over_all.reliability) if over_all else (None, None)
-    if over_all is None and val_images and all(gene.marks for gene in genes):
-        noise = binomial_noise([mark for gene in genes for mark in gene.marks], val_images)
-        reliability = 1 - (noise / spread) ** 2 if spread else None
+    if over_all is None and val_images:
+        noise, reliability = _estimate_noise(genes, spread, val_images)
+    line_lives = count_line_lives(genes, final)
     return {
         "spread": spread,
         "noise": noise,
         "reliability": reliability,
         "repeatability_tasks": over_tasks.repeatability if over_tasks else None,
         "repeatability_seeds": over_seeds.repeatability if over_seeds else None,
+        **_describe_regression(regression),
+        "differential": differential,
+        "intensity": differential / deviation if differential is not None and deviation else None,
+        "line_lives": line_lives,
+        "line_images": line_lives * life_images,
+        "images": samples,
+    }
+
+
+def _estimate_noise(
+    genes: Sequence[GeneNode], spread: float | None, val_images: int
+) -> tuple[float | None, float | None]:
+    """Estimate noise and reliability of single marks from the number of images of each; None if marks are missing."""
+    if not all(gene.marks for gene in genes):
+        return None, None
+    noise = binomial_noise([mark for gene in genes for mark in gene.marks], val_images)
+    return noise, 1 - (noise / spread) ** 2 if spread else None
+
+
+def _describe_regression(regression: Regression | None) -> dict[str, float | int | None]:
+    """Return the numbers of a regression by name; None for all but the number of pairs if there is none."""
+    return {
         "heritability": regression.slope if regression else None,
         "heritability_error": regression.slope_error if regression else None,
         "correlation": regression.correlation if regression else None,
         "correlation_error": regression.correlation_error if regression else None,
         "pairs": regression.pairs if regression else 0,
-        "differential": differential,
-        "intensity": differential / deviation if differential is not None and deviation else None,
-        "line_lives": count_line_lives(genes, final),
-        "line_images": count_line_lives(genes, final) * life_images,
-        "images": samples,
     }
 
 
