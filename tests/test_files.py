@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from germline.errors import ArtefactError, OutputError
 from germline.files import (
+    append_json,
     atomic_file,
     atomic_folder,
     check_output_file,
@@ -154,6 +156,47 @@ def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"x\.txt'. No space left"):
         write_text(tmp_path / "a" / "x.txt", "new")
     assert contents(tmp_path) == {"a/x.txt": b"old"}
+
+
+@pytest.fixture
+def limit_file_size():
+    """The system writes no file beyond so many bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 1, 9])
+def test_a_line_that_does_not_fit_leaves_the_log_as_it_was(tmp_path, limit_file_size, room):
+    """With no room at all the system refuses the write; with some it writes half a line."""
+    log = tmp_path / "log"
+    append_json(log, {"run": "ä"})
+    before = log.read_bytes()
+    limit_file_size(len(before) + room)
+    with pytest.raises(OutputError, match=r"^Cannot write '\S+log'\. (File too large|No space left)[^.]*\. Choose"):
+        append_json(log, {"run": "second"})
+    assert contents(tmp_path) == {"log": before}
+    limit_file_size(10_000)
+    append_json(log, {"run": "third"})
+    assert [json.loads(line) for line in log.read_text().splitlines()] == [{"run": "ä"}, {"run": "third"}]
+
+
+def test_a_log_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "log").write_text("1\n")
+    for place in (tmp_path, tmp_path / "log" / "under"):
+        with pytest.raises(OutputError, match="Cannot write"):
+            append_json(place, 2)
+    whole = os.open
+
+    def refuse(path, *rest):
+        if Path(path) == tmp_path / "log":
+            raise PermissionError(13, "Permission denied")
+        return whole(path, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OutputError, match=r"Cannot write '\S+log'\. Permission denied\. Choose another folder"):
+        append_json(tmp_path / "log", 2)
+    assert contents(tmp_path) == {"log": b"1\n"}
 
 
 def test_json_round_trip_and_what_is_not_json(tmp_path):

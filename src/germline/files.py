@@ -105,9 +105,8 @@ def _check_overwritable(folder: Path) -> None:
     """Refuse to overwrite the working folder, the home folder or a folder above them: all contents would be lost."""
     protected = (Path.cwd(), *Path.cwd().parents, Path.home(), *Path.home().parents)
     if folder.resolve() in {path.resolve() for path in protected}:
-        raise OutputError(
-            f"'{folder}' is not overwritten", "it contains your working or home folder", "choose another folder"
-        )
+        reason = "it contains your working or home folder"
+        raise OutputError(f"'{folder}' is not overwritten", reason, "choose another folder")
 
 
 @contextlib.contextmanager
@@ -262,7 +261,7 @@ def append_json(path: Path, value: Any) -> None:
     """Append one line of JSON to a log in one write, so that lines of several processes do not mix.
 
     Raises:
-        OutputError: The file cannot be written.
+        OutputError: The file cannot be written. Its old lines stay.
     """
     line = f"{json.dumps(value, ensure_ascii=False, allow_nan=False)}\n".encode()
     path = follow_link(path)
@@ -270,8 +269,11 @@ def append_json(path: Path, value: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            if os.write(descriptor, line) < len(line):
-                raise OSError(errno.ENOSPC, "No space left on device")
+            written = os.write(descriptor, line)
+            if written < len(line):
+                # Half a line would run into the next one. The position is the end of this write.
+                os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR) - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -288,13 +290,11 @@ def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
     Raises:
         ArtefactError: The file is missing, too large or not JSON.
     """
-    data = read_limited(path, most)
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ArtefactError(f"'{path}' is not valid JSON", "it is nested too deeply", _RESTORE) from error
-    except ValueError as error:
-        raise ArtefactError(f"'{path}' is not valid JSON", str(error), _RESTORE) from error
+        return json.loads(read_limited(path, most).decode("utf-8"), parse_constant=_refuse_constant)
+    except (RecursionError, ValueError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ArtefactError(f"'{path}' is not valid JSON", reason, _RESTORE) from error
 
 
 def read_mapping(path: Path, most: int = LARGEST_JSON) -> dict[str, Any]:
