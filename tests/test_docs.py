@@ -80,9 +80,11 @@ def test_the_site_has_every_page():
 
 
 def test_imports_of_python_examples_work():
-    for page in PAGES:
-        for block in re.findall(r"(?s)```python\n(.*?)```", page.read_text(encoding="utf-8")):
-            exec("\n".join(re.findall(r"(?m)^(?:import|from) .*$", block)), {})
+    blocks = [b for page in PAGES for b in re.findall(r"(?s)```python\n(.*?)```", page.read_text(encoding="utf-8"))]
+    imports = ["\n".join(re.findall(r"(?m)^(?:import|from) .*$", block)) for block in blocks]
+    assert "import germline as gl" in imports
+    for lines in imports:
+        exec(lines, {})
 
 
 # Entry-point groups look like names of modules.

@@ -1,5 +1,7 @@
 """Exact growth: what a larger network computes, and where each of its elements comes from."""
 
+import re
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -199,6 +201,27 @@ def test_other_sizes_of_a_vit_are_refused(make_vit, size, words):
     assert gene.describe_sizes() == "whole multiples of width=16,heads=2, with 2 blocks or more"
     with pytest.raises(SettingError, match=words):
         gene.inherit(size=Size(**size))
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ({"heads": 1}, "cannot grow width=16,heads=1. Attention heads keep the ancestor's length of 8, and these have 16"),
+        ({"width": 48, "heads": 4}, "cannot grow width=48,heads=4.*length of 8, and these have 12"),
+        ({"width": 32, "heads": 32}, "cannot grow width=32,heads=32.*length of 8, and these have 1"),
+        ({"width": 24, "heads": 2}, "cannot grow width=24. It repeats all 16 channels.*without heads in the size"),
+        ({"width": 20}, "cannot grow width=20. It repeats all 16 channels.*without heads in the size"),
+    ],
+)
+def test_the_advice_about_heads_can_be_followed(make_vit, size, words):
+    gene = make_vit()[1]
+    with pytest.raises(SettingError, match=words) as caught:
+        gene.inherit(size=Size(**size))
+    advice = re.findall(r"width=\d+(?:,heads=\d+)?", caught.value.fix)
+    assert advice
+    for text in advice:
+        spec = gene.inherit(size=Size.parse(text)).network.spec
+        assert spec.heads * 8 == spec.width
 
 
 @pytest.mark.parametrize(

@@ -243,8 +243,10 @@ def test_a_killed_evolution_resumes_to_the_same_gene(evolved, pico, tmp_path, mo
 def test_a_damaged_generation_is_made_again_from_the_one_before(evolved, pico, tmp_path):
     evolve(pico, tmp_path)
     held = tmp_path / "generation-002" / "kept.safetensors"
-    held.write_bytes(held.read_bytes()[:-1] + b"\x01")
+    whole = held.read_bytes()
+    held.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     same(evolved, evolve(pico, tmp_path))
+    assert held.read_bytes() == whole
 
 
 def test_a_resume_with_other_settings_is_refused(pico, tmp_path):
