@@ -23,6 +23,7 @@ from germline.training import CrossEntropy, FitResult, Objective, Run, TrainSett
 from germline.training.augmentation import check_augmentation
 from germline.training.class_scores import ClassScores, match_classes, score_classes
 from germline.training.device import check_device, find_best_device
+from germline.training.small_data import warn_of_repeated_images
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,19 +73,22 @@ def measure_for(
 
 
 def condense_measured(method: Method, ancestor: MeasuredAncestor | None, data: DataSet, run: Run) -> Learngene:
-    """Condense an ancestor that was measured, after telling the user what was assumed about it.
+    """Condense an ancestor that was measured, after telling the user what was assumed and what looks wrong.
 
     Raises:
         GermlineError: The ancestor, data or settings do not fit.
     """
-    if ancestor is None:
-        return method.condense(None, data, run)
     if run.fabric.is_global_zero:
-        for warning in ancestor.warnings:
+        for warning in () if ancestor is None else ancestor.warnings:
             _LOG.warning(warning)
-        for line in () if run.quiet else ancestor.lines:
+        for line in () if ancestor is None or run.quiet else ancestor.lines:
             print(f"germline: {line}", file=sys.stderr, flush=True)
-    return method.condense(ancestor.network, data, run)
+        for key, settings in (("", method), *((f"{key}.", value) for key, value in vars(method).items())):
+            if isinstance(settings, TrainSettings):
+                # A method may train on the data or on those of a role, or on a part of them.
+                images = max(len(source.train) for source in (data, *data.roles.values()))
+                warn_of_repeated_images(settings, images, key)
+    return method.condense(None if ancestor is None else ancestor.network, data, run)
 
 
 def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
@@ -149,16 +153,31 @@ def train(
         DataError: The data set has other classes than the network, or no labels.
         TrainingError: The loss is not a finite number.
     """
-    subject, source = _network_of(network), load_data(data)
+    subject, source, place = _network_of(network), load_data(data), run or Run()
     check_labels(subject, source)
-    return (run or Run()).fit(
+    if place.fabric.is_global_zero:
+        warn_of_repeated_images(settings, len(source.train))
+    return fit_classifier(subject, source, settings, objective=objective, run=place, name=name)
+
+
+def fit_classifier(
+    network: Network, data: DataSet, settings: TrainSettings, *, objective: Objective | None = None, run: Run, name: str
+) -> FitResult:
+    """Train as `train` does, without a warning about the settings.
+
+    Raises:
+        DataError: The data set has other classes than the network, or no labels.
+        TrainingError: The loss is not a finite number.
+    """
+    check_labels(network, data)
+    return run.fit(
         name,
-        subject,
+        network,
         objective or CrossEntropy(settings.label_smoothing),
-        source.train,
+        data.train,
         settings,
-        val=source.val,
-        augmentation=source.augmentation,
+        val=data.val,
+        augmentation=data.augmentation,
     )
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from germline.api import build_start_network, train
+from germline.api import build_start_network, fit_classifier
 from germline.architectures import Size, Spec, read_width
 from germline.baselines.fresh_start import START_LABELS
 from germline.compare.recipe.schema import Recipe
@@ -259,7 +259,7 @@ class ArtifactStore:
         data, folder = self.load_data(ancestor.data), self.ancestor_path(seed, size)
         with self.hold_part(folder):
             run = self.open_run(folder, derive(self.ancestor_seed(seed), "ancestor"))
-            train(network, data, ancestor.train, run=run, name="ancestor")
+            fit_classifier(network, data, ancestor.train, run=run, name="ancestor")
         return network
 
     def ancestor_path(self, seed: int, size: str | None = None) -> Path:

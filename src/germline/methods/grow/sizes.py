@@ -129,7 +129,7 @@ def _check_channels(group: ChannelGroup, before: Axis, after: Axis, wanted: Spec
     key = ("width" if group.name == "stream" else "") if "heads" in fields else f"width{group.stage + 1}"
     if key:
         own = ancestor.model_dump()
-        # Without heads in the size, heads keep their length. A width that they do not divide keeps their number instead.
+        # Without heads in the size, heads keep their length; or their number, if the length does not divide the width.
         has_other_heads = "heads" in fields and fields["width"] * own["heads"] != own["width"] * fields["heads"]
         end = ", without heads in the size" if has_other_heads else ""
         _refuse_width(wanted, key, before.width, after.width, end)
