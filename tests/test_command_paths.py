@@ -14,8 +14,6 @@ from germline.files import (
     append_json,
     atomic_file,
     atomic_folder,
-    check_output_file,
-    check_output_folder,
     read_json,
     read_metadata,
     read_tensors,
@@ -23,6 +21,7 @@ from germline.files import (
     write_tensors,
     write_text,
 )
+from germline.outputs import check_output_file, check_output_folder
 from germline.paths import check_apart, list_input_paths, make_part_path, open_regular, read_limited, read_unchanged
 
 LONGEST = "n" * 255

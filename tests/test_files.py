@@ -15,8 +15,6 @@ from germline.files import (
     append_json,
     atomic_file,
     atomic_folder,
-    check_output_file,
-    check_output_folder,
     hash_tensor,
     read_json,
     read_tensors,
@@ -24,6 +22,7 @@ from germline.files import (
     write_tensors,
     write_text,
 )
+from germline.outputs import check_output_file, check_output_folder
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2], dtype=torch.int64)}
 

@@ -16,7 +16,7 @@ ORDER = (
     ("timm",),
     ("errors",),
     ("paths", "tensor_file", "sharing"),
-    ("files", "hub", "randomness", "deprecation"),
+    ("files", "outputs", "hub", "randomness", "deprecation"),
     ("ledger", "traits", "seals", "card_metadata"),
     ("architectures",),
     ("registry",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 # A first word with one of these is code: a setting, a path, a name or a number. It keeps its spelling.
 _CODE = re.compile(r"[^a-z'-]")
@@ -64,6 +65,15 @@ class DataError(GermlineError):
 
 class OutputError(GermlineError):
     """An output folder that cannot be written."""
+
+    @classmethod
+    def from_system(cls, path: Path, error: OSError) -> OutputError:
+        """Build the error for a path that the system refuses to write."""
+        return cls(
+            f"cannot write '{path}'",
+            error.strerror or str(error),
+            "choose another folder, free some space, or change its permissions",
+        )
 
 
 class LedgerError(GermlineError):

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from germline.errors import ArtefactError, OutputError, SettingError
-from germline.files import atomic_file, check_output_file
+from germline.files import atomic_file
 from germline.network import Network
+from germline.outputs import check_output_file
 from germline.randomness import generator
 
 EXPORT_SUFFIXES = {"torch.export": ".pt2", "onnx": ".onnx"}

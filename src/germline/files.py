@@ -9,13 +9,12 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from germline.errors import ArtefactError, OutputError
-from germline.paths import check_apart, check_text, follow_link, make_part_path, open_regular, read_limited
+from germline.paths import follow_link, make_part_path, open_regular, read_limited
 from germline.tensor_file import write_plain_tensors
 
 if TYPE_CHECKING:
@@ -25,88 +24,6 @@ _RESTORE = "run the command that wrote it again, or restore a copy"
 LARGEST_JSON = 2**28  # bytes
 # Arguments of Linux's renameat2: paths are relative to the working folder, and the two names are exchanged.
 _HERE, _SWAP = -100, 2
-
-
-def _write_error(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot write '{path}'",
-        error.strerror or str(error),
-        "choose another folder, free some space, or change its permissions",
-    )
-
-
-def check_output_folder(
-    folder: Path, *, overwrite: bool = False, resume: bool = False, inputs: Iterable[Path | str] = ()
-) -> None:
-    """Refuse an output folder that is not empty, unless it may be overwritten or resumed.
-
-    Args:
-        folder: Output folder.
-        overwrite: Whether its old content may be removed.
-        resume: Whether the work in it may be resumed.
-        inputs: Paths of the command's inputs, which have to survive.
-
-    Raises:
-        OutputError: The folder is not empty, is a file, is an input, or cannot be written.
-    """
-    folder = follow_link(folder)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"'{folder}' is a file", "this output is a folder", "choose another name")
-    if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
-        raise OutputError(
-            f"output folder '{folder}' is not empty",
-            "files are overwritten only on request",
-            "choose another folder, or pass --overwrite or --resume where the command takes it",
-        )
-    if overwrite and folder.is_dir() and any(folder.iterdir()):
-        _check_overwritable(folder)
-    places = [*inputs]
-    check_apart(folder, places, overwrite=overwrite and not resume)
-    check_text(*places)
-    _try_writing(folder, folder)
-
-
-def check_output_file(path: Path, *, overwrite: bool = False, inputs: Iterable[Path | str] = ()) -> None:
-    """Refuse an output file that exists already, unless it may be overwritten.
-
-    Args:
-        path: Output file.
-        overwrite: Whether an old file may be replaced.
-        inputs: Paths of the command's inputs, which have to survive.
-
-    Raises:
-        OutputError: The file exists, is a folder, is an input or in one, or cannot be written.
-    """
-    check_apart(path, inputs, overwrite=False, is_file=True)
-    path = follow_link(path)
-    if path.is_dir():
-        raise OutputError(f"'{path}' is a folder", "this output is one file", "choose another name")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"'{path}' is a pipe or a device", "this output is a file", "choose another name")
-    if path.exists() and not overwrite:
-        raise OutputError(
-            f"'{path}' exists already",
-            "files are overwritten only on request",
-            "choose another name, or pass --overwrite",
-        )
-    _try_writing(path, path.parent)
-
-
-def _try_writing(output: Path, folder: Path) -> None:
-    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise _write_error(output, error) from error
-
-
-def _check_overwritable(folder: Path) -> None:
-    """Refuse to overwrite the working folder, the home folder or a folder above them: all contents would be lost."""
-    protected = (Path.cwd(), *Path.cwd().parents, Path.home(), *Path.home().parents)
-    if folder.resolve() in {path.resolve() for path in protected}:
-        reason = "it contains your working or home folder"
-        raise OutputError(f"'{folder}' is not overwritten", reason, "choose another folder")
 
 
 @contextlib.contextmanager
@@ -129,7 +46,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             _sync(path)
         _replace_folder(fresh, place)
     except OSError as error:
-        raise _write_error(folder, error) from error
+        raise OutputError.from_system(folder, error) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -155,7 +72,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         fresh.replace(place)
         _sync(place.parent)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise OutputError.from_system(path, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -218,7 +135,7 @@ def file_lock(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("w")
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise OutputError.from_system(path, error) from error
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
@@ -247,7 +164,7 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
     except UnicodeEncodeError as error:
         raise OutputError(f"cannot write '{path}'", str(error), "choose file names in UTF-8") from error
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise OutputError.from_system(path, error) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -277,7 +194,7 @@ def append_json(path: Path, value: Any) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise OutputError.from_system(path, error) from error
 
 
 def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
@@ -290,11 +207,13 @@ def read_json(path: Path, most: int = LARGEST_JSON) -> Any:
     Raises:
         ArtefactError: The file is missing, too large or not JSON.
     """
+    data = read_limited(path, most)
     try:
-        return json.loads(read_limited(path, most).decode("utf-8"), parse_constant=_refuse_constant)
-    except (RecursionError, ValueError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ArtefactError(f"'{path}' is not valid JSON", reason, _RESTORE) from error
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ArtefactError(f"'{path}' is not valid JSON", "it is nested too deeply", _RESTORE) from error
+    except ValueError as error:
+        raise ArtefactError(f"'{path}' is not valid JSON", str(error), _RESTORE) from error
 
 
 def read_mapping(path: Path, most: int = LARGEST_JSON) -> dict[str, Any]:
@@ -343,7 +262,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         write_plain_tensors(part, plain, metadata)
         part.replace(place)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise OutputError.from_system(path, error) from error
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
             raise

@@ -16,18 +16,12 @@ from torch import Tensor, nn
 from germline.architectures import Preprocess, Size, Spec, Target
 from germline.cards import make_gene_card, make_network_card
 from germline.errors import ArtefactError, SettingError, UnknownNameError
-from germline.files import (
-    atomic_folder,
-    check_output_folder,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from germline.files import atomic_folder, read_json, read_tensors, write_json, write_tensors
 from germline.gene_checks import WRONG_CONTENT, check_method_settings, check_parts, verify_tensors
 from germline.hub import CARD_FILE, PREFIX, HubArtefact, download_folder
 from germline.ledger import Ledger
 from germline.network import RECORD, Network
+from germline.outputs import check_output_folder
 from germline.paths import read_unchanged
 from germline.provenance import Provenance
 from germline.registry import ARCHITECTURES, METHODS, architecture_of, model_spec

@@ -17,8 +17,9 @@ from germline.architectures import Preprocess, Spec
 from germline.card_metadata import Measurement
 from germline.cards import make_network_card
 from germline.errors import ArtefactError
-from germline.files import atomic_folder, check_output_folder, write_json, write_tensors
+from germline.files import atomic_folder, write_json, write_tensors
 from germline.hub import CARD_FILE, HubArtefact
+from germline.outputs import check_output_folder
 from germline.registry import architecture_of
 from germline.seals import make_seal
 

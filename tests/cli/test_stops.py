@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 import germline.files
 import germline.training.checkpoint
 from germline.errors import OutputError
-from germline.files import check_output_folder
+from germline.outputs import check_output_folder
 from germline.training.trainer import Trainer
 from helpers.bad_input import RECIPE, snapshot
 from helpers.processes import command, finish, started
@@ -241,7 +242,7 @@ def test_a_parent_that_may_not_be_written(bench, run, monkeypatch, verb):
 
     (bench / "r.yaml").write_text(RECIPE)
     before = snapshot(bench)
-    monkeypatch.setattr(germline.files.tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
     done = run(
         *{
             "train": SHORT,

@@ -135,7 +135,7 @@ def choose_engine(
 def prepare_comparison(request: ComparisonRequest) -> Comparison:
     """Check a recipe and its folders; nothing is written."""
     from germline.compare.recipe.text import read_recipe
-    from germline.files import check_output_folder
+    from germline.outputs import check_output_folder
     from germline.paths import list_input_paths
 
     recipe, quick, store = request.recipe, request.quick, request.store
@@ -234,7 +234,7 @@ def report(
 
 def _report_file(path: Path, out: Path | None, *, overwrite: bool) -> None:
     from germline.compare import write_results_page
-    from germline.files import check_output_file
+    from germline.outputs import check_output_file
 
     page = Path(f"{path.stem}.html") if out is None else out
     check_output_file(page, overwrite=overwrite, inputs=[path])
@@ -245,8 +245,8 @@ def _report_file(path: Path, out: Path | None, *, overwrite: bool) -> None:
 def _report_gene(folder: Path, out: Path | None, *, overwrite: bool) -> None:
     from germline.cli.inspect import describe_gene
     from germline.compare import write_gene_report
-    from germline.files import check_output_file
     from germline.learngene import Learngene
+    from germline.outputs import check_output_file
 
     # Resolve names such as `.`, so that the file can be written beside the folder.
     whole = folder if folder.name not in ("", "..") else folder.resolve()

@@ -56,7 +56,8 @@ def evaluate_command(
     from germline.architectures import Size
     from germline.cli.names import is_gene, is_model
     from germline.errors import SettingError
-    from germline.files import check_output_file, write_json
+    from germline.files import write_json
+    from germline.outputs import check_output_file
     from germline.paths import list_input_paths
     from germline.sharing import hide_all, name_argument
 

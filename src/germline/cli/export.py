@@ -30,7 +30,7 @@ def export_command(
     """Write a network to one file. It maps pixels in [0, 1] to logits, for any batch size."""
     from germline.cli.names import check_network_name, is_gene
     from germline.errors import ArtefactError, SettingError
-    from germline.files import check_output_file
+    from germline.outputs import check_output_file
     from germline.paths import list_input_paths
 
     if format_ not in (None, *_FORMATS.values()):

@@ -46,7 +46,7 @@ def inherit(
     quiet: Quiet = False,
 ) -> None:
     """Build a descendant from a learngene."""
-    from germline.files import check_output_folder
+    from germline.outputs import check_output_folder
     from germline.paths import list_input_paths
 
     _check_label_space(classes, data)

@@ -90,7 +90,7 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool, command: str = ""
             to resume.
     """
     from germline.errors import OutputError
-    from germline.files import check_output_folder
+    from germline.outputs import check_output_folder
 
     if not out.resolve().name:
         raise OutputError(f"'{out}' cannot be an output folder", "It has no name", "Choose another folder")
@@ -110,7 +110,8 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool, command: str = ""
 def _check_work_folder(work: Path, command: str, *, resume: bool, overwrite: bool) -> None:
     """Refuse a work folder with content; the message names the command that made it."""
     from germline.errors import OutputError
-    from germline.files import check_output_folder, read_mapping
+    from germline.files import read_mapping
+    from germline.outputs import check_output_folder
 
     maker, config = "", work / "config.json"
     if config.is_file():

@@ -63,7 +63,8 @@ def predict_command(
     """Print each image's most probable classes with their probabilities, as CSV."""
     from germline.cli.names import is_gene
     from germline.errors import ArtefactError
-    from germline.files import check_output_file, write_text
+    from germline.files import write_text
+    from germline.outputs import check_output_file
     from germline.paths import list_input_paths
 
     given = check_network_inputs(network, None, (model, image_size, mean, std))
