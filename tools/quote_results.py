@@ -16,7 +16,7 @@ The three words are:
 
 - `<!-- options: COMMAND -->`: the arguments and options of a command;
 - `<!-- commands: all -->`: the commands;
-- `<!-- keys: Recipe -->`: the keys of a recipe, or of one of its sections, such as `Tuning`;
+- `<!-- keys: RecipeKeys -->`: the keys of a recipe, or of one of its sections, such as `Tuning`;
 - `<!-- recipes: lab -->`: the packaged recipes whose names start so;
 - `<!-- names: germline -->`: the public names of a module, each with its first docstring line.
 
@@ -53,7 +53,7 @@ ATTRIBUTE = re.compile(r"(?m)^ {4}(\w+): ((?:.|\n {8})+)")
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 CODE = re.compile(r"(<!-- (settings|options|commands|keys|recipes|names): (\S+) -->\n)((?:\|.*\n)*)")
 REQUEST = re.compile(r"(<!-- results: (\S+) ([\w.]+)(?: (.+?))? -->\n)((?:\|.*\n)*)")
-RECIPE_MODULES = ("germline.compare.recipe.schema", "germline.compare.recipe.sections", "germline.training")
+RECIPE_MODULES = ("germline.compare.recipe.keys", "germline.compare.recipe.sections", "germline.training")
 TABLE_MODULES = ("germline.compare.report.tables", "germline.compare.report.cost_tables")
 # Names of tables before they were renamed.
 ALIASES = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from germline.compare.analysis.results import ComparisonResults, Condition, Entry
-from germline.compare.recipe.schema import CONTROL
+from germline.compare.recipe.keys import CONTROL
 
 
 @dataclass(frozen=True)

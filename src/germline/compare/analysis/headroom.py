@@ -9,7 +9,8 @@ from typing import Any
 from germline.baselines.ceiling import CEILING_ARMS, CeilingRole, find_ceiling_role
 from germline.baselines.random_gene import RandomGene
 from germline.compare.analysis.results import CellValue, ComparisonResults, Condition, final_accuracy
-from germline.compare.recipe.schema import CONTROL, MIN_HEADROOM, Recipe
+from germline.compare.recipe.keys import CONTROL, MIN_HEADROOM
+from germline.compare.recipe.schema import Recipe
 from germline.reporting.claims import Ceiling
 
 UNKNOWN = "ceiling unknown"

@@ -33,7 +33,8 @@ from germline.compare.analysis.results import (
     mean_accuracy,
 )
 from germline.compare.analysis.shared_gene import has_one_gene
-from germline.compare.recipe.schema import CONTROL, READ_STEPS, ProtocolName, Recipe
+from germline.compare.recipe.keys import CONTROL, READ_STEPS, ProtocolName
+from germline.compare.recipe.schema import Recipe
 from germline.compare.run.cells import format_images
 from germline.reporting.claims import Ceiling, Claim
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.results import ComparisonResults
-from germline.compare.recipe.schema import CONTROL, Recipe
+from germline.compare.recipe.keys import CONTROL
+from germline.compare.recipe.schema import Recipe
 from germline.errors import SettingError
 from germline.methods.base import find_method
 from germline.reporting.claims import Claim, Judgement, judge

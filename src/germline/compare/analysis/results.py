@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from germline.compare.recipe.schema import CONTROL
+from germline.compare.recipe.keys import CONTROL
 from germline.compare.run.cells import format_images
 from germline.errors import ArtefactError
 from germline.files import read_json

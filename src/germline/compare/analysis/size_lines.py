@@ -11,7 +11,7 @@ from typing import Literal
 
 from germline.architectures import Size
 from germline.compare.analysis.results import CellValue, ComparisonResults, Condition, accuracy_at, final_accuracy
-from germline.compare.recipe.schema import READ_STEPS
+from germline.compare.recipe.keys import READ_STEPS
 from germline.compare.run.cells import format_images
 
 LineEnd = Literal["smaller", "larger"]

@@ -10,7 +10,8 @@ from germline.compare.analysis.headroom import describe_ceiling_arms
 from germline.compare.analysis.questions import count_planned_claims, describe_planned_claims
 from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost, sum_costs
 from germline.compare.cost.storage import count_headless_elements, count_network_parameters, storage_ratio
-from germline.compare.recipe.schema import CONTROL, Recipe
+from germline.compare.recipe.keys import CONTROL
+from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.text import DEMONSTRATION
 from germline.compare.run.cells import list_main_cells, list_tuning_cells
 from germline.compare.run.store import ArtifactStore

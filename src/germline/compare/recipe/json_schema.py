@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from germline.compare.recipe.keys import RecipeKeys
 from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.text import QUICK, RENAMED_KEYS
 from germline.registry import METHODS
@@ -29,7 +30,7 @@ def make_recipe_schema() -> dict[str, Any]:
         section.pop("required", None)
         _add_descriptions(section, models.get(name))
         _allow_null(section)
-    _add_descriptions(schema, Recipe)
+    _add_descriptions(schema, RecipeKeys)
     sections["Arm"]["properties"]["method"] = {"enum": [*METHODS, None], "description": "Name of the method."}
     properties = schema["properties"]
     _allow_single(properties, "described")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from germline.compare.analysis.results import ComparisonResults, Condition, accuracy_at
-from germline.compare.recipe.schema import READ_STEPS
+from germline.compare.recipe.keys import READ_STEPS
 from germline.compare.run.cells import format_images
 
 BAR_LENGTH = 25  # characters of a bar at 100 %

@@ -9,7 +9,7 @@ from germline.baselines.fresh_start import START_LABELS
 from germline.compare.analysis.results import ComparisonResults, Condition, final_accuracy
 from germline.compare.analysis.tuning import CHOSEN_KEYS, find_edge
 from germline.compare.cost.storage import storage_ratio
-from germline.compare.recipe.schema import CONTROL
+from germline.compare.recipe.keys import CONTROL
 from germline.compare.report.tables import accuracy_text
 from germline.registry import METHODS
 from germline.reporting.html import Rows

@@ -11,7 +11,7 @@ from germline.compare.analysis.family_savings import (
 )
 from germline.compare.analysis.results import ComparisonResults, accuracy_at
 from germline.compare.analysis.shared_gene import has_one_gene
-from germline.compare.recipe.schema import CONTROL, READ_STEPS
+from germline.compare.recipe.keys import CONTROL, READ_STEPS
 from germline.compare.report.cost_tables import tera_text
 from germline.compare.report.figures import draw_curves
 from germline.compare.report.tables import accuracy_text, describe_steps

@@ -18,7 +18,7 @@ from germline.compare.analysis.size_lines import (
     own_parameters,
     read_means,
 )
-from germline.compare.recipe.schema import CONTROL
+from germline.compare.recipe.keys import CONTROL
 from germline.registry import METHODS
 from germline.reporting.hover import describe_points
 from germline.reporting.html import Rows, Section

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.questions import judge_claims
 from germline.compare.analysis.results import ComparisonResults
-from germline.compare.recipe.schema import CONTROL
+from germline.compare.recipe.keys import CONTROL
 from germline.compare.run.cells import format_images
 from germline.reporting.claims import Judgement
 from germline.reporting.summary import Summary, describe_ceilings, describe_width, list_names, list_verdicts

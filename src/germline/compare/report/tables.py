@@ -17,7 +17,7 @@ from germline.compare.analysis.protocols import (
 from germline.compare.analysis.questions import judge_claims
 from germline.compare.analysis.recipe_checks import instinct_steps
 from germline.compare.analysis.results import ComparisonResults, Condition, accuracy_at, final_accuracy
-from germline.compare.recipe.schema import CONTROL, MIN_HEADROOM
+from germline.compare.recipe.keys import CONTROL, MIN_HEADROOM
 from germline.reporting.claims import CLAIM_COLUMNS, Judgement
 from germline.reporting.html import Rows
 from germline.reporting.statistics import Estimate, estimate

@@ -8,7 +8,8 @@ from itertools import product
 from typing import Any
 
 from germline.baselines.fresh_start import START_LABELS
-from germline.compare.recipe.schema import CONTROL, Recipe
+from germline.compare.recipe.keys import CONTROL
+from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.sections import Tuning
 
 

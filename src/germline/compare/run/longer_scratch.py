@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from germline.compare.cost.cost import Cost, ancestor_cost, cell_cost, gene_cost
-from germline.compare.recipe.schema import CONTROL
+from germline.compare.recipe.keys import CONTROL
 from germline.compare.run.cells import Cell, count_images, list_scratch_cells
 from germline.compare.run.store import ArtifactStore
 from germline.compare.run.train_cell import run_cell

@@ -10,7 +10,8 @@ from germline.architectures import Preprocess, Size, Spec
 from germline.baselines.fresh_start import START_LABELS, FreshStart
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.questions import check_question
-from germline.compare.recipe.schema import EVERY_SIZE, Recipe
+from germline.compare.recipe.keys import EVERY_SIZE
+from germline.compare.recipe.schema import Recipe
 from germline.compare.run.cells import Cell
 from germline.compare.run.store import ArtifactStore
 from germline.data import AnyImages, draw_task
