@@ -12,6 +12,8 @@ from germline.architectures import VIT, Preprocess, Size, VitSpec, on_meta_devic
 from germline.baselines.weight_selection import WeightSelection
 from germline.files import write_tensors
 from germline.learngene import TENSORS_FILE, Learngene
+from germline.methods.front import FRONT, cosine
+from germline.methods.front.roles import list_roles
 from germline.methods.grow import Grow
 from germline.methods.tleg import TLEG
 from germline.methods.tleg.expansion import ExpandedNetwork
@@ -20,19 +22,28 @@ MOST = 1.2
 WIDE = VitSpec(image_size=32, channels=3, classes=3, depth=8, width=256, heads=4, patch_size=8)
 NARROW = WIDE.model_copy(update={"width": 128, "heads": 2})
 SHALLOW = WIDE.model_copy(update={"depth": 4})
+DEEP = WIDE.model_copy(update={"depth": 32})
 SIZE = Size(depth=8, width=256, heads=4)
 TYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+
+def list_coefficients():
+    roles = list_roles(DEEP, "transform")
+    return {key: torch.empty(cosine.coefficient_shape(role, 0.5)) for key, role in roles.items()}
+
+
 CASES = {
-    "tleg": (TLEG(), WIDE, lambda: ExpandedNetwork(VIT, WIDE, (8,))),
-    "grow": (Grow(), NARROW, lambda: VIT.build(NARROW)),
-    "weight-selection": (WeightSelection(), SHALLOW, lambda: VIT.build(SHALLOW)),
+    "tleg": (TLEG(), WIDE, SIZE, lambda: ExpandedNetwork(VIT, WIDE, (8,)).state_dict()),
+    "grow": (Grow(), NARROW, SIZE, lambda: VIT.build(NARROW).state_dict()),
+    "weight-selection": (WeightSelection(), SHALLOW, SIZE, lambda: VIT.build(SHALLOW).state_dict()),
+    "front": (FRONT(keep=0.5), DEEP, Size(depth=32, width=256, heads=4), list_coefficients),
 }
 
 
 def save_gene(name, folder):
-    method, spec, build = CASES[name]
+    method, spec, _, list_shapes = CASES[name]
     with on_meta_device():
-        shapes = build().state_dict()
+        shapes = list_shapes()
     tensors = {key: torch.full(tensor.shape, 0.1) for key, tensor in shapes.items()}
     images = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
     Learngene(name, method.model_dump(mode="json"), "vit", spec, tensors, images, ("a", "b", "c")).save(folder)
@@ -54,12 +65,15 @@ def restart_peak():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_inherit_and_save_hold_one_network_and_the_pages_of_the_gene(tmp_path, name):
+def test_inherit_and_save_hold_one_network_and_the_pages_of_the_gene(tmp_path, monkeypatch, name):
+    # Parts of front are as small beside this network as they are beside a large one.
+    monkeypatch.setattr(cosine, "PART_ELEMENTS", 2**17)
     save_gene(name, tmp_path / "gene")
-    Learngene.load(tmp_path / "gene").inherit(SIZE).save(tmp_path / "first")  # imports are not measured
+    size = CASES[name][2]
+    Learngene.load(tmp_path / "gene").inherit(size).save(tmp_path / "first")  # imports are not measured
     before = restart_peak()
     gene = Learngene.load(tmp_path / "gene")
-    descendant = gene.inherit(SIZE)
+    descendant = gene.inherit(size)
     descendant.save(tmp_path / "out")
     grown = read_bytes("VmHWM") - before
     state = descendant.model.state_dict()
