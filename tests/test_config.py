@@ -78,7 +78,7 @@ def test_later_overrides_go_before_earlier_ones():
     assert apply_overrides({}, ["lr=1", "lr=2"]) == {"lr": 2}
 
 
-@pytest.mark.parametrize("text", ["steps", "=3", "", "a.b", "train.steps.x=3"])
+@pytest.mark.parametrize("text", ["steps", "=3", "", "a.b", "train.steps.x=3", "steps=", "steps= "])
 def test_bad_overrides_are_named(text):
     with pytest.raises(SettingError, match=r"--set"):
         apply_overrides({"train": {"steps": 3}}, [text])

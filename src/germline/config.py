@@ -145,13 +145,15 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
     """Copy nested mappings and apply overrides such as `a.b=value`, whose values are read as YAML.
 
     Raises:
-        SettingError: An override is not key=value, or its key leads through a value that is not a mapping.
+        SettingError: An override is not key=value, has no value, or has a key that leads through a plain value.
     """
     result: dict[str, Any] = _copy(raw)
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise SettingError(f"--set {text}", "it is not key=value", "use for example --set epochs=20")
+        if not value.strip():
+            raise SettingError(f"--set {text}", "it has no value", f"give one, or use {key}=null for none")
         place = result
         *path, last = key.split(".")
         for part in path:

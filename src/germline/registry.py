@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from germline.errors import ArtefactError, SettingError, UnknownNameError
@@ -166,6 +168,13 @@ def architecture_of(spec: Spec) -> Architecture[Any]:
         if type(spec) is architecture.spec_type:
             return architecture
     raise UnknownNameError.with_nearest("architecture", type(spec).__name__, ARCHITECTURES)
+
+
+def make_unknown_data_error(name: str) -> UnknownNameError:
+    """Build the error for a name that is no data set's; a folder of that name needs a prefix."""
+    if name and Path(re.sub(r"@[0-9]+$", "", name)).expanduser().is_dir():
+        return UnknownNameError(f"unknown data set '{name}'", "There is a folder of that name", f"Use folder:{name}")
+    return UnknownNameError.with_nearest("data set", name, DATA)
 
 
 def architecture_of_model(model: nn.Module) -> Architecture[Any]:

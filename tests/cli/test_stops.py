@@ -109,8 +109,9 @@ def test_terminated_while_files_are_written_leaves_the_old_ones(bench, run, monk
     assert {name: data for name, data in snapshot(bench).items() if name in before} == before
 
 
-def test_training_that_leaves_the_numbers_is_3_and_names_the_step(bench, run):
-    done = run(*SHORT, "--set", "lr=1e30", "--set", "log_every=1", "--out", "new")
+@pytest.mark.parametrize("change", ["log_every=1", "steps=1"])
+def test_training_that_leaves_the_numbers_is_3_and_names_the_step(bench, run, change):
+    done = run(*SHORT, "--set", "lr=1e30", "--set", change, "--out", "new")
     assert done.code == 3
     assert done.err.count("\n") == 1
     assert "at step" in done.err

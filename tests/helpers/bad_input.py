@@ -157,6 +157,15 @@ def write_images(place: Path) -> None:
                 Image.new("L", (32, 32), index * 9).save(folder / f"{index}.png")
 
 
+def two_images(place: Path) -> None:
+    """A folder of two classes with an image each; neither name is drawn for training."""
+    from PIL import Image
+
+    for name in "ab":
+        (place / "two" / name).mkdir(parents=True)
+        Image.new("L", (32, 32), 9).save(place / "two" / name / "0.png")
+
+
 def unlabelled(place: Path) -> None:
     from PIL import Image
 
@@ -387,6 +396,30 @@ FAULTS = [
     # Data
     Fault("classes-differ", f"{TRAIN} --model child --out new", ("3 classes", "'digits' has 10", "germline inherit")),
     Fault("folder-missing", f"{NEW} --data folder:nowhere --out new", ("folder:nowhere", "folder:/path")),
+    Fault(
+        "folder-without-its-prefix",
+        f"{NEW} --data photos@32 --out new",
+        ("'photos@32'. There is a folder of that name", "Use folder:photos@32"),
+        write_images,
+    ),
+    Fault(
+        "folder-small", f"{NEW} --data folder:two --out new", ("None of the 2 images in two", "80/10/10"), two_images
+    ),
+    Fault("data-roles-train", f"{NEW} --data digits,held_out=digits --out new", ("for held_out", "Use --data digits.")),
+    Fault("data-roles-inherit", f"{INHERIT} --data digits,stream=digits", ("for stream", "Use --data digits.")),
+    Fault("data-roles-evaluate", "evaluate ancestor --data digits,held_out=digits", ("for held_out", "--data digits.")),
+    Fault("empty-data", f"{NEW} --data '' --out new", ("Unknown data set ''",)),
+    Fault("empty-model", f"{TRAIN} --model '' --out new", ("name of the model is empty", "Give a name")),
+    Fault("empty-ancestor", f"{FRONT} --ancestor ''", ("name of the network is empty",)),
+    Fault("empty-gene", "inherit '' --out new", ("name of the learngene is empty",)),
+    Fault("empty-inspect", "inspect ''", ("name of the learngene is empty",)),
+    Fault(
+        "train-weights",
+        f"{TRAIN} --model w.pth --out new",
+        ("'w.pth' is a file", "germline condense --ancestor w.pth"),
+        text("w.pth", "x"),
+    ),
+    Fault("eval-at", f"{NEW} --data digits --set eval_at=[-1] --out new", ("eval_at", "at least 0")),
     Fault("folder-empty", f"{NEW} --data folder:kept --out new", ("No images", "kept"), KEPT),
     Fault(
         "folder-broken-picture",
@@ -476,7 +509,7 @@ FAULTS = [
     Fault("lr-text", f"{TRAIN} --model ancestor --out new --set lr=abc", ("lr='abc'", "number")),
     Fault("lr-nan", f"{TRAIN} --model ancestor --out new --set lr=.nan", ("lr=nan", "finite")),
     Fault("lr-infinite", f"{TRAIN} --model ancestor --out new --set lr=.inf", ("lr=inf", "finite")),
-    Fault("lr-empty", f"{TRAIN} --model ancestor --out new --set lr=", ("lr=None", "number")),
+    Fault("lr-empty", f"{TRAIN} --model ancestor --out new --set lr=", ("--set lr=", "no value", "lr=null")),
     Fault("optimizer", f"{TRAIN} --model ancestor --out new --set optimizer=adam", ("optimizer='adam'", "'adamw'")),
     Fault("batch-0", f"{TRAIN} --model ancestor --out new --set batch_size=0", ("batch_size=0", "greater than")),
     Fault("seed-text", f"{TRAIN} --model ancestor --out new --seed x", ("--seed", "integer")),
@@ -839,7 +872,8 @@ FAULTS = [
         both(KEPT, recipe(("[2]", "[500]"))),
     ),
     # Reports
-    Fault("report-nowhere", "report nowhere", ("no results in 'nowhere'", "--resume")),
+    Fault("report-nowhere", "report nowhere", ("no results in 'nowhere'", "no such file or folder", "--resume")),
+    Fault("report-unfinished", "report kept", ("no results in 'kept'", "has not ended", "--resume"), KEPT),
     Fault("report-not-results", "report kept", ("kept/results.json", "--resume"), text("kept/results.json", "[]")),
     Fault("report-not-json", "report kept", ("kept/results.json", "not valid JSON"), text("kept/results.json", "{")),
     Fault("report-gene-paths", "report gene", ("'paths' of gene 'gene'", "germline condense"), telling({"paths": []})),

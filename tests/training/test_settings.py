@@ -63,6 +63,7 @@ def test_has_evaluation():
         {"erasing": 1.1},
         {"color_jitter": -0.1},
         {"repeats": 0},
+        {"eval_at": (0, -1)},
         {"no_such_setting": 1},
     ],
     ids=str,

@@ -175,6 +175,13 @@ def test_fit_saves_no_broken_weights(train, tmp_path):
     assert kept is None or all(torch.isfinite(value).all() for value in kept.tensors["model"].values())
 
 
+def test_fit_stops_at_weights_that_are_too_large_to_compute_with(train, tmp_path):
+    """The loss before the last step and the weights after it are finite; the loss on validation images is not."""
+    with pytest.raises(TrainingError, match=r"'phase' are not finite numbers at step 1\. There is no checkpoint"):
+        train(tmp_path, steps=1, lr=1e30, warmup=0.0)
+    assert not (tmp_path / "phase" / "result.json").exists()
+
+
 def test_fit_returns_the_saved_result_of_a_finished_phase(train, tmp_path, make_network):
     first, result = train(tmp_path)
     second, stored = train(tmp_path, network=make_network(seed=9))

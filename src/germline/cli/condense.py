@@ -58,7 +58,7 @@ def condense_command(
 
     _check_names(method, ancestor, set_ or ())
     data_name = _join_roles(data)
-    given = check_network_inputs(ancestor, data_name, (model, image_size, mean, std))
+    given = check_network_inputs(ancestor, data_name, (model, image_size, mean, std), may_have_roles=True)
     announce(f"Condensing {ancestor or 'a network'} with {method} on {data_name}", quiet=quiet)
     chosen = settings(METHODS[method], set_)
     places = list_input_paths({"path": ancestor, "gene": getattr(chosen, "gene", None), "data": data})

@@ -14,19 +14,30 @@ _REGISTERED = re.compile(r"(?m)^@register_model\s*\n(?:@.*\n)*def (\w+)\(")
 _GENE_MANIFEST, _MODEL_CONFIG = "learngene.json", "config.json"
 
 
-def check_data_name(source: str) -> None:
+def check_data_name(source: str, *, may_have_roles: bool = False) -> None:
     """Refuse the name of a data set that does not exist, or of a folder that is not there.
+
+    Args:
+        source: Name of a data set.
+        may_have_roles: Whether the command reads further data sets, such as `held_out`.
 
     Raises:
         UnknownNameError: No data set has that name.
-        DataError: There is no such folder.
+        DataError: There is no such folder, or the command reads one data set alone.
     """
-    from germline.registry import DATA
+    from germline.registry import DATA, make_unknown_data_error
 
-    for part in re.split(r",(?:held_out|stream)=", source):
+    first_name, *others = re.split(r",(held_out|stream)=", source)
+    if others and not may_have_roles:
+        raise DataError(
+            f"--data has a data set for {others[0]}",
+            "Only germline condense and comparisons read one",
+            f"Use --data {first_name}",
+        )
+    for part in (first_name, *others[1::2]):
         first = re.split(r"[:/@+]", part, maxsplit=1)[0]
         if first not in DATA and not any(part.startswith(name) for name in DATA):
-            raise UnknownNameError.with_nearest("data set", part, DATA)
+            raise make_unknown_data_error(part)
         location = part.partition(":")[2]
         if first == "folder" and "+" not in part:
             plain = re.sub(r"@[0-9]+$", "", location)
@@ -47,6 +58,7 @@ def check_model_name(name: str) -> None:
     """
     from germline.architectures.presets import MODELS
 
+    _refuse_empty(name, "model")
     refuse_gene(name)
     if name in MODELS or Path(name).exists() or name.startswith(("hf-hub:", "local-dir:")):
         return
@@ -76,6 +88,7 @@ def check_network_name(name: str) -> None:
         ArtefactError: There is neither a folder nor a file of that name.
         UnknownNameError: timm has no model of that name.
     """
+    _refuse_empty(name, "network")
     if name.startswith("timm:"):
         check_model_name(name)
     elif ":" not in name and not Path(name).exists():
@@ -84,6 +97,12 @@ def check_network_name(name: str) -> None:
             f"there is neither a folder nor a file of that name{_nearest_folder(name)}",
             "give a run folder, timm:NAME, hf-hub:NAME, or a .pth or .safetensors file with --model",
         )
+
+
+def _refuse_empty(name: str, kind: str) -> None:
+    """Refuse an empty name, as of a variable of the shell that is not set; it would mean the working folder."""
+    if not name:
+        raise ArtefactError(f"the name of the {kind} is empty", "", "give a name, or a folder")
 
 
 def refuse_gene(name: str) -> None:
@@ -102,6 +121,7 @@ def check_gene_name(name: str) -> None:
     Raises:
         ArtefactError: There is no such folder, or it is not a learngene's.
     """
+    _refuse_empty(name, "learngene")
     if ":" in name:
         return
     folder = Path(name)

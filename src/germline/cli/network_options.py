@@ -41,13 +41,16 @@ def read_network_options(
     return {key: value for key, value in given.items() if value is not None}
 
 
-def check_network_inputs(network: str | None, data: str | None, options: NetworkOptions) -> dict[str, Any]:
+def check_network_inputs(
+    network: str | None, data: str | None, options: NetworkOptions, *, may_have_roles: bool = False
+) -> dict[str, Any]:
     """Check the names of a network and of data before torch is imported, and read what was given about the network.
 
     Args:
         network: Name of a network; None if the command runs without one.
         data: Name of a data set; None if the command reads none.
         options: Model, image size, mean and deviation, as the user typed them.
+        may_have_roles: Whether the command reads further data sets, such as `held_out`.
 
     Returns:
         Arguments of `load_network`.
@@ -59,7 +62,7 @@ def check_network_inputs(network: str | None, data: str | None, options: Network
     from germline.errors import SettingError
 
     if data is not None:
-        check_data_name(data)
+        check_data_name(data, may_have_roles=may_have_roles)
     if network is not None:
         check_network_name(network)
     given = read_network_options(*options)

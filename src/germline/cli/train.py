@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -68,9 +69,16 @@ def _check_names(model: str, data: str, gene: str | None, changes: Sequence[str]
     """Refuse unknown settings and names, before anything slow is imported; return the paths of the inputs."""
     from germline.cli.names import check_data_name, check_gene_name, check_model_name, check_network_name
     from germline.cli.setting_list import TRAIN_SETTINGS, check_keys
+    from germline.errors import ArtefactError
     from germline.paths import list_input_paths
 
     check_keys(TRAIN_SETTINGS, changes)
+    if Path(model).is_file():
+        raise ArtefactError(
+            f"'{model}' is a file",
+            "Training starts from a model folder, a preset or a timm model",
+            f"Run germline condense --ancestor {model} and germline inherit first, and train the result",
+        )
     (check_network_name if ":" in model else check_model_name)(model)
     check_data_name(data)
     if gene is not None:

@@ -15,7 +15,7 @@ from germline.data.placeholder import MissingDataError
 from germline.data.python_data import read_python_splits, read_split_of
 from germline.data.resize import resize_data_set
 from germline.errors import DataError
-from germline.registry import DATA
+from germline.registry import DATA, make_unknown_data_error
 
 SELF_SIZED_SETS = ("folder", "mini-imagenet")  # their readers parse the size after @
 
@@ -106,6 +106,8 @@ def _load_one(source: str, missing: list[MissingDataError] | None) -> DataSet:
     sized = re.fullmatch(r"(.+)@([0-9]+)", source, re.DOTALL)
     if sized and name not in SELF_SIZED_SETS and not _is_folder(source):
         return resize_data_set(_load_one(sized[1], missing), int(sized[2]))
+    if name not in DATA:
+        raise make_unknown_data_error(source)
     try:
         return cast("Callable[[str | None], DataSet]", DATA[name])(place)
     except MissingDataError as error:

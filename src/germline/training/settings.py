@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -97,7 +97,7 @@ class TrainSettings(StableDump):
     checkpoint_every: int = Field(default=500, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     eval_every: int | None = Field(default=None, ge=1)
-    eval_at: tuple[int, ...] = ()
+    eval_at: tuple[Annotated[int, Field(ge=0)], ...] = ()
     log_every: int = Field(default=10, ge=1)
     compile: bool = False
     fused: bool = True

@@ -275,11 +275,16 @@ class Trainer:
         step = int(self.fabric.all_reduce(self._bad.float(), reduce_op="max"))
         if step < 0:
             return
-        raise make_not_finite_error(self.name, step, self.checkpoints.latest_path() if self.checkpoints else None)
+        raise self._not_finite_error(step)
+
+    def _not_finite_error(self, step: int) -> TrainingError:
+        return make_not_finite_error(self.name, step, self.checkpoints.latest_path() if self.checkpoints else None)
 
     def _evaluate(self, step: int) -> None:
         if self.val is not None and (step > 0 or self.settings.has_evaluation(0, self._total)):
             score = score_model(self.network.model, self._logits, self.val, self.fabric.device)
+            if not math.isfinite(score.loss):  # weights can be finite and too large to compute with
+                raise self._not_finite_error(step)
             self.log.scores.append({"step": step, "accuracy": score.accuracy, "loss": score.loss})
 
     def _finish(self) -> None:

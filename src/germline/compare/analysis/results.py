@@ -60,6 +60,12 @@ class ComparisonResults:
             ArtefactError: There are no results, or the file holds something else.
         """
         file = path / "results.json" if path.is_dir() else path
+        if not path.exists():
+            raise ArtefactError(
+                f"There are no results in '{path}'",
+                "There is no such file or folder",
+                "Give the output folder of germline compare, or run it with --resume",
+            )
         if not file.exists():
             raise ArtefactError(
                 f"There are no results in '{path}'",

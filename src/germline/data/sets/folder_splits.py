@@ -138,6 +138,12 @@ def list_split(folder: Path, split: Split) -> tuple[FileListing, FileListing]:
         everything = list_folder(layout.root)
         training = _check_training(layout.root, _select(everything, layout.root, "train"))
         listing = training if split == "train" else _select(everything, layout.root, split)
+        if everything.paths and not listing.paths:
+            raise DataError(
+                f"None of the {len(everything.paths)} images in {folder} is drawn for '{split}'",
+                "The file names decide, 80/10/10, which needs more images",
+                f"Add images, or give it the folders {folder / 'train'} and {folder / 'val'}",
+            )
         notes = (*layout.notes, *everything.notes)
     else:
         training = _check_training(*_list_entered(layout.folders["train"]))
