@@ -68,6 +68,25 @@ def test_interrupted_is_130_and_goes_on(bench, run, monkeypatch, at):
     assert same_weights(bench / "whole", bench / "stopped")
 
 
+@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "Inter"), (signal.SIGTERM, 143, "Termina")])
+def test_a_stop_that_other_code_turns_into_an_error_is_still_a_stop(bench, run, monkeypatch, number, code, word):
+    """Ctrl-C while another package is imported can become a RecursionError."""
+
+    def disguise(*given):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        raise RecursionError
+
+    monkeypatch.setattr(Trainer, "_step", disguise)
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    done = run(*SHORT, "--out", "stopped")
+    assert done.code == code
+    assert done.err.startswith(f"germline: {word}")
+    assert done.err.count("\n") == 1
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert not (bench / "stopped").exists()
+
+
 def test_terminated_is_143_and_leaves_nothing_but_work_to_resume(bench, run):
     """A real SIGTERM to a real process, as cluster managers send it."""
     steps = ("--set", "steps=160", "--set", "checkpoint_every=8")

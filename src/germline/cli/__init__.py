@@ -33,6 +33,7 @@ from germline.errors import GermlineError
 
 INTERRUPTED, TERMINATED = 130, 143
 _RESUME = "Run the same command with --resume to continue."
+_INTERRUPTION = f"Interrupted. {_RESUME}"
 app = typer.Typer(
     name="germline",
     no_args_is_help=True,
@@ -68,15 +69,16 @@ def main() -> None:
     # Waiting threads that spin slow down everything else on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _print_all_characters()
-    with _terminations() as signals:
+    with _note_signals() as signals:
         try:
             message, code = _run()
         except Exception:
             if not signals:
                 raise
     if signals:
-        # Whatever the interruption became on its way here, a termination is the reason.
-        message, code = f"Terminated. {_RESUME}", TERMINATED
+        # Whatever the interruption became on its way here, the first signal is the reason.
+        is_end = signals[0] == signal.SIGTERM
+        message, code = (f"Terminated. {_RESUME}", TERMINATED) if is_end else (_INTERRUPTION, INTERRUPTED)
     if message:
         print(f"germline: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
@@ -109,29 +111,38 @@ def _run() -> tuple[str, int]:
         return message, code
     # At Ctrl-C, older versions of typer raise Abort and newer ones return this code.
     if code == INTERRUPTED:
-        return f"Interrupted. {_RESUME}", INTERRUPTED
+        return _INTERRUPTION, INTERRUPTED
     return "", code if isinstance(code, int) else 0
 
 
 @contextmanager
-def _terminations() -> Iterator[list[int]]:
-    """Make SIGTERM, which cluster managers send, stop a command as Ctrl-C does; list the signals that came."""
+def _note_signals() -> Iterator[list[int]]:
+    """Make SIGTERM, which cluster managers send, stop a command as Ctrl-C does; list the signals that came.
+
+    Imports of other packages may turn the interruption into another error, so Ctrl-C is noted too.
+    """
     signals: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signals.append(number)
-        # A second signal while files are cleaned up would leave some.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # A second signal while files are cleaned up would leave some. A second Ctrl-C is meant.
+        if number == signal.SIGTERM:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
     before = signal.signal(signal.SIGTERM, interrupt)
+    takes_keys = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if takes_keys:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield signals
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if takes_keys:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _known(error: Exception) -> tuple[str, int]:
