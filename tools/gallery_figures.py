@@ -101,8 +101,8 @@ def draw_evolution() -> str:
 
 
 def draw_pool_front() -> str:
-    """Draw the Pareto fronts of a pool and of its controls on Fashion-MNIST."""
-    results = ComparisonResults.load(RESULTS / "pool-family-fashion.json")
+    """Draw the Pareto fronts of a pool and of its controls on CIFAR-100."""
+    results = ComparisonResults.load(RESULTS / "pool-cifar100.json")
     images = results.recipe["images_per_class"][0]
     families = {arm: points for arm in results.arms if (points := family_points(results, arm, images))}
     return draw_pareto_fronts(results.arms, families, "test accuracy")
