@@ -68,7 +68,7 @@ def test_the_readme_quotes_the_claims_on_cifar():
     assert len(gains) == 8
     assert f"they are {min(gains):.0f} to {max(gains):.0f} points above scratch" in readme
     (row,) = quoted_rows("tleg-same-labels", "claims_table", r"gene ends above finetune \| depth=3")
-    assert f"ends {-float(row.split(' | ')[2].split()[0]):.0f} points above the gene's" in readme
+    assert f"end {-float(row.split(' | ')[2].split()[0]):.0f} points above the gene's" in readme
 
 
 def quoted_gains(name, pattern):
@@ -89,6 +89,17 @@ def test_the_readme_quotes_few_images_on_cifar():
     rows = quoted_rows("tleg-transfer-cifar-fs", "claims_table", "above layers ")
     layers = [float(row.split(" | ")[2].split()[0]) for row in rows]
     assert f"ancestor are only {min(layers):.1f} to {max(layers):.1f} points below the gene" in readme
+
+
+def test_the_readme_quotes_the_pool_and_circuits_on_cifar():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    rows = paths_claims_table(ComparisonResults(kept("pool-cifar100")), per_size=True)
+    claims = [row for row in rows if row[0] == "pool ends above snnet-same"]
+    assert [row[4] for row in claims] == 12 * ["holds"]
+    gains = [float(row[2].split()[0]) for row in claims]
+    assert f"{len(gains)} sizes without training, each {min(gains):.0f} to {max(gains):.0f} points above SN-Net" in readme
+    half = quoted_gains("gtl-cifar-fs-circuits", "above scratch ")
+    assert f"Half of a *pretrained* CNN's parameters gain {sum(half) / len(half):.0f} points" in readme
 
 
 def test_the_page_on_choosing_quotes_untrained_descendants():
@@ -129,7 +140,7 @@ def test_the_pools_page_names_the_claims_that_hold(name):
 def test_every_kept_result_says_how_it_was_made():
     for path in RESULTS.glob("*.json"):
         found = json.loads(path.read_text(encoding="utf-8"))
-        starts = ("germline ", "python benchmarks/", "python tools/", "python -m pytest ")
+        starts = ("germline ", "python benchmarks/", "python tools/", "python -m pytest ", "tools/test_ray.sh")
         assert found["command"].startswith(starts), path.name
         assert {"germline", "torch", "timm"} <= found["versions"].keys(), path.name
 
