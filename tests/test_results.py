@@ -97,7 +97,7 @@ def test_the_readme_quotes_the_pool_and_circuits_on_cifar():
     claims = [row for row in rows if row[0] == "pool ends above snnet-same"]
     assert [row[4] for row in claims] == 12 * ["holds"]
     gains = [float(row[2].split()[0]) for row in claims]
-    assert f"{len(gains)} sizes without training, each {min(gains):.0f} to {max(gains):.0f} points above SN-Net" in readme
+    assert f"12 sizes without training, each {min(gains):.0f} to {max(gains):.0f} points above SN-Net" in readme
     half = quoted_gains("gtl-cifar-fs-circuits", "above scratch ")
     assert f"Half of a *pretrained* CNN's parameters gain {sum(half) / len(half):.0f} points" in readme
 
