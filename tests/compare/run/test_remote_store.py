@@ -157,7 +157,7 @@ def test_comparison_in_remote_store_gives_same_results(url, recipe_file, tmp_pat
     forget()
     monkeypatch.setenv("GERMLINE_CACHE", str(tmp_path / "elsewhere"))
     monkeypatch.setattr("germline.compare.run.train_cell._train", None)
-    monkeypatch.setattr("germline.compare.run.store.train", None)
+    monkeypatch.setattr("germline.compare.run.store.fit_classifier", None)
     comparison(recipe_file, tmp_path / "again", store=url).run()
     assert results(tmp_path / "again") == whole_results
     assert len(RemoteStore.from_url(url).list_parts()) == 2 + 2 + 4
