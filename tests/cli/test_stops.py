@@ -68,6 +68,15 @@ def test_interrupted_is_130_and_goes_on(bench, run, monkeypatch, at):
     assert same_weights(bench / "whole", bench / "stopped")
 
 
+@pytest.fixture
+def keys():
+    """Ctrl-C as in a terminal: a shell starts commands in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "Inter"), (signal.SIGTERM, 143, "Termina")])
 def test_a_stop_that_other_code_turns_into_an_error_is_still_a_stop(bench, run, monkeypatch, number, code, word):
     """Ctrl-C while another package is imported can become a RecursionError."""
