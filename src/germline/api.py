@@ -79,10 +79,11 @@ def condense_measured(method: Method, ancestor: MeasuredAncestor | None, data: D
         GermlineError: The ancestor, data or settings do not fit.
     """
     if run.fabric.is_global_zero:
-        for warning in () if ancestor is None else ancestor.warnings:
-            _LOG.warning(warning)
-        for line in () if ancestor is None or run.quiet else ancestor.lines:
-            print(f"germline: {line}", file=sys.stderr, flush=True)
+        if ancestor is not None:
+            for warning in ancestor.warnings:
+                _LOG.warning(warning)
+            for line in () if run.quiet else ancestor.lines:
+                print(f"germline: {line}", file=sys.stderr, flush=True)
         for key, settings in (("", method), *((f"{key}.", value) for key, value in vars(method).items())):
             if isinstance(settings, TrainSettings):
                 # A method may train on the data or on those of a role, or on a part of them.
