@@ -24,7 +24,7 @@ MAX_WORDS = 25
 UNCLEAR = re.compile(
     r"\b(begun|stands?|stood|told|tells? of|mend(s|ed|ing)?|elders?|at hand|held against|whereof|thereof|goes on|"
     r"of which|be it|behind one's back|stand round|looked at while|pictures?|comes to|came to|nowhere|nobody|alike but|"
-    r"(images|samples|steps) a (class|step|run)|round (the|a|an|it|them|each|which|that)|the house|hold(s)? us to|"
+    r"(images|samples|steps) a (class|step|run)|round (the|a|an|its?|them|each|which|that)|the house|hold(s)? us to|"
     r"is no more than|as it was|be said|is said|says? so|has to be|what .{1,30} comes to)\b",
     re.IGNORECASE,
 )

@@ -156,7 +156,7 @@ def list_size_lines(spec: Spec) -> tuple[tuple[Size, ...], ...]:
     depths = {factor: scale_depth(fields, factor) for factor in factors["depth"] | factors["width"]}
     widths = {factor: scale_width_keys(fields, factor) for factor in depths}
     own = Fraction(1)
-    # Near the own size, a step can round to a change of depth alone. That is the next line's.
+    # Near the gene's own size, a rounded step can change the depth alone. The next line has that size.
     both = [
         {**depths[factor], **widths[factor]}
         for factor in sorted(depths)

@@ -242,7 +242,7 @@ class Auto(PresetSettings, TargetSettings, Method, TrainSettings):
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """Describe the depths, and for CNNs the widths of other layers."""
         kept = self.layers or () if gene is None else self._kept(gene)
-        named = f"{len(kept)} of the ancestor's {sum(stage_depths(spec))} blocks, fresh ones round them"
+        named = f"{len(kept)} of the ancestor's {sum(stage_depths(spec))} blocks, with fresh ones around them"
         if isinstance(spec, TransformerSpec):
             fields = spec.model_dump()
             return Sizes(f"{named}, at width={fields['width']},heads={fields['heads']}")

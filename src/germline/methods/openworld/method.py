@@ -244,7 +244,7 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
 
     def describe_sizes(self, spec: Spec, gene: Learngene | None = None) -> Sizes:
         """All sizes that keep the gene's units."""
-        return Sizes(f"any width and depth of the units round its {self.units}, which keep their widths and places")
+        return Sizes(f"any width and depth of the units around its {self.units}, which keep their widths and places")
 
     def check_size(self, gene: Learngene, spec: Spec) -> None:
         """Refuse networks into which the gene's units do not fit.
