@@ -1,4 +1,4 @@
-"""Cut circuits: which channels, where they stand in descendants of either family, and what is refused."""
+"""Circuits of a trained CNN: which channels they have, how descendants of both families grow, and what is refused."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def condense(ancestor, images, seed=0, **settings):
 
 
 @pytest.mark.parametrize("family", ["vgg", "resnet"])
-def test_the_gene_is_the_circuit_and_nothing_else(request, family, pico):
+def test_gene_contains_only_the_circuit(request, family, pico):
     ancestor = request.getfixturevalue(family)
     own = ancestor.model.state_dict()
     narrow = circuit_spec(ancestor.spec)
@@ -48,14 +48,14 @@ def test_the_gene_is_the_circuit_and_nothing_else(request, family, pico):
         (condense(ancestor, pico, seed=3), drawn),
         (condense(ancestor, pico, choose="scale"), strongest),
     ):
-        wanted = extract_circuit(own, ancestor.spec, circuit)
-        assert gene.tensors.keys() == wanted.keys()
-        assert all(torch.equal(tensor, wanted[name]) for name, tensor in gene.tensors.items())
+        expected = extract_circuit(own, ancestor.spec, circuit)
+        assert gene.tensors.keys() == expected.keys()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in gene.tensors.items())
         assert gene.classes is None
         assert gene.spec == ancestor.spec
         assert gene.provenance.ancestor == ancestor.source
-        outline = gene.bound_method().cost(gene.spec, 0, 0).stored
-        assert outline == {name: tensor.numel() for name, tensor in gene.tensors.items()}
+        stored = gene.bound_method().cost(gene.spec, 0, 0).stored
+        assert stored == {name: tensor.numel() for name, tensor in gene.tensors.items()}
     other = condense(ancestor, pico, seed=4).tensors
     assert not all(torch.equal(tensor, other[name]) for name, tensor in condense(ancestor, pico).tensors.items())
 
@@ -65,14 +65,14 @@ def test_the_gene_is_the_circuit_and_nothing_else(request, family, pico):
     [
         ("vgg", {}, ["copied", "zero-filled", "fresh"]),
         ("vgg", {"width": 12}, ["copied", "zero-filled", "fresh"]),
-        # One channel is all that a group has, so that none is left outside the circuit.
+        # Each group has one channel, so none is outside the circuit.
         ("vgg", {"width": 1, "depth2": 4}, ["copied", "identity", "fresh"]),
         ("resnet", {}, ["copied", "zero-filled", "fresh"]),
         ("resnet", {"depth1": 2, "width2": 3}, ["copied", "zero-filled", "fresh"]),
     ],
     ids=str,
 )
-def test_any_size_is_grown_and_all_is_accounted_for(request, family, size, origins, pico):
+def test_any_size_grows_and_the_ledger_counts_every_element(request, family, size, origins, pico):
     gene = condense(request.getfixturevalue(family), pico)
     child = gene.inherit(Size(**size), classes=4, seed=1)
     sizes = count_elements(child.model)
@@ -86,8 +86,8 @@ def test_any_size_is_grown_and_all_is_accounted_for(request, family, size, origi
             assert not torch.equal(tensor, other.model.state_dict()[name])
 
 
-def test_what_is_fresh_is_what_the_initialiser_draws(vgg, pico):
-    """At a share so small that one channel a group is planted, the rest has the deviation of a fresh network."""
+def test_fresh_weights_follow_the_initialiser(vgg, pico):
+    """With one planted channel per group, the rest has the standard deviation of a fresh network."""
     gene = condense(vgg, pico, share=1e-9)
     child = gene.inherit(Size(width=64), classes=4)
     kernel = child.model.stages[1].blocks[1].conv.weight.detach()
@@ -95,7 +95,7 @@ def test_what_is_fresh_is_what_the_initialiser_draws(vgg, pico):
     assert not kernel[0, 1:].any()
 
 
-def test_colour_and_other_images(resnet, pico):
+def test_descendants_accept_colour_and_larger_images(resnet, pico):
     child = condense(resnet, pico).inherit(classes=3, channels=3, image_size=64)
     assert (child.network.spec.channels, child.network.spec.image_size) == (3, 64)
     first = "stages.0.blocks.0.units.0.conv.weight"
@@ -104,7 +104,7 @@ def test_colour_and_other_images(resnet, pico):
 
 
 @pytest.mark.parametrize(("family", "model"), [("vgg", "resnet12_x025"), ("resnet", "vgg11_x025")])
-def test_the_other_family_is_grown_loads_and_trains(request, family, model, pico, tmp_path):
+def test_loaded_circuit_grows_in_the_other_family_and_trains(request, family, model, pico, tmp_path):
     condense(request.getfixturevalue(family), pico).save(tmp_path / "gene")
     gene = Learngene.load(tmp_path / "gene")
     child = gene.inherit(Size(width=8), pico.classes, model=model)
@@ -120,15 +120,15 @@ def test_the_other_family_is_grown_loads_and_trains(request, family, model, pico
     assert result.losses[-1][1] > 0
     after = child.model.state_dict()
     assert not [name for name, tensor in before.items() if torch.equal(tensor, after[name])]
-    # What was filled with zeros is trained like all else.
+    # Zero-filled weights are trained like all others.
     rows = len(gene.tensors["stages.1.blocks.0" + (".conv.weight" if family == "vgg" else ".units.0.conv.weight")])
     name = "stages.1.blocks.0" + (".units.0.conv.weight" if family == "vgg" else ".conv.weight")
-    closed = before[name][:rows] == 0
-    assert closed.any()
-    assert after[name][:rows][closed].abs().min() > 0
+    zero_filled = before[name][:rows] == 0
+    assert zero_filled.any()
+    assert after[name][:rows][zero_filled].abs().min() > 0
 
 
-def test_a_preset_of_its_own_family_gives_its_form(vgg, pico, make_convolutional):
+def test_preset_of_the_same_family_sets_depths_and_widths(vgg, pico, make_convolutional):
     widths = ((4,), (4,), (4,), (4,), (4,))
     gene = condense(make_convolutional(VggSpec, widths=widths), pico)
     child = gene.inherit(classes=2, model="vgg16_x025", image_size=64)
@@ -157,7 +157,7 @@ def test_other_methods_refuse_a_model(gene):
         gene.inherit(model="vit_nano")
 
 
-def test_a_circuit_shuffled_is_a_random_gene_of_it(vgg, pico):
+def test_random_gene_shuffles_a_circuit(vgg, pico):
     gene = condense(vgg, pico)
     shuffled = RandomGene(method="circuit").derive(gene, generator(0))
     child = shuffled.inherit(classes=3, model="resnet12_x025")
@@ -169,7 +169,7 @@ def test_a_circuit_shuffled_is_a_random_gene_of_it(vgg, pico):
     assert mine[:rows, :columns].flatten().sort().values.equal(gene.tensors[name].flatten().sort().values)
 
 
-def test_a_share_of_all_is_the_ancestor_itself(resnet, pico):
+def test_share_of_one_copies_the_ancestor(resnet, pico):
     gene = condense(resnet, pico, share=1.0)
     child = gene.inherit(classes=resnet.classes)
     own = resnet.model.state_dict()
@@ -188,17 +188,17 @@ def test_bad_settings_no_ancestor_and_a_vit_are_refused(pico, make_network):
         CircuitBaseline().condense_spec(make_network(), pico)
 
 
-def test_sizes_are_said(vgg, pico):
+def test_sizes_are_described(vgg, pico):
     gene = condense(vgg, pico)
     assert gene.describe_sizes() == "any width and depth of a vgg or a resnet12"
 
 
-def test_protection_of_descendants_is_off_unless_asked_for(vgg, pico):
+def test_protection_of_descendants_is_off_by_default(vgg, pico):
     gene = condense(vgg, pico)
     child = gene.inherit(classes=pico.classes, seed=1)
     assert gene.bound_method().objective(gene, child) is None
-    held = condense(vgg, pico, protected_steps=3, inherited_rate=0.5)
-    objective = held.bound_method().objective(held, held.inherit(classes=pico.classes, seed=1))
+    protected = condense(vgg, pico, protected_steps=3, inherited_rate=0.5)
+    objective = protected.bound_method().objective(protected, protected.inherit(classes=pico.classes, seed=1))
     protection = objective.protection
     assert (protection.steps, protection.rate, objective.label_smoothing) == (3, 0.5, None)
     entries = child.ledger.entries
@@ -206,7 +206,7 @@ def test_protection_of_descendants_is_off_unless_asked_for(vgg, pico):
         assert int(mask.sum()) == mask.numel() - entries[name]["fresh"]
 
 
-def test_a_protected_descendant_keeps_its_circuit_at_first(vgg, pico):
+def test_protected_circuit_does_not_change_at_first(vgg, pico):
     gene = condense(vgg, pico, protected_steps=1)
     child = gene.inherit(classes=pico.classes, seed=1)
     before = {name: tensor.clone() for name, tensor in child.model.state_dict().items()}

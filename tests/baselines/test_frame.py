@@ -1,4 +1,4 @@
-"""The frame alone: stem, positions, norm and head are the ancestor's, and every block is fresh."""
+"""The frame: stem, positions, norm and head are the ancestor's, and every block is fresh."""
 
 import pytest
 import torch
@@ -27,26 +27,26 @@ def parts_of(network):
     return architecture_of(network.spec).parts(network.spec)
 
 
-def test_the_gene_has_all_but_the_blocks(gene, vit, tmp_path):
+def test_gene_has_all_tensors_except_those_of_blocks(gene, vit, tmp_path):
     gene.save(tmp_path / "gene")
-    read, own = Learngene.load(tmp_path / "gene"), vit.model.state_dict()
-    assert read.tensors.keys() == {name for name in own if not name.startswith("blocks.")}
-    assert all(torch.equal(value, own[name]) for name, value in read.tensors.items())
-    assert Frame().cost(gene.spec, 0, 0).stored == {name: value.numel() for name, value in read.tensors.items()}
+    loaded, own = Learngene.load(tmp_path / "gene"), vit.model.state_dict()
+    assert loaded.tensors.keys() == {name for name in own if not name.startswith("blocks.")}
+    assert all(torch.equal(value, own[name]) for name, value in loaded.tensors.items())
+    assert Frame().cost(gene.spec, 0, 0).stored == {name: value.numel() for name, value in loaded.tensors.items()}
     assert Frame().cost(gene.spec, 1000, 5).samples == 0
 
 
 @pytest.mark.parametrize("depth", [1, 3, 5])
 def test_blocks_are_fresh_at_every_depth(gene, vit, depth):
     child, other = (gene.inherit(size=Size(depth=depth), classes=vit.classes, seed=seed) for seed in (0, 1))
-    own, sizes, drawn = vit.model.state_dict(), count_elements(child.model), other.model.state_dict()
+    own, sizes, redrawn = vit.model.state_dict(), count_elements(child.model), other.model.state_dict()
     blocks = 0
     for name, tensor in child.model.state_dict().items():
         is_block = name.startswith("blocks.")
         blocks += is_block
         assert child.ledger.entries[name] == {"fresh" if is_block else "copied": sizes[name]}
         if is_block:
-            assert tensor.ndim < 2 or not torch.equal(tensor, drawn[name])
+            assert tensor.ndim < 2 or not torch.equal(tensor, redrawn[name])
         else:
             assert torch.equal(tensor, own[name])
     assert blocks == depth * len(parts_of(vit).blocks[0])
@@ -61,7 +61,7 @@ def test_new_classes_have_a_fresh_head(gene):
     )
 
 
-def test_a_frame_reads_other_images(gene, vit):
+def test_frame_adapts_to_other_channels(gene, vit):
     child = gene.inherit(classes=("a", "b"), channels=1 if vit.spec.channels == 3 else 3)
     assert child.ledger.totals()["adapted"] == child.model.state_dict()["patch_embed.proj.weight"].numel()
 

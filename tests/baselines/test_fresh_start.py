@@ -1,4 +1,4 @@
-"""Initial positions of fresh networks: what changes, what does not, and which networks can have them."""
+"""Initial positions and LayerScale of fresh networks: what changes, and which networks can have them."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_only_the_positions_change(kind, positions):
     assert other.model.pos_embed.requires_grad
 
 
-def test_the_deviation_of_timm_is_the_default():
+def test_default_deviation_is_that_of_timm():
     assert Scratch(positions=0.02) == Scratch()
     assert Scratch(positions=0.02).positions is None
     plain, same = (grow(Scratch(positions=value)).model.state_dict() for value in (None, 0.02))
@@ -47,13 +47,13 @@ def test_the_deviation_of_timm_is_the_default():
 
 
 @pytest.mark.parametrize("kind", [Scratch, Xavier, Distil])
-def test_settings_are_written_as_before_without_positions(kind):
+def test_dumped_settings_omit_default_positions(kind):
     assert "positions" not in kind().model_dump(mode="json")
     assert kind(positions=0.5).model_dump(mode="json")["positions"] == 0.5
     assert kind.model_validate(kind(positions="sin-cos").model_dump(mode="json")).positions == "sin-cos"
 
 
-def test_sin_cos_by_hand():
+def test_sin_cos_table_matches_hand_calculation():
     table = sin_cos_positions(2, 8)
     # patches row by row; two waves with frequencies 1 and 1/100; columns first
     s1, c1, s2, c2 = 0.841471, 0.540302, 0.0099998, 0.99995
@@ -63,7 +63,7 @@ def test_sin_cos_by_hand():
     assert len({tuple(row) for row in sin_cos_positions(8, 16).tolist()}) == 64
 
 
-def test_class_tokens_keep_their_draw():
+def test_class_tokens_keep_their_random_values():
     spec = SPEC.model_copy(update={"class_token": True})
     plain, waves = (grow(Scratch(positions=value), spec).model.pos_embed[0] for value in (None, "sin-cos"))
     assert len(plain) == 17
@@ -77,7 +77,7 @@ def test_wrong_positions_are_refused(value):
         Scratch(positions=value)
 
 
-def test_networks_that_cannot_have_them_are_refused():
+def test_networks_without_fitting_positions_are_refused():
     vgg = VggSpec(image_size=32, channels=1, classes=3, widths=((4,), (8,)))
     for positions in (0.5, "sin-cos"):
         with pytest.raises(SettingError, match="Only ViTs have a table of positions"):
@@ -88,7 +88,7 @@ def test_networks_that_cannot_have_them_are_refused():
     assert grow(Xavier(positions=0.5), odd).model.pos_embed.shape == (1, 16, 18)
 
 
-def test_a_distilled_gene_passes_its_positions_on(make_network, pico):
+def test_descendants_of_distil_have_its_positions(make_network, pico):
     ancestor = make_network(depth=1)
     gene = Distil(positions="sin-cos").condense(ancestor, pico, RUN)
     child = gene.inherit(classes=("a", "b"))

@@ -1,4 +1,4 @@
-"""Last layers: how many blocks, that they stay where they are, and that all else is fresh."""
+"""Last layers: how many blocks are copied, that they keep their places, and that the rest is fresh."""
 
 import pytest
 import torch
@@ -23,8 +23,8 @@ def networks(make_network, make_convolutional):
     }
 
 
-# Of the ViT's backbone each block has 15.6 %; of the VGG's each of the last units has 24.1 %; of the
-# ResNet12's each of the last two blocks has 20.7 %.
+# One block of the ViT is 15.6 % of the backbone. One of the last stage of the VGG is 24.1 %.
+# Each of the last two blocks of the ResNet12 is 20.7 %.
 @pytest.mark.parametrize(
     ("family", "share", "kept"),
     [
@@ -38,7 +38,7 @@ def networks(make_network, make_convolutional):
         ("vgg", 1.0, ("stages.",)),
     ],
 )
-def test_the_last_blocks_stay_and_all_else_is_fresh(networks, pico, tmp_path, family, share, kept):
+def test_last_blocks_are_copied_and_the_rest_is_fresh(networks, pico, tmp_path, family, share, kept):
     ancestor = networks[family]
     made = LastLayers(share=share).condense(ancestor, pico, RUN)
     made.save(tmp_path / "gene")
@@ -63,22 +63,22 @@ def test_the_last_blocks_stay_and_all_else_is_fresh(networks, pico, tmp_path, fa
 
 
 @pytest.mark.parametrize(("model", "share"), [("vgg11", 0.256), ("vgg16", 0.160), ("resnet12", 0.754)])
-def test_how_near_the_published_networks_come(model, share):
-    """A ResNet12's last block alone is three quarters of it: no share of 20 % can be cut along blocks."""
+def test_last_blocks_have_this_share_of_published_networks(model, share):
+    """The last block of a ResNet12 is three quarters of it, so whole blocks cannot make a share of 20 %."""
     spec = model_spec(model, image_size=32, channels=3, classes=5)
-    whole = LastLayers(share=1.0).cost(spec, 0, 0).stored
-    kept = LastLayers().cost(spec, 0, 0).stored
-    assert sum(kept.values()) / sum(whole.values()) == pytest.approx(share, abs=5e-4)
+    all_blocks = LastLayers(share=1.0).cost(spec, 0, 0).stored
+    last_blocks = LastLayers().cost(spec, 0, 0).stored
+    assert sum(last_blocks.values()) / sum(all_blocks.values()) == pytest.approx(share, abs=5e-4)
 
 
-def test_a_gene_of_all_blocks_reads_other_images(networks, pico):
+def test_gene_of_all_blocks_adapts_to_other_images(networks, pico):
     gene = LastLayers(share=1.0).condense(networks["resnet12"], pico, RUN)
     child = gene.inherit(classes=2, channels=3, image_size=64)
     assert child.ledger.totals()["adapted"] == 3 * (4 * 9 + 4)
     assert gene.tensors["stages.0.blocks.0.shortcut.conv.weight"].shape[1] == 1
 
 
-def test_a_descendant_s_tensors_are_its_own(networks, pico):
+def test_descendant_owns_its_tensors(networks, pico):
     gene = LastLayers().condense(networks["vgg"], pico, RUN)
     with torch.no_grad():
         for parameter in gene.inherit(classes=2).model.parameters():

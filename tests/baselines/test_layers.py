@@ -1,4 +1,4 @@
-"""Layers: which blocks of the ancestor stand where in a descendant."""
+"""Layers: which blocks of the ancestor a descendant takes."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_the_chosen_blocks_stem_norm_and_head_are_copied(deep, pico, tmp_path, c
     assert child.ledger.totals() == {"copied": sum(value.numel() for value in child.model.parameters())}
 
 
-def test_last_one_computes_what_the_last_block_does(deep, pico, pixels):
+def test_descendant_of_the_last_block_computes_its_output(deep, pico, pixels):
     child = condense(deep, pico, choose="last").inherit(size=Size(depth=1)).network
     model, images = deep.model, deep.preprocess(pixels)
     with torch.no_grad():
@@ -56,13 +56,13 @@ def test_last_one_computes_what_the_last_block_does(deep, pico, pixels):
         assert torch.allclose(child.logits(pixels), model.head(model.norm(tokens).mean(dim=1)), atol=1e-6)
 
 
-def test_all_blocks_are_fine_tuning(deep, pico):
-    gene, whole = condense(deep, pico), Finetune().condense(deep, pico, RUN)
-    mine, theirs = gene.inherit(classes=3, channels=3, seed=5), whole.inherit(classes=3, channels=3, seed=5)
-    own = theirs.model.state_dict()
-    assert all(torch.equal(value, own[name]) for name, value in mine.model.state_dict().items())
-    assert mine.ledger.entries == theirs.ledger.entries
-    assert mine.ledger.totals()["fresh"] == 16 * 3 + 3
+def test_all_blocks_equal_fine_tuning(deep, pico):
+    gene, finetune_gene = condense(deep, pico), Finetune().condense(deep, pico, RUN)
+    child, expected = gene.inherit(classes=3, channels=3, seed=5), finetune_gene.inherit(classes=3, channels=3, seed=5)
+    own = expected.model.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in child.model.state_dict().items())
+    assert child.ledger.entries == expected.ledger.entries
+    assert child.ledger.totals()["fresh"] == 16 * 3 + 3
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_all_blocks_are_fine_tuning(deep, pico):
         ((0, 5), {"depth": 3}, r"cannot grow 3 blocks.*choose=\(0, 5\) names 2"),
     ],
 )
-def test_what_it_cannot_grow_is_refused(deep, pico, choose, size, words):
+def test_impossible_sizes_are_refused(deep, pico, choose, size, words):
     with pytest.raises(SettingError, match=words):
         condense(deep, pico, choose=choose).inherit(size=Size(**size))
 
 
-def test_a_block_that_is_not_there_is_refused_before_anything_is_written(deep, pico):
+def test_missing_block_is_refused(deep, pico):
     with pytest.raises(SettingError, match=r"choose=\(0, 6\) names.* has 6 blocks. Use indices from 0 to 5"):
         Layers(choose=(0, 6)).condense_spec(deep, pico)
     with pytest.raises(SettingError, match="The ancestor has 6 blocks"):
@@ -92,7 +92,7 @@ def test_bad_choices_are_refused(choose):
         Layers(choose=choose)
 
 
-def test_sizes_are_said(deep, pico):
+def test_sizes_are_described(deep, pico):
     for choose, words in (("last", "at most 6 blocks"), ((0, 5), "the 2 blocks chosen")):
         gene = condense(deep, pico, choose=choose)
         assert gene.describe_sizes() == f"{words}, at the ancestor's width"
@@ -108,8 +108,8 @@ def resnet(make_convolutional):
     return make_convolutional(ResNet12Spec, depths=(3, 4), widths=(4, 6))
 
 
-def places(child, ancestor):
-    """For each block of a descendant, the ancestor's block that it equals in every tensor, buffers included."""
+def find_source_blocks(child, ancestor):
+    """List for each block of a descendant the ancestor's blocks with the same tensors, buffers included."""
     blocks, own = (
         [
             {name: network.model.state_dict()[full] for name, full in block.items()}
@@ -133,23 +133,23 @@ def places(child, ancestor):
     ("choose", "taken"),
     [
         ("first", [0, 1, 3, 4, 5]),
-        # The first of a stage is always the ancestor's first: it alone reads the maps of the stage before.
+        # A stage always begins with the ancestor's first block, since only that one reads the previous stage.
         ("last", [0, 2, 3, 5, 6]),
         ("even", [0, 1, 3, 4, 5]),
         ((0, 2, 3, 4, 6), [0, 2, 3, 4, 6]),
     ],
     ids=str,
 )
-def test_stages_are_chosen_from_one_by_one(request, family, pico, choose, taken):
+def test_blocks_are_chosen_per_stage(request, family, pico, choose, taken):
     network = request.getfixturevalue(family)
     child = condense(network, pico, choose=choose).inherit(size=Size(depth1=2, depth2=3))
-    assert places(child, network) == [[index] for index in taken]
+    assert find_source_blocks(child, network) == [[index] for index in taken]
     assert child.ledger.totals() == {"copied": sum(count_elements(child.model).values())}
 
 
-def test_one_block_a_stage_of_the_last_is_the_first(vgg, pico, pixels):
+def test_last_choice_of_one_block_per_stage_is_the_first_block(vgg, pico, pixels):
     child = condense(vgg, pico, choose="last").inherit(size=Size(depth1=1, depth2=1))
-    assert places(child, vgg) == [[0], [3]]
+    assert find_source_blocks(child, vgg) == [[0], [3]]
     images, (first, second) = vgg.preprocess(pixels), vgg.model.stages
     with torch.no_grad():
         maps = second.pool(second.blocks[0](first.pool(first.blocks[0](images))))
@@ -182,7 +182,7 @@ def test_stages_that_do_not_fit_are_refused(request, pico, family, choose, size,
         condense(request.getfixturevalue(family), pico, choose=choose).inherit(size=Size(**size))
 
 
-def test_units_of_other_widths_are_refused_where_they_do_not_meet(make_convolutional, pico):
+def test_units_of_unequal_widths_are_refused(make_convolutional, pico):
     uneven = make_convolutional(VggSpec, widths=((4, 6), (8,)))
     with pytest.raises(
         SettingError, match=r"'layers' cannot grow 'stages.1.blocks.0.conv.weight' of shape \(8, 4, 3, 3\)"

@@ -1,4 +1,4 @@
-"""The random gene: all of a gene but what it knows."""
+"""The random gene: the elements of a gene at shuffled places."""
 
 import pytest
 import torch
@@ -24,23 +24,23 @@ def method():
 
 
 @pytest.fixture(scope="module")
-def drawn(method, gene):
+def shuffled(method, gene):
     return method.derive(gene, generator(0, "draw"))
 
 
-def test_every_tensor_keeps_its_elements_and_loses_their_places(gene, drawn):
-    assert drawn.tensors.keys() == gene.tensors.keys()
-    for name, tensor in drawn.tensors.items():
+def test_every_tensor_keeps_its_elements_at_other_places(gene, shuffled):
+    assert shuffled.tensors.keys() == gene.tensors.keys()
+    for name, tensor in shuffled.tensors.items():
         own = gene.tensors[name]
         assert (tensor.shape, tensor.dtype) == (own.shape, own.dtype)
         assert torch.equal(tensor.flatten().sort().values, own.flatten().sort().values)
-    weight, own = (one.tensors["offset.0.mlp.fc1.weight"].flatten() for one in (drawn, gene))
-    # A shuffle of 1024 leaves about one in its place, and what is left of the likeness is of the order 1/32.
+    weight, own = (one.tensors["offset.0.mlp.fc1.weight"].flatten() for one in (shuffled, gene))
+    # A shuffle of 1024 elements leaves about one in its place. The remaining correlation is of the order 1/32.
     assert int((weight == own).sum()) < 10
     assert abs(float(torch.corrcoef(torch.stack([weight, own]))[0, 1])) < 0.15
 
 
-def test_whole_numbers_stay_and_the_gene_is_left_as_it_was(method, gene):
+def test_integers_are_copied_and_the_gene_does_not_change(method, gene):
     counts = torch.arange(50)
     given = type(gene)(**{**gene.__dict__, "tensors": {**gene.tensors, "counts": counts}})
     before = {name: tensor.clone() for name, tensor in given.tensors.items()}
@@ -50,20 +50,20 @@ def test_whole_numbers_stay_and_the_gene_is_left_as_it_was(method, gene):
     assert all(torch.equal(value, given.tensors[name]) for name, value in before.items())
 
 
-def test_metrics_of_the_other_gene_are_not_kept(method, gene):
+def test_metrics_of_the_source_gene_are_removed(method, gene):
     scored = type(gene)(**{**gene.__dict__, "provenance": Provenance(ancestor="x", metrics={"accuracy": 0.9})})
     found = method.derive(scored, generator(0, "draw")).provenance
     assert (found.ancestor, found.metrics) == ("x", {})
 
 
-def test_a_draw_follows_its_generator(method, gene, drawn):
+def test_shuffle_depends_on_the_generator(method, gene, shuffled):
     same, other = (method.derive(gene, generator(seed, "draw")) for seed in (0, 1))
-    assert all(torch.equal(value, same.tensors[name]) for name, value in drawn.tensors.items())
+    assert all(torch.equal(value, same.tensors[name]) for name, value in shuffled.tensors.items())
     name = "slope.0.mlp.fc1.weight"
-    assert not torch.equal(drawn.tensors[name], other.tensors[name])
+    assert not torch.equal(shuffled.tensors[name], other.tensors[name])
 
 
-def test_condense_is_the_inner_gene_redrawn_by_the_run_s_seed(method, ancestor, pico):
+def test_condense_shuffles_the_inner_gene_by_the_seed_of_the_run(method, ancestor, pico):
     found = [method.condense(ancestor, pico, Run(device="cpu", quiet=True, seed=seed)) for seed in (3, 3, 4)]
     inner = method.delegate().condense(ancestor, pico, Run(device="cpu", quiet=True, seed=3))
     expected = method.derive(inner, generator(3, "random-gene"))
@@ -73,13 +73,13 @@ def test_condense_is_the_inner_gene_redrawn_by_the_run_s_seed(method, ancestor, 
     assert (found[0].method, found[0].bound_method()) == ("random-gene", method)
 
 
-def test_it_grows_from_disk_what_the_inner_method_grows(method, ancestor, pico, tmp_path):
+def test_loaded_gene_grows_what_the_inner_method_grows(method, ancestor, pico, tmp_path):
     method.condense(ancestor, pico, Run(device="cpu", quiet=True)).save(tmp_path / "gene")
     loaded = Learngene.load(tmp_path / "gene")
     assert loaded.bound_method() == method
     assert loaded.bound_method().derived_from() == TLEG(**SHORT)
     child = loaded.inherit(size=Size(depth=5), classes=3)
-    # The inner method's own lines: two segments, of three and two blocks, on the grid (l+1)/L.
+    # The inner method has two segments, of three and two blocks, on the grid (l+1)/L.
     name = "mlp.fc1.weight"
     offset, slope = (loaded.tensors[f"{kind}.1.{name}"] for kind in ("offset", "slope"))
     assert torch.allclose(child.model.blocks[3].mlp.fc1.weight, offset + slope / 2, atol=1e-7)
@@ -91,24 +91,24 @@ def test_it_grows_from_disk_what_the_inner_method_grows(method, ancestor, pico, 
     assert method.condense_spec(ancestor, pico).depth == 4
 
 
-def test_declarations_are_the_inner_method_s_on_an_instance():
-    tleg, whole = RandomGene(), RandomGene(method="finetune")
+def test_instance_has_the_declarations_of_its_inner_method():
+    tleg, finetune = RandomGene(), RandomGene(method="finetune")
     scratch = RandomGene(method="scratch")
-    assert (tleg.ancestor, whole.ancestor, scratch.ancestor) == ("optional", "required", "none")
-    assert (tleg.traits, whole.traits) == (TLEG.traits, Traits(needs_own_size=True))
+    assert (tleg.ancestor, finetune.ancestor, scratch.ancestor) == ("optional", "required", "none")
+    assert (tleg.traits, finetune.traits) == (TLEG.traits, Traits(needs_own_size=True))
     assert (RandomGene.ancestor, RandomGene.traits, RandomGene.name) == ("optional", Traits(), "random-gene")
     assert tleg.architectures == TLEG.architectures
     assert "vit" in RandomGene.architectures
 
 
-def test_settings_left_out_are_the_inner_defaults():
+def test_missing_settings_are_the_inner_defaults():
     assert RandomGene() == RandomGene(method="tleg", settings=TLEG().model_dump(mode="json"))
     assert RandomGene(settings={"steps": 7}).derived_from().steps == 7
     assert RandomGene(method="finetune").derived_from() == Finetune()
     assert RandomGene(method="distil", settings={"alpha": 0.1}).settings["temperature"] == 2.0
 
 
-def test_what_it_cannot_shuffle_is_refused(ancestor, pico):
+def test_wrong_methods_and_settings_are_refused(ancestor, pico):
     with pytest.raises(UnknownNameError, match=r"Unknown method 'tlge'. Did you mean tleg"):
         RandomGene(method="tlge")
     with pytest.raises(SettingError, match="A random gene is another method's gene"):
@@ -123,7 +123,7 @@ def test_what_it_cannot_shuffle_is_refused(ancestor, pico):
         RandomGene(method="scratch").condense(ancestor, pico, Run(device="cpu", quiet=True))
 
 
-def test_a_convolutional_gene_keeps_its_counters(ancestors, pico):
+def test_convolutional_gene_keeps_its_counters(ancestors, pico):
     method = RandomGene(method="weight-selection", settings={"layers": "even"})
     gene = method.condense(ancestors["vgg"], pico, Run(device="cpu", quiet=True))
     own = ancestors["vgg"].model.state_dict()

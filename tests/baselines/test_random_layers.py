@@ -1,4 +1,4 @@
-"""Random layers: rising, without repeats, each choice as likely as any other, one per seed."""
+"""Random layers: blocks in order without repeats, equally likely choices, and one choice per seed."""
 
 from collections import Counter
 
@@ -13,30 +13,30 @@ from germline.training import Run
 RUN = Run(device="cpu", quiet=True)
 
 
-def draws(available, wanted, count):
+def count_draws(available, wanted, count):
     generator = torch.Generator().manual_seed(0)
     return Counter(draw_blocks(available, wanted, generator) for _ in range(count))
 
 
-def test_every_choice_is_as_likely():
-    found = draws((4,), (2,), 1200)
+def test_choices_are_equally_likely():
+    found = count_draws((4,), (2,), 1200)
     assert set(found) == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)}
     # 200 of 1200 each; four standard deviations are 52
     assert all(148 <= count <= 252 for count in found.values())
 
 
-def test_with_stages_the_first_block_of_each_stays():
-    found = draws((3, 2), (2, 1), 200)
+def test_first_block_of_each_stage_is_always_taken():
+    found = count_draws((3, 2), (2, 1), 200)
     assert set(found) == {(0, 1, 3), (0, 2, 3)}
     assert min(found.values()) > 60
 
 
 @pytest.mark.parametrize(("available", "wanted"), [((5,), (5,)), ((2, 3), (2, 3)), ((1, 1), (1, 1))])
 def test_all_blocks_are_taken_in_order(available, wanted):
-    assert set(draws(available, wanted, 5)) == {tuple(range(sum(available)))}
+    assert set(count_draws(available, wanted, 5)) == {tuple(range(sum(available)))}
 
 
-def test_descendants_have_the_blocks_of_their_own_draw(make_network, pico):
+def test_blocks_of_a_descendant_depend_on_its_seed(make_network, pico):
     ancestor = make_network(depth=6)
     gene, own = RandomLayers().condense(ancestor, pico, RUN), ancestor.model.state_dict()
     chosen = set()
@@ -60,7 +60,7 @@ def test_descendants_have_the_blocks_of_their_own_draw(make_network, pico):
     assert len(chosen) > 1
 
 
-def test_sizes_that_are_refused(make_network, ancestors, pico):
+def test_impossible_sizes_are_refused(make_network, ancestors, pico):
     gene = RandomLayers().condense(make_network(depth=3), pico, RUN)
     with pytest.raises(SettingError, match="which has 3"):
         gene.inherit(size=Size(depth=4), classes=("a", "b"))

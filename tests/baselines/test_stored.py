@@ -1,4 +1,4 @@
-"""A gene that is at hand: of any method, from its folder alone."""
+"""A stored gene of any method, loaded from its folder."""
 
 import pytest
 import torch
@@ -19,8 +19,8 @@ TINY = {"preset": "tiny", "ways": 3, "growth": "none", "tasks": 2, "individual":
 
 
 @pytest.fixture(scope="module")
-def collective(pico, tmp_path_factory):
-    """The folder of an open-world gene that keeps all its units."""
+def openworld_folder(pico, tmp_path_factory):
+    """Folder of an openworld gene that has all its units."""
     gene = condense(OpenWorld(**TINY, whole=True), data=pico, run=Run(device="cpu", quiet=True))
     folder = tmp_path_factory.mktemp("collective") / "gene"
     gene.save(folder)
@@ -28,14 +28,14 @@ def collective(pico, tmp_path_factory):
 
 
 @pytest.fixture
-def expansion(gene, tmp_path):
-    """The folder of a tleg gene."""
+def tleg_folder(gene, tmp_path):
+    """Folder of a tleg gene."""
     gene.save(tmp_path / "gene")
     return tmp_path / "gene"
 
 
-def test_the_gene_is_taken_as_it_is(expansion, gene, pico):
-    method = Stored(gene=str(expansion))
+def test_condense_returns_the_stored_gene(tleg_folder, gene, pico):
+    method = Stored(gene=str(tleg_folder))
     found = condense(method, data=pico, run=Run(device="cpu", quiet=True))
     assert (found.method, found.settings) == (gene.method, gene.settings)
     assert all(torch.equal(value, found.tensors[name]) for name, value in gene.tensors.items())
@@ -44,41 +44,41 @@ def test_the_gene_is_taken_as_it_is(expansion, gene, pico):
     assert method.cost(gene.spec, 100, 7) == GeneCost(samples=0, flops=0, stored=sizes)
 
 
-def test_it_grows_what_the_gene_s_method_grows(expansion, gene):
-    method = Stored(gene=str(expansion))
+def test_stored_grows_what_the_genes_method_grows(tleg_folder, gene):
+    method = Stored(gene=str(tleg_folder))
     assert method.delegate() == TLEG(**gene.settings)
     assert (method.ancestor, method.traits) == ("none", Traits(roles=(), varies_with_seed=False))
     assert method.describe_sizes(gene.spec, gene).text == gene.describe_sizes()
     target = gene.target(Size(depth=5), None)
-    ours, theirs = (one.inherit(gene, target, torch.Generator()) for one in (method, gene.bound_method()))
-    own = theirs.model.state_dict()
-    assert all(torch.equal(value, own[name]) for name, value in ours.model.state_dict().items())
+    child, expected = (one.inherit(gene, target, torch.Generator()) for one in (method, gene.bound_method()))
+    own = expected.model.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in child.model.state_dict().items())
     with pytest.raises(SettingError, match="This gene cannot grow"):
         method.check_size(gene, method.descendant_spec(gene.spec, Size(width=8), gene))
 
 
-def test_how_descendants_grow_may_be_changed(collective, pico):
+def test_settings_of_growth_can_be_changed(openworld_folder, pico):
     quiet = Run(device="cpu", quiet=True)
-    free = Stored(gene=str(collective), settings={"anchor": "none"})
-    held = Stored(gene=str(collective))
-    gene = condense(free, data=pico, run=quiet)
+    unanchored = Stored(gene=str(openworld_folder), settings={"anchor": "none"})
+    anchored = Stored(gene=str(openworld_folder))
+    gene = condense(unanchored, data=pico, run=quiet)
     assert gene.settings["anchor"] == "none"
     child = gene.inherit(classes=pico.classes)
-    assert free.objective(gene, child) is None
-    assert isinstance(held.objective(gene, child), EwcObjective)
-    other = condense(Stored(gene=str(collective), settings={"window": 2, "whole": False}), data=pico, run=quiet)
-    same = condense(OpenWorld(**TINY, window=2), data=pico, run=quiet)
-    assert other.tensors.keys() == same.tensors.keys()
-    assert all(torch.equal(value, other.tensors[name]) for name, value in same.tensors.items())
+    assert unanchored.objective(gene, child) is None
+    assert isinstance(anchored.objective(gene, child), EwcObjective)
+    cut = condense(Stored(gene=str(openworld_folder), settings={"window": 2, "whole": False}), data=pico, run=quiet)
+    expected = condense(OpenWorld(**TINY, window=2), data=pico, run=quiet)
+    assert cut.tensors.keys() == expected.tensors.keys()
+    assert all(torch.equal(value, cut.tensors[name]) for name, value in expected.tensors.items())
 
 
-def test_how_the_gene_was_made_may_not(collective, expansion, pico, tmp_path):
+def test_settings_of_condensing_cannot_be_changed(openworld_folder, tleg_folder, pico, tmp_path):
     quiet = Run(device="cpu", quiet=True)
     with pytest.raises(SettingError, match=r"settings=\{'tasks': 7\}.*was made with other settings"):
-        condense(Stored(gene=str(collective), settings={"tasks": 7}), data=pico, run=quiet)
+        condense(Stored(gene=str(openworld_folder), settings={"tasks": 7}), data=pico, run=quiet)
     with pytest.raises(SettingError, match=r"settings\.steps is unknown to method 'tleg', or has a wrong value"):
-        condense(Stored(gene=str(expansion), settings={"steps": -1}), data=pico, run=quiet)
-    condense(Stored(gene=str(collective), settings={"window": 2, "whole": False}), data=pico, run=quiet).save(
+        condense(Stored(gene=str(tleg_folder), settings={"steps": -1}), data=pico, run=quiet)
+    condense(Stored(gene=str(openworld_folder), settings={"window": 2, "whole": False}), data=pico, run=quiet).save(
         tmp_path / "cut"
     )
     with pytest.raises(SettingError, match=r"window=3.*keeps no units but its own window's.*whole=true"):
@@ -87,9 +87,9 @@ def test_how_the_gene_was_made_may_not(collective, expansion, pico, tmp_path):
         Stored(gene=str(tmp_path / "nowhere"))
 
 
-def test_another_gene_in_the_same_folder_is_another_setting(expansion, gene):
-    before = Stored(gene=str(expansion))
+def test_hash_setting_depends_on_the_genes_tensors(tleg_folder, gene):
+    before = Stored(gene=str(tleg_folder))
     changed = {name: value + 1 for name, value in gene.tensors.items()}
-    type(gene)(**{**gene.__dict__, "tensors": changed}).save(expansion.parent / "other")
+    type(gene)(**{**gene.__dict__, "tensors": changed}).save(tleg_folder.parent / "other")
     assert before.sha256 != ""
-    assert Stored(gene=str(expansion.parent / "other")).sha256 != before.sha256
+    assert Stored(gene=str(tleg_folder.parent / "other")).sha256 != before.sha256

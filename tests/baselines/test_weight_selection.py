@@ -1,4 +1,4 @@
-"""Weight selection: which element of the ancestor stands where in a descendant."""
+"""Weight selection: which elements of the ancestor each tensor of a descendant takes."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_even_choice_is_the_floor_of_the_ratio():
 
 
 @pytest.mark.parametrize(("width", "heads"), [(32, 1), (32, 2), (48, 2), (20, 1)])
-def test_query_key_and_value_come_from_their_own_and_rows_fit_columns(wide, wide_gene, width, heads):
+def test_queries_keys_and_values_are_sliced_apart_and_rows_fit_columns(wide, wide_gene, width, heads):
     child = wide_gene.inherit(size=Size(width=width, heads=heads)).model
     index = torch.tensor([i * 64 // width for i in range(width)])
     ours, theirs = child.blocks[3], wide.model.blocks[3]
@@ -61,7 +61,7 @@ def test_query_key_and_value_come_from_their_own_and_rows_fit_columns(wide, wide
     assert torch.equal(child.head.weight, wide.model.head.weight[:, index])
 
 
-def test_the_stem_of_the_cut_computes_a_cut_of_the_stem(make_network, pico, pixels):
+def test_sliced_stem_computes_a_slice_of_the_output(make_network, pico, pixels):
     network = make_network(depth=1, width=16, heads=2)
     child = condense(network, pico).inherit(size=Size(width=8, heads=1)).network
     images = child.preprocess(pixels)
@@ -72,14 +72,14 @@ def test_the_stem_of_the_cut_computes_a_cut_of_the_stem(make_network, pico, pixe
 
 
 @pytest.mark.parametrize(("layers", "taken"), [("first", (0, 1, 2, 3)), ("even", (0, 1, 3, 4))])
-def test_which_blocks_a_shallower_descendant_takes(wide, pico, layers, taken):
+def test_shallower_descendant_takes_the_chosen_blocks(wide, pico, layers, taken):
     child = condense(wide, pico, layers=layers).inherit(size=Size(depth=4)).model
     for block, index in zip(child.blocks, taken, strict=True):
         own = wide.model.blocks[index].state_dict()
         assert all(torch.equal(value, own[name]) for name, value in block.state_dict().items())
 
 
-def test_the_ancestor_s_size_is_a_plain_copy(ancestor, pico, pixels):
+def test_the_ancestors_size_is_a_copy(ancestor, pico, pixels):
     child = condense(ancestor, pico).inherit()
     own = ancestor.model.state_dict()
     assert all(torch.equal(value, own[name]) for name, value in child.model.state_dict().items())
@@ -88,11 +88,11 @@ def test_the_ancestor_s_size_is_a_plain_copy(ancestor, pico, pixels):
         assert torch.equal(child.network.logits(pixels), ancestor.logits(pixels))
 
 
-def test_the_ledger_says_what_was_sliced(wide_gene):
+def test_ledger_counts_sliced_elements(wide_gene):
     child = wide_gene.inherit(size=Size(width=32, heads=1, depth=2))
-    whole = sum(value.numel() for value in child.model.state_dict().values())
-    # The head's bias has an element a class whatever the width.
-    assert child.ledger.totals() == {"copied": 10, "sliced": whole - 10}
+    total = sum(value.numel() for value in child.model.state_dict().values())
+    # The head's bias has one element per class at every width.
+    assert child.ledger.totals() == {"copied": 10, "sliced": total - 10}
     fresh = wide_gene.inherit(size=Size(width=32, heads=1, depth=2), classes=3, channels=3, image_size=64)
     stem, table, head = 32 * 3 * 8 * 8, 64 * 32, 32 * 3 + 3
     inside = 2 * (12 * 32**2 + 13 * 32) + 32 + 2 * 32
@@ -100,19 +100,19 @@ def test_the_ledger_says_what_was_sliced(wide_gene):
     assert fresh.model.pos_embed.shape == (1, 64, 32)
 
 
-def test_grey_to_colour_after_slicing_keeps_the_function(wide_gene, pixels):
+def test_colour_after_slicing_keeps_the_logits(wide_gene, pixels):
     size = Size(width=32, heads=1)
     grey, colour = wide_gene.inherit(size=size).network, wide_gene.inherit(size=size, channels=3).network
     with torch.no_grad():
         assert torch.allclose(grey.logits(pixels), colour.logits(pixels), atol=1e-5)
 
 
-# Sizes in every direction: fewer and more heads of the same length, of other lengths, and widths of no common divisor.
+# Sizes in every direction: fewer and more heads, of the same or another length, and widths without a common divisor.
 SIZES = [(32, 1), (48, 3), (60, 2), (96, 6), (128, 8), (256, 16), (80, 2), (56, 7), (64, 8), (36, 1), (8, 1)]
 
 
 @pytest.mark.parametrize(("width", "heads"), SIZES)
-def test_no_head_and_no_residual_group_is_cut_in_two(width, heads):
+def test_slices_keep_heads_and_residual_groups_together(width, heads):
     images = {"image_size": 32, "channels": 1, "classes": 3, "patch_size": 8, "init_values": 0.1, "class_token": True}
     ancestor, spec = VitSpec(depth=1, width=64, heads=4, **images), VitSpec(depth=2, width=width, heads=heads, **images)
     plan = plan_slices(ancestor, spec, (0, 0), is_wider=True)
@@ -125,7 +125,7 @@ def test_no_head_and_no_residual_group_is_cut_in_two(width, heads):
             size = plan.shapes[member.tensor][member.dim]
             taken = torch.arange(size) if axis_map is None else axis_map.indices
             parts = taken.view(member.outer, -1)
-            # Queries, keys and values come from their own, and with the same elements.
+            # Queries, keys and values each come from their own part, with the same indices.
             step = 64 if member.outer > 1 else 0
             assert all(torch.equal(part, parts[0] + index * step) for index, part in enumerate(parts))
             found.append(parts[0])
@@ -144,7 +144,7 @@ def test_no_head_and_no_residual_group_is_cut_in_two(width, heads):
 @pytest.mark.parametrize(
     "size", [{"width": 32, "heads": 1}, {"width": 20, "heads": 2, "depth": 3}, {"width": 63, "heads": 1}]
 )
-def test_without_a_scale_a_smaller_size_is_the_published_rule(wide, wide_gene, size):
+def test_smaller_size_without_a_scale_follows_the_published_rule(wide, wide_gene, size):
     child = wide_gene.inherit(size=Size(**size)).model.state_dict()
     own = wide.model.state_dict()
     assert all(torch.equal(value, slice_evenly(own[name], value.shape)) for name, value in child.items())
@@ -175,19 +175,19 @@ def test_larger_sizes_duplicate_heads_channels_and_blocks(wide, wide_gene):
     assert mixed.ledger.entries["blocks.0.attn.qkv.bias"] == {"sliced": 48, "repeated": 48}
 
 
-def test_divided_duplicates_compute_the_same_at_whole_multiples(wide, pico, pixels):
+def test_divided_duplicates_keep_the_logits_at_integer_multiples(wide, pico, pixels):
     gene = condense(wide, pico, scale="divide")
     child = gene.inherit(size=Size(width=128, heads=4))
     with torch.no_grad():
         assert torch.allclose(child.network.logits(pixels), wide.logits(pixels), atol=1e-5)
     assert child.ledger.entries["blocks.0.mlp.fc1.weight"] == {"divided": 512 * 128}
     partly = gene.inherit(size=Size(width=96, heads=3)).ledger
-    # A third of the channels has one copy. The first head has two copies, the second one.
+    # A third of the channels has one copy. The first head has two copies, and the second has one.
     assert partly.entries["norm.weight"] == {"copied": 64, "repeated": 32}
     assert partly.entries["blocks.0.attn.proj.weight"] == {"copied": 64 * 32, "repeated": 32 * 32, "divided": 96 * 64}
 
 
-def test_scales_of_what_reads_channels(wide, wide_gene, pico):
+def test_scale_applies_to_weights_that_read_channels(wide, wide_gene, pico):
     size = Size(width=16, heads=2)
     plain, own = wide_gene.inherit(size=size).model, wide.model
     fan_in = condense(wide, pico, scale="fan-in").inherit(size=size)
@@ -202,19 +202,19 @@ def test_scales_of_what_reads_channels(wide, wide_gene, pico):
     assert torch.equal(matched.norm.weight, plain.norm.weight)
 
 
-def test_settings_that_came_later_are_left_out_of_genes_at_their_defaults(wide_gene, wide, pico):
+def test_genes_omit_later_settings_at_their_defaults(wide_gene, wide, pico):
     assert wide_gene.settings == {"layers": "first"}
     assert condense(wide, pico, scale="divide").settings == {"layers": "first", "scale": "divide"}
 
 
-def test_norms_of_queries_grow_with_the_heads_length(make_network, pico):
+def test_query_norms_have_the_length_of_a_head(make_network, pico):
     gene = condense(make_network(width=32, heads=2, qk_norm=True), pico)
     for width, heads, length in ((16, 2, 8), (24, 1, 24), (64, 2, 32)):
         child = gene.inherit(size=Size(width=width, heads=heads)).model
         assert child.blocks[0].attn.q_norm.weight.shape == (length,)
 
 
-def test_a_descendant_s_tensors_are_its_own_and_the_gene_survives_the_disk(wide, pico, tmp_path):
+def test_descendant_owns_its_tensors_and_a_saved_gene_loads(wide, pico, tmp_path):
     gene = condense(wide, pico, layers="even")
     gene.save(tmp_path / "gene")
     loaded = Learngene.load(tmp_path / "gene")
@@ -237,7 +237,7 @@ def test_bad_settings_and_no_ancestor_are_refused(pico):
         WeightSelection().condense_spec(None, pico)
 
 
-def test_convolutions_and_their_statistics_are_cut_alike(make_convolutional, pico):
+def test_convolutions_and_their_statistics_are_sliced_alike(make_convolutional, pico):
     vgg = make_convolutional(VggSpec, widths=((8, 8), (12, 12, 12)))
     child = condense(vgg, pico).inherit(size=Size(width1=4, width2=9, depth2=2))
     narrow, wide = torch.tensor([0, 2, 4, 6]), torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10])
@@ -252,11 +252,11 @@ def test_convolutions_and_their_statistics_are_cut_alike(make_convolutional, pic
             assert torch.equal(getattr(mine.norm, name), getattr(own.norm, name)[outputs])
         assert int(mine.norm.num_batches_tracked) == 1
     assert torch.equal(child.model.head.fc.weight, vgg.model.head.fc.weight[:, wide])
-    whole = sum(count_elements(child.model).values())
-    assert child.ledger.totals() == {"copied": 4 + 10, "sliced": whole - 4 - 10}
+    total = sum(count_elements(child.model).values())
+    assert child.ledger.totals() == {"copied": 4 + 10, "sliced": total - 4 - 10}
 
 
-def test_colour_reaches_the_cut_first_convolution(make_convolutional, pico, pixels):
+def test_colour_adapts_the_sliced_first_convolution(make_convolutional, pico, pixels):
     vgg = make_convolutional(VggSpec, widths=((8,), (12,)))
     resnet = make_convolutional(ResNet12Spec, depths=(1, 1), widths=(8, 12))
     for network, kernels in ((vgg, 4 * 3 * 9), (resnet, 4 * 3 * 9 + 4 * 3)):
@@ -279,7 +279,7 @@ def test_residual_stages_lose_depth_and_width(make_convolutional, pico):
     assert child.network.spec.widths == (2, 4)
 
 
-def test_a_timm_resnet_is_cut_where_its_stem_can_be(make_convolutional, pico):
+def test_timm_resnet_is_sliced_if_its_stem_can_be(make_convolutional, pico):
     widths = {"depths": (2, 1, 1, 1), "widths": (64, 4, 4, 4)}
     plain = condense(make_convolutional(ResNetSpec, **widths), pico)
     with pytest.raises(SettingError, match=r"block 0 as block 0.*Use width2=2,width3=2,width4=2 alone.*the stem, 64"):
@@ -287,12 +287,12 @@ def test_a_timm_resnet_is_cut_where_its_stem_can_be(make_convolutional, pico):
     assert plain.inherit(size=Size(depth1=1, width2=2)).network.spec.widths == (64, 2, 4, 4)
     network = make_convolutional(ResNetSpec, **widths, stem_type="deep", stem_width=32)
     child = condense(network, pico).inherit(size=Size(width=32))
-    own, kept = network.model.conv1[6].weight, child.model.conv1[6].weight
-    assert torch.equal(kept, own[::2, ::2])
+    own, sliced = network.model.conv1[6].weight, child.model.conv1[6].weight
+    assert torch.equal(sliced, own[::2, ::2])
     assert torch.equal(child.model.bn1.running_mean, network.model.bn1.running_mean[::2])
 
 
-def test_channels_that_nobody_else_reads_can_go(make_convolutional, pico, pixels):
+def test_removing_unread_channels_keeps_the_logits(make_convolutional, pico, pixels):
     vgg = make_convolutional(VggSpec, widths=((8,), (6,)))
     model = vgg.model
     with torch.no_grad():
@@ -323,14 +323,14 @@ def test_stages_grow_in_width_and_depth(make_convolutional, pico, pixels):
         ({"depth3": 2}, "no such key"),
     ],
 )
-def test_a_stage_of_one_block_does_not_get_deeper(make_convolutional, pico, size, words):
+def test_stage_of_one_block_cannot_grow_deeper(make_convolutional, pico, size, words):
     gene = condense(make_convolutional(VggSpec, widths=((8,), (12, 12))), pico)
     assert gene.describe_sizes().endswith("but no deeper stage of one block")
     with pytest.raises(SettingError, match=words):
         gene.inherit(size=Size(**size))
 
 
-def test_a_first_stage_with_another_width_than_the_stem_names_the_size_that_works():
+def test_error_for_a_first_stage_unlike_the_stem_names_a_valid_size():
     ancestor = model_spec("resnet18", image_size=32, channels=3, classes=10)
     half = ancestor.model_copy(update={"widths": (32, 64, 128, 256)})
     with pytest.raises(SettingError, match=r"Use width2=64,width3=128,width4=256 alone: .* width of the stem, 64"):
