@@ -68,6 +68,8 @@ def test_claims_of_all_reports_with_a_question_are_one_family(tmp_path):
         {"question": None},
         # a quick run is no evidence
         {"kind": "quick"},
+        # a reading of final data repeats the claims
+        {"final": True, "final_data": "cifar-fs/open"},
     ],
 )
 def test_other_reports_are_not_part_of_it(tmp_path, other):

@@ -287,7 +287,11 @@ def _is_complete(stored: Any) -> bool:
 
 
 def _read_siblings(file: Path, stored: Entry) -> list[Entry]:
-    """Read the results beside a file that have the same question and kind; skip files that hold something else."""
+    """Read the results beside a file that belong to its family of claims; skip files that hold something else.
+
+    They have the same question and kind. A reading of final data repeats claims on other data, so it is a family of
+    its own.
+    """
     question, siblings = stored["recipe"].get("question"), []
     is_run = file.name == "results.json"
     for other in sorted(file.resolve().parents[1].glob("*/results.json") if is_run else file.parent.glob("*.json")):
@@ -297,10 +301,14 @@ def _read_siblings(file: Path, stored: Entry) -> list[Entry]:
             found = read_json(other)
         except ArtefactError:
             continue
-        if _is_complete(found) and found["recipe"]["kind"] == stored["recipe"]["kind"]:
+        if _is_complete(found) and _family_key(found) == _family_key(stored):
             named = found["recipe"].get("question")
             siblings += [found] if named is not None and named["name"] == question["name"] else []
     return siblings
+
+
+def _family_key(stored: Entry) -> tuple[str, bool]:
+    return stored["recipe"]["kind"], stored["recipe"].get("final", False)
 
 
 def final_accuracy(cell: Entry) -> float:
