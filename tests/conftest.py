@@ -1,4 +1,4 @@
-"""Small fixtures of many tests: images, a trained ancestor, a gene condensed from it."""
+"""Fixtures that many tests share: images, a trained ancestor, and a gene condensed from it."""
 
 import os
 
@@ -15,7 +15,7 @@ from germline.registry import architecture_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
 torch.set_num_threads(1)
-os.environ["GERMLINE_DATA"] = "/nonexistent"  # no test depends on the data sets of the system
+os.environ["GERMLINE_DATA"] = "/nonexistent"  # no test depends on the system's data sets
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +35,10 @@ def make_network(pico):
 
     def make(classes=None, seed=0, **changes):
         names = pico.classes if classes is None else tuple(classes)
-        several = "depths" in changes
-        size = {} if several else {"depth": 2, "width": 16, "heads": 2}
+        is_stitched = "depths" in changes
+        size = {} if is_stitched else {"depth": 2, "width": 16, "heads": 2}
         fields = {"image_size": 32, "channels": 1, "patch_size": 8, **size, **changes}
-        spec = (StitchedSpec if several else VitSpec)(classes=len(names), **fields)
+        spec = (StitchedSpec if is_stitched else VitSpec)(classes=len(names), **fields)
         with use_generator(generator(seed, "network")):
             model = architecture_of(spec).build(spec)
         preprocess = Preprocess.from_images(pico.train.images).adapt(spec.channels, spec.image_size)

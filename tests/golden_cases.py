@@ -1,7 +1,7 @@
-"""The one place where the golden tests and `tools/build_golden.py` meet germline: cases, hashes, commands.
+"""Cases, hashes and commands that the golden tests and `tools/build_golden.py` share.
 
-Only public entries are used: top-level names of `germline`, its registry, and the command line. A refactoring that
-renames one of them is followed here and nowhere else.
+They use public names only: top-level names of `germline`, its registry, and the command line. A renamed one is
+changed in this file alone.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 8, "preset": "tiny"}
 SETTINGS = {
     "random-gene": {"settings": {"steps": 2, "batch_size": 8}},
     # `auto` takes the engine that a clock finds faster, and engines differ in the last bits.
-    # The rules of selection when the files were written.
+    # The selection rules when the golden files were written.
     "gtl": {"engine": "loop", "size": "width=2", "rules": "published"},
     "openworld": {"size": "width=1"},
     "pool": {"widths": (4, 8), "heads": (1, 2)},
@@ -35,8 +35,8 @@ SETTINGS = {
     "stored": {"gene": "genes/tleg"},
 }
 MODELS = {"vgg": "vgg11_x025", "resnet12": "resnet12_x025"}
-# Each method once, on the architecture whose tensors are stored one by one.
-WHOLE = {
+# The architecture of each method whose tensors are stored one by one.
+FULL_ARCHITECTURE = {
     "tleg": "vit",
     "auto": "vit",
     "pool": "vit",
@@ -77,9 +77,12 @@ DESCENDANTS = ("tleg", "pool", "openworld")
 NEW_CLASSES = ("a", "b", "c")
 SEED = 5
 TRAINING = {"steps": 2, "batch_size": 8, "lr": 1e-2, "warmup": 0.0}
-# Methods that came later have no stored files.
+# Methods in LATER have no stored files.
 CASES = [
-    (method, architecture) for method in METHODS if method in WHOLE for architecture in METHODS[method].architectures
+    (method, architecture)
+    for method in METHODS
+    if method in FULL_ARCHITECTURE
+    for architecture in METHODS[method].architectures
 ]
 
 
@@ -104,19 +107,20 @@ UNFINISHED += ("--set", "keep_checkpoints=1", "--out", "unfinished")
 FRESH = ("train", "--model", "vit_pico", "--data", DATA, "--device", "cpu", "--quiet")
 FRESH += ("--set", "steps=2", "--set", "batch_size=8", "--out", "fresh")
 COMPARE = ("compare", "recipe.yaml", "--out", "comparison", "--workers", "1", "--quiet")
-# The same comparison with an ancestor of its own, which is too large to be stored: only the names of its parts are.
+# The same comparison, which trains its ancestor. The ancestor is too large to store, so only the names of the parts
+# are stored.
 BRED = (*COMPARE[:3], "bred", *COMPARE[4:], "--set", "ancestor.path=null", "--set", "ancestor.model=vit_pico")
 BRED += ("--set", "ancestor.train={steps: 1, batch_size: 8}")
 
 
-# Making.
+# Genes and descendants.
 
 
 def method_of(name, architecture):
     """A method with the smallest settings."""
     kind = METHODS[name]
     settings = {key: value for key, value in SHORT.items() if key in kind.model_fields}
-    if name == "tleg":  # it had no presets when the files were written
+    if name == "tleg":  # it had no presets when the golden files were written
         settings.pop("preset")
     if kind.ancestor == "none" and "model" in kind.model_fields:
         settings["model"] = MODELS[architecture]
@@ -129,7 +133,7 @@ def ancestor_of(architecture):
 
 
 def condense(name, architecture, folder=None):
-    """The gene of a case, and its run's folder written; None for a method that has no gene."""
+    """Condense the gene of a case, and write its run's folder; None for a method without a gene."""
     method = method_of(name, architecture)
     given = None if METHODS[name].ancestor == "none" else ancestor_of(architecture)
     try:
@@ -161,13 +165,13 @@ def train(name, architecture, gene, child):
 
 
 def results_of(name, architecture, folder=None):
-    """All that is stored of a case: facts of the gene and of its descendants; and the gene.
+    """Return the stored facts of a case, and the gene.
 
-    Tensors of the gene and of the descendant with new classes have a line each on one architecture of the method.
+    On one architecture of the method, each tensor of the gene and of the descendant with new classes has a line.
     """
     gene = condense(name, architecture, folder)
     own, new = inherit(name, architecture, gene), inherit(name, architecture, gene, new=True)
-    shown = (lambda facts: facts) if WHOLE[name] == architecture else summary_of
+    shown = (lambda facts: facts) if FULL_ARCHITECTURE[name] == architecture else summary_of
     found = {
         "gene": None if gene is None else shown(facts_of(gene.tensors)),
         "new": shown(facts_of(new.model.state_dict())),
@@ -262,7 +266,7 @@ def environment():
 
 
 def _probe():
-    """A hash of a few trainings and solutions that no line of germline has a part in."""
+    """Hash of a few trainings and solutions that do not use germline."""
     digest = hashlib.sha256()
     with torch.random.fork_rng():
         for name, more in (
@@ -287,5 +291,7 @@ def _probe():
     return digest.hexdigest()[:16]
 
 
-assert {*WHOLE, *LATER} == set(METHODS), "a new method is in LATER until the golden files of a release have it"
+assert {*FULL_ARCHITECTURE, *LATER} == set(METHODS), (
+    "add a new method to LATER until a release's golden files contain it"
+)
 ARCHITECTURES = tuple(ARCHITECTURES)

@@ -1,4 +1,4 @@
-"""Cards in the hub's format, and artefacts that hold no place of the machine that they were made on."""
+"""Cards have the hub's format, and artefacts contain no path of the machine that made them."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from germline.seals import make_seal
 
 
 @pytest.fixture(scope="module")
-def outside(ancestor, gene, tmp_path_factory):
+def outside_folder(ancestor, gene, tmp_path_factory):
     """A gene and a descendant whose ancestor and data have absolute paths outside of the working folder."""
     place = tmp_path_factory.mktemp("my secret place")
     ancestor.save(place / "ancestor")
@@ -41,21 +41,21 @@ def outside(ancestor, gene, tmp_path_factory):
     return place
 
 
-def shared_text(*folders):
-    """The bytes of all files, to search names in."""
+def read_all_bytes(*folders):
+    """Return the bytes of all files, to search for names."""
     return b"".join(path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
-def test_nothing_shared_holds_a_place(outside):
-    text = shared_text(outside / "ancestor", outside / "gene", outside / "child")
-    for place in (str(outside), outside.name, str(Path.home()) + "/"):
+def test_saved_artefacts_contain_no_absolute_path(outside_folder):
+    text = read_all_bytes(outside_folder / "ancestor", outside_folder / "gene", outside_folder / "child")
+    for place in (str(outside_folder), outside_folder.name, str(Path.home()) + "/"):
         assert place.encode() not in text
-    assert Learngene.load(outside / "gene").provenance.data == "cifar100,held_out=folder:birds"
-    assert load_network(outside / "child").source.startswith("grown by tleg from ancestor (sha256 ")
+    assert Learngene.load(outside_folder / "gene").provenance.data == "cifar100,held_out=folder:birds"
+    assert load_network(outside_folder / "child").source.startswith("grown by tleg from ancestor (sha256 ")
 
 
-def test_a_gene_of_an_earlier_version_loses_its_places(gene):
-    # `model_copy` checks nothing, as did earlier versions.
+def test_paths_of_an_earlier_gene_are_removed(gene):
+    # `model_copy` skips the checks, as earlier versions did.
     old = gene.provenance.model_copy(
         update={"ancestor": "/home/old/runs/vit", "record": {"paths": {"data": "folder:/home/old/photos"}}}
     )
@@ -63,14 +63,14 @@ def test_a_gene_of_an_earlier_version_loses_its_places(gene):
     assert Provenance(**old.model_dump()).ancestor == "vit"
 
 
-def test_the_card_of_a_gene(outside):
-    card = ModelCard.load(outside / "gene" / CARD_FILE)
+def test_gene_card_has_metadata_and_commands(outside_folder):
+    card = ModelCard.load(outside_folder / "gene" / CARD_FILE)
     data = card.data
     assert (data.license, data.library_name, data.pipeline_tag) == ("mit", "germline", "image-classification")
     assert (data.tags, data.datasets, data.base_model) == (["learngene", "tleg"], ["uoft-cs/cifar100"], None)
     assert data.metrics == ["accuracy"]
     result = data.eval_results[0]
-    gene = Learngene.from_pretrained(outside / "gene")
+    gene = Learngene.from_pretrained(outside_folder / "gene")
     assert result.metric_value == pytest.approx(next(iter(gene.provenance.metrics.values())), abs=1e-4)
     assert (result.metric_name, result.dataset_name) == ("auxiliary accuracy (val)", "cifar100,held_out=folder:birds")
     shares = gene.inherit().ledger.shares()
@@ -79,10 +79,10 @@ def test_the_card_of_a_gene(outside):
         assert part in card.text
 
 
-def test_the_card_of_a_descendant(outside):
-    card = ModelCard.load(outside / "child" / CARD_FILE)
+def test_descendant_card_lists_origins(outside_folder):
+    card = ModelCard.load(outside_folder / "child" / CARD_FILE)
     assert (card.data.library_name, card.data.eval_results) == ("timm", None)
-    origins = json.loads((outside / "child/descendant.json").read_text())["origins"]
+    origins = json.loads((outside_folder / "child/descendant.json").read_text())["origins"]
     for name, count in origins.items():
         assert f"{name} " in card.text
         assert count
@@ -90,7 +90,7 @@ def test_the_card_of_a_descendant(outside):
     assert "no accuracy" not in card.text
 
 
-def test_a_measured_network_gives_its_accuracy(ancestor, tmp_path):
+def test_network_card_has_the_measured_accuracy(ancestor, tmp_path):
     named = replace(ancestor, source="grown by tleg from timm vit_tiny_patch16_224.augreg_in21k, condensed on x")
     named = replace(named, licence="CC BY-NC 4.0").with_accuracy(0.91234, "cifar10:/home/me/data@32")
     named.save_pretrained(tmp_path / "net")
@@ -105,14 +105,14 @@ def test_a_measured_network_gives_its_accuracy(ancestor, tmp_path):
     assert Network.from_pretrained(tmp_path / "net").classes == ancestor.classes
 
 
-def test_the_front_matter_is_plain_yaml(outside):
+def test_front_matter_is_plain_yaml(outside_folder):
     for folder in ("gene", "child", "ancestor"):
-        _, head, _ = (outside / folder / CARD_FILE).read_text().split("---\n", 2)
+        _, head, _ = (outside_folder / folder / CARD_FILE).read_text().split("---\n", 2)
         assert "!!" not in head
         assert isinstance(yaml.safe_load(head), dict)
 
 
-def test_a_pushed_artefact_names_its_repository(outside, monkeypatch):
+def test_pushed_card_names_its_repository(outside_folder, monkeypatch):
     pushed = {}
 
     def upload(folder, name, **options):
@@ -120,8 +120,8 @@ def test_a_pushed_artefact_names_its_repository(outside, monkeypatch):
         return f"hub/{name}"
 
     monkeypatch.setattr("germline.hub.upload_folder", upload)
-    assert Learngene.load(outside / "gene").push_to_hub("me/gene") == "hub/me/gene"
-    load_network(outside / "child").push_to_hub("me/net")
+    assert Learngene.load(outside_folder / "gene").push_to_hub("me/gene") == "hub/me/gene"
+    load_network(outside_folder / "child").push_to_hub("me/net")
     assert 'from_pretrained("hf-hub:me/gene")' in pushed["me/gene"]
     assert 'create_model("hf-hub:me/net"' in pushed["me/net"]
     assert "FOLDER" not in pushed["me/gene"] + pushed["me/net"]
@@ -164,8 +164,8 @@ def folder_hub(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["child", "ancestor"])
-def test_a_network_goes_to_the_hub_and_back(name, outside, folder_hub):
-    sent = load_network(outside / name)
+def test_pushed_network_loads_with_equal_outputs(name, outside_folder, folder_hub):
+    sent = load_network(outside_folder / name)
     assert sent.push_to_hub("me/net") == "hub/me/net"
     found = Network.from_pretrained("hf-hub:me/net")
     assert (found.classes, found.spec, found.licence) == (sent.classes, sent.spec, sent.licence)
@@ -179,7 +179,7 @@ def test_a_network_goes_to_the_hub_and_back(name, outside, folder_hub):
 
 
 def change_weight(folder):
-    """Change one number of the weights; their header, with the hashes, stays."""
+    """Change one number of the weights, and keep their header with the hashes."""
     tensors, metadata = read_tensors(folder / WEIGHTS), read_metadata(folder / WEIGHTS)
     changed = {name: tensor.clone() for name, tensor in tensors.items()}
     changed["head.bias"][0] += 1
@@ -192,7 +192,7 @@ def rename_class(folder):
     write_json(folder / CONFIG, config)
 
 
-def lose_record(folder):
+def remove_record(folder):
     (folder / RECORD).unlink()
 
 
@@ -201,15 +201,15 @@ def lose_record(folder):
     [
         ("hf-hub:me/net", change_weight),
         ("hf-hub:me/net@32", rename_class),
-        ("hf-hub:me/net@main", lose_record),
+        ("hf-hub:me/net@main", remove_record),
         ("timm:hf_hub:me/net", change_weight),
     ],
 )
-def test_a_changed_network_of_the_hub_is_refused(name, damage, outside, folder_hub):
-    load_network(outside / "child").push_to_hub("me/net")
-    shutil.copy(outside / "child" / RECORD, folder_hub / "me/net")
-    shutil.copy(outside / "child" / WEIGHTS, folder_hub / "me/net")
-    assert load_network(name).source == load_network(outside / "child").source + (
+def test_changed_hub_network_is_refused(name, damage, outside_folder, folder_hub):
+    load_network(outside_folder / "child").push_to_hub("me/net")
+    shutil.copy(outside_folder / "child" / RECORD, folder_hub / "me/net")
+    shutil.copy(outside_folder / "child" / WEIGHTS, folder_hub / "me/net")
+    assert load_network(name).source == load_network(outside_folder / "child").source + (
         " at 32 pixels" if "@32" in name else ""
     )
     damage(folder_hub / "me/net")
@@ -217,8 +217,8 @@ def test_a_changed_network_of_the_hub_is_refused(name, damage, outside, folder_h
         load_network(name)
 
 
-def test_a_network_of_the_hub_in_another_size(outside, folder_hub):
-    sent = load_network(outside / "ancestor")
+def test_hub_network_loads_at_another_size(outside_folder, folder_hub):
+    sent = load_network(outside_folder / "ancestor")
     sent.push_to_hub("me/net")
     wide = load_network("hf-hub:me/net@64")
     assert (wide.preprocess.image_size, wide.classes, wide.source) == (64, sent.classes, "hf-hub:me/net at 64 pixels")
@@ -226,30 +226,30 @@ def test_a_network_of_the_hub_in_another_size(outside, folder_hub):
     assert (grey.preprocess.mean, grey.preprocess.std, grey.source) == ((0.25,), (0.5,), "hf-hub:me/net")
 
 
-def test_a_network_of_others_goes_through_timm(outside, folder_hub):
-    load_network(outside / "ancestor").push_to_hub("me/net")
+def test_foreign_hub_network_loads_through_timm(outside_folder, folder_hub):
+    load_network(outside_folder / "ancestor").push_to_hub("me/net")
     write_tensors(folder_hub / "me/net" / WEIGHTS, read_tensors(folder_hub / "me/net" / WEIGHTS))
     assert load_network("hf-hub:me/net").source == "timm hf-hub:me/net"
 
 
 @pytest.mark.parametrize("name", ["hf-hub:me/none", "timm:hf-hub:me/none"])
-def test_a_network_that_the_hub_lacks(name, folder_hub):
+def test_missing_hub_network_is_named(name, folder_hub):
     with pytest.raises(ArtefactError, match="Cannot fetch network 'hf-hub:me/none'"):
         load_network(name)
 
 
-def test_push_cleans_a_folder_of_an_earlier_version(outside, tmp_path):
+def test_push_removes_paths_of_an_earlier_version(outside_folder, tmp_path):
     old, staged = tmp_path / "old", tmp_path / "staged"
-    shutil.copytree(outside / "child", old)
+    shutil.copytree(outside_folder / "child", old)
     staged.mkdir()
     record = json.loads((old / RECORD).read_text()) | {"source": "grown by tleg from /home/old/vit, condensed on x"}
     write_json(old / RECORD, record)
-    # The file that is read stays mapped, so that it is not written in place.
+    # The read file stays mapped, so the new tensors are copies.
     tensors = {name: tensor.clone() for name, tensor in read_tensors(old / WEIGHTS).items()}
     write_tensors(
         old / WEIGHTS, tensors, make_seal(tensors, {CONFIG: json.loads((old / CONFIG).read_text()), RECORD: record})
     )
     (old / CARD_FILE).write_text("germline: weights of /home/old/vit")
     _stage_model(old, staged, "me/net")
-    assert b"/home/old" not in shared_text(staged)
+    assert b"/home/old" not in read_all_bytes(staged)
     assert load_network(staged).source == "grown by tleg from vit, condensed on x"

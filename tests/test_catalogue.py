@@ -1,4 +1,4 @@
-"""The catalogue says of methods and data sets what their modules say, and imports none of them."""
+"""The catalogue repeats the facts of methods and data sets, and imports none of their modules."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def test_lines_of_data_sets_equal_the_docstrings():
     assert describe_data_sets() == list_data_sets()
 
 
-def test_methods_for_an_architecture():
+def test_methods_are_listed_by_architecture():
     assert "tleg" in list_methods_for("vit")
     assert "tleg" not in list_methods_for("resnet")
     assert list_methods_for("resnet")["weight-selection"].sizes("resnet") == "shallower, deeper, narrower, wider"
@@ -35,7 +35,7 @@ def test_methods_for_an_architecture():
         list_methods_for("resnet13")
 
 
-def test_a_method_of_another_package_is_imported():
+def test_method_of_another_package_is_imported():
     from importlib.metadata import EntryPoint
     from unittest.mock import patch
 
@@ -53,7 +53,7 @@ def test_a_method_of_another_package_is_imported():
 
 
 @pytest.mark.parametrize("name", ["architectures", "catalogue", "compare", "compare.recipe.text", "cli.setting_list"])
-def test_modules_that_need_no_torch(name):
+def test_light_modules_do_not_import_torch(name):
     code = f"import germline.{name}, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""Paths that users give: what is no file, links, long names, outputs onto inputs, readers during a write."""
+"""Paths that users give: special files, links, long names, outputs over inputs, and reads during a write."""
 
 import os
 import stat
@@ -46,7 +46,7 @@ WRITERS = {
 writers = pytest.mark.parametrize(("write", "read"), WRITERS.values(), ids=WRITERS)
 
 
-# What is no file.
+# Special files.
 
 
 def make_pipe(path):
@@ -73,7 +73,7 @@ def make_folder(path):
     path.mkdir()
 
 
-def make_nothing(path):
+def make_missing(path):
     pass
 
 
@@ -82,22 +82,22 @@ def make_below_file(path):
     path.parent.write_text("a file")
 
 
-ODD = [
+SPECIAL = [
     make_pipe,
     make_loop,
     make_dangling,
     make_device,
     make_null,
     make_folder,
-    make_nothing,
+    make_missing,
     make_below_file,
 ]
 READERS = [open_regular, read_json, read_tensors, read_metadata, lambda path: read_limited(path, 10)]
 
 
 @pytest.mark.parametrize("read", READERS, ids=["open", "json", "tensors", "metadata", "limited"])
-@pytest.mark.parametrize("make", ODD)
-def test_what_is_no_file_is_named_at_once(tmp_path, make, read):
+@pytest.mark.parametrize("make", SPECIAL)
+def test_special_files_are_refused_by_name(tmp_path, make, read):
     path = tmp_path / "in" / "x"
     path.parent.mkdir()
     make(path)
@@ -108,13 +108,13 @@ def test_what_is_no_file_is_named_at_once(tmp_path, make, read):
 
 @pytest.mark.parametrize("name", [LONGEST + "n", "n" * 5000, "a\0b"])
 @pytest.mark.parametrize("read", READERS, ids=["open", "json", "tensors", "metadata", "limited"])
-def test_names_that_no_file_can_have_are_refused(tmp_path, read, name):
+def test_impossible_names_are_refused(tmp_path, read, name):
     with pytest.raises(ArtefactError, match="Cannot read '"):
         read(tmp_path / name)
 
 
 @pytest.mark.parametrize(("size", "is_read"), [(0, True), (10, True), (11, False), (2**40, False)])
-def test_a_file_above_the_limit_is_not_read(tmp_path, size, is_read):
+def test_file_above_the_limit_is_not_read(tmp_path, size, is_read):
     with (tmp_path / "x").open("wb") as stream:
         stream.truncate(size)
     if is_read:
@@ -140,7 +140,7 @@ def test_a_file_above_the_limit_is_not_read(tmp_path, size, is_read):
         "\ufeff1",
     ],
 )
-def test_what_is_not_json_is_refused(tmp_path, text):
+def test_invalid_json_is_refused(tmp_path, text):
     (tmp_path / "x.json").write_text(text, encoding="utf-8")
     with pytest.raises(ArtefactError, match=r"x\.json' is not valid JSON"):
         read_json(tmp_path / "x.json")
@@ -151,7 +151,7 @@ def test_what_is_not_json_is_refused(tmp_path, text):
 
 @writers
 @pytest.mark.parametrize("kind", ["there", "dangling", "chain", "relative"])
-def test_a_link_stays_and_its_target_is_written(tmp_path, write, read, kind):
+def test_writing_a_link_writes_its_target(tmp_path, write, read, kind):
     target, link = tmp_path / "real" / "target", tmp_path / "links" / "out"
     link.parent.mkdir()
     link.symlink_to({"chain": tmp_path / "middle", "relative": "../real/target"}.get(kind, target))
@@ -167,7 +167,7 @@ def test_a_link_stays_and_its_target_is_written(tmp_path, write, read, kind):
 
 
 @writers
-def test_a_link_to_itself_is_refused(tmp_path, write, read):
+def test_link_to_itself_is_refused(tmp_path, write, read):
     make_loop(tmp_path / "out")
     with pytest.raises(OutputError, match="symbolic link to itself"):
         write(tmp_path / "out", "new")
@@ -176,8 +176,8 @@ def test_a_link_to_itself_is_refused(tmp_path, write, read):
 
 @writers
 @pytest.mark.parametrize("is_link", [False, True])
-def test_a_pipe_is_not_replaced(tmp_path, write, read, is_link):
-    """What holds for a pipe holds for a device, which would be gone for the whole machine."""
+def test_pipe_is_not_replaced(tmp_path, write, read, is_link):
+    """The same rule protects devices; to replace one would damage the machine."""
     make_pipe(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
     for attempt in (write, append_json):
@@ -203,7 +203,7 @@ def test_checks_follow_links(tmp_path, check):
 
 @pytest.mark.parametrize("make", [make_pipe, make_device, make_null])
 @pytest.mark.parametrize("check", [check_output_file, check_output_folder])
-def test_an_output_that_is_no_file_is_refused(tmp_path, make, check):
+def test_special_files_as_outputs_are_refused(tmp_path, make, check):
     make(tmp_path / "out")
     with pytest.raises(OutputError):
         check(tmp_path / "out", overwrite=True)
@@ -239,7 +239,7 @@ def test_checks_refuse_longer_names(tmp_path, check):
 
 
 @pytest.mark.parametrize("name", ["x", LONGEST, "ü" * 127])
-def test_temporary_neighbours_have_short_names(name):
+def test_temporary_files_have_short_names(name):
     one, other = make_part_path(Path("a") / name), make_part_path(Path("a") / name)
     assert one != other
     assert one.suffix == ".part"
@@ -277,8 +277,8 @@ def test_all_files_have_the_permissions_of_the_umask(tmp_path, set_umask, umask,
 # Readers during a write.
 
 
-def test_a_reader_during_overwrites_sees_one_whole_folder(tmp_path):
-    """A writer replaces the folder all the time; every read finds two files of the same writing."""
+def test_reader_sees_one_complete_folder_during_overwrites(tmp_path):
+    """A writer replaces the folder again and again. Every read finds two files of the same write."""
 
     def write(number):
         with atomic_folder(tmp_path / "out") as fresh:
@@ -311,7 +311,7 @@ def test_a_reader_during_overwrites_sees_one_whole_folder(tmp_path):
     assert len(set(seen)) > 1
 
 
-def test_a_reader_whose_folder_is_replaced_reads_again(tmp_path):
+def test_reader_repeats_when_its_folder_is_replaced(tmp_path):
     fill(tmp_path / "out", "old")
     calls = []
 
@@ -326,7 +326,7 @@ def test_a_reader_whose_folder_is_replaced_reads_again(tmp_path):
     assert len(calls) == 2
 
 
-def test_a_folder_that_stays_damaged_is_read_once(tmp_path):
+def test_damaged_folder_is_read_once(tmp_path):
     fill(tmp_path / "out", "old")
     calls = []
 
@@ -339,7 +339,7 @@ def test_a_folder_that_stays_damaged_is_read_once(tmp_path):
     assert len(calls) == 1
 
 
-# Outputs onto inputs.
+# Outputs over inputs.
 
 
 @pytest.fixture
@@ -357,20 +357,20 @@ def inputs(tmp_path, monkeypatch):
     ["above/gene", "above/gene/", "./above/../above/gene", "link", "above/gene/out", "link/deep/out", "above"],
 )
 @pytest.mark.parametrize("given", ["above/gene", "link", "local-dir:above/gene"])
-def test_an_output_onto_in_or_above_an_input_is_refused(inputs, out, given):
+def test_output_at_in_or_above_an_input_is_refused(inputs, out, given):
     with pytest.raises(OutputError, match="an input of this command"):
         check_output_folder(Path(out), overwrite=True, inputs=list_input_paths(given))
 
 
 @pytest.mark.parametrize("out", ["out", "above/out", "above/gene2", "link2", "above/gen"])
-def test_an_output_beside_an_input_is_allowed(inputs, out):
+def test_output_beside_an_input_is_allowed(inputs, out):
     check_output_folder(Path(out), overwrite=True, inputs=["above/gene", "r.yaml", "nowhere", "n" * 5000, "a\0b"])
 
 
 @pytest.mark.parametrize(
     ("out", "is_refused"), [("r.yaml", True), ("above/gene/tensors", True), ("above/gene/new", False), ("new", False)]
 )
-def test_one_file_may_lie_in_an_input_but_not_replace_a_part_of_it(inputs, out, is_refused):
+def test_output_file_may_be_in_an_input_but_not_replace_its_files(inputs, out, is_refused):
     def check():
         check_output_file(Path(out), overwrite=True, inputs=["above/gene", "r.yaml"])
 
@@ -381,7 +381,7 @@ def test_one_file_may_lie_in_an_input_but_not_replace_a_part_of_it(inputs, out, 
         check()
 
 
-def test_a_recipe_in_the_folder_that_is_resumed_is_no_danger(inputs):
+def test_recipe_in_a_resumed_folder_is_allowed(inputs):
     check_apart(Path("above"), ["above/gene/tensors"], overwrite=False)
     with pytest.raises(OutputError, match="would be removed"):
         check_apart(Path("above"), ["above/gene/tensors"], overwrite=True)
@@ -405,5 +405,5 @@ def test_a_recipe_in_the_folder_that_is_resumed_is_no_danger(inputs):
         ({"title": "a", "minutes": 3}, []),
     ],
 )
-def test_the_paths_among_inputs_are_found(value, found):
+def test_input_paths_are_found(value, found):
     assert list_input_paths(value) == found

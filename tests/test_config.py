@@ -1,4 +1,4 @@
-"""Settings: YAML as people write it, one mapping over another, dotted overrides, the nearest key."""
+"""Settings: YAML values, merged mappings, dotted overrides, and the nearest key."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ from germline.training import TrainSettings
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("text", "expected"),
     [
         ("1e-3", 1e-3),
         ("1.0e-3", 1e-3),
@@ -29,13 +29,13 @@ from germline.training import TrainSettings
         ("null", None),
     ],
 )
-def test_values_are_read_as_meant(written, meant):
-    found = parse_yaml(f"key: {written}", "test")["key"]
-    assert (found, type(found)) == (meant, type(meant))
-    assert apply_overrides({}, [f"key={written}"])["key"] == meant
+def test_yaml_values_have_the_expected_type(text, expected):
+    found = parse_yaml(f"key: {text}", "test")["key"]
+    assert (found, type(found)) == (expected, type(expected))
+    assert apply_overrides({}, [f"key={text}"])["key"] == expected
 
 
-def test_overrides_reach_into_groups_and_make_them():
+def test_overrides_change_and_create_groups():
     raw = {"train": {"steps": 3, "lr": 1.0}, "seeds": [0]}
     found = apply_overrides(raw, ["train.steps=5", "ancestor.train.lr=1e-2", "seeds=[1, 2]", "title=a=b"])
     assert found == {
@@ -62,24 +62,24 @@ def test_overrides_reach_into_groups_and_make_them():
         ({}, {}, {}),
     ],
 )
-def test_one_mapping_over_another(below, above, expected):
-    kept = {key: dict(value) if isinstance(value, dict) else value for key, value in below.items()}
+def test_one_mapping_is_merged_over_another(below, above, expected):
+    before = {key: dict(value) if isinstance(value, dict) else value for key, value in below.items()}
     found = merge_settings(below, above)
     assert found == expected
     assert list(found) == list(expected)
-    assert below == kept
+    assert below == before
     for value in found.values():
         if isinstance(value, dict):
             value["new"] = 1
-    assert below == kept
+    assert below == before
 
 
-def test_later_overrides_go_before_earlier_ones():
+def test_later_overrides_win():
     assert apply_overrides({}, ["lr=1", "lr=2"]) == {"lr": 2}
 
 
 @pytest.mark.parametrize("text", ["steps", "=3", "", "a.b", "train.steps.x=3", "steps=", "steps= "])
-def test_bad_overrides_are_named(text):
+def test_bad_overrides_are_refused(text):
     with pytest.raises(SettingError, match=r"--set"):
         apply_overrides({"train": {"steps": 3}}, [text])
 
@@ -88,12 +88,12 @@ def test_bad_overrides_are_named(text):
     ("given", "near"),
     [("epoch", "epochs"), ("batchsize", "batch_size"), ("wieght_decay", "weight_decay"), ("eval_evry", "eval_every")],
 )
-def test_an_unknown_key_comes_with_the_nearest(given, near):
+def test_unknown_key_error_names_the_nearest_key(given, near):
     with pytest.raises(SettingError, match=f"unknown key '{given}'. Did you mean .*{near}"):
         validate_settings(TrainSettings, {given: 3}, "--set")
 
 
-def test_a_key_of_a_group_is_named_whole():
+def test_nearest_key_of_a_group_has_its_full_path():
     class Outer(BaseModel, extra="forbid"):
         first: TrainSettings = TrainSettings()
         second: TrainSettings = TrainSettings()
@@ -104,7 +104,7 @@ def test_a_key_of_a_group_is_named_whole():
         validate_settings(Outer, {"second": {"step": 3}}, "--set")
 
 
-def test_a_wrong_value_is_named_by_what_was_given_alone():
+def test_wrong_value_is_named_by_its_key_alone():
     class Model(BaseModel):
         counts: list[Annotated[int, Field(ge=1)] | Literal["all"]]
 
@@ -112,12 +112,12 @@ def test_a_wrong_value_is_named_by_what_was_given_alone():
         validate_settings(Model, {"counts": [3, 0]}, "here")
 
 
-def test_an_unknown_key_without_a_near_one_comes_with_all():
+def test_unknown_key_without_a_near_one_lists_all_keys():
     with pytest.raises(SettingError, match=r"Known: .*batch_size.*epochs"):
         validate_settings(TrainSettings, {"zzzz": 3}, "--set")
 
 
-def test_an_unknown_key_goes_before_a_missing_one():
+def test_unknown_key_is_reported_before_a_missing_one():
     class Model(BaseModel, extra="forbid"):
         first: int
         second: int
@@ -128,7 +128,7 @@ def test_an_unknown_key_goes_before_a_missing_one():
         validate_settings(Model, {}, "here")
 
 
-def test_a_long_value_is_cut_short():
+def test_long_value_is_shortened():
     with pytest.raises(SettingError) as caught:
         validate_settings(TrainSettings, {"lr": "x" * 10_000}, "--set")
     assert len(str(caught.value)) < 250
@@ -136,7 +136,7 @@ def test_a_long_value_is_cut_short():
 
 @pytest.mark.parametrize("key", ["lr", "epochs", "weight_decay"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "abc", None, [1]])
-def test_every_wrong_value_is_one_line(key, value):
+def test_wrong_value_gives_one_line(key, value):
     with pytest.raises(SettingError, match=f"^--set: {key}=") as caught:
         validate_settings(TrainSettings, {key: value}, "--set")
     assert "\n" not in str(caught.value)
@@ -161,7 +161,7 @@ def test_every_wrong_value_is_one_line(key, value):
         ("[" * 3000, "not valid YAML"),
     ],
 )
-def test_what_is_no_recipe_is_one_line(text, words):
+def test_invalid_yaml_gives_one_line(text, words):
     with pytest.raises(SettingError) as caught:
         parse_yaml(text, "r.yaml")
     assert words in str(caught.value)
@@ -169,7 +169,7 @@ def test_what_is_no_recipe_is_one_line(text, words):
     assert "\n" not in str(caught.value)
 
 
-def test_a_mapping_takes_the_keys_of_another():
+def test_yaml_merge_keys_are_applied():
     text = "a: &a {x: 1, y: {z: 2}}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, w: 4}\nd: {<<: [*b, *a]}"
     assert parse_yaml(text, "here") == {
         "a": {"x": 1, "y": {"z": 2}},
@@ -180,6 +180,6 @@ def test_a_mapping_takes_the_keys_of_another():
 
 
 @pytest.mark.parametrize("text", ["a: &a {x: 1}\nb: {<<: *a, <<: *a}", "a: {<<: 3}", "a: &a {<<: *a}", "<<: 1"])
-def test_wrong_merges_are_refused(text):
+def test_wrong_merge_keys_are_refused(text):
     with pytest.raises(SettingError, match="is not valid YAML"):
         parse_yaml(text, "here")

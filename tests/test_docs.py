@@ -49,7 +49,7 @@ def test_method_pages_are_short_and_complete(name):
 def test_readme_and_docs_have_limited_length():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
     pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md")]
-    # Tables quoted from results are numbers, and those of the reference are looked up: neither is reading.
+    # Tables of results and of the reference are not running text.
     table = re.compile(r"<!-- (?:results|options|commands|keys|recipes|names): .*? -->\n(?:\|.*\n)*")
     assert sum(len(table.sub("", page).split()) for page in pages) <= 32_000
 
@@ -58,9 +58,9 @@ def test_references_name_every_command_section_and_public_name():
     reference = ROOT / "docs" / "reference"
     commands = typer.main.get_command(app).commands
     page, place = (reference / "commands.md").read_text(), recipe_sections.__name__
-    asked = re.findall(r"<!-- options: (\S+) -->", page)
-    assert asked == re.findall(r"(?m)^## germline (\S+)$", page)
-    assert set(asked) == set(commands)
+    documented = re.findall(r"<!-- options: (\S+) -->", page)
+    assert documented == re.findall(r"(?m)^## germline (\S+)$", page)
+    assert set(documented) == set(commands)
     sections = {name for name, value in vars(recipe_sections).items() if getattr(value, "__module__", "") == place}
     sections -= {"RecipeSection"}
     assert set(re.findall(r"<!-- keys: (\S+) -->", (reference / "recipes.md").read_text())) >= sections - {
@@ -70,7 +70,7 @@ def test_references_name_every_command_section_and_public_name():
     assert sorted(names) == sorted(set(gl.__all__) - {"data"})
 
 
-def test_the_site_has_every_page():
+def test_site_has_every_page():
     navigation = re.findall(r"(?m): (\S+\.md)$", (ROOT / "mkdocs.yml").read_text())
     docs = ROOT / "docs"
     pages = [page.relative_to(docs).as_posix() for page in docs.rglob("*.md")]

@@ -1,4 +1,4 @@
-"""Single files that compute what the network does, whole or not at all."""
+"""Exported files compute the network's outputs, and are written completely or not at all."""
 
 import importlib.util
 import json
@@ -25,14 +25,14 @@ def read_onnx(file):
     return session, lambda pixels: torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0])
 
 
-def names_this_machine(*contents):
-    """Whether files name the folder of an installed package, or of this checkout."""
+def contain_package_path(*contents):
+    """Whether files contain the path of an installed package, or of this checkout."""
     places = [str(Path(module.__file__).parent).encode() for module in (export_module, torch, timm)]
     return any(place in content for content in contents for place in places)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_program_computes_the_same_for_any_batch(architecture, ancestors, pixels, tmp_path):
+def test_exported_program_equals_the_network_for_any_batch(architecture, ancestors, pixels, tmp_path):
     network, file = ancestors[architecture], tmp_path / "net.pt2"
     assert export(network, file, "torch.export") <= 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
@@ -41,18 +41,18 @@ def test_a_program_computes_the_same_for_any_batch(architecture, ancestors, pixe
         for batch in (1, 2, 8):
             assert torch.allclose(run(pixels[:batch]), network.logits(pixels[:batch]), atol=1e-5)
     with zipfile.ZipFile(file) as opened:
-        assert not names_this_machine(*map(opened.read, opened.namelist()))
+        assert not contain_package_path(*map(opened.read, opened.namelist()))
     extra = {CLASSES_FILE: ""}
     torch.export.load(file, extra_files=extra)
     assert tuple(json.loads(extra[CLASSES_FILE])) == network.classes
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_onnx_computes_the_same_for_any_batch(architecture, ancestors, pixels, tmp_path):
+def test_onnx_equals_the_network_for_any_batch(architecture, ancestors, pixels, tmp_path):
     network, file = ancestors[architecture], tmp_path / "net.onnx"
     assert export(network, file, "onnx") <= 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
-    assert not names_this_machine(file.read_bytes())
+    assert not contain_package_path(file.read_bytes())
     session, run = read_onnx(file)
     assert (session.get_inputs()[0].name, session.get_inputs()[0].shape) == ("pixels", ["batch", 1, 32, 32])
     assert (session.get_outputs()[0].name, session.get_outputs()[0].shape) == ("logits", ["batch", 10])
@@ -62,7 +62,7 @@ def test_onnx_computes_the_same_for_any_batch(architecture, ancestors, pixels, t
     assert tuple(json.loads(session.get_modelmeta().custom_metadata_map["classes"])) == network.classes
 
 
-def test_normalisation_is_inside_and_the_mode_is_put_back(ancestors, pixels, tmp_path):
+def test_export_includes_normalisation_and_restores_the_mode(ancestors, pixels, tmp_path):
     network = ancestors["vgg"]
     network.model.train()
     export(network, tmp_path / "net.pt2", "torch.export")
@@ -74,7 +74,7 @@ def test_normalisation_is_inside_and_the_mode_is_put_back(ancestors, pixels, tmp
         assert not torch.allclose(run(pixels), network.model(pixels), atol=1e-5)
 
 
-def test_a_file_that_computes_something_else_is_not_written(ancestors, tmp_path, monkeypatch):
+def test_file_with_other_outputs_is_not_written(ancestors, tmp_path, monkeypatch):
     file = tmp_path / "net.pt2"
     file.write_text("old")
     monkeypatch.setattr(export_module, "_load_runner", lambda kind, file: lambda pixels: torch.zeros(len(pixels), 10))
@@ -88,7 +88,7 @@ def test_a_file_that_computes_something_else_is_not_written(ancestors, tmp_path,
         export(ancestors["vgg"], file, "torch.export", overwrite=True)
 
 
-def test_old_files_need_leave(ancestors, tmp_path):
+def test_existing_file_needs_overwrite(ancestors, tmp_path):
     file = tmp_path / "net.pt2"
     file.write_text("old")
     with pytest.raises(OutputError, match="exists already"):
@@ -98,7 +98,7 @@ def test_old_files_need_leave(ancestors, tmp_path):
     assert read_program(file) is not None
 
 
-def test_what_cannot_be_asked_for(tmp_path):
+def test_unknown_formats_and_wrong_paths_are_refused(tmp_path):
     with pytest.raises(SettingError, match=r"--format onxx. There is no such format. Use torch.export or onnx"):
         check_export("onxx", tmp_path / "net.onnx")
     for kind, suffix in EXPORT_SUFFIXES.items():
@@ -110,7 +110,7 @@ def test_what_cannot_be_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
-def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
+def test_missing_package_is_named(tmp_path, monkeypatch, package):
     real = importlib.util.find_spec
     monkeypatch.setattr(export_module, "find_spec", lambda name: None if name == package else real(name))
     with pytest.raises(SettingError, match=rf"{package} is not installed. Run pip install 'germline\[export\]'"):
@@ -125,7 +125,7 @@ def test_without_onnxruntime_the_file_is_checked_but_not_run(ancestors, tmp_path
     assert (tmp_path / "net.onnx").stat().st_size > 10_000
 
 
-def test_too_large_for_one_onnx_file(ancestors, tmp_path, monkeypatch):
+def test_network_too_large_for_onnx_is_refused(ancestors, tmp_path, monkeypatch):
     monkeypatch.setattr(export_module, "_BIGGEST_ONNX", 100)
     with pytest.raises(SettingError, match=r"Use --format torch.export"):
         export(ancestors["vgg"], tmp_path / "net.onnx", "onnx")

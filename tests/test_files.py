@@ -1,4 +1,4 @@
-"""Whole or not at all; and nothing is read that is not what it claims to be."""
+"""Files are written completely or not at all, and damaged or dangerous files are refused."""
 
 import ctypes
 import json
@@ -36,7 +36,7 @@ def fill(folder, text):
         (fresh / "file").write_text(text)
 
 
-def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
+def test_atomic_folder_replaces_the_old_one(tmp_path):
     fill(tmp_path / "deep" / "out", "old")
     (tmp_path / "deep" / "out" / "stale").touch()
     fill(tmp_path / "deep" / "out", "new")
@@ -44,7 +44,7 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
 
-def test_an_exception_inside_leaves_the_old_folder_and_no_litter(tmp_path):
+def test_exception_keeps_the_old_folder_and_leaves_no_part(tmp_path):
     fill(tmp_path / "out", "old")
 
     def crash():
@@ -58,7 +58,7 @@ def test_an_exception_inside_leaves_the_old_folder_and_no_litter(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_full_disk_inside_leaves_the_old_folder_and_no_litter(tmp_path):
+def test_full_disk_keeps_the_old_folder_and_leaves_no_part(tmp_path):
     fill(tmp_path / "out", "old")
     with pytest.raises(OutputError, match="No space left on device"), atomic_folder(tmp_path / "out"):
         raise OSError(28, "No space left on device")
@@ -72,33 +72,33 @@ def no_swap(monkeypatch):
     monkeypatch.setattr("germline.files.ctypes.CDLL", lambda *_, **__: object())
 
 
-def test_where_folders_cannot_be_swapped_the_old_one_steps_aside(tmp_path, no_swap):
+def test_folder_is_replaced_without_swap(tmp_path, no_swap):
     fill(tmp_path / "out", "old")
     fill(tmp_path / "out", "new")
     assert contents(tmp_path) == {"out/file": b"new"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_where_they_can_no_moment_is_without_the_folder(tmp_path, monkeypatch):
+def test_swap_never_leaves_the_folder_missing(tmp_path, monkeypatch):
     places = [tmp_path / name for name in ("out", "a", "b")]
     for place in places:
         fill(place, place.name)
     swap = getattr(ctypes.CDLL(None), "renameat2", None)
-    able = swap is not None and swap(-100, bytes(places[1]), -100, bytes(places[2]), 2) == 0
-    assert (places[1] / "file").read_text() == ("b" if able else "a")
+    can_swap = swap is not None and swap(-100, bytes(places[1]), -100, bytes(places[2]), 2) == 0
+    assert (places[1] / "file").read_text() == ("b" if can_swap else "a")
     rename, renamed = Path.rename, []
 
-    def watched(self, target):
+    def record_rename(self, target):
         renamed.append(target)
         return rename(self, target)
 
-    monkeypatch.setattr(Path, "rename", watched)
+    monkeypatch.setattr(Path, "rename", record_rename)
     fill(tmp_path / "out", "new")
-    assert bool(renamed) is not able
+    assert bool(renamed) is not can_swap
     assert (tmp_path / "out" / "file").read_text() == "new"
 
 
-def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch, no_swap):
+def test_failed_rename_restores_the_old_folder(tmp_path, monkeypatch, no_swap):
     fill(tmp_path / "out", "old")
     rename = Path.rename
 
@@ -114,7 +114,7 @@ def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch, no_
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_place_below_a_file_is_refused(tmp_path):
+def test_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="Cannot write"):
         check_output_folder(tmp_path / "file" / "out")
@@ -122,7 +122,7 @@ def test_a_place_below_a_file_is_refused(tmp_path):
         fill(tmp_path / "file" / "out", "x")
 
 
-def test_output_folders_are_not_overwritten_unasked(tmp_path):
+def test_output_folder_needs_overwrite(tmp_path):
     fill(tmp_path / "out", "old")
     with pytest.raises(OutputError, match="is not empty"):
         check_output_folder(tmp_path / "out")
@@ -136,7 +136,7 @@ def test_output_folders_are_not_overwritten_unasked(tmp_path):
         check_output_folder(tmp_path / "out" / "file", overwrite=True)
 
 
-def test_the_folder_one_stands_in_is_not_overwritten(tmp_path, monkeypatch):
+def test_working_folder_and_its_parents_are_not_overwritten(tmp_path, monkeypatch):
     fill(tmp_path / "out" / "below", "old")
     monkeypatch.chdir(tmp_path / "out" / "below")
     for place in (tmp_path / "out" / "below", tmp_path / "out", Path.home()):
@@ -145,7 +145,7 @@ def test_the_folder_one_stands_in_is_not_overwritten(tmp_path, monkeypatch):
     assert (tmp_path / "out" / "below" / "file").read_text() == "old"
 
 
-def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_text_is_written_completely_or_not_at_all(tmp_path, monkeypatch):
     write_text(tmp_path / "a" / "x.txt", "old")
 
     def fail(_):
@@ -159,15 +159,15 @@ def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 @pytest.fixture
 def limit_file_size():
-    """The system writes no file beyond so many bytes, as on a disk that is full."""
+    """Function that limits the size of files, as a full disk does."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("room", [0, 1, 9])
-def test_a_line_that_does_not_fit_leaves_the_log_as_it_was(tmp_path, limit_file_size, room):
-    """With no room at all the system refuses the write; with some it writes half a line."""
+def test_line_that_does_not_fit_leaves_the_log_unchanged(tmp_path, limit_file_size, room):
+    """Without room the system refuses the write; with little room it writes a part of the line."""
     log = tmp_path / "log"
     append_json(log, {"run": "ä"})
     before = log.read_bytes()
@@ -180,17 +180,17 @@ def test_a_line_that_does_not_fit_leaves_the_log_as_it_was(tmp_path, limit_file_
     assert [json.loads(line) for line in log.read_text().splitlines()] == [{"run": "ä"}, {"run": "third"}]
 
 
-def test_a_log_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+def test_unwritable_log_is_refused(tmp_path, monkeypatch):
     (tmp_path / "log").write_text("1\n")
     for place in (tmp_path, tmp_path / "log" / "under"):
         with pytest.raises(OutputError, match="Cannot write"):
             append_json(place, 2)
-    whole = os.open
+    open_file = os.open
 
     def refuse(path, *rest):
         if Path(path) == tmp_path / "log":
             raise PermissionError(13, "Permission denied")
-        return whole(path, *rest)
+        return open_file(path, *rest)
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OutputError, match=r"Cannot write '\S+log'\. Permission denied\. Choose another folder"):
@@ -198,7 +198,7 @@ def test_a_log_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     assert contents(tmp_path) == {"log": b"1\n"}
 
 
-def test_json_round_trip_and_what_is_not_json(tmp_path):
+def test_json_round_trip_and_invalid_json(tmp_path):
     write_json(tmp_path / "x.json", {"a": [1, "ä"]})
     assert read_json(tmp_path / "x.json") == {"a": [1, "ä"]}
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -214,7 +214,7 @@ def test_json_round_trip_and_what_is_not_json(tmp_path):
         read_json(tmp_path / "gone.json")
 
 
-def test_tensors_round_trip_bitwise_whatever_their_layout(tmp_path):
+def test_tensors_round_trip_bitwise_for_any_layout(tmp_path):
     tensors = {**TENSORS, "t": TENSORS["a"].t(), "h": torch.rand(3).to(torch.bfloat16), "scalar": torch.tensor(2.5)}
     write_tensors(tmp_path / "x.safetensors", tensors)
     found = read_tensors(tmp_path / "x.safetensors")
@@ -222,13 +222,13 @@ def test_tensors_round_trip_bitwise_whatever_their_layout(tmp_path):
     assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in tensors.items())
 
 
-def test_tensor_hash_is_that_of_the_bytes_in_row_order():
+def test_tensor_hash_covers_bytes_in_row_order():
     assert hash_tensor(torch.zeros(4)) == "374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb"
     square = torch.arange(9.0).reshape(3, 3)
     assert hash_tensor(square.t()) == hash_tensor(square.t().contiguous()) != hash_tensor(square)
 
 
-def test_a_pickle_is_refused_and_not_run(tmp_path):
+def test_pickle_is_refused_and_not_run(tmp_path):
     class Trap:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "sprung"),))
@@ -242,7 +242,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("first", [b"\x80", b"PK"])
-def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path, first):
+def test_header_whose_length_looks_like_a_pickle_is_read(tmp_path, first):
     path = tmp_path / "x.safetensors"
     length = {b"\x80": 0x280, b"PK": 0x4B50}[first]  # the first bytes of the file are the header's length
     tensor = torch.arange(4.0)
@@ -252,7 +252,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path, first):
     assert torch.equal(read_tensors(path)["a"], tensor)
 
 
-def test_what_is_damaged_or_missing_is_named(tmp_path):
+def test_damaged_and_missing_files_are_named(tmp_path):
     path = tmp_path / "x.safetensors"
     for text in (b"", b"abc", b"not safetensors at all"):
         path.write_bytes(text)
@@ -262,7 +262,7 @@ def test_what_is_damaged_or_missing_is_named(tmp_path):
         read_tensors(tmp_path / "gone.safetensors")
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+def test_file_is_written_completely_or_not_at_all(tmp_path):
     place = tmp_path / "deep" / "net.bin"
     for text in ("old", "new"):
         with atomic_file(place) as fresh:
@@ -282,7 +282,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         pass
 
 
-def test_a_file_that_may_not_be_written_is_refused_beforehand(tmp_path):
+def test_unwritable_output_file_is_refused_before_work(tmp_path):
     check_output_file(tmp_path / "new" / "net.bin")
     assert not (tmp_path / "new").exists()
     (tmp_path / "net.bin").touch()
@@ -295,7 +295,7 @@ def test_a_file_that_may_not_be_written_is_refused_beforehand(tmp_path):
         check_output_file(tmp_path / "net.bin" / "under")
 
 
-def test_tensors_are_written_to_the_file_that_they_are_mapped_from(tmp_path):
+def test_mapped_tensors_can_be_written_to_their_own_file(tmp_path):
     path, tensors = tmp_path / "x.safetensors", {"a": torch.arange(5000.0), "b": torch.ones(3, dtype=torch.int64)}
     write_tensors(path, tensors)
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The gallery: every figure is on its page, and the numbers of the page are those of stored results."""
+"""The gallery: every figure is on its page, and the page's numbers equal the stored results."""
 
 import json
 import re
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
 
 
-def test_the_page_shows_every_figure_with_a_text_for_those_who_cannot_see_it():
+def test_page_shows_every_figure_with_a_text_alternative():
     drawn = re.findall(
         r'(?m)^    "(gallery-\w+)": ', (ROOT / "tools" / "gallery_figures.py").read_text(encoding="utf-8")
     )
@@ -17,7 +17,7 @@ def test_the_page_shows_every_figure_with_a_text_for_those_who_cannot_see_it():
     assert all((ROOT / "docs" / "images" / f"{name}.svg").is_file() for name in drawn)
 
 
-def test_numbers_are_those_of_the_results():
+def test_page_numbers_equal_the_results():
     numbers = json.loads((ROOT / "benchmarks" / "results" / "gallery.json").read_text(encoding="utf-8"))
     ancestor, shuffled = (numbers["front"]["spectra"][name]["depth"][0] for name in ("ancestor", "shuffled"))
     assert f"{100 * ancestor:.1f} % against {100 * shuffled:.1f} % along depth" in " ".join(PAGE.split())

@@ -1,4 +1,4 @@
-"""The speed benchmark: its hand-written loops compute what ours does, and a stopped part keeps its rows."""
+"""The speed benchmark: its hand-written loops equal ours, and a stopped part keeps its rows."""
 
 import importlib
 import json
@@ -33,7 +33,7 @@ def load():
         sys.path[:] = before
 
 
-def test_the_hand_written_loop_computes_the_losses_of_fit(load):
+def test_hand_written_loop_equals_fit(load):
     plain = load("gpu.plain")
     spec = model_spec("vgg11_x025", image_size=32, channels=1, classes=3)
     torch.manual_seed(0)
@@ -57,14 +57,14 @@ def test_the_hand_written_loop_computes_the_losses_of_fit(load):
         torch.testing.assert_close(tensor, model.state_dict()[name], atol=1e-5, rtol=1e-4)
 
 
-def test_plain_batches_are_shifted_and_mirrored_whole_pixels(load):
+def test_plain_batches_are_shifted_by_whole_pixels_and_mirrored(load):
     batches = load("gpu.plain").PlainBatches(torch.arange(1, 65).view(1, 1, 8, 8).byte(), torch.zeros(1), 1)
     found = {tuple((255 * batches.next()[0]).round().int().flatten().tolist()) for _ in range(200)}
     assert 10 < len(found) <= 18  # nine places, mirrored or not
     assert tuple(range(1, 65)) in found
 
 
-def test_a_hand_written_stack_trains_each_member_as_alone(load):
+def test_stacked_members_train_as_single_members(load):
     populations = load("gpu.populations")
     members = populations.make_members(populations.Case("smallest", 2, 8), "cpu")
     stack = populations.PlainStack(members, 8, "cpu")
@@ -81,7 +81,7 @@ def test_a_hand_written_stack_trains_each_member_as_alone(load):
             torch.testing.assert_close(tensor[index], expected, atol=1e-4, rtol=1e-3)
 
 
-def test_a_part_measures_and_records(load, tmp_path, monkeypatch):
+def test_part_measures_and_records(load, tmp_path, monkeypatch):
     record, steps = load("gpu.record"), load("gpu.steps")
     monkeypatch.setattr(steps, "DRY", steps.DRY[:1])
     recorder = record.Recorder("step", tmp_path / "a.json", tmp_path, is_dry=True, limit_s=1)
@@ -97,7 +97,7 @@ def test_a_part_measures_and_records(load, tmp_path, monkeypatch):
     assert {"germline", "torch", "timm"} <= content["versions"].keys()
 
 
-def test_an_error_is_a_failure_of_one_case(load, tmp_path, capsys):
+def test_error_is_a_failure_of_one_case(load, tmp_path, capsys):
     recorder = load("gpu.record").Recorder("step", tmp_path / "a.json", tmp_path)
     with recorder.case("first"):
         raise RuntimeError("no memory\nfor it")
@@ -120,7 +120,7 @@ def never_end(recorder):
     time.sleep(60)
 
 
-def test_a_stopped_part_keeps_its_rows_and_leaves_no_process(load, tmp_path, monkeypatch):
+def test_stopped_part_keeps_its_rows_and_leaves_no_process(load, tmp_path, monkeypatch):
     speed = load("gpu_speed")
     parts = {
         "slow": speed.Part(never_end, 1.0, 1.0),
@@ -142,7 +142,7 @@ def test_a_stopped_part_keeps_its_rows_and_leaves_no_process(load, tmp_path, mon
     assert speed.run_parts(["good"], 1.0, tmp_path, device="cpu", is_dry=True)["good"].startswith("not started")
 
 
-def test_a_part_that_has_no_group_yet_is_stopped(load):
+def test_part_without_a_process_group_is_stopped(load):
     speed = load("gpu_speed")
     process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     process.start()
@@ -151,7 +151,7 @@ def test_a_part_that_has_no_group_yet_is_stopped(load):
     assert process.exitcode == -9
 
 
-def test_what_is_no_part_is_named(load, monkeypatch, capsys):
+def test_unknown_part_is_named(load, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gpu_speed.py", "--parts", "steps"])
     with pytest.raises(SystemExit) as stop:
         load("gpu_speed").main()
@@ -160,13 +160,13 @@ def test_what_is_no_part_is_named(load, monkeypatch, capsys):
 
 
 def test_steps_of_fit_and_of_other_loops_alternate(load):
-    compare, made = load("compare_loop"), []
-    watch = compare.Alternate({"other": lambda: made.append(1)}, budget_s=0.0)
+    compare, calls = load("compare_loop"), []
+    watch = compare.Alternate({"other": lambda: calls.append(1)}, budget_s=0.0)
     for step in range(compare.WARMUP + 1):
         watch.before_step(0, "fit", step)
     with pytest.raises(StopIteration):
         watch.before_step(0, "fit", compare.WARMUP + 1)
-    assert len(watch.seconds["ours"]) == len(made) == compare.WARMUP + 1
+    assert len(watch.seconds["ours"]) == len(calls) == compare.WARMUP + 1
     rounds = watch.rounds()
     assert {name: len(spans) for name, spans in rounds.items()} == {"ours": 1, "other": 1}
     assert rounds["ours"][0] > 0

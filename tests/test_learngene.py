@@ -1,4 +1,4 @@
-"""The artefact on disk: what is written is read back to the bit, and what is damaged is refused by name."""
+"""Saved genes are read back bit by bit, and damaged files are refused by name."""
 
 import json
 import os
@@ -42,8 +42,8 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def refused(folder, file):
-    """Loading fails with an ArtefactError that names the file, and touches nothing."""
+def check_refusal(folder, file):
+    """Check that loading fails with an ArtefactError that names the file and changes nothing; return the message."""
     before = contents(folder)
     with pytest.raises(ArtefactError) as caught:
         Learngene.load(folder)
@@ -52,7 +52,7 @@ def refused(folder, file):
     return str(caught.value)
 
 
-def change(folder, **changes):
+def change_manifest(folder, **changes):
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, **changes}))
     return manifest
@@ -72,14 +72,14 @@ def test_saving_twice_writes_the_same_bytes(folder, tmp_path):
     assert contents(tmp_path / "again") == contents(folder)
 
 
-def test_a_loaded_gene_grows_what_the_made_one_grows(gene, folder, pixels):
+def test_loaded_gene_gives_equal_descendants(gene, folder, pixels):
     with torch.no_grad():
         ours = gene.inherit(size=Size(depth=5), classes=3, seed=4).network.logits(pixels)
         theirs = Learngene.load(folder).inherit(size=Size(depth=5), classes=3, seed=4).network.logits(pixels)
     assert torch.equal(ours, theirs)
 
 
-def test_saving_over_the_folder_it_was_loaded_from(gene, folder):
+def test_gene_can_overwrite_its_own_folder(gene, folder):
     before = contents(folder)
     loaded = Learngene.load(folder)
     with pytest.raises(OutputError, match="is not empty"):
@@ -90,7 +90,7 @@ def test_saving_over_the_folder_it_was_loaded_from(gene, folder):
     assert [path.name for path in folder.parent.iterdir()] == ["gene"]
 
 
-def test_the_manifest_says_what_the_gene_is(gene, folder):
+def test_manifest_describes_the_gene(gene, folder):
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     assert (manifest["format"], manifest["method"], manifest["anatomy"]) == (FORMAT, "tleg", "vit")
     assert manifest["spec"]["depth"] == 4
@@ -104,7 +104,7 @@ def test_the_manifest_says_what_the_gene_is(gene, folder):
     assert f"| bytes | {gene.count_bytes():,} |" in card
 
 
-def test_a_gene_without_a_head_asks_for_classes(gene, tmp_path):
+def test_gene_without_a_head_needs_classes(gene, tmp_path):
     bare = replace(gene, classes=None, tensors={k: v for k, v in gene.tensors.items() if "head" not in k})
     bare.save(tmp_path / "bare")
     found = Learngene.load(tmp_path / "bare")
@@ -114,36 +114,36 @@ def test_a_gene_without_a_head_asks_for_classes(gene, tmp_path):
     assert child.ledger.totals()["fresh"] == 2 * 16 + 2
 
 
-def test_a_truncated_file_is_refused_at_any_length(folder):
-    whole = (folder / TENSORS_FILE).read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
-    lengths = {0, 1, 7, 8, 9, header - 1, header, header + 1, len(whole) - 1, len(whole) - 4}
-    lengths |= {len(whole) * part // 10 for part in range(1, 10)}
+def test_truncated_file_is_refused_at_any_length(folder):
+    content = (folder / TENSORS_FILE).read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    lengths = {0, 1, 7, 8, 9, header - 1, header, header + 1, len(content) - 1, len(content) - 4}
+    lengths |= {len(content) * part // 10 for part in range(1, 10)}
     assert len(lengths) >= 16
     for length in lengths:
-        (folder / TENSORS_FILE).write_bytes(whole[:length])
-        refused(folder, TENSORS_FILE)
+        (folder / TENSORS_FILE).write_bytes(content[:length])
+        check_refusal(folder, TENSORS_FILE)
 
 
-def test_a_flipped_bit_is_refused_wherever_it_is(folder):
-    whole = (folder / TENSORS_FILE).read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
-    places = [0, 1, 7, 8, 20, header // 2, header, header + 1, (header + len(whole)) // 2, len(whole) - 1]
+def test_flipped_bit_is_refused_at_any_position(folder):
+    content = (folder / TENSORS_FILE).read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    places = [0, 1, 7, 8, 20, header // 2, header, header + 1, (header + len(content)) // 2, len(content) - 1]
     for place in places:
-        damaged = bytearray(whole)
+        damaged = bytearray(content)
         damaged[place] ^= 1
         (folder / TENSORS_FILE).write_bytes(damaged)
-        refused(folder, TENSORS_FILE)
+        check_refusal(folder, TENSORS_FILE)
 
 
-def test_bytes_added_at_the_end_are_refused(folder):
+def test_appended_bytes_are_refused(folder):
     with (folder / TENSORS_FILE).open("ab") as stream:
         stream.write(b"\0\0\0\0")
-    refused(folder, TENSORS_FILE)
+    check_refusal(folder, TENSORS_FILE)
 
 
 @pytest.mark.parametrize("kind", ["missing", "extra", "shape", "type", "value", "swapped"])
-def test_tensors_that_are_not_the_manifest_s_are_refused(gene, folder, kind):
+def test_tensors_that_differ_from_the_manifest_are_refused(gene, folder, kind):
     tensors = dict(gene.tensors)
     name, other = "offset.0.mlp.fc1.weight", "slope.0.mlp.fc1.weight"
     if kind == "missing":
@@ -159,7 +159,7 @@ def test_tensors_that_are_not_the_manifest_s_are_refused(gene, folder, kind):
     else:
         tensors[name], tensors[other] = tensors[other], tensors[name]
     write_tensors(folder / TENSORS_FILE, tensors)
-    message = refused(folder, TENSORS_FILE)
+    message = check_refusal(folder, TENSORS_FILE)
     assert ("more" if kind == "extra" else name) in message
 
 
@@ -168,82 +168,82 @@ def test_numbers_that_are_not_finite_are_refused(gene, tmp_path, value):
     tensors = dict(gene.tensors)
     tensors["frame.norm.bias"] = torch.full((16,), value)
     replace(gene, tensors=tensors).save(tmp_path / "wild")
-    assert "'frame.norm.bias'" in refused(tmp_path / "wild", TENSORS_FILE)
+    assert "'frame.norm.bias'" in check_refusal(tmp_path / "wild", TENSORS_FILE)
 
 
-def test_a_pickle_in_its_place_is_refused_and_not_run(gene, folder, tmp_path):
+def test_pickled_tensors_are_refused_and_not_run(gene, folder, tmp_path):
     class Trap:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "sprung"),))
 
     for write in (lambda path: path.write_bytes(pickle.dumps(Trap())), lambda path: torch.save(Trap(), path)):
         write(folder / TENSORS_FILE)
-        assert "is a pickle" in refused(folder, TENSORS_FILE)
+        assert "is a pickle" in check_refusal(folder, TENSORS_FILE)
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_newer_format_says_to_upgrade(folder):
-    change(folder, format=FORMAT + 1)
-    assert "pip install --upgrade germline" in refused(folder, MANIFEST_FILE)
+def test_newer_format_error_suggests_an_upgrade(folder):
+    change_manifest(folder, format=FORMAT + 1)
+    assert "pip install --upgrade germline" in check_refusal(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize("value", [None, "1", 0, -1, True, 1.5, [1]])
-def test_a_format_that_is_none_is_refused(folder, value):
-    change(folder, format=value)
-    refused(folder, MANIFEST_FILE)
+def test_invalid_format_is_refused(folder, value):
+    change_manifest(folder, format=value)
+    check_refusal(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize(
     "field", ["format", "method", "settings", "anatomy", "spec", "classes", "preprocess", "provenance", "tensors"]
 )
-def test_a_missing_field_is_refused(folder, field):
-    manifest = change(folder)
+def test_missing_field_is_refused(folder, field):
+    manifest = change_manifest(folder)
     del manifest[field]
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
-    refused(folder, MANIFEST_FILE)
+    check_refusal(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize(
     ("field", "key"), [("settings", "steps"), ("spec", "depth"), ("preprocess", "std"), ("provenance", "metrics")]
 )
-def test_an_unknown_or_wrong_entry_of_a_field_is_refused(folder, field, key):
-    manifest = change(folder)
+def test_unknown_or_wrong_entry_of_a_field_is_refused(folder, field, key):
+    manifest = change_manifest(folder)
     for value in ({**manifest[field], "no_such_entry": 1}, {**manifest[field], key: "nonsense"}, None, [1]):
-        change(folder, **{field: value})
-        refused(folder, MANIFEST_FILE)
+        change_manifest(folder, **{field: value})
+        check_refusal(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize("field", ["method", "anatomy"])
 @pytest.mark.parametrize("value", ["no_such_thing", 3, None, [1]])
-def test_a_method_or_architecture_that_is_not_here_is_refused(folder, field, value):
-    change(folder, **{field: value})
-    refused(folder, MANIFEST_FILE)
+def test_unknown_method_or_architecture_is_refused(folder, field, value):
+    change_manifest(folder, **{field: value})
+    check_refusal(folder, MANIFEST_FILE)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "null", '"x"', "{", "{}"])
-def test_a_manifest_that_is_none_is_refused(folder, text):
+def test_invalid_manifest_is_refused(folder, text):
     (folder / MANIFEST_FILE).write_text(text)
-    refused(folder, MANIFEST_FILE)
+    check_refusal(folder, MANIFEST_FILE)
 
 
-def test_a_spec_that_cannot_be_built_is_refused(folder):
-    manifest = change(folder)
+def test_impossible_spec_is_refused(folder):
+    manifest = change_manifest(folder)
     for wrong in ({"depth": 0}, {"heads": 3}, {"image_size": 30}):
-        change(folder, spec={**manifest["spec"], **wrong})
-        refused(folder, MANIFEST_FILE)
+        change_manifest(folder, spec={**manifest["spec"], **wrong})
+        check_refusal(folder, MANIFEST_FILE)
 
 
-def test_missing_places_and_files_are_named(folder, tmp_path):
-    with pytest.raises(ArtefactError, match=r"No learngene at '.*nowhere'"):
-        Learngene.load(tmp_path / "nowhere")
+def test_missing_folders_and_files_are_named(folder, tmp_path):
+    with pytest.raises(ArtefactError, match=r"No learngene at '.*missing'"):
+        Learngene.load(tmp_path / "missing")
     (folder / TENSORS_FILE).unlink()
-    refused(folder, TENSORS_FILE)
+    check_refusal(folder, TENSORS_FILE)
     (folder / MANIFEST_FILE).unlink()
     with pytest.raises(ArtefactError, match=r"Cannot read '.*learngene\.json'"):
         Learngene.load(folder)
 
 
-def test_a_disk_that_refuses_leaves_the_old_gene(gene, folder, monkeypatch):
+def test_full_disk_keeps_the_old_gene(gene, folder, monkeypatch):
     before = contents(folder)
 
     def full(*_, **__):
@@ -256,7 +256,7 @@ def test_a_disk_that_refuses_leaves_the_old_gene(gene, folder, monkeypatch):
     assert [path.name for path in folder.parent.iterdir()] == ["gene"]
 
 
-def test_a_descendant_s_folder_holds_its_ledger(gene, tmp_path):
+def test_descendant_folder_contains_its_ledger(gene, tmp_path):
     child = gene.inherit(size=Size(depth=3), classes=3, seed=7)
     child.save(tmp_path / "child")
     facts = json.loads((tmp_path / "child" / "descendant.json").read_text())
@@ -303,7 +303,7 @@ def hub(tmp_path, monkeypatch):
     return hub
 
 
-def test_to_the_hub_and_back(gene, hub):
+def test_pushed_gene_loads_from_the_hub(gene, hub):
     where = gene.push_to_hub("someone/gene", token="secret", commit_message="first")
     assert where == "hub/someone/gene/first"
     assert hub.tokens == ["secret"]
@@ -311,7 +311,7 @@ def test_to_the_hub_and_back(gene, hub):
     assert all(torch.equal(value, found.tensors[name]) for name, value in gene.tensors.items())
 
 
-def test_a_hub_gene_is_verified_like_any_other(gene, hub):
+def test_hub_gene_is_verified(gene, hub):
     gene.push_to_hub("someone/gene")
     path = hub.root / "someone" / "gene" / TENSORS_FILE
     path.write_bytes(path.read_bytes()[:-1])
@@ -319,17 +319,17 @@ def test_a_hub_gene_is_verified_like_any_other(gene, hub):
         Learngene.load("hf-hub:someone/gene")
 
 
-def test_a_hub_name_that_is_not_there_is_refused(hub):
+def test_missing_hub_gene_is_refused(hub):
     with pytest.raises(ArtefactError, match="Cannot fetch learngene 'hf-hub:someone/else'"):
         Learngene.load("hf-hub:someone/else")
 
 
-def test_every_refusal_is_one_of_ours(folder):
+def test_changed_manifest_raises_only_germline_errors(folder):
     # A single flipped bit anywhere in the manifest either does no harm or is refused by a GermlineError.
-    whole = (folder / MANIFEST_FILE).read_bytes()
+    content = (folder / MANIFEST_FILE).read_bytes()
     outcomes = {"read": 0, "refused": 0}
-    for place in range(0, len(whole), max(1, len(whole) // 60)):
-        damaged = bytearray(whole)
+    for place in range(0, len(content), max(1, len(content) // 60)):
+        damaged = bytearray(content)
         damaged[place] ^= 4
         Path(folder / MANIFEST_FILE).write_bytes(damaged)
         try:
@@ -340,9 +340,9 @@ def test_every_refusal_is_one_of_ours(folder):
     assert outcomes["refused"] > 30
 
 
-# Manifests that lie, with a hash that is right.
+# Manifests whose parts contradict each other, with a correct hash.
 
-LIES = {
+CONTRADICTIONS = {
     "stored-itself": {"method": "stored", "settings": {"gene": "."}},
     "stored-inside": {"method": "random-gene", "settings": {"method": "stored", "settings": {"gene": "."}}},
     "stored-twice": {
@@ -378,19 +378,19 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_manifest_whose_parts_contradict_each_other_is_refused(folder, lie):
+@pytest.mark.parametrize("changes", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_contradictory_manifest_is_refused(folder, changes):
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
-    for key, value in lie.items():
+    for key, value in changes.items():
         manifest[key] = {**manifest[key], **value} if key in ("spec", "preprocess") else value
     del manifest["sha256"]
     (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "sha256": hash_json(manifest)}))
-    assert len(refused(folder, MANIFEST_FILE)) < 800
+    assert len(check_refusal(folder, MANIFEST_FILE)) < 800
 
 
 @pytest.mark.parametrize("file", [MANIFEST_FILE, TENSORS_FILE])
 @pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "device"])
-def test_what_is_no_file_is_refused_at_once(folder, file, kind):
+def test_special_files_are_refused(folder, file, kind):
     place = folder / file
     place.unlink()
     if kind == "folder":
@@ -404,7 +404,7 @@ def test_what_is_no_file_is_refused_at_once(folder, file, kind):
     assert str(place) in str(caught.value)
 
 
-def test_versions_are_read_where_nothing_is_installed(monkeypatch):
+def test_versions_are_read_without_installed_packages(monkeypatch):
     def find_none(package):
         raise PackageNotFoundError(package)
 
@@ -419,7 +419,7 @@ def test_versions_are_read_where_nothing_is_installed(monkeypatch):
     assert all(re.match(r"\d+\.\d+", text) for text in found.values())
 
 
-def test_the_version_is_written_once():
+def test_version_is_defined_once():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "version" in project["project"]["dynamic"]
     place = ROOT / project["tool"]["hatch"]["version"]["path"]

@@ -1,4 +1,4 @@
-"""The ledger accounts for every element, once."""
+"""The ledger counts every element once."""
 
 import pytest
 
@@ -6,27 +6,27 @@ from germline.errors import LedgerError
 from germline.ledger import Ledger
 
 
-def ledger():
-    book = Ledger()
-    book.add("a", "copied", 6)
-    book.add("a", "fresh", 2)
-    book.add("b", "expanded", 8)
-    return book
+def make_ledger():
+    ledger = Ledger()
+    ledger.add("a", "copied", 6)
+    ledger.add("a", "fresh", 2)
+    ledger.add("b", "expanded", 8)
+    return ledger
 
 
 def test_totals_and_shares_add_up():
-    assert ledger().totals() == {"copied": 6, "expanded": 8, "fresh": 2}
-    assert ledger().shares() == {"copied": 0.375, "expanded": 0.5, "fresh": 0.125}
+    assert make_ledger().totals() == {"copied": 6, "expanded": 8, "fresh": 2}
+    assert make_ledger().shares() == {"copied": 0.375, "expanded": 0.5, "fresh": 0.125}
 
 
 def test_json_round_trip():
-    assert Ledger(ledger().to_json()).entries == ledger().entries
+    assert Ledger(make_ledger().to_json()).entries == make_ledger().entries
 
 
-def test_a_complete_ledger_passes_when_the_fresh_tensor_is_declared():
-    ledger().check({"a": 8, "b": 8}, fresh_allowed=["a"])
+def test_complete_ledger_passes_with_declared_fresh_tensors():
+    make_ledger().check({"a": 8, "b": 8}, fresh_allowed=["a"])
     with pytest.raises(LedgerError, match=r"Fresh elements in \['a'\]"):
-        ledger().check({"a": 8, "b": 8})
+        make_ledger().check({"a": 8, "b": 8})
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ def test_a_complete_ledger_passes_when_the_fresh_tensor_is_declared():
         ({"a": 9, "b": 8}, "'a' has 9 elements, the ledger counts 8"),
     ],
 )
-def test_a_gap_is_named(sizes, message):
+def test_missing_and_miscounted_tensors_are_named(sizes, message):
     with pytest.raises(LedgerError, match=message):
-        ledger().check(sizes, fresh_allowed=["a"])
+        make_ledger().check(sizes, fresh_allowed=["a"])
 
 
-def test_an_origin_that_does_not_exist_is_refused():
+def test_unknown_origin_is_refused():
     with pytest.raises(LedgerError, match="Unknown origin 'borrowed'"):
         Ledger().add("a", "borrowed", 1)

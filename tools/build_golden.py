@@ -80,7 +80,7 @@ def build_cases():
     for name, architecture in sorted(cases.CASES, key=lambda case: case[0] == "stored"):
         began, folder = time.monotonic(), Path("work")
         results, gene = cases.results_of(name, architecture, folder)
-        whole = cases.WHOLE[name] == architecture
+        whole = cases.FULL_ARCHITECTURE[name] == architecture
         if whole and gene is not None and name != "stored":
             gene.save(f"genes/{name}")
             if name in cases.DESCENDANTS:

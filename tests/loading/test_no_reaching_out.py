@@ -32,7 +32,7 @@ for folder in folders:
     load(folder)
 print("\\n".join(events))
 """
-GENES = [name for name in cases.WHOLE if name not in (*cases.WITHOUT_GENE, "stored")]
+GENES = [name for name in cases.FULL_ARCHITECTURE if name not in (*cases.WITHOUT_GENE, "stored")]
 
 
 def watch(kind, folders):
