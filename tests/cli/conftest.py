@@ -1,4 +1,4 @@
-"""The real command line, run in this process, and a folder of small things to run it on."""
+"""Fixtures: commands that run in this process, and a working folder with small artefacts."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ from helpers.light_processes import LightServer
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left behind: its exit code and both streams."""
+    """Exit code and both streams of a command."""
 
     code: int
     out: str
@@ -22,23 +22,23 @@ class Done:
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs `germline ...` as the console script does."""
+    """Function that runs `germline WORDS` as the console script does."""
 
     def call(*words):
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["germline", *map(str, words)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return Done(stop.value.code, said.out, said.err)
+        captured = capsys.readouterr()
+        return Done(stop.value.code, captured.out, captured.err)
 
     return call
 
 
 @pytest.fixture(scope="session")
-def made(ancestors, gene, tmp_path_factory):
-    """As folders: a trained ancestor, a gene condensed from it, a descendant for three other classes, a small CNN."""
-    place = tmp_path_factory.mktemp("made")
+def artefacts(ancestors, gene, tmp_path_factory):
+    """Folders of a trained ancestor, its gene, a descendant for three other classes, and a small CNN."""
+    place = tmp_path_factory.mktemp("artefacts")
     ancestors["vit"].save(place / "ancestor")
     ancestors["vgg"].save(place / "cnn")
     gene.save(place / "gene")
@@ -47,17 +47,17 @@ def made(ancestors, gene, tmp_path_factory):
 
 
 @pytest.fixture
-def bench(made, tmp_path, monkeypatch):
-    """A working folder with copies of what was made."""
-    place = tmp_path / "bench"
-    shutil.copytree(made, place)
+def workdir(artefacts, tmp_path, monkeypatch):
+    """Working folder with copies of the artefacts."""
+    place = tmp_path / "workdir"
+    shutil.copytree(artefacts, place)
     monkeypatch.chdir(place)
     return place
 
 
 @pytest.fixture(scope="session")
 def light(tmp_path_factory):
-    """Runs commands in processes that have not imported torch."""
+    """Function that runs commands in processes that have not imported torch."""
     server = LightServer(tmp_path_factory.mktemp("light"))
     yield server.run
     server.close()

@@ -7,11 +7,11 @@ import pytest
 
 from helpers.bad_input import RECIPE, snapshot
 
-ADVICE = re.compile(
-    r"(?:^|[.?;,] |, or |or )(?:Use|Pass|Set|Run|Install|Give|Choose|Remove|See|Did you mean|Known|Start|Add|Only|Make|"
-    r"use|pass|set|run|give|choose|remove|restore|change|See|Write|Restore)\b|Did you mean|See germline|Restore|Change"
-)
-# Every command, then what is wrong, then a part of the message.
+# First words of an advice.
+VERBS = ("Use", "Pass", "Set", "Run", "Install", "Give", "Choose", "Remove", "See", "Did you mean", "Known", "Start")
+VERBS += ("Add", "Only", "Make", "Write", "use", "pass", "set", "run", "give", "choose", "remove", "restore", "change")
+ADVICE = re.compile(rf"(?:^|[.?;,] |, or |or )(?:{'|'.join(VERBS)})\b|Did you mean|See germline|Restore|Change")
+# Name of a case, its command line, and a part of its message; "|" separates two possible parts.
 COMMANDS = {
     # evaluate
     "evaluate-nothing": ("evaluate", "Missing"),
@@ -145,7 +145,7 @@ COMMANDS = {
     "check-seeds": ("check r.yaml --set seeds=[]", "Set seeds to a list with at least 1 values"),
     "check-minutes": ("check r.yaml --set minutes=0", "Set minutes to a number above 0"),
     "report-nowhere": ("report nowhere", "nowhere"),
-    # options of the whole
+    # germline itself
     "option": ("--verison", "--verison"),
     "command": ("evalute ancestor", "evalute"),
     "push-option": ("push gene a/b --token x", "--token"),
@@ -153,22 +153,22 @@ COMMANDS = {
 
 
 @pytest.fixture
-def place(bench):
-    """The bench with further files: an empty folder, texts, images, outputs that exist, work of a training."""
+def place(workdir):
+    """Working folder with further files: an empty folder, texts, images, existing outputs and a run folder."""
     from PIL import Image
 
     for folder in ("empty", "texts", "flat", "trained.run"):
-        (bench / folder).mkdir()
-    (bench / "texts/notes.txt").write_text("no image")
+        (workdir / folder).mkdir()
+    (workdir / "texts/notes.txt").write_text("no image")
     for name in ("a.png", "flat/a.png", "flat/b.png"):
-        Image.new("L", (32, 32), 9).save(bench / name)
-    (bench / "damaged.png").write_bytes(b"no image")
+        Image.new("L", (32, 32), 9).save(workdir / name)
+    (workdir / "damaged.png").write_bytes(b"no image")
     for name in ("old.json", "old.csv", "old.onnx"):
-        (bench / name).write_text("mine")
-    (bench / "w.pth").write_bytes(b"no weights")
-    (bench / "trained.run/config.json").write_text('{"model": "vit_pico", "data": "digits", "settings": {}}')
-    (bench / "r.yaml").write_text(RECIPE)
-    return bench
+        (workdir / name).write_text("mine")
+    (workdir / "w.pth").write_bytes(b"no weights")
+    (workdir / "trained.run/config.json").write_text('{"model": "vit_pico", "data": "digits", "settings": {}}')
+    (workdir / "r.yaml").write_text(RECIPE)
+    return workdir
 
 
 @pytest.mark.parametrize("case", COMMANDS)
@@ -186,5 +186,5 @@ def test_a_bad_command_is_refused_in_one_line(case, place, run):
     assert snapshot(place.parent) == before
 
 
-def test_there_are_many():
+def test_bad_commands_are_many():
     assert len(COMMANDS) >= 80

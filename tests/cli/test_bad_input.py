@@ -8,9 +8,9 @@ from helpers.bad_input import FAULTS, snapshot
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.id for fault in FAULTS])
-def test_bad_input_is_refused_in_one_line(fault, bench, run, record_property):
-    fault.prepare(bench)
-    before = snapshot(bench.parent)
+def test_bad_input_is_refused_in_one_line(fault, workdir, run, record_property):
+    fault.prepare(workdir)
+    before = snapshot(workdir.parent)
     done = run(*shlex.split(fault.words))
     record_property("message", done.err.strip())
     assert done.code == 2, done
@@ -19,9 +19,9 @@ def test_bad_input_is_refused_in_one_line(fault, bench, run, record_property):
     assert done.out == ""
     missing = [word for word in fault.says if word not in done.err]
     assert not missing, (missing, done.err)
-    assert snapshot(bench.parent) == before
+    assert snapshot(workdir.parent) == before
 
 
-def test_there_are_many_bad_inputs_and_each_has_its_own_name():
+def test_bad_inputs_are_many_and_have_unique_names():
     assert len(FAULTS) >= 245
     assert len({fault.id for fault in FAULTS}) == len(FAULTS)

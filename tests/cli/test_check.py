@@ -6,9 +6,9 @@ from germline.compare.recipe.json_schema import make_recipe_schema
 from helpers.bad_input import RECIPE
 
 
-def test_check_prints_one_line_per_error(bench, run):
+def test_check_prints_one_line_per_error(workdir, run):
     text = RECIPE.replace("title:", "titel:").replace("quick", "fast").replace("minutes: 1", "minutes: -1")
-    (bench / "r.yaml").write_text(text)
+    (workdir / "r.yaml").write_text(text)
     done = run("check", "r.yaml")
     assert (done.code, done.out) == (2, "")
     lines = done.err.splitlines()
@@ -16,14 +16,14 @@ def test_check_prints_one_line_per_error(bench, run):
     assert all(line.startswith("germline: r.yaml: ") for line in lines)
 
 
-def test_a_recipe_without_kind_and_minutes_is_checked(bench, run):
-    (bench / "r.yaml").write_text(RECIPE.replace("kind: quick\n", "").replace("minutes: 1\n", ""))
+def test_a_recipe_without_kind_and_minutes_is_checked(workdir, run):
+    (workdir / "r.yaml").write_text(RECIPE.replace("kind: quick\n", "").replace("minutes: 1\n", ""))
     done = run("check", "r.yaml")
     assert (done.code, done.err) == (0, "")
     assert "expected time" not in done.out
 
 
-def test_check_says_how_long_devices_of_a_rate_take(run):
+def test_check_prints_the_time_on_devices_of_a_given_speed(run):
     one = run("check", "paper/tleg-imagenet", "--tflops", "100").out.splitlines()[-1]
     assert one == "expected time on one device of 100 TFLOP/s: 23.5 days (genes 39.0 hours, cells 21.8 days)"
     ten = run("check", "paper/tleg-imagenet", "--tflops", "100", "--devices", "10").out.splitlines()[-1]

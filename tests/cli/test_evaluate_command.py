@@ -1,4 +1,4 @@
-"""`germline evaluate` and `predict`: numbers equal those of Python, and what is assumed is said."""
+"""`germline evaluate` and `predict`: numbers equal those of Python, and assumptions are printed."""
 
 import csv
 import io
@@ -23,38 +23,38 @@ from germline.training.class_scores import match_classes, score_classes
 QUIET = ("--device", "cpu", "--quiet")
 
 
-def numbers(path):
+def read_numbers(path):
     return json.loads(path.read_text())
 
 
 @pytest.mark.parametrize("split", ["val", "test", "train"])
-def test_a_network_has_the_score_that_python_computes(split, bench, run):
+def test_score_of_a_network_equals_that_of_python(split, workdir, run):
     done = run("evaluate", "ancestor", "--data", "digits", "--split", split, "--json", "e.json", *QUIET)
     assert (done.code, done.err) == (0, "")
     network, images = load_network("ancestor"), load_data("digits").split(split)
     score = score_model(network.model, network.logits, images)
-    found = numbers(bench / "e.json")
+    found = read_numbers(workdir / "e.json")
     assert found["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
     assert found["loss"] == pytest.approx(score.loss, rel=1e-5)
     assert found["images"] == len(images) == sum(map(sum, found["confusion"]))
     assert f"accuracy {score.accuracy:.4f}, loss {score.loss:.4f}" in done.out
     rows = {row["class"]: row for row in found["per_class"]}
     for index, name in enumerate(images.classes):
-        own = images.select_classes(images.classes).labels == index
-        assert rows[name]["images"] == int(own.sum())
-        right = found["confusion"][index][index]
-        assert rows[name]["accuracy"] == pytest.approx(right / int(own.sum()))
+        is_class = images.select_classes(images.classes).labels == index
+        assert rows[name]["images"] == int(is_class.sum())
+        correct = found["confusion"][index][index]
+        assert rows[name]["accuracy"] == pytest.approx(correct / int(is_class.sum()))
     assert "note:" not in done.out
 
 
-def test_python_evaluates_what_the_command_evaluates(bench, run):
+def test_python_and_the_command_give_the_same_scores(workdir, run):
     scores = gl.evaluate(load_network("ancestor"), "digits", split="test", device="cpu")
     assert run("evaluate", "ancestor", "--data", "digits", "--split", "test", "--json", "e.json", *QUIET).code == 0
-    found = numbers(bench / "e.json")
+    found = read_numbers(workdir / "e.json")
     assert (scores.accuracy, scores.to_json()["confusion"]) == (found["accuracy"], found["confusion"])
 
 
-def test_python_trains_and_evaluates_descendants(bench):
+def test_python_trains_and_evaluates_descendants(workdir):
     digits = load_data("digits")
     child = Learngene.load("gene").inherit(Size(depth=2), classes=digits.classes)
     before = {key: tensor.clone() for key, tensor in child.model.state_dict().items()}
@@ -65,62 +65,62 @@ def test_python_trains_and_evaluates_descendants(bench):
         gl.evaluate(child, "glyphs/novel")
 
 
-def test_a_conversion_of_images_is_said(bench, run):
+def test_conversion_of_images_is_printed(workdir, run):
     done = run("evaluate", "ancestor", "--data", "digits@48", *QUIET)
     assert "note: Images of 1 x 48 x 48 are converted to 1 x 32 x 32." in done.out
 
 
-def test_a_gene_is_grown_at_a_size(bench, run):
+def test_gene_is_evaluated_at_a_size(workdir, run):
     done = run("evaluate", "gene", "--data", "digits", "--size", "depth=3", "--json", "e.json", *QUIET)
     assert (done.code, done.err) == (0, "")
     child = Learngene.load("gene").inherit(Size(depth=3))
     score = score_model(child.model, child.network.logits, load_data("digits").val)
-    assert numbers(bench / "e.json")["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
-    assert numbers(bench / "e.json")["size"] == "depth=3"
+    assert read_numbers(workdir / "e.json")["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
+    assert read_numbers(workdir / "e.json")["size"] == "depth=3"
     assert "fresh" not in done.out
     own = run("evaluate", "gene", "--data", "digits", *QUIET)
     assert own.code == 0
 
 
-def test_a_fresh_head_is_said_to_be_untrained(bench, run):
+def test_fresh_head_is_reported_as_untrained(workdir, run):
     from dataclasses import replace
 
     gene = Learngene.load("gene")
     head = [name for name in gene.tensors if name.startswith("head")]
     tensors = {name: value for name, value in gene.tensors.items() if name not in head}
-    replace(gene, classes=None, tensors=tensors).save(bench / "headless")
+    replace(gene, classes=None, tensors=tensors).save(workdir / "headless")
     done = run("evaluate", "headless", "--data", "digits", "--size", "depth=2", *QUIET)
     assert done.code == 0, done
     assert "The head is fresh and untrained" in done.out
 
 
-def test_classes_are_matched_by_name(bench, run, monkeypatch):
+def test_classes_are_matched_by_name(workdir, run, monkeypatch):
     network, images = load_network("ancestor"), load_data("digits").val
-    turned = images.select_classes(images.classes[::-1])
-    relabelled, note = match_classes(network, turned, "digits")
+    reordered = images.select_classes(images.classes[::-1])
+    relabelled, note = match_classes(network, reordered, "digits")
     assert "order differs" in note
     assert relabelled.classes == network.classes
-    ours = score_classes(network, relabelled).score.accuracy
-    assert ours == pytest.approx(score_classes(network, images).score.accuracy)
+    accuracy = score_classes(network, relabelled).score.accuracy
+    assert accuracy == pytest.approx(score_classes(network, images).score.accuracy)
 
 
-def test_a_weight_file_takes_the_names_of_the_data_and_says_so(bench, run, ancestors):
+def test_weight_file_takes_the_class_names_of_the_data_with_a_note(workdir, run, ancestors):
     from germline.files import write_tensors
 
     network = ancestors["resnet"]
-    write_tensors(bench / "w.safetensors", network.model.state_dict())
+    write_tensors(workdir / "w.safetensors", network.model.state_dict())
     done = run("evaluate", "w.safetensors", "--model", "resnet", "--data", "digits", "--json", "e.json", *QUIET)
     assert (done.code, done.err) == (0, ""), done
-    notes = numbers(bench / "e.json")["notes"]
+    notes = read_numbers(workdir / "e.json")["notes"]
     assert any("assumed" in note for note in notes)
     given = [f"--{key}={','.join(map(str, getattr(network.preprocess, key)))}" for key in ("mean", "std")]
     words = ("--model", "resnet", "--data", "digits", "--image-size", "32", *given, "--json", "f.json", *QUIET)
     assert run("evaluate", "w.safetensors", *words).code == 0
     score = score_model(network.model, network.logits, load_data("digits").val)
-    assert numbers(bench / "f.json")["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
+    assert read_numbers(workdir / "f.json")["accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
 
 
-def load_network_of_numbers():
+def build_digits_network():
     from germline.api import build_start_network
     from germline.training import TrainSettings
 
@@ -131,10 +131,10 @@ def load_network_of_numbers():
 def test_other_classes_are_refused(classes):
     images = Images(torch.zeros(4, 1, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]), classes)
     with pytest.raises(DataError, match="network knows 10 classes"):
-        match_classes(load_network_of_numbers(), images, "x")
+        match_classes(build_digits_network(), images, "x")
 
 
-def test_many_classes_have_their_most_frequent_confusions_printed(bench, run, capsys):
+def test_most_frequent_confusions_of_many_classes_are_printed(workdir, run, capsys):
     from germline.cli.evaluate import _print_scores
     from germline.training import Score
     from germline.training.class_scores import ClassScores
@@ -149,26 +149,26 @@ def test_many_classes_have_their_most_frequent_confusions_printed(bench, run, ca
 
 
 @pytest.fixture
-def images(bench):
-    """A folder with six images of digits and two other files, in folders inside each other."""
+def images(workdir):
+    """Folder with six images of digits and two other files, in nested folders."""
     source = load_data("digits").val
     for index in range(6):
-        folder = bench / "images" / ("a" if index % 2 else "b/c")
+        folder = workdir / "images" / ("a" if index % 2 else "b/c")
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(source.images[index, 0].numpy(), "L").save(folder / f"{index}.png")
-    (bench / "images/notes.txt").write_text("x")
-    (bench / "images/.hidden.png").write_text("x")
-    return bench
+    (workdir / "images/notes.txt").write_text("x")
+    (workdir / "images/.hidden.png").write_text("x")
+    return workdir
 
 
-def table(text):
+def read_table(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_predict_gives_the_networks_own_choices(images, run):
+def test_predicted_labels_equal_those_of_the_network(images, run):
     done = run("predict", "ancestor", "images", "--device", "cpu", "--top", "3")
     assert done.code == 0
-    rows = table(done.out)
+    rows = read_table(done.out)
     assert [row["image"] for row in rows] == [
         f"images/{p}.png" for p in ("a/1", "a/3", "a/5", "b/c/0", "b/c/2", "b/c/4")
     ]
@@ -187,10 +187,13 @@ def test_predict_writes_a_csv_file(images, run):
     done = run("predict", "ancestor", "images/a/1.png", "images/b/c/0.png", "--out", "p.csv", *QUIET)
     assert (done.code, done.err) == (0, "")
     assert done.out == "p.csv: 2 images, 10 classes\n"
-    assert [row["image"] for row in table((images / "p.csv").read_text())] == ["images/a/1.png", "images/b/c/0.png"]
+    assert [row["image"] for row in read_table((images / "p.csv").read_text())] == [
+        "images/a/1.png",
+        "images/b/c/0.png",
+    ]
     assert run("predict", "ancestor", "images/a/1.png", "--out", "p.csv", *QUIET).code == 2
     assert run("predict", "ancestor", "images/a/1.png", "--out", "p.csv", "--overwrite", *QUIET).code == 0
-    assert len(table((images / "p.csv").read_text())) == 1
+    assert len(read_table((images / "p.csv").read_text())) == 1
 
 
 def test_a_damaged_image_is_named(images, run):
@@ -205,14 +208,14 @@ def test_a_damaged_image_is_named(images, run):
     done = run("predict", "ancestor", "images", "--skip-damaged", "--out", "p.csv", *QUIET)
     assert done.code == 0
     assert done.err.count("skipped: ") == 2
-    assert len(table((images / "p.csv").read_text())) == 4
+    assert len(read_table((images / "p.csv").read_text())) == 4
 
 
-def test_large_and_colour_images_are_cropped_to_what_the_network_reads(images, run):
+def test_large_colour_images_are_converted_for_the_network(images, run):
     Image.new("RGB", (200, 100), (255, 0, 0)).save(images / "wide.jpg")
     done = run("predict", "ancestor", "wide.jpg", *QUIET)
     assert done.code == 0
-    assert table(done.out)[0]["label"] in load_network("ancestor").classes
+    assert read_table(done.out)[0]["label"] in load_network("ancestor").classes
 
 
 def test_suffixes_are_those_of_image_folders():
@@ -230,6 +233,6 @@ def test_an_image_of_16_bits_is_scaled(side, images, run):
     Image.fromarray(grey).convert("P").save(images / "palette.png")
     done = run("predict", "ancestor", "eight.png", "sixteen.png", "palette.png", *QUIET)
     assert done.code == 0, done
-    rows = table(done.out)
+    rows = read_table(done.out)
     assert len({row["label"] for row in rows}) == 1
     assert float(rows[1]["probability"]) == pytest.approx(float(rows[0]["probability"]), abs=1e-3)

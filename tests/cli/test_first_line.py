@@ -45,12 +45,12 @@ REFUSALS = {
 
 
 @pytest.fixture(scope="module")
-def place(made, tmp_path_factory):
-    """A folder with a network, a gene and further files; none of the commands changes it."""
+def place(artefacts, tmp_path_factory):
+    """Folder with a network, a gene and further files; no command changes it."""
     import shutil
 
-    place = tmp_path_factory.mktemp("first") / "bench"
-    shutil.copytree(made, place)
+    place = tmp_path_factory.mktemp("first") / "workdir"
+    shutil.copytree(artefacts, place)
     for name in ("a.png", "w.pth"):
         (place / name).write_bytes(b"x")
     (place / "r.yaml").write_text(RECIPE)
@@ -64,7 +64,7 @@ def test_the_first_line_comes_before_torch(case, place, light):
     words, line = FIRST_LINES[case]
     done = light(*words.split(), place=place, is_blocked=True)
     assert done.stderr.splitlines()[0] == line, done.stderr[-500:]
-    assert done.returncode != 0  # nothing goes further without torch
+    assert done.returncode != 0  # no command can finish without torch
 
 
 @pytest.mark.parametrize("case", REFUSALS)
@@ -77,7 +77,7 @@ def test_wrong_names_are_refused_before_torch(case, place, light):
     assert done.stdout == ""
 
 
-def test_lists_that_avoid_torch_equal_the_types_they_repeat():
+def test_constants_of_commands_equal_the_types_that_they_repeat():
     from typing import get_args
 
     from germline.cli import condense, evaluate

@@ -20,15 +20,15 @@ RECORD = {
 
 
 @pytest.fixture
-def recorded(bench):
-    """The bench with a gene that has a record, in the folder `recorded`."""
+def recorded(workdir):
+    """Working folder with a gene that has a record, in the folder `recorded`."""
     gene = Learngene.load("gene")
     origin = gene.provenance.model_copy(update={"record": RECORD})
-    replace(gene, provenance=origin).save(bench / "recorded")
-    return bench
+    replace(gene, provenance=origin).save(workdir / "recorded")
+    return workdir
 
 
-def test_the_page_of_a_gene(recorded, run):
+def test_page_of_a_gene_has_its_records(recorded, run):
     done = run("report", "recorded")
     assert (done.code, done.out, done.err) == (0, "report: recorded.html\n", "")
     page = (recorded / "recorded.html").read_text()
@@ -39,7 +39,7 @@ def test_the_page_of_a_gene(recorded, run):
         "How to repeat it",
     ]
     assert re.findall(r'id="(?:gene|descent)-\d+"', page) == ['id="descent-1"', 'id="gene-0"', 'id="gene-1"']
-    # every line that inspect prints of the gene, numbers of its own included
+    # the page has the facts that inspect prints
     shown = run("inspect", "recorded", "--size", "depth=1").out
     rows = dict(re.findall("<td class=text>(.*?)</td><td class=(?:text|'text long')>(.*?)</td>", page))
     assert rows["method"] == "tleg"
@@ -48,7 +48,7 @@ def test_the_page_of_a_gene(recorded, run):
     assert run("report", "recorded").code == 0
 
 
-def test_out_names_the_file(recorded, run):
+def test_out_option_names_the_file(recorded, run):
     assert run("report", "recorded", "--out", "new/page.html").code == 0
     first = (recorded / "new/page.html").read_text()
     assert not (recorded / "recorded.html").exists()
@@ -57,7 +57,7 @@ def test_out_names_the_file(recorded, run):
     assert (recorded / "new/page.html").read_text() == first
 
 
-def test_report_of_the_current_folder(recorded, run, monkeypatch):
+def test_current_folder_can_be_reported(recorded, run, monkeypatch):
     monkeypatch.chdir(recorded / "recorded")
     assert run("report", ".").code == 0
     assert "<title>The gene recorded</title>" in (recorded / "recorded.html").read_text()
@@ -75,12 +75,12 @@ PATHS = {
 
 
 @pytest.fixture
-def walked(bench):
-    """The bench with a gene that records its paths, in the folder `walked`."""
+def measured(workdir):
+    """Working folder with a gene that records its paths, in the folder `measured`."""
     gene = Learngene.load("gene")
     origin = gene.provenance.model_copy(update={"record": {"paths": PATHS}})
-    replace(gene, provenance=origin).save(bench / "walked")
-    return bench
+    replace(gene, provenance=origin).save(workdir / "measured")
+    return workdir
 
 
 def rows(text):
@@ -89,9 +89,9 @@ def rows(text):
     return [line.split() for line in lines[next(at for at, line in enumerate(lines) if line.startswith("size")) :]]
 
 
-def test_inspect_lists_the_recorded_paths(walked, run, monkeypatch):
+def test_inspect_lists_the_recorded_paths(measured, run, monkeypatch):
     monkeypatch.setattr(Learngene, "inherit", None)  # no network is grown
-    done = run("inspect", "walked")
+    done = run("inspect", "measured")
     assert (done.code, done.err) == (0, "")
     assert [row for row in rows(done.out) if row and row[0].startswith("depth")] == [
         ["depth=1", "4,000", "3,000", "1.0", "50.0", "both"],
@@ -101,12 +101,12 @@ def test_inspect_lists_the_recorded_paths(walked, run, monkeypatch):
     assert max(map(len, done.out.splitlines())) <= 80
 
 
-def test_inspect_grows_what_is_asked_for(walked, run):
-    one = run("inspect", "walked", "--size", "depth=4").out
+def test_inspect_grows_requested_sizes(measured, run):
+    one = run("inspect", "measured", "--size", "depth=4").out
     assert "depth=4" in one
     assert "depth=3" not in one
-    # with another head than the measured one, every path is grown
-    other = run("inspect", "walked", "--classes", "3").out
+    # paths with another head were not measured, so each is grown
+    other = run("inspect", "measured", "--classes", "3").out
     assert [size for size in ("depth=1", "depth=2", "depth=3", "depth=4") if size in other] == [
         "depth=1",
         "depth=2",
@@ -116,9 +116,9 @@ def test_inspect_grows_what_is_asked_for(walked, run):
     assert "50.0" not in other
 
 
-def test_the_page_of_a_gene_with_paths(walked, run):
-    assert run("report", "walked").code == 0
-    page = (walked / "walked.html").read_text()
+def test_page_of_a_gene_shows_its_paths(measured, run):
+    assert run("report", "measured").code == 0
+    page = (measured / "measured.html").read_text()
     assert re.findall("<h2>(.*?)</h2>", page)[1:3] == ["The paths of the gene", "Path by path"]
     assert 'id="front-gene-parameters"' in page
     assert 'id="front-gene-flops"' in page
@@ -127,14 +127,14 @@ def test_the_page_of_a_gene_with_paths(walked, run):
     )
 
 
-def test_report_of_a_results_file(bench, run):
-    results = bench / "by-hand.json"
+def test_results_file_can_be_reported(workdir, run):
+    results = workdir / "by-hand.json"
     results.write_text(json.dumps(by_hand(three_seeds())))
     done = run("report", "by-hand.json")
     assert (done.code, done.out, done.err) == (0, "report: by-hand.html\n", "")
-    page = (bench / "by-hand.html").read_text()
+    page = (workdir / "by-hand.html").read_text()
     assert "<h2>Accuracy</h2>" in page
     assert run("report", "by-hand.json").code == 2
     assert run("report", "by-hand.json", "--out", "other.html").code == 0
-    assert (bench / "other.html").read_text() == page
+    assert (workdir / "other.html").read_text() == page
     assert run("report", "by-hand.json", "--overwrite").code == 0

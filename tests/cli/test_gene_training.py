@@ -1,4 +1,4 @@
-"""`germline train --gene`: a descendant is trained as the method of its gene says."""
+"""`germline train --gene`: a descendant is trained with the objective of its gene's method."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ TRAIN = ("--set", "steps=2", "--set", "batch_size=8", "--set", "optimizer=sgd", 
 
 
 @pytest.mark.parametrize("anchored", [True, False])
-def test_an_endless_anchor_holds_the_gene(anchored, run, tmp_path, monkeypatch):
+def test_infinite_anchor_keeps_the_weights_of_the_gene(anchored, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ("--method", "openworld", "--data", "digits", *TINY, "--device", "cpu", "--quiet")
     assert run("condense", *words, "--out", "gene").code == 0
@@ -19,15 +19,15 @@ def test_an_endless_anchor_holds_the_gene(anchored, run, tmp_path, monkeypatch):
     gene = ("--gene", "gene") if anchored else ()
     done = run("train", "--model", "child", "--data", "digits", *gene, *TRAIN, "--out", "grown")
     assert done.code == 0, done
-    held = inherited_tensors(read_tensors(tmp_path / "gene" / "learngene.safetensors"))
-    grown = read_tensors(tmp_path / "grown" / "model.safetensors")
-    assert all(torch.equal(grown[name], value) for name, value in held.items()) == anchored
+    inherited = inherited_tensors(read_tensors(tmp_path / "gene" / "learngene.safetensors"))
+    trained = read_tensors(tmp_path / "grown" / "model.safetensors")
+    assert all(torch.equal(trained[name], value) for name, value in inherited.items()) == anchored
     assert not torch.equal(
-        grown["head.fc.weight"], read_tensors(tmp_path / "child" / "model.safetensors")["head.fc.weight"]
+        trained["head.fc.weight"], read_tensors(tmp_path / "child" / "model.safetensors")["head.fc.weight"]
     )
 
 
-def test_another_networks_gene_is_refused(run, tmp_path, monkeypatch):
+def test_gene_of_another_network_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ("--method", "openworld", "--data", "digits", *TINY, "--device", "cpu", "--quiet")
     assert run("condense", *words, "--out", "gene").code == 0

@@ -25,8 +25,8 @@ def place(tmp_path_factory):
     """A folder with the backbone, photos without classes, and photos of two classes."""
     place = tmp_path_factory.mktemp("headless")
     model = timm.create_model("vit_tiny_patch16_224", **SMALL).eval()
-    see = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
-    gl.Network(model, see, (), spec=VIT.describe(model)).save(place / "backbone")
+    preprocess = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    gl.Network(model, preprocess, (), spec=VIT.describe(model)).save(place / "backbone")
     draw = np.random.default_rng(0)
     for folder in ("photos", "labelled/cat", "labelled/dog"):
         (place / folder).mkdir(parents=True)
@@ -59,10 +59,10 @@ def condense(method, out, *more):
 @pytest.mark.parametrize("method", SETTINGS)
 def test_logits_are_refused_and_nothing_is_written(method, place, call):
     before = sorted(path.name for path in place.iterdir())
-    code, said = call(*condense(method, f"refused-{method}"))
+    code, error = call(*condense(method, f"refused-{method}"))
     assert code == 2
-    assert "target=features" in said
-    assert "Traceback" not in said
+    assert "target=features" in error
+    assert "Traceback" not in error
     assert sorted(path.name for path in place.iterdir()) == before
 
 
@@ -71,9 +71,9 @@ def test_logits_are_refused_and_nothing_is_written(method, place, call):
 def test_photos_become_a_gene_and_a_classifier(method, target, place, call):
     name = f"{method}-{target}"
     assert call(*condense(method, name, f"target={target}"))[0] == 0
-    code, said = call("inherit", name, "--out", f"{name}-none")
+    code, error = call("inherit", name, "--out", f"{name}-none")
     assert code == 2
-    assert "has no head" in said
+    assert "has no head" in error
     assert call("inherit", name, "--data", "folder:labelled", "--out", f"{name}-child")[0] == 0
     assert gl.load_network(place / f"{name}-child").classes == ("cat", "dog")
     words = ("train", "--model", f"{name}-child", "--gene", name, "--data", "folder:labelled", "--device", "cpu")
@@ -81,7 +81,7 @@ def test_photos_become_a_gene_and_a_classifier(method, target, place, call):
 
 
 @pytest.mark.parametrize(
-    ("method", "setting", "said"),
+    ("method", "setting", "message"),
     [
         ("tleg", "target=token", "target"),
         ("tleg", "feature_loss=cos", "feature_loss"),
@@ -89,9 +89,9 @@ def test_photos_become_a_gene_and_a_classifier(method, target, place, call):
         ("auto", "select=cka", "set select=meta"),
     ],
 )
-def test_wrong_settings_are_refused(method, setting, said, place, call):
+def test_wrong_settings_are_refused(method, setting, message, place, call):
     before = sorted(path.name for path in place.iterdir())
-    code, text = call(*condense(method, "wrong", "target=features", setting))
+    code, error = call(*condense(method, "wrong", "target=features", setting))
     assert code == 2
-    assert said in text
+    assert message in error
     assert sorted(path.name for path in place.iterdir()) == before

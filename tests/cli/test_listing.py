@@ -1,4 +1,4 @@
-"""`germline list`: what it prints, that it needs no torch, and that settings are those of the classes."""
+"""`germline list`: what it prints, without torch, and that its settings equal the fields of the classes."""
 
 import pytest
 from pydantic import BaseModel
@@ -10,7 +10,7 @@ from germline.errors import SettingError
 from germline.registry import METHODS
 from germline.training import TrainSettings
 
-FAST = {
+COMMANDS = {
     "help": ("--help",),
     "version": ("--version",),
     "methods": ("list", "methods"),
@@ -25,23 +25,23 @@ FAST = {
 }
 
 
-def keys(model, prefix=""):
+def list_keys(model, prefix=""):
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from keys(field.annotation, f"{prefix}{name}.")
+            yield from list_keys(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name
 
 
-@pytest.mark.parametrize("words", FAST.values(), ids=FAST)
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 def test_a_list_needs_no_torch(words, tmp_path, light):
     done = light(*words, place=tmp_path)
-    assert done.returncode == (2 if "wrong" in request_id(words) else 0), done
+    assert done.returncode == (2 if "wrong" in find_id(words) else 0), done
     assert not {"torch", "timm", "numpy"} & set(done.slow)
 
 
-def request_id(words):
-    return next(name for name, given in FAST.items() if given == words)
+def find_id(words):
+    return next(name for name, given in COMMANDS.items() if given == words)
 
 
 def test_no_paper_is_printed_twice(run):
@@ -49,7 +49,7 @@ def test_no_paper_is_printed_twice(run):
         assert line.count("arXiv") <= 1, line
 
 
-def test_methods_for_a_preset(run):
+def test_methods_are_listed_for_a_preset(run):
     rows = dict(line.split(maxsplit=1) for line in run("list", "methods", "--for", "resnet18").out.splitlines())
     assert rows["layers"] == "shallower"
     assert rows["distil"] == "shallower, deeper, narrower, wider"
@@ -59,13 +59,13 @@ def test_methods_for_a_preset(run):
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_settings_are_those_of_the_class(name):
+def test_listed_settings_equal_the_fields_of_the_class(name):
     lines = list_settings(METHODS.place(name))
-    assert {line.key for line in lines} == set(keys(METHODS[name]))
+    assert {line.key for line in lines} == set(list_keys(METHODS[name]))
     assert all(line.meaning and line.type for line in lines), name
 
 
-def test_settings_of_a_training():
+def test_training_settings_have_types_and_defaults():
     lines = {line.key: line for line in list_settings("germline.training.settings:TrainSettings")}
     assert set(lines) == set(TrainSettings.model_fields)
     assert (lines["epochs"].type, lines["epochs"].default) == ("float", "20.0")
@@ -84,7 +84,7 @@ def test_list_settings_has_own_settings_first_and_groups_in_one_line(run):
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_keys_that_a_class_accepts_are_not_refused(name):
-    check_keys(METHODS.place(name), [f"{key}=1" for key in keys(METHODS[name])])
+    assert check_keys(METHODS.place(name), [f"{key}=1" for key in list_keys(METHODS[name])]) is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_unknown_keys_are_refused_as_the_class_refuses_them(method, key):
     assert early.value.what == late.value.what
 
 
-def test_titles_of_recipes_are_those_of_the_loaded_ones(run):
+def test_listed_titles_equal_those_of_the_loaded_recipes(run):
     lines = run("list", "recipes").out.splitlines()
     for line, name in zip(lines, list_packaged_recipes(), strict=True):
         recipe, quick = load_recipe(name), " [--quick]" * has_quick_version(name)

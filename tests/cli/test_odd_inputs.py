@@ -27,8 +27,8 @@ def write_photos(place):
                 image.save(place / split / label / f"{index}.png")
 
 
-def test_umlauts_spaces_and_16_bit_images_pass_through_all_commands(bench, run):
-    write_photos(bench / "Meine Bilder ä")
+def test_umlauts_spaces_and_16_bit_images_pass_through_all_commands(workdir, run):
+    write_photos(workdir / "Meine Bilder ä")
     data, small = ("--data", "folder:Meine Bilder ä"), ("--set", "steps=1", "--set", "batch_size=4", "--quiet")
     assert run("train", "--model", "vit_pico", *data, *small, "--out", "aus gabe/Ahne ö").code == 0
     words = ("--method", "front", "--ancestor", "aus gabe/Ahne ö", *data, "--out", "Gen ü", "--quiet")
@@ -37,10 +37,10 @@ def test_umlauts_spaces_and_16_bit_images_pass_through_all_commands(bench, run):
     shown = run("inspect", "Gen ü", "--brief")
     assert "Käse" in shown.out
     assert run("export", "Kind ß", "--format", "torch.export", "--out", "Kind ß.pt2").code == 0
-    assert (bench / "Kind ß.pt2").stat().st_size > 0
+    assert (workdir / "Kind ß.pt2").stat().st_size > 0
 
 
-FORMS = {
+VARIANTS = {
     "windows": RECIPE.replace("\n", "\r\n").encode(),
     "old mac": RECIPE.replace("\n", "\r").encode(),
     "byte order mark": b"\xef\xbb\xbf" + RECIPE.encode(),
@@ -48,14 +48,14 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_recipes_of_other_systems_are_read(form, tmp_path):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_recipes_of_other_systems_are_read(variant, tmp_path):
     (tmp_path / "plain.yaml").write_text(RECIPE)
-    (tmp_path / "other ä.yaml").write_bytes(FORMS[form])
+    (tmp_path / "other ä.yaml").write_bytes(VARIANTS[variant])
     assert load_recipe(str(tmp_path / "other ä.yaml")) == load_recipe(str(tmp_path / "plain.yaml"))
 
 
-def test_weights_of_a_vit_with_registers_are_condensed(bench, run):
+def test_weights_of_a_vit_with_registers_are_condensed(workdir, run):
     fields = {"num_classes": 10, "img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 16, "num_heads": 2}
     registers = timm.create_model("vit_tiny_patch16_224", in_chans=1, reg_tokens=4, **fields)
     torch.save(registers.state_dict(), "registers.pth")
@@ -69,32 +69,32 @@ def test_weights_of_a_vit_with_registers_are_condensed(bench, run):
         assert torch.allclose(child.eval()(pixels), registers.eval()(pixels), atol=1e-6)
 
 
-def test_names_that_are_not_utf_8_are_refused_before_training(bench, run):
+def test_names_that_are_not_utf_8_are_refused_before_training(workdir, run):
     odd = os.fsdecode(b"caf\xe9")
     try:
-        write_photos(bench / "photos")
-        (bench / "photos/train/Käse").rename(bench / "photos/train" / odd)
+        write_photos(workdir / "photos")
+        (workdir / "photos/train/Käse").rename(workdir / "photos/train" / odd)
     except OSError:
         pytest.skip("this file system has only names in UTF-8")
-    before = sorted(bench.iterdir())
+    before = sorted(workdir.iterdir())
     for data, out in (("folder:photos", "new"), (f"folder:photos/train/{odd}", "new")):
         done = run("train", "--model", "vit_pico", "--data", data, "--out", out, "--quiet")
         assert done.code == 2
         assert r"caf\udce9' is not a name in UTF-8." in done.err
-        assert sorted(bench.iterdir()) == before
+        assert sorted(workdir.iterdir()) == before
 
 
-def test_predictions_keep_the_bytes_of_odd_file_names(bench, run):
-    image = bench / os.fsdecode(b"caf\xe9.png")
+def test_predictions_keep_the_bytes_of_odd_file_names(workdir, run):
+    image = workdir / os.fsdecode(b"caf\xe9.png")
     try:
         Image.fromarray(np.zeros((32, 32), np.uint8)).save(image)
     except OSError:
         pytest.skip("this file system has only names in UTF-8")
     assert run("predict", "ancestor", image.name, "--out", "labels.csv", "--quiet").code == 0
-    assert (bench / "labels.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9.png,")
+    assert (workdir / "labels.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9.png,")
 
 
-def test_output_in_an_encoding_without_some_characters(monkeypatch):
+def test_characters_outside_the_encoding_are_escaped(monkeypatch):
     for encoding, shown in (("ascii", rb"\u65e5"), ("latin-1", rb"\u65e5"), ("utf-8", "日".encode())):
         stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
         monkeypatch.setattr("sys.stdout", stream)
@@ -103,11 +103,11 @@ def test_output_in_an_encoding_without_some_characters(monkeypatch):
         assert stream.buffer.getvalue() == shown
 
 
-def test_an_export_to_a_full_disk_is_refused(bench, run, monkeypatch):
+def test_an_export_to_a_full_disk_is_refused(workdir, run, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     done = run("export", "child", "--out", "child.pt2", "--quiet")
     assert (done.code, "The disk has 1,000 bytes left" in done.err) == (2, True)
-    assert not (bench / "child.pt2").exists()
+    assert not (workdir / "child.pt2").exists()
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_an_export_to_a_full_disk_is_refused(bench, run, monkeypatch):
         ("inspect timm:vit_tiny_patch16_224.nope", "Choose a name from timm.list_pretrained('vit_tiny_patch16_224*')"),
     ],
 )
-def test_messages_name_what_helps(words, message, bench, run):
-    (bench / "words.pth").write_text("hello")
+def test_error_messages_name_a_solution(words, message, workdir, run):
+    (workdir / "words.pth").write_text("hello")
     done = run(*words.split())
     assert done.code == 2
     assert message in done.err

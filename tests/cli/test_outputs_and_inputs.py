@@ -35,20 +35,20 @@ ONTO_INPUTS = {
 
 
 @pytest.mark.parametrize("words", ONTO_INPUTS.values(), ids=ONTO_INPUTS)
-def test_an_output_onto_an_input_is_refused_even_with_overwrite(bench, run, words):
-    write_images(bench)
-    (bench / "deep").mkdir()
-    shutil.copytree(bench / "ancestor", bench / "deep" / "ancestor")
-    (bench / "link").symlink_to("ancestor")
-    shutil.copy(bench / "ancestor" / "model.safetensors", bench / "net.pt2")
-    (bench / "results.json").write_text("{}")
-    (bench / "deep" / "r.yaml").write_text(RECIPE)
-    (bench / "own.yaml").write_text("extends: deep/r.yaml\nancestor: {path: ancestor}\n")
-    before = snapshot(bench)
+def test_an_output_onto_an_input_is_refused_even_with_overwrite(workdir, run, words):
+    write_images(workdir)
+    (workdir / "deep").mkdir()
+    shutil.copytree(workdir / "ancestor", workdir / "deep" / "ancestor")
+    (workdir / "link").symlink_to("ancestor")
+    shutil.copy(workdir / "ancestor" / "model.safetensors", workdir / "net.pt2")
+    (workdir / "results.json").write_text("{}")
+    (workdir / "deep" / "r.yaml").write_text(RECIPE)
+    (workdir / "own.yaml").write_text("extends: deep/r.yaml\nancestor: {path: ancestor}\n")
+    before = snapshot(workdir)
     done = run(*words, "--overwrite")
     assert done.code == 2, done.err
     assert done.err.startswith("germline: ")
     assert done.err.count("\n") == 1
     if words[0] != "export":
         assert "an input of this command" in done.err
-    assert snapshot(bench) == before
+    assert snapshot(workdir) == before

@@ -16,7 +16,7 @@ def hub(tmp_path, monkeypatch):
     return hub
 
 
-def test_a_gene_is_uploaded_whole(bench, run, hub):
+def test_gene_is_uploaded(workdir, run, hub):
     done = run("push", "gene", "someone/my-gene", "--message", "first")
     assert (done.code, done.out, done.err) == (0, "hf-hub:someone/my-gene: hub/someone/my-gene\n", "")
     assert hub.messages == ["first"]
@@ -24,26 +24,26 @@ def test_a_gene_is_uploaded_whole(bench, run, hub):
 
 
 @pytest.mark.parametrize("folder", ["ancestor", "child"])
-def test_a_network_is_uploaded_without_other_files(folder, bench, run, hub):
-    (bench / folder / "secret.txt").write_text("mine")
+def test_a_network_is_uploaded_without_other_files(folder, workdir, run, hub):
+    (workdir / folder / "secret.txt").write_text("mine")
     assert run("push", folder, "someone/net").code == 0
     uploaded = hub.root / "someone/net"
     assert sorted(path.name for path in uploaded.iterdir()) == sorted(
-        path.name for path in (bench / folder).iterdir() if path.name != "secret.txt"
+        path.name for path in (workdir / folder).iterdir() if path.name != "secret.txt"
     )
-    assert load_network(uploaded).classes == load_network(bench / folder).classes
+    assert load_network(uploaded).classes == load_network(workdir / folder).classes
 
 
 @pytest.mark.parametrize("name", ["net", "a/b/c", "/net", "someone/", "some one/net", "someone/net..x", "../x", "a/-"])
-def test_names_that_no_hub_accepts(name, bench, run, hub):
+def test_invalid_repository_names_are_refused(name, workdir, run, hub):
     done = run("push", "ancestor", name)
     assert done.code == 2
     assert "Use a name such as owner/name." in done.err
     assert not hub.root.exists()
 
 
-def test_a_damaged_gene_is_not_uploaded(bench, run, hub):
-    path = bench / "gene/learngene.safetensors"
+def test_a_damaged_gene_is_not_uploaded(workdir, run, hub):
+    path = workdir / "gene/learngene.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     done = run("push", "gene", "someone/gene")
     assert done.code == 2
@@ -51,7 +51,7 @@ def test_a_damaged_gene_is_not_uploaded(bench, run, hub):
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "."])
-def test_other_folders_are_refused(folder, bench, run, hub):
+def test_other_folders_are_refused(folder, workdir, run, hub):
     done = run("push", folder, "someone/x")
     assert done.code == 2
     assert "is neither a gene nor a network" in done.err
@@ -67,12 +67,12 @@ def test_other_folders_are_refused(folder, bench, run, hub):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_hub_that_refuses(error, bench, run, hub):
+def test_error_of_the_hub_is_reported(error, workdir, run, hub):
     hub.fails = error
-    before = snapshot(bench)
+    before = snapshot(workdir)
     done = run("push", "ancestor", "someone/net")
     assert done.code == 2
     assert "Cannot upload to 'hf-hub:someone/net'. " in done.err
     assert str(error).lower() in done.err.lower()
     assert "hf auth login" in done.err
-    assert snapshot(bench) == before
+    assert snapshot(workdir) == before

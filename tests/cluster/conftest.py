@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine, and a record of the tests: run by `tools/test_ray.sh` alone."""
+"""A Ray cluster of two nodes on this machine, and a record of the tests. Only `tools/test_ray.sh` runs them."""
 
 import os
 import platform
@@ -33,7 +33,7 @@ def recipe_file(tmp_path):
 
 @pytest.fixture
 def start_cluster():
-    """Function that starts a cluster of nodes with one CPU each, and connects this process unless asked not to."""
+    """Function that starts a cluster of nodes with one CPU each, and connects this process if `connect` is true."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -67,7 +67,7 @@ def git(*arguments):
 
 
 def pytest_sessionfinish(session):
-    """Save the outcomes where `GERMLINE_RAY_RESULT` says."""
+    """Save the outcomes in the file that `GERMLINE_RAY_RESULT` names."""
     place = os.environ.get("GERMLINE_RAY_RESULT")
     if not place:
         return

@@ -1,4 +1,4 @@
-"""Comparisons on a Ray cluster: nodes and drivers that die change no result and repeat no finished part."""
+"""Comparisons on a Ray cluster: a killed node or driver changes no result and repeats no finished part."""
 
 import os
 import signal
@@ -61,7 +61,7 @@ def test_killed_node_changes_no_result(start_cluster, recipe_file, tmp_path, one
     work.run()
     assert work.failed == {}
     assert results(tmp_path / "out") == one_process
-    # The kill hit a task, which started again from its first step.
+    # The killed node ran a task, which started again from its first step.
     assert engine.finished is not None
     assert any(steps != sorted(steps) for steps in engine.steps.values())
     after = list_stored(tmp_path / "out" / "store")
@@ -113,7 +113,7 @@ def test_failures_are_told_apart(start_cluster, recipe_file, tmp_path):
             list(RayEngine().run([NamedTask("bug", KeyError)], store, display))
         with pytest.raises(SettingError, match=r"^No node of the cluster has 2 CPUs and 0 GPUs\."):
             list(RayEngine(cpus=2).run(tasks, store, display))
-    # The output folder of the driver may be out of a worker's reach.
+    # Workers may have no access to the output folder of the driver.
     assert Path((store.folder / "good").read_text()) != store.out
     assert {path.name for path in store.folder.iterdir()} == {"good", ".identity", ".identity.lock"}
 

@@ -1,4 +1,4 @@
-"""The benchmark of calibration in short: families of claims, with room and without."""
+"""Short runs of the calibration benchmark: families of claims, with room and without room."""
 
 import importlib.util
 import json
@@ -36,7 +36,7 @@ def test_questions_of_equal_arms_are_rarely_called_different(calibration, seeds)
     assert calibration.count_disagreements(20, seeds, 0.02, draw) == 0
 
 
-def test_claims_that_share_noise_are_judged_with_caution(calibration):
+def test_claims_with_shared_noise_are_called_different_less_often(calibration):
     draw = np.random.default_rng(0)
     shares = [
         calibration.simulate_family(calibration.Family("", 4, 2, shared), 10, 20_000, 0.02, draw)
@@ -59,8 +59,8 @@ def test_an_effect_is_found_where_there_is_room(calibration):
     assert found["without_room"] >= 0.95
 
 
-def test_single_claims_are_as_before(calibration):
-    """The stored result of 2,000 comparisons, whose random numbers come first."""
+def test_single_claims_equal_the_stored_result(calibration):
+    """The benchmark draws the random numbers of this result first, so that it can be reproduced."""
     stored = json.loads((BENCHMARKS / "results" / "calibration.json").read_text(encoding="utf-8"))
     generator = np.random.default_rng(stored["seed"])
     spread = stored["noise"]["standard_deviation"]
@@ -69,7 +69,7 @@ def test_single_claims_are_as_before(calibration):
     assert found == stored["equal"][0]
 
 
-def test_the_whole_benchmark_in_short(calibration, tmp_path, monkeypatch, capsys):
+def test_benchmark_runs_with_few_comparisons(calibration, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["calibration.py", "--comparisons", "40", "--out", str(tmp_path / "found.json")])
     assert calibration.main() in (0, 1)
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def test_the_whole_benchmark_in_short(calibration, tmp_path, monkeypatch, capsys
     assert capsys.readouterr().out.count("of questions differ") == 9
 
 
-def test_arrays_adjust_as_reports_do(calibration):
+def test_adjustment_of_arrays_equals_that_of_reports(calibration):
     p_values = np.random.default_rng(0).uniform(0, 0.3, (20, 7))
     adjusted = calibration.adjust_by_holm(p_values)
     for row, values in zip(adjusted, p_values, strict=True):
@@ -86,7 +86,7 @@ def test_arrays_adjust_as_reports_do(calibration):
 
 
 def test_saved_families_are_calibrated(calibration):
-    """Questions with equal claims stay within the mark; a claim alone is wrong in 5 % of the cases."""
+    """A family of equal arms is called different in about 5 % of the cases, and so is a single claim."""
     stored = json.loads((BENCHMARKS / "results" / "calibration.json").read_text(encoding="utf-8"))
     assert stored["good"]
     assert {row["family"] for row in stored["families"]} == {family.name for family in calibration.FAMILIES}

@@ -1,4 +1,4 @@
-"""Claims with numbers worked out by hand: verdicts, detectable differences, Holm, calibration."""
+"""Claims against hand calculations: verdicts, detectable differences, Holm, calibration."""
 
 import math
 
@@ -9,50 +9,50 @@ from scipy import stats
 from germline.reporting.claims import Claim, count_verdicts, judge
 
 
-def one(*differences, unit="points"):
+def judge_one(*differences, unit="points"):
     (found,) = judge([Claim("a is above b", "depth=2", differences, unit)])
     return found
 
 
 def test_claim_holds():
     # mean 0.2, standard deviation 0.01: t = 0.2 / (0.01 / sqrt(3)) = 34.64, 2 degrees
-    found = one(0.19, 0.20, 0.21)
+    found = judge_one(0.19, 0.20, 0.21)
     assert found.p == pytest.approx(float(2 * stats.t.sf(20 * math.sqrt(3), 2)))
     assert found.verdict == "holds"
     assert found.row() == ["a is above b", "depth=2", "+20.0 ± 2.5 points", "< 0.001", "holds", ""]
 
 
 def test_the_reverse_holds():
-    found = one(-0.19, -0.20, -0.21)
+    found = judge_one(-0.19, -0.20, -0.21)
     assert found.verdict == "the reverse holds"
     assert found.row()[2] == "-20.0 ± 2.5 points"
 
 
 def test_no_difference_gives_the_detectable_difference():
     # power 0.8 of the paired t test at n = 3 needs 3.26 standard deviations of the differences: 0.1 gives 0.326
-    found = one(0.0, 0.1, 0.2)
+    found = judge_one(0.0, 0.1, 0.2)
     assert found.p == pytest.approx(stats.ttest_1samp([0.0, 0.1, 0.2], 0).pvalue)
     assert found.verdict == "no difference shown"
     assert found.row()[3:] == ["0.225", "no difference shown", "32.6 points"]
 
 
-def test_no_spread_and_no_difference():
-    assert one(0.0, 0.0, 0.0).p == 1
-    assert one(0.0, 0.0).row()[4:] == ["no difference shown", "0.0 points"]
+def test_equal_values_show_no_difference():
+    assert judge_one(0.0, 0.0, 0.0).p == 1
+    assert judge_one(0.0, 0.0).row()[4:] == ["no difference shown", "0.0 points"]
 
 
 def test_one_seed_shows_nothing():
-    found = one(0.4)
+    found = judge_one(0.4)
     assert found.verdict == "one seed shows nothing"
     assert found.row()[2:] == ["+40.0 points", "", "one seed shows nothing", ""]
 
 
 def test_doublings_are_not_scaled():
-    assert one(1.0, 2.0, 3.0, unit="doublings").row()[2] == "+2.0 ± 2.5 doublings"
-    assert one(1.0, 2.0, 3.0, unit="doublings").detectable == "3.3 doublings"
+    assert judge_one(1.0, 2.0, 3.0, unit="doublings").row()[2] == "+2.0 ± 2.5 doublings"
+    assert judge_one(1.0, 2.0, 3.0, unit="doublings").detectable == "3.3 doublings"
 
 
-def test_count_verdicts():
+def test_verdicts_are_counted():
     sets = ((0.19, 0.20, 0.21), (-0.19, -0.20, -0.21), (0.20, 0.21, 0.20), (0.1,))
     assert count_verdicts(judge([Claim("a", "", values) for values in sets])) == (
         "2 of 4 claims: holds; 1 of 4 claims: the reverse holds; 1 of 4 claims: one seed shows nothing."
@@ -69,7 +69,7 @@ def test_a_difference_that_was_not_claimed_has_no_verdict_and_no_detectable_diff
     assert judged.row()[3:] == ["", "not claimed beforehand", ""]
 
 
-def test_holm_over_the_claims_of_one_report():
+def test_holm_corrects_over_all_claims_of_a_report():
     # unadjusted: p = 0.0742, 0.0198, 0.0099; times 1, 2 and 3 by rank, never below the one before
     sets = [(0.1, 0.2, 0.3), (0.2, 0.25, 0.3), (0.31, 0.4, 0.43)]
     unadjusted = [float(stats.ttest_1samp(values, 0).pvalue) for values in sets]
@@ -83,7 +83,7 @@ def test_holm_over_the_claims_of_one_report():
     assert [judged.verdict == "holds" for judged in found] == [judged.p < 0.05 for judged in found]
 
 
-def test_one_seed_is_not_corrected_and_no_seed_is_left_out():
+def test_one_seed_is_not_corrected_and_claims_without_seeds_are_omitted():
     claims = [Claim("a", "", (0.1,)), Claim("b", "", ()), Claim("c", "", (0.1, 0.2, 0.4))]
     found = judge(claims)
     assert [judged.claim.text for judged in found] == ["a", "c"]
@@ -94,12 +94,12 @@ def test_one_seed_is_not_corrected_and_no_seed_is_left_out():
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_equal_arms_are_rarely_called_different(seeds):
     draw = np.random.default_rng(seeds)
-    called = 0
+    count = 0
     for _ in range(400):
         ours, theirs = draw.normal(0.6, 0.02, (2, seeds))
-        called += judge([Claim("a", "", tuple(ours - theirs))])[0].p < 0.05
+        count += judge([Claim("a", "", tuple(ours - theirs))])[0].p < 0.05
     # 5 % of 400 are 20; 3 standard deviations are 13
-    assert 7 <= called <= 33
+    assert 7 <= count <= 33
 
 
 def test_a_difference_of_three_deviations_is_found():

@@ -1,4 +1,4 @@
-"""Report modules of methods, those of other packages included, are found by the kinds of records."""
+"""Report modules of methods, also those of other packages, are found by the kinds of their records."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from germline.training import Run
 from helpers.comparison import by_hand, three_seeds
 from helpers.toy_method import RECORD, Toy, register_methods
 
-OURS = {
+GERMLINE_PLACES = {
     "layers": "germline.methods.auto.report",
     "paths": "germline.methods.pool.report",
     "generations": "germline.methods.gtl.report_fitness",
@@ -29,9 +29,9 @@ def toy(monkeypatch):
     register_methods(monkeypatch, toy="Toy")
 
 
-def test_every_kind_of_ours_has_a_module_with_the_interface():
-    assert list(report_places().items()) == list(OURS.items())
-    assert list(report_modules(OURS.keys())) == list(OURS)
+def test_every_kind_of_germline_has_a_report_module():
+    assert list(report_places().items()) == list(GERMLINE_PLACES.items())
+    assert list(report_modules(GERMLINE_PLACES.keys())) == list(GERMLINE_PLACES)
 
 
 def test_kinds_without_a_module_are_skipped():

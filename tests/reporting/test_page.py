@@ -43,7 +43,7 @@ def draw_line(panel_size=(3, 2), gid="ours", **more):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """Return the page of a report by hand."""
+    """Page of a report of handmade results."""
     folder = tmp_path_factory.mktemp("report")
     write_json(folder / "results.json", BY_HAND["samples"]())
     write_report(folder)
@@ -72,7 +72,7 @@ def test_headers_have_a_scope(page):
     assert all(head["scope"] == "col" for head in heads)
 
 
-def test_one_script_and_no_request(page):
+def test_page_has_one_script_and_requests_nothing(page):
     elements = Elements(page)
     assert elements.named("script") == [{}]
     assert not {"link", "img", "iframe", "object", "embed"} & {tag for tag, _ in elements.found}
@@ -81,7 +81,7 @@ def test_one_script_and_no_request(page):
         assert all(value.startswith("#") for value in loaded if value)
     assert "@import" not in page
     assert all(place.startswith("#") for place in re.findall(r"url\(([^)]*)\)", page))
-    # What is left are names of XML vocabularies, which no browser requests.
+    # The remaining addresses are names of XML vocabularies, which no browser requests.
     assert set(re.findall(r"https?://[^\"' <]*", page)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
@@ -90,7 +90,7 @@ def test_one_script_and_no_request(page):
     assert policy.startswith("default-src 'none'")
 
 
-def test_the_summary_comes_first(page):
+def test_summary_is_before_the_first_table(page):
     assert page.index("What was asked") < page.index("What came out") < page.index("How sure") < page.index("<table")
 
 
@@ -104,7 +104,7 @@ def test_lines_and_error_bars_have_values():
     ]
 
 
-def test_a_value_is_at_its_point():
+def test_hover_text_is_at_its_point():
     def draw(figure):
         panel = figure.subplots()
         panel.set_position((0, 0, 1, 1))
@@ -117,7 +117,7 @@ def test_a_value_is_at_its_point():
     assert circle in render_svg(draw, 4, 2)
 
 
-def test_colours_follow_the_page():
+def test_colours_depend_on_the_page():
     page = render_page("dark", [Section("a", "", draw_line()), Section("b", "", draw_line(is_light=True))], [])
     figures = re.findall(r"<svg .*?</svg>", page, re.DOTALL)
     assert "currentColor" in figures[0]
@@ -127,7 +127,7 @@ def test_colours_follow_the_page():
     assert all(f'aria-label="{name}"' in figure for name, figure in zip("ab", figures, strict=True))
 
 
-def test_long_texts_break_and_numbers_do_not():
+def test_long_texts_wrap_and_numbers_do_not():
     table = render_table([["claim", "points"], ["a" * 21, "+1.0"], ["short", "-2.0"]])
     assert "<td class='text long'>" in table
     assert "<td class=text>short</td><td>-2.0</td>" in table

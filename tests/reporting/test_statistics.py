@@ -1,4 +1,4 @@
-"""Intervals against numbers from the books and from scipy."""
+"""Intervals, p-values and corrections against hand calculations and scipy."""
 
 import math
 
@@ -9,7 +9,7 @@ from scipy import stats
 from germline.reporting.statistics import estimate, holm, p_value, sign_p_value, smallest_difference
 
 
-def test_three_values_by_hand():
+def test_interval_of_three_values_matches_hand_calculation():
     # mean 0.2, standard deviation 0.1, t(0.975, 2 degrees) = 4.302653: half = 4.302653 * 0.1 / sqrt(3)
     found = estimate([0.1, 0.2, 0.3])
     assert found.mean == pytest.approx(0.2)
@@ -17,7 +17,7 @@ def test_three_values_by_hand():
     assert (found.low, found.high) == pytest.approx((-0.0484138, 0.4484138), rel=1e-5)
 
 
-def test_paired_interval_is_scipys():
+def test_paired_interval_equals_that_of_scipy():
     ours, theirs = [0.61, 0.64, 0.60, 0.66, 0.59], [0.55, 0.60, 0.58, 0.57, 0.56]
     found = estimate([a - b for a, b in zip(ours, theirs, strict=True)])
     low, high = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
@@ -30,7 +30,7 @@ def test_one_value_has_no_interval():
     assert found.text() == "50.0"
 
 
-def test_equal_values_have_an_interval_of_none():
+def test_equal_values_have_an_interval_of_zero():
     assert estimate([0.25, 0.25]).half == 0
 
 
@@ -45,13 +45,13 @@ def test_text_is_in_percent_or_points():
     assert estimate([-0.1]).text(sign=True) == "-10.0"
 
 
-def test_p_is_scipys():
+def test_p_value_equals_that_of_scipy():
     ours, theirs = [0.61, 0.64, 0.60, 0.66, 0.59], [0.55, 0.60, 0.58, 0.57, 0.56]
     found = p_value([a - b for a, b in zip(ours, theirs, strict=True)])
     assert found == pytest.approx(stats.ttest_rel(ours, theirs).pvalue, rel=1e-9)
 
 
-def test_p_without_spread():
+def test_p_value_without_spread_is_zero_or_one():
     assert p_value([0.0, 0.0, 0.0]) == 1
     assert p_value([0.3 - 0.1, 0.4 - 0.2, 0.7 - 0.5]) == 0
     assert p_value([0.2]) == 1
@@ -63,18 +63,18 @@ def test_p_without_spread():
         ((0.1, 0.2, 0.3), 0.25),
         ((-0.1, -0.1, -0.1, -0.1, -0.1), 0.0625),
         ((0.5,) * 6, 0.03125),
-        # of four, three on one side: 2 * (4 + 1) / 16
+        # three of four on one side: 2 * (4 + 1) / 16
         ((0.1, 0.2, 0.3, -0.1), 0.625),
         ((0.1, -0.1), 1.0),
         ((0.0, 0.0), 1.0),
         ((0.0, 0.1, 0.1, 0.1), 0.25),
     ],
 )
-def test_the_sign_test_by_hand(differences, expected):
+def test_sign_test_matches_hand_calculation(differences, expected):
     assert sign_p_value(differences) == pytest.approx(expected)
 
 
-def test_holm_by_hand_by_hand():
+def test_holm_matches_hand_calculation():
     # 4 claims: 0.01 x 4, 0.02 x 3, then 0.03 x 2 and 0.04 x 1, never below the one before
     assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
@@ -82,7 +82,7 @@ def test_holm_by_hand_by_hand():
 
 
 @pytest.mark.parametrize("count", [3, 5, 10])
-def test_the_smallest_difference_is_shown_four_times_out_of_five(count):
+def test_smallest_difference_is_detected_in_80_percent_of_draws(count):
     draws = np.random.default_rng(0).standard_normal((20_000, count))
     unit = np.linspace(-1, 1, count)
     unit = unit / unit.std(ddof=1)  # a spread of exactly 1

@@ -28,7 +28,7 @@ def claim(differences, ceiling=None, against="scratch", **more):
     return Claim(f"gene ends above {against}", "depth=2", differences, ceiling=ceiling, against=against, **more)
 
 
-def test_one_line_per_verdict():
+def test_each_verdict_has_one_line():
     claims = [
         claim((0.29, 0.30, 0.31)),
         claim((0.19, 0.20, 0.21), ROOM),
@@ -52,12 +52,12 @@ def test_one_line_per_verdict():
     assert describe_ceilings(judge(claims)).startswith("Ceiling: known for 4 of 6 claims, +3.0 to +20.0 points.")
 
 
-def test_one_seed_and_no_claim():
+def test_one_seed_has_a_line_and_no_claim_has_none():
     assert [line.name for line in list_verdicts(judge([claim((0.4,))]), "gene")] == ["One seed"]
     assert list_verdicts([], "gene") == ()
 
 
-def test_names_in_a_sentence():
+def test_names_are_joined_in_a_sentence():
     assert list_names([]) == "nothing"
     assert list_names(["a"]) == "a"
     assert list_names(["a", "b", "c"]) == "a, b and c"
@@ -65,7 +65,7 @@ def test_names_in_a_sentence():
 
 
 @pytest.mark.parametrize("name", ["tleg-same-labels", "openworld-cifar-fs", "gtl-resnet12"])
-def test_numbers_equal_those_of_the_result(name):
+def test_summary_counts_and_differences_equal_those_of_the_result(name):
     results = ComparisonResults.load(RESULTS / f"{name}.json")
     judgements = [one for one in judge_claims(results) if one.claim.is_stated]
     summary = summarize_results(results)
