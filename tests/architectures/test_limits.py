@@ -1,4 +1,4 @@
-"""Specs that no machine could build are refused before memory is asked for."""
+"""Specs that no machine can build are refused before memory is allocated."""
 
 import re
 
@@ -72,7 +72,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "change"), CASES, ids=lambda value: str(value)[:40])
-def test_a_spec_without_bounds_is_refused(kind, change):
+def test_spec_outside_its_bounds_is_refused(kind, change):
     spec, fields = KINDS[kind]
     with pytest.raises(SettingError) as caught:
         spec(**{**IMAGES, **fields, **change})
@@ -81,7 +81,7 @@ def test_a_spec_without_bounds_is_refused(kind, change):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_plain_spec_is_allowed(kind):
+def test_plain_spec_is_allowed(kind):
     spec, fields = KINDS[kind]
     assert spec(**IMAGES, **fields).classes == 10
 
@@ -91,7 +91,7 @@ def test_every_preset_is_allowed(name):
     assert model_spec(name, image_size=224, channels=3, classes=1000).classes == 1000
 
 
-def test_the_largest_published_vit_is_allowed():
+def test_largest_published_vit_is_allowed():
     giant = VitSpec(image_size=518, channels=3, classes=1000, depth=40, width=1536, heads=24, patch_size=14)
     assert giant.tokens == 37**2
 
@@ -107,7 +107,7 @@ def test_the_largest_published_vit_is_allowed():
         ("stitched", {"depth1": 10**6, "width1": 4095}),
     ],
 )
-def test_a_suggested_size_can_be_built(kind, size):
+def test_suggested_size_is_accepted(kind, size):
     spec_type, fields = KINDS[kind]
     spec = spec_type(**IMAGES, **{**fields, **({"widths": (6, 16), "heads": (3, 2)} if kind == "stitched" else {})})
     architecture = architecture_of(spec)
@@ -122,7 +122,7 @@ def test_a_suggested_size_can_be_built(kind, size):
 
 
 @pytest.mark.parametrize("width", [65_536, 99_999_999])
-def test_a_width_that_scales_all_stages_beyond_the_limit(width):
+def test_width_that_scales_a_stage_beyond_the_limit_is_refused(width):
     spec_type, fields = KINDS["resnet12"]
     spec = spec_type(**IMAGES, **fields)
     with pytest.raises(SettingError, match=rf"A layer of {2 * width} channels.*at most 65,536.*Use a smaller width"):

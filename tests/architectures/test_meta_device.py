@@ -1,4 +1,4 @@
-"""Networks without values have the names and shapes of those with values."""
+"""Networks on the meta device have the names and shapes of real ones."""
 
 import pytest
 import torch
@@ -9,20 +9,20 @@ from germline.registry import architecture_of, model_spec
 
 
 @pytest.mark.parametrize("model", ["vit_pico", "vgg11_x025", "resnet12_x025"])
-def test_hollow_networks_have_the_shapes_of_whole_ones(model):
+def test_meta_networks_have_the_names_and_shapes_of_real_ones(model):
     spec = model_spec(model, image_size=32, channels=1, classes=5)
-    whole = architecture_of(spec).build(spec)
+    real = architecture_of(spec).build(spec)
     with on_meta_device():
-        empty = architecture_of(spec).build(spec)
+        meta = architecture_of(spec).build(spec)
     for kind in ("named_parameters", "named_buffers"):
-        ours, theirs = (
-            [(name, tensor.shape, tensor.dtype) for name, tensor in getattr(one, kind)()] for one in (empty, whole)
+        found, expected = (
+            [(name, tensor.shape, tensor.dtype) for name, tensor in getattr(one, kind)()] for one in (meta, real)
         )
-        assert ours == theirs
-    assert all(tensor.is_meta for tensor in empty.state_dict().values())
+        assert found == expected
+    assert all(tensor.is_meta for tensor in meta.state_dict().values())
 
 
-def test_values_of_real_tensors_are_still_worked_out():
+def test_real_tensors_are_still_computed():
     real = torch.zeros(3)
     with on_meta_device():
         real.add_(2.0).mul_(3.0)
@@ -34,7 +34,7 @@ def test_values_of_real_tensors_are_still_worked_out():
     assert torch.empty(2).device.type == "cpu"
 
 
-def test_nothing_is_drawn():
+def test_meta_networks_use_no_random_numbers():
     before = torch.get_rng_state()
     with on_meta_device():
         nn.Linear(3, 4)

@@ -1,4 +1,4 @@
-"""How a network sees pictures, in numbers."""
+"""Preprocessing of images: statistics, channels and sizes."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from germline.architectures import Preprocess
 from germline.errors import SettingError
 
 
-def test_statistics_of_known_images():
+def test_statistics_equal_those_of_known_images():
     images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
     images[2:, 0] = 255
     images[:, 1] = 51
@@ -16,15 +16,15 @@ def test_statistics_of_known_images():
     assert (found.channels, found.image_size) == (3, 8)
     assert found.mean == (0.5, 0.2, 0.0)
     assert found.std[0] == pytest.approx(0.500979, abs=1e-6)
-    assert found.std[1:] == (0.001, 0.001)  # a flat channel is not divided by nothing
+    assert found.std[1:] == (0.001, 0.001)  # the deviation of a constant channel is not zero
 
 
-def test_normalising_is_subtract_and_divide():
-    see = Preprocess(channels=1, image_size=2, mean=(0.25,), std=(0.5,))
-    assert see(torch.tensor([[[[0.25, 0.75], [0.0, 1.0]]]])).flatten().tolist() == [0.0, 1.0, -0.5, 1.5]
+def test_normalising_subtracts_and_divides():
+    preprocess = Preprocess(channels=1, image_size=2, mean=(0.25,), std=(0.5,))
+    assert preprocess(torch.tensor([[[[0.25, 0.75], [0.0, 1.0]]]])).flatten().tolist() == [0.0, 1.0, -0.5, 1.5]
 
 
-def test_grey_is_repeated_and_colour_becomes_its_mean():
+def test_grey_is_repeated_and_colour_is_averaged():
     colour = Preprocess(channels=3, image_size=2, mean=(0.0,) * 3, std=(1.0,) * 3)
     grey = Preprocess(channels=1, image_size=2, mean=(0.0,), std=(1.0,))
     image = torch.rand(2, 1, 2, 2)
@@ -32,16 +32,16 @@ def test_grey_is_repeated_and_colour_becomes_its_mean():
     assert torch.allclose(grey(torch.tensor([0.2, 0.4, 0.9]).view(1, 3, 1, 1).expand(1, 3, 2, 2)), torch.tensor(0.5))
 
 
-def test_another_size_is_resampled_within_range():
-    see = Preprocess(channels=1, image_size=4, mean=(0.0,), std=(1.0,))
+def test_resized_images_stay_within_their_range():
+    preprocess = Preprocess(channels=1, image_size=4, mean=(0.0,), std=(1.0,))
     image = (torch.arange(64).view(1, 1, 8, 8) % 2).float()
-    out = see(image)
+    out = preprocess(image)
     assert out.shape == (1, 1, 4, 4)
     assert 0 <= float(out.min()) <= float(out.max()) <= 1
-    assert torch.allclose(see(torch.full((1, 1, 8, 8), 0.3)), torch.tensor(0.3))
+    assert torch.allclose(preprocess(torch.full((1, 1, 8, 8), 0.3)), torch.tensor(0.3))
 
 
-def test_adapted_statistics():
+def test_adapted_statistics_are_means_or_repeated():
     colour = Preprocess(channels=3, image_size=32, mean=(0.1, 0.2, 0.6), std=(0.2, 0.3, 0.4))
     grey = colour.adapt(1, 64)
     assert (grey.channels, grey.image_size) == (1, 64)
@@ -50,7 +50,7 @@ def test_adapted_statistics():
     assert colour.adapt(3, 32) == colour
 
 
-def test_bad_statistics_are_refused():
+def test_invalid_statistics_are_refused():
     with pytest.raises(ValidationError, match="positive"):
         Preprocess(channels=1, image_size=8, mean=(0.0,), std=(0.0,))
     with pytest.raises(SettingError, match="2 means and 1 deviations for 1 channels"):

@@ -1,4 +1,4 @@
-"""The size language."""
+"""Sizes: the text form, keyword arguments, and what is refused."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from germline.architectures import Size
 from germline.errors import SettingError
 
 
-def test_text_and_keywords_say_the_same():
+def test_text_and_keywords_give_the_same_size():
     size = Size.parse("depth=6, width=96")
     assert size == Size(depth=6, width=96)
     assert dict(size) == {"depth": 6, "width": 96}
@@ -16,26 +16,26 @@ def test_text_and_keywords_say_the_same():
 
 
 @pytest.mark.parametrize("text", ["depth", "depth=", "depth=x", "depth=1.5", "6"])
-def test_what_is_not_key_and_number_is_refused(text):
+def test_text_other_than_key_and_number_is_refused(text):
     with pytest.raises(SettingError, match=r"is not key=number.*depth=6"):
         Size.parse(text)
     with pytest.raises(SettingError, match=r"'max_flops=1e6' is not key=number\. Use for example max_flops=1M"):
         Size.parse("max_flops=1e6")
 
 
-def test_a_key_that_stands_twice_is_refused():
+def test_repeated_key_is_refused():
     with pytest.raises(SettingError, match="'depth' is given twice"):
         Size.parse("depth=3, depth=4")
 
 
 @pytest.mark.parametrize("text", ["depth=0", "depth=-2"])
-def test_less_than_one_is_refused(text):
+def test_number_below_one_is_refused(text):
     with pytest.raises(SettingError, match="at least 1"):
         Size.parse(text)
 
 
 @pytest.mark.parametrize("value", [1.5, True, "6"])
-def test_what_is_no_whole_number_is_refused(value):
+def test_value_other_than_an_integer_is_refused(value):
     with pytest.raises(SettingError, match="whole numbers"):
         Size(depth=value)
 
@@ -43,7 +43,7 @@ def test_what_is_no_whole_number_is_refused(value):
 @pytest.mark.parametrize(
     ("text", "number"), [("12M", 12_000_000), ("1.5K", 1500), ("2G", 2_000_000_000), ("0.0000025M", None), ("2k", None)]
 )
-def test_thousands_millions_and_billions(text, number):
+def test_suffixes_are_thousands_millions_and_billions(text, number):
     if number is None:
         with pytest.raises(SettingError, match="not key=number"):
             Size.parse(f"max_params={text}")

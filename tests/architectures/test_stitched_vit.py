@@ -1,4 +1,4 @@
-"""The stitched architecture: its parts are those of two plain ViTs and a linear layer, its sizes a pool's paths."""
+"""The stitched architecture: two plain ViTs and a linear layer, with the sizes of a pool's paths."""
 
 from itertools import pairwise
 
@@ -20,10 +20,10 @@ from germline.errors import SettingError
 from germline.ledger import Ledger
 from germline.registry import architecture_of
 from germline.timm import StitchedBlock, StitchedViT
-from helpers import architecture_cases as hold
+from helpers import architecture_cases as cases
 from helpers.architecture_cases import count_parameters
 
-EVERYTHING = {
+VARIANTS = {
     "plain": {},
     "class token": {"class_token": True, "global_pool": "token"},
     "registers": {"class_token": True, "reg_tokens": 4, "no_embed_class": True},
@@ -34,9 +34,9 @@ EVERYTHING = {
     "uneven mlp": {"mlp_ratio": 3.3},
     "colour": {"channels": 3},
     "three segments": {"depths": (1, 1, 2), "widths": (8, 16, 12), "heads": (2, 4, 3)},
-    "of one width": {"widths": (16, 16), "heads": (4, 4)},
+    "one width": {"widths": (16, 16), "heads": (4, 4)},
 }
-ALL = pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING)
+ALL = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 # Millions of parameters of all stitched paths through six blocks of DeiT-Ti and DeiT-B, by the blocks of each.
 PATHS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 3), (3, 4), (4, 3), (4, 4))
 PATHS += ((4, 5), (5, 4), (5, 5))
@@ -44,17 +44,17 @@ MILLIONS = (44.08, 36.99, 44.52, 37.43, 30.35, 37.88, 30.79, 23.70, 31.24, 24.15
 MILLIONS += (10.86,)
 
 
-def spec(**changes):
+def make_spec(**changes):
     fields = {"image_size": 32, "channels": 1, "classes": 5, "patch_size": 8}
     size = {"depths": (2, 3), "widths": (8, 12), "heads": (2, 4)}
     return StitchedSpec(**{**fields, **size, **changes})
 
 
 @pytest.mark.parametrize(("path", "millions"), zip(PATHS, MILLIONS, strict=True))
-def test_parameters_of_the_paths_through_six_blocks(path, millions):
+def test_paths_through_six_blocks_have_the_published_parameters(path, millions):
     (j, k), token = path, {"class_token": True, "global_pool": "token"}
     size = {"depths": (j + 1, 6 - k), "widths": (192, 768), "heads": (3, 12), "patch_size": 16}
-    found = count_parameters(STITCHED, spec(image_size=224, channels=3, classes=1000, **size, **token))
+    found = count_parameters(STITCHED, make_spec(image_size=224, channels=3, classes=1000, **size, **token))
     blocks = (j + 1) * 444_864 + (6 - k) * 7_087_872
     assert found == 769 * 192 + 198 * 192 + blocks + 192 * 768 + 768 + 2 * 768 + 769 * 1000
     assert round(found / 1e6, 2) == millions
@@ -62,37 +62,37 @@ def test_parameters_of_the_paths_through_six_blocks(path, millions):
 
 @ALL
 def test_describe_gives_back_the_spec(changes):
-    wanted = spec(**changes)
-    assert STITCHED.describe(STITCHED.build(wanted)) == wanted
-    assert architecture_of(wanted) is STITCHED
+    spec = make_spec(**changes)
+    assert STITCHED.describe(STITCHED.build(spec)) == spec
+    assert architecture_of(spec) is STITCHED
 
 
 @ALL
 def test_parts_name_every_tensor_once(changes):
-    form = spec(**changes)
-    parts, state = STITCHED.parts(form), STITCHED.build(form).state_dict()
+    spec = make_spec(**changes)
+    parts, state = STITCHED.parts(spec), STITCHED.build(spec).state_dict()
     names = [*parts.stem, *parts.norm, *parts.head, *(full for block in parts.blocks for full in block.values())]
-    assert sorted(names) == sorted(count_elements(STITCHED.build(form)))
-    assert parts.stages == (len(parts.blocks),) == (sum(form.depths),)
+    assert sorted(names) == sorted(count_elements(STITCHED.build(spec)))
+    assert parts.stages == (len(parts.blocks),) == (sum(spec.depths),)
     assert parts.image_kernels == ("patch_embed.proj.weight",)
     stitched = [index for index, block in enumerate(parts.blocks) if "stitch.weight" in block]
-    assert stitched == list(form.segment_starts[1:])
+    assert stitched == list(spec.segment_starts[1:])
     for index, block in enumerate(parts.blocks):
-        own = STITCHED.block(form, index).state_dict()
+        own = STITCHED.block(spec, index).state_dict()
         assert {name: value.shape for name, value in own.items()} == {n: state[f].shape for n, f in block.items()}
-    frame = STITCHED.frame(form).state_dict()
+    frame = STITCHED.frame(spec).state_dict()
     outer = (*parts.stem, *parts.norm, *parts.head)
     assert {name: value.shape for name, value in frame.items()} == {name: state[name].shape for name in outer}
 
 
 @ALL
 def test_reordered_channel_groups_compute_the_same(changes):
-    hold.reordered_groups_compute_the_same(STITCHED, spec(**changes))
+    cases.check_reordered_groups_compute_the_same(STITCHED, make_spec(**changes))
 
 
-def test_groups_hold_every_channel_once():
-    form = spec(class_token=True)
-    state, groups = STITCHED.build(form).state_dict(), STITCHED.groups(form)
+def test_groups_cover_every_channel_once():
+    spec = make_spec(class_token=True)
+    state, groups = STITCHED.build(spec).state_dict(), STITCHED.groups(spec)
     assert [(group.name, group.width) for group in groups[:4]] == [
         ("streams.0", 8),
         ("streams.1", 12),
@@ -101,9 +101,9 @@ def test_groups_hold_every_channel_once():
     ]
     seen = [(member.tensor, member.dim) for group in groups for member in group.members]
     tables = [name for name, value in state.items() if value.ndim == 3]
-    wanted = {(name, 2) for name in tables} | {(n, 1) for n, value in state.items() if value.ndim == 2}
-    wanted |= {(name, 0) for name in state if name not in tables and not name.startswith("head.")}
-    assert sorted(seen) == sorted(wanted)
+    expected = {(name, 2) for name in tables} | {(n, 1) for n, value in state.items() if value.ndim == 2}
+    expected |= {(name, 0) for name in state if name not in tables and not name.startswith("head.")}
+    assert sorted(seen) == sorted(expected)
     for group in groups:
         for member in group.members:
             assert state[member.tensor].shape[member.dim] == member.outer * group.width * member.inner
@@ -112,39 +112,39 @@ def test_groups_hold_every_channel_once():
 
 
 @pytest.mark.parametrize("changes", [{}, {"class_token": True, "global_pool": "token"}, {"norm_first": False}])
-def test_a_forward_is_that_of_its_parts(changes):
-    form = spec(**changes)
-    model, images = hold.awake(STITCHED, form), hold.make_images(form)
-    front, end = (hold.awake(VIT, form.segment(index), seed=index + 1) for index in (0, 1))
-    stitch, parts = nn.Linear(8, 12), STITCHED.parts(form)
+def test_forward_is_the_composition_of_its_parts(changes):
+    spec = make_spec(**changes)
+    model, images = cases.build_random(STITCHED, spec), cases.make_images(spec)
+    front, end = (cases.build_random(VIT, spec.segment(index), seed=index + 1) for index in (0, 1))
+    stitch, parts = nn.Linear(8, 12), STITCHED.parts(spec)
     first, last = front.state_dict(), end.state_dict()
     own = {name: first[name] for name in parts.stem} | {name: last[name] for name in parts.norm + parts.head}
     own |= {name: value for name, value in first.items() if name.startswith("blocks.")}
-    for names, plain in zip(parts.blocks[2:], VIT.parts(form.segment(1)).blocks, strict=True):
+    for names, plain in zip(parts.blocks[2:], VIT.parts(spec.segment(1)).blocks, strict=True):
         own |= {names[name]: last[full] for name, full in plain.items()}
     own |= {f"blocks.2.stitch.{name}": value for name, value in stitch.state_dict().items()}
     model.load_state_dict(own)
     with torch.no_grad():
         tokens = front.blocks(front._pos_embed(front.patch_embed(images)))
-        wanted = end.forward_head(end.norm(end.blocks(stitch(tokens))))
-        assert torch.equal(model(images), wanted)
+        expected = end.forward_head(end.norm(end.blocks(stitch(tokens))))
+        assert torch.equal(model(images), expected)
 
 
 @ALL
 def test_flops_are_what_torch_counts(changes):
-    form = spec(**changes)
-    model = STITCHED.build(form).eval()
+    spec = make_spec(**changes)
+    model = STITCHED.build(spec).eval()
     for block in model.blocks:
         block.attn.fused_attn = False
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(hold.make_images(form, 1))
-    assert counter.get_total_flops() == STITCHED.flops(form)
+        model(cases.make_images(spec, 1))
+    assert counter.get_total_flops() == STITCHED.flops(spec)
 
 
-def test_taps_are_the_blocks_and_their_attention():
-    form = spec(class_token=True)
-    model, images = hold.awake(STITCHED, form), hold.make_images(form)
-    blocks, attentions = STITCHED.feature_names(form), STITCHED.attention_names(form)
+def test_features_are_the_outputs_of_blocks_and_attention():
+    spec = make_spec(class_token=True)
+    model, images = cases.build_random(STITCHED, spec), cases.make_images(spec)
+    blocks, attentions = STITCHED.feature_names(spec), STITCHED.attention_names(spec)
     with torch.no_grad():
         logits, found = extract_features(model, (*blocks, *attentions), images)
         assert torch.equal(logits, model(images))
@@ -157,30 +157,30 @@ def test_taps_are_the_blocks_and_their_attention():
             assert torch.equal(added + block.mlp(block.norm2(added)), after)
 
 
-def test_attention_names_of_a_plain_vit():
-    form = spec().segment(1)
-    model, images = hold.awake(VIT, form), hold.make_images(form)
+def test_attention_features_of_a_plain_vit_are_its_attention_outputs():
+    spec = make_spec().segment(1)
+    model, images = cases.build_random(VIT, spec), cases.make_images(spec)
     with torch.no_grad():
-        _, found = extract_features(model, VIT.attention_names(form), images)
+        _, found = extract_features(model, VIT.attention_names(spec), images)
         stem = model._pos_embed(model.patch_embed(images))
         assert torch.equal(found["blocks.0.attn"], model.blocks[0].attn(model.blocks[0].norm1(stem)))
     assert list(found) == ["blocks.0.attn", "blocks.1.attn", "blocks.2.attn"]
 
 
 def test_segments_are_plain_vits():
-    form = spec(class_token=True, drop_path=0.1)
+    spec = make_spec(class_token=True, drop_path=0.1)
     shared = {"image_size": 32, "channels": 1, "classes": 5, "patch_size": 8, "class_token": True, "drop_path": 0.1}
-    assert form.segments == (
+    assert spec.segments == (
         VitSpec(depth=2, width=8, heads=2, **shared),
         VitSpec(depth=3, width=12, heads=4, **shared),
     )
-    assert (form.segment_starts, form.tokens) == ((0, 2), 17)
-    assert StitchedSpec.model_validate_json(form.model_dump_json()) == form
+    assert (spec.segment_starts, spec.tokens) == ((0, 2), 17)
+    assert StitchedSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
-def test_the_text_of_a_plain_spec_stays():
-    # Stored parts are found by it.
-    assert repr(spec().segment(0)) == (
+def test_text_of_a_plain_spec_is_stable():
+    # Saved parts are found by this text.
+    assert repr(make_spec().segment(0)) == (
         "VitSpec(image_size=32, channels=1, classes=5, depth=2, width=8, heads=2, patch_size=8, mlp_ratio=4.0, "
         "qkv_bias=True, qk_norm=False, class_token=False, reg_tokens=0, no_embed_class=False, global_pool='avg', "
         "init_values=None, norm_first=True, drop_path=0.0)"
@@ -188,15 +188,15 @@ def test_the_text_of_a_plain_spec_stays():
 
 
 def test_resize_changes_one_segment_and_checks_it():
-    assert STITCHED.resize(spec(), Size(depth1=1, width2=16, heads2=2)) == spec(
+    assert STITCHED.resize(make_spec(), Size(depth1=1, width2=16, heads2=2)) == make_spec(
         depths=(1, 3), widths=(8, 16), heads=(2, 2)
     )
     for key in ("depth", "width3", "path"):
         with pytest.raises(SettingError, match=f"Size key '{key}'.*Use depth1 to depth2, width1 to width2, heads1"):
-            STITCHED.resize(spec(), Size(**{key: 3}))
+            STITCHED.resize(make_spec(), Size(**{key: 3}))
     with pytest.raises(SettingError, match=r"width2=13 with heads2=4.*Use for example width2=12"):
-        STITCHED.resize(spec(), Size(width2=13))
-    assert STITCHED.resize(spec(), Size(width2=15)) == spec(widths=(8, 15), heads=(spec().heads[0], 5))
+        STITCHED.resize(make_spec(), Size(width2=13))
+    assert STITCHED.resize(make_spec(), Size(width2=15)) == make_spec(widths=(8, 15), heads=(make_spec().heads[0], 5))
 
 
 @pytest.mark.parametrize(
@@ -216,24 +216,24 @@ def test_resize_changes_one_segment_and_checks_it():
         ({"global_pool": "token"}, "global_pool=token without a class token"),
     ],
 )
-def test_what_cannot_be_built_is_refused(changes, message):
+def test_invalid_specs_are_refused(changes, message):
     with pytest.raises(SettingError, match=message):
-        spec(**changes)
+        make_spec(**changes)
 
 
-def without_stitch(model):
-    model.blocks[2] = VIT.block(spec().segment(1))
+def remove_stitch(model):
+    model.blocks[2] = VIT.block(make_spec().segment(1))
 
 
-def stitched_first(model):
+def add_stitch_to_the_first_block(model):
     model.blocks[0] = StitchedBlock(8, 8, 2, qkv_bias=True)
 
 
-def other_heads(model):
+def change_heads(model):
     model.blocks[1].attn.num_heads = 4
 
 
-def other_stitch(model):
+def change_stitch(model):
     model.blocks[2].stitch = nn.Sequential(nn.Linear(8, 12))
 
 
@@ -241,26 +241,28 @@ def narrow_stitch(model):
     model.blocks[2].stitch = nn.Linear(7, 12)
 
 
-@pytest.mark.parametrize("change", [without_stitch, stitched_first, other_heads, other_stitch, narrow_stitch])
-def test_a_network_changed_by_hand_is_refused(change):
-    model = STITCHED.build(spec())
+@pytest.mark.parametrize(
+    "change", [remove_stitch, add_stitch_to_the_first_block, change_heads, change_stitch, narrow_stitch]
+)
+def test_changed_network_is_refused(change):
+    model = STITCHED.build(make_spec())
     change(model)
-    hold.other_form_is_refused(STITCHED, model, "parts that the stitched architecture does not rebuild")
+    cases.check_describe_refuses(STITCHED, model, "parts that the stitched architecture does not rebuild")
 
 
 def test_other_networks_are_refused():
-    hold.other_form_is_refused(STITCHED, VIT.build(spec().segment(0)), "is not germline.s StitchedViT")
-    hold.other_form_is_refused(VIT, STITCHED.build(spec()), "A StitchedViT is not timm.s VisionTransformer")
-    odd = StitchedViT((1, 1), (8, 8), (2, 2), 5, img_size=32, act_layer=nn.ReLU)
-    hold.other_form_is_refused(STITCHED, odd, "mlp.act ReLU")
+    cases.check_describe_refuses(STITCHED, VIT.build(make_spec().segment(0)), "is not germline.s StitchedViT")
+    cases.check_describe_refuses(VIT, STITCHED.build(make_spec()), "A StitchedViT is not timm.s VisionTransformer")
+    other = StitchedViT((1, 1), (8, 8), (2, 2), 5, img_size=32, act_layer=nn.ReLU)
+    cases.check_describe_refuses(STITCHED, other, "mlp.act ReLU")
 
 
 def test_adapt_changes_the_stem():
-    source, target = spec(class_token=True), spec(class_token=True, channels=3, image_size=64)
+    source, target = make_spec(class_token=True), make_spec(class_token=True, channels=3, image_size=64)
     frame = {name: value.detach() for name, value in STITCHED.frame(source).named_parameters()}
     ledger = Ledger()
     adapted = STITCHED.adapt({n: frame[n] for n in STITCHED.parts(source).stem}, source, target, ledger)
-    wanted = STITCHED.frame(target).state_dict()
-    assert {name: value.shape for name, value in adapted.items()} == {name: wanted[name].shape for name in adapted}
+    expected = STITCHED.frame(target).state_dict()
+    assert {name: value.shape for name, value in adapted.items()} == {name: expected[name].shape for name in adapted}
     assert ledger.entries["pos_embed"] == {"resized": 65 * 8}
     assert ledger.entries["patch_embed.proj.weight"] == {"adapted": 8 * 3 * 64}

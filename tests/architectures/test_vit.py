@@ -11,7 +11,7 @@ from torch import nn
 from germline.architectures import VIT, Size, VitSpec, count_elements, extract_features
 from germline.errors import ArtefactError, SettingError
 from germline.ledger import Ledger
-from helpers import architecture_cases as hold
+from helpers import architecture_cases as cases
 from helpers.architecture_cases import count_parameters
 
 FAMILY = {"Ti": (192, 3), "S": (384, 6), "B": (768, 12)}
@@ -21,7 +21,7 @@ COUNTS = {
     "S": dict(zip(range(3, 13), (6.08, 7.85, 9.63, 11.40, 13.18, 14.95, 16.73, 18.50, 20.28, 22.05), strict=True)),
     "B": dict(zip(range(3, 13), (22.78, 29.86, 36.95, 44.04, 51.13, 58.21, 65.30, 72.39, 79.48, 86.57), strict=True)),
 }
-EVERYTHING = {
+VARIANTS = {
     "plain": {},
     "class token": {"class_token": True, "global_pool": "token"},
     "registers": {"class_token": True, "reg_tokens": 4, "no_embed_class": True},
@@ -35,48 +35,48 @@ EVERYTHING = {
 }
 
 
-def spec(**changes):
+def make_spec(**changes):
     fields = {"image_size": 32, "channels": 1, "classes": 5, "depth": 3, "width": 16, "heads": 2, "patch_size": 8}
     return VitSpec(**{**fields, **changes})
 
 
-def family(name, depth):
+def make_family_spec(name, depth):
     width, heads = FAMILY[name]
-    return spec(image_size=224, channels=3, classes=1000, depth=depth, width=width, heads=heads, patch_size=16)
+    return make_spec(image_size=224, channels=3, classes=1000, depth=depth, width=width, heads=heads, patch_size=16)
 
 
 @pytest.mark.parametrize(("name", "depth"), [(name, depth) for name, row in COUNTS.items() for depth in row])
-def test_parameter_counts_of_the_families(name, depth):
+def test_numbers_of_parameters_are_the_published_ones(name, depth):
     width, patches = FAMILY[name][0], 196
     block, frame = 12 * width**2 + 13 * width, (768 + 1 + patches + 2 + 1000) * width + 1000
-    found = count_parameters(VIT, family(name, depth))
+    found = count_parameters(VIT, make_family_spec(name, depth))
     assert found == depth * block + frame
     assert round(found / 1e6, 2) == COUNTS[name][depth]
 
 
-@pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING)
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_describe_gives_back_the_spec(changes):
-    wanted = spec(**changes)
-    assert VIT.describe(VIT.build(wanted)) == wanted
+    spec = make_spec(**changes)
+    assert VIT.describe(VIT.build(spec)) == spec
 
 
-@pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING)
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_parts_name_every_tensor_once(changes):
-    parts = VIT.parts(spec(**changes))
+    parts = VIT.parts(make_spec(**changes))
     names = [*parts.stem, *parts.norm, *parts.head, *(full for block in parts.blocks for full in block.values())]
-    assert sorted(names) == sorted(count_elements(VIT.build(spec(**changes))))
+    assert sorted(names) == sorted(count_elements(VIT.build(make_spec(**changes))))
     assert len(parts.blocks) == 3
     assert parts.head == ("head.weight", "head.bias")
     assert (parts.stages, parts.image_kernels) == ((3,), ("patch_embed.proj.weight",))
 
 
-def test_frame_and_block_are_the_whole_network():
-    whole, frame = VIT.build(spec()).state_dict(), VIT.frame(spec()).state_dict()
-    block = VIT.block(spec()).state_dict()
+def test_frame_and_blocks_have_all_tensors_of_the_network():
+    network, frame = VIT.build(make_spec()).state_dict(), VIT.frame(make_spec()).state_dict()
+    block = VIT.block(make_spec()).state_dict()
     assert {f"blocks.2.{name}": value.shape for name, value in block.items()}.items() <= {
-        name: value.shape for name, value in whole.items()
+        name: value.shape for name, value in network.items()
     }.items()
-    assert set(frame) == {name for name in whole if not name.startswith("blocks.")}
+    assert set(frame) == {name for name in network if not name.startswith("blocks.")}
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_small_patch16_224"])
@@ -90,7 +90,7 @@ def test_timm_names_are_rebuilt_exactly(name):
         assert torch.equal(rebuilt(images), model(images))
 
 
-ODD = {
+UNSUPPORTED = {
     "another norm": {"norm_layer": timm.layers.RmsNorm},
     "norm eps": {"norm_layer": partial(timm.layers.LayerNorm, eps=1e-5)},
     "pre-norm": {"pre_norm": True},
@@ -106,8 +106,8 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("changes", ODD.values(), ids=ODD)
-def test_a_vit_with_odd_parts_is_refused(changes):
+@pytest.mark.parametrize("changes", UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_vit_with_unsupported_parts_is_refused(changes):
     fields = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 3}
     model = vision_transformer.VisionTransformer(**fields, **changes)
     with pytest.raises(ArtefactError, match="only as a teacher"):
@@ -131,32 +131,32 @@ def test_other_architectures_are_refused():
         ({"heads": 0}, "Both are at least 1"),
     ],
 )
-def test_what_cannot_be_built_is_refused(changes, message):
+def test_invalid_specs_are_refused(changes, message):
     with pytest.raises(SettingError, match=message):
-        spec(**changes)
+        make_spec(**changes)
 
 
-def test_resize_changes_what_is_asked_and_checks_it():
-    assert VIT.resize(spec(), Size(depth=7)) == spec(depth=7)
+def test_resize_changes_and_checks_the_given_keys():
+    assert VIT.resize(make_spec(), Size(depth=7)) == make_spec(depth=7)
     with pytest.raises(SettingError, match="Size key 'stages'"):
-        VIT.resize(spec(), Size(stages=3))
+        VIT.resize(make_spec(), Size(stages=3))
     with pytest.raises(SettingError, match="not divisible"):
-        VIT.resize(spec(), Size(width=17))
+        VIT.resize(make_spec(), Size(width=17))
 
 
-def test_a_width_alone_keeps_the_number_of_heads_or_their_length():
-    source = spec(width=96, heads=3)
+def test_width_without_heads_keeps_the_number_of_heads_or_their_length():
+    source = make_spec(width=96, heads=3)
     for width, heads in ((48, 3), (192, 3), (64, 2), (32, 1), (128, 4), (160, 5)):
-        assert VIT.resize(source, Size(width=width)) == spec(width=width, heads=heads)
-        assert VIT.resize(source, Size(width=width, heads=1)) == spec(width=width, heads=1)
+        assert VIT.resize(source, Size(width=width)) == make_spec(width=width, heads=heads)
+        assert VIT.resize(source, Size(width=width, heads=1)) == make_spec(width=width, heads=1)
     with pytest.raises(SettingError, match=r"length, 32\. Use for example width=96 or width=128, or pass heads too"):
         VIT.resize(source, Size(width=100))
     with pytest.raises(SettingError, match="Use for example width=32, or pass"):
         VIT.resize(source, Size(width=20))
 
 
-def test_adapt_keeps_changes_and_books_them():
-    source, target = spec(), spec(channels=3, image_size=64)
+def test_adapt_changes_the_stem_and_enters_it_in_the_ledger():
+    source, target = make_spec(), make_spec(channels=3, image_size=64)
     frame = {name: value.detach() for name, value in VIT.frame(source).named_parameters()}
     ledger = Ledger()
     adapted = VIT.adapt({name: frame[name] for name in VIT.parts(source).stem}, source, target, ledger)
@@ -173,8 +173,8 @@ def test_adapt_keeps_changes_and_books_them():
 
 
 @pytest.mark.parametrize("changes", [{}, {"class_token": True}, {"class_token": True, "reg_tokens": 2}])
-def test_a_flat_position_table_stays_flat_and_prefix_tokens_stay_themselves(changes):
-    source, target = spec(**changes), spec(image_size=48, **changes)
+def test_resizing_keeps_constant_positions_and_prefix_tokens(changes):
+    source, target = make_spec(**changes), make_spec(image_size=48, **changes)
     prefix = source.tokens - 16
     table = torch.full((1, 16 + prefix, 16), 0.5)
     table[:, :prefix] = torch.rand(1, prefix, 16)
@@ -184,24 +184,24 @@ def test_a_flat_position_table_stays_flat_and_prefix_tokens_stay_themselves(chan
     assert torch.allclose(resized[:, prefix:], torch.tensor(0.5), atol=1e-6)
 
 
-def test_flops_of_the_known_network():
-    # DeiT-B at 224 is quoted as 17.6 G multiply-adds with a class token; 196 tokens without it.
-    assert VIT.flops(family("B", 12)) == 2 * (
+def test_flops_of_deit_base_equal_hand_calculation():
+    # DeiT-B at 224 has 17.6 G published multiply-adds with a class token. Here it has 196 tokens without one.
+    assert VIT.flops(make_family_spec("B", 12)) == 2 * (
         12 * (196 * 12 * 768**2 + 2 * 196**2 * 768) + 196 * 768 * 768 + 768 * 1000
     )
-    assert VIT.flops(family("B", 12)) / 2e9 == pytest.approx(17.5, abs=0.1)
+    assert VIT.flops(make_family_spec("B", 12)) / 2e9 == pytest.approx(17.5, abs=0.1)
 
 
-@pytest.mark.parametrize("changes", EVERYTHING.values(), ids=EVERYTHING)
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_reordered_channel_groups_compute_the_same(changes):
-    form = spec(**changes)
-    hold.reordered_groups_compute_the_same(VIT, form)
+    spec = make_spec(**changes)
+    cases.check_reordered_groups_compute_the_same(VIT, spec)
 
 
-def test_taps_are_the_blocks():
-    model, images = VIT.build(spec()).eval(), torch.rand(2, 1, 32, 32)
+def test_features_are_the_outputs_of_the_blocks():
+    model, images = VIT.build(make_spec()).eval(), torch.rand(2, 1, 32, 32)
     with torch.no_grad():
-        logits, found = extract_features(model, VIT.feature_names(spec()), images)
+        logits, found = extract_features(model, VIT.feature_names(make_spec()), images)
         assert torch.equal(logits, model(images))
     assert [tuple(value.shape) for value in found.values()] == [(2, 16, 16)] * 3
 

@@ -1,4 +1,4 @@
-"""What all architectures are held to; their own test files give the specs."""
+"""Checks that every architecture passes; the test file of each architecture gives the specs."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ import torch
 from germline.architectures import count_elements, extract_features, on_meta_device, select_channels
 
 
-def awake(architecture, spec, seed=0):
-    """A network in eval mode none of whose tensors has the value that it begins with."""
+def build_random(architecture, spec, seed=0):
+    """Build a network in eval mode whose tensors all differ from their initial values."""
     torch.manual_seed(seed)
     model = architecture.build(spec).eval()
     with torch.no_grad():
@@ -29,7 +29,7 @@ def make_images(spec, count=3):
     return torch.rand(count, spec.channels, spec.image_size, spec.image_size)
 
 
-def parts_name_every_tensor_once(architecture, spec):
+def check_parts_name_every_tensor_once(architecture, spec):
     model, parts = architecture.build(spec), architecture.parts(spec)
     names = [*parts.stem, *parts.norm, *parts.head, *(full for block in parts.blocks for full in block.values())]
     assert sorted(names) == sorted(count_elements(model))
@@ -48,7 +48,7 @@ def parts_name_every_tensor_once(architecture, spec):
     assert {name: value.shape for name, value in frame.items()} == {name: state[name].shape for name in outside}
 
 
-def groups_cover_every_channel_once(architecture, spec):
+def check_groups_cover_every_channel_once(architecture, spec):
     state, parts, seen = architecture.build(spec).state_dict(), architecture.parts(spec), []
     for group in architecture.groups(spec):
         assert any(member.role == "written" for member in group.members)
@@ -57,14 +57,14 @@ def groups_cover_every_channel_once(architecture, spec):
             size = member.outer * group.width * member.inner
             assert state[member.tensor].shape[member.dim] == size, (group.name, member)
             seen.append((member.tensor, member.dim))
-    wanted = {(name, 0) for name, value in state.items() if value.ndim and name not in parts.head}
-    wanted |= {(n, 1) for n, value in state.items() if value.ndim in (2, 4) and n not in parts.image_kernels}
-    assert sorted(seen) == sorted(wanted)
+    expected = {(name, 0) for name, value in state.items() if value.ndim and name not in parts.head}
+    expected |= {(n, 1) for n, value in state.items() if value.ndim in (2, 4) and n not in parts.image_kernels}
+    assert sorted(seen) == sorted(expected)
     return len(seen)
 
 
-def reordered_groups_compute_the_same(architecture, spec):
-    model, groups = awake(architecture, spec), architecture.groups(spec)
+def check_reordered_groups_compute_the_same(architecture, spec):
+    model, groups = build_random(architecture, spec), architecture.groups(spec)
     order = {group.name: torch.arange(group.width).flip(0) for group in groups}
     tensors = select_channels(model.state_dict(), groups, order)
     moved = [name for name, value in model.state_dict().items() if not torch.equal(value, tensors[name])]
@@ -74,15 +74,15 @@ def reordered_groups_compute_the_same(architecture, spec):
     images = make_images(spec)
     with torch.no_grad():
         assert torch.allclose(other(images), model(images), atol=1e-5)
-        # The same with one member of one group left behind.
-        torn = select_channels(model.state_dict(), groups[:1], order)
+        # Without reordering one member of one group, the outputs differ.
+        incomplete = select_channels(model.state_dict(), groups[:1], order)
         last = groups[0].members[-1].tensor
-        other.load_state_dict({**torn, last: model.state_dict()[last]})
+        other.load_state_dict({**incomplete, last: model.state_dict()[last]})
         assert not torch.allclose(other(images), model(images), atol=1e-3)
 
 
-def blocks_give_the_features(architecture, spec, shapes):
-    model, images = awake(architecture, spec), make_images(spec)
+def check_features_are_the_blocks_outputs(architecture, spec, shapes):
+    model, images = build_random(architecture, spec), make_images(spec)
     with torch.no_grad():
         logits, found = extract_features(model, architecture.feature_names(spec), images)
         assert torch.equal(logits, model(images))
@@ -93,8 +93,8 @@ def blocks_give_the_features(architecture, spec, shapes):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def flops_are_what_is_multiplied(architecture, spec):
-    """Counted by hand: outputs x weights of every convolution and of the head, twice."""
+def check_flops_equal_counted_products(architecture, spec):
+    """Count outputs x weights of every convolution and of the head, twice."""
     model, total = architecture.build(spec).eval(), 0
 
     def count(module, _, output):
@@ -109,7 +109,7 @@ def flops_are_what_is_multiplied(architecture, spec):
     assert architecture.flops(spec) == total
 
 
-def other_form_is_refused(architecture, model, match):
+def check_describe_refuses(architecture, model, match):
     from germline.errors import ArtefactError
 
     with pytest.raises(ArtefactError, match=match):

@@ -1,4 +1,4 @@
-"""Genes with a planted fitness, of which heritability is known."""
+"""Genes with a planted fitness of known heritability."""
 
 import math
 import random
@@ -21,7 +21,7 @@ ROOT = GeneNode(
 
 
 def plant(h2, *, fathers, children, seed, breeding="random", mean=0.0):
-    """Two generations whose fitness is a true value plus noise; the variance of fathers' fitness is 1."""
+    """Make two generations whose fitness is a true value plus noise; the variance of fathers' fitness is 1."""
     draw = random.Random(seed)
     true = [draw.gauss(0, math.sqrt(h2)) for _ in range(fathers)]
     genes = [

@@ -14,21 +14,21 @@ from germline.methods.openworld.net2wider import (
     widen_tensors,
 )
 from germline.registry import model_spec
-from helpers import architecture_cases as hold
+from helpers import architecture_cases as cases
 from helpers.architecture_cases import count_parameters
 
-# Unit, counted from 1, and channels added, in multiples of the first width: the published schedule.
+# The published schedule: a unit, counted from 1, and the channels added, in multiples of the first width.
 STEPS = [(3, 1), (4, 1)] + [(u, 1) for u in (5, 6, 7) for _ in "ab"] + [(u, 2) for u in range(8, 14) for _ in "ab"]
 UNEVEN = VggSpec(image_size=32, channels=1, classes=3, widths=((4,), (5, 3), (6,)), hidden=(7, 6))
 
 
-def grown(name, factor, tolerance=1e-4):
-    """Take all twenty steps from randomised statistics, and return the last spec."""
+def widen_by_schedule(name, factor, tolerance=1e-4):
+    """Check that all twenty steps keep the outputs of a random network, and return the last spec."""
     spec = model_spec(name, image_size=32, channels=3, classes=64)
-    model, source = hold.awake(VGG, spec), torch.Generator().manual_seed(1)
+    model, source = cases.build_random(VGG, spec), torch.Generator().manual_seed(1)
     images = torch.rand(4, 3, 32, 32)
     with torch.no_grad():
-        # The outputs are scaled to a size at which 1e-4 means something.
+        # Outputs of deviation 1 make the tolerance of 1e-4 meaningful.
         before = model(images)
         model.head.fc.weight /= before.std()
         model.head.fc.bias /= before.std()
@@ -46,17 +46,19 @@ def grown(name, factor, tolerance=1e-4):
 
 
 @pytest.mark.parametrize(("name", "factor"), [("collective_x0125", 8)])
-def test_outputs_stay_through_the_published_schedule(name, factor):
-    spec = grown(name, factor)
+def test_published_schedule_keeps_the_outputs(name, factor):
+    spec = widen_by_schedule(name, factor)
     vgg16 = model_spec("vgg16", image_size=32, channels=3, classes=64)
     assert spec.widths == VGG.resize(vgg16, Size(width=factor)).widths
 
 
-def test_outputs_stay_at_full_width():
-    assert grown("collective", 64).widths == model_spec("vgg16", image_size=32, channels=3, classes=64).widths
+def test_published_schedule_keeps_the_outputs_at_full_width():
+    assert (
+        widen_by_schedule("collective", 64).widths == model_spec("vgg16", image_size=32, channels=3, classes=64).widths
+    )
 
 
-def test_parameters_of_the_published_specs():
+def test_published_specs_have_the_published_parameters():
     cifar = {"image_size": 32, "channels": 3}
     base = model_spec("collective", **cifar, classes=64)
     final = base
@@ -70,8 +72,8 @@ def test_parameters_of_the_published_specs():
 
 
 @pytest.mark.parametrize("unit", range(4))
-def test_one_step_in_training_mode_too(unit):
-    model, images = hold.awake(VGG, UNEVEN), torch.rand(6, 1, 32, 32)
+def test_one_step_keeps_the_outputs_in_training_mode(unit):
+    model, images = cases.build_random(VGG, UNEVEN), torch.rand(6, 1, 32, 32)
     step = draw_widening(group_of_unit(VGG, UNEVEN, unit), 4, torch.Generator().manual_seed(0))
     wider = VGG.build(widen_spec(UNEVEN, unit, 4))
     wider.load_state_dict(widen_tensors(model.state_dict(), step))
@@ -81,8 +83,8 @@ def test_one_step_in_training_mode_too(unit):
 
 @pytest.mark.parametrize("unit", range(4))
 @pytest.mark.parametrize("kind", ["gradients", "squares"])
-def test_gradients_are_widened_as_backward_gives_them(unit, kind):
-    model, images, labels = hold.awake(VGG, UNEVEN), torch.rand(6, 1, 32, 32), torch.tensor([0, 1, 2, 0, 1, 2])
+def test_widened_gradients_equal_those_of_the_wider_network(unit, kind):
+    model, images, labels = cases.build_random(VGG, UNEVEN), torch.rand(6, 1, 32, 32), torch.tensor([0, 1, 2, 0, 1, 2])
     step = draw_widening(group_of_unit(VGG, UNEVEN, unit), 4, torch.Generator().manual_seed(0))
     wider = VGG.build(widen_spec(UNEVEN, unit, 4)).eval()
     wider.load_state_dict(widen_tensors(model.state_dict(), step))
@@ -96,23 +98,23 @@ def test_gradients_are_widened_as_backward_gives_them(unit, kind):
         assert torch.allclose(value, expected[name], rtol=1e-3, atol=1e-5), name
 
 
-def test_noise_moves_the_copies_alone():
-    model, images = hold.awake(VGG, UNEVEN), torch.rand(4, 1, 32, 32)
+def test_noise_changes_only_the_copies():
+    model, images = cases.build_random(VGG, UNEVEN), torch.rand(4, 1, 32, 32)
     step = draw_widening(group_of_unit(VGG, UNEVEN, 1), 4, torch.Generator().manual_seed(0))
     exact = widen_tensors(model.state_dict(), step)
-    moved = add_noise_to_copies(exact, step, 1e-2, torch.Generator().manual_seed(0))
-    assert [name for name in exact if not torch.equal(exact[name], moved[name])] == ["stages.1.blocks.0.conv.weight"]
+    noisy = add_noise_to_copies(exact, step, 1e-2, torch.Generator().manual_seed(0))
+    assert [name for name in exact if not torch.equal(exact[name], noisy[name])] == ["stages.1.blocks.0.conv.weight"]
     name = "stages.1.blocks.0.conv.weight"
-    assert torch.equal(moved[name][:5], exact[name][:5])
-    assert 0 < (moved[name] - exact[name]).abs().max() < 0.1 * exact[name].std()
+    assert torch.equal(noisy[name][:5], exact[name][:5])
+    assert 0 < (noisy[name] - exact[name]).abs().max() < 0.1 * exact[name].std()
     assert add_noise_to_copies(exact, step, 0.0, torch.Generator()).keys() == exact.keys()
     wider = VGG.build(widen_spec(UNEVEN, 1, 4)).eval()
-    wider.load_state_dict(moved)
+    wider.load_state_dict(noisy)
     with torch.no_grad():
         assert not torch.equal(wider(images), model(images))
 
 
-def test_what_cannot_grow_is_refused():
+def test_units_that_cannot_be_widened_are_refused():
     with pytest.raises(SettingError, match=r"Conv unit 5 does not exist. There are 4"):
         group_of_unit(VGG, UNEVEN, 4)
     with pytest.raises(SettingError, match="Conv unit 0"):

@@ -1,4 +1,4 @@
-"""Learngene Pool from condensing to descendants, on tiny real genes."""
+"""Learngene Pool from condense to descendants, on tiny real genes."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ PATHS = [
     "front=8,end=16,j=2,k=1",
     "front=8,end=16,j=2,k=2",
 ]
-NONE = {"distil": {"steps": 0}, "finetune": {"steps": 0}}
+UNTRAINED = {"distil": {"steps": 0}, "finetune": {"steps": 0}}
 
 
 def condense(ancestor, images, folder=None, seed=0, **settings):
@@ -42,60 +42,60 @@ def condense(ancestor, images, folder=None, seed=0, **settings):
     return Pool(**{"preset": "tiny", **settings}).condense(ancestor, images, run)
 
 
-def pool_of(own):
-    """The pool that a gene is, put together again."""
-    method = own.bound_method()
-    forms = method.forms(own.spec)
-    models = {width: VIT.build(spec) for width, spec in forms.models.items()}
-    pool = PoolNetwork(models, forms.layout)
-    load_strict(pool, dict(own.tensors), "gene")
+def rebuild_pool(gene):
+    """Rebuild the pool of a gene."""
+    method = gene.bound_method()
+    specs = method.forms(gene.spec)
+    models = {width: VIT.build(spec) for width, spec in specs.models.items()}
+    pool = PoolNetwork(models, specs.layout)
+    load_strict(pool, dict(gene.tensors), "gene")
     return pool.eval()
 
 
 @pytest.fixture(scope="module")
-def own(ancestor, pico):
+def gene(ancestor, pico):
     """A gene of two auxiliary models of two blocks."""
     return condense(ancestor, pico)
 
 
-def equal(one, other):
+def are_equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_the_gene_is_the_pool(own):
-    assert {name.split(".")[0] for name in own.tensors} == {"8", "16", "stitch"}
-    assert own.tensors["stitch.8-16.0.weight"].shape == (16, 8)
-    assert len([name for name in own.tensors if name.startswith("stitch")]) == 2
-    assert (own.spec.width, own.spec.heads, own.spec.depth) == (16, 2, 2)
-    sizes = {name: tensor.numel() for name, tensor in own.tensors.items()}
-    assert own.bound_method().cost(own.spec, 0, 0).stored == sizes
+def test_gene_has_all_tensors_of_the_pool(gene):
+    assert {name.split(".")[0] for name in gene.tensors} == {"8", "16", "stitch"}
+    assert gene.tensors["stitch.8-16.0.weight"].shape == (16, 8)
+    assert len([name for name in gene.tensors if name.startswith("stitch")]) == 2
+    assert (gene.spec.width, gene.spec.heads, gene.spec.depth) == (16, 2, 2)
+    sizes = {name: tensor.numel() for name, tensor in gene.tensors.items()}
+    assert gene.bound_method().cost(gene.spec, 0, 0).stored == sizes
     heads = (8 + 1) * 10 + (16 + 1) * 10
-    assert count_headless_elements(own.spec, sizes) == sum(sizes.values()) - heads
+    assert count_headless_elements(gene.spec, sizes) == sum(sizes.values()) - heads
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", PATHS)
-def test_a_standalone_descendant_equals_the_pool_on_its_path(own, pixels, size, tmp_path):
-    pool = pool_of(own)
+def test_descendant_equals_the_pool_on_its_path(gene, pixels, size, tmp_path):
+    pool = rebuild_pool(gene)
     pool.choose(PoolPath.of(Size.parse(size)))
-    expected = pool(own.preprocess(pixels))
-    child = own.inherit(Size.parse(size))
+    expected = pool(gene.preprocess(pixels))
+    child = gene.inherit(Size.parse(size))
     assert torch.equal(child.network.logits(pixels), expected)
     assert {key: count.total() for key, count in child.ledger.entries.items()} == count_elements(child.model)
     assert set(child.ledger.totals()) == ({"copied"} if size.startswith("width") else {"copied", "stitched"})
     assert (type(child.model) is VisionTransformer) == size.startswith("width")
     child.save(tmp_path / "child")
     assert torch.equal(load_network(tmp_path / "child").logits(pixels), expected)
-    outside = timm.create_model(f"local-dir:{tmp_path / 'child'}", pretrained=True).eval()
-    assert torch.equal(outside(own.preprocess(pixels)), expected)
+    timm_model = timm.create_model(f"local-dir:{tmp_path / 'child'}", pretrained=True).eval()
+    assert torch.equal(timm_model(gene.preprocess(pixels)), expected)
 
 
-def test_every_path_is_recorded_with_what_its_descendant_does(own, pico):
-    record = own.provenance.record["paths"]
+def test_record_has_accuracy_and_cost_of_every_path(gene, pico):
+    record = gene.provenance.record["paths"]
     assert (record["data"], record["split"]) == (pico.name, "val")
     assert [row["size"] for row in record["paths"]] == PATHS
     for row in record["paths"]:
-        network = own.inherit(Size.parse(row["size"])).network
+        network = gene.inherit(Size.parse(row["size"])).network
         architecture = architecture_of(network.spec)
         score = score_model(network.model, network.logits, pico.val)
         assert row["accuracy"] == score.accuracy
@@ -103,64 +103,64 @@ def test_every_path_is_recorded_with_what_its_descendant_does(own, pico):
         assert row["headless_parameters"] == row["parameters"] - 10 * (network.model.embed_dim + 1)
         assert row["flops"] == architecture.flops(network.spec)
     accuracies = [row["accuracy"] for row in record["paths"]]
-    assert own.provenance.metrics["best of all paths (val)"] == max(accuracies)
-    assert 0 <= own.provenance.metrics["auxiliary model 8 (val)"] <= 1
+    assert gene.provenance.metrics["best of all paths (val)"] == max(accuracies)
+    assert 0 <= gene.provenance.metrics["auxiliary model 8 (val)"] <= 1
 
 
-def test_a_descendant_is_its_own(own):
-    before = {name: value.clone() for name, value in own.tensors.items()}
-    child = own.inherit(Size.parse(STITCHED), classes=3)
+def test_descendant_shares_no_tensors_with_the_gene(gene):
+    before = {name: value.clone() for name, value in gene.tensors.items()}
+    child = gene.inherit(Size.parse(STITCHED), classes=3)
     with torch.no_grad():
         for parameter in child.model.parameters():
             parameter.zero_()
-    assert equal(dict(own.tensors), before)
+    assert are_equal(dict(gene.tensors), before)
 
 
-def test_head_is_kept_for_equal_names_alone(own, pico):
-    kept, fresh = own.inherit(Size.parse(STITCHED)), own.inherit(Size.parse(STITCHED), classes=10)
-    assert torch.equal(kept.model.head.weight, own.tensors["16.head.weight"])
+def test_head_is_inherited_only_for_equal_class_names(gene, pico):
+    kept, fresh = gene.inherit(Size.parse(STITCHED)), gene.inherit(Size.parse(STITCHED), classes=10)
+    assert torch.equal(kept.model.head.weight, gene.tensors["16.head.weight"])
     assert "fresh" not in kept.ledger.totals()
     assert fresh.ledger.totals()["fresh"] == 17 * 10
     assert kept.network.classes == pico.classes
 
 
 @pytest.mark.parametrize("size", ["width=8", STITCHED])
-def test_other_images_are_adapted(own, pixels, size):
-    child = own.inherit(Size.parse(size), channels=3, image_size=48)
+def test_stem_is_adapted_to_other_images(gene, pixels, size):
+    child = gene.inherit(Size.parse(size), channels=3, image_size=48)
     assert child.ledger.entries["patch_embed.proj.weight"] == {"adapted": 3 * 64 * 8}
     assert child.ledger.entries["pos_embed"] == {"resized": 36 * 8}
     with torch.no_grad():
         assert child.network.logits(pixels).shape == (8, 10)
 
 
-def test_saved_and_loaded_it_grows_the_same(own, tmp_path, pixels):
-    own.save(tmp_path / "gene")
+def test_loaded_gene_gives_the_same_descendants(gene, tmp_path, pixels):
+    gene.save(tmp_path / "gene")
     loaded = Learngene.load(tmp_path / "gene")
-    assert loaded.bound_method() == own.bound_method()
-    assert equal(dict(loaded.tensors), dict(own.tensors))
-    assert loaded.provenance.record == own.provenance.record
+    assert loaded.bound_method() == gene.bound_method()
+    assert are_equal(dict(loaded.tensors), dict(gene.tensors))
+    assert loaded.provenance.record == gene.provenance.record
     caps = Size(max_params=10**6)
-    assert equal(loaded.inherit(caps).model.state_dict(), own.inherit(caps).model.state_dict())
+    assert are_equal(loaded.inherit(caps).model.state_dict(), gene.inherit(caps).model.state_dict())
     assert "6 paths: width=8, width=16, and stitched ones" in (tmp_path / "gene" / "learngene.json").read_text()
 
 
-def test_a_cap_grows_the_best_path_under_it(own):
-    rows = own.provenance.record["paths"]["paths"]
+def test_cap_gives_the_best_path_below_it(gene):
+    rows = gene.provenance.record["paths"]["paths"]
     for cap in (row["parameters"] for row in rows):
         best = max(row["accuracy"] for row in rows if row["parameters"] <= cap)
-        child = own.inherit(Size(max_params=cap))
+        child = gene.inherit(Size(max_params=cap))
         found = sum(parameter.numel() for parameter in child.model.parameters())
         assert found <= cap
         assert best == max(row["accuracy"] for row in rows if row["parameters"] == found)
     least = min(row["flops"] for row in rows)
-    assert own.inherit(Size(max_flops=least)).network.spec.width == 8
+    assert gene.inherit(Size(max_flops=least)).network.spec.width == 8
 
 
-def test_a_cap_counts_the_descendant_s_own_head(own):
-    smallest = own.provenance.record["paths"]["paths"][0]["parameters"]
-    assert own.inherit(Size(max_params=smallest - 8 * 9), classes=2).network.spec.width == 8
+def test_cap_includes_the_descendant_s_head(gene):
+    smallest = gene.provenance.record["paths"]["paths"][0]["parameters"]
+    assert gene.inherit(Size(max_params=smallest - 8 * 9), classes=2).network.spec.width == 8
     with pytest.raises(SettingError, match="Its smallest path, width=8, has"):
-        own.inherit(Size(max_params=smallest), classes=100)
+        gene.inherit(Size(max_params=smallest), classes=100)
 
 
 @pytest.mark.parametrize(
@@ -174,49 +174,49 @@ def test_a_cap_counts_the_descendant_s_own_head(own):
         ("front=8,end=16,j=2,k=3", "have blocks 1 to 2"),
     ],
 )
-def test_sizes_that_the_pool_has_not_are_refused(own, size, message):
+def test_sizes_that_the_pool_does_not_have_are_refused(gene, size, message):
     with pytest.raises(SettingError, match=message):
-        own.inherit(Size.parse(size))
+        gene.inherit(Size.parse(size))
 
 
-def test_without_a_gene_a_path_has_a_form_and_a_cap_has_none(own, ancestor):
-    method = own.bound_method()
+def test_path_has_a_spec_without_a_gene_and_a_cap_does_not(gene, ancestor):
+    method = gene.bound_method()
     spec = method.descendant_spec(ancestor.spec, Size.parse(STITCHED))
-    assert spec == own.target(Size.parse(STITCHED)).spec
+    assert spec == gene.target(Size.parse(STITCHED)).spec
     assert spec.widths == (8, 16)
-    assert method.descendant_spec(ancestor.spec, Size()) == own.spec
+    assert method.descendant_spec(ancestor.spec, Size()) == gene.spec
     with pytest.raises(SettingError, match=r"no path was validated\. Choose a path, such as front=8"):
         method.descendant_spec(ancestor.spec, Size(max_params=10**6))
     with pytest.raises(SettingError, match="No path of its pool has that spec"):
-        method.check_size(own, spec.model_copy(update={"depths": (2, 3)}))
+        method.check_size(gene, spec.model_copy(update={"depths": (2, 3)}))
 
 
-def test_a_random_gene_grows_paths_and_knows_no_caps(own, pixels):
-    shuffled = RandomGene(method="pool", settings=own.settings).derive(own, torch.Generator().manual_seed(0))
+def test_random_gene_gives_paths_but_refuses_caps(gene, pixels):
+    shuffled = RandomGene(method="pool", settings=gene.settings).derive(gene, torch.Generator().manual_seed(0))
     child = shuffled.inherit(Size.parse(STITCHED))
-    assert child.network.spec == own.inherit(Size.parse(STITCHED)).network.spec
+    assert child.network.spec == gene.inherit(Size.parse(STITCHED)).network.spec
     with pytest.raises(SettingError, match="no path was validated"):
         shuffled.inherit(Size(max_params=10**6))
 
 
 @torch.no_grad()
-def test_three_widths(ancestor, pico, pixels):
-    own = condense(ancestor, pico, widths=[8, 16, 24], heads=[1, 2, 3], segments=3, pairs="all", **NONE)
-    rows = own.provenance.record["paths"]["paths"]
+def test_pool_of_three_widths_gives_all_paths(ancestor, pico, pixels):
+    gene = condense(ancestor, pico, widths=[8, 16, 24], heads=[1, 2, 3], segments=3, pairs="all", **UNTRAINED)
+    rows = gene.provenance.record["paths"]["paths"]
     assert len(rows) == 3 + 3 * 4 + 12
-    pool = pool_of(own)
-    # two paths of one form and of other blocks
+    pool = rebuild_pool(gene)
+    # Both paths have the same spec and different blocks.
     for size in ("front=8,middle=16,end=24,j=1,k=1,l=1,m=1", "front=8,middle=16,end=24,j=1,k=2,l=2,m=1"):
         pool.choose(PoolPath.of(Size.parse(size)))
-        child = own.inherit(Size.parse(size))
+        child = gene.inherit(Size.parse(size))
         assert child.network.spec.depths == (1, 1, 2)
-        assert torch.equal(child.network.logits(pixels), pool(own.preprocess(pixels)))
+        assert torch.equal(child.network.logits(pixels), pool(gene.preprocess(pixels)))
 
 
-def test_bytes_on_disk_are_those_of_the_path(ancestor, pico, tmp_path):
-    own = condense(ancestor, pico, widths=[32, 64], heads=[1, 2], depth=3, **NONE)
-    for row in own.provenance.record["paths"]["paths"][::4]:
-        child = own.inherit(Size.parse(row["size"]))
+def test_file_has_the_bytes_of_the_path(ancestor, pico, tmp_path):
+    gene = condense(ancestor, pico, widths=[32, 64], heads=[1, 2], depth=3, **UNTRAINED)
+    for row in gene.provenance.record["paths"]["paths"][::4]:
+        child = gene.inherit(Size.parse(row["size"]))
         child.save(tmp_path / "child", overwrite=True)
         size = (tmp_path / "child" / "model.safetensors").stat().st_size
         assert size == pytest.approx(4 * row["parameters"], rel=0.05)
@@ -224,36 +224,36 @@ def test_bytes_on_disk_are_those_of_the_path(ancestor, pico, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def begun(ancestor, pico):
-    """Pools of three blocks with fresh stitches, by how these begin."""
+def initial_pools(ancestor, pico):
+    """Pools of three blocks with initial stitches, by the setting `init`."""
     settings = {"depth": 3, "distil": {"steps": 2}, "finetune": {"steps": 0}}
     inits = ("transpose", "pinv", "least-squares", "random")
     return {init: dict(condense(ancestor, pico, init=init, **settings).tensors) for init in inits}
 
 
-def test_stitches_begin_as_asked(begun, ancestor, pico):
-    weights = {init: [tensors[f"stitch.8-16.{n}.weight"] for n in (0, 1)] for init, tensors in begun.items()}
+def test_setting_init_decides_the_initial_stitches(initial_pools, ancestor, pico):
+    weights = {init: [tensors[f"stitch.8-16.{n}.weight"] for n in (0, 1)] for init, tensors in initial_pools.items()}
     for init, (first, second) in weights.items():
         assert torch.equal(first, second) == (init in ("transpose", "pinv"))
-        assert begun[init]["stitch.8-16.0.bias"].any() != (init == "transpose")
+        assert initial_pools[init]["stitch.8-16.0.bias"].any() != (init == "transpose")
         others = [weights[other][0] for other in weights if other != init]
         assert not [other for other in others if torch.equal(first, other)]
-    again = condense(ancestor, pico, seed=1, init="random", depth=3, distil={"steps": 2}, finetune={"steps": 0})
-    assert not torch.equal(again.tensors["stitch.8-16.0.weight"], weights["random"][0])
+    other_seed = condense(ancestor, pico, seed=1, init="random", depth=3, distil={"steps": 2}, finetune={"steps": 0})
+    assert not torch.equal(other_seed.tensors["stitch.8-16.0.weight"], weights["random"][0])
 
 
-def test_the_stitch_begins_as_the_transpose_of_what_was_trained(begun, ancestor, pico, tmp_path):
-    own = condense(ancestor, pico, tmp_path, depth=3, distil={"steps": 2}, finetune={"steps": 0})
-    kept = read_tensors(tmp_path / "auxiliaries" / "objective.safetensors")
-    trained = [kept[f"matrices.8.hidden.{place}.weight"] for place in range(3)]
-    assert torch.equal(own.tensors["stitch.8-16.1.weight"], torch.stack(trained).mean(0).T)
-    assert equal(dict(own.tensors), begun["transpose"])
+def test_init_transpose_gives_the_transposed_trained_matrices(initial_pools, ancestor, pico, tmp_path):
+    gene = condense(ancestor, pico, tmp_path, depth=3, distil={"steps": 2}, finetune={"steps": 0})
+    saved = read_tensors(tmp_path / "auxiliaries" / "objective.safetensors")
+    trained = [saved[f"matrices.8.hidden.{index}.weight"] for index in range(3)]
+    assert torch.equal(gene.tensors["stitch.8-16.1.weight"], torch.stack(trained).mean(0).T)
+    assert are_equal(dict(gene.tensors), initial_pools["transpose"])
 
 
-def test_blocks_are_the_same_however_stitches_begin(begun):
-    for tensors in begun.values():
+def test_setting_init_does_not_change_the_blocks(initial_pools):
+    for tensors in initial_pools.values():
         for name, value in tensors.items():
-            assert name.startswith("stitch.") or torch.equal(value, begun["random"][name])
+            assert name.startswith("stitch.") or torch.equal(value, initial_pools["random"][name])
 
 
 @pytest.mark.parametrize(
@@ -267,64 +267,64 @@ def test_blocks_are_the_same_however_stitches_begin(begun):
     ],
     ids=str,
 )
-def test_each_choice_makes_another_gene(own, ancestor, pico, changes):
+def test_distillation_settings_change_the_gene(gene, ancestor, pico, changes):
     other = condense(ancestor, pico, **changes)
-    assert not torch.equal(other.tensors["8.blocks.0.attn.qkv.weight"], own.tensors["8.blocks.0.attn.qkv.weight"])
+    assert not torch.equal(other.tensors["8.blocks.0.attn.qkv.weight"], gene.tensors["8.blocks.0.attn.qkv.weight"])
 
 
 @pytest.mark.parametrize("changes", [{"teach": 0}, {"sandwich": True}, {"teaching": "hard"}], ids=str)
-def test_fine_tuning_as_asked_makes_another_gene(own, ancestor, pico, changes):
+def test_fine_tuning_settings_change_the_gene(gene, ancestor, pico, changes):
     other = condense(ancestor, pico, **changes)
     metrics = "auxiliary model 8 (val)"
-    assert other.provenance.metrics[metrics] == own.provenance.metrics[metrics]
-    assert not torch.equal(other.tensors["16.head.weight"], own.tensors["16.head.weight"])
+    assert other.provenance.metrics[metrics] == gene.provenance.metrics[metrics]
+    assert not torch.equal(other.tensors["16.head.weight"], gene.tensors["16.head.weight"])
 
 
-def test_the_ancestor_is_left_as_it_was(ancestor, pico):
+def test_condense_does_not_change_the_ancestor(ancestor, pico):
     before = {name: value.clone() for name, value in ancestor.model.state_dict().items()}
     condense(ancestor, pico)
-    assert equal(ancestor.model.state_dict(), before)
+    assert are_equal(ancestor.model.state_dict(), before)
 
 
-def test_samples_and_operations_are_those_of_all_phases(own, ancestor, pico):
-    method, images = own.bound_method(), len(pico.train)
-    assert own.provenance.training["samples"] == method.cost(own.spec, images, 0).samples == 4 * 40 + 6 * 40
-    rows = own.provenance.record["paths"]["paths"]
+def test_cost_includes_all_phases(gene, ancestor, pico):
+    method, images = gene.bound_method(), len(pico.train)
+    assert gene.provenance.training["samples"] == method.cost(gene.spec, images, 0).samples == 4 * 40 + 6 * 40
+    rows = gene.provenance.record["paths"]["paths"]
     students = rows[0]["flops"] + rows[1]["flops"]
     mean = sum(row["flops"] for row in rows) / len(rows)
     teacher = VIT.flops(ancestor.spec)
     expected = 160 * (3 * students + teacher) + 240 * (3 * mean + teacher)
-    found = method.cost(own.spec, images, teacher)
+    found = method.cost(gene.spec, images, teacher)
     assert found.flops == pytest.approx(expected, abs=1)
     assert found.samples == 400
     scratch = Pool(preset="tiny", instances="scratch", init="least-squares", teach=0)
-    alone = 160 * 3 * students + 240 * 3 * mean
-    assert scratch.cost(own.spec, images, teacher).flops == pytest.approx(alone, abs=1)
+    untaught = 160 * 3 * students + 240 * 3 * mean
+    assert scratch.cost(gene.spec, images, teacher).flops == pytest.approx(untaught, abs=1)
     ends = rows[0]["flops"] + max(rows, key=lambda row: row["parameters"])["flops"]
     order = sorted(rows, key=lambda row: row["parameters"])[1:-1]
     sandwich = Pool(preset="tiny", sandwich=True, teach=0, distil={"steps": 0})
     each = ends + sum(row["flops"] for row in order) / len(order)
-    assert sandwich.cost(own.spec, images, 0).flops == pytest.approx(240 * 3 * each, abs=1)
+    assert sandwich.cost(gene.spec, images, 0).flops == pytest.approx(240 * 3 * each, abs=1)
 
 
-class Stops(Run):
-    """Breaks off where it is told: before a phase, or in the midst of one."""
+class InterruptedRun(Run):
+    """A run that is interrupted before the phase `before`, or within the phase `during`."""
 
-    before, midst = "", ""
+    before, during = "", ""
 
     def fit(self, name, network, objective, *rest, **more):
         if name == self.before:
             raise KeyboardInterrupt
-        if name == self.midst:
-            real, left = objective.before_step, [3]
+        if name == self.during:
+            original, left = objective.before_step, [3]
 
-            def begin(seed, phase, step):
+            def before_step(seed, phase, step):
                 if not left[0]:
                     raise KeyboardInterrupt
                 left[0] -= 1
-                real(seed, phase, step)
+                original(seed, phase, step)
 
-            objective.before_step = begin
+            objective.before_step = before_step
         return super().fit(name, network, objective, *rest, **more)
 
     def keep(self, name, work):
@@ -337,46 +337,46 @@ CHECKPOINTS = {key: {"checkpoint_every": 2} for key in ("distil", "finetune")}
 
 
 @pytest.fixture(scope="module")
-def alone(ancestor, pico):
-    """Genes of runs that nobody stopped, by how stitches begin."""
+def uninterrupted(ancestor, pico):
+    """Genes of uninterrupted runs, by the setting `init`."""
     return {init: condense(ancestor, pico, init=init, **CHECKPOINTS) for init in ("transpose", "least-squares")}
 
 
 @pytest.mark.parametrize(
     ("when", "phase", "init"),
     [
-        ("midst", "auxiliaries", "transpose"),
-        ("before", "pool", "transpose"),  # the matrices come back with their phase
+        ("during", "auxiliaries", "transpose"),
+        ("before", "pool", "transpose"),  # the matrices are loaded with their phase
         ("before", "stitches", "least-squares"),
-        ("midst", "pool", "least-squares"),
+        ("during", "pool", "least-squares"),
         ("before", "paths", "least-squares"),
     ],
 )
-def test_stopped_anywhere_and_resumed_it_is_the_same(ancestor, pico, alone, tmp_path, when, phase, init):
-    method, alone = Pool(preset="tiny", init=init, **CHECKPOINTS), alone[init]
-    run = Stops(tmp_path, device="cpu", quiet=True)
+def test_interrupted_run_resumes_to_the_same_gene(ancestor, pico, uninterrupted, tmp_path, when, phase, init):
+    method, expected = Pool(preset="tiny", init=init, **CHECKPOINTS), uninterrupted[init]
+    run = InterruptedRun(tmp_path, device="cpu", quiet=True)
     setattr(run, when, phase)
     with pytest.raises(KeyboardInterrupt):
         method.condense(ancestor, pico, run)
     resumed = method.condense(ancestor, pico, Run(tmp_path, device="cpu", quiet=True))
-    assert equal(dict(resumed.tensors), dict(alone.tensors))
-    assert resumed.provenance.record == alone.provenance.record
-    assert resumed.provenance.metrics == alone.provenance.metrics
+    assert are_equal(dict(resumed.tensors), dict(expected.tensors))
+    assert resumed.provenance.record == expected.provenance.record
+    assert resumed.provenance.metrics == expected.provenance.metrics
 
 
-def test_a_class_token_layer_scale_and_registers_come_from_the_ancestor(make_network, pico, pixels):
-    elder = make_network(class_token=True, reg_tokens=1, init_values=1e-5, global_pool="token", depth=3)
-    own = condense(elder, pico, **NONE)
-    child = own.inherit(Size.parse(STITCHED))
+def test_class_token_layer_scale_and_registers_come_from_the_ancestor(make_network, pico, pixels):
+    ancestor = make_network(class_token=True, reg_tokens=1, init_values=1e-5, global_pool="token", depth=3)
+    gene = condense(ancestor, pico, **UNTRAINED)
+    child = gene.inherit(Size.parse(STITCHED))
     assert (child.network.spec.class_token, child.network.spec.reg_tokens) == (True, 1)
     assert child.model.blocks[0].ls1.gamma.shape == (8,)
-    pool = pool_of(own)
+    pool = rebuild_pool(gene)
     pool.choose(PoolPath.of(Size.parse(STITCHED)))
     with torch.no_grad():
-        assert torch.equal(child.network.logits(pixels), pool(own.preprocess(pixels)))
+        assert torch.equal(child.network.logits(pixels), pool(gene.preprocess(pixels)))
 
 
-def test_presets_are_the_published_settings():
+def test_presets_have_the_published_settings():
     six, nine, lab = (Pool(preset=name) for name in ("paper6", "paper9", "lab"))
     assert (six.widths, six.heads, six.depth, nine.depth) == ((192, 768), (3, 12), 6, 9)
     assert (len(six.layout.paths), len(nine.layout.paths)) == (18, 27)
@@ -393,7 +393,7 @@ def test_presets_are_the_published_settings():
     assert Pool() == lab
 
 
-def test_what_is_given_goes_before_the_preset():
+def test_given_settings_override_the_preset():
     method = Pool(preset="tiny", depth=3, distil={"lr": 0.5}, finetune=TrainSettings(epochs=2))
     assert (method.depth, method.distil.lr, method.distil.steps) == (3, 0.5, 4)
     assert (method.finetune.epochs, method.finetune.steps, method.finetune.batch_size) == (2, None, 40)
@@ -428,16 +428,16 @@ def test_what_is_given_goes_before_the_preset():
     ],
     ids=str,
 )
-def test_bad_settings_are_refused(bad):
+def test_invalid_settings_are_refused(bad):
     with pytest.raises(ValidationError):
         Pool(**{"preset": "tiny", **bad})
 
 
-def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, make_network, pico, tmp_path):
+def test_unsuitable_ancestors_and_data_are_refused(ancestor, ancestors, make_network, pico, tmp_path):
     unknown = replace(ancestor, spec=None)
     bare = Images(pico.train.images, None, ())
     unlabelled = DataSet("bare", {"train": bare, "val": bare}.__getitem__)
-    for elder, images, settings, error, message in (
+    for teacher, images, settings, error, message in (
         (None, pico, {}, SettingError, "method pool without an ancestor"),
         (ancestors["vgg"], pico, {}, SettingError, "method pool cannot condense in a vgg"),
         (unknown, pico, {}, SettingError, "network of unknown spec. .* Give a plain timm ViT"),
@@ -446,11 +446,11 @@ def test_ancestors_and_data_that_do_not_fit_are_refused(ancestor, ancestors, mak
         (ancestor, pico, {"heads": [3, 2]}, SettingError, "width=8 with heads=3"),
     ):
         with pytest.raises(error, match=message):
-            condense(elder, images, tmp_path / "run", **settings)
+            condense(teacher, images, tmp_path / "run", **settings)
         assert not [path for path in (tmp_path / "run").iterdir() if path.name != "run.json"]
 
 
-def test_a_gene_s_models_can_be_taken_out(own):
-    tensors = {name[2:]: value for name, value in own.tensors.items() if name.startswith("8.")}
-    spec = own.target(Size(width=8)).spec
-    assert equal(rebuild_vit(spec, tensors).state_dict(), own.inherit(Size(width=8)).model.state_dict())
+def test_model_of_one_width_can_be_rebuilt_from_the_gene(gene):
+    tensors = {name[2:]: value for name, value in gene.tensors.items() if name.startswith("8.")}
+    spec = gene.target(Size(width=8)).spec
+    assert are_equal(rebuild_vit(spec, tensors).state_dict(), gene.inherit(Size(width=8)).model.state_dict())

@@ -1,4 +1,4 @@
-"""The pool as a network: its paths against their parts, their sizes against the published ones, and what they cost."""
+"""The pool as a network: paths equal their parts, sizes equal the published ones, and caps choose the best path."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ from germline.registry import architecture_of
 from helpers.architecture_cases import count_parameters
 
 FIELDS = {"image_size": 32, "channels": 1, "classes": 10, "patch_size": 8}
-FORM = VitSpec(depth=2, width=16, heads=2, **FIELDS)
+SPEC = VitSpec(depth=2, width=16, heads=2, **FIELDS)
 DEIT = VitSpec(
     image_size=224,
     channels=3,
@@ -35,32 +35,32 @@ NINE = """65.34, 58.25, 65.78, 58.70, 51.61, 59.14, 52.05, 44.97, 52.50, 45.41, 
 32.13, 25.04, 32.57, 25.48, 18.39, 25.93, 18.84, 11.75, 19.28, 12.20"""
 
 
-def make(layout=None, heads=(1, 2, 4), **changes):
+def make_pool(layout=None, heads=(1, 2, 4), **changes):
     layout = layout or PoolLayout((8, 16, 24), 3, "all", 3)
-    forms = PathSpecs.of(layout, FORM.model_copy(update=changes), heads[: len(layout.widths)])
+    specs = PathSpecs.of(layout, SPEC.model_copy(update=changes), heads[: len(layout.widths)])
     with use_generator(generator(0, "pool")):
-        models = {width: VIT.build(spec) for width, spec in forms.models.items()}
+        models = {width: VIT.build(spec) for width, spec in specs.models.items()}
         pool = PoolNetwork(models, layout)
-    with torch.no_grad():  # fresh biases and tokens are zero, and would hide a mistake
+    with torch.no_grad():  # initial biases and tokens are zero and could hide a mistake
         for parameter in pool.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    return pool.eval(), forms
+    return pool.eval(), specs
 
 
-def standalone(pool, forms, path):
-    """The path's network, filled name by name."""
-    spec, front, end = forms.spec(path), pool.model(path.widths[0]), pool.model(path.widths[-1])
+def build_standalone(pool, specs, path):
+    """Build the network of a path and copy its tensors by name."""
+    spec, front, end = specs.spec(path), pool.model(path.widths[0]), pool.model(path.widths[-1])
     model, parts = architecture_of(spec).build(spec), architecture_of(spec).parts(spec)
     tensors = {name: front.state_dict()[name] for name in parts.stem}
     tensors |= {name: end.state_dict()[name] for name in (*parts.norm, *parts.head)}
-    place = 0
+    target = 0
     for index, (width, run) in enumerate(path.block_ranges(pool.layout.depth)):
         for at, block in enumerate(run):
-            tensors |= {f"blocks.{place}.{k}": v for k, v in pool.model(width).blocks[block].state_dict().items()}
+            tensors |= {f"blocks.{target}.{k}": v for k, v in pool.model(width).blocks[block].state_dict().items()}
             if index and at == 0:
                 stitch = pool.get_submodule(path.stitches()[index - 1].name)
-                tensors |= {f"blocks.{place}.stitch.{k}": v for k, v in stitch.state_dict().items()}
-            place += 1
+                tensors |= {f"blocks.{target}.stitch.{k}": v for k, v in stitch.state_dict().items()}
+            target += 1
     model.load_state_dict(tensors)
     return model.eval()
 
@@ -70,25 +70,29 @@ def images():
     return torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-FORMS = [{}, {"class_token": True, "global_pool": "token", "init_values": 1e-5}, {"norm_first": False, "reg_tokens": 2}]
+CHANGES = [
+    {},
+    {"class_token": True, "global_pool": "token", "init_values": 1e-5},
+    {"norm_first": False, "reg_tokens": 2},
+]
 
 
-@pytest.mark.parametrize(("changes", "depth"), [(FORMS[0], 2), (FORMS[1], 1), (FORMS[2], 1)], ids=str)
+@pytest.mark.parametrize(("changes", "depth"), [(CHANGES[0], 2), (CHANGES[1], 1), (CHANGES[2], 1)], ids=str)
 @torch.no_grad()
-def test_every_path_equals_its_standalone_network_to_the_bit(images, changes, depth):
-    pool, forms = make(PoolLayout((8, 16, 24), depth, "all", 3), **changes)
+def test_every_path_equals_its_standalone_network(images, changes, depth):
+    pool, specs = make_pool(PoolLayout((8, 16, 24), depth, "all", 3), **changes)
     seen = []
     for path in pool.layout.paths:
         pool.choose(path)
         seen.append(pool(images))
-        assert torch.equal(seen[-1], standalone(pool, forms, path)(images)), path
+        assert torch.equal(seen[-1], build_standalone(pool, specs, path)(images)), path
     distinct = torch.stack(seen).flatten(1)
     assert len(distinct.unique(dim=0)) == len(pool.layout.paths)
 
 
 @torch.no_grad()
-def test_a_stitched_forward_is_the_composition_of_its_parts(images):
-    pool, _ = make()
+def test_stitched_path_is_the_composition_of_its_parts(images):
+    pool, _ = make_pool()
     pool.choose(PoolPath((8, 24), ((2, 3),)))
     small, large = pool.model(8), pool.model(24)
     tokens = small.patch_embed(images) + small.pos_embed
@@ -98,16 +102,16 @@ def test_a_stitched_forward_is_the_composition_of_its_parts(images):
 
 
 @torch.no_grad()
-def test_a_pure_path_is_the_auxiliary_model(images):
-    pool, _ = make()
+def test_path_of_one_width_is_the_auxiliary_model(images):
+    pool, _ = make_pool()
     for width in (8, 16, 24):
         pool.choose(PoolPath((width,)))
         assert torch.equal(pool(images), pool.model(width)(images))
 
 
 @torch.no_grad()
-def test_the_final_norm_is_applied_on_every_path(images):
-    pool, _ = make()
+def test_every_path_applies_the_final_norm(images):
+    pool, _ = make_pool()
     for path in (PoolPath((24,)), PoolPath((8, 24), ((2, 3),))):
         pool.choose(path)
         before = pool(images)
@@ -116,8 +120,8 @@ def test_the_final_norm_is_applied_on_every_path(images):
 
 
 @torch.no_grad()
-def test_several_paths_in_one_call(images):
-    pool, _ = make()
+def test_one_call_computes_several_paths(images):
+    pool, _ = make_pool()
     paths = pool.layout.paths[:3]
     pool.choose(*paths)
     together = pool(images)
@@ -128,31 +132,31 @@ def test_several_paths_in_one_call(images):
 
 
 @torch.no_grad()
-def test_tokens_before_and_after_each_block(images):
-    pool, _ = make()
+def test_tokens_are_those_between_blocks(images):
+    pool, _ = make_pool()
     tokens = pool.tokens(16, images)
     assert [tuple(one.shape) for one in tokens] == [(3, 16, 16)] * 4
     assert torch.equal(pool.model(16).blocks[1](tokens[1]), tokens[2])
     assert torch.equal(pool.model(16).forward_features(images), pool.model(16).norm(tokens[3]))
 
 
-def test_switching_copies_no_weights_and_takes_no_time(images):
-    pool, _ = make(PoolLayout((8, 16), 12), heads=(1, 2))
-    places = {name: parameter.data_ptr() for name, parameter in pool.named_parameters()}
+def test_choosing_a_path_copies_no_weights_and_is_fast(images):
+    pool, _ = make_pool(PoolLayout((8, 16), 12), heads=(1, 2))
+    addresses = {name: parameter.data_ptr() for name, parameter in pool.named_parameters()}
     seconds = []
-    for path in pool.layout.paths:  # each for the first time
-        began = time.perf_counter()
+    for path in pool.layout.paths:  # each path is chosen for the first time
+        start = time.perf_counter()
         pool.choose(path)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     assert statistics.median(seconds) < 1e-3
-    assert {name: parameter.data_ptr() for name, parameter in pool.named_parameters()} == places
+    assert {name: parameter.data_ptr() for name, parameter in pool.named_parameters()} == addresses
     own = {id(parameter) for parameter in pool.parameters()}
     assert {id(p) for step in pool.route(pool.layout.paths[-1]).steps for p in step.parameters()} <= own
 
 
 @pytest.mark.parametrize("pairs", ["nearest", "all"])
-def test_every_stitch_is_reached_and_gets_a_gradient_and_the_rest_none(images, pairs):
-    pool, _ = make(PoolLayout((8, 16, 24), 2, pairs, 3))
+def test_only_tensors_of_the_path_have_gradients(images, pairs):
+    pool, _ = make_pool(PoolLayout((8, 16, 24), 2, pairs, 3))
     reached = set()
     for path in pool.layout.paths:
         pool.zero_grad()
@@ -169,30 +173,30 @@ def test_every_stitch_is_reached_and_gets_a_gradient_and_the_rest_none(images, p
     assert len(reached) == len([name for name in pool.state_dict() if name.startswith("stitch.")]) // 2
 
 
-def test_what_is_not_on_the_path_is_left_alone_by_a_step_with_decay(images):
-    pool, _ = make(PoolLayout((8, 16), 3), heads=(1, 2))
+def test_step_with_weight_decay_changes_only_the_path(images):
+    pool, _ = make_pool(PoolLayout((8, 16), 3), heads=(1, 2))
     before = {name: value.clone() for name, value in pool.state_dict().items()}
     optimizer = torch.optim.AdamW(pool.parameters(), lr=0.1, weight_decay=0.5)
     pool.choose(PoolPath((8, 16), ((1, 2),)))
     pool(images).square().sum().backward()
     optimizer.step()
-    moved = {name for name, value in pool.state_dict().items() if not torch.equal(value, before[name])}
-    parts = {".".join(name.split(".")[:3]) for name in moved if ".blocks." in name or "stitch" in name}
+    changed = {name for name, value in pool.state_dict().items() if not torch.equal(value, before[name])}
+    parts = {".".join(name.split(".")[:3]) for name in changed if ".blocks." in name or "stitch" in name}
     assert parts == {"8.blocks.0", "stitch.8-16.0", "16.blocks.1", "16.blocks.2"}
-    assert {name.split(".")[0] for name in moved if "head" in name} == {"16"}
-    assert {name.split(".")[0] for name in moved if "pos_embed" in name} == {"8"}
+    assert {name.split(".")[0] for name in changed if "head" in name} == {"16"}
+    assert {name.split(".")[0] for name in changed if "pos_embed" in name} == {"8"}
 
 
-def test_an_unknown_path_is_refused(images):
-    pool, _ = make()
+def test_unknown_path_is_refused(images):
+    pool, _ = make_pool()
     for path in (PoolPath((8, 24), ((1, 3),)), PoolPath((9,)), PoolPath((24, 8), ((1, 1),))):
         with pytest.raises(SettingError, match=f"has no path {path}"):
             pool.choose(path)
     assert pool.chosen == (PoolPath((24,)),)
 
 
-def test_what_has_no_decay_in_the_models_has_none_in_the_pool():
-    pool, _ = make(PoolLayout((8, 16), 2), heads=(1, 2), class_token=True)
+def test_pool_has_no_weight_decay_where_its_models_have_none():
+    pool, _ = make_pool(PoolLayout((8, 16), 2), heads=(1, 2), class_token=True)
     assert pool.no_weight_decay() == {
         f"{width}.{name}" for width in (8, 16) for name in pool.model(8).no_weight_decay()
     }
@@ -200,95 +204,95 @@ def test_what_has_no_decay_in_the_models_has_none_in_the_pool():
 
 
 @pytest.mark.parametrize(("depth", "listed"), [(6, SIX), (9, NINE)])
-def test_sizes_of_the_paper_s_paths(depth, listed):
-    """Of every path, to 0.01 million; stitched ones in the published order."""
+def test_paths_have_the_published_parameters(depth, listed):
+    """Parameters of every path agree to 0.01 million; stitched paths have the published order."""
     layout = PoolLayout((192, 768), depth)
-    forms = PathSpecs.of(layout, DEIT, (3, 12))
-    found = [forms.count(path).parameters / 1e6 for path in layout.paths]
+    specs = PathSpecs.of(layout, DEIT, (3, 12))
+    found = [specs.count(path).parameters / 1e6 for path in layout.paths]
     expected = [{6: 3.05, 9: 4.38}[depth], {6: 44.04, 9: 65.30}[depth], *map(float, listed.split(","))]
     assert len(found) == len(expected) == {6: 18, 9: 27}[depth]
     assert max(abs(one - other) for one, other in zip(found, expected, strict=True)) < 0.01
 
 
-def test_what_the_paper_s_pools_store():
+def test_pools_have_the_published_parameters():
     for depth, millions in ((6, 47.83), (9, 70.87)):
-        forms = PathSpecs.of(PoolLayout((192, 768), depth), DEIT, (3, 12))
+        specs = PathSpecs.of(PoolLayout((192, 768), depth), DEIT, (3, 12))
         with torch.device("meta"):
-            pool = PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, forms.layout)
+            pool = PoolNetwork({width: VIT.build(spec) for width, spec in specs.models.items()}, specs.layout)
         assert sum(parameter.numel() for parameter in pool.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
 
 
-@pytest.mark.parametrize("changes", FORMS, ids=str)
-def test_counted_parameters_are_those_of_the_built_networks(changes):
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_counts_equal_those_of_built_networks(changes):
     layout = PoolLayout((8, 16, 24), 3, "all", 3)
-    forms = PathSpecs.of(layout, FORM.model_copy(update=changes), (1, 2, 4))
+    specs = PathSpecs.of(layout, SPEC.model_copy(update=changes), (1, 2, 4))
     for path in layout.paths[::9]:
-        spec, count = forms.spec(path), forms.count(path)
+        spec, count = specs.spec(path), specs.count(path)
         architecture = architecture_of(spec)
         assert count.parameters == count_parameters(architecture, spec)
         assert count.headless == count.parameters - (path.widths[-1] + 1) * 10
         assert count.flops == architecture.flops(spec)
 
 
-def test_the_form_of_a_path():
-    forms = PathSpecs.of(
-        PoolLayout((8, 16, 24), 3, "nearest", 3), FORM.model_copy(update={"class_token": True}), (1, 2, 4)
+def test_path_has_the_spec_of_its_parts():
+    specs = PathSpecs.of(
+        PoolLayout((8, 16, 24), 3, "nearest", 3), SPEC.model_copy(update={"class_token": True}), (1, 2, 4)
     )
-    assert forms.spec(PoolPath((8,))) == FORM.model_copy(
+    assert specs.spec(PoolPath((8,))) == SPEC.model_copy(
         update={"class_token": True, "depth": 3, "width": 8, "heads": 1}
     )
-    stitched = forms.spec(PoolPath((8, 16, 24), ((2, 1), (2, 3))))
+    stitched = specs.spec(PoolPath((8, 16, 24), ((2, 1), (2, 3))))
     assert isinstance(stitched, StitchedSpec)
     assert (stitched.depths, stitched.widths, stitched.heads) == ((2, 2, 1), (8, 16, 24), (1, 2, 4))
     assert stitched.class_token
     assert sum(p.numel() for p in STITCHED.build(stitched).parameters()) > 0
     with pytest.raises(SettingError, match="width=8 with heads=3"):
-        PathSpecs.of(PoolLayout((8, 16), 2), FORM, (3, 2))
+        PathSpecs.of(PoolLayout((8, 16), 2), SPEC, (3, 2))
 
 
-def record(forms, accuracies):
+def make_record(specs, accuracies):
     return [
-        {"size": str(path), "accuracy": accuracy} for path, accuracy in zip(forms.layout.paths, accuracies, strict=True)
+        {"size": str(path), "accuracy": accuracy} for path, accuracy in zip(specs.layout.paths, accuracies, strict=True)
     ]
 
 
-def test_the_best_path_under_a_cap():
-    forms = PathSpecs.of(PoolLayout((8, 16), 2), FORM, (1, 2))
-    paths = forms.layout.paths
-    counts = [forms.count(path) for path in paths]
-    rising = record(forms, [0.1 * index for index in range(6)])
+def test_cap_chooses_the_most_accurate_path_below_it():
+    specs = PathSpecs.of(PoolLayout((8, 16), 2), SPEC, (1, 2))
+    paths = specs.layout.paths
+    counts = [specs.count(path) for path in paths]
+    rising = make_record(specs, [0.1 * index for index in range(6)])
     everything = Size(max_params=10**9)
-    assert forms.best_below(everything, rising) == paths[5]
-    assert forms.best_below(Size(max_params=counts[0].parameters), rising) == paths[0]
+    assert specs.best_below(everything, rising) == paths[5]
+    assert specs.best_below(Size(max_params=counts[0].parameters), rising) == paths[0]
     for index in range(6):
         caps = Size(max_params=counts[index].parameters)
         fitting = [at for at in range(6) if counts[at].parameters <= counts[index].parameters]
-        assert forms.best_below(caps, rising) == paths[max(fitting)]
+        assert specs.best_below(caps, rising) == paths[max(fitting)]
         by_flops = [at for at in range(6) if counts[at].flops <= counts[index].flops]
-        assert forms.best_below(Size(max_flops=counts[index].flops), rising) == paths[max(by_flops)]
+        assert specs.best_below(Size(max_flops=counts[index].flops), rising) == paths[max(by_flops)]
         both = Size(max_params=counts[index].parameters, max_flops=counts[0].flops)
-        assert forms.best_below(both, rising) == paths[0]
-    # of equal accuracy the smaller one
-    assert forms.best_below(everything, record(forms, [0.5] * 6)) == paths[0]
+        assert specs.best_below(both, rising) == paths[0]
+    # The smaller of two equally accurate paths is chosen.
+    assert specs.best_below(everything, make_record(specs, [0.5] * 6)) == paths[0]
 
 
-def test_a_cap_that_nothing_fits_names_the_smallest():
-    forms = PathSpecs.of(PoolLayout((8, 16), 2), FORM, (1, 2))
-    least = forms.count(PoolPath((8,)))
-    for caps in (Size(max_params=least.parameters - 1), Size(max_flops=least.flops - 1)):
-        message = f"cannot grow {caps}. Its smallest path, width=8, has {least.parameters:,} parameters"
+def test_error_of_a_small_cap_names_the_smallest_path():
+    specs = PathSpecs.of(PoolLayout((8, 16), 2), SPEC, (1, 2))
+    smallest = specs.count(PoolPath((8,)))
+    for caps in (Size(max_params=smallest.parameters - 1), Size(max_flops=smallest.flops - 1)):
+        message = f"cannot grow {caps}. Its smallest path, width=8, has {smallest.parameters:,} parameters"
         with pytest.raises(SettingError, match=message):
-            forms.best_below(caps, record(forms, [0.5] * 6))
+            specs.best_below(caps, make_record(specs, [0.5] * 6))
 
 
-def test_the_pool_is_a_module_like_others(images):
-    pool, forms = make(PoolLayout((8, 16), 2), heads=(1, 2))
+def test_pool_loads_a_state_dict_of_another_pool(images):
+    pool, specs = make_pool(PoolLayout((8, 16), 2), heads=(1, 2))
     with torch.device("meta"):
-        again = PoolNetwork({width: VIT.build(spec) for width, spec in forms.models.items()}, forms.layout)
-    again.load_state_dict(pool.state_dict(), assign=True)
+        other = PoolNetwork({width: VIT.build(spec) for width, spec in specs.models.items()}, specs.layout)
+    other.load_state_dict(pool.state_dict(), assign=True)
     path = PoolPath((8, 16), ((2, 2),))
     pool.choose(path)
-    again.eval().choose(path)
-    assert torch.equal(pool(images), again(images))
-    assert isinstance(again.get_submodule("stitch.8-16.0"), nn.Linear)
+    other.eval().choose(path)
+    assert torch.equal(pool(images), other(images))
+    assert isinstance(other.get_submodule("stitch.8-16.0"), nn.Linear)
     assert set(pool.state_dict()) >= {"8.pos_embed", "16.blocks.1.attn.qkv.weight", "stitch.8-16.0.bias"}
