@@ -1,4 +1,4 @@
-"""Every registered method on every architecture that it names, from condensing to a descendant that timm loads."""
+"""Every registered method on every architecture that it supports, from condense to a descendant that timm loads."""
 
 import contextlib
 
@@ -16,7 +16,7 @@ from germline.methods.slicing import stage_depths
 from germline.registry import ARCHITECTURES, METHODS, architecture_of
 from germline.training import CrossEntropy, Run, TrainSettings
 
-# `stored` has no gene of its own: test_stored.py takes those of others.
+# `stored` has no gene of its own: test_stored.py uses genes of other methods.
 OWN = [name for name in METHODS if name != "stored"]
 MATRIX = [
     (method, architecture)
@@ -25,9 +25,9 @@ MATRIX = [
     if architecture in METHODS[method].architectures
 ]
 SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 40, "preset": "tiny"}
-# What a method that makes its own ancestor is told of the form, by architecture.
+# The model of each architecture that a method trains when it makes its own ancestor.
 MODELS = {"vit": "vit_pico", "vgg": "vgg11_x025", "resnet12": "resnet12_x025", "resnet": "resnet18_x025"}
-# Sizes to try, by architecture; a gene that refuses one must do so by a clear error. A new architecture adds its row.
+# Sizes to try for each architecture. A gene may refuse one with a clear error. A new architecture adds its row.
 SIZES = {
     "vit": (
         Size(),
@@ -43,43 +43,43 @@ SIZES = {
 }
 
 
-def shortest(method: type[Method], architecture: str) -> Method:
+def make_short_method(method: type[Method], architecture: str) -> Method:
     settings = SHORT if method.ancestor == "required" else {**SHORT, "model": MODELS[architecture]}
     return method(**{key: value for key, value in settings.items() if key in method.model_fields})
 
 
 @pytest.fixture(scope="module")
 def condensed(ancestors, pico, tmp_path_factory):
-    """The method, and its gene of an architecture as read back from disk; None for a method without a gene."""
-    made = {}
+    """Returns a method and its gene of an architecture, loaded from disk; the gene is None for a method without one."""
+    results = {}
 
     def get(name, architecture):
-        if (name, architecture) not in made:
-            method = shortest(METHODS[name], architecture)
+        if (name, architecture) not in results:
+            method = make_short_method(METHODS[name], architecture)
             teacher = None if method.ancestor == "none" else ancestors[architecture]
             try:
-                fresh = method.condense(teacher, pico, Run(device="cpu", quiet=True))
+                gene = method.condense(teacher, pico, Run(device="cpu", quiet=True))
             except SettingError as error:
-                assert "has no gene" in str(error)  # noqa: PT017 - a control is told by what it says
-                fresh = None
-            if fresh is not None:
+                assert "has no gene" in str(error)  # noqa: PT017 - only the message identifies a control
+                gene = None
+            if gene is not None:
                 folder = tmp_path_factory.mktemp(name) / "gene"
-                fresh.save(folder)
+                gene.save(folder)
                 loaded = Learngene.load(folder)
-                assert all(torch.equal(value, loaded.tensors[key]) for key, value in fresh.tensors.items())
-                fresh = loaded
-            made[name, architecture] = method, fresh
-        return made[name, architecture]
+                assert all(torch.equal(value, loaded.tensors[key]) for key, value in gene.tensors.items())
+                gene = loaded
+            results[name, architecture] = method, gene
+        return results[name, architecture]
 
     return get
 
 
-def grow(method, own, ancestor, size, classes):
-    """A descendant; a gene without a head takes the ancestor's classes, a method without a gene its form."""
-    if own is not None:
-        return own.inherit(size=size, classes=classes or (ancestor.classes if own.classes is None else None))
+def inherit(method, gene, ancestor, size, classes):
+    """Make a descendant. Without a head or a gene, the classes and the spec are those of the ancestor."""
+    if gene is not None:
+        return gene.inherit(size=size, classes=classes or (ancestor.classes if gene.classes is None else None))
     architecture = architecture_of(ancestor.spec).name
-    form = Learngene(
+    empty = Learngene(
         method.name,
         method.model_dump(mode="json"),
         architecture,
@@ -88,29 +88,29 @@ def grow(method, own, ancestor, size, classes):
         ancestor.preprocess,
         ancestor.classes,
     )
-    return method.inherit(None, form.target(size, classes), torch.Generator().manual_seed(0))
+    return method.inherit(None, empty.target(size, classes), torch.Generator().manual_seed(0))
 
 
-def test_the_matrix_is_not_empty():
+def test_matrix_has_every_method():
     assert {method for method, _ in MATRIX} == set(OWN)
 
 
 @pytest.mark.parametrize(("name", "architecture"), MATRIX)
-def test_a_method_from_condense_to_a_trained_descendant(name, architecture, condensed, ancestors, pixels, tmp_path):
-    method, own = condensed(name, architecture)
-    if own is not None:
-        assert (own.method, own.architecture) == (name, architecture)
-        assert own.bound_method() == method
-        assert own.describe_sizes()
-    grown = 0
+def test_descendants_have_complete_ledgers_and_load_in_timm(name, architecture, condensed, ancestors, pixels, tmp_path):
+    method, gene = condensed(name, architecture)
+    if gene is not None:
+        assert (gene.method, gene.architecture) == (name, architecture)
+        assert gene.bound_method() == method
+        assert gene.describe_sizes()
+    accepted = 0
     for index, size in enumerate(SIZES[architecture]):
         classes = 3 if index % 2 else None
         try:
-            child = grow(method, own, ancestors[architecture], size, classes)
+            child = inherit(method, gene, ancestors[architecture], size, classes)
         except SettingError as error:
-            assert "cannot grow" in str(error)  # noqa: PT017 - which sizes are refused is the method's to say
+            assert "cannot grow" in str(error)  # noqa: PT017 - the method decides which sizes it refuses
             continue
-        grown += 1
+        accepted += 1
         sizes = count_elements(child.model)
         assert {key: count.total() for key, count in child.ledger.entries.items()} == sizes
         assert sum(child.ledger.totals().values()) == sum(sizes.values())
@@ -121,27 +121,27 @@ def test_a_method_from_condense_to_a_trained_descendant(name, architecture, cond
         child.save(folder)
         with torch.no_grad():
             expected = child.network.logits(pixels)
-            outside = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-            assert torch.equal(outside(child.network.preprocess(pixels)), expected)
+            timm_model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+            assert torch.equal(timm_model(child.network.preprocess(pixels)), expected)
             assert torch.equal(load_network(folder).logits(pixels), expected)
         assert expected.shape == (8, 3 if classes else 10)
-    assert grown >= 1
+    assert accepted >= 1
 
 
 @pytest.mark.parametrize(("name", "architecture"), MATRIX)
-def test_a_descendant_of_it_trains(name, architecture, condensed, ancestors, pico):
-    method, own = condensed(name, architecture)
-    child = grow(method, own, ancestors[architecture], Size(), None)
+def test_training_changes_every_tensor_of_a_descendant(name, architecture, condensed, ancestors, pico):
+    method, gene = condensed(name, architecture)
+    child = inherit(method, gene, ancestors[architecture], Size(), None)
     before = {key: value.clone() for key, value in child.model.state_dict().items()}
-    objective = (None if own is None else method.objective(own, child)) or CrossEntropy()
+    objective = (None if gene is None else method.objective(gene, child)) or CrossEntropy()
     result = Run(device="cpu", quiet=True).fit(
         "child", child.network, objective, pico.train, TrainSettings(steps=2, batch_size=40), val=pico.val
     )
     assert result.losses[-1][1] > 0
     assert 0 <= result.accuracy <= 1
     assert not [key for key, value in child.model.state_dict().items() if torch.equal(value, before[key])]
-    if own is not None:  # training a descendant leaves the gene as it was
-        again = grow(method, own, ancestors[architecture], Size(), None)
+    if gene is not None:  # training a descendant does not change the gene
+        again = inherit(method, gene, ancestors[architecture], Size(), None)
         assert all(torch.equal(value, before[key]) for key, value in again.model.state_dict().items())
 
 
@@ -174,8 +174,8 @@ DIRECTIONS = {
 }
 
 
-# These depend on what the ancestor or the settings have: stages of one block, and auxiliary models of two depths.
-NOT_HERE = {
+# Directions that are impossible here: the ancestor has stages of one block, or auxiliary models have two depths.
+EXCLUDED_DIRECTIONS = {
     ("pool", "vit"): {"shallower"},
     ("snnet", "vit"): {"shallower"},
     ("weight-selection", "resnet12"): {"deeper"},
@@ -183,12 +183,12 @@ NOT_HERE = {
 
 
 @pytest.mark.parametrize(("name", "architecture"), MATRIX)
-def test_the_catalogue_says_what_a_method_grows(name, architecture, condensed, ancestors):
-    method, own = condensed(name, architecture)
+def test_catalogue_lists_the_directions_that_a_method_accepts(name, architecture, condensed, ancestors):
+    method, gene = condensed(name, architecture)
     source = ancestors[architecture]
-    gene = own or empty_gene(method, source.spec, source.preprocess)
+    gene = gene or empty_gene(method, source.spec, source.preprocess)
     facts = list_methods()[name]
-    if not facts.is_known:  # a method of another package says nothing about directions
+    if not facts.is_known:  # the catalogue has no directions for methods of other packages
         assert not facts.grows[architecture]
         return
     accepted = set()
@@ -196,10 +196,10 @@ def test_the_catalogue_says_what_a_method_grows(name, architecture, condensed, a
         for size in sizes:
             with contextlib.suppress(SettingError):
                 spec = gene.target(Size.parse(size), gene.spec.classes).spec
-                # Genes differ in depth: three blocks are more than some have.
+                # Genes differ in depth, so a size of three blocks is not shallower than every gene.
                 is_deeper = sum(stage_depths(spec)) >= sum(stage_depths(gene.spec))
                 accepted |= {direction} if spec != gene.spec and not (is_deeper and direction == "shallower") else set()
-    expected = set(facts.grows[architecture]) - NOT_HERE.get((name, architecture), set())
+    expected = set(facts.grows[architecture]) - EXCLUDED_DIRECTIONS.get((name, architecture), set())
     if architecture == "resnet12":
         expected.discard("shallower")
     assert accepted == expected

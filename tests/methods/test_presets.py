@@ -1,4 +1,4 @@
-"""Presets of all methods: every name has a table, what is given goes before it, and dumps are complete."""
+"""Presets of all methods: every name has a table, given settings override it, and dumps are complete."""
 
 from typing import get_args
 
@@ -36,19 +36,19 @@ def test_a_dump_with_a_preset_is_complete(name, preset):
     settings = method.model_dump(mode="json")
     assert METHODS[name].model_validate(settings) == method
     for key, value in METHODS[name].presets[preset].items():
-        held = getattr(method, key)
-        held = held.model_dump(include=set(value)) if isinstance(value, dict) else held
-        assert held == value
+        setting = getattr(method, key)
+        setting = setting.model_dump(include=set(value)) if isinstance(value, dict) else setting
+        assert setting == value
 
 
-def test_what_is_given_goes_before_the_preset():
+def test_given_settings_override_the_preset():
     assert TLEG(preset="lab").steps == 2000
     assert TLEG(preset="lab", lr=1.0).lr == 1.0
-    # steps go before epochs, so a preset's steps are not filled in beside them
+    # Steps override epochs, so the preset's steps are left out when epochs are given.
     assert (TLEG(preset="lab", epochs=3).steps, TLEG(preset="lab", epochs=3).epochs) == (None, 3)
 
 
-def test_without_a_preset_tleg_is_as_it_was_before_it_had_any():
+def test_dump_of_tleg_without_preset_has_no_preset_key():
     assert TLEG().preset is None
     assert "preset" not in TLEG().model_dump(mode="json")
     assert TLEG().model_dump(mode="json") | {"preset": "tiny", "steps": 4, "batch_size": 40} == TLEG(
@@ -56,7 +56,7 @@ def test_without_a_preset_tleg_is_as_it_was_before_it_had_any():
     ).model_dump(mode="json")
 
 
-def test_the_paper_s_preset_of_tleg_is_the_paper_s_recipe():
+def test_paper_preset_of_tleg_equals_the_paper_s_recipe():
     arm = load_recipe("paper/tleg-imagenet").arms["gene"]
     given = TLEG(**arm.settings)
     assert TLEG(preset="paper") == given.model_copy(update={"preset": "paper"})

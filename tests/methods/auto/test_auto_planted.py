@@ -1,4 +1,4 @@
-"""The layer that alone decides the labels scores highest: three cases of benchmarks/auto_planted.py."""
+"""The only layer that decides the labels scores highest: three cases of benchmarks/auto_planted.py."""
 
 import importlib.util
 import sys
@@ -22,10 +22,10 @@ def benchmark():
     return module
 
 
-@pytest.mark.parametrize(("seed", "which"), [(0, 0), (1, 3), (3, 1)])
-def test_the_planted_layer_scores_highest(benchmark, seed, which):
-    scores, accuracy = benchmark.planted(seed, which, steps=100)
-    assert scores.index(max(scores)) == which
+@pytest.mark.parametrize(("seed", "layer"), [(0, 0), (1, 3), (3, 1)])
+def test_the_planted_layer_scores_highest(benchmark, seed, layer):
+    scores, accuracy = benchmark.planted(seed, layer, steps=100)
+    assert scores.index(max(scores)) == layer
     assert accuracy > 0.5
     assert all(0 <= score <= 6 for score in scores)
 
@@ -33,8 +33,8 @@ def test_the_planted_layer_scores_highest(benchmark, seed, which):
 def test_taps_are_independent_and_of_equal_norm(benchmark):
     stub = benchmark.Stub(0)
     kernels = [tap.weight.flatten(1) for tap in stub.taps]
-    for at, one in enumerate(kernels):
-        for other in kernels[at:]:
+    for index, one in enumerate(kernels):
+        for other in kernels[index:]:
             product = one @ other.T
-            wanted = benchmark.torch.eye(len(one)) if other is one else benchmark.torch.zeros_like(product)
-            assert benchmark.torch.allclose(product, wanted, atol=1e-5)
+            expected = benchmark.torch.eye(len(one)) if other is one else benchmark.torch.zeros_like(product)
+            assert benchmark.torch.allclose(product, expected, atol=1e-5)

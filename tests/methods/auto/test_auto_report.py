@@ -1,4 +1,4 @@
-"""The record of a choice of layers: figure of the blocks, and heat maps of the matching weights."""
+"""The report of chosen layers: a figure of the blocks, and heat maps of the matching weights."""
 
 import re
 
@@ -22,39 +22,39 @@ def stored_record(**changes):
     return {**record, **changes}
 
 
-def named(svg, what):
-    return re.findall(rf'id="([^"]*{what}-\d+)"', svg)
+def find_ids(svg, kind):
+    return re.findall(rf'id="([^"]*{kind}-\d+)"', svg)
 
 
-def fills(svg, name):
+def read_fill(svg, name):
     inside = svg[svg.index(f'id="{name}"') :]
     return re.search(r"fill: (#\w+)", inside)[1]
 
 
-def test_the_sections_of_one_gene():
-    drawn, weighed = layer_choice.gene_sections(layer_choice.parse(stored_record()))
-    assert drawn.heading == "The chosen layers"
-    assert named(drawn.body, "ancestor") == ["ancestor-0", "ancestor-1", "ancestor-2"]
-    assert [fills(drawn.body, f"descendant-{at}") for at in range(3)] == ["#0072b2", "#ffffff", "#0072b2"]
-    assert "0.50" in drawn.body
-    assert "(a, b)" in weighed.note
-    # six of the eight times, the last among them
-    assert named(weighed.body, "weights") == [f"weights-{step}" for step in (5, 10, 20, 25, 30, 40)]
-    assert "<image" not in weighed.body
+def test_one_gene_has_a_section_of_blocks_and_one_of_weights():
+    blocks, weights = layer_choice.gene_sections(layer_choice.parse(stored_record()))
+    assert blocks.heading == "The chosen layers"
+    assert find_ids(blocks.body, "ancestor") == ["ancestor-0", "ancestor-1", "ancestor-2"]
+    assert [read_fill(blocks.body, f"descendant-{at}") for at in range(3)] == ["#0072b2", "#ffffff", "#0072b2"]
+    assert "0.50" in blocks.body
+    assert "(a, b)" in weights.note
+    # Six of the eight steps are shown, and the last is one of them.
+    assert find_ids(weights.body, "weights") == [f"weights-{step}" for step in (5, 10, 20, 25, 30, 40)]
+    assert "<image" not in weights.body
 
 
-def test_without_scores_only_the_blocks_are_drawn():
+def test_record_without_scores_has_only_the_blocks():
     given = stored_record(select="given", scores=[], matrix=[], against=[], history=[])
-    (drawn,) = layer_choice.gene_sections(layer_choice.parse(given))
-    assert "The layers were given." in drawn.note
+    (blocks,) = layer_choice.gene_sections(layer_choice.parse(given))
+    assert "The layers were given." in blocks.note
 
 
-def test_without_a_training_there_is_one_panel():
-    alike = stored_record(select="cka", against=["labels"], matrix=[[0.1], [0.2], [0.3]], history=[])
-    assert named(layer_choice.gene_sections(layer_choice.parse(alike))[1].body, "weights") == ["weights-0"]
+def test_record_without_training_has_one_panel():
+    by_cka = stored_record(select="cka", against=["labels"], matrix=[[0.1], [0.2], [0.3]], history=[])
+    assert find_ids(layer_choice.gene_sections(layer_choice.parse(by_cka))[1].body, "weights") == ["weights-0"]
 
 
-def test_in_a_comparison_the_first_seed_of_each_arm_that_scored():
+def test_comparison_shows_the_first_seed_of_each_arm_with_scores():
     scored, given = (
         layer_choice.parse(stored_record()),
         layer_choice.parse(stored_record(scores=[], matrix=[], history=[])),
@@ -62,16 +62,16 @@ def test_in_a_comparison_the_first_seed_of_each_arm_that_scored():
     found = layer_choice.comparison_sections(["gene", "first"], {"gene": {3: scored, 4: scored}, "first": {3: given}})
     assert [section.heading for section in found] == ["The chosen layers of gene", "Matching weights of gene"]
     assert found[0].note.startswith("Seed 3.")
-    assert named(found[0].body, "ancestor")[0] == "gene-ancestor-0"
+    assert find_ids(found[0].body, "ancestor")[0] == "gene-ancestor-0"
 
 
-def test_layers_of_several_blocks_are_named_by_their_ends():
+def test_layer_of_several_blocks_is_named_by_first_and_last():
     choice = layer_choice.parse(stored_record(layers=[[0], [1, 2]], scores=[0.5, 0.5], matrix=[], history=[]))
     assert [choice.layer_name(at) for at in range(2)] == ["0", "1-2"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"kept": [3]}, "not among the ancestor's 3"),
         ({"kept": []}, "not among the ancestor's 3"),
@@ -82,6 +82,6 @@ def test_layers_of_several_blocks_are_named_by_their_ends():
         ({"stages": None}, "stages"),
     ],
 )
-def test_parse_refuses_a_damaged_record(changes, says):
-    with pytest.raises(ValueError, match=says):
+def test_parse_refuses_a_damaged_record(changes, message):
+    with pytest.raises(ValueError, match=message):
         layer_choice.parse(stored_record(**changes))

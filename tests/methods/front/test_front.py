@@ -1,4 +1,4 @@
-"""FRONT: own size, planted low frequencies, scale rules, borders of query, key and value, and gene size."""
+"""FRONT: the ancestor's size, planted low frequencies, scale rules, separate query, key and value, and gene size."""
 
 import math
 
@@ -17,10 +17,10 @@ from germline.methods.front.roles import list_roles
 from germline.training import Run
 
 RUN = Run(device="cpu", quiet=True)
-FREQUENCIES = 2  # of a planted network along every axis
+FREQUENCIES = 2  # number of frequencies of a planted network along every axis
 # Depth, width and heads; every axis has at least as many elements as there are frequencies.
 SIZES = [(4, 16, 4), (5, 24, 4), (2, 8, 2)]
-# Power of an axis' size in the values of a matrix, so that its coefficients are the same at every size.
+# Power of an axis' size by which a matrix is scaled. It makes the coefficients the same at every size.
 POWERS = {"orthonormal": -0.5, "public": -1.0, "smooth": 0.0, "matched": 0.0}
 
 
@@ -37,14 +37,14 @@ def sample(sizes, powers, seed):
     """Sample one sum of low-frequency cosines on a grid; `powers` scale each axis."""
     values = torch.randn([FREQUENCIES] * len(sizes), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     for size, power in zip(sizes, powers, strict=True):
-        places = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-        waves = torch.cos(math.pi * torch.arange(FREQUENCIES, dtype=torch.float64)[:, None] * places) * size**power
+        points = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+        waves = torch.cos(math.pi * torch.arange(FREQUENCIES, dtype=torch.float64)[:, None] * points) * size**power
         values = torch.tensordot(values, waves, dims=([0], [0]))
     return values.float()
 
 
 def plant(network, scale):
-    """Write low-frequency cosines into every tensor, by rules that are stated here a second time."""
+    """Write low-frequency cosines into every tensor. The scale rules are written here independently of FRONT."""
     spec, matrix = network.spec, POWERS[scale]
     depth, width, heads = spec.depth, spec.width, spec.heads
     length, hidden, state = width // heads, 4 * width, network.model.state_dict()
@@ -54,15 +54,15 @@ def plant(network, scale):
         "mlp.fc2.weight": (width, hidden),
         "mlp.fc1.bias": (hidden,),
     }
-    for place, name in enumerate(VIT.parts(spec).blocks[0]):
+    for seed, name in enumerate(VIT.parts(spec).blocks[0]):
         if name.startswith("attn.qkv"):
-            # Three draws, so that query, key and value differ wholly.
+            # Query, key and value have different random values.
             axes = (depth, heads, length, width) if name.endswith("weight") else (depth, heads, length)
             power = matrix if name.endswith("weight") else 0.0
-            stack = torch.stack([sample(axes, [power] * len(axes), 100 + 10 * place + i) for i in range(3)], dim=1)
+            stack = torch.stack([sample(axes, [power] * len(axes), 100 + 10 * seed + i) for i in range(3)], dim=1)
         else:
             axes = (depth, *inner.get(name, (width,)))
-            stack = sample(axes, [matrix if len(axes) > 2 else 0.0] * len(axes), place)
+            stack = sample(axes, [matrix if len(axes) > 2 else 0.0] * len(axes), seed)
         for index, values in enumerate(stack):
             target = state[f"blocks.{index}.{name}"]
             target.copy_(values.reshape(target.shape))
@@ -92,11 +92,11 @@ def random_network(build):
 
 
 @pytest.fixture(scope="module")
-def whole(random_network, pico):
+def full_gene(random_network, pico):
     return condense(random_network, pico)
 
 
-def test_the_basis_is_orthonormal_and_its_first_rows_are_a_part_of_it():
+def test_basis_is_orthonormal_and_a_smaller_basis_is_its_first_rows():
     basis = cosine_basis(7, 7)
     assert torch.allclose(basis @ basis.T, torch.eye(7, dtype=torch.float64), atol=1e-14)
     assert torch.equal(cosine_basis(7, 3), basis[:3])
@@ -107,17 +107,17 @@ def test_the_basis_is_orthonormal_and_its_first_rows_are_a_part_of_it():
 @pytest.mark.parametrize(
     "settings", [{}, {"hidden": "units"}, *({"scale": scale} for scale in ("public", "smooth", "matched"))], ids=str
 )
-def test_the_own_size_computes_the_same(ancestor, pico, pixels, settings):
+def test_descendant_of_the_ancestor_s_size_has_the_same_logits(ancestor, pico, pixels, settings):
     child = condense(ancestor, pico, **settings).inherit()
     with torch.no_grad():
         assert torch.allclose(child.network.logits(pixels), ancestor.logits(pixels), atol=1e-5)
     totals = child.ledger.totals()
     assert set(totals) == {"generated", "copied"}
-    assert totals["copied"] == 10  # the head's bias
+    assert totals["copied"] == 10  # the elements of the head's bias
 
 
 @pytest.mark.parametrize("architecture", ["vgg", "resnet12", "resnet"])
-def test_the_own_size_of_a_cnn_computes_the_same(ancestors, architecture, pico, pixels):
+def test_descendant_of_a_cnn_s_size_has_the_same_logits(ancestors, architecture, pico, pixels):
     network = ancestors[architecture]
     with torch.no_grad():
         logits = condense(network, pico).inherit().network.logits(pixels)
@@ -127,7 +127,7 @@ def test_the_own_size_of_a_cnn_computes_the_same(ancestors, architecture, pico, 
 @pytest.mark.parametrize("scale", POWERS)
 def test_planted_low_frequencies_are_recovered_at_every_size(build, pico, scale):
     planted = {size: plant(build(size, seed, class_token=True), scale) for seed, size in enumerate(SIZES)}
-    # A share of the coefficients works too, as long as it has the planted ones.
+    # A share of the coefficients is enough if it has the planted ones.
     for size, keep in ((SIZES[0], 0.5), (SIZES[1], 0.4), (SIZES[2], 1.0)):
         gene = condense(planted[size], pico, scale=scale, keep=keep)
         for (depth, width, heads), other in planted.items():
@@ -137,19 +137,19 @@ def test_planted_low_frequencies_are_recovered_at_every_size(build, pico, scale)
                     assert torch.allclose(tensors[name], values, atol=2e-5), (size, other.spec, name)
 
 
-@pytest.mark.parametrize("most", [1, 500])
-def test_stacks_that_are_computed_in_parts_have_the_same_values(whole, monkeypatch, most):
+@pytest.mark.parametrize("limit", [1, 500])
+def test_stacks_computed_in_parts_have_the_same_values(full_gene, monkeypatch, limit):
     size = Size(depth=5, width=24, heads=2)
-    expected = whole.inherit(size).model.state_dict()
-    monkeypatch.setattr(cosine, "PART_ELEMENTS", most)
-    tensors = whole.inherit(size).model.state_dict()
+    expected = full_gene.inherit(size).model.state_dict()
+    monkeypatch.setattr(cosine, "PART_ELEMENTS", limit)
+    tensors = full_gene.inherit(size).model.state_dict()
     assert list(tensors) == list(expected)
     for name, values in expected.items():
         assert torch.allclose(tensors[name], values, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(("scale", "power"), [("orthonormal", 0.0), ("public", 1.0), ("smooth", -1.0)])
-def test_the_energy_of_matrices_follows_the_scale_rule(random_network, pico, scale, power):
+def test_energy_of_matrices_follows_the_scale_rule(random_network, pico, scale, power):
     gene = condense(random_network, pico, scale=scale)
     for size in (Size(depth=5, width=24, heads=3), Size(depth=2, width=8, heads=2)):
         child = gene.inherit(size=size)
@@ -161,7 +161,7 @@ def test_the_energy_of_matrices_follows_the_scale_rule(random_network, pico, sca
                 ratio *= before.size / after.size
             energy = sum(state[name].double().square().sum() for name in roles[key].names)
             assert energy.item() == pytest.approx(stored.square().sum().item() * ratio**power, rel=1e-5), key
-    # Matrices of whole hidden units follow the rule along depth alone.
+    # With hidden=units, matrices follow the rule only along depth.
     units = condense(random_network, pico, scale=scale, hidden="units")
     deeper = units.inherit(size=Size(depth=6)).model.state_dict()
     for name in ("mlp.fc1.weight", "mlp.fc2.weight"):
@@ -169,7 +169,7 @@ def test_the_energy_of_matrices_follows_the_scale_rule(random_network, pico, sca
         assert energy == pytest.approx(units.tensors[f"blocks.{name}"].square().sum().item() * 0.5**power, rel=1e-5)
 
 
-def test_matched_restores_the_deviation_of_each_of_query_key_and_value(random_network, pico):
+def test_matched_scale_restores_the_deviation_of_query_key_and_value(random_network, pico):
     child = condense(random_network, pico, scale="matched", keep=0.5).inherit(size=Size(depth=5, width=8))
     for name in ("attn.qkv", "mlp.fc2"):
         stacks = [
@@ -177,12 +177,13 @@ def test_matched_restores_the_deviation_of_each_of_query_key_and_value(random_ne
             for network in (child.model, random_network.model)
         ]
         parts = [stack.chunk(3, 1) if name == "attn.qkv" else (stack,) for stack in stacks]
-        for mine, own in zip(*parts, strict=True):
-            assert mine.std(correction=0).item() == pytest.approx(own.std(correction=0).item(), rel=1e-5)
+        for child_part, ancestor_part in zip(*parts, strict=True):
+            deviation = ancestor_part.std(correction=0).item()
+            assert child_part.std(correction=0).item() == pytest.approx(deviation, rel=1e-5)
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
-def test_no_coefficient_crosses_query_key_and_value(build, pico, part):
+def test_query_key_and_value_have_separate_coefficients(build, pico, part):
     network = build((2, 16, 2))
     before = condense(network, pico, keep=0.75)
     rows = slice(16 * part, 16 * (part + 1))
@@ -201,24 +202,24 @@ def test_no_coefficient_crosses_query_key_and_value(build, pico, part):
     assert [torch.equal(a, b) for a, b in zip(mine.chunk(3), own.chunk(3), strict=True)] == same
 
 
-def widen(stream, width):
-    """Values of a smooth signal along the last axis, at another number of points."""
+def resample(stream, width):
+    """Sample a smooth signal along the last axis at another number of points."""
     own = stream.shape[-1]
     matrix = math.sqrt(width / own) * cosine_basis(width, own).T @ cosine_basis(own, own)
     return stream @ matrix.T.float()
 
 
-def test_layers_between_grown_streams_keep_their_function(random_network, pico):
+def test_layers_compute_the_same_on_resampled_streams(random_network, pico):
     stream = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
     own = random_network.model.blocks[1]
     child = condense(random_network, pico, hidden="units").inherit(size=Size(width=24, heads=3)).model.blocks[1]
-    heads = widen(stream.unflatten(-1, (2, 8)).transpose(-1, -2), 3).transpose(-1, -2).flatten(-2)
+    heads = resample(stream.unflatten(-1, (2, 8)).transpose(-1, -2), 3).transpose(-1, -2).flatten(-2)
     with torch.no_grad():
-        assert torch.allclose(child.attn.proj(heads), widen(own.attn.proj(stream), 24), atol=1e-5)
-        assert torch.allclose(child.mlp(widen(stream, 24)), widen(own.mlp(stream), 24), atol=1e-5)
+        assert torch.allclose(child.attn.proj(heads), resample(own.attn.proj(stream), 24), atol=1e-5)
+        assert torch.allclose(child.mlp(resample(stream, 24)), resample(own.mlp(stream), 24), atol=1e-5)
 
 
-def test_a_repeated_hidden_unit_shares_its_outputs_and_a_narrow_one_takes_whole_units(random_network, pico):
+def test_hidden_units_are_repeated_or_dropped_as_units(random_network, pico):
     gene = condense(random_network, pico, hidden="units", keep=0.5)
     assert gene.tensors["blocks.mlp.fc1.weight"].shape == (2, 64, 8)
     wide = gene.inherit(size=Size(width=32)).model.blocks[0].mlp
@@ -230,7 +231,7 @@ def test_a_repeated_hidden_unit_shares_its_outputs_and_a_narrow_one_takes_whole_
 
 
 @pytest.mark.parametrize("missing", ["gaussian", "repeat"])
-def test_missing_coefficients_of_matrices_are_noise_or_repeated(random_network, pico, missing):
+def test_missing_coefficients_are_noise_or_repeated(random_network, pico, missing):
     gene = condense(random_network, pico, missing=missing)
     child, other = (gene.inherit(size=Size(width=32, heads=2), seed=seed) for seed in (0, 1))
     state, plain = child.model.state_dict(), condense(random_network, pico).inherit(size=Size(width=32)).model
@@ -252,7 +253,7 @@ def test_missing_coefficients_of_matrices_are_noise_or_repeated(random_network, 
 
 
 @pytest.mark.parametrize("keep", [0.25, 0.5, 1.0])
-def test_keep_is_the_share_of_each_axis_and_the_cost_counts_it(random_network, pico, keep, tmp_path):
+def test_keep_is_the_share_of_each_axis_and_the_cost_includes_it(random_network, pico, keep, tmp_path):
     gene = condense(random_network, pico, keep=keep, scale="matched")
     stored = gene.bound_method().cost(gene.spec, 0, 0).stored
     assert stored == {key: value.numel() for key, value in gene.tensors.items()}
@@ -263,12 +264,12 @@ def test_keep_is_the_share_of_each_axis_and_the_cost_counts_it(random_network, p
     assert all(torch.equal(value, loaded.tensors[key]) for key, value in gene.tensors.items())
     file = (tmp_path / "gene" / "learngene.safetensors").stat().st_size
     assert file < gene.count_bytes() + 4096
-    whole = sum(value.numel() for value in random_network.model.state_dict().values())
-    if keep < 1:  # every matrix shrinks along three axes at least
-        assert gene.count_bytes() / 4 < whole * keep
+    total = sum(value.numel() for value in random_network.model.state_dict().values())
+    if keep < 1:  # every matrix shrinks along at least three axes
+        assert gene.count_bytes() / 4 < total * keep
 
 
-def test_logits_keep_their_size_where_blocks_add_nothing(build, pico, pixels):
+def test_logits_are_the_same_when_blocks_add_nothing(build, pico, pixels):
     network = build((2, 16, 2))
     with torch.no_grad():
         for block in network.model.blocks:
@@ -278,22 +279,23 @@ def test_logits_keep_their_size_where_blocks_add_nothing(build, pico, pixels):
         assert torch.allclose(child.network.logits(pixels), network.logits(pixels), atol=1e-5)
 
 
-def test_other_images_and_classes(whole, random_network, pixels):
-    child = whole.inherit(size=Size(width=24, heads=3), classes=3, channels=3, image_size=64)
+def test_descendant_can_have_other_images_and_classes(full_gene, random_network, pixels):
+    child = full_gene.inherit(size=Size(width=24, heads=3), classes=3, channels=3, image_size=64)
     assert set(child.ledger.totals()) == {"generated", "resized", "adapted", "fresh"}
     assert child.ledger.entries["pos_embed"] == {"resized": child.model.pos_embed.numel()}
-    assert whole.bound_method().check_size(whole, child.network.spec) is None
-    assert "larger" in whole.describe_sizes()
+    assert full_gene.bound_method().check_size(full_gene, child.network.spec) is None
+    assert "larger" in full_gene.describe_sizes()
 
 
-def test_a_descendant_is_exported(whole, tmp_path):
-    child = whole.inherit(size=Size(depth=1, width=24, heads=3))
+def test_descendant_can_be_exported(full_gene, tmp_path):
+    child = full_gene.inherit(size=Size(depth=1, width=24, heads=3))
     assert export(child.network, tmp_path / "net.pt2", "torch.export") <= 1e-5
 
 
-def test_stages_grow_by_blocks_of_one_shape(make_convolutional, pico, pixels):
+def test_stages_gain_and_lose_blocks_of_one_shape(make_convolutional, pico, pixels):
     vgg = make_convolutional(VggSpec, widths=((4,), (8, 8, 8)))
-    for unit in vgg.model.stages[1].blocks:  # between such values, a transform of the variances themselves is negative
+    # With these values, a transform of the variances themselves gives negative numbers.
+    for unit in vgg.model.stages[1].blocks:
         unit.norm.running_var.copy_(torch.tensor([1e-3, 4.0, 1e-3, 1e-3, 4.0, 4.0, 1e-3, 1e-3]))
     gene = condense(vgg, pico)
     assert gene.tensors["stages.1.rest.conv.weight"].shape == (2, 8, 8, 3, 3)
@@ -345,16 +347,16 @@ def test_sizes_without_a_source_are_refused(make_convolutional, pico, spec_type,
         gene.inherit(size=Size(**size))
 
 
-def test_settings_outside_their_range_are_refused(whole, pico):
+def test_settings_outside_their_range_are_refused(full_gene, pico):
     for settings in ({"keep": 0}, {"keep": 1.5}, {"keep": float("nan")}, {"scale": "other"}, {"missing": "ones"}):
         with pytest.raises(ValidationError, match=next(iter(settings))):
             FRONT(**settings)
     with pytest.raises(SettingError, match="width=18 with heads=4"):
-        whole.inherit(size=Size(width=18, heads=4))
+        full_gene.inherit(size=Size(width=18, heads=4))
     with pytest.raises(SettingError, match="'front' needs an ancestor"):
         FRONT().condense(None, pico, RUN)
 
 
-def test_a_preset_sets_what_is_not_given():
+def test_preset_sets_only_settings_that_are_not_given():
     assert (FRONT(preset="paper").scale, FRONT().scale) == ("public", "orthonormal")
     assert (FRONT(preset="tiny").keep, FRONT(preset="tiny", keep=0.5).keep) == (0.75, 0.5)

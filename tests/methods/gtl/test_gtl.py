@@ -1,4 +1,4 @@
-"""An evolution from its first generation to its gene, on tiny real networks."""
+"""GTL: an evolution from its first generation to its gene, on tiny real networks."""
 
 import math
 from dataclasses import replace
@@ -23,7 +23,7 @@ def evolve(images, folder=None, seed=0, **settings):
     return GTL(**{**TINY, **settings}).condense(None, images, run)
 
 
-def same(one, other):
+def assert_equal_tensors(one, other):
     assert one.tensors.keys() == other.tensors.keys()
     assert all(torch.equal(value, other.tensors[name]) for name, value in one.tensors.items())
 
@@ -33,7 +33,7 @@ def evolved(pico):
     return evolve(pico)
 
 
-def test_presets_are_filled_in_and_changed():
+def test_given_settings_override_the_preset():
     lab, tiny = GTL(), GTL(preset="tiny", population=6, life={"lr": 0.2})
     assert (lab.preset, lab.model, lab.population, lab.life.optimizer) == ("lab", "vgg11_x025", 9, "sgd")
     assert (tiny.population, tiny.size, tiny.life.lr, tiny.life.steps) == (6, "width=4", 0.2, 3)
@@ -42,12 +42,12 @@ def test_presets_are_filled_in_and_changed():
     assert GTL(life=TrainSettings(lr=0.5)).life.model_copy(update={"lr": 0.02}) == lab.life
 
 
-def test_a_life_is_counted_in_steps():
+def test_life_in_epochs_is_refused():
     with pytest.raises(ValidationError, match="A life is counted in steps"):
         GTL(life={"steps": None, "epochs": 2})
 
 
-def test_the_gene_is_the_circuit_alone(evolved):
+def test_gene_has_only_the_tensors_of_the_circuit(evolved):
     narrow = circuit_spec(evolved.spec, 0.2)
     assert evolved.classes is None
     assert not [name for name in evolved.tensors if name.startswith("head")]
@@ -58,13 +58,13 @@ def test_the_gene_is_the_circuit_alone(evolved):
     )
 
 
-def test_the_record_of_an_evolution(evolved):
+def test_record_has_gene_tree_generations_and_heredity(evolved):
     record, origin = evolved.provenance.record, evolved.provenance
     tree, generations = record["gene_tree"], record["generations"]
     assert [row["id"] for row in tree] == list(range(4 * len(generations)))
     assert all(row["father"] is None for row in tree if row["generation"] == 0)
     assert all(row["father"] < row["id"] for row in tree if row["generation"] > 0)
-    # Two tournaments of two a generation, each with one winner; fathers are winners of an earlier generation.
+    # Each generation has two tournaments of two genes with one winner each. Fathers are earlier winners.
     for number in range(len(generations)):
         assert sum(row["won"] for row in tree if row["generation"] == number) == 2
     won = {row["id"] for row in tree if row["won"]}
@@ -74,7 +74,8 @@ def test_the_record_of_an_evolution(evolved):
     own = [row["fitness"] for row in tree if row["generation"] == 1]
     assert generations[1]["fitness"] == pytest.approx(sum(own) / 4)
     assert generations[1]["best"] == max(own)
-    # Four networks of three steps, with four critics of two, three generations; four last critics; eight images each.
+    # In three generations four networks have three steps and four critics of two steps.
+    # Two final critics follow. A step has eight images.
     images = 8 * (4 * 3 * (3 + 4 * 2) + 2 * 2 * 2)
     assert origin.training["samples"] == images == GTL(**TINY).cost(evolved.spec, 0, 0).samples
     assert origin.metrics["fitness on held-out tasks"] < 0
@@ -89,7 +90,7 @@ def test_the_record_of_an_evolution(evolved):
     assert record["heredity"]["images"] == images
 
 
-def test_published_rules_record_what_they_did(pico):
+def test_published_rules_record_fewer_fields(pico):
     gene = evolve(pico, rules="published")
     record, origin = gene.provenance.record, gene.provenance
     assert record.keys() == {"gene_tree", "generations"}
@@ -103,40 +104,40 @@ def test_published_rules_record_what_they_did(pico):
 @pytest.mark.parametrize(
     ("settings", "shared"), [({"scores": "raw"}, True), ({"scores": "global"}, True), ({"scores": "per-task"}, False)]
 )
-def test_genes_that_are_compared_meet_the_same_critics(pico, monkeypatch, settings, shared):
-    met, whole = [], PopulationTrainer.judge_genes
+def test_compared_genes_have_the_same_critics(pico, monkeypatch, settings, shared):
+    calls, original = [], PopulationTrainer.judge_genes
 
-    def listening(trainer, genes, tasks, draws, **more):
-        met.append(list(zip(tasks, draws, strict=True)))
-        return whole(trainer, genes, tasks, draws, **more)
+    def record_critics(trainer, genes, tasks, draws, **more):
+        calls.append(list(zip(tasks, draws, strict=True)))
+        return original(trainer, genes, tasks, draws, **more)
 
-    monkeypatch.setattr(PopulationTrainer, "judge_genes", listening)
+    monkeypatch.setattr(PopulationTrainer, "judge_genes", record_critics)
     tree = evolve(pico, generations=1, critic_tasks=3, **settings).provenance.record["gene_tree"]
     for number in (0, 1):
         rows = [row for row in tree if row["generation"] == number]
-        critics = [[batch[index] for batch in met[4 * number : 4 * number + 4]] for index in range(4)]
-        for row, mine in zip(rows, critics, strict=True):
-            assert len(set(mine)) == 4
-            assert len({task for task, _ in mine}) == 2
-            assert mine[0][0] == row["critic_task"]
-            others = [other for other, its in zip(rows, critics, strict=True) if its == mine]
+        critics = [[batch[index] for batch in calls[4 * number : 4 * number + 4]] for index in range(4)]
+        for row, own in zip(rows, critics, strict=True):
+            assert len(set(own)) == 4
+            assert len({task for task, _ in own}) == 2
+            assert own[0][0] == row["critic_task"]
+            others = [other for other, theirs in zip(rows, critics, strict=True) if theirs == own]
             assert len(others) == (4 if shared else 2)
             assert shared or {other["tournament"] for other in others} == {row["tournament"]}
-    # Shared tasks take turns: three tasks, two at a time.
+    # Shared tasks alternate: there are three tasks, and two are used at a time.
     if shared:
-        turns = [batch[0][0] for batch in met[:8:2]]
+        turns = [batch[0][0] for batch in calls[:8:2]]
         assert turns[3] == turns[0] != turns[1] != turns[2] != turns[0]
 
 
-def test_every_winner_may_breed(pico, monkeypatch):
-    pools, whole = [], Evolution._update_state
+def test_every_winner_is_a_breeder(pico, monkeypatch):
+    pools, original = [], Evolution._update_state
 
-    def listening(evolution, state, genes, winners, samples):
-        after = whole(evolution, state, genes, winners, samples)
+    def record_breeders(evolution, state, genes, winners, samples):
+        after = original(evolution, state, genes, winners, samples)
         pools.append((set(winners), set(after.scores), set(after.weights)))
         return after
 
-    monkeypatch.setattr(Evolution, "_update_state", listening)
+    monkeypatch.setattr(Evolution, "_update_state", record_breeders)
     evolve(pico, population=6, generations=3, pool=2, patience=9)
     assert len(pools) == 4
     for winners, breeders, weights in pools:
@@ -148,52 +149,56 @@ def test_every_winner_may_breed(pico, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def line(pico):
+def line_gene(pico):
     return evolve(pico, selection="line")
 
 
-def test_a_line_passes_one_gene_through_as_many_images(line):
-    whole = GTL(**TINY)
-    tree, heredity = (line.provenance.record[key] for key in ("gene_tree", "heredity"))
+def test_line_trains_one_gene_on_as_many_images(line_gene):
+    method = GTL(**TINY)
+    tree, heredity = (line_gene.provenance.record[key] for key in ("gene_tree", "heredity"))
     assert [row["father"] for row in tree] == [None, 0, 1]
-    # A generation has 4 (3 + 4 x 2) = 44 steps; less 8 for critics there are twelve lives of three.
+    # A generation has 4 (3 + 4 x 2) = 44 steps. Without 8 steps of critics, twelve lives of three steps are left.
     assert [row["lives"] for row in tree] == [12, 12, 12]
     assert heredity["line_lives"] == 36
     assert heredity["line_images"] == 36 * 3 * 8
     images = 8 * (3 * 44 + 2 * 2)
-    assert line.provenance.training["samples"] == images == GTL(**TINY, selection="line").cost(line.spec, 0, 0).samples
-    assert whole.cost(line.spec, 0, 0).samples - images == 8 * 2 * 2
+    assert (
+        line_gene.provenance.training["samples"]
+        == images
+        == GTL(**TINY, selection="line").cost(line_gene.spec, 0, 0).samples
+    )
+    assert method.cost(line_gene.spec, 0, 0).samples - images == 8 * 2 * 2
     assert (heredity["spread"], heredity["heritability"], heredity["differential"]) == (None, None, 0.0)
 
 
 @pytest.mark.parametrize("at", [13, 20, 49])
-def test_a_killed_line_resumes_to_the_same_gene(line, pico, tmp_path, monkeypatch, at):
-    whole, calls = Run.fit_population, []
+def test_killed_line_resumes_to_the_same_gene(line_gene, pico, tmp_path, monkeypatch, at):
+    original, calls = Run.fit_population, []
 
-    def dying(*args, **keywords):
+    def fit_until_killed(*args, **keywords):
         calls.append(1)
         if len(calls) == at:
             raise KilledError
-        return whole(*args, **keywords)
+        return original(*args, **keywords)
 
-    monkeypatch.setattr(Run, "fit_population", dying)
+    monkeypatch.setattr(Run, "fit_population", fit_until_killed)
     with pytest.raises(KilledError):
         evolve(pico, tmp_path, selection="line")
     monkeypatch.undo()
-    same(line, evolve(pico, tmp_path, selection="line"))
+    assert_equal_tensors(line_gene, evolve(pico, tmp_path, selection="line"))
 
 
 @pytest.mark.parametrize(
     "settings", [{"rules": "published"}, {"selection": "line"}, {"scores": "per-task"}, {"protected_steps": 2}]
 )
-def test_a_run_does_not_resume_with_other_rules(pico, tmp_path, settings):
+def test_resume_with_other_rules_is_refused(pico, tmp_path, settings):
     evolve(pico, tmp_path, generations=0)
     with pytest.raises(SettingError, match="was started with"):
         evolve(pico, tmp_path, generations=0, **settings)
 
 
-def test_inherited_weights_are_protected_in_lives_and_critics(pico):
-    """With a factor of 0 a gene leaves its lives as it came, if it does not mutate and statistics are left aside."""
+def test_inherited_rate_zero_protects_inherited_weights(pico):
+    """With inherited_rate=0 a life changes only the statistics of a gene that does not mutate."""
     settings = {"mutation": 0.0, "inherited_rate": 0.0, "protected_steps": 0}
     trainer = GTL(**TINY, **settings).build_trainer(pico, Run(device="cpu", quiet=True))
     circuit = trainer.draw_gene("planted").circuit
@@ -203,14 +208,16 @@ def test_inherited_weights_are_protected_in_lives_and_critics(pico):
     after = trainer.extract_gene(network, circuit, Mutation(0, 0, 0))
     for name, tensor in gene.tensors.items():
         assert torch.equal(tensor, after.tensors[name]) == name.endswith(("weight", "bias"))
-    free = GTL(**TINY, **{**settings, "inherited_rate": 1.0}).build_trainer(pico, Run(device="cpu", quiet=True))
-    (network,), _ = free.train_generation(1, [1], [gene], is_evaluated=False)
-    moved = free.extract_gene(network, circuit, Mutation(0, 0, 0)).tensors
-    assert not any(torch.equal(tensor, moved[name]) for name, tensor in gene.tensors.items() if name.endswith("weight"))
+    unprotected = GTL(**TINY, **{**settings, "inherited_rate": 1.0}).build_trainer(pico, Run(device="cpu", quiet=True))
+    (network,), _ = unprotected.train_generation(1, [1], [gene], is_evaluated=False)
+    changed = unprotected.extract_gene(network, circuit, Mutation(0, 0, 0)).tensors
+    assert not any(
+        torch.equal(tensor, changed[name]) for name, tensor in gene.tensors.items() if name.endswith("weight")
+    )
 
 
-def test_the_same_seed_gives_the_same_gene_and_another_another(evolved, pico):
-    same(evolved, evolve(pico))
+def test_gene_depends_only_on_the_seed(evolved, pico):
+    assert_equal_tensors(evolved, evolve(pico))
     other = evolve(pico, seed=1)
     assert not torch.equal(
         other.tensors["stages.0.blocks.0.conv.weight"], evolved.tensors["stages.0.blocks.0.conv.weight"]
@@ -218,44 +225,44 @@ def test_the_same_seed_gives_the_same_gene_and_another_another(evolved, pico):
 
 
 class KilledError(Exception):
-    """Raised in place of a kill."""
+    """Simulates a killed process."""
 
 
 @pytest.mark.parametrize("at", [1, 3, 5, 6])
-def test_a_killed_evolution_resumes_to_the_same_gene(evolved, pico, tmp_path, monkeypatch, at):
-    whole, calls = Run.fit_population, []
+def test_killed_evolution_resumes_to_the_same_gene(evolved, pico, tmp_path, monkeypatch, at):
+    original, calls = Run.fit_population, []
 
-    def dying(*args, **keywords):
+    def fit_until_killed(*args, **keywords):
         calls.append(1)
         if len(calls) == at:
             raise KilledError
-        return whole(*args, **keywords)
+        return original(*args, **keywords)
 
-    monkeypatch.setattr(Run, "fit_population", dying)
+    monkeypatch.setattr(Run, "fit_population", fit_until_killed)
     with pytest.raises(KilledError):
         evolve(pico, tmp_path)
     monkeypatch.undo()
-    same(evolved, evolve(pico, tmp_path))
-    # The next generation needs the last one alone; one more stays in case it is damaged.
+    assert_equal_tensors(evolved, evolve(pico, tmp_path))
+    # The next generation needs only the last one. One more is kept in case the last one is damaged.
     assert [path.name for path in sorted(tmp_path.glob("generation-*"))] == ["generation-001", "generation-002"]
 
 
-def test_a_damaged_generation_is_made_again_from_the_one_before(evolved, pico, tmp_path):
+def test_damaged_generation_is_repeated_from_the_previous_one(evolved, pico, tmp_path):
     evolve(pico, tmp_path)
-    held = tmp_path / "generation-002" / "kept.safetensors"
-    whole = held.read_bytes()
-    held.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    same(evolved, evolve(pico, tmp_path))
-    assert held.read_bytes() == whole
+    file = tmp_path / "generation-002" / "kept.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert_equal_tensors(evolved, evolve(pico, tmp_path))
+    assert file.read_bytes() == content
 
 
-def test_a_resume_with_other_settings_is_refused(pico, tmp_path):
+def test_resume_with_other_settings_is_refused(pico, tmp_path):
     evolve(pico, tmp_path, generations=0)
     with pytest.raises(SettingError, match="was started with generations=0, now generations=1"):
         evolve(pico, tmp_path, generations=1)
 
 
-def test_drift_draws_its_winners_with_equal_scores(pico):
+def test_drift_draws_winners_with_equal_scores(pico):
     tree = evolve(pico, selection="drift", population=6, tournament=3).provenance.record["gene_tree"]
     assert {row["score"] for row in tree} == {1.0}
     groups = [[row for row in tree if row["generation"] == number] for number in range(3)]
@@ -263,8 +270,8 @@ def test_drift_draws_its_winners_with_equal_scores(pico):
     assert not all(row["won"] for row in best)
 
 
-def test_lives_and_critics_are_the_same_under_drift(evolved, pico):
-    """The first generations of selection and drift are equal to the bit."""
+def test_drift_has_the_same_lives_and_critics_as_selection(evolved, pico):
+    """The first generations of selection and drift are equal."""
     first, other = (
         [row for row in gene.provenance.record["gene_tree"] if row["generation"] == 0]
         for gene in (evolved, evolve(pico, selection="drift"))
@@ -274,7 +281,7 @@ def test_lives_and_critics_are_the_same_under_drift(evolved, pico):
     ]
 
 
-def test_fitness_of_a_life_needs_no_critics_but_the_last(pico):
+def test_fitness_from_lives_needs_only_the_final_critics(pico):
     gene = evolve(pico, fitness="life", generations=1)
     assert gene.provenance.training["samples"] == 8 * (4 * 2 * 3 + 2 * 2 * 2)
     assert gene.provenance.record["heredity"]["noise"] is None
@@ -282,7 +289,7 @@ def test_fitness_of_a_life_needs_no_critics_but_the_last(pico):
     assert all(row["critic_task"] == row["task"] for row in gene.provenance.record["gene_tree"])
 
 
-def test_without_mutation_circuits_stay_those_of_their_fathers(pico):
+def test_circuits_without_mutation_are_those_of_their_fathers(pico):
     tree = evolve(pico, mutation=0.0).provenance.record["gene_tree"]
     assert {row["similarity"] for row in tree} == {1.0}
     mutated = evolve(pico, mutation=1.0, mutation_rate=0.5).provenance.record["gene_tree"]
@@ -291,8 +298,8 @@ def test_without_mutation_circuits_stay_those_of_their_fathers(pico):
     assert {row["similarity"] for row in mutated if row["generation"] == 0} == {1.0}
 
 
-def test_patience_ends_it(pico):
-    # An evolution without patience stops at the first generation that is not better.
+def test_patience_ends_the_evolution(pico):
+    # An evolution with patience=1 stops at the first generation that is not better.
     gene = evolve(pico, generations=6, patience=1)
     generations = gene.provenance.record["generations"]
     assert len(generations) <= 7
@@ -301,11 +308,11 @@ def test_patience_ends_it(pico):
         assert means[-1] <= max(means[:-1])
 
 
-def test_critics_are_other_classes_than_lives(pico):
-    lived, judged = split_classes(pico, 0.2, 3, 0)
-    assert not set(lived.classes) & set(judged.classes)
-    assert len(lived.classes) + len(judged.classes) == len(pico.classes) == 10
-    assert len(judged.classes) == 3
+def test_critics_have_other_classes_than_lives(pico):
+    life_data, critic_data = split_classes(pico, 0.2, 3, 0)
+    assert not set(life_data.classes) & set(critic_data.classes)
+    assert len(life_data.classes) + len(critic_data.classes) == len(pico.classes) == 10
+    assert len(critic_data.classes) == 3
     with pytest.raises(DataError, match="two parts of 6 are needed"):
         split_classes(pico, 0.2, 6, 0)
     trainer = GTL(**TINY).build_trainer(pico, Run(seed=3, device="cpu", quiet=True))
@@ -313,7 +320,7 @@ def test_critics_are_other_classes_than_lives(pico):
     assert not used & {name for task in trainer.critic_tasks for name in task.classes}
 
 
-def test_held_out_classes_may_be_data_of_their_own():
+def test_held_out_classes_can_come_from_other_data():
     named = load_data("glyphs/base,held_out=glyphs/open")
     trainer = GTL(**TINY).build_trainer(named, Run(device="cpu", quiet=True))
     assert set(trainer.tasks[0].classes) <= set(named.classes)
@@ -322,7 +329,7 @@ def test_held_out_classes_may_be_data_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("settings", "error", "text"),
+    ("settings", "error", "message"),
     [
         ({"model": "vit_pico"}, SettingError, "method gtl cannot evolve a vit"),
         ({"model": "vgg12"}, UnknownNameError, "vgg12"),
@@ -330,24 +337,26 @@ def test_held_out_classes_may_be_data_of_their_own():
         ({"ways": 6}, DataError, "two parts of 6 are needed"),
     ],
 )
-def test_bad_settings_are_refused_before_anything_runs(pico, settings, error, text):
-    with pytest.raises(error, match=text):
+def test_invalid_settings_are_refused(pico, settings, error, message):
+    with pytest.raises(error, match=message):
         evolve(pico, **settings)
 
 
-def test_true_features_score_above_noise():
+def test_trained_features_score_above_untrained_ones():
     """Critics prefer genes of trained networks to genes of untrained ones at the same channels.
 
     Three cases; benchmarks/gtl_planted.py has twenty.
     """
     rules = GTL(preset="tiny", size="width=8", life={"steps": 60, "lr": 0.1, "batch_size": 20}, critic_steps=15)
     for seed in range(3):
-        lived = rules.build_trainer(load_data("digits"), Run(seed=seed, device="cpu", quiet=True))
-        unborn = replace(lived, life=lived.life.model_copy(update={"steps": 0}))
-        circuit = lived.draw_gene("planted").circuit
-        networks = [trainer.train_generation(0, [0], [None], is_evaluated=False)[0][0] for trainer in (lived, unborn)]
-        genes = [lived.extract_gene(network, circuit, Mutation(0, 0, 0)) for network in networks]
+        trained = rules.build_trainer(load_data("digits"), Run(seed=seed, device="cpu", quiet=True))
+        untrained = replace(trained, life=trained.life.model_copy(update={"steps": 0}))
+        circuit = trained.draw_gene("planted").circuit
+        networks = [
+            trainer.train_generation(0, [0], [None], is_evaluated=False)[0][0] for trainer in (trained, untrained)
+        ]
+        genes = [trained.extract_gene(network, circuit, Mutation(0, 0, 0)) for network in networks]
         true, noise = (
-            [result.accuracy for result in lived.judge_genes([gene] * 2, [0, 1], ["a", "b"])] for gene in genes
+            [result.accuracy for result in trained.judge_genes([gene] * 2, [0, 1], ["a", "b"])] for gene in genes
         )
         assert sum(true) > sum(noise)

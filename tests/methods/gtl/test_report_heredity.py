@@ -1,4 +1,4 @@
-"""The table of what selection had to work with."""
+"""The report of heredity: a table of quantities, and columns for arms."""
 
 import pytest
 
@@ -17,7 +17,7 @@ EMPTY = {
 }
 
 
-def test_one_gene_by_quantity():
+def test_one_gene_has_one_row_per_quantity():
     (section,) = report.gene_sections(report.parse({**EMPTY, "heritability": 0.25, "heritability_error": 0.1234}))
     table = dict(section.body[1:])
     assert section.body[0] == ["quantity", "value"]
@@ -42,7 +42,7 @@ def test_arms_are_columns_and_values_are_means_over_seeds():
     assert table["heritability"] == ["not measured", "not measured"]
 
 
-def test_the_record_of_an_evolution_is_read():
+def test_record_of_an_evolution_is_parsed():
     record = report.parse(measure_heredity(plant(0.5, fathers=9, children=9, seed=0), 0, 1, 10, 100))
     assert record.pairs == 9
     assert record.noise is None

@@ -1,4 +1,4 @@
-"""Settings of selection: defaults of each set of rules, and dumps that earlier stores and genes have."""
+"""Settings of selection: defaults of each set of rules, and dumps that are equal to those of earlier genes."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from germline.methods.gtl.rules import NEW_SETTINGS, PUBLISHED
 GOLDEN = Path(__file__).parents[2] / "golden" / "genes"
 
 
-def test_defaults_of_today():
+def test_default_rules_are_the_current_ones():
     rules = GTL()
     assert (rules.rules, rules.scores, rules.breeders, rules.fitness) == ("current", "raw", "winners", "loss")
     assert (rules.tasks_per_gene, rules.critic_seeds, rules.critics_per_gene) == (3, 2, 6)
@@ -23,7 +23,7 @@ def test_defaults_of_today():
 
 
 @pytest.mark.parametrize("preset", ["full", "lab", "tiny"])
-def test_published_rules_go_before_a_preset_and_after_what_is_given(preset):
+def test_published_rules_override_the_preset_but_not_given_settings(preset):
     rules = GTL(preset=preset, rules="published")
     assert {key: getattr(rules, key) for key in PUBLISHED} == dict(PUBLISHED)
     changed = GTL(preset=preset, rules="published", critic_seeds=2, fitness="life")
@@ -32,7 +32,7 @@ def test_published_rules_go_before_a_preset_and_after_what_is_given(preset):
 
 @pytest.mark.parametrize("fitness", ["critic", "life"])
 @pytest.mark.parametrize("selection", ["fitness", "drift"])
-def test_a_dump_of_published_rules_has_the_keys_of_the_first_release(selection, fitness):
+def test_dump_of_published_rules_has_the_keys_of_the_first_release(selection, fitness):
     rules = GTL(preset="lab", rules="published", selection=selection, fitness=fitness)
     dump = rules.model_dump(mode="json")
     saved = json.loads((GOLDEN / "gtl" / "learngene.json").read_text(encoding="utf-8"))["settings"]
@@ -40,7 +40,7 @@ def test_a_dump_of_published_rules_has_the_keys_of_the_first_release(selection, 
     assert GTL.model_validate(dump) == rules
 
 
-def test_a_gene_of_the_first_release_keeps_its_rules():
+def test_gene_of_the_first_release_keeps_its_rules():
     gene = Learngene.load(GOLDEN / "gtl")
     method = gene.bound_method()
     assert (method.rules, method.scores, method.protected_steps) == ("published", "per-task", 0)
@@ -61,23 +61,23 @@ def test_a_gene_of_the_first_release_keeps_its_rules():
     ],
     ids=["defaults", "other scores", "protected", "by hand", "line"],
 )
-def test_every_other_dump_names_its_rules(changes):
+def test_dumps_of_other_rules_have_the_new_settings(changes):
     rules = GTL(preset="tiny", **changes)
     dump = rules.model_dump(mode="json")
     assert dump.keys() >= NEW_SETTINGS
     assert GTL.model_validate(dump) == rules
 
 
-def test_a_circuit_without_protection_has_the_dump_of_the_first_release():
+def test_circuit_without_protection_has_the_dump_of_the_first_release():
     assert CircuitBaseline().model_dump(mode="json") == {"share": 0.2, "choose": "random"}
     saved = Learngene.load(GOLDEN / "circuit")
     assert saved.bound_method().model_dump(mode="json") == saved.settings
-    held = CircuitBaseline(protected_steps=4, inherited_rate=0.5)
-    assert CircuitBaseline.model_validate(held.model_dump(mode="json")) == held
+    protected = CircuitBaseline(protected_steps=4, inherited_rate=0.5)
+    assert CircuitBaseline.model_validate(protected.model_dump(mode="json")) == protected
 
 
 @pytest.mark.parametrize(
-    ("settings", "text"),
+    ("settings", "message"),
     [
         ({"tasks_per_gene": 4}, "tasks_per_gene=4 is more than critic_tasks=3"),
         ({"critic_tasks": 1}, "Set tasks_per_gene=1 or less"),
@@ -96,13 +96,13 @@ def test_a_circuit_without_protection_has_the_dump_of_the_first_release():
         ({"inherited_rate": float("nan")}, "inherited_rate"),
     ],
 )
-def test_wrong_settings_are_refused(settings, text):
-    with pytest.raises(ValidationError, match=text):
+def test_invalid_settings_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
         GTL(**settings)
 
 
 @pytest.mark.parametrize("preset", ["full", "lab", "tiny"])
-def test_a_line_sees_as_many_images_as_a_generation_up_to_a_life(preset):
+def test_line_has_as_many_steps_as_a_generation_within_one_life(preset):
     rules = GTL(preset=preset)
     steps = rules.lives_per_line * rules.life.steps + rules.critics_per_gene * rules.critic_steps
     assert 0 <= rules.steps_per_generation - steps < rules.life.steps

@@ -1,4 +1,4 @@
-"""LeTs from maps to descendants: formulas, counts, gradients, which rows are taken, and what is refused."""
+"""LeTs from maps to descendants: formulas, counts, gradients, selected rows, and refused sizes and settings."""
 
 from dataclasses import replace
 
@@ -29,13 +29,13 @@ def lets(ancestor, pico):
     return condense(ancestor, pico)
 
 
-def layout_of(gene):
+def read_layout(gene):
     method = gene.bound_method()
     return GeneLayout.from_spec(gene.spec, method.gene_width, method.gene_depth)
 
 
-def test_published_sizes_and_counts():
-    """37.6 million: 15.0 of stem, blocks, norm and head of 1,000 classes, 22.6 of maps, and 256 coefficients."""
+def test_paper_preset_has_the_published_sizes_and_counts():
+    """The gene has 37.6 million elements: 15.0 million in frame and blocks, 22.6 million in maps, 256 coefficients."""
     method = LeTs(preset="paper")
     spec = model_spec("vit_base16", image_size=224, channels=3, classes=1000)
     spec = architecture_of(spec).resize(spec, method.auxiliary_size())
@@ -55,13 +55,13 @@ def test_published_sizes_and_counts():
     assert GeneLayout.from_spec(spec, 384, 8).layer_sources() == [(layer // 4, layer // 2) for layer in range(16)]
 
 
-def test_the_first_pairs_have_one_more_layer_if_the_depth_is_no_multiple():
+def test_first_pairs_have_one_more_layer_for_uneven_depths():
     layout = GeneLayout(width=16, depth=4, large_width=40, large_depth=7, head_length=8, mlp_ratio=4.0)
     assert layout.layer_sources() == [(0, 0), (0, 0), (0, 1), (0, 1), (1, 2), (1, 2), (1, 3)]
     assert layout.start_coefficients().argmax(dim=1).tolist() == [0, 1, 0, 1]
 
 
-def test_widening_is_that_of_the_paper():
+def test_widening_follows_the_formula_of_the_paper():
     torch.manual_seed(0)
     weight, bias, rows_in, rows_out = torch.rand(4, 3), torch.rand(4), torch.rand(2, 3), torch.rand(5, 4)
     wide = torch.cat([weight, weight @ rows_in.T], 1)
@@ -75,7 +75,7 @@ def test_widening_is_that_of_the_paper():
     assert torch.equal(widen_tensor(weight, WidthMap(2, rows_out[:0]), WidthMap(1, rows_in[:0])), weight[:2, :1])
 
 
-def test_the_start_is_that_of_the_public_code(lets):
+def test_initial_values_are_those_of_the_public_code(lets):
     torch.manual_seed(0)
     network = lets.bound_method().build_auxiliary(lets.spec)
     for name, rows in network.named_parameters():
@@ -91,27 +91,27 @@ def test_gradients_reach_every_map(lets):
     network = lets.bound_method().build_auxiliary(lets.spec)
     load_strict(network, dict(lets.tensors), "the gene")
 
-    def strengths():
+    def measure_gradients():
         network.zero_grad()
         network(torch.linspace(0, 1, 8 * 32 * 32).view(8, 1, 32, 32).sin()).square().sum().backward()
         return {name: float(one.grad.abs().max()) for name, one in network.named_parameters()}
 
-    assert [name for name, strength in strengths().items() if not strength > 0] == []
+    assert [name for name, gradient in measure_gradients().items() if not gradient > 0] == []
     torch.manual_seed(0)
-    with torch.no_grad():  # away from the small values of the start
+    with torch.no_grad():  # moves away from the small initial values
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    # Softmax does not see the bias of the keys, so its coefficients get no more than rounding errors.
-    assert {name for name, strength in strengths().items() if strength < 1e-4} <= {"depth.attn_k_bias"}
+    # Softmax does not depend on the bias of the keys, so its coefficients have only rounding errors as gradients.
+    assert {name for name, gradient in measure_gradients().items() if gradient < 1e-4} <= {"depth.attn_k_bias"}
 
 
-def test_every_tensor_is_trained(lets, ancestor, pico):
+def test_training_changes_every_tensor(lets, ancestor, pico):
     start = condense(ancestor, pico, steps=0)
-    still = {name for name, value in lets.tensors.items() if torch.equal(value, start.tensors[name])}
-    assert still <= {"depth.attn_k_bias"}  # softmax does not see the bias of the keys
+    unchanged = {name for name, value in lets.tensors.items() if torch.equal(value, start.tensors[name])}
+    assert unchanged <= {"depth.attn_k_bias"}  # softmax does not depend on the bias of the keys
 
 
-def test_a_descendant_of_the_largest_size_is_the_auxiliary_network(lets, pixels):
+def test_descendant_of_the_largest_size_is_the_auxiliary_network(lets, pixels):
     network = lets.bound_method().build_auxiliary(lets.spec)
     load_strict(network, dict(lets.tensors), "the gene")
     child = lets.inherit().network
@@ -124,7 +124,7 @@ def test_a_descendant_of_the_largest_size_is_the_auxiliary_network(lets, pixels)
 
 @pytest.mark.parametrize("rule", ["continuous", "top-n", "bottom-n"])
 @pytest.mark.parametrize("size", SIZES)
-def test_rows_of_the_gene_are_copied_where_no_map_acts(lets, size, rule):
+def test_rows_without_a_map_are_copied(lets, size, rule):
     gene = replace(lets, settings={**lets.settings, "rows": rule})
     child = gene.inherit(size=Size.parse(size))
     tensors, width = child.model.state_dict(), child.network.spec.width
@@ -133,7 +133,7 @@ def test_rows_of_the_gene_are_copied_where_no_map_acts(lets, size, rule):
         assert torch.equal(tensors[name][:own], full[f"frame.{name}"][:own])
     assert torch.equal(tensors["head.weight"][:, :own], full["frame.head.weight"][:, :own])
     assert torch.equal(tensors["pos_embed"][..., :own], full["frame.pos_embed"][..., :own])
-    columns = torch.cat([torch.arange(own), 16 + select_size(layout_of(gene), full, width, 1, rule).stream])
+    columns = torch.cat([torch.arange(own), 16 + select_size(read_layout(gene), full, width, 1, rule).stream])
     assert torch.equal(tensors["pos_embed"], full["frame.pos_embed"][..., columns])
     counts = child.ledger.entries
     kind = "copied" if width >= 16 else "sliced"
@@ -148,11 +148,11 @@ def test_rows_of_the_gene_are_copied_where_no_map_acts(lets, size, rule):
     assert not {tensor.data_ptr() for tensor in tensors.values()} & {tensor.data_ptr() for tensor in full.values()}
 
 
-def test_the_largest_and_least_rows_are_taken_as_whole_heads(lets):
+def test_rows_are_selected_by_size_in_complete_heads(lets):
     full = {name: value.clone() for name, value in lets.tensors.items()}
-    layout = layout_of(lets)
+    layout = read_layout(lets)
     full["stream_map"][5] = 9.0
-    # The second of three heads: the keys of a layer of the first pair, and the values of one of the second.
+    # Rows 8 to 15 are the second of three heads: the keys of one layer, and the values of a layer of the other pair.
     full["key_map.1"][8:16] += 5.0
     full["value_map.2"][8:16] += 5.0
     full["hidden_map.2"][7] = 9.0
@@ -167,25 +167,25 @@ def test_the_largest_and_least_rows_are_taken_as_whole_heads(lets):
     assert top.stream.tolist() == sorted(top.stream.tolist())
     first = select_size(layout, full, 24, 2, "continuous")
     assert (first.stream.tolist(), first.layers) == (list(range(8)), (0, 3))
-    # Tensors of a descendant are elements of the auxiliary network's.
+    # Every element of a descendant is an element of the auxiliary network.
     gene = replace(lets, tensors=full)
-    whole = generate_blocks(full, layout, select_all(layout), VIT.parts(gene.spec))
+    auxiliary = generate_blocks(full, layout, select_all(layout), VIT.parts(gene.spec))
     parts = VIT.parts(gene.target(Size(depth=2, width=24)).spec)
     grown = generate_blocks(full, layout, top, parts)
     columns, heads = (
         torch.cat([torch.arange(16), 16 + top.stream]),
         torch.cat([torch.arange(16), 16 + top.attention[0]]),
     )
-    qkv = whole["blocks.0.attn.qkv.weight"].view(3, 40, 40)[:, heads][:, :, columns].reshape(72, 24)
+    qkv = auxiliary["blocks.0.attn.qkv.weight"].view(3, 40, 40)[:, heads][:, :, columns].reshape(72, 24)
     assert torch.allclose(grown["blocks.0.attn.qkv.weight"], qkv, atol=1e-5)
-    projection = whole["blocks.0.attn.proj.weight"][columns][:, heads]
+    projection = auxiliary["blocks.0.attn.proj.weight"][columns][:, heads]
     assert torch.allclose(grown["blocks.0.attn.proj.weight"], projection, atol=1e-5)
     hidden = torch.cat([torch.arange(64), 64 + top.mlp[1]])
-    layer = whole["blocks.3.mlp.fc2.weight"][columns][:, hidden]
+    layer = auxiliary["blocks.3.mlp.fc2.weight"][columns][:, hidden]
     assert torch.allclose(grown["blocks.1.mlp.fc2.weight"], layer, atol=1e-5)
 
 
-def test_a_width_alone_keeps_the_length_of_heads(lets):
+def test_width_without_heads_keeps_the_head_length(lets):
     assert lets.target(Size(width=24)).spec.heads == 3
     assert lets.target(Size(width=8)).spec.heads == 1
     capped = lets.inherit(size=Size(max_params=60_000)).network.spec
@@ -221,7 +221,7 @@ def test_sizes_that_the_gene_cannot_grow_are_refused(lets, size, message):
         ({"model": "vgg11"}, "cannot condense in a vgg"),
     ],
 )
-def test_settings_that_fit_no_gene_are_refused(settings, message, ancestor, pico):
+def test_settings_that_do_not_fit_the_ancestor_are_refused(settings, message, ancestor, pico):
     with pytest.raises(SettingError, match=message):
         LeTs(**{**SMALL, **settings}).condense_spec(ancestor, pico)
 
@@ -233,7 +233,7 @@ def test_settings_that_fit_no_gene_are_refused(settings, message, ancestor, pico
         {"qk_norm": True, "qkv_bias": False, "reg_tokens": 2, "class_token": True, "norm_first": False},
     ],
 )
-def test_other_blocks_and_images(changes):
+def test_genes_support_other_blocks_and_images(changes):
     spec = VitSpec(
         image_size=32, channels=1, classes=10, depth=6, width=40, heads=5, patch_size=8, mlp_ratio=2.5, **changes
     )
@@ -260,18 +260,18 @@ def make_gene(method, spec, tensors):
     return replace(empty_gene(method, spec, images), tensors=tensors, classes=tuple("abcdefghij"))
 
 
-def test_a_killed_training_resumes_alike(lets, ancestor, pico, tmp_path, monkeypatch):
-    real, calls = Distillation.loss, []
+def test_killed_training_resumes_to_the_same_gene(lets, ancestor, pico, tmp_path, monkeypatch):
+    original, calls = Distillation.loss, []
 
     def break_once(self, *arguments):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(Distillation, "loss", break_once)
     with pytest.raises(KeyboardInterrupt):
         condense(ancestor, pico, tmp_path, checkpoint_every=1)
-    again = condense(ancestor, pico, tmp_path, checkpoint_every=1)
+    resumed = condense(ancestor, pico, tmp_path, checkpoint_every=1)
     assert len(calls) == 3
-    assert all(torch.equal(value, lets.tensors[name]) for name, value in again.tensors.items())
+    assert all(torch.equal(value, lets.tensors[name]) for name, value in resumed.tensors.items())

@@ -1,4 +1,4 @@
-"""From a stream of tasks to an individual, on tiny real networks."""
+"""Open world: from a stream of tasks to an individual, on tiny real networks."""
 
 from dataclasses import replace
 
@@ -19,19 +19,19 @@ from germline.training import CrossEntropy, Run, TrainSettings
 TINY = {"preset": "tiny", "ways": 3}
 
 
-def grow(images, folder=None, seed=0, **settings):
+def condense_stream(images, folder=None, seed=0, **settings):
     run = Run(folder, seed=seed, device="cpu", quiet=True)
     return OpenWorld(**{**TINY, **settings}).condense(None, images, run)
 
 
-def same(one, other):
+def assert_equal_tensors(one, other):
     assert one.tensors.keys() == other.tensors.keys()
     assert all(torch.equal(value, other.tensors[name]) for name, value in one.tensors.items())
 
 
 @pytest.fixture(scope="module")
 def grown(pico):
-    return grow(pico, whole=True)
+    return condense_stream(pico, whole=True)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def open_world(pico):
     return replace(known, roles={"stream": unknown})
 
 
-def test_presets_are_filled_in_and_dumped():
+def test_presets_fill_settings_and_dumps_are_complete():
     lab, full = OpenWorld(), OpenWorld(preset="full", training={"lr": 0.01})
     assert (lab.model, lab.individual, lab.tasks, lab.head) == ("collective_x0125", "individual_x0125", 21, "per-task")
     assert (full.training.lr, full.training.steps, full.dropout) == (0.01, 3125, 0.5)
@@ -52,77 +52,77 @@ def test_presets_are_filled_in_and_dumped():
         OpenWorld(criterion="positive")
 
 
-def test_the_record_of_a_collective(grown):
-    told, origin = grown.provenance.record["collective"], grown.provenance
-    assert [len(row) for row in told["accuracies"]] == [1, 2, 3]
-    assert (told["grown"], told["dead"]) == ((0, 2, 8), ())
-    assert [len(epochs[0]) for epochs in told["heat"]] == [8, 8, 8]
-    assert told["parameters"][0] < told["parameters"][1] < told["parameters"][2]
-    assert told["windows"][told["window"][0]] == min(told["windows"])
+def test_record_has_accuracies_heat_window_and_growth(grown):
+    record, origin = grown.provenance.record["collective"], grown.provenance
+    assert [len(row) for row in record["accuracies"]] == [1, 2, 3]
+    assert (record["grown"], record["dead"]) == ((0, 2, 8), ())
+    assert [len(epochs[0]) for epochs in record["heat"]] == [8, 8, 8]
+    assert record["parameters"][0] < record["parameters"][1] < record["parameters"][2]
+    assert record["windows"][record["window"][0]] == min(record["windows"])
     assert origin.training["samples"] == 3 * 2 * 8 == OpenWorld(**TINY).cost(grown.spec, 0, 0).samples
-    assert origin.metrics["accuracy on all tasks in the end"] == pytest.approx(sum(told["accuracies"][-1]) / 3)
+    assert origin.metrics["accuracy on all tasks in the end"] == pytest.approx(sum(record["accuracies"][-1]) / 3)
     assert grown.spec.widths == ((4,), (12,), (16, 16), (32, 32), (32, 34))
 
 
-def test_the_same_seed_gives_the_same_gene_and_another_another(grown, pico):
-    same(grow(pico, whole=True), grown)
-    other = grow(pico, seed=1, whole=True)
+def test_gene_depends_only_on_the_seed(grown, pico):
+    assert_equal_tensors(condense_stream(pico, whole=True), grown)
+    other = condense_stream(pico, seed=1, whole=True)
     assert not torch.equal(other.tensors["unit.0.conv.weight"], grown.tensors["unit.0.conv.weight"])
 
 
 @pytest.mark.parametrize("step", [1, 3, 5])
-def test_a_killed_stream_resumes_to_the_same_bits(step, open_world, tmp_path, monkeypatch):
+def test_killed_stream_resumes_to_the_same_gene(step, open_world, tmp_path, monkeypatch):
     settings = {"open_tasks": 2, "met": 0.0, "consolidation": 1.0, "training": {"checkpoint_every": 1}, "noise": 0.01}
-    whole, calls, begin = grow(open_world, **settings), [], TaskLoss.before_step
+    uninterrupted, calls, original = condense_stream(open_world, **settings), [], TaskLoss.before_step
 
     def killed(self, seed, name, at):
         calls.append(at)
         if len(calls) == 2 * step:
             raise KeyboardInterrupt
-        begin(self, seed, name, at)
+        original(self, seed, name, at)
 
     monkeypatch.setattr(TaskLoss, "before_step", killed)
     with pytest.raises(KeyboardInterrupt):
-        grow(open_world, tmp_path, **settings)
-    again = grow(open_world, tmp_path, **settings)
-    same(again, whole)
-    assert len(calls) <= 2 * 5 + 1  # the step that was killed is the only one made twice
-    assert len(whole.provenance.record["collective"]["accuracies"]) == 5
-    told = [dict(gene.provenance.record["collective"]) for gene in (again, whole)]
-    assert torch.tensor(told[0]["heat"]).tolist() == torch.tensor(told[1]["heat"]).tolist()
+        condense_stream(open_world, tmp_path, **settings)
+    resumed = condense_stream(open_world, tmp_path, **settings)
+    assert_equal_tensors(resumed, uninterrupted)
+    assert len(calls) <= 2 * 5 + 1  # only the killed step is repeated
+    assert len(uninterrupted.provenance.record["collective"]["accuracies"]) == 5
+    records = [dict(gene.provenance.record["collective"]) for gene in (resumed, uninterrupted)]
+    assert torch.tensor(records[0]["heat"]).tolist() == torch.tensor(records[1]["heat"]).tolist()
     with pytest.raises(SettingError, match=r"was started with ways=3, now ways=2"):
-        grow(open_world, tmp_path, **{**settings, "ways": 2})
+        condense_stream(open_world, tmp_path, **{**settings, "ways": 2})
 
 
 def test_new_classes_are_detected_and_become_tasks(open_world):
-    met = grow(open_world, open_tasks=1, met=0.0)
-    found = met.provenance.record["collective"]["detection"]
+    gene = condense_stream(open_world, open_tasks=1, met=0.0)
+    found = gene.provenance.record["collective"]["detection"]
     assert sorted(found["flagged"]) == sorted(open_world.roles["stream"].classes)
-    assert len(met.provenance.record["collective"]["accuracies"]) == 4
-    assert met.provenance.metrics["unknown pictures found"] == found["detection"]
-    none = grow(open_world, open_tasks=1, met=1.0, percentile=0.001)
+    assert len(gene.provenance.record["collective"]["accuracies"]) == 4
+    assert gene.provenance.metrics["unknown pictures found"] == found["detection"]
+    none = condense_stream(open_world, open_tasks=1, met=1.0, percentile=0.001)
     assert none.provenance.record["collective"]["detection"]["flagged"] == []
     assert len(none.provenance.record["collective"]["accuracies"]) == 3
 
 
 @pytest.mark.parametrize("head", ["shared", "class-incremental"])
-def test_other_heads_and_disjoint_tasks(head, pico):
-    gene = grow(pico, head=head, overlap=False)
+def test_other_heads_support_disjoint_tasks(head, pico):
+    gene = condense_stream(pico, head=head, overlap=False)
     assert len(gene.provenance.record["collective"]["accuracies"]) == 3
     with pytest.raises(DataError, match="4 disjoint 3-way tasks need 12"):
-        grow(pico, overlap=False, tasks=4)
+        condense_stream(pico, overlap=False, tasks=4)
 
 
-def test_a_stream_over_several_data_sets():
+def test_stream_can_have_several_data_sets():
     both = load_data("digits+glyphs/open")
-    gene = grow(both, tasks=2, ways=8)
+    gene = condense_stream(both, tasks=2, ways=8)
     assert gene.provenance.data == "digits+glyphs/open"
 
 
-def test_the_joint_control_is_one_training_of_the_last_spec(pico):
-    gene = grow(pico, stream="joint", whole=True)
-    told = gene.provenance.record["collective"]
-    assert [len(row) for row in told["accuracies"]] == [1]
+def test_joint_control_trains_the_last_spec_once(pico):
+    gene = condense_stream(pico, stream="joint", whole=True)
+    record = gene.provenance.record["collective"]
+    assert [len(row) for row in record["accuracies"]] == [1]
     assert gene.spec.widths == ((4,), (12,), (16, 16), (32, 32), (32, 34))
     assert gene.provenance.training["steps"] == 6
 
@@ -145,29 +145,29 @@ def test_consolidation_keeps_weights_that_earlier_tasks_need(pico):
     assert sum(float(value.sum()) for value in first.importance.values()) == pytest.approx(
         sum(value.numel() for value in first.importance.values()), rel=1e-3
     )
-    moved = (last.tensors[name] - first.tensors[name]).abs()
+    changes = (last.tensors[name] - first.tensors[name]).abs()
     heavy = first.importance[name] > 0.1
-    assert float(moved[heavy].max()) < 1e-6
+    assert float(changes[heavy].max()) < 1e-6
     free_first, free_last = first_and_last()
     assert torch.equal(free_first.tensors[name], first.tensors[name])
     assert free_first.importance == {}
     assert float((free_last.tensors[name] - free_first.tensors[name]).abs()[heavy].max()) > 1e-5
 
 
-def test_outputs_of_earlier_tasks_stay_when_the_collective_grows(pico):
+def test_growth_keeps_the_outputs_of_earlier_tasks(pico):
     collective = OpenWorld(**TINY).build_collective(pico, Run(device="cpu", quiet=True))
     state = collective.train_all_tasks()
     before = collective.build_network(state)
     images = pico.val.images[:8].float() / 255
-    grown = replace(collective, growth=(*collective.growth, (3, 5)))
-    after, unit = grown.grow(3, state)
+    larger = replace(collective, growth=(*collective.growth, (3, 5)))
+    after, unit = larger.grow(3, state)
     assert unit == 3
     with torch.no_grad():
         expected = before.model.eval()(before.preprocess(images))
-        assert torch.allclose(grown.build_network(after).model.eval()(before.preprocess(images)), expected, atol=1e-5)
+        assert torch.allclose(larger.build_network(after).model.eval()(before.preprocess(images)), expected, atol=1e-5)
 
 
-def test_other_windows_and_anchors_come_from_the_same_collective(grown, pico):
+def test_other_windows_and_anchors_are_derived_from_one_collective(grown, pico):
     manual = OpenWorld(**TINY, window=2, anchor="none")
     assert manual.derived_from() == OpenWorld(**TINY, whole=True)
     assert OpenWorld(**TINY).derived_from() is None
@@ -179,17 +179,19 @@ def test_other_windows_and_anchors_come_from_the_same_collective(grown, pico):
     assert torch.equal(gene.tensors[first], grown.tensors["unit.1.conv.weight"])
     assert torch.equal(gene.tensors[f"{IMPORTANCE_PREFIX}{first}"], grown.tensors["unit.1.importance.conv.weight"])
     assert not [name for name in gene.tensors if name.startswith("unit.")]
-    same(grow(pico, window=2, anchor="none"), gene)
+    assert_equal_tensors(condense_stream(pico, window=2, anchor="none"), gene)
     start = grown.provenance.record["collective"]["window"][0]
     chosen = OpenWorld(**TINY, window=start + 1).derive(grown, torch.Generator())
-    same(chosen, replace(grown, tensors={n: t for n, t in grown.tensors.items() if not n.startswith("unit.")}))
+    assert_equal_tensors(
+        chosen, replace(grown, tensors={n: t for n, t in grown.tensors.items() if not n.startswith("unit.")})
+    )
 
 
-def test_windows_that_cannot_be_taken_are_refused(grown, pico):
+def test_windows_that_do_not_fit_are_refused(grown, pico):
     with pytest.raises(SettingError, match=r"window=7 does not fit into 'own'.*Use one of 1, 2, 3, 4, 5, 6"):
         OpenWorld(**TINY, window=7).condense_spec(None, pico)
-    told = {**grown.provenance.record["collective"], "fitting": [0, 1]}
-    dead = replace(grown, provenance=grown.provenance.model_copy(update={"record": {"collective": told}}))
+    record = {**grown.provenance.record["collective"], "fitting": [0, 1]}
+    dead = replace(grown, provenance=grown.provenance.model_copy(update={"record": {"collective": record}}))
     with pytest.raises(SettingError, match=r"window=3.*dead or.*Use one of 1, 2"):
         OpenWorld(**TINY, window=3).derive(dead, torch.Generator())
     with pytest.raises(SettingError, match=r"No window of 3 units fits into 'individual_x0125'"):
@@ -198,9 +200,9 @@ def test_windows_that_cannot_be_taken_are_refused(grown, pico):
         OpenWorld(**TINY, individual="resnet12").condense_spec(None, pico)
 
 
-def test_the_published_layout_takes_the_last_units(pico):
-    training, form = {"steps": 1, "batch_size": 4}, {"model": "collective_grown_x0125", "growth": "none", "tasks": 1}
-    settings = {"preset": "lab", "training": training, "fisher_samples": 2, "window": 11, **form}
+def test_published_layout_has_the_last_units(pico):
+    training, network = {"steps": 1, "batch_size": 4}, {"model": "collective_grown_x0125", "growth": "none", "tasks": 1}
+    settings = {"preset": "lab", "training": training, "fisher_samples": 2, "window": 11, **network}
     gene = condense(OpenWorld(**settings), data=pico, run=Run(device="cpu", quiet=True))
     assert gene.spec == model_spec("individual_x0125", image_size=32, channels=1, classes=5)
     assert gene.provenance.record["collective"]["fitting"] == [8, 9, 10]
@@ -217,7 +219,7 @@ def test_the_published_layout_takes_the_last_units(pico):
         gene.inherit(Size(width4=9), classes=5)
 
 
-def trained(gene, pico, **settings):
+def train_individual(gene, pico, **settings):
     child = gene.inherit(classes=pico.classes)
     method = OpenWorld(**{**TINY, **settings})
     objective = method.objective(gene, child) or CrossEntropy()
@@ -226,14 +228,17 @@ def trained(gene, pico, **settings):
     return child.model.state_dict()
 
 
-def test_the_individual_is_pulled_to_its_inherited_weights(grown, pico):
-    held = inherited_tensors(grown.tensors)
-    frozen, free = trained(grown, pico, strength="inf"), trained(grown, pico, anchor="none")
-    assert all(torch.equal(frozen[name], value) for name, value in held.items())
-    none = trained(grown, pico, strength=0.0)
+def test_anchor_reduces_the_distance_to_inherited_weights(grown, pico):
+    inherited = inherited_tensors(grown.tensors)
+    frozen, free = train_individual(grown, pico, strength="inf"), train_individual(grown, pico, anchor="none")
+    assert all(torch.equal(frozen[name], value) for name, value in inherited.items())
+    none = train_individual(grown, pico, strength=0.0)
     assert all(torch.equal(value, none[name]) for name, value in free.items())
-    name = next(name for name in held if name.endswith("conv.weight"))
-    distances = [float((tensors[name] - held[name]).norm()) for tensors in (free, trained(grown, pico, strength=1e3))]
+    name = next(name for name in inherited if name.endswith("conv.weight"))
+    distances = [
+        float((tensors[name] - inherited[name]).norm())
+        for tensors in (free, train_individual(grown, pico, strength=1e3))
+    ]
     assert 0 < distances[1] < 0.5 * distances[0]
-    epochs = trained(grown, pico, anchor="epoch", anchor_every=2, strength=1e8)
+    epochs = train_individual(grown, pico, anchor="epoch", anchor_every=2, strength=1e8)
     assert not torch.equal(epochs[name], free[name])

@@ -14,7 +14,7 @@ TINY = ["--set", "preset=tiny", "--quiet", "--device", "cpu"]
 SHORT = ["--set", "steps=2", "--set", "batch_size=8", "--quiet", "--device", "cpu"]
 
 
-def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
+def test_commands_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)
     for line in "".join(blocks).splitlines():

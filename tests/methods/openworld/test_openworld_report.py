@@ -1,4 +1,4 @@
-"""The record of a collective network in reports of genes and of comparisons."""
+"""The report of a collective network, for genes and for comparisons."""
 
 import re
 
@@ -10,7 +10,7 @@ from germline.methods.openworld.method import OpenWorld
 from germline.methods.openworld.report_learning import comparison_with_joint
 from germline.training import Run
 
-KEPT = {
+RECORD = {
     "heat": [[[0.9, 0.5, 0.1]], [[0.8, 0.4, 0.2], [0.6, 0.2, 0.0]]],
     "scores": [0.7, 0.3, 0.1],
     "windows": [None, 0.4],
@@ -21,7 +21,7 @@ KEPT = {
     "grown": [0, 2],
     "detection": None,
 }
-MET = {
+DETECTION = {
     "percentile": 5,
     "detection": 0.25,
     "false_alarms": 0.05,
@@ -31,8 +31,8 @@ MET = {
 }
 
 
-def test_parse_and_summaries():
-    found = stream.parse(KEPT)
+def test_parse_gives_means_and_units():
+    found = stream.parse(RECORD)
     assert found.by_task == [[0.9, 0.5, 0.1], pytest.approx([0.7, 0.3, 0.1])]
     assert found.means == [0.9, pytest.approx(0.6)]
     assert found.units == "2 to 3"
@@ -48,13 +48,13 @@ def test_parse_and_summaries():
         ({"heat": []}, "heat"),
     ],
 )
-def test_parse_refuses_parts_that_do_not_fit(changes, message):
+def test_parse_refuses_inconsistent_records(changes, message):
     with pytest.raises(ValueError, match=message):
-        stream.parse({**KEPT, **changes})
+        stream.parse({**RECORD, **changes})
 
 
-def test_sections_of_one_gene():
-    sections = stream.gene_sections(stream.parse({**KEPT, "detection": MET}))
+def test_one_gene_has_a_table_and_figures():
+    sections = stream.gene_sections(stream.parse({**RECORD, "detection": DETECTION}))
     assert [section.heading for section in sections] == [
         "The collectives",
         "Gradients by unit and task",
@@ -63,17 +63,17 @@ def test_sections_of_one_gene():
         "Unknown images",
     ]
     assert sections[0].body[1] == ["this collective", "2 to 3", "none", "60.0", "40.0", "25.0", "5.0", "1"]
-    pictures = [section.body for section in sections[1:]]
-    assert all(body.startswith("<svg") or "<svg" in body[:300] for body in pictures)
-    assert 'id="window"' in pictures[0]
-    assert not any("<image" in body for body in pictures[:1])
-    assert len(stream.gene_sections(stream.parse(KEPT))) == 4
+    figures = [section.body for section in sections[1:]]
+    assert all(body.startswith("<svg") or "<svg" in body[:300] for body in figures)
+    assert 'id="window"' in figures[0]
+    assert not any("<image" in body for body in figures[:1])
+    assert len(stream.gene_sections(stream.parse(RECORD))) == 4
 
 
-def test_sections_of_a_comparison():
-    seeds = {seed: stream.parse({**KEPT, "accuracies": [[0.9], [0.5, own]]}) for seed, own in enumerate((0.6, 0.8))}
+def test_comparison_has_a_row_per_arm_and_figures():
+    seeds = {seed: stream.parse({**RECORD, "accuracies": [[0.9], [0.5, own]]}) for seed, own in enumerate((0.6, 0.8))}
     sections = stream.comparison_sections(
-        ["gene", "scratch", "other"], {"gene": seeds, "other": {0: stream.parse(KEPT)}}
+        ["gene", "scratch", "other"], {"gene": seeds, "other": {0: stream.parse(RECORD)}}
     )
     assert [row[:3] for row in sections[0].body[1:]] == [["gene", "2 to 3", "none"], ["other", "2 to 3", "none"]]
     assert sections[0].body[1][4].startswith("40.0")
@@ -81,14 +81,14 @@ def test_sections_of_a_comparison():
     assert len(sections) == 4
 
 
-def test_the_gap_to_joint_training_is_paired_by_seed_and_tasks():
+def test_gap_to_joint_training_is_paired_by_seed_and_tasks():
     classes = [["a", "b"], ["c", "d"]]
 
     def stream_record(end):
-        return stream.parse({**KEPT, "accuracies": [[0.9], [end, 0.7]], "classes": classes})
+        return stream.parse({**RECORD, "accuracies": [[0.9], [end, 0.7]], "classes": classes})
 
     def joint_record(accuracy, names=classes):
-        return stream.parse({**KEPT, "accuracies": [[0.3], [0.3, 0.3]], "classes": names, "joint": [accuracy, 0.9]})
+        return stream.parse({**RECORD, "accuracies": [[0.3], [0.3, 0.3]], "classes": names, "joint": [accuracy, 0.9]})
 
     near = {seed: stream_record(0.6 + 0.01 * seed) for seed in range(3)}
     joint = {seed: joint_record(0.7 + 0.01 * seed) for seed in range(3)}
@@ -97,7 +97,7 @@ def test_the_gap_to_joint_training_is_paired_by_seed_and_tasks():
     [section] = comparison_with_joint(
         {"near": near, "far": far, "single": {0: near[0]}, "joint": joint, "others": others}
     )
-    # When learned (0.9 + 0.7) / 2; in the end (0.61 + 0.7) / 2; joint (0.71 + 0.9) / 2.
+    # The means are (0.9 + 0.7) / 2 when learned, (0.61 + 0.7) / 2 in the end, and (0.71 + 0.9) / 2 for joint.
     assert [row[:3] + row[6:] for row in section.body[1:]] == [
         ["near", "joint", "2", "+15.0 ± 0.0", "no"],
         ["far", "joint", "2", "+40.0 ± 0.0", "no"],
@@ -109,13 +109,13 @@ def test_the_gap_to_joint_training_is_paired_by_seed_and_tasks():
     assert comparison_with_joint({"near": near}) == []
 
 
-def test_all_strengths_that_were_tried_are_listed():
+def test_report_lists_every_tuned_point():
     points = [
         {"consolidation": 0, "lr": 0.1, "distillation": 2, "accuracies": [[0.9], [0.2, 0.8]]},
         {"consolidation": 100, "lr": 0.1, "accuracies": [[0.9], [0.8, 0.6]]},
         {"consolidation": 100, "lr": 10, "accuracies": None},
     ]
-    tuned = stream.parse({**KEPT, "tuning": {"tasks": 2, "points": points, "chosen": 1}})
+    tuned = stream.parse({**RECORD, "tuning": {"tasks": 2, "points": points, "chosen": 1}})
     section = stream.gene_sections(tuned)[-1]
     assert section.heading == "Strength of the anchor"
     assert section.body[1:] == [
@@ -124,12 +124,12 @@ def test_all_strengths_that_were_tried_are_listed():
         ["this collective", "100", "0", "10", "loss not finite", "", "", "0"],
     ]
     with pytest.raises(ValueError, match="the chosen point of the tuning is not there"):
-        stream.parse({**KEPT, "tuning": {"tasks": 2, "points": points, "chosen": 3}})
+        stream.parse({**RECORD, "tuning": {"tasks": 2, "points": points, "chosen": 3}})
     with pytest.raises(ValueError, match="each task has one accuracy of the joint training"):
-        stream.parse({**KEPT, "classes": [["a"]], "joint": [0.5, 0.6]})
+        stream.parse({**RECORD, "classes": [["a"]], "joint": [0.5, 0.6]})
 
 
-def test_a_gene_has_a_report_of_its_own(pico, tmp_path):
+def test_gene_report_has_the_collective(pico, tmp_path):
     gene = OpenWorld(preset="tiny", ways=3).condense(None, pico, Run(device="cpu", quiet=True))
     write_gene_report(gene, {"method": gene.method}, "ow", tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()

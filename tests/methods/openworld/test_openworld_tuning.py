@@ -1,4 +1,4 @@
-"""Choice of the consolidation's strength on the first tasks, on planted streams with known answers."""
+"""Tuning of the consolidation strength on the first tasks, on planted streams with a known best value."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def condense(data, folder=None, seed=0, **settings):
 
 
 def draw_halves(sides, seed):
-    """Grey noise whose left (0) or right (1) half is brighter, or neither (2)."""
+    """Draw noise images whose left (0) or right (1) half is brighter, or neither (2)."""
     images = torch.randint(0, 60, (len(sides), 1, 32, 32), generator=torch.Generator().manual_seed(seed))
     for image, side in zip(images, sides, strict=True):
         if side < 2:
@@ -47,8 +47,8 @@ def draw_halves(sides, seed):
 def planted():
     """Two tasks that contradict each other, for a head of shared outputs.
 
-    The classes of one task are left and right. Those of the other are right and left, but cannot be told apart on
-    validation images. So what counts is whether left and right are known in the end.
+    The classes of one task are left and right. Those of the other are right and left, but their validation images
+    are only noise. So the accuracy depends only on left and right.
     """
     classes = ("left", "right", "trap-a", "trap-b")
 
@@ -60,7 +60,7 @@ def planted():
 
 
 def find_seed(data, first):
-    """A seed whose stream begins with a task of the class `first`, and has the planted tasks."""
+    """Return a seed whose stream has the planted tasks and starts with the class `first`."""
     for seed in range(50):
         tasks = [task.classes for task in draw_disjoint_tasks(data, 2, 2, derive(seed, "openworld", "tasks"))]
         if first == tasks[0][0] and set(tasks) == TASKS:
@@ -69,7 +69,7 @@ def find_seed(data, first):
 
 
 @pytest.mark.parametrize(("first", "chosen"), [("left", 1), ("trap-a", 0)])
-def test_the_strength_is_chosen_by_what_is_known_in_the_end(first, chosen, planted):
+def test_strength_is_chosen_by_the_final_accuracy(first, chosen, planted):
     seed = find_seed(planted, first)
     record = condense(planted, seed=seed, **PLANTED).provenance.record["collective"]
     tuning = record["tuning"]
@@ -77,7 +77,7 @@ def test_the_strength_is_chosen_by_what_is_known_in_the_end(first, chosen, plant
     (weak_earlier, weak_newest), (strong_earlier, strong_newest) = (
         point["accuracies"][-1] for point in tuning["points"]
     )
-    # No strength forgets the first task and learns the second one; a strong anchor remembers the first.
+    # Strength 0 forgets the first task and learns the second one. A strong anchor keeps the first one.
     if first == "left":
         assert weak_earlier <= 0.2 < 0.8 <= strong_earlier
         assert measure_forgetting(tuning["points"][0]["accuracies"]) >= 0.8
@@ -96,45 +96,45 @@ def tuned(pico):
     return condense(pico, **TUNED)
 
 
-def assert_same(one, other):
+def assert_equal_tensors(one, other):
     assert one.tensors.keys() == other.tensors.keys()
     assert all(torch.equal(value, other.tensors[name]) for name, value in one.tensors.items())
 
 
-def test_a_tuned_gene_is_the_gene_of_its_choice(tuned, pico):
+def test_tuned_gene_equals_the_gene_of_the_chosen_strength(tuned, pico):
     tuning = tuned.provenance.record["collective"]["tuning"]
     chosen = tuning["points"][tuning["chosen"]]
     plain = condense(pico, **TINY, whole=True, distillation=0.5, consolidation=chosen["consolidation"])
-    assert_same(tuned, plain)
+    assert_equal_tensors(tuned, plain)
     records = [dict(gene.provenance.record["collective"]) for gene in (tuned, plain)]
     assert records[0].pop("tuning") == tuning
     assert records[0] == records[1]
     assert tuned.settings == OpenWorld(**TUNED).model_dump(mode="json")
-    # Three tasks of two steps of 8 images, and two tasks of the point that was not chosen.
+    # Samples are three tasks of two steps of 8 images, and two tasks of the other point.
     assert tuned.provenance.training["samples"] == (3 + 2) * 16 == OpenWorld(**TUNED).cost(tuned.spec, 0, 0).samples
 
 
-@pytest.mark.parametrize("step", [7, 9])  # within the second point, and the stream after both
-def test_a_killed_tuning_resumes_to_the_same_bits(step, tuned, pico, tmp_path, monkeypatch):
-    calls, begin = [], TaskLoss.before_step
+@pytest.mark.parametrize("step", [7, 9])  # in the second point, and in the stream after both points
+def test_killed_tuning_resumes_to_the_same_gene(step, tuned, pico, tmp_path, monkeypatch):
+    calls, original = [], TaskLoss.before_step
 
     def killed(self, seed, name, at):
         calls.append(at)
         if len(calls) == step:
             raise KeyboardInterrupt
-        begin(self, seed, name, at)
+        original(self, seed, name, at)
 
     monkeypatch.setattr(TaskLoss, "before_step", killed)
     with pytest.raises(KeyboardInterrupt):
         condense(pico, tmp_path, **TUNED)
-    again = condense(pico, tmp_path, **TUNED)
-    assert_same(again, tuned)
-    assert again.provenance.record["collective"] == tuned.provenance.record["collective"]
-    assert len(calls) == 10 + 1  # the step that was killed is the only one made twice
+    resumed = condense(pico, tmp_path, **TUNED)
+    assert_equal_tensors(resumed, tuned)
+    assert resumed.provenance.record["collective"] == tuned.provenance.record["collective"]
+    assert len(calls) == 10 + 1  # only the killed step is repeated
     assert not [path.name for path in (tmp_path / "tuning").iterdir() if path.is_dir()]
 
 
-def test_a_rate_without_finite_loss_is_not_chosen(pico):
+def test_learning_rate_without_finite_loss_is_not_chosen(pico):
     gene = condense(pico, **TINY, tune_lr=(1e30, 0.02), tune_tasks=1)
     tuning = gene.provenance.record["collective"]["tuning"]
     assert [point["accuracies"] is None for point in tuning["points"]] == [True, False]
@@ -152,13 +152,13 @@ def test_joint_training_is_measured_on_the_tasks_of_the_stream(tuned, pico):
         sum(record["joint"]) / 3
     )
     assert [len(point["accuracies"]) for point in record["tuning"]["points"]] == [1, 1]
-    # Two rates for the steps of one task, and a training for the steps of three.
+    # Samples are two rates for the steps of one task, and one training for the steps of three tasks.
     cost = OpenWorld(**TINY, stream="joint", tune_lr=(1e-4, 0.02), tune_tasks=1).cost(joint.spec, 0, 0)
     assert joint.provenance.training["samples"] == (3 + 2) * 16 == cost.samples
 
 
 def test_distillation_keeps_earlier_answers(planted):
-    """The second task contradicts the first one on the same outputs, and the earlier answers win."""
+    """The second task contradicts the first one on the same outputs. Distillation keeps the first answers."""
     settings = {**PLANTED, "tune_consolidation": None, "tune_distillation": (0.0, 4.0)}
     record = condense(planted, seed=find_seed(planted, "left"), **settings).provenance.record["collective"]
     (forgotten, _), (kept, _) = (point["accuracies"][-1] for point in record["tuning"]["points"])
@@ -166,7 +166,7 @@ def test_distillation_keeps_earlier_answers(planted):
     assert record["tuning"]["chosen"] == 1
 
 
-def test_the_distillation_is_the_divergence_on_the_outputs_of_each_earlier_task(ancestors, pico):
+def test_distillation_sums_divergences_of_earlier_tasks(ancestors, pico):
     network = ancestors["vgg"]
     batch = next(iterate_batches(pico.val, 4))
     groups = [torch.tensor([0, 1, 2]), torch.tensor([3, 4])]
@@ -181,7 +181,7 @@ def test_the_distillation_is_the_divergence_on_the_outputs_of_each_earlier_task(
     assert float(EarlierAnswers(network, groups, 3.0).compute_loss(logits, batch)) == pytest.approx(expected, rel=1e-3)
 
 
-def test_earlier_outputs_by_kind_of_head():
+def test_earlier_outputs_depend_on_the_kind_of_head():
     heads = Heads("per-task", (("a", "b"), ("b", "c"), ("d", "e")), ("a", "b", "c", "d", "e"), 2, 3)
     assert [group.tolist() for group in list_earlier_outputs(heads, 2)] == [[0, 1], [2, 3]]
     shared = replace(heads, kind="shared")
@@ -202,12 +202,12 @@ def test_earlier_outputs_by_kind_of_head():
         ({"tune_consolidation": (1.0,), "tune_tasks": 2, "stream": "joint"}, "Remove tune_consolidation"),
     ],
 )
-def test_bad_tuning_is_refused(settings, message):
+def test_invalid_tuning_is_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         OpenWorld(preset="tiny", **settings)
 
 
-def test_settings_without_tuning_are_dumped_as_before():
+def test_dump_without_tuning_has_no_tuning_settings():
     assert not [key for key in OpenWorld().model_dump(mode="json") if key.startswith(("tune_", "distil"))]
     tuned = OpenWorld(tune_lr=[0.01, 0.1])
     assert OpenWorld.model_validate(tuned.model_dump(mode="json")) == tuned

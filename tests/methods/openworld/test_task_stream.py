@@ -13,29 +13,29 @@ TASKS = (("a", "c"), ("b", "a"), ("d", "e"))
 IMAGE_FIELDS = {"image_size": 32, "channels": 1, "classes": 4}
 
 
-def heads(kind):
+def make_heads(kind):
     return Heads(kind, TASKS, tuple("abcdef"), ways=2, max_tasks=4)
 
 
-def test_each_task_has_outputs_of_its_own():
-    assert heads("per-task").outputs == 8
-    assert [heads("per-task").columns(task, 3).tolist() for task in range(3)] == [[0, 1], [2, 3], [4, 5]]
+def test_per_task_heads_have_separate_outputs():
+    assert make_heads("per-task").outputs == 8
+    assert [make_heads("per-task").columns(task, 3).tolist() for task in range(3)] == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_all_tasks_share_the_same_outputs_as_published():
-    assert heads("shared").outputs == 6
-    assert [heads("shared").columns(task, 3).tolist() for task in range(3)] == [list(range(6))] * 3
+def test_shared_heads_have_the_same_outputs_for_all_tasks():
+    assert make_heads("shared").outputs == 6
+    assert [make_heads("shared").columns(task, 3).tolist() for task in range(3)] == [list(range(6))] * 3
 
 
-def test_classes_seen_so_far_compete():
-    one = heads("class-incremental")
-    assert one.outputs == 6
-    assert one.columns(0, 1).tolist() == [0, 2]
-    assert one.columns(1, 2).tolist() == [1, 0, 2]  # the task's own classes first, in their order
-    assert one.columns(0, 3).tolist() == [0, 2, 1, 3, 4]
+def test_class_incremental_heads_have_all_classes_so_far():
+    heads = make_heads("class-incremental")
+    assert heads.outputs == 6
+    assert heads.columns(0, 1).tolist() == [0, 2]
+    assert heads.columns(1, 2).tolist() == [1, 0, 2]  # the task's own classes are first, in their order
+    assert heads.columns(0, 3).tolist() == [0, 2, 1, 3, 4]
 
 
-def test_the_published_growth_makes_a_vgg16_of_the_collective():
+def test_published_growth_turns_the_collective_into_a_vgg16():
     for name, last in (("collective", "vgg16"), ("collective_x025", "vgg16_x025")):
         spec = model_spec(name, **IMAGE_FIELDS)
         growth = published_growth(spec)
@@ -58,13 +58,13 @@ def test_impossible_growth_is_refused():
         specs_by_task(spec, ((1, 0),), 2)
 
 
-def test_forgetting_is_the_best_less_the_last():
+def test_forgetting_is_the_best_minus_the_last_accuracy():
     assert measure_forgetting([[0.9], [0.5, 0.8], [0.6, 0.9, 1.0]]) == pytest.approx(((0.9 - 0.6) + (0.9 - 0.9)) / 2)
     assert measure_forgetting([[0.9]]) == 0
 
 
-def test_detection_counts_what_is_below_the_threshold():
-    # Every other known image sets the threshold, with 0.5 to 0.9; the others test it.
+def test_detection_counts_scores_below_the_threshold():
+    # Every other known image sets the threshold; their scores are 0.5 to 0.9. The others test it.
     known = torch.tensor([0.5, 0.4, 0.6, 0.75, 0.7, 0.8, 0.8, 0.9, 0.9, 0.95])
     unknown, labels = torch.tensor([0.1, 0.2, 0.85, 0.65]), torch.tensor([0, 0, 1, 1])
     found = detect_unknown(known, unknown, labels, ("x", "y"), percentile=50, share=0.6)

@@ -1,4 +1,4 @@
-"""Auxiliary models: where they follow the ancestor, what they minimise, and that they do not feel each other."""
+"""Auxiliary models: matched positions, the loss by hand, and independence of the models from each other."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ LOGITS = {"temperature": 1.0, "reduction": "batchmean", "label_smoothing": 0.0}
         ("front,mid,end", 6, 12, [(1, 3), (3, 7), (5, 11)]),
         ("front,mid,end", 9, 12, [(2, 3), (5, 7), (8, 11)]),
         ("front,mid,end", 3, 12, [(0, 3), (1, 7), (2, 11)]),
-        # fewer than three blocks: each once, with the later of two names
+        # with fewer than three blocks, each block occurs once, at the later of two positions
         ("front,mid,end", 2, 12, [(0, 3), (1, 11)]),
         ("mid,end", 2, 2, [(1, 1)]),
         ("front,mid,end", 1, 12, [(0, 11)]),
@@ -41,23 +41,23 @@ LOGITS = {"temperature": 1.0, "reduction": "batchmean", "label_smoothing": 0.0}
         ("front,mid,end", 6, 2, [(1, 0), (3, 1), (5, 1)]),
     ],
 )
-def test_positions(which, student, ancestor, expected):
+def test_positions_are_paired_by_relative_depth(which, student, ancestor, expected):
     assert pair_positions(which, student, ancestor) == tuple(expected)
 
 
-def setting(ancestor, widths=(8, 16), losses="all", which="front,mid,end", alpha=0.1, **changes):
-    """Students of the ancestor and the loss that they share."""
-    forms = PathSpecs.of(PoolLayout((8, 16), 2), ancestor.spec, (1, 2))
-    forms = PathSpecs(forms.layout, {width: forms.models[width] for width in widths})
-    follows = {width: MatchedFeatures.at(which, losses, spec, ancestor.spec) for width, spec in forms.models.items()}
+def make_students(ancestor, widths=(8, 16), losses="all", which="front,mid,end", alpha=0.1, **changes):
+    """Make students of the ancestor and their common loss."""
+    specs = PathSpecs.of(PoolLayout((8, 16), 2), ancestor.spec, (1, 2))
+    specs = PathSpecs(specs.layout, {width: specs.models[width] for width in widths})
+    features = {width: MatchedFeatures.at(which, losses, spec, ancestor.spec) for width, spec in specs.models.items()}
     matrices = {}
-    for width, one in follows.items():
+    for width, one in features.items():
         torch.manual_seed(width)
         matrices[width] = one.matrices(width, ancestor.spec.width)
     students = AuxiliaryModels(
-        create_auxiliary_models("pool", forms, TrainSettings(), 0), {w: one.taps for w, one in follows.items()}
+        create_auxiliary_models("pool", specs, TrainSettings(), 0), {w: one.taps for w, one in features.items()}
     )
-    return students, AuxiliaryDistillation(ancestor, follows, matrices, alpha=alpha, **{**LOGITS, **changes})
+    return students, AuxiliaryDistillation(ancestor, features, matrices, alpha=alpha, **{**LOGITS, **changes})
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def batch(pico):
 
 @pytest.mark.parametrize("losses", ["logits", "logits+rep", "all"])
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_the_loss_by_hand(ancestor, batch, losses, temperature):
-    students, objective = setting(ancestor, losses=losses, alpha=0.25, temperature=temperature)
+def test_loss_equals_hand_calculation(ancestor, batch, losses, temperature):
+    students, objective = make_students(ancestor, losses=losses, alpha=0.25, temperature=temperature)
     images = ancestor.preprocess(batch.pixels)
     expected = 0.0
     with torch.no_grad():
@@ -77,42 +77,42 @@ def test_the_loss_by_hand(ancestor, batch, losses, temperature):
         for block in ancestor.model.blocks:
             attended.append(block.attn(block.norm1(tokens[-1])))
             tokens.append(block(tokens[-1]))
-        wanted = log_softmax(ancestor.model(images) / temperature, 1)
+        target = log_softmax(ancestor.model(images) / temperature, 1)
         for width, model in students.students.items():
-            here = [model.patch_embed(images) + model.pos_embed]
-            own = []
+            student_tokens = [model.patch_embed(images) + model.pos_embed]
+            student_attended = []
             for block in model.blocks:
-                own.append(block.attn(block.norm1(here[-1])))
-                here.append(block(here[-1]))
+                student_attended.append(block.attn(block.norm1(student_tokens[-1])))
+                student_tokens.append(block(student_tokens[-1]))
             logits = model(images)
             found = log_softmax(logits / temperature, 1)
-            part = temperature**2 * (wanted.exp() * (wanted - found)).sum() / len(logits)
+            part = temperature**2 * (target.exp() * (target - found)).sum() / len(logits)
             matrices = objective.matrices[width]
-            for place in (0, 1):
+            for index in (0, 1):
                 if losses != "logits":
-                    part += mse_loss(here[place + 1], matrices["hidden"][place](tokens[place + 1]))
+                    part += mse_loss(student_tokens[index + 1], matrices["hidden"][index](tokens[index + 1]))
                 if losses == "all":
-                    part += mse_loss(own[place], matrices["attention"][place](attended[place]))
+                    part += mse_loss(student_attended[index], matrices["attention"][index](attended[index]))
             expected += 0.25 * cross_entropy(logits, batch.labels) + 0.75 * part
     loss = objective(lambda pixels: students(ancestor.preprocess(pixels)), batch)
     assert loss.detach().item() == pytest.approx(expected.detach().item(), rel=1e-5)
 
 
-def test_the_public_code_s_mean_over_classes(ancestor, batch):
-    students, objective = setting(ancestor, alpha=0.0, losses="logits")
-    _, legacy = setting(ancestor, alpha=0.0, losses="logits", reduction="legacy_numel")
+def test_legacy_reduction_is_the_mean_over_classes(ancestor, batch):
+    students, objective = make_students(ancestor, alpha=0.0, losses="logits")
+    _, legacy = make_students(ancestor, alpha=0.0, losses="logits", reduction="legacy_numel")
 
     def forward(pixels):
         return students(ancestor.preprocess(pixels))
 
     with torch.no_grad():
         assert float(objective(forward, batch)) == pytest.approx(10 * float(legacy(forward, batch)), rel=1e-5)
-    unlabelled = Batch(batch.pixels, None)  # with alpha=0 the labels play no part
+    unlabelled = Batch(batch.pixels, None)  # with alpha=0 the labels are not used
     assert torch.equal(objective(forward, unlabelled), objective(forward, batch))
 
 
-def test_the_ancestor_looks_once_a_step(ancestor, pico):
-    students, objective = setting(ancestor)
+def test_ancestor_runs_once_per_step(ancestor, pico):
+    students, objective = make_students(ancestor)
     calls = []
     handle = ancestor.model.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     network = Network(students, ancestor.preprocess, pico.classes)
@@ -125,8 +125,8 @@ def test_the_ancestor_looks_once_a_step(ancestor, pico):
     assert calls == [False] * 5
 
 
-def test_matrices_are_trained_without_decay(ancestor, pico, batch):
-    students, objective = setting(ancestor)
+def test_matrices_are_trained_without_weight_decay(ancestor, pico, batch):
+    students, objective = make_students(ancestor)
     objective(lambda pixels: students(ancestor.preprocess(pixels)), batch).backward()
     named = dict(objective.named_parameters())
     assert len(named) == 2 * (2 + 2) * 2
@@ -144,33 +144,34 @@ def test_matrices_are_trained_without_decay(ancestor, pico, batch):
     assert not [name for name, parameter in objective.named_parameters() if torch.equal(parameter, before[name])]
 
 
-def test_pool_asks_for_matrices_without_decay_and_rates_of_its_own(ancestor, pico, monkeypatch):
-    asked, factors, real = {}, {}, Trainer._prepare
+def test_pool_sets_decays_of_matrices_and_rates_of_models(ancestor, pico, monkeypatch):
+    decays, factors, original = {}, {}, Trainer._prepare
 
-    def see(fit):
-        real(fit)
+    def record_groups(fit):
+        original(fit)
         named = {id(parameter): name for name, parameter in fit.objective.named_parameters()}
         if fit.name == "auxiliaries":
             names = {id(parameter): name for name, parameter in fit.network.model.named_parameters()} | named
             factors.update({names[id(p)]: g["factor"] for g in fit._raw_optimizer.param_groups for p in g["params"]})
         for group in fit._raw_optimizer.param_groups:
-            asked.update({named[id(p)]: group["weight_decay"] for p in group["params"] if id(p) in named})
+            decays.update({named[id(p)]: group["weight_decay"] for p in group["params"] if id(p) in named})
 
-    monkeypatch.setattr(Trainer, "_prepare", see)
+    monkeypatch.setattr(Trainer, "_prepare", record_groups)
     Pool(preset="tiny", rates=(1.0, 0.1)).condense(ancestor, pico, Run(device="cpu", quiet=True))
     assert {name.split(".")[1] for name, factor in factors.items() if factor == 0.1} == {"16"}
     assert {name.split(".")[1] for name, factor in factors.items() if factor == 1} == {"8"}
-    assert set(asked.values()) == {0.0}
-    # hidden maps and attention outputs, weight and bias, at two positions of the small one and one of the large one
-    assert len(asked) == 2 * 2 * (2 + 1)
+    assert set(decays.values()) == {0.0}
+    # Matrices of hidden maps and attention outputs have a weight and a bias.
+    # The small model has two positions, the large model has one.
+    assert len(decays) == 2 * 2 * (2 + 1)
 
 
 @pytest.mark.parametrize(("accumulate", "factor"), [(1, 1.0), (2, 1.0), (1, 0.1)])
-def test_together_is_one_after_the_other(ancestor, pico, accumulate, factor):
+def test_joint_training_equals_separate_trainings(ancestor, pico, accumulate, factor):
     settings = TrainSettings(steps=6, batch_size=24, lr=3e-3, mixup=0.5, label_smoothing=0.1, accumulate=accumulate)
 
     def train(widths, settings=settings, rates=None):
-        students, objective = setting(ancestor, widths, label_smoothing=0.1)
+        students, objective = make_students(ancestor, widths, label_smoothing=0.1)
         network = Network(students, ancestor.preprocess, pico.classes)
         Run(device="cpu", quiet=True).fit(
             "auxiliaries",
@@ -186,27 +187,29 @@ def test_together_is_one_after_the_other(ancestor, pico, accumulate, factor):
 
     together = train((8, 16), rates={"students.16.": factor, "matrices.16.": factor})
     small, large = train((8,)), train((16,), settings.model_copy(update={"lr": 3e-3 * factor}))
-    start, _ = setting(ancestor)
+    start, _ = make_students(ancestor)
     assert together.keys() == small.keys() | large.keys()
     for name, value in {**small, **large}.items():
         assert torch.allclose(together[name], value, atol=1e-5), name
-    moved = [name for name, value in start.state_dict().items() if not torch.allclose(value, together[name], atol=1e-4)]
-    assert len(moved) == len(start.state_dict())
+    changed = [
+        name for name, value in start.state_dict().items() if not torch.allclose(value, together[name], atol=1e-4)
+    ]
+    assert len(changed) == len(start.state_dict())
 
 
-def test_labels_alone_are_the_sum_over_students(ancestor, batch):
-    students, _ = setting(ancestor)
+def test_label_loss_is_the_sum_over_students(ancestor, batch):
+    students, _ = make_students(ancestor)
     images = ancestor.preprocess(batch.pixels)
     expected = sum(cross_entropy(model(images), batch.labels) for model in students.students.values())
     loss = LabelLoss()(lambda pixels: students(ancestor.preprocess(pixels)), batch)
     assert loss.detach().item() == pytest.approx(expected.detach().item(), rel=1e-6)
 
 
-def test_a_student_s_look(ancestor, pixels):
-    students, _ = setting(ancestor, which="end")
-    looks = students(ancestor.preprocess(pixels))
-    assert [tuple(look.logits.shape) for look in looks] == [(8, 10)] * 2
-    assert [set(look.features) for look in looks] == [{"blocks.1", "blocks.1.attn"}] * 2
-    assert looks[0].features["blocks.1.attn"].shape == (8, 16, 8)
+def test_students_return_logits_and_features(ancestor, pixels):
+    students, _ = make_students(ancestor, which="end")
+    outputs = students(ancestor.preprocess(pixels))
+    assert [tuple(output.logits.shape) for output in outputs] == [(8, 10)] * 2
+    assert [set(output.features) for output in outputs] == [{"blocks.1", "blocks.1.attn"}] * 2
+    assert outputs[0].features["blocks.1.attn"].shape == (8, 16, 8)
     assert students.no_weight_decay() >= {"students.8.pos_embed", "students.16.pos_embed"}
     assert VIT.attention_names(ancestor.spec) == ("blocks.0.attn", "blocks.1.attn")

@@ -1,4 +1,4 @@
-"""Paths: how many there are, in what order, under which names, and which are refused."""
+"""Paths: number, order, names, and refused sizes."""
 
 from collections import Counter
 
@@ -12,13 +12,13 @@ THREE = (192, 384, 768)
 
 
 @pytest.mark.parametrize(("depth", "pairs"), [(1, 1), (2, 4), (6, 16), (9, 25), (12, 34)])
-def test_as_many_cuts_as_the_paired_windows_have(depth, pairs):
+def test_cuts_are_pairs_of_neighbouring_blocks(depth, pairs):
     found = list_cuts(depth)
     assert len(set(found)) == len(found) == pairs == 3 * depth - 2
     assert set(found) == {(j, k) for j in range(1, depth + 1) for k in range(1, depth + 1) if abs(j - k) <= 1}
 
 
-def test_cuts_in_the_order_of_the_public_code():
+def test_cuts_have_the_order_of_the_public_code():
     assert list_cuts(3) == ((1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 3))
 
 
@@ -35,19 +35,19 @@ def test_cuts_in_the_order_of_the_public_code():
     ],
     ids=str,
 )
-def test_as_many_paths_as_published(layout, count):
+def test_layouts_have_the_published_numbers_of_paths(layout, count):
     assert len(set(layout.paths)) == len(layout.paths) == count
     assert len({str(path) for path in layout.paths}) == count
 
 
-def test_whole_models_then_pairs_then_triples():
+def test_paths_are_ordered_by_number_of_models():
     found = [path.widths for path in PoolLayout((1, 2, 3), 2, "all", 3).paths]
     assert list(dict.fromkeys(found)) == [(1,), (2,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 3)]
     assert [len(widths) for widths in found] == sorted(len(widths) for widths in found)
 
 
 def test_windows_are_shared_as_published():
-    """Counted from zero: window 0 serves (0,0), (0,1), (1,0), (1,1), window w (w,w+1), (w+1,w), (w+1,w+1)."""
+    """With blocks from 0, window 0 has (0,0), (0,1), (1,0), (1,1); window w has (w,w+1), (w+1,w), (w+1,w+1)."""
     first = {cut for cut in list_cuts(6) if cut_window(*cut) == 0}
     assert first == {(1, 1), (1, 2), (2, 1), (2, 2)}
     for number in range(1, 5):
@@ -56,13 +56,13 @@ def test_windows_are_shared_as_published():
 
 
 @pytest.mark.parametrize("layout", [PoolLayout((1, 2, 3), depth, "all", 3) for depth in (1, 2, 6)], ids=str)
-def test_every_stitch_lies_on_a_path_and_no_path_needs_another(layout):
+def test_stitches_are_exactly_those_of_the_paths(layout):
     reached = Counter(stitch for path in layout.paths for stitch in path.stitches())
     assert set(reached) == set(layout.stitches)
     assert len(layout.stitches) == len(set(layout.stitches)) == 3 * max(layout.depth - 1, 1)
 
 
-def test_a_path_runs_through_the_blocks_of_its_name():
+def test_path_has_the_blocks_of_its_name():
     assert PoolPath((24, 96), ((3, 4),)).block_ranges(6) == [(24, range(0, 3)), (96, range(3, 6))]
     assert PoolPath((96,)).block_ranges(6) == [(96, range(0, 6))]
     assert PoolPath((1, 2, 3), ((2, 1), (4, 5))).block_ranges(6) == [
@@ -75,7 +75,7 @@ def test_a_path_runs_through_the_blocks_of_its_name():
 
 
 @pytest.mark.parametrize("layout", [PoolLayout(THREE, 6, "all", 3)], ids=str)
-def test_every_path_has_as_many_blocks_as_published(layout):
+def test_paths_have_the_published_numbers_of_blocks(layout):
     for path in layout.paths:
         blocks = sum(len(run) for _, run in path.block_ranges(6))
         assert blocks == 6 + sum(j - k + 1 for j, k in path.cuts)
@@ -84,7 +84,7 @@ def test_every_path_has_as_many_blocks_as_published(layout):
             assert 6 <= blocks <= 8 - (not path.cuts) * 2
 
 
-def test_names_lead_back_to_their_paths_in_any_order_of_keys():
+def test_sizes_in_any_order_of_keys_give_the_path():
     layout = PoolLayout(THREE, 6, "all", 3)
     for path in layout.paths[::7]:
         assert layout.path(Size.parse(str(path))) == PoolPath.of(path.size) == path
@@ -93,7 +93,7 @@ def test_names_lead_back_to_their_paths_in_any_order_of_keys():
 
 
 def test_names_are_stable():
-    """As (front, end, j, k), counted from zero: what was once a bare number is written out."""
+    """Paths as (front, end, j, k), with blocks from 0, are those of the first release."""
     pairs = [(*path.widths, *(block - 1 for block in path.cuts[0])) for path in PoolLayout((192, 768), 6).paths[2:]]
     assert pairs[:4] == [(192, 768, 0, 0), (192, 768, 0, 1), (192, 768, 1, 0), (192, 768, 1, 1)]
     assert pairs[-1] == (192, 768, 5, 5)
@@ -115,13 +115,13 @@ def test_names_are_stable():
         ("front=24,middle=48,end=96,j=3,k=4,l=4,m=4", "have at most 2 models"),
     ],
 )
-def test_what_is_no_path_of_the_pool_is_refused(size, message):
+def test_sizes_that_are_no_paths_are_refused(size, message):
     with pytest.raises(SettingError, match=message) as error:
         PoolLayout((24, 48, 96), 6).path(Size.parse(size))
     assert "cannot grow" in str(error.value)
 
 
-def test_a_middle_without_blocks_is_refused():
+def test_middle_model_without_blocks_is_refused():
     layout = PoolLayout((24, 48, 96), 6, "nearest", 3)
     assert layout.path(Size.parse("front=24,middle=48,end=96,j=3,k=4,l=4,m=4")) in layout.paths
     with pytest.raises(SettingError, match=r"No block of the middle model is left\. Set l to k or more"):
