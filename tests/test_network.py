@@ -1,4 +1,4 @@
-"""Model folders that timm reads without us, and what is refused as a network."""
+"""Model folders load in timm without germline, and damaged ones are refused."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from germline.loading import load_network, wrap_module
 from germline.network import CONFIG, WEIGHTS, Network, load_strict
 from germline.registry import model_spec
 
-ALONE = """
+PROGRAM = """
 import sys
 import timm, torch
-folder, pictures, out = sys.argv[1:]
+folder, images, out = sys.argv[1:]
 torch.set_num_threads(1)
 model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 with torch.no_grad():
-    logits = model(torch.load(pictures, weights_only=True))
+    logits = model(torch.load(images, weights_only=True))
 assert "germline" not in sys.modules
 torch.save({"logits": logits, "size": list(model.pretrained_cfg["input_size"])}, out)
 """
@@ -36,7 +36,7 @@ def folder(ancestor, tmp_path):
     return tmp_path / "model"
 
 
-def refused(place, *words, kind=ArtefactError, model=None):
+def check_refusal(place, *words, kind=ArtefactError, model=None):
     with pytest.raises(kind) as caught:
         load_network(place, model)
     assert all(word in str(caught.value) for word in words)
@@ -46,8 +46,8 @@ def test_timm_computes_the_same_in_a_process_without_germline(gene, pixels, tmp_
     child = gene.inherit(size=Size(depth=6), classes=("a", "b", "c"), channels=3).network
     child.save(tmp_path / "child")
     images = child.preprocess(pixels)
-    torch.save(images, tmp_path / "pictures.pt")
-    command = [sys.executable, "-I", "-c", ALONE, str(tmp_path / "child"), str(tmp_path / "pictures.pt")]
+    torch.save(images, tmp_path / "images.pt")
+    command = [sys.executable, "-I", "-c", PROGRAM, str(tmp_path / "child"), str(tmp_path / "images.pt")]
     done = subprocess.run([*command, str(tmp_path / "out.pt")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = torch.load(tmp_path / "out.pt", weights_only=True)
@@ -56,7 +56,7 @@ def test_timm_computes_the_same_in_a_process_without_germline(gene, pixels, tmp_
     assert found["size"] == [3, 32, 32]
 
 
-def test_the_folder_does_not_lie_about_itself(ancestor, folder):
+def test_folder_has_the_facts_of_its_network(ancestor, folder):
     config = json.loads((folder / CONFIG).read_text())
     data = config["pretrained_cfg"]
     assert (config["num_classes"], data["num_classes"]) == (10, 10)
@@ -74,7 +74,7 @@ def test_the_folder_does_not_lie_about_itself(ancestor, folder):
     assert model.num_classes == 10
 
 
-def test_a_folder_comes_back_as_it_was(ancestor, folder, pixels):
+def test_saved_folder_loads_as_an_equal_network(ancestor, folder, pixels):
     for name in (folder, str(folder), f"local-dir:{folder}"):
         found = load_network(name)
         assert (found.spec, found.classes, found.licence) == (ancestor.spec, ancestor.classes, "mit")
@@ -93,7 +93,7 @@ def test_a_folder_comes_back_as_it_was(ancestor, folder, pixels):
         {"norm_first": False, "channels": 3},
     ],
 )
-def test_every_form_comes_back_through_its_folder(make_network, pixels, tmp_path, changes):
+def test_every_vit_form_loads_from_its_folder(make_network, pixels, tmp_path, changes):
     network = make_network(**changes)
     network.save(tmp_path / "model")
     found = load_network(tmp_path / "model")
@@ -102,7 +102,7 @@ def test_every_form_comes_back_through_its_folder(make_network, pixels, tmp_path
         assert torch.equal(found.logits(pixels), network.logits(pixels))
 
 
-def test_saving_over_needs_leave_and_keeps_the_old_until_then(make_network, folder, ancestor):
+def test_saving_over_a_folder_needs_overwrite(make_network, folder, ancestor):
     before = (folder / WEIGHTS).read_bytes()
     with pytest.raises(OutputError, match="is not empty"):
         make_network().save(folder)
@@ -111,7 +111,7 @@ def test_saving_over_needs_leave_and_keeps_the_old_until_then(make_network, fold
     assert (folder / WEIGHTS).read_bytes() == before
 
 
-def test_a_network_of_no_architecture_teaches_but_is_not_saved(tmp_path):
+def test_network_without_a_spec_computes_but_is_not_saved(tmp_path):
     network = Network(nn.Flatten(), Preprocess(channels=1, image_size=4, mean=(0.0,), std=(1.0,)), ("a",))
     assert network.logits(torch.rand(2, 1, 4, 4)).shape == (2, 16)
     with pytest.raises(ArtefactError, match="No architecture of germline can rebuild it"):
@@ -122,11 +122,11 @@ def test_a_network_of_no_architecture_teaches_but_is_not_saved(tmp_path):
 def test_damaged_folders_are_refused_by_name(folder):
     weights = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(weights[:-10])
-    refused(folder, WEIGHTS, "damaged")
+    check_refusal(folder, WEIGHTS, "damaged")
     torch.save({}, folder / WEIGHTS)
-    refused(folder, WEIGHTS, "is a pickle")
+    check_refusal(folder, WEIGHTS, "is a pickle")
     (folder / WEIGHTS).unlink()
-    refused(folder, WEIGHTS, "Cannot read")
+    check_refusal(folder, WEIGHTS, "Cannot read")
     (folder / WEIGHTS).write_bytes(weights)
     config = json.loads((folder / CONFIG).read_text())
     for text in (
@@ -137,19 +137,19 @@ def test_damaged_folders_are_refused_by_name(folder):
         json.dumps({**config, "pretrained_cfg": {}}),
     ):
         (folder / CONFIG).write_text(text)
-        refused(folder, CONFIG)
+        check_refusal(folder, CONFIG)
     (folder / CONFIG).write_text(json.dumps({**config, "model_args": {**config["model_args"], "num_heads": 3}}))
-    refused(folder)
+    check_refusal(folder)
     (folder / CONFIG).write_text(json.dumps({**config, "architecture": "vit_bose"}))
-    refused(folder, "vit_bose", kind=UnknownNameError)
+    check_refusal(folder, "vit_bose", kind=UnknownNameError)
     (folder / CONFIG).write_text(json.dumps({**config, "num_classes": 4, "label_names": None}))
-    refused(folder, WEIGHTS, "head.")
+    check_refusal(folder, WEIGHTS, "head.")
 
 
-def test_names_that_lead_nowhere_are_refused(tmp_path):
-    refused(tmp_path / "nowhere", "No network at", "--model")
-    refused("timm:vit_no_such_thing", "vit_no_such_thing", kind=UnknownNameError)
-    refused(tmp_path, CONFIG)
+def test_unknown_names_and_paths_are_refused(tmp_path):
+    check_refusal(tmp_path / "nowhere", "No network at", "--model")
+    check_refusal("timm:vit_no_such_thing", "vit_no_such_thing", kind=UnknownNameError)
+    check_refusal(tmp_path, CONFIG)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def resnet():
     return timm.create_model("resnet10t", num_classes=4).eval()
 
 
-def test_files_of_weights_need_the_name_of_their_network(resnet, tmp_path, pixels):
+def test_weight_files_need_the_name_of_their_model(resnet, tmp_path, pixels):
     torch.save(resnet.state_dict(), tmp_path / "plain.pth")
     torch.save({"model": resnet.state_dict(), "epoch": 3}, tmp_path / "nested.pth")
     write_tensors(tmp_path / "safe.safetensors", resnet.state_dict())
@@ -168,11 +168,11 @@ def test_files_of_weights_need_the_name_of_their_network(resnet, tmp_path, pixel
         assert found.classes == ("0", "1", "2", "3")
         with torch.no_grad():
             assert torch.equal(found.logits(pixels), resnet(found.preprocess(pixels)))
-        refused(tmp_path / name, "Its architecture is unknown", "--model", kind=SettingError)
-        refused(tmp_path / name, name, "does not fit the network", model="resnet18")
+        check_refusal(tmp_path / name, "Its architecture is unknown", "--model", kind=SettingError)
+        check_refusal(tmp_path / name, name, "does not fit the network", model="resnet18")
 
 
-def test_timm_s_resnet_is_known_by_name_and_by_file(tmp_path):
+def test_timm_resnet_has_a_spec_by_name_and_by_file(tmp_path):
     named = load_network("timm:resnet18", weights=False)
     assert named.spec == model_spec("resnet18", image_size=224, channels=3, classes=1000)
     model = timm.create_model("resnet18", num_classes=3, layers=(1, 1, 1, 1), channels=(4, 4, 4, 4))
@@ -185,35 +185,35 @@ def test_timm_s_resnet_is_known_by_name_and_by_file(tmp_path):
     assert wrap_module(model, small, ("a", "b", "c")).spec.image_size == 32
 
 
-def test_a_malicious_pth_is_refused_and_not_run(tmp_path):
+def test_malicious_pth_is_refused_and_not_run(tmp_path):
     class Trap:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "sprung"),))
 
     torch.save({"model": Trap()}, tmp_path / "trap.pth")
-    refused(tmp_path / "trap.pth", "trap.pth", "weights_only=True", model="resnet10t")
+    check_refusal(tmp_path / "trap.pth", "trap.pth", "weights_only=True", model="resnet10t")
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_pth_that_holds_no_weights_is_refused(resnet, tmp_path):
+def test_pth_without_weights_is_refused(resnet, tmp_path):
     torch.save({"epoch": 3}, tmp_path / "none.pth")
-    refused(tmp_path / "none.pth", "none.pth", "holds no state dict", model="resnet10t")
+    check_refusal(tmp_path / "none.pth", "none.pth", "holds no state dict", model="resnet10t")
     torch.save(resnet.state_dict(), tmp_path / "cut.pth")
-    whole = (tmp_path / "cut.pth").read_bytes()
-    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
-    refused(tmp_path / "cut.pth", "cut.pth", model="resnet10t")
+    content = (tmp_path / "cut.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
+    check_refusal(tmp_path / "cut.pth", "cut.pth", model="resnet10t")
 
 
-def test_strict_loading_names_the_first_odd_tensor():
+def test_strict_loading_names_the_first_wrong_tensor():
     model = nn.Linear(2, 3)
     good = dict(model.state_dict())
-    for odd, name in (
+    for wrong, name in (
         ({"weight": good["weight"]}, "bias"),
         ({**good, "more": torch.zeros(1)}, "more"),
         ({**good, "weight": torch.zeros(2, 3)}, "weight (2, 3)"),
     ):
         with pytest.raises(ArtefactError) as caught:
-            load_strict(model, odd, "here")
+            load_strict(model, wrong, "here")
         assert name in str(caught.value)
         assert "'here'" in str(caught.value)
     assert torch.equal(model.weight, good["weight"])

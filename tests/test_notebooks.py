@@ -25,17 +25,17 @@ PRINTED = {
 
 @pytest.fixture
 def session(tmp_path, monkeypatch):
-    """An empty folder, no windows, and no method that stays registered."""
+    """Work in an empty folder, open no windows, and unregister methods afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     monkeypatch.setattr(METHODS, "_session", {})
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_run_and_print_what_they_say(path, session, capsys):
+def test_notebooks_run_and_print_the_expected_text(path, session, capsys):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    # A notebook is kept without outputs, so that none can be out of date.
+    # Notebooks are saved without outputs, so no output can be out of date.
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
     names = {"__name__": "__main__"}
     for cell in cells:
@@ -44,7 +44,7 @@ def test_notebooks_run_and_print_what_they_say(path, session, capsys):
     assert re.search(PRINTED[path.stem], capsys.readouterr().out, re.DOTALL)
 
 
-def test_every_pattern_makes_a_notebook_shorter():
+def test_every_pattern_matches_a_notebook():
     text = "\n".join(path.read_text(encoding="utf-8") for path in NOTEBOOKS)
     lines = [line.strip().strip('",').removesuffix("\\n") for line in text.splitlines()]
     for pattern, _ in tool.FEWER:

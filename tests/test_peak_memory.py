@@ -18,7 +18,7 @@ from germline.methods.grow import Grow
 from germline.methods.tleg import TLEG
 from germline.methods.tleg.expansion import ExpandedNetwork
 
-MOST = 1.2
+MAX_RATIO = 1.2
 WIDE = VitSpec(image_size=32, channels=3, classes=3, depth=8, width=256, heads=4, patch_size=8)
 NARROW = WIDE.model_copy(update={"width": 128, "heads": 2})
 SHALLOW = WIDE.model_copy(update={"depth": 4})
@@ -55,7 +55,7 @@ def read_bytes(key):
 
 
 def restart_peak():
-    """Give free memory back, let the largest resident memory start again, and return the present one."""
+    """Release free memory, reset the peak of resident memory, and return the present value."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
@@ -65,8 +65,8 @@ def restart_peak():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_inherit_and_save_hold_one_network_and_the_pages_of_the_gene(tmp_path, monkeypatch, name):
-    # Parts of front are as small beside this network as they are beside a large one.
+def test_inherit_and_save_use_memory_for_one_network_and_the_gene(tmp_path, monkeypatch, name):
+    # Front's parts are then as small, relative to this network, as those of a large one.
     monkeypatch.setattr(cosine, "PART_ELEMENTS", 2**17)
     save_gene(name, tmp_path / "gene")
     size = CASES[name][2]
@@ -77,13 +77,13 @@ def test_inherit_and_save_hold_one_network_and_the_pages_of_the_gene(tmp_path, m
     descendant.save(tmp_path / "out")
     grown = read_bytes("VmHWM") - before
     state = descendant.model.state_dict()
-    assert grown <= MOST * (sum(tensor.nbytes for tensor in state.values()) + gene.count_bytes())
+    assert grown <= MAX_RATIO * (sum(tensor.nbytes for tensor in state.values()) + gene.count_bytes())
     # Nothing is shared with the gene, or between two tensors of the descendant.
     spans = sorted((tensor.data_ptr(), tensor.nbytes) for tensor in (*gene.tensors.values(), *state.values()))
     assert all(start + size <= after for (start, size), (after, _) in pairwise(spans))
 
 
-def test_a_gene_is_read_by_memory_map(tmp_path):
+def test_gene_is_read_by_memory_map(tmp_path):
     save_gene("weight-selection", tmp_path)
     gene = Learngene.load(tmp_path)
     maps = Path("/proc/self/maps")
@@ -103,7 +103,7 @@ def list_types():
 
 
 @pytest.mark.parametrize("metadata", [None, {"key": 'tab\t, "quoted", ä, \x7f'}])
-def test_files_of_tensors_are_those_of_the_library_to_the_byte(tmp_path, metadata):
+def test_tensor_files_equal_those_of_safetensors(tmp_path, metadata):
     keys = [(kind, key) for kind in list_types() for key in ("ä", "b", "Z\n")]
     tensors = {f"{kind}.{key}": torch.arange(3).to(getattr(torch, kind)) for kind, key in keys}
     tensors |= {"empty": torch.zeros(0, 3), "scalar": torch.tensor(2.5)}

@@ -9,12 +9,12 @@ from germline.randomness import derive, generator, seed_device, use_generator
 def test_seeds_differ_by_every_key_and_repeat():
     seeds = {derive(seed, purpose, step) for seed in range(3) for purpose in "ab" for step in range(4)}
     assert len(seeds) == 24
-    # The number itself, so that a later release draws what this one drew.
+    # A fixed number, so that later releases draw the same.
     assert derive(0, "order", 0) == derive(0, "order", 0) == 3955691223199900983
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_seeded_draws_from_its_generator_and_puts_the_global_one_back():
+def test_use_generator_draws_and_restores_the_global_state():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -28,7 +28,7 @@ def test_seeded_draws_from_its_generator_and_puts_the_global_one_back():
     assert not torch.equal(first, expected)
 
 
-def test_seeding_a_device_draws_what_torch_draws_after_its_own_seeding():
+def test_seed_device_equals_manual_seed():
     for seed in (0, derive(0, "order", 0)):
         torch.manual_seed(seed)
         expected = torch.rand(3), torch.randperm(5)
@@ -38,7 +38,7 @@ def test_seeding_a_device_draws_what_torch_draws_after_its_own_seeding():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_seeding_a_gpu_draws_what_torch_draws_after_its_own_seeding():
+def test_seed_device_equals_manual_seed_on_a_gpu():
     torch.manual_seed(7)
     expected = torch.rand(3), torch.rand(3, device="cuda")
     seed_device(7, torch.device("cuda", 0))

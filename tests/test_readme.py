@@ -1,4 +1,4 @@
-"""What the README prints runs as printed, with fewer steps."""
+"""Examples and commands of the README run, with fewer steps."""
 
 import re
 import shlex
@@ -25,7 +25,7 @@ def block(language, start):
     return found.group(1)
 
 
-def test_the_python_example_runs(tmp_path, monkeypatch):
+def test_python_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(PACKAGED, "runs/ancestor")
     example, count = re.subn(r"steps=\d+", "steps=2", block("python", "## In Python"))
@@ -37,7 +37,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
     assert Path("models/d3/model.safetensors").is_file()
 
 
-def test_the_commands_on_an_own_checkpoint_run(tmp_path, monkeypatch, capsys):
+def test_commands_on_an_own_checkpoint_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for index in range(24):
         file = Path("photos") / "abc"[index % 3] / f"{index}.png"
@@ -58,7 +58,7 @@ def test_the_commands_on_an_own_checkpoint_run(tmp_path, monkeypatch, capsys):
     assert len(load_network("vit6-trained").model.blocks) == 3
 
 
-def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
+def test_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for line in block("", "## On the command line").splitlines():
         words = shlex.split(re.sub(r"steps=\d+", "steps=2", line))
@@ -73,6 +73,6 @@ def test_the_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
     assert Path("runs/d4/model.safetensors").is_file()
 
 
-def test_there_is_one_test_command_for_ci_to_find():
+def test_readme_has_one_test_command():
     commands = [line for line in README.splitlines() if line.startswith("python3 -m pip install") and "pytest" in line]
     assert len(commands) == 1

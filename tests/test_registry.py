@@ -1,4 +1,4 @@
-"""Names and what they stand for."""
+"""Registered names and their objects."""
 
 import pytest
 import timm
@@ -17,20 +17,20 @@ def test_every_registered_name_resolves():
     assert all(callable(DATA[name]) for name in DATA)
 
 
-def test_an_unknown_name_is_refused_with_the_nearest():
+def test_unknown_name_error_names_the_nearest_method():
     with pytest.raises(UnknownNameError, match=r"Unknown method 'tlge'. Did you mean tleg"):
         METHODS["tlge"]
     assert "tlge" not in METHODS
 
 
-def test_a_place_is_not_imported_before_it_is_asked_for():
+def test_registered_module_is_imported_on_first_use():
     registry = Registry("thing", {"gone": "germline.no_such_module:THING"})
     assert list(registry) == ["gone"]
     with pytest.raises(ModuleNotFoundError):
         registry["gone"]
 
 
-def test_a_name_can_be_registered_for_a_process_and_replaced():
+def test_name_can_be_registered_for_a_process_and_replaced():
     registry = Registry("method", {"old": "germline.methods.tleg.method:TLEG"})
 
     class Mine(Method):
@@ -46,34 +46,34 @@ def test_a_name_can_be_registered_for_a_process_and_replaced():
         registry.register("old", Mine)
 
 
-def test_an_entry_point_may_not_take_our_name(monkeypatch):
+def test_entry_point_cannot_use_a_built_in_name(monkeypatch):
     monkeypatch.setattr("germline.registry._list_installed", lambda group: {"tleg": "elsewhere:TLEG"})
     with pytest.raises(SettingError, match="'tleg' is registered twice"):
         METHODS["tleg"]
 
 
-def test_an_entry_point_is_found_and_looked_for_once(monkeypatch):
-    asked = []
+def test_entry_points_are_searched_once(monkeypatch):
+    groups = []
 
     class Point:
         name, value = "mine", "germline.methods.tleg.method:TLEG"
 
-    monkeypatch.setattr("germline.registry.entry_points", lambda group: asked.append(group) or [Point])
+    monkeypatch.setattr("germline.registry.entry_points", lambda group: groups.append(group) or [Point])
     registry._list_installed.cache_clear()
     try:
         assert METHODS["mine"].name == METHODS["mine"].name == "tleg"
-        assert asked == ["germline.methods"]
+        assert groups == ["germline.methods"]
     finally:
         registry._list_installed.cache_clear()
 
 
-def test_a_spec_of_no_architecture_is_refused():
+def test_spec_without_an_architecture_is_refused():
     with pytest.raises(UnknownNameError, match="Unknown architecture 'Spec'"):
         architecture_of(Spec(image_size=8, channels=1, classes=2))
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_preset_takes_images_and_labels(name):
+def test_preset_has_the_given_images_and_classes(name):
     spec = model_spec(name, image_size=112, channels=1, classes=7)
     architecture, fields = MODELS[name]
     assert {**spec.model_dump(), **fields} == spec.model_dump()
@@ -81,13 +81,13 @@ def test_a_preset_takes_images_and_labels(name):
     assert architecture_of(spec) is ARCHITECTURES[architecture]
 
 
-def test_a_preset_goes_before_a_timm_model_of_its_name():
+def test_preset_is_preferred_to_a_timm_model():
     assert timm.is_model("vgg11")
     assert isinstance(model_spec("vgg11", image_size=32, channels=1, classes=7), VggSpec)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34"])
-def test_presets_of_timm_s_resnets_are_timm_s_form(name):
+def test_resnet_presets_equal_timm_models(name):
     with on_meta_device():
         assert RESNET.describe(timm.create_model(name)) == model_spec(name, image_size=224, channels=3, classes=1000)
     assert model_spec(f"{name}.a1_in1k", image_size=64, channels=1, classes=5) == model_spec(
@@ -95,7 +95,7 @@ def test_presets_of_timm_s_resnets_are_timm_s_form(name):
     )
 
 
-def test_a_timm_name_gives_its_own_form():
+def test_timm_name_gives_a_spec():
     spec = model_spec("deit_tiny_patch16_224", image_size=64, channels=1, classes=5)
     assert (spec.depth, spec.width, spec.heads, spec.patch_size, spec.class_token) == (12, 192, 3, 16, True)
     assert (spec.image_size, spec.channels, spec.classes, spec.global_pool) == (64, 1, 5, "token")

@@ -1,4 +1,4 @@
-"""What a release needs: both archives, workflow files, citation, and old names that end in time."""
+"""What a release needs: both archives, workflow files, citation, and old names that are removed in time."""
 
 import importlib.util
 import re
@@ -31,7 +31,7 @@ def split_version(text):
     return tuple(map(int, text.split(".")[:2]))
 
 
-def test_whole_archives_have_no_fault():
+def test_complete_archives_have_no_fault():
     assert tool.find_faults(WHEEL, ARCHIVE, tool.LARGEST_WHEEL) == []
 
 
@@ -50,7 +50,7 @@ def test_packaged_files_exist():
     assert all((ROOT / "src" / "germline" / name).is_file() for name in tool.PACKAGED)
 
 
-def test_a_tag_names_the_version_and_its_dated_section():
+def test_tag_names_the_version_and_its_dated_section():
     tool.check_tag("v1.2.0", "1.2.0", "# Changelog\n\n## 1.2.0, 2026-01-02\n")
     with pytest.raises(SystemExit, match=r"The package has version 1.2.0. Use the tag v1.2.0"):
         tool.check_tag("v1.3.0", "1.2.0", "## 1.2.0, 2026-01-02")
@@ -59,7 +59,7 @@ def test_a_tag_names_the_version_and_its_dated_section():
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_run_what_exists_with_supported_pythons(path):
+def test_workflows_use_existing_files_and_supported_pythons(path):
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     floor = split_version(project["requires-python"].removeprefix(">="))
@@ -70,12 +70,12 @@ def test_workflows_run_what_exists_with_supported_pythons(path):
             versions += [step["with"]["python-version"]] if "setup-python" in step.get("uses", "") else []
             for place in re.findall(r"(?:tools/|\.ci/)\S+", step.get("run", "")):
                 assert (ROOT / place).is_file(), place
-            # A release of an action, not whatever its branch holds.
+            # A released action, not the newest state of a branch.
             assert re.fullmatch(r"[\w./-]+@(v\d+|release/v\d+)", step.get("uses", "a@v1"))
         assert all(split_version(version) >= floor for version in versions if "$" not in version)
 
 
-def test_only_the_publishing_job_may_identify_itself():
+def test_only_the_publishing_job_has_an_identity_token():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
     assert workflow["permissions"] == {"contents": "read"}
     allowed = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
@@ -83,7 +83,7 @@ def test_only_the_publishing_job_may_identify_itself():
     assert not re.search(r"secrets\.|password|token:", str(workflow))
 
 
-def test_the_citation_names_version_and_papers():
+def test_citation_names_version_and_papers():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == germline.__version__
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
@@ -95,14 +95,14 @@ def test_the_citation_names_version_and_papers():
 
 
 @pytest.mark.parametrize("entry", DEPRECATIONS.values(), ids=str)
-def test_old_names_end_in_time(entry):
+def test_old_names_are_removed_in_time(entry):
     now, since, end = map(split_version, (germline.__version__, entry.since, entry.removed_in))
-    assert since <= now < end, f"remove {entry.name}, or move its end in the changelog first"
-    # A whole minor version warns before the name goes.
+    assert since <= now < end, f"remove {entry.name}, or change its last version in the changelog first"
+    # A complete minor version warns before the name is removed.
     assert end >= (since[0], since[1] + 2) or end[0] > since[0]
 
 
-def test_an_old_name_works_and_warns_at_the_callers_line():
+def test_old_name_works_and_warns_at_the_callers_line():
     with pytest.warns(
         DeprecationWarning,
         match=r"'germline.data\(...\)' is deprecated since germline 0.1. Version 0.3 removes it. Use",

@@ -1,4 +1,4 @@
-"""What docs and README quote is what the kept results say."""
+"""Numbers in the docs and the README equal the stored results."""
 
 import importlib.util
 import json
@@ -20,12 +20,12 @@ quoting = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(quoting)
 
 
-def kept(name):
+def load_result(name):
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", quoting.PAGES, ids=lambda path: path.name)
-def test_tables_are_those_of_the_results(path):
+def test_tables_equal_the_results(path):
     page = path.read_text(encoding="utf-8")
     assert quoting.update_tables(page) == page
 
@@ -38,7 +38,9 @@ def test_result_pages_quote_tables(name):
 
 
 def accuracies(name, arm, images):
-    return {c["seed"]: c["test_accuracy"] for c in kept(name)["cells"] if (c["arm"], c["images"]) == (arm, images)}
+    return {
+        c["seed"]: c["test_accuracy"] for c in load_result(name)["cells"] if (c["arm"], c["images"]) == (arm, images)
+    }
 
 
 @pytest.mark.parametrize("images", [10, 20, 50])
@@ -72,7 +74,7 @@ def test_the_readme_quotes_the_claims_on_cifar():
 
 
 def quoted_gains(name, pattern):
-    """Return the differences of the claims that match, all of which hold."""
+    """Return the differences of the matching claims, and check that all of them hold."""
     rows = quoted_rows(name, "claims_table", pattern)
     assert all(row.split(" | ")[4] == "holds" for row in rows)
     return [float(row.split(" | ")[2].split()[0]) for row in rows]
@@ -93,7 +95,7 @@ def test_the_readme_quotes_few_images_on_cifar():
 
 def test_the_readme_quotes_the_pool_and_circuits_on_cifar():
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    rows = paths_claims_table(ComparisonResults(kept("pool-cifar100")), per_size=True)
+    rows = paths_claims_table(ComparisonResults(load_result("pool-cifar100")), per_size=True)
     claims = [row for row in rows if row[0] == "pool ends above snnet-same"]
     assert [row[4] for row in claims] == 12 * ["holds"]
     gains = [float(row[2].split()[0]) for row in claims]
@@ -104,7 +106,7 @@ def test_the_readme_quotes_the_pool_and_circuits_on_cifar():
 
 def test_the_page_on_choosing_quotes_untrained_descendants():
     page = (ROOT / "docs" / "how-to" / "choose-a-method.md").read_text(encoding="utf-8")
-    found = kept("untrained-cifar100")
+    found = load_result("untrained-cifar100")
     (head,) = re.findall(r"\| arm \| (.*) \|\n", page)
     sizes = [cell.strip("`") for cell in head.split(" | ")]
     for arm in ("grow", "weight-selection, divide", "weight-selection", "front, units", "front"):
@@ -123,8 +125,8 @@ CLAIMS = [
 
 
 @pytest.mark.parametrize("name", ["pool-family", "pool-family-least-squares", "pool-family-fashion"])
-def test_the_pools_page_names_the_claims_that_hold(name):
-    summary, found = ComparisonResults(kept(name)), []
+def test_pool_page_names_the_claims_that_hold(name):
+    summary, found = ComparisonResults(load_result(name)), []
     for each in (False, True):
         found += [
             tuple(row[:5]) for row in paths_claims_table(summary, per_size=each)[1:] if row[4] != "no difference shown"
@@ -137,7 +139,7 @@ def test_the_pools_page_names_the_claims_that_hold(name):
         assert f"{difference.lstrip('+-')} (p = {p})" in page
 
 
-def test_every_kept_result_says_how_it_was_made():
+def test_every_stored_result_has_command_and_versions():
     for path in RESULTS.glob("*.json"):
         found = json.loads(path.read_text(encoding="utf-8"))
         starts = ("germline ", "python benchmarks/", "python tools/", "python -m pytest ", "tools/test_ray.sh")
@@ -147,7 +149,7 @@ def test_every_kept_result_says_how_it_was_made():
 
 def test_the_page_on_backbones_quotes_the_probes():
     page = (ROOT / "docs" / "how-to" / "condense-a-backbone.md").read_text(encoding="utf-8")
-    probes = kept("headless_probe")["accuracy"]
+    probes = load_result("headless_probe")["accuracy"]
     words = {"descendant": "for a descendant", "scratch": "for scratch", "shuffled gene": "for a shuffled gene"}
     for name, text in {**words, "ancestor": "for the ancestor", "first blocks": "for its\nfirst"}.items():
         assert f"{100 * probes[name]['mean']:.1f} % {text}" in page
@@ -156,7 +158,7 @@ def test_the_page_on_backbones_quotes_the_probes():
 
 
 def test_more_than_400_odd_inputs_are_tried():
-    found = kept("odd_inputs")
+    found = load_result("odd_inputs")
     assert found["total"] == sum(found["kinds"].values()) >= 400
     assert min(found["kinds"].values()) >= 20
     page = (ROOT / "docs" / "reference" / "loading.md").read_text(encoding="utf-8")
@@ -173,7 +175,7 @@ def test_odd_inputs_are_counted_in_files_that_exist():
 
 
 def test_the_page_on_training_quotes_the_loops_overhead():
-    rows = kept("loop-overhead-cpu")["rows"]
+    rows = load_result("loop-overhead-cpu")["rows"]
     assert len(rows) == 3
     page = " ".join((ROOT / "docs" / "reference" / "training.md").read_text(encoding="utf-8").split())
     plain = [row["ratio_to"]["plain"]["ratio"] for row in rows]
@@ -183,8 +185,12 @@ def test_the_page_on_training_quotes_the_loops_overhead():
     assert f"{min(slow):.2f} to {max(slow):.2f} of the processor time" in page
 
 
-def test_the_page_over_sizes_says_how_many_claims_hold():
-    rows = [row for row in claims_table(ComparisonResults(kept("any-size")))[1:] if row[4] != "not claimed beforehand"]
+def test_any_size_page_counts_the_claims_that_hold():
+    rows = [
+        row
+        for row in claims_table(ComparisonResults(load_result("any-size")))[1:]
+        if row[4] != "not claimed beforehand"
+    ]
     verdicts = {"copies": Counter(), "random weights": Counter(), "steps": Counter()}
     for claim, _, difference, _, verdict, *_ in rows:
         kind = "copies" if claim.endswith((" weight-selection", " grow")) else "random weights"
@@ -199,7 +205,7 @@ def test_the_page_over_sizes_says_how_many_claims_hold():
 
 def test_the_page_on_training_quotes_steps_on_a_gpu():
     page = (ROOT / "docs" / "reference" / "training.md").read_text(encoding="utf-8")
-    rows = [row for part in ("step", "overhead") for row in kept(f"gpu-speed-{part}")["rows"]]
+    rows = [row for part in ("step", "overhead") for row in load_result(f"gpu-speed-{part}")["rows"]]
     ratios = [row["ratio_to"]["plain"]["ratio"] for row in rows]
     assert [round(ratio, 2) for ratio in (min(ratios), max(ratios))] == [1.04, 1.16]
     for row, ratio in zip(rows, ratios, strict=True):

@@ -1,4 +1,4 @@
-"""Names for what is shared hold no place of the machine that they were made on."""
+"""Shared names contain no path of the machine that made them."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_name_data(given, shared):
         ("--out=/home/x/y and ~/z", "--out=y and z"),
         ("C:\\Users\\a\\net", "net"),
         ("file:///home/a/net", "net"),
-        # What only looks like a path stays: addresses, fractions, names of classes, buckets.
+        # Texts that only look like a path stay: addresses, fractions, names of classes, buckets.
         *[
             (same, same)
             for same in ("https://a.org/home/b", "and/or 3/4 a / b", "/m/01g317", "s3://b/home", "timm/x.y")
@@ -52,7 +52,7 @@ def test_hide_places(given, shared):
     assert hide_places(given) == shared
 
 
-def test_a_path_below_the_working_folder_stays_relative_to_it(working_folder):
+def test_path_below_the_working_folder_stays_relative_to_it(working_folder):
     assert name_place(working_folder / "runs/a") == "runs/a"
     assert name_place("runs/a") == "runs/a"
     assert hide_places(f"from {working_folder}/runs/my net") == "from runs/my net"
@@ -73,7 +73,7 @@ def test_name_argument(given, shared):
     assert name_argument(given) == shared
 
 
-def test_a_source_from_elsewhere_has_a_hash(tmp_path, monkeypatch):
+def test_source_outside_the_working_folder_has_a_hash(tmp_path, monkeypatch):
     (tmp_path / "net.pth").write_bytes(b"weights")
     assert name_source(tmp_path / "net.pth") == "net.pth"
     (tmp_path / "here").mkdir()

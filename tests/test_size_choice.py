@@ -1,4 +1,4 @@
-"""Caps: the largest size that a gene grows under them, by one rule for all methods."""
+"""Caps choose the largest allowed size of a gene, by one rule for all methods."""
 
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ SPEC = VitSpec(image_size=32, channels=3, classes=10, patch_size=8, depth=8, wid
 HUGE = 10**12
 
 
-def gene_of(method, network):
+def make_gene(method, network):
     return replace(empty_gene(find_method(method)(), network.spec, network.preprocess), classes=network.classes)
 
 
@@ -22,7 +22,7 @@ def build_any(spec, size):
     return spec.model_copy(update=dict(size))
 
 
-def refuse_unless(is_allowed):
+def allow_only(is_allowed):
     """A function that grows the sizes of SPEC for which `is_allowed` is true."""
 
     def build(size):
@@ -33,7 +33,7 @@ def refuse_unless(is_allowed):
     return build
 
 
-def test_lines_rise_and_hold_the_own_size():
+def test_size_lines_rise_and_contain_the_own_size():
     for line in list_size_lines(SPEC):
         costs = [measure_spec(build_any(SPEC, size)) for size in line]
         assert costs == sorted(set(costs))
@@ -46,7 +46,7 @@ def test_lines_rise_and_hold_the_own_size():
 
 
 @pytest.mark.parametrize("key", ["max_params", "max_flops"])
-def test_the_largest_size_on_the_ratio_is_chosen(key):
+def test_largest_size_of_the_same_shape_is_chosen(key):
     both, _, _ = list_size_lines(SPEC)
     costs = [measure_spec(build_any(SPEC, size))[key == "max_flops"] for size in both]
     for index, cost in enumerate(costs):
@@ -60,8 +60,8 @@ def test_the_largest_size_on_the_ratio_is_chosen(key):
 
 def test_depth_alone_then_width_alone_are_tried():
     own = measure_spec(SPEC).parameters
-    deep = refuse_unless(lambda spec: spec.width == 96)
-    wide = refuse_unless(lambda spec: spec.depth == 8)
+    deep = allow_only(lambda spec: spec.width == 96)
+    wide = allow_only(lambda spec: spec.depth == 8)
     assert choose_size(SPEC, Size(max_params=own // 2), deep) == Size(depth=3)
     assert choose_size(SPEC, Size(max_params=HUGE), deep) == Size(depth=32)
     assert choose_size(SPEC, Size(max_params=own // 2), wide) == Size(width=64, heads=2)
@@ -69,10 +69,10 @@ def test_depth_alone_then_width_alone_are_tried():
 
 def test_the_own_size_is_the_last_resort():
     own = measure_spec(SPEC)
-    only = refuse_unless(lambda spec: spec == SPEC)
+    only = allow_only(lambda spec: spec == SPEC)
     assert choose_size(SPEC, Size(max_params=own.parameters), only) == Size()
-    # Exact growth has factors of two alone: depth alone where width would be too large.
-    factors = refuse_unless(lambda spec: spec.depth % 8 == 0 and spec.width % 96 == 0)
+    # Some methods grow by integer factors only. Depth alone grows where width would become too large.
+    factors = allow_only(lambda spec: spec.depth % 8 == 0 and spec.width % 96 == 0)
     assert choose_size(SPEC, Size(max_params=3 * own.parameters), factors) == Size(depth=24)
     with pytest.raises(SettingError, match=rf"smallest size, .*, has {own.parameters:,} parameters .*Set a higher cap"):
         choose_size(SPEC, Size(max_params=own.parameters - 1), only)
@@ -81,7 +81,7 @@ def test_the_own_size_is_the_last_resort():
 @pytest.mark.parametrize("architecture", ["resnet12", "stitched"])
 def test_every_architecture_has_a_smaller_size(architecture, ancestors):
     network = ancestors[architecture]
-    gene = gene_of("layers" if architecture == "stitched" else "weight-selection", network)
+    gene = make_gene("layers" if architecture == "stitched" else "weight-selection", network)
     own = measure_spec(network.spec).parameters
     target = gene.target(Size(max_params=own - 1))
     assert measure_spec(target.spec).parameters < own
@@ -90,7 +90,7 @@ def test_every_architecture_has_a_smaller_size(architecture, ancestors):
         gene.target(Size(max_params=1))
 
 
-def test_a_cap_counts_the_descendant_s_own_head(gene):
+def test_cap_counts_the_descendant_s_own_head(gene):
     caps = Size(max_params=measure_spec(gene.target(Size(depth=3), 2).spec).parameters)
     assert [gene.target(caps, classes).size for classes in (2, 50)] == [Size(depth=3), Size(depth=2)]
     with pytest.raises(SettingError, match=r"chooses the whole size\. Remove depth"):

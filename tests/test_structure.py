@@ -1,4 +1,4 @@
-"""The structure of the package: no import circles, methods apart, names defined once, a small contract, short files."""
+"""The package has no circular imports, independent methods, unique names, a small contract, and short files."""
 
 import ast
 import statistics
@@ -22,7 +22,7 @@ MODULES = {module_name(path): tree for path, tree in TREES.items()}
 
 
 def imported_modules(tree):
-    """Modules of germline that a tree imports: in functions and for typing too."""
+    """Yield the modules of germline that a tree imports, also in functions and for typing."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
@@ -32,7 +32,7 @@ def imported_modules(tree):
             yield from (alias.name for alias in node.names)
 
 
-# The top-level package has its public names for type checkers alone.
+# The top-level package imports its public names for type checkers only.
 GRAPH = {
     name: {other for other in imported_modules(tree) if other in MODULES} - {name}
     for name, tree in MODULES.items()
@@ -41,7 +41,7 @@ GRAPH = {
 
 
 def find_circle(graph):
-    """One import circle, as a list of modules; empty if there is none."""
+    """Return one import circle, as a list of modules; empty if there is none."""
     done = set()
 
     def visit(name, path):
@@ -66,7 +66,7 @@ def test_find_circle_finds_one():
     assert find_circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
 
 
-def test_there_is_no_import_circle():
+def test_package_has_no_import_circle():
     assert find_circle(GRAPH) == []
 
 
@@ -84,7 +84,7 @@ def test_no_method_imports_another_method():
     assert crossing == []
 
 
-def test_no_method_is_named_where_comparisons_are_made():
+def test_comparisons_and_reports_name_no_method():
     # An arm called scratch is a convention of recipes; "layers" and "stored" are keys of results, "front" is Pareto's.
     names = set(METHODS) - {"scratch", "layers", "stored", "front"}
     for folder in ("compare", "reporting"):

@@ -1,4 +1,4 @@
-"""Our own networks under timm's interface: registered by one import, loaded to the bit, used as backbones."""
+"""Our networks have timm's interface: they are registered by one import, loaded exactly, and used as backbones."""
 
 import json
 import subprocess
@@ -17,16 +17,16 @@ from germline.training import CrossEntropy, Run, TrainSettings, score_model
 
 NAMES = {"vgg": "germline_vgg", "resnet12": "germline_resnet12"}
 OURS = {**NAMES, "stitched": "germline_stitched_vit"}
-ALONE = """
+PROGRAM = """
 import sys
 import torch
 import germline.timm  # noqa: F401 - registers them
 import timm
 torch.set_num_threads(1)
-folder, pictures, out = sys.argv[1:]
+folder, images, out = sys.argv[1:]
 model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 with torch.no_grad():
-    logits = model(torch.load(pictures, weights_only=True))
+    logits = model(torch.load(images, weights_only=True))
 ours = sorted(name for name in sys.modules if name.startswith("germline"))
 assert ours == ["germline", "germline.timm", *(f"germline.timm.{name}" for name in ("resnet", "staged", "stitched"))]
 torch.save(logits, out)
@@ -44,12 +44,12 @@ def staged(request, ancestors):
 
 
 def test_timm_computes_the_same_in_a_process_with_one_import(ancestors, pixels, tmp_path):
-    # Both in one process, for a process takes seconds to start.
+    # All run in one process, because a process takes seconds to start.
     runs = []
     for name in OURS:
         ancestors[name].save(tmp_path / name)
-        torch.save(ancestors[name].preprocess(pixels), tmp_path / f"{name}.pictures")
-        runs += [f"sys.argv[1:] = {[str(tmp_path / f'{name}{end}') for end in ('', '.pictures', '.logits')]}\n{ALONE}"]
+        torch.save(ancestors[name].preprocess(pixels), tmp_path / f"{name}.images")
+        runs += [f"sys.argv[1:] = {[str(tmp_path / f'{name}{end}') for end in ('', '.images', '.logits')]}\n{PROGRAM}"]
     code = "import sys\n" + "\n".join(runs)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -59,7 +59,7 @@ def test_timm_computes_the_same_in_a_process_with_one_import(ancestors, pixels, 
             assert torch.equal(found, ancestors[name].logits(pixels))
 
 
-def test_the_folder_says_what_it_is(network, tmp_path):
+def test_folder_describes_the_network(network, tmp_path):
     network.save(tmp_path / "model")
     config = json.loads((tmp_path / "model" / CONFIG).read_text())
     assert config["architecture"] in OURS.values()
@@ -88,7 +88,7 @@ def test_timm_changes_head_and_channels_of_a_folder(network, pixels, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES.values())
-def test_timms_interface(name):
+def test_networks_have_timms_interface(name):
     model = timm.create_model(name, num_classes=4, in_chans=1).eval()
     images = torch.rand(2, 1, 48, 48)
     with torch.no_grad():
@@ -121,7 +121,7 @@ def test_backbones_give_the_stages(name):
         ]
 
 
-def test_intermediates_can_be_had_beside_the_maps(staged, pixels):
+def test_intermediates_are_returned_with_the_maps(staged, pixels):
     model, images = staged.model, staged.preprocess(pixels)
     with torch.no_grad():
         maps, found = model.forward_intermediates(images)
@@ -141,7 +141,7 @@ def test_parameters_are_grouped_by_depth(staged):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_statistics_are_inherited_trained_and_kept(name, ancestors, pico, pixels, tmp_path):
+def test_statistics_are_inherited_trained_and_saved(name, ancestors, pico, pixels, tmp_path):
     run = Run(device="cpu", quiet=True)
     gene = Finetune().condense(ancestors[name], pico, run)
     child = gene.inherit(Size(), pico.classes)
@@ -153,7 +153,7 @@ def test_statistics_are_inherited_trained_and_kept(name, ancestors, pico, pixels
     trained = child.model.state_dict()
     assert not [key for key in statistics if torch.equal(trained[key], gene.tensors[key])]
     assert {int(trained[key]) for key in statistics if "tracked" in key} == {4}
-    # Scored with the running statistics: logits do not depend on a picture's neighbours, and looking changes nothing.
+    # Scoring uses the running statistics: logits do not depend on other images, and no statistic changes.
     before = {key: value.clone() for key, value in trained.items()}
     score_model(child.model, child.network.logits, pico.val)
     assert all(torch.equal(value, before[key]) for key, value in child.model.state_dict().items())
@@ -165,7 +165,7 @@ def test_statistics_are_inherited_trained_and_kept(name, ancestors, pico, pixels
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_gene_survives_a_change_of_channels(name, ancestors, pico, pixels):
+def test_gene_adapts_to_other_channels(name, ancestors, pico, pixels):
     gene = Finetune().condense(ancestors[name], pico, Run(device="cpu", quiet=True))
     same, colour = gene.inherit(), gene.inherit(channels=3)
     assert not any(counts["adapted"] for counts in same.ledger.entries.values())

@@ -1,4 +1,4 @@
-"""The stitched ViT under timm's interface: initialised as timm's are, a backbone, compiled, its head changed."""
+"""The stitched ViT in timm's interface: initialisation, backbone, compilation and head."""
 
 import pytest
 import timm
@@ -20,7 +20,7 @@ def images():
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def test_blocks_stand_in_one_sequence():
+def test_blocks_form_one_sequence():
     model = create()
     assert [type(block) is StitchedBlock for block in model.blocks] == [False, False, True, False, False]
     assert model.blocks[2].stitch.weight.shape == (32, 16)
@@ -29,7 +29,7 @@ def test_blocks_stand_in_one_sequence():
     assert (model.default_cfg["classifier"], model.default_cfg["first_conv"]) == ("head", "patch_embed.proj")
 
 
-def test_it_begins_as_a_vit_of_timm():
+def test_initial_weights_follow_timms_vit():
     model = create(widths=(64, 128), num_classes=50, init_values=0.1)
     plain = timm.create_model("vit_tiny_patch16_224", embed_dim=128, num_heads=4, depth=2, num_classes=50)
     for name, value in model.named_parameters():
@@ -42,7 +42,7 @@ def test_it_begins_as_a_vit_of_timm():
     assert model.weight_init_mode == plain.weight_init_mode
 
 
-def test_dropped_paths_rise_over_the_whole_depth():
+def test_drop_path_rises_over_all_blocks():
     model = create(drop_path_rate=0.4)
     plain = timm.create_model("vit_tiny_patch16_224", depth=5, drop_path_rate=0.4)
     assert [getattr(b.drop_path2, "drop_prob", 0.0) for b in model.blocks] == [
@@ -55,7 +55,7 @@ def test_dropped_paths_rise_over_the_whole_depth():
         assert not torch.equal(model(images), model(images))
 
 
-def test_timms_head(images):
+def test_head_follows_timms_interface(images):
     model = create(num_classes=4)
     with torch.no_grad():
         tokens = model.forward_features(images)
@@ -85,7 +85,7 @@ def test_intermediates_are_the_blocks(images):
                 model.forward_intermediates(images, indices, norm=True)
 
 
-def test_a_backbone_gives_maps_of_the_widths(images):
+def test_backbone_gives_maps_of_the_widths(images):
     model = create(features_only=True, out_indices=(0, 3))
     assert (model.feature_info.channels(), model.feature_info.reduction()) == ([16, 32], [8, 8])
     assert len(model.model.blocks) == 4
@@ -94,7 +94,7 @@ def test_a_backbone_gives_maps_of_the_widths(images):
     assert create(depths=(1, 1), features_only=True).feature_info.channels() == [16, 32]
 
 
-def test_compiled_it_computes_the_same(images):
+def test_compiled_network_equals_the_plain_one(images):
     model = create(num_classes=3, depths=(1, 1))
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     found = compiled(images)
@@ -113,7 +113,7 @@ def test_checkpointing_changes_no_gradient(images):
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
 
 
-def test_a_stitch_is_as_deep_as_its_block():
+def test_stitch_is_grouped_with_its_block():
     model = create()
     groups = group_parameters(model, model.group_matcher())
     # The stem, five blocks, and head with norm.
@@ -129,6 +129,6 @@ def test_a_stitch_is_as_deep_as_its_block():
         ({"global_pool": "map"}, "pools by mean, maximum or class token"),
     ],
 )
-def test_what_it_cannot_be(changes, message):
+def test_impossible_networks_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         StitchedViT(**{**SIZE, **changes})

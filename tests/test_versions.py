@@ -1,4 +1,4 @@
-"""The floors that `tools/test_versions.py` pins are those of `pyproject.toml`."""
+"""The floors that `tools/test_versions.py` pins equal those of `pyproject.toml`."""
 
 import importlib.util
 import json
@@ -25,7 +25,7 @@ def test_the_highest_floor_of_a_package_counts():
 
 
 @pytest.mark.parametrize("line", ["a", "a>=1,<2", "a==1", "other[more]"])
-def test_a_requirement_without_a_plain_floor_is_refused(line):
+def test_requirement_without_a_plain_floor_is_refused(line):
     with pytest.raises(SystemExit, match="has no plain floor"):
         tool.read_floors(project_with(line))
 
@@ -36,7 +36,7 @@ def test_every_requirement_of_germline_has_a_floor():
     assert not {"germline", "wandb", "ruff"} & floors.keys()
 
 
-def test_another_python_than_the_oldest_is_refused(monkeypatch):
+def test_newer_python_than_the_oldest_is_refused(monkeypatch):
     monkeypatch.setattr(tool, "ask", lambda *command: "3.13")
     tool.check_python("python", ">=3.13")
     with pytest.raises(SystemExit, match=r"is Python 3.13. The oldest set needs Python 3.11"):
@@ -55,7 +55,7 @@ def test_outcomes_are_counted_and_failures_named(tmp_path):
     }
 
 
-def test_stored_results_are_of_todays_requirements_and_pass():
+def test_stored_results_match_the_requirements_and_pass():
     floors = tool.read_floors(PROJECT)
     for path in RESULTS:
         result = json.loads(path.read_text(encoding="utf-8"))

@@ -19,20 +19,20 @@ def names(folder):
 
 
 @pytest.fixture
-def filled(tmp_path):
+def folder_of_two(tmp_path):
     kept = CheckpointFolder(tmp_path / "checkpoints", keep=2)
     for step in (5, 10, 100):
         kept.save(checkpoint(step))
     return kept
 
 
-def test_checkpoint_folder_keeps_the_newest(filled, tmp_path):
+def test_checkpoint_folder_keeps_the_newest(folder_of_two, tmp_path):
     assert names(tmp_path / "checkpoints") == ["step-00000010", "step-00000100"]
-    assert filled.latest_path() == tmp_path / "checkpoints" / "step-00000100"
+    assert folder_of_two.latest_path() == tmp_path / "checkpoints" / "step-00000100"
 
 
-def test_load_latest_is_exact(filled):
-    found = filled.load_latest()
+def test_load_latest_is_exact(folder_of_two):
+    found = folder_of_two.load_latest()
     assert found.step == 100
     assert torch.equal(found.tensors["model"]["w"], torch.full((3,), 100.0))
     assert found.tensors["objective"] == {}
@@ -64,17 +64,17 @@ def flip(folder):
     ],
     ids=["truncated", "flipped", "no tensors", "bad json", "empty state", "no state", "pickle"],
 )
-def test_load_latest_skips_a_damaged_one_with_a_warning(filled, tmp_path, caplog, damage):
+def test_load_latest_skips_a_damaged_one_with_a_warning(folder_of_two, tmp_path, caplog, damage):
     damage(tmp_path / "checkpoints" / "step-00000100")
     with caplog.at_level(logging.WARNING, "germline"):
-        assert filled.load_latest().step == 10
+        assert folder_of_two.load_latest().step == 10
     assert "step-00000100 is skipped" in caplog.text
 
 
-def test_load_latest_gives_none_if_all_are_damaged(filled, tmp_path):
+def test_load_latest_gives_none_if_all_are_damaged(folder_of_two, tmp_path):
     for name in names(tmp_path / "checkpoints"):
         truncate(tmp_path / "checkpoints" / name)
-    assert filled.load_latest() is None
+    assert folder_of_two.load_latest() is None
 
 
 def test_load_latest_gives_none_without_a_folder(tmp_path):
@@ -83,29 +83,29 @@ def test_load_latest_gives_none_without_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["write_tensors", "write_json"])
-def test_save_leaves_the_old_ones_after_a_crash(filled, tmp_path, monkeypatch, where):
+def test_save_leaves_the_old_ones_after_a_crash(folder_of_two, tmp_path, monkeypatch, where):
     def crash(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"germline.training.checkpoint.{where}", crash)
     with pytest.raises(KeyboardInterrupt):
-        filled.save(checkpoint(200))
+        folder_of_two.save(checkpoint(200))
     assert names(tmp_path / "checkpoints") == ["step-00000010", "step-00000100"]
-    assert filled.load_latest().step == 100
+    assert folder_of_two.load_latest().step == 100
 
 
-def test_save_leaves_the_old_ones_on_a_full_disk(filled, tmp_path, monkeypatch):
+def test_save_leaves_the_old_ones_on_a_full_disk(folder_of_two, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("germline.training.checkpoint.write_tensors", full)
     with pytest.raises(OutputError, match="No space left"):
-        filled.save(checkpoint(200))
-    assert filled.load_latest().step == 100
+        folder_of_two.save(checkpoint(200))
+    assert folder_of_two.load_latest().step == 100
 
 
-def test_load_latest_ignores_a_killed_save(filled, tmp_path):
+def test_load_latest_ignores_a_killed_save(folder_of_two, tmp_path):
     part = tmp_path / "checkpoints" / ".step-00000200.abcd.part"
     part.mkdir()
     (part / "state.json").write_text(json.dumps({"step": 200}))
-    assert filled.load_latest().step == 100
+    assert folder_of_two.load_latest().step == 100

@@ -1,4 +1,4 @@
-"""Device and precision of a run: TF32 on CUDA, and what a run records of it."""
+"""Device and precision of a run: TF32 on CUDA, and the run's record of it."""
 
 import warnings
 from types import SimpleNamespace
@@ -13,15 +13,15 @@ from germline.training.device import allow_tf32, describe_device, make_fabric
 
 
 @pytest.fixture
-def _switches():
+def _restore_tf32():
     yield
     allow_tf32(is_allowed=False)
     torch.backends.cudnn.allow_tf32 = True
 
 
 @pytest.fixture
-def on_cuda(monkeypatch):
-    """Let Fabric be a stub, and return the TF32 switches after `make_fabric` on a device."""
+def read_switches(monkeypatch):
+    """Function that returns the TF32 switches after `make_fabric` on a device; Fabric is a stub."""
     monkeypatch.setattr(device, "Fabric", lambda **_: SimpleNamespace(launch=lambda: None))
 
     def switches(accelerator, **options):
@@ -33,12 +33,12 @@ def on_cuda(monkeypatch):
     return switches
 
 
-@pytest.mark.usefixtures("_switches")
-def test_tf32_is_on_for_cuda_unless_it_is_switched_off(on_cuda):
-    assert on_cuda("cpu") == ("highest", True)  # torch's own
-    assert on_cuda("cuda") == ("high", True)
-    assert on_cuda("cuda", tf32=False) == ("highest", False)
-    assert on_cuda("cuda") == ("high", True)
+@pytest.mark.usefixtures("_restore_tf32")
+def test_cuda_uses_tf32_by_default(read_switches):
+    assert read_switches("cpu") == ("highest", True)  # torch's defaults
+    assert read_switches("cuda") == ("high", True)
+    assert read_switches("cuda", tf32=False) == ("highest", False)
+    assert read_switches("cuda") == ("high", True)
 
 
 def test_records_of_comparisons_name_tf32(monkeypatch):
@@ -48,7 +48,7 @@ def test_records_of_comparisons_name_tf32(monkeypatch):
     assert describe_device() == "cuda (NVIDIA H100) with TF32"
 
 
-def test_a_run_on_a_cpu_leaves_torch_alone_and_records_no_tf32():
+def test_run_on_a_cpu_changes_no_switch_and_records_no_tf32():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     facts = Run(device="cpu", quiet=True).facts()
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
@@ -56,13 +56,13 @@ def test_a_run_on_a_cpu_leaves_torch_alone_and_records_no_tf32():
 
 
 @pytest.mark.parametrize("tf32", [True, False])
-def test_a_run_on_cuda_records_tf32(tf32):
+def test_run_on_cuda_records_tf32(tf32):
     run = Run(device="cpu", quiet=True, tf32=tf32)
     run.fabric = SimpleNamespace(device=torch.device("cuda"), world_size=1)
     assert run.facts()["tf32"] is tf32
 
 
-def test_a_phase_on_cuda_is_resumed_with_its_own_options(tmp_path, pico, make_network):
+def test_phase_on_cuda_is_resumed_with_its_own_options(tmp_path, pico, make_network):
     settings, network = TrainSettings(steps=1, batch_size=8), make_network()
 
     def open_phase(name, *, tf32):

@@ -10,7 +10,7 @@ import pytest
 from germline.files import read_tensors
 from helpers.processes import finish, script
 
-# Two processes add in another order, which rounds otherwise. AdamW divides by the size of the gradient: where that is
+# Two processes add in another order, so rounding differs. AdamW divides by the size of the gradient. Where that is
 # almost zero, one weight in thousands differs by up to 1.03e-5. SGD does not divide, and differs by 2e-8.
 BOUNDS = {"adamw": 2e-5, "sgd": 1e-7}
 SCRIPT = Path(__file__).parents[1] / "helpers" / "two_processes.py"

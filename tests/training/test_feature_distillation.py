@@ -1,4 +1,4 @@
-"""Losses of features: their values by hand, what is read of a teacher, and what is refused."""
+"""Feature losses: values computed by hand, features read from a teacher, and refused cases."""
 
 import pytest
 import timm
@@ -22,8 +22,8 @@ VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads"
 
 
 def network(model, side=32, channels=3):
-    see = Preprocess(channels=channels, image_size=side, mean=(0.0,) * channels, std=(1.0,) * channels)
-    return Network(model.eval(), see, ())
+    preprocess = Preprocess(channels=channels, image_size=side, mean=(0.0,) * channels, std=(1.0,) * channels)
+    return Network(model.eval(), preprocess, ())
 
 
 def vit(**changes):
@@ -31,7 +31,7 @@ def vit(**changes):
 
 
 class Plain(nn.Module):
-    """A module of a user's, without timm's functions."""
+    """A user's module, without timm's functions."""
 
     def __init__(self, form="flat", classes=0):
         super().__init__()
@@ -45,7 +45,7 @@ class Plain(nn.Module):
 
 
 class Inside(nn.Module):
-    """A module whose forward_features gives what a test wants."""
+    """A module whose forward_features returns a given tensor."""
 
     num_classes, num_prefix_tokens = 0, 1
 
@@ -70,7 +70,7 @@ def test_cosine_is_one_minus_the_mean_cosine():
 
 
 def test_mse_compares_with_normalised_features():
-    # A layer norm makes (-1, 1) of (2, 6) and of (20, 60).
+    # A layer norm turns (2, 6) and (20, 60) into (-1, 1).
     predicted = torch.tensor([[0.0, 1.0]])
     for factor in (1.0, 10.0):
         loss = compute_feature_loss(predicted, factor * torch.tensor([[2.0, 6.0]]), "mse")
@@ -94,7 +94,7 @@ def test_maps_of_another_size_are_resized(own, other):
     assert float(compute_feature_loss(predicted, wanted, "cosine")) == pytest.approx(0, abs=1e-5)
 
 
-def test_a_map_is_linear_along_the_channels():
+def test_map_is_linear_along_the_channels():
     one = FeatureMap(3, 2)
     maps = torch.randn(4, 3, 2, 5)
     mapped = one(maps)
@@ -102,7 +102,7 @@ def test_a_map_is_linear_along_the_channels():
     assert torch.allclose(mapped[:, :, 1, 3], one(maps[:, :, 1, 3]), atol=1e-6)
 
 
-def test_low_precision_is_mapped_in_the_map_s_own():
+def test_map_computes_low_precision_in_float32():
     assert FeatureMap(3, 2)(torch.randn(4, 3, dtype=torch.bfloat16)).dtype == torch.float32
 
 
@@ -142,7 +142,7 @@ def test_last_maps_of_other_families(name, width):
     assert measure_feature_width(teacher, "features") == measure_feature_width(teacher, "tokens") == width
 
 
-def test_a_plain_module_gives_its_outputs():
+def test_features_of_a_plain_module_are_its_outputs():
     teacher = network(Plain())
     pixels = torch.rand(2, 3, 32, 32)
     assert torch.equal(read_features(teacher, pixels, "features"), teacher.model(pixels))
@@ -150,7 +150,7 @@ def test_a_plain_module_gives_its_outputs():
 
 
 @pytest.mark.parametrize(
-    ("model", "kind", "said"),
+    ("model", "kind", "message"),
     [
         (Plain(), "tokens", "tokens of a Plain cannot be read"),
         (Plain("maps"), "features", "features of a Plain cannot be read"),
@@ -165,8 +165,8 @@ def test_a_plain_module_gives_its_outputs():
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_what_cannot_be_read_is_refused(model, kind, said):
-    with pytest.raises(ArtefactError, match=said):
+def test_unreadable_features_are_refused(model, kind, message):
+    with pytest.raises(ArtefactError, match=message):
         measure_feature_width(network(model), kind)
 
 
@@ -179,7 +179,7 @@ def test_tokens_are_arranged_row_by_row():
 
 @pytest.mark.parametrize("kind", ["features", "tokens"])
 @pytest.mark.parametrize("loss", ["cosine", "mse"])
-def test_a_student_learns_features_without_labels(kind, loss):
+def test_student_learns_features_without_labels(kind, loss):
     teacher, student = vit(), vit(embed_dim=8).model.train()
     objective = FeatureDistillation(
         teacher,
@@ -207,7 +207,7 @@ def test_a_student_learns_features_without_labels(kind, loss):
     assert not teacher.model.training
 
 
-def test_labels_are_added_only_where_asked():
+def test_labels_are_used_only_with_labels_option():
     teacher = vit()
     options = {"kind": "features", "loss": "cosine", "source": torch.Generator().manual_seed(0), "with_labels": True}
     logits = torch.zeros(2, 4)
@@ -220,7 +220,7 @@ def test_labels_are_added_only_where_asked():
         objective(lambda pixels: pixels, Batch(batch.pixels, None))
 
 
-def test_no_softmax_is_taken_of_features():
+def test_distillation_refuses_features_as_logits():
     teacher = vit()
     for kind in ("soft", "hard"):
         with pytest.raises(DataError, match="no head"):

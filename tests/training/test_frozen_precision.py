@@ -1,4 +1,4 @@
-"""Teachers and scored networks compute in the precision of their run, and come back as they were."""
+"""Teachers and scored networks compute in the precision of their run, and are restored afterwards."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ TOLERANCE = 0.05
 
 @pytest.fixture
 def watch():
-    """Function that notes the types of what a layer of a network gets and returns."""
+    """Function that records the types of a layer's inputs and outputs."""
     handles = []
 
     def start(layer):
@@ -33,7 +33,7 @@ def fit(precision, network, objective, pico):
 
 @pytest.mark.parametrize("family", ["vit", "resnet"])
 @pytest.mark.parametrize("precision", LOW)
-def test_a_teacher_computes_in_bf16_and_comes_back(precision, family, ancestors, make_network, pico, watch):
+def test_teacher_computes_in_bf16_and_is_restored(precision, family, ancestors, make_network, pico, watch):
     teacher = ancestors[family]
     layer = teacher.model.blocks[0].mlp.fc1 if family == "vit" else teacher.model.layer1[0].conv2
     seen, before = watch(layer), {name: (t, t.clone()) for name, t in teacher.model.state_dict().items()}
@@ -52,7 +52,7 @@ def test_a_teacher_computes_in_bf16_and_comes_back(precision, family, ancestors,
     assert losses != plain
 
 
-# Methods whose losses read the ancestor in ways of their own.
+# Methods whose losses read the ancestor in other ways.
 SMALL = {"steps": 2, "batch_size": 16}
 TRAINED = {
     "features": ("tleg", {**SMALL, "depth": 3, "target": "features"}),
@@ -64,7 +64,7 @@ TRAINED = {
 
 @pytest.mark.parametrize("how", TRAINED)
 @pytest.mark.parametrize("precision", LOW)
-def test_a_method_s_teacher_computes_in_bf16(precision, how, ancestor, pico, watch):
+def test_method_s_teacher_computes_in_bf16(precision, how, ancestor, pico, watch):
     name, settings = TRAINED[how]
     method = METHODS[name](**settings)
     seen = watch(ancestor.model.blocks[0].mlp.fc1)
@@ -74,7 +74,7 @@ def test_a_method_s_teacher_computes_in_bf16(precision, how, ancestor, pico, wat
 
 
 @pytest.mark.parametrize("precision", LOW)
-def test_a_run_scores_a_network_in_its_precision(precision, ancestor, pico, watch):
+def test_run_scores_a_network_in_its_precision(precision, ancestor, pico, watch):
     seen = watch(ancestor.model.blocks[0].mlp.fc1)
     score = Run(device="cpu", precision=precision, quiet=True).evaluate(ancestor, pico.val)
     assert {output for _, output in seen} == {torch.bfloat16}
@@ -84,14 +84,14 @@ def test_a_run_scores_a_network_in_its_precision(precision, ancestor, pico, watc
     assert Run(device="cpu", quiet=True).evaluate(ancestor, pico.val) == plain
 
 
-def test_scored_outputs_can_be_a_part_of_all(ancestor, pico):
+def test_score_can_use_chosen_outputs(ancestor, pico):
     columns = torch.arange(10)
     run = Run(device="cpu", quiet=True)
     assert run.evaluate(ancestor, pico.val, columns) == run.evaluate(ancestor, pico.val)
     assert run.evaluate(ancestor, pico.val, columns.flip(0)).accuracy < 0.5
 
 
-def test_tensors_of_teacher_and_student_are_the_student_s(make_network, pico):
+def test_shared_tensors_are_trained_with_the_student(make_network, pico):
     student, teacher = make_network(), make_network()
     teacher.model.head = student.model.head
     before = {name: tensor.clone() for name, tensor in teacher.model.state_dict().items()}

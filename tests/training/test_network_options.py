@@ -1,4 +1,4 @@
-"""Memory format, recomputed activations, compilation and fused optimisers: what they change, and what they do not."""
+"""Effects of memory format, recomputed activations, compilation and fused optimisers."""
 
 import copy
 from dataclasses import replace
@@ -61,7 +61,7 @@ NAMES = {"vit_tiny_patch16_224": False, "swin_tiny_patch4_window7_224": False, "
 
 
 @pytest.mark.parametrize(("name", "expected"), NAMES.items())
-def test_cnns_are_told_from_vits(name, expected):
+def test_cnns_and_vits_are_distinguished(name, expected):
     with torch.device("meta"):
         assert is_convolutional(timm.create_model(name)) is expected
 
@@ -74,7 +74,7 @@ def test_channels_last_is_for_cnns_on_cuda(networks):
 
 
 @pytest.mark.parametrize("family", ["vgg", "resnet"])
-def test_channels_last_gives_the_same_and_is_undone(family, networks, fit, monkeypatch, tmp_path):
+def test_channels_last_gives_equal_results_and_is_undone(family, networks, fit, monkeypatch, tmp_path):
     plain, losses = fit(networks[family])
     formats = set()
 
@@ -135,7 +135,7 @@ def make_plain(networks):
     return make
 
 
-def test_networks_and_losses_that_cannot_recompute_are_refused(make_plain, networks, fit, tmp_path):
+def test_networks_and_losses_without_recomputation_are_refused(make_plain, networks, fit, tmp_path):
     with pytest.raises(SettingError, match="grad_checkpointing=true cannot train a Plain"):
         fit(make_plain(), tmp_path / "run", grad_checkpointing=True)
     assert not (tmp_path / "run" / "phase").exists()
@@ -171,7 +171,7 @@ def test_fits_of_equal_shape_compile_once(make_plain, fit, monkeypatch):
     counter = CompileCounter()
     monkeypatch.setattr(network_options, "COMPILE_BACKEND", counter)
     torch._dynamo.reset()
-    # torch's own limit, 8 shapes, is lower here to keep the test short.
+    # The test lowers torch's limit of 8 shapes, to be short.
     with torch._dynamo.config.patch(recompile_limit=2):
         first, losses = fit(make_plain(), compile=True)
         compiled = counter.frame_count
@@ -204,7 +204,7 @@ def test_optimisers_are_fused(settings, device, fused, make_network):
     assert optimizer.defaults["fused"] is fused
 
 
-def test_unused_parameters_are_searched_for_where_a_loss_says_so(monkeypatch):
+def test_unused_parameters_are_searched_only_for_losses_that_skip_some(monkeypatch):
     built = []
     replicate = "lightning_fabric.strategies.ddp.DistributedDataParallel"
     monkeypatch.setattr(replicate, lambda **given: built.append(given) or given["module"])

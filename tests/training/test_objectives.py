@@ -17,7 +17,7 @@ THIRD = math.log(3.0)
 
 
 class Fixed(nn.Module):
-    """Network with constant logits that counts its calls."""
+    """Network with constant logits that records the mode of each call."""
 
     def __init__(self, rows):
         super().__init__()
@@ -55,17 +55,17 @@ def test_distillation_soft_is_the_mean_divergence():
 
 def test_distillation_legacy_reduction_divides_by_classes_too():
     rows, network = student([[0.3, 0.1, 0.0], [0.0, 1.0, 0.0]])
-    word = teacher([[THIRD, 0.0, 0.2], [0.0, THIRD, 0.1]])
-    plain = Distillation(word)(network, batch([0, 0]))
-    legacy = Distillation(word, reduction="legacy_numel")(network, batch([0, 0]))
+    fixed_teacher = teacher([[THIRD, 0.0, 0.2], [0.0, THIRD, 0.1]])
+    plain = Distillation(fixed_teacher)(network, batch([0, 0]))
+    legacy = Distillation(fixed_teacher, reduction="legacy_numel")(network, batch([0, 0]))
     assert legacy.item() == pytest.approx(plain.item() / 3, rel=1e-6)
     assert rows.grad is None
 
 
 def test_distillation_temperature_softens_both_and_is_squared():
     _, network = student([[0.0, 0.0]])
-    hot = Distillation(teacher([[2 * THIRD, 0.0]]), temperature=2.0)
-    assert hot(network, batch([0])).item() == pytest.approx(4 * DIVERGENCE, abs=1e-6)
+    softened = Distillation(teacher([[2 * THIRD, 0.0]]), temperature=2.0)
+    assert softened(network, batch([0])).item() == pytest.approx(4 * DIVERGENCE, abs=1e-6)
 
 
 def test_distillation_gradient_is_the_difference_of_distributions():
@@ -82,20 +82,20 @@ def test_distillation_hard_follows_the_largest_logit():
 
 def test_distillation_alpha_weighs_teacher_and_labels():
     _, network = student([[0.0, 0.0]])
-    word = teacher([[THIRD, 0.0]])
+    fixed_teacher = teacher([[THIRD, 0.0]])
     for alpha in (0.0, 0.3, 1.0):
-        found = float(Distillation(word, alpha=alpha)(network, batch([1])).detach())
+        found = float(Distillation(fixed_teacher, alpha=alpha)(network, batch([1])).detach())
         assert found == pytest.approx(alpha * DIVERGENCE + (1 - alpha) * math.log(2), abs=1e-6)
 
 
 def test_distillation_needs_labels_below_alpha_one():
     _, network = student([[0.0, 0.0]])
-    bare = Batch(torch.rand(1, 1, 2, 2), None)
-    assert float(Distillation(teacher([[THIRD, 0.0]]))(network, bare)) == pytest.approx(DIVERGENCE, abs=1e-6)
+    unlabelled = Batch(torch.rand(1, 1, 2, 2), None)
+    assert float(Distillation(teacher([[THIRD, 0.0]]))(network, unlabelled)) == pytest.approx(DIVERGENCE, abs=1e-6)
     with pytest.raises(DataError, match="alpha=1"):
-        Distillation(teacher([[THIRD, 0.0]]), alpha=0.5)(network, bare)
+        Distillation(teacher([[THIRD, 0.0]]), alpha=0.5)(network, unlabelled)
     with pytest.raises(DataError, match="The images have no labels"):
-        CrossEntropy()(network, bare)
+        CrossEntropy()(network, unlabelled)
 
 
 def test_label_loss_counts_mixed_labels_by_share():
@@ -113,14 +113,14 @@ def test_cross_entropy_label_smoothing_covers_all_classes():
 
 
 def test_distillation_neither_trains_nor_saves_nor_freezes_the_teacher():
-    word = teacher([[THIRD, 0.0]])
-    word.model.train()
-    objective = Distillation(word)
+    fixed_teacher = teacher([[THIRD, 0.0]])
+    fixed_teacher.model.train()
+    objective = Distillation(fixed_teacher)
     logits, network = student([[0.0, 0.0]])
     objective(network, batch([0])).backward()
-    assert word.model.modes == [False]
-    assert word.model.rows.grad is None
-    assert word.model.rows.requires_grad
+    assert fixed_teacher.model.modes == [False]
+    assert fixed_teacher.model.rows.grad is None
+    assert fixed_teacher.model.rows.requires_grad
     assert not list(objective.parameters())
     assert not objective.state_dict()
     assert logits.grad is not None

@@ -44,7 +44,8 @@ def test_make_optimizer_decay_by_prefix_and_objective_parameters():
 def test_make_optimizer_rate_by_prefix():
     optimizer = make_optimizer(Model(), CrossEntropy(), TrainSettings(), {}, {"slope": 0.1})
     factors = {(group["factor"], len(group["params"])) for group in optimizer.param_groups}
-    assert factors == {(0.1, 1), (1.0, 1)}  # weight and bias of the slope, apart for their decay; the position table
+    # Weight and bias of the slope differ in decay. The position table has the decay of the bias.
+    assert factors == {(0.1, 1), (1.0, 1)}
 
 
 @pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.0}], ids=str)

@@ -1,4 +1,4 @@
-"""Saved phases: work is done once, reading is exact, and damage or a kill only repeats work."""
+"""Saved phases: work runs once, reading is exact, and damage or a kill only repeats work."""
 
 import json
 import logging
@@ -33,11 +33,11 @@ class Work:
         return self.answer
 
 
-def bare(folder=None):
+def make_run(folder=None):
     return Run(folder, device="cpu", quiet=True)
 
 
-def check(found):
+def check_state(found):
     tensors, facts = found
     assert list(tensors) == list(PHASE_STATE)
     for name, value in PHASE_STATE.items():
@@ -49,30 +49,30 @@ def check(found):
 
 def test_keep_does_the_work_once(tmp_path):
     work = Work()
-    check(bare(tmp_path).keep("generation-0", work))
-    check(bare(tmp_path).keep("generation-0", work))
+    check_state(make_run(tmp_path).keep("generation-0", work))
+    check_state(make_run(tmp_path).keep("generation-0", work))
     assert work.calls == 1
     other = Work({}, {"other": 1})
-    assert bare(tmp_path).keep("generation-1", other) == ({}, {"other": 1})
-    assert bare(tmp_path).keep("generation-1", other) == ({}, {"other": 1})
+    assert make_run(tmp_path).keep("generation-1", other) == ({}, {"other": 1})
+    assert make_run(tmp_path).keep("generation-1", other) == ({}, {"other": 1})
     assert other.calls == 1
 
 
 def test_keep_saves_nothing_without_a_folder():
-    work, run = Work(), bare()
-    check(run.keep("phase", work))
-    check(run.keep("phase", work))
+    work, run = Work(), make_run()
+    check_state(run.keep("phase", work))
+    check_state(run.keep("phase", work))
     assert work.calls == 2
     run.forget("phase")
 
 
 @pytest.mark.parametrize("folder", [False, True])
 def test_keep_returns_tensors_of_their_own(tmp_path, folder):
-    whole = torch.arange(6.0).reshape(2, 3)
-    tied = {"first": whole, "second": whole, "column": whole[:, 1]}
-    found, _ = bare(tmp_path if folder else None).keep("phase", lambda: (tied, {}))
+    original = torch.arange(6.0).reshape(2, 3)
+    tied = {"first": original, "second": original, "column": original[:, 1]}
+    found, _ = make_run(tmp_path if folder else None).keep("phase", lambda: (tied, {}))
     found["first"].zero_()
-    assert whole.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert original.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert found["second"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert found["column"].tolist() == [1, 4]
     assert found["column"].is_contiguous()
@@ -88,7 +88,7 @@ def flip(path):
     path.write_bytes(damaged)
 
 
-def alter(path):
+def change_facts(path):
     state = json.loads(path.read_text())
     state["facts"]["pair"] = [1, 3.5]
     path.write_text(json.dumps(state))
@@ -98,7 +98,7 @@ DAMAGES = {
     "cut tensors": ("kept.safetensors", cut),
     "flipped bit": ("kept.safetensors", flip),
     "no tensors": ("kept.safetensors", lambda path: path.unlink()),
-    "altered facts": ("kept.json", alter),
+    "altered facts": ("kept.json", change_facts),
     "no hashes": ("kept.json", lambda path: path.write_text('{"facts": {}}')),
     "not JSON": ("kept.json", lambda path: path.write_text("{")),
     "another JSON": ("kept.json", lambda path: path.write_text("[]")),
@@ -107,21 +107,21 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_keep_computes_a_damaged_phase_again(tmp_path, caplog, damage):
-    bare(tmp_path).keep("phase", Work())
-    name, harm = DAMAGES[damage]
-    harm(tmp_path / "phase" / name)
+    make_run(tmp_path).keep("phase", Work())
+    name, apply_damage = DAMAGES[damage]
+    apply_damage(tmp_path / "phase" / name)
     work = Work()
     with caplog.at_level(logging.WARNING, "germline"):
-        check(bare(tmp_path).keep("phase", work))
+        check_state(make_run(tmp_path).keep("phase", work))
     assert work.calls == 1
     assert f"The saved phase {tmp_path / 'phase'} is damaged and computed again" in caplog.text
     caplog.clear()
-    check(bare(tmp_path).keep("phase", work))
+    check_state(make_run(tmp_path).keep("phase", work))
     assert (work.calls, caplog.text) == (1, "")
 
 
 def test_forget_removes_a_phase(tmp_path):
-    run, work, other = bare(tmp_path), Work(), Work()
+    run, work, other = make_run(tmp_path), Work(), Work()
     run.keep("phase", work)
     run.keep("other", other)
     run.forget("phase")
@@ -137,14 +137,14 @@ def test_keep_saves_nothing_of_failed_work(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bare(tmp_path).keep("phase", fails)
+        make_run(tmp_path).keep("phase", fails)
     work = Work()
-    bare(tmp_path).keep("phase", work)
+    make_run(tmp_path).keep("phase", work)
     assert work.calls == 1
 
 
 def test_keep_removes_phases_below_it(tmp_path, pico, make_network):
-    network, run = make_network(), bare(tmp_path)
+    network, run = make_network(), make_run(tmp_path)
     settings = TrainSettings(steps=1, batch_size=8)
 
     def work():
@@ -160,10 +160,10 @@ def test_keep_removes_phases_below_it(tmp_path, pico, make_network):
 KILLED = """
 import os, signal, sys, torch
 from germline.training import Run, phase_store
-def killed(*_):
+def kill_now(*_):
     assert list(__import__("pathlib").Path(sys.argv[1]).glob(".phase.*/kept.safetensors"))
     os.kill(os.getpid(), signal.SIGKILL)
-phase_store.write_json = killed
+phase_store.write_json = kill_now
 Run(sys.argv[1], device="cpu", quiet=True).keep("phase", lambda: ({"w": torch.ones(2)}, {}))
 """
 
@@ -173,8 +173,8 @@ def test_keep_killed_during_a_write(tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "phase").exists()
     work = Work()
-    check(bare(tmp_path).keep("phase", work))
-    check(bare(tmp_path).keep("phase", work))
+    check_state(make_run(tmp_path).keep("phase", work))
+    check_state(make_run(tmp_path).keep("phase", work))
     assert work.calls == 1
 
 
@@ -182,7 +182,7 @@ def test_keep_killed_during_a_write(tmp_path):
 @pytest.mark.parametrize("folder", [False, True])
 def test_keep_refuses_facts_that_json_cannot_represent(tmp_path, folder, facts):
     with pytest.raises(SettingError, match="The facts of phase 'phase' cannot be saved"):
-        bare(tmp_path if folder else None).keep("phase", Work({}, facts))
+        make_run(tmp_path if folder else None).keep("phase", Work({}, facts))
     assert not (tmp_path / "phase").exists()
 
 
@@ -192,6 +192,6 @@ def test_keep_refuses_names_outside_the_folder(tmp_path, name):
     work = Work()
     for call in (lambda run: run.keep(name, work), lambda run: run.forget(name)):
         with pytest.raises(SettingError, match="within the run's"):
-            call(bare(tmp_path / "run"))
+            call(make_run(tmp_path / "run"))
     assert work.calls == 0
     assert (tmp_path / "run" / "run.json").exists()

@@ -1,4 +1,4 @@
-"""Populations: every engine computes what the loop computes, or says why it cannot."""
+"""Populations: every engine equals the loop, or gives the reason why it cannot train."""
 
 import copy
 from dataclasses import replace
@@ -17,13 +17,13 @@ OPTIMIZERS = {"sgd": {"optimizer": "sgd", "lr": 0.05, "weight_decay": 0.01}, "ad
 
 @pytest.fixture
 def double():
-    """Computation in float64, so that rounding neither hides nor imitates a difference."""
+    """Compute in float64, so that rounding neither hides nor imitates a difference."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
 
 
-class Doubled(CrossEntropy):
+class DoubleInputs(CrossEntropy):
     """Cross entropy on images of float64."""
 
     def forward(self, network, batch):
@@ -38,14 +38,14 @@ class Scaled(CrossEntropy):
         self.factor = torch.nn.Parameter(torch.ones(5))
 
 
-class Drawing(CrossEntropy):
+class BeforeStep(CrossEntropy):
     """Cross entropy with a `before_step`."""
 
     def before_step(self, seed, name, step):
         self.step = step
 
 
-class Afterwards(CrossEntropy):
+class AfterStep(CrossEntropy):
     """Cross entropy with an `after_step`."""
 
     def after_step(self, model, first):
@@ -62,7 +62,7 @@ def check_equal_in_double(make_members, kind="vgg", prepare=lambda members: None
         members = make_members(kind, dtype=torch.float64)
         prepare(members)
         before = states(members)
-        results = train(members, engine=engine, objective=copy.deepcopy(objective) or Doubled(), **settings)
+        results = train(members, engine=engine, objective=copy.deepcopy(objective) or DoubleInputs(), **settings)
         assert difference(before, states(members)) > 1e-3
         found.append((members, results))
     (one, first), (other, second) = found
@@ -103,7 +103,7 @@ def test_vmap_engine_clips_gradients_per_member(make_members, double):
     check_equal_in_double(make_members, clip=0.05, **settings)
     members = make_members(dtype=torch.float64)
     before = states(members)
-    train(members, engine="vmap", objective=Doubled(), clip=0.05, **settings)
+    train(members, engine="vmap", objective=DoubleInputs(), clip=0.05, **settings)
     for old, member in zip(before, members, strict=True):
         weights = member.network.model.named_parameters()
         moved = sum(float((weight.detach() - old[name]).square().sum()) for name, weight in weights)
@@ -122,22 +122,22 @@ def test_vmap_engine_keeps_frozen_parameters(make_members, double):
 
 
 def test_vmap_engine_stacks_other_objectives(make_members, double):
-    class Soft(Distillation):
+    class DoubleDistillation(Distillation):
         def forward(self, network, batch):
             return super().forward(network, replace(batch, pixels=batch.pixels.double()))
 
     teacher = make_members("resnet12", dtype=torch.float64)[2].network
-    soft = Soft(teacher, alpha=0.7, temperature=2.0)
+    objective = DoubleDistillation(teacher, alpha=0.7, temperature=2.0)
     before = copy.deepcopy(teacher.model.state_dict())
-    check_equal_in_double(make_members, objective=soft)
+    check_equal_in_double(make_members, objective=objective)
     assert difference([before], [teacher.model.state_dict()]) == 0
 
 
 @pytest.mark.parametrize("kind", SPECS)
 def test_vmap_engine_evaluates_and_logs_as_the_loop(make_members, kind):
-    asked = {"steps": 5, "lr": 1e-3, "eval_every": 2, "eval_at": (0,), "log_every": 3, "checkpoint_every": 4}
+    settings = {"steps": 5, "lr": 1e-3, "eval_every": 2, "eval_at": (0,), "log_every": 3, "checkpoint_every": 4}
     one, other = (make_members(kind, val=True, augmentation=("shift", "rotate")) for _ in range(2))
-    first, second = train(one, engine="loop", **asked), train(other, engine="vmap", **asked)
+    first, second = train(one, engine="loop", **settings), train(other, engine="vmap", **settings)
     for loop, vmap in zip(first, second, strict=True):
         assert [step for step, _ in vmap.losses] == [step for step, _ in loop.losses] == [3, 4, 5]
         assert [score["step"] for score in vmap.scores] == [score["step"] for score in loop.scores] == [0, 2, 4, 5]
@@ -153,16 +153,16 @@ def test_vmap_engine_evaluates_and_logs_as_the_loop(make_members, kind):
 
 
 def test_loop_engine_equals_fit_exactly(make_members):
-    asked = TrainSettings(steps=5, batch_size=12, log_every=2, eval_every=2, label_smoothing=0.1, mixup=0.3, ema=0.5)
+    settings = TrainSettings(steps=5, batch_size=12, log_every=2, eval_every=2, label_smoothing=0.1, mixup=0.3, ema=0.5)
     one, other = make_members(val=True), make_members(val=True)
-    together = Run(device="cpu", quiet=True).fit_population("all", one, asked, engine="loop")
+    together = Run(device="cpu", quiet=True).fit_population("all", one, settings, engine="loop")
     for member, found in zip(other, together, strict=True):
         alone = Run(device="cpu", quiet=True, seed=member.seed).fit(
             member.name,
             member.network,
             CrossEntropy(0.1),
             member.images,
-            asked,
+            settings,
             val=member.val,
             augmentation=member.augmentation,
         )
@@ -173,13 +173,13 @@ def test_loop_engine_equals_fit_exactly(make_members):
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
 def test_fit_population_does_not_depend_on_grouping_or_order(make_members, double, engine):
-    whole = make_members(dtype=torch.float64)
-    results = train(whole, engine=engine, objective=Doubled())
+    expected_members = make_members(dtype=torch.float64)
+    results = train(expected_members, engine=engine, objective=DoubleInputs())
     tolerance = 0 if engine == "loop" else 1e-10
     for together, order in ((1, (0, 1, 2)), (2, (0, 1, 2)), (2, (2, 0, 1)), (None, (1, 2, 0))):
         members = make_members(dtype=torch.float64)
-        found = train([members[place] for place in order], engine=engine, together=together, objective=Doubled())
-        assert difference(states(whole), states(members)) <= tolerance
+        found = train([members[place] for place in order], engine=engine, together=together, objective=DoubleInputs())
+        assert difference(states(expected_members), states(members)) <= tolerance
         assert losses(found) == pytest.approx(losses(results[place] for place in order), abs=1e-10)
 
 
@@ -190,8 +190,8 @@ REFUSED_SETTINGS = {
     "torch.compile": {"compile": True},
     "below float32": {"precision": "bf16-mixed"},
     "parameters or buffers of its own": {"objective": Scaled()},
-    "draws for every step": {"objective": Drawing()},
-    "after every step": {"objective": Afterwards()},
+    "draws for every step": {"objective": BeforeStep()},
+    "after every step": {"objective": AfterStep()},
 }
 
 
@@ -204,40 +204,40 @@ def test_vmap_engine_refuses_settings(make_members, reason):
     assert difference(before, states(members)) == 0
 
 
-def dropping(member):
+def with_dropout(member):
     member.network.model.head.drop.p = 0.5
     return member
 
 
-def unlabelled(member):
+def without_labels(member):
     return replace(member, images=Images(member.images.images, None, ()))
 
 
-def filed(member):
+def with_files(member):
     return replace(member, images=ImageFiles(member.images.labels, CLASSES, (None,) * len(member.images)))
 
 
-def coloured(member):
+def with_colour(member):
     images = member.images.images.expand(-1, 3, -1, -1)
     return replace(member, images=Images(images, member.images.labels, CLASSES))
 
 
-def half_frozen(member):
+def with_frozen_parameter(member):
     next(member.network.model.parameters()).requires_grad_(False)
     return member
 
 
-def unknown(member):
+def without_spec(member):
     return replace(member, network=replace(member.network, spec=None))
 
 
 REFUSED_MEMBERS = {
-    dropping: "drops units or paths",
-    unlabelled: "have no labels",
-    filed: "decoded from files",
-    coloured: "have several sizes",
-    half_frozen: "not have one shape",
-    unknown: "not have one shape",
+    with_dropout: "drops units or paths",
+    without_labels: "have no labels",
+    with_files: "decoded from files",
+    with_colour: "have several sizes",
+    with_frozen_parameter: "not have one shape",
+    without_spec: "not have one shape",
 }
 
 
@@ -294,8 +294,8 @@ def test_fit_population_refuses_broken_weights(make_members, engine):
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
 def test_fit_population_progress_counts_all_members(make_members, monkeypatch, engine):
     monkeypatch.setattr(progress_module, "WATCH_SECONDS", 0.0)
-    told = []
-    with progress_module.watch_progress(lambda *facts: told.append(facts[:3])):
+    reported = []
+    with progress_module.watch_progress(lambda *facts: reported.append(facts[:3])):
         train(make_members(), engine=engine, together=2, steps=4, log_every=2)
     expected = [2, 4, 6, 8, 10, 12] if engine == "loop" else [4, 8, 10, 12]
-    assert told == [("all", step, 12) for step in expected]
+    assert reported == [("all", step, 12) for step in expected]

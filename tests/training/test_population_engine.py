@@ -33,11 +33,11 @@ class Idle:
 
 
 @pytest.fixture
-def join(monkeypatch):
+def register_idle(monkeypatch):
     """Function that registers a third engine, without a limit on the measuring cost."""
 
-    def make(*given, **told):
-        engine = Idle(*given, **told)
+    def make(*given, **options):
+        engine = Idle(*given, **options)
         monkeypatch.setitem(engines.ENGINES, "idle", engine)
         monkeypatch.setattr(engines, "PLANNED_SHARE", 10.0)
         monkeypatch.setattr(engines, "MAX_SHARE", 10.0)
@@ -51,8 +51,8 @@ def read_choices(folder):
     return choice
 
 
-def test_auto_measures_on_copies_and_takes_the_fastest(make_members, join, tmp_path):
-    idle, members = join(), make_members(val=True)
+def test_auto_measures_on_copies_and_takes_the_fastest(make_members, register_idle, tmp_path):
+    idle, members = register_idle(), make_members(val=True)
     before, objective = states(members), CrossEntropy()
     train(members, engine="auto", folder=tmp_path, objective=objective)
     assert idle.calls == [1, 1, 3]  # two measurements, then the training
@@ -66,10 +66,10 @@ def test_auto_measures_on_copies_and_takes_the_fastest(make_members, join, tmp_p
         assert part in key
 
 
-def test_engine_chooser_follows_the_saved_choice(make_members, join, tmp_path):
-    join()
+def test_engine_chooser_follows_the_saved_choice(make_members, register_idle, tmp_path):
+    register_idle()
     train(make_members(), engine="auto", folder=tmp_path)
-    slow = join(0.5)
+    slow = register_idle(0.5)
     train(make_members(), engine="auto", folder=tmp_path)
     assert slow.calls == [3]  # it was not measured again
     known = json.loads((tmp_path / "engine.json").read_text())
@@ -86,21 +86,21 @@ def test_engine_chooser_follows_the_saved_choice(make_members, join, tmp_path):
     assert json.loads((tmp_path / "engine.json").read_text()) == known
 
 
-def test_engine_chooser_replaces_an_unknown_choice(make_members, join, tmp_path, monkeypatch):
-    join()
+def test_engine_chooser_replaces_an_unknown_choice(make_members, register_idle, tmp_path, monkeypatch):
+    register_idle()
     train(make_members(), engine="auto", folder=tmp_path)
     monkeypatch.delitem(engines.ENGINES, "idle")
     train(make_members(), engine="auto", folder=tmp_path)
     assert read_choices(tmp_path)["way"] in ("loop", "vmap")
 
 
-def test_engine_chooser_remembers_without_a_folder(make_members, join):
-    idle = join()
-    run, asked = Run(device="cpu", quiet=True), TrainSettings(steps=6, batch_size=12)
+def test_engine_chooser_remembers_without_a_folder(make_members, register_idle):
+    idle = register_idle()
+    run, settings = Run(device="cpu", quiet=True), TrainSettings(steps=6, batch_size=12)
     for _ in range(2):
-        run.fit_population("all", make_members(), asked)
+        run.fit_population("all", make_members(), settings)
     assert idle.calls == [1, 1, 3, 3]
-    run.fit_population("all", make_members(), asked.model_copy(update={"batch_size": 8}))
+    run.fit_population("all", make_members(), settings.model_copy(update={"batch_size": 8}))
     assert idle.calls == [1, 1, 3, 3, 1, 1, 3]
 
 
@@ -115,8 +115,8 @@ def test_engine_chooser_does_not_measure_few_steps(make_members, tmp_path):
     assert choice["seconds_a_member_step"] == {}
 
 
-def test_measure_engines_skips_one_that_fails(make_members, join, tmp_path, monkeypatch):
-    broken = join(error=RuntimeError("out of memory\nand more"))
+def test_measure_engines_skips_one_that_fails(make_members, register_idle, tmp_path, monkeypatch):
+    broken = register_idle(error=RuntimeError("out of memory\nand more"))
     monkeypatch.delitem(engines.ENGINES, "vmap")
     train(make_members(), engine="auto", folder=tmp_path)
     assert broken.calls == [1]
@@ -126,15 +126,15 @@ def test_measure_engines_skips_one_that_fails(make_members, join, tmp_path, monk
     )
 
 
-def test_measure_engines_stops_at_the_cost_limit(make_members, join, monkeypatch):
+def test_measure_engines_stops_at_the_cost_limit(make_members, register_idle, monkeypatch):
     members = make_members()
-    slow = join(0.2)
+    slow = register_idle(0.2)
     monkeypatch.delitem(engines.ENGINES, "vmap")
-    asked = TrainSettings(steps=6, batch_size=12)
-    population = Population(tuple(members), CrossEntropy(), asked, Run(device="cpu", quiet=True).fabric)
+    settings = TrainSettings(steps=6, batch_size=12)
+    population = Population(tuple(members), CrossEntropy(), settings, Run(device="cpu", quiet=True).fabric)
     monkeypatch.setattr(engines, "MAX_SHARE", 0.5)
     seconds, _ = engines.measure_engines(population, engines.ENGINES)
-    assert slow.calls == [1]  # one step showed enough
+    assert slow.calls == [1]  # one step is enough to stop
     assert seconds["idle"] > 0.2
     assert engines.choose_fastest(seconds) == "loop"
 

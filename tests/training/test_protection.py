@@ -46,7 +46,7 @@ def test_factor_rises_evenly_to_the_rate(steps, rate, factors):
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_nothing_protected_moves_in_the_first_step(make_members, optimizer, engine):
+def test_protected_elements_do_not_change_in_the_first_step(make_members, optimizer, engine):
     members = protect(make_members(count=2), 3)
     before = states(members)
     train(members, engine=engine, steps=1, **OPTIMIZERS[optimizer])
@@ -59,12 +59,12 @@ def test_nothing_protected_moves_in_the_first_step(make_members, optimizer, engi
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_one_step_is_the_free_one_times_the_rate(make_members, optimizer, engine):
-    free, held = make_members(count=2), protect(make_members(count=2), 0, 0.25)
+def test_protected_change_is_the_free_change_times_the_rate(make_members, optimizer, engine):
+    free, protected = make_members(count=2), protect(make_members(count=2), 0, 0.25)
     before = states(free)
-    for members in (free, held):
+    for members in (free, protected):
         train(members, engine=engine, steps=1, **OPTIMIZERS[optimizer])
-    for old, one, other in zip(before, states(free), states(held), strict=True):
+    for old, one, other in zip(before, states(free), states(protected), strict=True):
         moved, less = (new[KERNEL] - old[KERNEL] for new in (one, other))
         assert torch.allclose(less[:2], 0.25 * moved[:2], atol=1e-7)
         assert torch.allclose(less[2:], moved[2:], atol=1e-7)
@@ -83,14 +83,14 @@ def test_engines_agree_on_protected_members(make_members, optimizer):
 
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
-def test_no_protection_and_full_rate_are_the_same_to_the_bit(make_members, engine):
+def test_full_rate_equals_no_protection_exactly(make_members, engine):
     plain, full = make_members(count=2), protect(make_members(count=2), 0, 1.0)
     for members in (plain, full):
         train(members, engine=engine, **OPTIMIZERS["momentum"])
     assert difference(states(plain), states(full)) == 0
 
 
-def test_members_of_a_stack_have_one_rate(make_members):
+def test_stacked_members_need_equal_protected_steps(make_members):
     members = make_members(count=2)
     parameters = {name: torch.stack([tensor, tensor]) for name, tensor in members[0].network.model.named_parameters()}
     assert stack_protections([None, None], parameters) is None
@@ -108,37 +108,37 @@ def fit(member, folder, objective, steps=6):
 
 
 class KilledError(Exception):
-    """Raised in place of a kill."""
+    """Raised instead of a kill."""
 
 
-def test_an_objective_protects_and_a_killed_training_resumes_alike(make_members, tmp_path, monkeypatch):
+def test_objective_protects_and_killed_training_resumes_exactly(make_members, tmp_path, monkeypatch):
     def start():
         (member,) = make_members(count=1)
         objective = CrossEntropy()
         objective.protection = Protection(first_rows(member), 5)
         return member, objective
 
-    whole, objective = start()
-    fit(whole, None, objective)
-    whole_step, calls = Protection.limit_change, []
+    expected, objective = start()
+    fit(expected, None, objective)
+    real_step, calls = Protection.limit_change, []
 
-    def dying(*args):
+    def die_at_fourth_call(*args):
         calls.append(1)
         if len(calls) == 4:
             raise KilledError
-        return whole_step(*args)
+        return real_step(*args)
 
-    monkeypatch.setattr(Protection, "limit_change", dying)
+    monkeypatch.setattr(Protection, "limit_change", die_at_fourth_call)
     member, objective = start()
     with pytest.raises(KilledError):
         fit(member, tmp_path, objective)
     monkeypatch.undo()
     member, objective = start()
     fit(member, tmp_path, objective)
-    assert difference(states([whole]), states([member])) == 0
+    assert difference(states([expected]), states([member])) == 0
 
 
-def test_label_smoothing_of_the_settings_is_used_where_the_loss_names_none(make_members):
+def test_loss_without_smoothing_uses_that_of_the_settings(make_members):
     found = []
     for smoothing in (None, 0.3):
         (member,) = make_members(count=1)

@@ -28,8 +28,8 @@ def test_run_resumes_after_sigkill(tmp_path):
     assert len({job["sha256"]["alone"] for job in outcome["jobs"]}) == 3
 
 
-class Breaks(CrossEntropy):
-    """Cross entropy that stops the run at a given step."""
+class Interrupted(CrossEntropy):
+    """Cross entropy that stops the run after a given number of batches."""
 
     def __init__(self, at):
         super().__init__()
@@ -55,39 +55,41 @@ class Breaks(CrossEntropy):
     ids=str,
 )
 def test_run_resumes_exactly_with_every_setting(pico, make_network, tmp_path, settings):
-    asked = TrainSettings(steps=10, batch_size=24, lr=5e-3, checkpoint_every=3, eval_every=4, log_every=1, **settings)
+    train_settings = TrainSettings(
+        steps=10, batch_size=24, lr=5e-3, checkpoint_every=3, eval_every=4, log_every=1, **settings
+    )
 
     def fit(folder, objective):
-        network = make_network(drop_path=asked.drop_path)
+        network = make_network(drop_path=train_settings.drop_path)
         result = Run(folder, device="cpu", quiet=True).fit(
-            "phase", network, objective, pico.train, asked, val=pico.val, augmentation=pico.augmentation
+            "phase", network, objective, pico.train, train_settings, val=pico.val, augmentation=pico.augmentation
         )
         return network.model.state_dict(), result
 
     alone, expected = fit(None, CrossEntropy())
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, Breaks(8 * asked.accumulate))
-    again = Breaks(100)
+        fit(tmp_path, Interrupted(8 * train_settings.accumulate))
+    again = Interrupted(100)
     resumed, result = fit(tmp_path, again)
-    assert 100 - again.left == 4 * asked.accumulate  # from the checkpoint after step 6
+    assert 100 - again.left == 4 * train_settings.accumulate  # from the checkpoint after step 6
     assert all(torch.equal(value, resumed[name]) for name, value in alone.items())
     assert result.losses == expected.losses
     assert result.scores == expected.scores
 
 
 def test_run_resumes_from_an_older_checkpoint(pico, make_network, tmp_path):
-    asked = TrainSettings(steps=10, batch_size=24, checkpoint_every=3, log_every=1)
+    train_settings = TrainSettings(steps=10, batch_size=24, checkpoint_every=3, log_every=1)
 
     def fit(folder, objective):
         network = make_network()
-        Run(folder, device="cpu", quiet=True).fit("phase", network, objective, pico.train, asked)
+        Run(folder, device="cpu", quiet=True).fit("phase", network, objective, pico.train, train_settings)
         return network.model.state_dict()
 
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, Breaks(8))
+        fit(tmp_path, Interrupted(8))
     newest = tmp_path / "phase" / "checkpoints" / "step-00000006" / "optimizer.safetensors"
     newest.write_bytes(newest.read_bytes()[:-3])
-    again = Breaks(100)
+    again = Interrupted(100)
     resumed = fit(tmp_path, again)
     assert 100 - again.left == 7  # from the checkpoint after step 3
     assert all(torch.equal(value, resumed[name]) for name, value in fit(None, CrossEntropy()).items())
@@ -105,19 +107,19 @@ class Scaled(CrossEntropy):
 
 
 def test_fit_restores_the_parameters_of_the_objective(pico, make_network, tmp_path):
-    asked, objectives = TrainSettings(steps=4, batch_size=24), []
+    train_settings, objectives = TrainSettings(steps=4, batch_size=24), []
     for objective in (Scaled(), Scaled()):
-        Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), objective, pico.train, asked)
+        Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), objective, pico.train, train_settings)
         objectives.append(objective.factor.detach())
     assert not torch.equal(objectives[0], torch.ones(10))
     assert torch.equal(*objectives)
     (tmp_path / "phase" / "objective.safetensors").unlink()
     with pytest.raises(ArtefactError, match="objective"):
-        Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), Scaled(), pico.train, asked)
+        Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), Scaled(), pico.train, train_settings)
 
 
 def test_fit_writes_no_file_without_objective_parameters(pico, make_network, tmp_path):
-    asked = TrainSettings(steps=1, batch_size=24)
-    Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), CrossEntropy(), pico.train, asked)
+    train_settings = TrainSettings(steps=1, batch_size=24)
+    Run(tmp_path, device="cpu", quiet=True).fit("phase", make_network(), CrossEntropy(), pico.train, train_settings)
     assert {path.name for path in (tmp_path / "phase").iterdir()} >= {"result.json", "result.safetensors"}
     assert not (tmp_path / "phase" / "objective.safetensors").exists()

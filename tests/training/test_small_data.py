@@ -16,7 +16,7 @@ CIRCUIT = {"preset": "tiny", "generations": 0, "population": 3}
 
 @pytest.fixture(autouse=True)
 def warnings(caplog):
-    """The warnings so far, which are logged once per process."""
+    """Function that returns the warnings so far, which are logged once per process."""
     warn_once.cache_clear()
     caplog.set_level(logging.WARNING)
     return lambda: [record.getMessage() for record in caplog.records]
@@ -42,7 +42,7 @@ def warnings(caplog):
         ),
     ],
 )
-def test_a_batch_of_more_images_than_there_are_is_named_once(pico, make_network, warnings, settings, message):
+def test_batch_above_the_image_count_is_warned_about_once(pico, make_network, warnings, settings, message):
     for _ in range(2):
         gl.train(make_network(), pico, gl.TrainSettings(augment="repeats" in settings, **settings), run=gl.Run(**QUIET))
     assert warnings() == [message]
@@ -52,12 +52,12 @@ def test_a_batch_of_more_images_than_there_are_is_named_once(pico, make_network,
     "settings",
     [{"steps": 1, "batch_size": 120}, {"steps": 0, "batch_size": 500}, {"steps": 1, "batch_size": 240, "repeats": 2}],
 )
-def test_batches_without_unasked_repeats_are_not_named(pico, make_network, warnings, settings):
+def test_other_batches_give_no_warning(pico, make_network, warnings, settings):
     gl.train(make_network(), pico, gl.TrainSettings(**settings), run=gl.Run(**QUIET))
     assert warnings() == []
 
 
-def test_condense_names_the_setting_of_the_method(pico, ancestor, warnings):
+def test_condense_warning_names_the_method_s_setting(pico, ancestor, warnings):
     gl.condense(gl.TLEG(depth=2, steps=1, batch_size=128), ancestor=ancestor, data=pico, run=gl.Run(**QUIET))
     gl.condense(GTL(**CIRCUIT, life={"steps": 1, "batch_size": 125}), data=pico, run=gl.Run(**QUIET))
     gl.condense(gl.Finetune(), ancestor=ancestor, data=pico, run=gl.Run(**QUIET))
@@ -68,7 +68,7 @@ def test_condense_names_the_setting_of_the_method(pico, ancestor, warnings):
     assert warnings()[1].endswith("Use life.batch_size=120 or less.")
 
 
-def test_the_sampling_is_what_it_was(pico, make_network):
+def test_small_data_are_sampled_evenly(pico, make_network):
     """Of 10 images in batches of 55, each occurs five or six times in a step, and eleven times in two steps."""
     few = gl.load_data(pico.train.subset(torch.arange(0, 120, 12)), val=pico.val, classes=pico.classes)
     loader = gl.data.Loader(few.train, 55, 0)
@@ -77,8 +77,8 @@ def test_the_sampling_is_what_it_was(pico, make_network):
     assert {count for step in counts for count in step} == {5, 6}
 
 
-def test_a_comparison_with_few_images_says_nothing(tmp_path, warnings):
-    """Neither the descendants of 10 images nor the ancestor; both are trained in this process."""
+def test_comparison_with_few_images_gives_no_warning(tmp_path, warnings):
+    """The descendants of 10 images and the ancestor are trained in this process, and neither gives a warning."""
     few = RECIPE.replace("images_per_class: [3]", "images_per_class: [1]").replace("seeds: [0, 1]", "seeds: [0]")
     (tmp_path / "few.yaml").write_text(few.replace("{steps: 3, batch_size: 16}", "{steps: 1, batch_size: 1300}", 1))
     comparison(tmp_path / "few.yaml", tmp_path / "out").run()

@@ -1,4 +1,4 @@
-"""Outputs of a teacher that are saved: the same results, each image once, and no use of a damaged or foreign file."""
+"""Saved teacher outputs give equal results, need each image once, and ignore damaged or foreign files."""
 
 from types import SimpleNamespace
 
@@ -64,16 +64,17 @@ def equal(first, second):
     ],
     ids=["logits", "accumulate", "hard", "features", "tokens"],
 )
-def test_cache_teacher_gives_the_same_gene_and_asks_once_per_image(data, ancestor, tmp_path, changes):
-    plain, without = condense(ancestor, data, tmp_path / "plain", **changes)
-    cached, once = condense(ancestor, data, tmp_path / "cached", cache_teacher=True, **changes)
+def test_cache_teacher_gives_the_same_gene_and_computes_each_image_once(data, ancestor, tmp_path, changes):
+    plain, uncached_count = condense(ancestor, data, tmp_path / "plain", **changes)
+    cached, cached_count = condense(ancestor, data, tmp_path / "cached", cache_teacher=True, **changes)
     assert equal(plain, cached)
-    assert without - once == 18  # of 48 images in all steps
-    assert once == 30 or ("target" in changes and once <= 33)  # the width of features takes an image
+    assert uncached_count - cached_count == 18  # of 48 images in all steps
+    # With a target, up to three more images measure the width of the features.
+    assert cached_count == 30 or ("target" in changes and cached_count <= 33)
     assert len(list((tmp_path / "cached" / FOLDER).iterdir())) == 1
 
 
-def test_cache_teacher_without_a_folder_asks_once_per_image(data, ancestor):
+def test_cache_teacher_without_a_folder_computes_each_image_once(data, ancestor):
     assert condense(ancestor, data, None, cache_teacher=True)[1] == 30
 
 
@@ -85,15 +86,15 @@ def fit(ancestor, data, folder, name):
     return ancestor.model.seen - seen
 
 
-def test_saved_outputs_are_read_by_other_phases_unless_they_are_damaged_or_of_other_inputs(data, ancestor, tmp_path):
+def test_other_phases_read_saved_outputs_if_file_and_inputs_fit(data, ancestor, tmp_path):
     assert fit(ancestor, data, tmp_path, "first") == 30
     assert fit(ancestor, data, tmp_path, "second") == 0
     (file,) = (tmp_path / FOLDER).iterdir()
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert fit(ancestor, data, tmp_path, "third") == 30
-    assert file.read_bytes() == whole
-    file.write_bytes(whole[:-9])
+    assert file.read_bytes() == content
+    file.write_bytes(content[:-9])
     assert fit(ancestor, data, tmp_path, "fourth") == 30
     with torch.no_grad():
         next(ancestor.model.parameters()).mul_(1.5)
@@ -103,7 +104,7 @@ def test_saved_outputs_are_read_by_other_phases_unless_they_are_damaged_or_of_ot
     assert len(list((tmp_path / FOLDER).iterdir())) == 3
 
 
-def test_processes_share_the_images_of_the_teacher(data, ancestor):
+def test_processes_share_the_teacher_s_images(data, ancestor):
     images, size = data.train.subset(torch.arange(29)), 12
     cpu = {"device": torch.device("cpu"), "is_global_zero": True, "barrier": lambda: None}
     alone = SimpleNamespace(world_size=1, global_rank=0, **cpu)
@@ -127,7 +128,7 @@ def test_cache_teacher_is_refused_with_changing_images(name, value):
         TrainSettings(**settings)
 
 
-def test_pool_asks_once_per_image_in_all_its_phases(data, ancestor, tmp_path):
+def test_pool_computes_each_image_once_in_all_phases(data, ancestor, tmp_path):
     genes = []
     for is_cached in (False, True):
         training = {"augment": False, "steps": 2, "batch_size": 12, "cache_teacher": is_cached}
@@ -138,20 +139,20 @@ def test_pool_asks_once_per_image_in_all_its_phases(data, ancestor, tmp_path):
     assert equal(*genes)
 
 
-def test_pool_saves_no_hidden_maps():
+def test_pool_cannot_cache_hidden_maps():
     settings = {"init": "random", "distil": {"augment": False, "cache_teacher": True}}
     with pytest.raises(ValueError, match=r"distil.cache_teacher with losses=all.*set losses=logits"):
         gl.Pool(losses="all", **settings)
     assert gl.Pool(losses="logits", **settings).distil.cache_teacher
 
 
-def test_losses_say_which_teacher_can_be_saved(ancestor):
+def test_losses_name_their_cacheable_teacher(ancestor):
     loss = Distillation(ancestor)
     pool = SimpleNamespace(layout=SimpleNamespace(paths=()))
     assert loss.find_cacheable() is loss is SampledPathLoss(pool, loss, 0.0).find_cacheable()
     assert SampledPathLoss(pool, None, 0.0).find_cacheable() is gl.CrossEntropy().find_cacheable() is None
 
 
-def test_settings_leave_cache_teacher_out_at_its_default():
+def test_dump_omits_cache_teacher_at_its_default():
     assert "cache_teacher" not in TrainSettings().model_dump()
     assert TrainSettings(augment=False, cache_teacher=True).model_dump()["cache_teacher"] is True

@@ -37,7 +37,7 @@ def weights(network):
     return {name: value.clone() for name, value in network.model.state_dict().items()}
 
 
-def same(first, second, tolerance=0.0):
+def has_equal_weights(first, second, tolerance=0.0):
     a, b = weights(first), weights(second)
     return a.keys() == b.keys() and all(float((a[k] - b[k]).abs().max()) <= tolerance for k in a)
 
@@ -59,8 +59,8 @@ def test_fit_result_accuracy_is_that_of_the_network(train, pico):
 
 def test_fit_depends_only_on_the_seed(train):
     first, second, other = train()[0], train()[0], train(seed=1)[0]
-    assert same(first, second)
-    assert not same(first, other)
+    assert has_equal_weights(first, second)
+    assert not has_equal_weights(first, other)
 
 
 def test_fit_leaves_the_global_generator_alone(train):
@@ -75,13 +75,13 @@ def test_fit_accumulate_equals_the_whole_batch(train):
     for settings in ({}, {"clip": 0.1}, {"mixup": 0.8, "cutmix": 1.0}):
         (whole, one), (parts, two) = train(**settings), train(accumulate=2, **settings)
         assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-5)
-        assert same(whole, parts, 1e-5)
+        assert has_equal_weights(whole, parts, 1e-5)
 
 
 def test_fit_weighs_unequal_parts_by_images(train):
     (whole, one), (parts, two) = train(batch_size=23), train(batch_size=23, accumulate=4)
     assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-5)
-    assert same(whole, parts, 1e-5)
+    assert has_equal_weights(whole, parts, 1e-5)
 
 
 def test_fit_returns_the_weight_average(train, make_network):
@@ -102,27 +102,27 @@ def test_fit_returns_the_weight_average(train, make_network):
         expected = {name: decay * value + (1 - decay) * now[name] for name, value in expected.items()}
     found = weights(watched)
     assert all(torch.allclose(found[name], value, atol=1e-6) for name, value in expected.items())
-    assert not same(watched, raw, 1e-4)
+    assert not has_equal_weights(watched, raw, 1e-4)
 
 
 def test_fit_clips_the_gradient(train, make_network):
     start = weights(make_network())
     settings = {"steps": 1, "optimizer": "sgd", "momentum": 0.0, "lr": 1.0, "weight_decay": 0.0, "warmup": 0.0}
 
-    def moved(**more):
+    def measure_change(**more):
         now = weights(train(**settings, **more)[0])
         return float(sum((now[name] - value).square().sum() for name, value in start.items()) ** 0.5)
 
-    assert moved(clip=1e-2) == pytest.approx(1e-2, rel=1e-3)
-    assert moved() > 2e-2
+    assert measure_change(clip=1e-2) == pytest.approx(1e-2, rel=1e-3)
+    assert measure_change() > 2e-2
 
 
 def test_fit_follows_the_schedule(train, make_network):
     start, settings = weights(make_network()), {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip": 1e-6}
     now = weights(train(**settings, steps=4, lr=1.0, warmup=0.5, min_lr=0.5, batch_size=120, augment=False)[0])
-    moved = float(sum((now[name] - value).square().sum() for name, value in start.items()) ** 0.5)
-    # The gradient, clipped to 1e-6, hardly turns in four such steps: rates 0.5, 1, 1 and 0.75 add up.
-    assert moved == pytest.approx(3.25e-6, rel=0.1)
+    distance = float(sum((now[name] - value).square().sum() for name, value in start.items()) ** 0.5)
+    # The clipped gradient hardly changes its direction in four steps, so the rates 0.5, 1, 1 and 0.75 add up.
+    assert distance == pytest.approx(3.25e-6, rel=0.1)
 
 
 def test_fit_uses_label_smoothing(train, ancestor, pico):
@@ -131,12 +131,12 @@ def test_fit_uses_label_smoothing(train, ancestor, pico):
     batch = next(iterate_batches(pico.train, 120))
     with torch.no_grad():
         assert float(smooth(ancestor.logits, batch)) > float(plain(ancestor.logits, batch)) + 0.05
-    assert not same(train(label_smoothing=0.2)[0], train()[0])
+    assert not has_equal_weights(train(label_smoothing=0.2)[0], train()[0])
 
 
 @pytest.mark.parametrize("other", [{"optimizer": "adamw"}, {"optimizer": "sgd"}, {"clip": 1.0}], ids=str)
 def test_fit_stops_at_a_loss_that_is_not_finite(train, tmp_path, other):
-    class Breaks(CrossEntropy):
+    class BreaksLoss(CrossEntropy):
         steps = 0
 
         def forward(self, network, batch):
@@ -146,14 +146,14 @@ def test_fit_stops_at_a_loss_that_is_not_finite(train, tmp_path, other):
     with pytest.raises(
         TrainingError, match="The loss or the weights of 'phase' are not finite numbers at step 5"
     ) as caught:
-        train(tmp_path, objective=Breaks(), checkpoint_every=2, **other)
+        train(tmp_path, objective=BreaksLoss(), checkpoint_every=2, **other)
     assert caught.value.exit_code == 3
     assert str(tmp_path / "phase" / "checkpoints" / "step-00000004") in str(caught.value)
     assert not (tmp_path / "phase" / "result.json").exists()
 
 
 def test_fit_names_the_broken_step_with_rare_logs(train):
-    class Breaks(CrossEntropy):
+    class BreaksLoss(CrossEntropy):
         steps = 0
 
         def forward(self, network, batch):
@@ -161,7 +161,7 @@ def test_fit_names_the_broken_step_with_rare_logs(train):
             return super().forward(network, batch) * (float("inf") if self.steps == 3 else 1)
 
     with pytest.raises(TrainingError, match=r"at step 3\. There is no checkpoint before it"):
-        train(objective=Breaks(), log_every=100)
+        train(objective=BreaksLoss(), log_every=100)
 
 
 def test_fit_saves_no_broken_weights(train, tmp_path):
@@ -186,7 +186,7 @@ def test_fit_returns_the_saved_result_of_a_finished_phase(train, tmp_path, make_
     first, result = train(tmp_path)
     second, stored = train(tmp_path, network=make_network(seed=9))
     assert stored == result
-    assert same(first, second)
+    assert has_equal_weights(first, second)
     assert not (tmp_path / "phase" / "checkpoints").exists()
 
 
@@ -212,7 +212,7 @@ def test_fit_refuses_another_seed_in_the_same_folder(train, tmp_path):
 
 def test_fit_with_no_steps_changes_nothing(train, make_network):
     network, result = train(steps=0)
-    assert same(network, make_network())
+    assert has_equal_weights(network, make_network())
     assert result.losses == []
     assert len(result.scores) == 1
 
@@ -242,19 +242,19 @@ def test_run_refuses_bad_devices_and_precisions(tmp_path):
 
 
 def test_run_logs_to_the_logger(pico, make_network):
-    told = []
+    logged = []
 
     class Logger:
         def log_metrics(self, metrics, step):
-            told.append((step, *metrics))
+            logged.append((step, *metrics))
 
         def finalize(self, status):
-            told.append(status)
+            logged.append(status)
 
     run = Run(device="cpu", quiet=True, logger=Logger())
     run.fit("phase", make_network(), CrossEntropy(), pico.train, TrainSettings(**SHORT), val=pico.val)
-    assert told[0] == (1, "phase/loss")
-    assert told[-2:] == [(6, "phase/val_accuracy"), "success"]
+    assert logged[0] == (1, "phase/loss")
+    assert logged[-2:] == [(6, "phase/val_accuracy"), "success"]
 
 
 def test_run_keeps_its_thread_count(tmp_path):
@@ -296,7 +296,7 @@ def test_fit_calls_after_step_with_gradients_and_rate(train, make_network):
 def test_steps_on_a_gpu_do_not_wait_for_it(pico, make_network):
     class Watched(CrossEntropy):
         def before_step(self, seed, name, step):
-            # The first steps set up libraries and the optimiser; a logged loss is waited for.
+            # The first steps set up libraries and the optimiser, and the last step waits for the logged loss.
             torch.cuda.set_sync_debug_mode("error" if 2 <= step < 8 else "default")
 
     network, settings = make_network(), TrainSettings(steps=9, batch_size=24, log_every=9)
