@@ -1,4 +1,4 @@
-"""Augmentation of known images."""
+"""Augmentation of known images, by given draws."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def images():
     return torch.randint(0, 256, (16, 3, 16, 16), generator=generator(0, "pictures"), dtype=torch.uint8)
 
 
-def apply(kinds, images, *rows):
+def apply_draws(kinds, images, *rows):
     return Augment(kinds)(images, torch.tensor(rows))
 
 
@@ -41,9 +41,9 @@ def test_augment_changes_each_image_by_its_own_draw(images):
     assert torch.allclose(whole, parts, atol=1e-6)
 
 
-def test_augment_changes_nothing_at_the_middle_draw(images):
+def test_augment_changes_nothing_at_middle_draws(images):
     for kinds in (("shift",), ("scale", "rotate"), ("mirror",)):
-        found = apply(kinds, images[:1], MIDDLE)
+        found = apply_draws(kinds, images[:1], MIDDLE)
         assert torch.allclose(found, images[:1].float() / 255, atol=1e-5)
 
 
@@ -53,7 +53,7 @@ def test_augment_shifts_by_whole_pixels_up_to_an_eighth(images):
     seen = set()
     for x in range(5):
         for y in range(5):
-            found = (apply(("shift",), image, [(x + 0.5) / 5, (y + 0.5) / 5, *MIDDLE[2:]]) * 255).round().byte()
+            found = (apply_draws(("shift",), image, [(x + 0.5) / 5, (y + 0.5) / 5, *MIDDLE[2:]]) * 255).round().byte()
             right, down = margin - x, margin - y
             expected = torch.zeros_like(image)
             target = expected[..., max(0, down) : 16 + min(0, down), max(0, right) : 16 + min(0, right)]
@@ -65,14 +65,17 @@ def test_augment_shifts_by_whole_pixels_up_to_an_eighth(images):
 
 def test_augment_mirrors_for_half_of_the_draws(images):
     image = images[:1]
-    plain, flipped = apply(("mirror",), image, MIDDLE), apply(("mirror",), image, [*MIDDLE[:4], 0.9, *MIDDLE[5:]])
+    plain, flipped = (
+        apply_draws(("mirror",), image, MIDDLE),
+        apply_draws(("mirror",), image, [*MIDDLE[:4], 0.9, *MIDDLE[5:]]),
+    )
     assert torch.equal(plain, image.float() / 255)
     assert torch.equal(flipped, plain.flip(-1))
 
 
 def test_augment_erases_a_square_of_a_quarter_of_the_side():
     white = torch.full((1, 1, 16, 16), 255, dtype=torch.uint8)
-    found = apply(("erase",), white, MIDDLE)[0, 0]
+    found = apply_draws(("erase",), white, MIDDLE)[0, 0]
     assert int((found == 0).sum()) == round(16 * ERASE) ** 2 == 16
     assert not found[6:10, 6:10].any()
 
@@ -81,7 +84,7 @@ def test_augment_rotates_and_scales_around_the_middle():
     image = torch.zeros(1, 1, 17, 17, dtype=torch.uint8)
     image[..., 8, 8] = image[..., 8, 15] = 255
     for draw in ([0.5, 0.5, 1.0, *MIDDLE[3:]], [0.5, 0.5, 0.5, 1.0, *MIDDLE[4:]]):
-        found = apply(("scale", "rotate"), image, draw)[0, 0]
+        found = apply_draws(("scale", "rotate"), image, draw)[0, 0]
         assert float(found[8, 8]) > 0.9
         assert float(found[8, 15]) < 0.9
 

@@ -125,12 +125,12 @@ def test_cut_batch_puts_each_image_in_one_of_even_parts():
 
 @pytest.mark.parametrize(("batch_size", "repeats"), [(8, 1), (10, 4), (20, 1)])
 def test_memory_in_flight_keeps_its_bound(photos, monkeypatch, batch_size, repeats):
-    drawn, returned, memories, ahead = [], 0, [], []
+    image_counts, returned, memories, ahead = [], 0, [], []
     list_tasks, decoder = file_stream._list_tasks, file_stream._Decoder
 
     def watch_tasks(batches, parts):
         for number, task in enumerate(list_tasks(batches, parts)):
-            drawn.append(sum(len(copies) for _, copies in task.images))
+            image_counts.append(sum(len(copies) for _, copies in task.images))
             ahead.append(number // parts - returned)
             assert task.slot == number // parts % (file_stream.AHEAD + 1)
             yield task
@@ -147,8 +147,8 @@ def test_memory_in_flight_keeps_its_bound(photos, monkeypatch, batch_size, repea
     for step in range(6):
         loader.batch(step)
         returned = step + 1
-        assert sum(drawn) >= (step + 2) * batch_size
-    # No slot is written to before its batch has been returned.
+        assert sum(image_counts) >= (step + 2) * batch_size
+    # No slot is written before its batch was returned.
     assert max(ahead) <= file_stream.AHEAD
     assert [memory.nbytes for memory in memories] == [(file_stream.AHEAD + 1) * batch_size * 3 * 32 * 32]
     assert memories[0].is_shared()
@@ -169,12 +169,12 @@ def test_loader_of_files_gives_the_same_batch_on_a_gpu(photos):
     assert torch.allclose(*whole, rtol=1e-6)
 
 
-def test_loader_out_of_use_stops_its_processes(photos):
+def test_deleted_loader_stops_its_processes(photos):
     before = set(multiprocessing.active_children())
     loader = Loader(gl.load_data(f"folder:{photos}@32").train, 4, seed=1)
     loader.batch(0)
     assert set(multiprocessing.active_children()) - before
-    del loader  # without a collection of cycles, in which torch waits for 5 seconds per process
+    del loader  # no cycle may hold it: torch then waits 5 seconds per process
     assert not set(multiprocessing.active_children()) - before
 
 

@@ -24,14 +24,14 @@ def noise():
     return Images(images, torch.arange(12) % 3, tuple("abc"))
 
 
-def shown(batch):
+def read_numbers(batch):
     return (batch.pixels[:, 0, 0, 0] * 255).round().int().tolist()
 
 
 @pytest.mark.parametrize("batch_size", [8, 7, 24, 50])
 def test_loader_gives_every_image_once_per_epoch(numbered, batch_size):
     loader = Loader(numbered, batch_size, seed=0)
-    stream = [number for step in range(24) for number in shown(loader.batch(step))]
+    stream = [number for step in range(24) for number in read_numbers(loader.batch(step))]
     epochs = [stream[start : start + 24] for start in range(0, 24 * batch_size - 23, 24)]
     assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs[:6]}) == min(6, len(epochs))
@@ -39,7 +39,7 @@ def test_loader_gives_every_image_once_per_epoch(numbered, batch_size):
 
 def test_loader_keeps_labels_with_images(numbered):
     batch = Loader(numbered, 10, seed=0).batch(3)
-    assert [number % 4 for number in shown(batch)] == batch.labels.tolist()
+    assert [number % 4 for number in read_numbers(batch)] == batch.labels.tolist()
     assert batch.share == 1.0
     assert batch.partner_labels is None
 
@@ -132,8 +132,8 @@ def test_beta_has_the_mean_and_deviation_of_the_distribution(alpha, deviation):
 
 
 def test_loader_gives_no_labels_for_unlabelled_images(numbered):
-    bare = Images(numbered.images, None, ())
-    batch = Loader(bare, 6, seed=0, mixup=0.5).batch(0)
+    unlabelled = Images(numbered.images, None, ())
+    batch = Loader(unlabelled, 6, seed=0, mixup=0.5).batch(0)
     assert batch.labels is None
     assert batch.partner_labels is None
     assert 0 <= batch.share <= 1
@@ -149,5 +149,5 @@ def test_loader_refuses_uneven_shares_and_no_images(numbered):
 def test_iterate_batches_gives_all_images_once_unchanged(numbered):
     batches = list(iterate_batches(numbered, 10))
     assert [len(batch.pixels) for batch in batches] == [10, 10, 4]
-    assert [number for batch in batches for number in shown(batch)] == list(range(24))
+    assert [number for batch in batches for number in read_numbers(batch)] == list(range(24))
     assert torch.equal(torch.cat([batch.labels for batch in batches]), numbered.labels)

@@ -1,4 +1,4 @@
-"""Random changes of the papers: keyed draws, statistics, and global generators that stay as they were."""
+"""Random augmentation policies: keyed draws, statistics, and unchanged global generators."""
 
 import random
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_policy_depends_on_the_seed_of_each_image_alone(images, policy):
     assert torch.equal(pixels, images.images.float() / 255)
 
 
-def test_policy_erases_the_given_share_of_images_with_noise_of_the_network_s_inputs():
+def test_policy_erases_the_given_share_of_images_with_normal_noise():
     grey = torch.full((1, 3, 16, 16), 0.5).expand(400, -1, -1, -1)
     erased = replace(ERASING, erasing=0.25)(grey, range(400))
     changed = (erased != grey).any(1)
@@ -68,10 +68,10 @@ def test_policy_erases_the_given_share_of_images_with_noise_of_the_network_s_inp
     noise = inputs.movedim(1, 0)[:, changed]
     assert torch.allclose(noise.mean(1), torch.zeros(3), atol=0.06)
     assert torch.allclose(noise.std(1), torch.ones(3), atol=0.06)
-    assert float(changed.any(0).float().mean()) > 0.9  # almost every place is erased at some time
+    assert float(changed.any(0).float().mean()) > 0.9  # almost every position is erased in some image
 
 
-def test_policy_with_probabilities_at_their_ends():
+def test_policy_with_probabilities_of_zero_and_one():
     pixels = torch.rand(8, 3, 16, 16, generator=generator(0, "pixels"))
     assert torch.equal(replace(ERASING, erasing=0.0)(pixels, range(8)), pixels)
     assert (replace(ERASING, erasing=1.0)(pixels, range(8)) != pixels).flatten(1).any(1).all()
@@ -132,7 +132,7 @@ def test_loader_gives_the_same_changes_of_files_with_any_number_of_workers(files
     assert (found[0] != plain).flatten(1).any(1).all()
 
 
-def test_files_without_a_policy_have_the_draws_that_they_always_had(files):
+def test_files_without_a_policy_have_the_draws_of_timm(files):
     whole = create_transform(16, True, mean=(0.0,) * 3, std=(1.0,) * 3, color_jitter=None, interpolation="bicubic")
     transforms = [
         file_stream.ImageTransform(16, training=True, mirror=True, policy=policy)

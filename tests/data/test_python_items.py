@@ -1,4 +1,4 @@
-"""Python data in many forms: each is read as what it is, or refused by naming the form."""
+"""Python data in many forms: each is read correctly, or refused with the name of its form."""
 
 import io
 from collections import namedtuple
@@ -19,7 +19,7 @@ FEW = torch.arange(2 * 3 * SIDE * SIDE).view(2, 3, SIDE, SIDE).remainder(241).to
 
 
 class Items(Dataset):
-    """A data set whose item at an index is what a function makes."""
+    """A data set whose items are made by a function of the index."""
 
     def __init__(self, form, count=30):
         self.form, self.count = form, count
@@ -34,7 +34,7 @@ class Items(Dataset):
 
 
 def read(source):
-    """All images as training images, in their order."""
+    """Return all images as training images, in their order."""
     return gl.load_data(source, val=source).train
 
 
@@ -71,7 +71,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_an_item_is_read_as_what_it_is(form):
+def test_item_is_read_correctly(form):
     train = read(Items(form))
     assert torch.equal(train.images, PIXELS)
     assert train.labels.tolist() == [index % 5 for index in range(30)]
@@ -166,7 +166,7 @@ REFUSED_ITEMS = {
 
 
 @pytest.mark.parametrize(("form", "message"), REFUSED_ITEMS.values(), ids=REFUSED_ITEMS)
-def test_an_item_without_one_meaning_is_refused_by_its_form(form, message):
+def test_ambiguous_or_invalid_item_is_refused_by_its_form(form, message):
     with pytest.raises(DataError) as caught:
         gl.load_data(Items(form))
     text = str(caught.value)
@@ -188,7 +188,7 @@ MODES = {
 
 
 @pytest.mark.parametrize(("make", "error"), MODES.values(), ids=MODES)
-def test_colours_of_pil_modes_survive(make, error):
+def test_pil_modes_keep_their_colours(make, error):
     train = read(Items(lambda i: (make(COLOURS[i % 3]), i % 3)))
     assert train.images.shape[1:] == (3, 8, 8)
     for index in range(3):
@@ -224,7 +224,7 @@ def test_grey_images_among_colour_ones_become_rgb():
     assert train.images[:2, :, 0, 0].tolist() == [[90, 90, 90], [1, 2, 3]]
 
 
-def test_a_transparent_image_keeps_its_colours_with_a_warning(caplog):
+def test_transparent_image_keeps_its_colours_with_a_warning(caplog):
     image = Image.new("RGBA", (8, 8), (200, 100, 50, 7))
     train = read(Items(lambda i: (image, i % 2), 11))
     assert train.images[0, :, 0, 0].tolist() == [200, 100, 50]
@@ -251,7 +251,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize(("source", "images", "labels"), PAIRS.values(), ids=PAIRS)
-def test_a_pair_is_read_as_what_it_is(source, images, labels):
+def test_pair_is_read_correctly(source, images, labels):
     train = read(source)
     assert torch.equal(train.images, images)
     assert (labels is None) if train.labels is None else torch.equal(train.labels, labels)
@@ -262,7 +262,7 @@ class Stream(IterableDataset):
         return iter([(PIXELS[0], 0)])
 
 
-class Liar(Items):
+class LengthUnknown(Items):
     def __len__(self):
         raise TypeError("length unknown")
 
@@ -305,13 +305,13 @@ REFUSED_SOURCES = {
     "dict-of-splits": ({"train": [1], "test": [2]}, "'train', 'test'"),
     "none": (None, "A data set cannot be a NoneType"),
     "number": (3, "A data set cannot be an int"),
-    "length-unknown": (Liar(lambda i: i), "TypeError: length unknown"),
+    "length-unknown": (LengthUnknown(lambda i: i), "TypeError: length unknown"),
     "module": (torch.nn.Linear(2, 2), "A data set cannot be a Linear"),
 }
 
 
 @pytest.mark.parametrize(("source", "message"), REFUSED_SOURCES.values(), ids=REFUSED_SOURCES)
-def test_a_source_without_one_meaning_is_refused(source, message):
+def test_ambiguous_or_invalid_source_is_refused(source, message):
     with pytest.raises(DataError) as caught:
         gl.load_data(source)
     assert message in str(caught.value)
@@ -337,23 +337,23 @@ def test_labels_without_images_are_named(caplog):
     assert "36 of 41 labels have no training images, such as '1'" in caplog.text
 
 
-def test_options_of_python_data_are_refused_for_named_data():
+def test_python_data_options_are_refused_for_named_data():
     for options in ({"val": (FEW, [0, 1])}, {"test": FEW}, {"classes": ["a"]}):
         with pytest.raises(DataError, match="go with images given in Python"):
             gl.load_data("digits", **options)
 
 
-def test_digits_with_zeros_in_front_are_names():
+def test_digits_with_leading_zeros_are_names():
     train = read(Items(lambda i: (PIXELS[i], ("01", "1")[i % 2])))
     assert (train.classes, train.labels.tolist()[:2]) == (("01", "1"), [0, 1])
 
 
-def test_a_data_set_with_odd_attributes_is_read():
-    class Odd(Items):
+def test_data_set_with_unusual_attributes_is_read():
+    class Unusual(Items):
         def __getattr__(self, name):
             raise RuntimeError(name)
 
-    assert read(Odd(lambda i: (PIXELS[i], i % 5))).classes == tuple("01234")
-    odd = Items(lambda i: (PIXELS[i], i % 5))
-    odd.classes, odd.class_to_idx, odd.itself = [5, 6], {"a": None}, odd
-    assert read(odd).classes == tuple("01234")
+    assert read(Unusual(lambda i: (PIXELS[i], i % 5))).classes == tuple("01234")
+    unusual = Items(lambda i: (PIXELS[i], i % 5))
+    unusual.classes, unusual.class_to_idx, unusual.itself = [5, 6], {"a": None}, unusual
+    assert read(unusual).classes == tuple("01234")

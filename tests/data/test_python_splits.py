@@ -1,4 +1,4 @@
-"""Subsets, samplers and class names of Python data: each split has its own images, and labels mean the same."""
+"""Subsets, samplers and class names of Python data: splits have their own images and consistent labels."""
 
 import logging
 
@@ -37,7 +37,7 @@ def numbers(images):
 
 
 @pytest.fixture(autouse=True)
-def _say_warnings_again():
+def _clear_warnings():
     from germline.data.pixels import warn_once
 
     warn_once.cache_clear()
@@ -66,11 +66,11 @@ SUBSETS = {
 }
 
 
-@pytest.mark.parametrize(("make", "wanted"), SUBSETS.values(), ids=SUBSETS)
-def test_a_subset_gives_exactly_its_images(make, wanted):
+@pytest.mark.parametrize(("make", "expected"), SUBSETS.values(), ids=SUBSETS)
+def test_subset_gives_exactly_its_images(make, expected):
     train = gl.load_data(make(), val=OTHER, classes=["a", "b", "c", "d", "e"]).train
-    assert numbers(train) == wanted
-    assert train.labels.tolist() == [number % 100 % 5 for number in wanted]
+    assert numbers(train) == expected
+    assert train.labels.tolist() == [number % 100 % 5 for number in expected]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -83,7 +83,7 @@ def test_random_split_leaks_no_image(seed, caplog):
     assert not caplog.text
 
 
-def test_a_tenth_of_a_subset_is_for_validation():
+def test_tenth_of_a_subset_is_for_validation():
     data = gl.load_data(Subset(BASE, range(20, 40)))
     assert sorted(numbers(data.train) + numbers(data.val)) == list(range(20, 40))
     assert len(data.val) == 2
@@ -132,18 +132,18 @@ LOADERS = {
 
 
 @pytest.mark.parametrize(("make", "name"), LOADERS.values(), ids=LOADERS)
-def test_a_loader_that_chooses_images_is_refused(make, name):
+def test_loader_that_chooses_images_is_refused(make, name):
     with pytest.raises(DataError, match=name) as caught:
         gl.load_data(make(), val=OTHER)
     assert caught.value.fix.startswith("Pass")
 
 
-def test_a_subset_index_out_of_range_is_named():
+def test_subset_index_out_of_range_is_named():
     with pytest.raises(DataError, match=r"Item 1 of the training images cannot be read\. IndexError"):
         gl.load_data(Subset(BASE, [0, 99]), val=OTHER)
 
 
-def test_a_wrapper_with_a_data_set_inside_keeps_its_own_items():
+def test_wrapper_with_a_data_set_inside_gives_its_own_items():
     class Brighter(Dataset):
         def __init__(self, dataset):
             self.dataset = dataset
@@ -205,7 +205,7 @@ def test_given_class_names_rename_the_declared_ones():
         gl.load_data(train, val=val, classes=["cat", "dog"])
 
 
-def test_text_labels_and_declared_names_meet():
+def test_text_labels_are_matched_to_declared_names():
     texts = [(PIXELS[0], "owl"), (PIXELS[1], "cat")]
     data = gl.load_data(Animals(["cat", "dog", "owl"], [0, 1, 2]), val=texts)
     assert data.val.labels.tolist() == [2, 0]
@@ -232,7 +232,7 @@ class Outer(Dataset):
         return self.inner[index]
 
 
-def changed(names, labels):
+def make_changed(names, labels):
     data = Animals(names, labels)
     data.target_transform = lambda label: label
     return data
@@ -251,7 +251,7 @@ MISFITS = {
     ),
     "wrapped-differently": (Outer(Animals("abc", [0, 1, 2])), Outer(Animals("ac", [0, 1])), "attribute `classes`"),
     "wrapped-once": (Animals("abc", [0, 1, 2]), Outer(Animals("ac", [0, 1])), "attribute `classes`"),
-    "changed-targets": (changed("abc", [0, 1, 2]), changed("ac", [0, 1]), "attribute `classes`"),
+    "changed-targets": (make_changed("abc", [0, 1, 2]), make_changed("ac", [0, 1]), "attribute `classes`"),
     "val-labelled-alone": (PIXELS, (PIXELS, NUMBERS % 2), "have labels, the training images have none"),
     "val-size": ((PIXELS, NUMBERS % 3), (PIXELS[..., :6, :6], NUMBERS % 3), "(3, 6, 6)"),
     "val-channels": ((PIXELS[:, :1], NUMBERS % 3), (PIXELS, NUMBERS % 3), "(1, 8, 8)"),
@@ -269,7 +269,7 @@ def test_splits_that_do_not_fit_are_refused(train, val, message):
     assert message.lower() in str(caught.value).lower()
 
 
-def test_the_same_wrapper_around_equal_names_is_read():
+def test_equal_wrappers_with_equal_names_are_read():
     data = gl.load_data(Outer(Animals("ab", [0, 1])), val=Outer(Animals("ab", [1])))
     assert (data.classes, data.val.labels.tolist()) == (("0", "1"), [1])
 
@@ -314,11 +314,11 @@ class Noisy(Dataset):
         return torch.randint(0, 255, (3, 8, 8), dtype=torch.uint8), index % 2
 
 
-def test_random_transforms_are_named_and_draw_as_before(caplog):
+def test_random_transforms_are_named_and_keep_their_draws(caplog):
     torch.manual_seed(0)
     data = gl.load_data(Noisy(), val=Noisy())
     torch.manual_seed(0)
-    wanted = torch.stack([Noisy()[index][0] for index in range(80)])
-    assert torch.equal(torch.cat([data.train.images, data.val.images]), wanted)
+    expected = torch.stack([Noisy()[index][0] for index in range(80)])
+    assert torch.equal(torch.cat([data.train.images, data.val.images]), expected)
     assert "Items of the training images differ when they are read again" in caplog.text
     assert "Items of the validation images differ" in caplog.text

@@ -19,7 +19,7 @@ from germline.errors import DataError, UnknownNameError
 RANDOM = np.random.default_rng(0)
 
 
-def idx(array):
+def encode_idx(array):
     return b"\0\0\x08" + bytes([array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 
 
@@ -28,8 +28,8 @@ def fashion(tmp_path):
     for stem, count in (("train", 60), ("t10k", 10)):
         pixels = RANDOM.integers(0, 256, (count, 28, 28)).astype(np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
-        (tmp_path / f"{stem}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(pixels)))
-        (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(idx(labels))
+        (tmp_path / f"{stem}-images-idx3-ubyte.gz").write_bytes(gzip.compress(encode_idx(pixels)))
+        (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(encode_idx(labels))
     return tmp_path
 
 
@@ -76,7 +76,7 @@ def test_read_idx_names_a_truncated_gzip_file(fashion):
         _ = read_fashion_mnist(str(fashion)).train
 
 
-def test_read_digits_splits_every_class_alike():
+def test_read_digits_splits_every_class_equally():
     data = read_digits()
     sizes = [len(data.split(split)) for split in ("train", "val", "test")]
     assert sum(sizes) == 1797
@@ -155,7 +155,7 @@ def test_read_cifar100_takes_the_fine_label(tmp_path, version):
     assert data.classes == tuple(names)
 
 
-class Malice:
+class Malicious:
     def __init__(self, mark):
         self.mark = mark
 
@@ -166,7 +166,7 @@ class Malice:
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_read_plain_pickle_refuses_malicious_pickles(tmp_path, protocol):
     folder, _ = write_cifar10(tmp_path, "python")
-    (folder / "test_batch").write_bytes(pickle.dumps({b"data": Malice(tmp_path / "ran")}, protocol=protocol))
+    (folder / "test_batch").write_bytes(pickle.dumps({b"data": Malicious(tmp_path / "ran")}, protocol=protocol))
     with pytest.raises(DataError, match=r"test_batch.*mkdir"):
         _ = read_cifar10(str(tmp_path)).test
     assert not (tmp_path / "ran").exists()
@@ -175,7 +175,7 @@ def test_read_plain_pickle_refuses_malicious_pickles(tmp_path, protocol):
 @pytest.mark.parametrize(
     "content", [b"cnumpy\nload\n.", b"cbuiltins\neval\n.", b"cnumpy\nndarray.dump\n.", b"", b"\x80\x04"]
 )
-def test_read_plain_pickle_refuses_other_names_and_scraps(tmp_path, content):
+def test_read_plain_pickle_refuses_other_names_and_fragments(tmp_path, content):
     folder, _ = write_cifar10(tmp_path, "python")
     (folder / "test_batch").write_bytes(content)
     with pytest.raises(DataError, match="test_batch"):

@@ -1,4 +1,4 @@
-"""Data sets in memory, resized."""
+"""Resizing of data sets in memory."""
 
 import pytest
 import torch

@@ -71,25 +71,25 @@ def test_load_data_finds_sets_in_the_search_path(monkeypatch, tmp_path):
     ("name", "classes", "images", "channels", "side"),
     [
         ("fashion-mnist", 10, 50_000, 1, 32),
-        ("fashion-mnist:/nowhere", 10, 50_000, 1, 32),
+        ("fashion-mnist:/missing", 10, 50_000, 1, 32),
         ("fashion-mnist@112", 10, 50_000, 1, 112),
         ("cifar10", 10, 45_000, 3, 32),
-        ("cifar100:/nowhere", 100, 45_000, 3, 32),
+        ("cifar100:/missing", 100, 45_000, 3, 32),
         ("cifar10+cifar100", 110, 90_000, 3, 32),
         ("cifar-fs/base", 64, 25_600, 3, 32),
-        ("cifar-fs/open:/nowhere", 16, 6_400, 3, 32),
+        ("cifar-fs/open:/missing", 16, 6_400, 3, 32),
         ("cifar-fs/novel", 20, 8_000, 3, 32),
-        ("mini-imagenet/base:/nowhere", 64, 25_600, 3, 84),
-        ("mini-imagenet/novel:/nowhere@96", 20, 8_000, 3, 96),
+        ("mini-imagenet/base:/missing", 64, 25_600, 3, 84),
+        ("mini-imagenet/novel:/missing@96", 20, 8_000, 3, 96),
     ],
 )
-def test_load_data_or_placeholder_knows_the_numbers(name, classes, images, channels, side):
+def test_placeholder_has_the_published_numbers(name, classes, images, channels, side):
     found, missing = load_data_or_placeholder(name)
     train = found.train
     assert (len(train.classes), len(train), train.channels, train.side) == (classes, images, channels, side)
-    assert found.name == name.replace(":/nowhere", "")
+    assert found.name == name.replace(":/missing", "")
     assert len(missing) == name.count("+") + 1
-    assert all("needs a folder" in str(error) or "/nowhere" in str(error) for error in missing)
+    assert all("needs a folder" in str(error) or "/missing" in str(error) for error in missing)
     with pytest.raises(MissingDataError) as caught:
         load_data(name)
     assert str(caught.value) == str(missing[0])

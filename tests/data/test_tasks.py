@@ -73,8 +73,8 @@ def test_draw_task_list_depends_only_on_its_seed(numbered):
     assert facts[0] == facts[1][:4]
     assert [fact[1:] for fact in facts[1]] != [fact[1:] for fact in facts[2]]
     assert len({fact[0] for fact in facts[1] + facts[2]}) == 18
-    drawn = {name for task in long for name in task.classes}
-    assert drawn == set("uvwxyz")
+    names = {name for task in long for name in task.classes}
+    assert names == set("uvwxyz")
 
 
 def test_draw_task_keeps_the_facts_of_the_source(novel):
@@ -85,12 +85,12 @@ def test_draw_task_keeps_the_facts_of_the_source(novel):
 
 
 def fonts(images):
-    """The fonts of these images, by their position in the pack."""
+    """Return the fonts that draw each image, by their position in the pack."""
     pack = glyphs._pack()
-    drawn = {}
+    fonts_of_image = {}
     for image, font in zip(pack.images, _font_of_row(), strict=True):
-        drawn.setdefault(image.tobytes(), set()).add(int(font))
-    return [drawn[image.tobytes()] for image in images.images.numpy()]
+        fonts_of_image.setdefault(image.tobytes(), set()).add(int(font))
+    return [fonts_of_image[image.tobytes()] for image in images.images.numpy()]
 
 
 def _font_of_row():
@@ -110,18 +110,18 @@ def test_draw_task_tests_glyphs_on_unseen_fonts(novel):
 
 
 def test_draw_task_reads_other_splits_when_first_used(numbered):
-    asked = []
+    splits_read = []
 
     def read(split):
-        asked.append(split)
+        splits_read.append(split)
         return numbered.split(split)
 
     task = draw_task(DataSet("lazy", read), 2, 1, seed=0, index=0)
-    assert asked == ["train"]
+    assert splits_read == ["train"]
     assert len(task.train) == 2
-    assert asked == ["train"]
+    assert splits_read == ["train"]
     assert len(task.test) == 8
-    assert asked == ["train", "test"]
+    assert splits_read == ["train", "test"]
 
 
 def test_draw_task_refuses_bad_ways_and_shots(numbered):

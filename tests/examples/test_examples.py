@@ -1,4 +1,4 @@
-"""The examples run as printed, and a method of another package works everywhere through its entry point alone."""
+"""The examples run as printed, and a method of another package works through its entry point alone."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ train: {steps: 2, batch_size: 8}
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder that holds the example package as pip installs it: the module and its entry point."""
+    """A folder with the example package as pip installs it: the module and its entry point."""
     place = tmp_path_factory.mktemp("site")
     project = tomllib.loads((EXAMPLES / "own_method" / "pyproject.toml").read_text())["project"]
     shutil.copytree(EXAMPLES / "own_method" / "germline_repeat", place / "germline_repeat")
@@ -49,7 +49,7 @@ def installed(tmp_path_factory):
 
 @pytest.fixture
 def run(installed, tmp_path, ancestor):
-    """Runs a command in an empty folder with a small ancestor; returns what it prints."""
+    """Function that runs a command in an empty folder with a small ancestor; returns the printed text."""
     ancestor.save(tmp_path / "ancestor")
 
     def call(target, cwd=tmp_path):

@@ -1,4 +1,4 @@
-"""Commands and snippets of the pages run in their order, with few steps; all other commands of the docs can be read."""
+"""Commands and snippets of the pages run in their order, with few steps; all other commands can be parsed."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ from germline.compare.run.data_cache import PACKAGED
 from helpers.pages import DOCS, ROOT, fenced_commands
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-SMALLER = (
+REPLACEMENTS = (
     (r"steps=\d+", "steps=1"),
     (r"batch_size=\d+", "batch_size=8"),
     (r"glyphs/(base|novel)|\bdigits\b", "folder:few"),
@@ -36,15 +36,15 @@ SMALLER = (
 )
 
 
-def smaller(text):
-    """A text with fewer steps, smaller data and fewer arms."""
-    for pattern, replacement in SMALLER:
+def shorten(text):
+    """Return a text with fewer steps, smaller data and fewer arms."""
+    for pattern, replacement in REPLACEMENTS:
         text = re.sub(pattern, replacement, text)
     return text
 
 
 def write_images(folder, count, size=32):
-    """Photos of three classes, and photos without classes."""
+    """Write photos of three classes."""
     digits = gl.load_data("digits").train
     for label in range(3):
         of_class = digits.images[digits.labels == label][:count]
@@ -56,7 +56,7 @@ def write_images(folder, count, size=32):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs commands in a folder with a few images; returns what each prints."""
+    """Function that runs commands in a folder with a few images; returns what each prints."""
     monkeypatch.chdir(tmp_path)
     write_images(Path("few/train"), 10)
     write_images(Path("few/val"), 3)
@@ -81,7 +81,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def read(name):
-    return smaller((DOCS / name).read_text(encoding="utf-8"))
+    return shorten((DOCS / name).read_text(encoding="utf-8"))
 
 
 def test_a_vit_becomes_a_family_of_four_depths(run):
@@ -104,11 +104,11 @@ def test_a_resnet_becomes_half_as_wide(run):
     assert Path("runs/half/report.html").is_file()
 
 
-def test_few_labels_are_enough_for_a_start(run):
+def test_few_labels_train_a_descendant(run):
     shutil.copytree(PACKAGED, "runs/ancestor")
     shutil.copytree("few", "photos")
     page = (DOCS / "how-to" / "few-labels.md").read_text(encoding="utf-8")
-    run(fenced_commands(smaller(page)))  # other images than the ancestor's
+    run(fenced_commands(shorten(page)))  # other images than the ancestor's
     assert gl.load_network("trained").classes == ("0", "1", "2")
     before = gl.Learngene.load("gene")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -119,11 +119,11 @@ def test_few_labels_are_enough_for_a_start(run):
     assert all(torch.equal(after[name], value) for name, value in body.items() if not name.startswith("head."))
 
 
-def test_a_backbone_is_condensed_without_labels(run):
+def test_backbone_is_condensed_without_labels(run):
     small = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 0}
     model = timm.create_model("vit_tiny_patch16_224", **small).eval()
-    see = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
-    gl.Network(model, see, (), spec=VIT.describe(model)).save("backbone")
+    preprocess = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    gl.Network(model, preprocess, (), spec=VIT.describe(model)).save("backbone")
     write_images(Path("labelled"), 20)
     Path("photos").mkdir()
     for index, path in enumerate(sorted(Path("labelled").rglob("*.png"))):
@@ -133,10 +133,10 @@ def test_a_backbone_is_condensed_without_labels(run):
     assert len(gl.load_network("models/d4").model.blocks) == 4
 
 
-def test_the_quickstart_runs(run):
+def test_quickstart_runs(run):
     write_images(Path("photos"), 1)
     page = read("quickstart.md")
-    # The demo has tests of its own.
+    # The demo has other tests.
     lines = [line for line in fenced_commands(page) if line != "germline demo"]
     assert len(lines) == 8
     run(lines)
@@ -145,7 +145,7 @@ def test_the_quickstart_runs(run):
     assert len(names["model"].blocks) == 4
 
 
-def test_every_command_can_be_read():
+def test_every_command_can_be_parsed():
     group, used = typer.main.get_command(app), set()
     for path in PAGES:
         for line in fenced_commands(path.read_text(encoding="utf-8")):

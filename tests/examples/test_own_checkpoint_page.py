@@ -1,4 +1,4 @@
-"""The page about own checkpoints runs as printed, on networks that plain PyTorch scripts have trained."""
+"""The page about own checkpoints runs as printed, on networks that plain PyTorch scripts trained."""
 
 import contextlib
 import importlib.util
@@ -16,7 +16,7 @@ from germline.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "own-checkpoint.md").read_text(encoding="utf-8")
-COMMANDS = PAGE.replace("steps=200", "steps=20")  # a gene that is not good grows all the same
+COMMANDS = PAGE.replace("steps=200", "steps=20")  # a poor gene grows descendants too
 RESNET, TRAINED, VIT = (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", COMMANDS, re.S))
 
 
@@ -36,7 +36,7 @@ def place(tmp_path_factory):
     for kind in ("resnet", "vit"):
         printed = io.StringIO()
         script = load_script("train.py")
-        script.STEPS["vit"] = 30  # its accuracy only has to be the same everywhere
+        script.STEPS["vit"] = 30  # only equal accuracies matter
         with contextlib.redirect_stdout(printed):
             script.main(kind, folder / "images", folder / f"{kind}.pth")
         assert printed.getvalue().endswith("--mean 0.3048,0.3048,0.3048 --std 0.3755,0.3755,0.3755\n")
@@ -46,7 +46,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def run(place, monkeypatch, capsys):
-    """Runs a line of the page in the folder; returns what it prints to both streams."""
+    """Function that runs a line of the page in the folder; returns the text of both streams."""
     monkeypatch.chdir(place[0])
 
     def call(line):
@@ -60,21 +60,21 @@ def run(place, monkeypatch, capsys):
     return call
 
 
-def ancestor_accuracy(printed):
+def read_ancestor_accuracy(printed):
     return float(re.search(r"the ancestor's accuracy is ([\d.]+)%", printed)[1]) / 100
 
 
-def count_parameters(printed):
+def read_parameter_count(printed):
     return int(re.search(r"([\d,]+) parameters", printed)[1].replace(",", ""))
 
 
 def test_a_resnet_gives_three_sizes_in_five_commands(run, place, caplog):
     assert len(RESNET) == 5
     condensed, *grown, evaluated = map(run, RESNET)
-    assert ancestor_accuracy(condensed) == pytest.approx(place[1]["resnet"], abs=1e-3)
+    assert read_ancestor_accuracy(condensed) == pytest.approx(place[1]["resnet"], abs=1e-3)
     assert place[1]["resnet"] > 0.8
     assert "assumed stem: 3 x 3 pixels with stride 1" in caplog.text
-    counts = [count_parameters(text) for text in grown]
+    counts = [read_parameter_count(text) for text in grown]
     assert counts == sorted(counts, reverse=True)
     assert len(set(counts)) == 3
     assert re.search(r"accuracy 0\.\d+", evaluated)
@@ -93,8 +93,8 @@ def test_a_descendant_is_trained_evaluated_and_exported(run, place):
 def test_a_custom_vit_gives_three_depths(run, place):
     assert (PAGE.count("steps=200"), len(VIT)) == (1, 6)
     condensed, *grown, evaluated, exported = map(run, VIT)
-    assert ancestor_accuracy(condensed) == pytest.approx(place[1]["vit"], abs=1e-3)
-    counts = [count_parameters(text) for text in grown]
+    assert read_ancestor_accuracy(condensed) == pytest.approx(place[1]["vit"], abs=1e-3)
+    counts = [read_parameter_count(text) for text in grown]
     assert counts == sorted(counts)
     assert gl.load_network(place[0] / "vit8").spec.depth == 8
     # At the depth of the auxiliary model a descendant is that model.
@@ -103,7 +103,7 @@ def test_a_custom_vit_gives_three_depths(run, place):
     assert "equal to the network within" in exported
 
 
-def test_the_python_of_the_page_runs(place, monkeypatch):
+def test_python_of_the_page_runs(place, monkeypatch):
     monkeypatch.chdir(place[0])
     scope = {}
     exec(re.search(r"```python\n(.*?)```", PAGE, re.S)[1], scope)

@@ -1,4 +1,4 @@
-"""Commands and snippets of all pages without a test of their own run in their order, on few images, for few steps."""
+"""Commands and snippets of all pages without another test run in their order, with few images and steps."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from germline.registry import DATA, METHODS, architecture_of, model_spec
 from helpers.hub import FolderHub
 from helpers.pages import ROOT, read_steps
 
-# These pages run as a whole, with checks of what they say.
+# These tests run the pages and check their results.
 OTHER_TESTS = {
     "README.md": "tests/test_readme.py",
     "docs/quickstart.md": "tests/examples/test_how_to_pages.py",
@@ -36,7 +36,7 @@ OTHER_TESTS = {
     "docs/how-to/condense-a-backbone.md": "tests/examples/test_how_to_pages.py",
     "docs/how-to/own-checkpoint.md": "tests/examples/test_own_checkpoint_page.py",
 }
-# These need nothing that a page makes, so they run on the first page that has them.
+# These commands need no output of a page, so they run on the first page that has them.
 ALONE = re.compile(r"germline (demo|list|show|schema|check (lab|paper)/|report benchmarks/)")
 
 
@@ -57,7 +57,7 @@ def list_steps():
 PAGES = list_steps()
 INSTALLS = "Installs packages; .ci/run does so"
 CLUSTER = "Needs Ray or a scheduler; tools/test_ray.sh runs comparisons on a cluster"
-# Commands that do not run here, by their beginning. All of germline are at least parsed (test_how_to_pages.py).
+# Commands that do not run here, by their first words. test_how_to_pages.py parses all commands of germline.
 NOT_RUN = {
     "python3 -m pip install": INSTALLS,
     "pip install": INSTALLS,
@@ -79,8 +79,8 @@ DEMO = (
 )
 GROWTH = [[10, 32], [11, 32], [12, 32], [13, 32]]
 COLLECTIVE = {"growth": GROWTH, "tasks": 5, "training": {"steps": 1, "batch_size": 8}, "fisher_samples": 4}
-# Settings that make a method's training a matter of milliseconds, beside those on the page.
-FEWER = {
+# Settings that make a method's training take milliseconds, added to those on the page.
+SHORT_SETTINGS = {
     **dict.fromkeys(("tleg", "sws", "lets"), SHORT),
     **dict.fromkeys(("front", "grow", "repeat", "weight-selection"), ()),
     "auto": (*SHORT, "meta_batch=4", "grid=2", "inner_steps=1"),
@@ -96,15 +96,15 @@ FEWER = {
 # A comparison of seconds: one seed and size, two steps, no tuning, and few arms.
 SHORT_RECIPE = {"seeds": [0], "sizes": ["depth=4"], "tune": None, "question": None, "one_gene": True}
 SHORT_RECIPE |= {"train": {"steps": 2, "batch_size": 8, "eval_at": [0, 1]}}
-# The recipe that the parts on a page are put into, where it is not lab/tleg-samples.
-WHOLE = {"docs/methods/baselines.md": "lab/openworld-samples"}
+# The recipe that parts of a page extend, if it is not lab/tleg-samples.
+BASE_RECIPES = {"docs/methods/baselines.md": "lab/openworld-samples"}
 ARMS = ("front", "gene", "weight-selection", "scratch")
 
 
 def shorten(name):
     """Write a recipe that extends a packaged one and takes seconds; return its file."""
     recipe = read_recipe(name)
-    # Without the images of CIFAR: the packaged ancestor's own.
+    # The packaged ancestor's data replace CIFAR.
     data = recipe["data"] if recipe["data"].startswith("glyphs") else "glyphs/base"
     short = {"extends": name, "title": "Short", **SHORT_RECIPE, "data": data}
     short |= {"ancestor": {"data": "glyphs/base", "path": "packaged", "model": None, "train": None}}
@@ -118,13 +118,13 @@ def shorten(name):
     return "short.yaml"
 
 
-def fewer(words):
+def add_short_settings(words):
     """Add the settings that make a command short."""
     settings, verb = (), words[1]
     if verb == "train":
         settings = SHORT
     if verb == "condense":
-        settings = FEWER[words[words.index("--method") + 1]]
+        settings = SHORT_SETTINGS[words[words.index("--method") + 1]]
     if verb == "compare":
         words = [*words[:2], shorten(words[2]), *(word for word in words[3:] if word != "--quick")]
     if verb == "demo":
@@ -152,7 +152,7 @@ def few():
 
 @pytest.fixture(scope="module")
 def made(few, tmp_path_factory):
-    """What pages take for granted: an ancestor, a gene, a network, a weight file, and photos."""
+    """Files that pages assume: an ancestor, a gene, a network, a weight file, and photos."""
     place = tmp_path_factory.mktemp("made")
     for name in ("runs/ancestor", "FOLDER"):
         shutil.copytree(PACKAGED, place / name)
@@ -167,7 +167,7 @@ def made(few, tmp_path_factory):
 
 @pytest.fixture
 def run(made, few, tmp_path, monkeypatch, capsys):
-    """Runs one step of a page in a folder with all that it takes for granted."""
+    """Function that runs one step of a page in a folder with all files that it assumes."""
 
     def read_glyphs(part=None):
         return replace(few[part], name=f"glyphs/{part}")
@@ -209,14 +209,14 @@ def run(made, few, tmp_path, monkeypatch, capsys):
         text, _, file = step.text.partition(" > ")
         if step.language == "yaml":
             part = yaml.safe_load(step.text)
-            whole = part if "extends" in part else {**read_recipe(WHOLE.get(page, "lab/tleg-samples")), **part}
+            whole = part if "extends" in part else {**read_recipe(BASE_RECIPES.get(page, "lab/tleg-samples")), **part}
             Path("recipe.yaml").write_text(yaml.safe_dump(whole))
             text = "germline check recipe.yaml"
         if text.startswith("--set"):
             text = f"germline train --model vit_pico --data glyphs/base --out run {text}"
-        if "--out runs/ancestor" in text:  # this page makes its own
+        if "--out runs/ancestor" in text:  # this page trains its own ancestor
             shutil.rmtree("runs/ancestor")
-        monkeypatch.setattr(sys, "argv", fewer(shlex.split(text)))
+        monkeypatch.setattr(sys, "argv", add_short_settings(shlex.split(text)))
         with pytest.raises(SystemExit) as stop:
             main()
         printed = capsys.readouterr()
@@ -231,19 +231,19 @@ def run(made, few, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_runs(name, run):
+def test_page_runs(name, run):
     for step in PAGES[name]:
         assert step.language in ("console", "python", "yaml", "text")
         if step.language != "text" and not step.text.startswith(tuple(NOT_RUN)):
             run(step, name)
 
 
-def test_what_does_not_run_is_on_a_page():
+def test_skipped_commands_are_on_a_page():
     texts = [step.text for steps in PAGES.values() for step in steps]
     assert [start for start in NOT_RUN if not any(text.startswith(start) for text in texts)] == []
     assert sum(not text.startswith(tuple(NOT_RUN)) for text in texts) >= 80
 
 
 @pytest.mark.parametrize("name", OTHER_TESTS)
-def test_other_pages_are_named_by_their_test(name):
+def test_other_pages_are_named_in_their_test(name):
     assert Path(name).name in (ROOT / OTHER_TESTS[name]).read_text(encoding="utf-8")

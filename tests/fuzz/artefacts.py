@@ -47,7 +47,7 @@ class Artefact(ABC):
     Attributes:
         name: Name in the results.
         unsealed: Names of the files without hashes; changes of the others must not be accepted.
-        changes: Most changes of one case. Two could remove a hash and then what it was for.
+        changes: Largest number of changes per case. Two changes could remove a hash and then change its file.
     """
 
     name: str
@@ -184,7 +184,7 @@ tune:
 
 
 class Checkpoints(Artefact):
-    """Two checkpoints, the newest of which is read; the one before is as good."""
+    """Two checkpoints. The newest intact one is read."""
 
     name = "checkpoint"
 
@@ -197,11 +197,11 @@ class Checkpoints(Artefact):
             CheckpointFolder(folder, 2).save(Checkpoint(step, {"model": model, "optimizer": dict(tensors)}, facts))
 
     def read(self, folder: Path) -> str:
-        """Read the newest intact one; falling back to the other one is refusing the damaged one."""
+        """Read the newest intact one. Reading the older one refuses the newer one."""
         found = CheckpointFolder(folder, 2).load_latest()
         if found is None or found.step == 3:
-            whole = found is None or len(found.facts["losses"]) == 3
-            return REFUSED if whole else "changed"
+            is_intact = found is None or len(found.facts["losses"]) == 3
+            return REFUSED if is_intact else "changed"
         flat = {
             f"{group}.{name}": tensor for group, tensors in found.tensors.items() for name, tensor in tensors.items()
         }
@@ -219,7 +219,7 @@ class WorkFolder(Artefact):
     """An OUT.run with a finished training, a finished phase of other work, and an unfinished training."""
 
     name = "out-run"
-    # What these say is compared with the command, or is a log.
+    # These files are compared with the command, or are logs.
     unsealed = ("run.json", "settings.json", "log.jsonl")
 
     def make(self, folder: Path) -> None:
@@ -227,7 +227,7 @@ class WorkFolder(Artefact):
         self._work(folder, stop=True)
 
     def read(self, folder: Path) -> str:
-        """Resume the run to its end."""
+        """Resume and finish the run."""
         return self._work(folder)
 
     def _work(self, folder: Path, *, stop: bool = False) -> str:
@@ -277,7 +277,7 @@ def _small_digits() -> Any:
 
 
 class Results(Artefact):
-    """A results file of a comparison, with its hash, of which a page is drawn."""
+    """A results file of a comparison, with its hash. A page is written from it."""
 
     name = "results"
 
@@ -292,7 +292,7 @@ class Results(Artefact):
         return {**content, "sha256": hash_json(content)}
 
     def read(self, folder: Path) -> str:
-        """Draw the page."""
+        """Write the page."""
         results = ComparisonResults.load(folder / "results.json")
         write_results_page(folder / "results.json", folder / "page.html")
         content = {key: value for key, value in results.stored.items() if key != "sha256"}

@@ -1,4 +1,4 @@
-"""Run cases of the fuzzer, and count what germline makes of each."""
+"""Run cases of the fuzzer, and count the outcome of each."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Fuzzer:
         place: Folder to work in.
         seed: Random seed; with the number of a case it decides the case.
         counts: Number of cases by outcome.
-        bad: Descriptions of the cases that must not be.
+        bad: Descriptions of the cases with a bad outcome.
     """
 
     artefact: Artefact
@@ -81,7 +81,7 @@ class Fuzzer:
         changed = []
         for _ in range(draw.randint(1, self.artefact.changes)):
             files = sorted(path for path in self._copy.rglob("*") if path.is_file() and not path.is_symlink())
-            if not files:  # the first change left none
+            if not files:  # the first change removed all files
                 break
             path = draw.choice(files)
             changed.append((path.name, mutate(path, draw)))

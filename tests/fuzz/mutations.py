@@ -1,4 +1,4 @@
-"""Seeded changes of files: bytes, JSON values, lines, headers of weights, and things that are no files."""
+"""Seeded changes of files: bytes, JSON values, lines, headers of weights, and special files."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def change_bytes(path: Path, draw: random.Random) -> str:
 
 
 def change_place(path: Path, draw: random.Random) -> str:
-    """Put something that is no file in a file's place, or another file of the folder."""
+    """Replace a file by a special file, or by another file of the folder."""
     name = draw.choice(("missing", "folder", "pipe", "loop", "link", "nowhere", "other"))
     others = [other for other in sorted(path.parent.iterdir()) if other.is_file() and other != path]
     if name == "other" and others:
@@ -80,7 +80,7 @@ def change_place(path: Path, draw: random.Random) -> str:
     elif name == "pipe":
         os.mkfifo(path)
     elif name == "link":
-        # Never to a device of the machine: a mistake in germline would replace it.
+        # Never a device of the machine: an error in germline would replace it.
         os.mkfifo(path.with_suffix(".pipe"))
         path.symlink_to(path.with_suffix(".pipe").name)
     elif name != "missing":
@@ -126,7 +126,7 @@ def _places(value: Any) -> Any:
 
 
 def change_literal(path: Path, draw: random.Random) -> str:
-    """Replace a number of a JSON text by a text that JSON, or a machine, cannot hold."""
+    """Replace a number of a JSON text by a text that JSON does not allow or numbers cannot represent."""
     text = path.read_text(encoding="utf-8")
     digits = [index for index, letter in enumerate(text) if letter.isdigit() and not text[index - 1].isalnum()]
     if not digits:

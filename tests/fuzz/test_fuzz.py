@@ -1,4 +1,4 @@
-"""A few hundred seeded changes of every artefact: refused, or read as it was written; never a raw error or a hang.
+"""Seeded changes of every artefact are refused, or read with the saved content; no raw error and no hang occurs.
 
 `python tools/fuzz.py --minutes 10` runs more of them.
 """

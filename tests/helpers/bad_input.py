@@ -1,4 +1,4 @@
-"""The table of bad inputs: what is given, and what the one message has to say."""
+"""Table of bad inputs: the command line, and parts of the expected error message."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ train: {steps: 2, batch_size: 8}
 
 
 def snapshot(place: Path) -> dict[str, str]:
-    """Everything under a folder: sha256 of a file, the kind of everything else."""
+    """Return all paths below a folder, with the sha256 of a file or the kind of another path."""
     found = {}
     for path in sorted(place.rglob("*")):
         kind = f"-> {path.readlink()}" if path.is_symlink() else "folder" if path.is_dir() else ""
@@ -57,7 +57,7 @@ class Fault:
 
 
 def recipe(*changes: tuple[str, str]) -> Callable[[Path], None]:
-    """Writes r.yaml with pieces of its text replaced."""
+    """Function that writes r.yaml with parts of its text replaced."""
 
     def prepare(place: Path) -> None:
         text = RECIPE
@@ -77,9 +77,9 @@ def text(name: str, content: str) -> Callable[[Path], None]:
     return prepare
 
 
-def content(name: str, held: bytes) -> Callable[[Path], None]:
+def content(name: str, data: bytes) -> Callable[[Path], None]:
     def prepare(place: Path) -> None:
-        (place / name).write_bytes(held)
+        (place / name).write_bytes(data)
 
     return prepare
 
@@ -115,21 +115,21 @@ class _Trap:
 
 
 def trap(name: str) -> Callable[[Path], None]:
-    """A pickle that leaves a file behind if it is ever opened."""
+    """Function that writes a pickle, which creates a file if it is loaded."""
     return content(name, pickle.dumps(_Trap()))
 
 
 def manifest(name: str, **changes: object) -> Callable[[Path], None]:
     def prepare(place: Path) -> None:
-        held = json.loads((place / name).read_text())
-        held = {key: value for key, value in {**held, **changes}.items() if value != "gone"}
-        (place / name).write_text(json.dumps(held))
+        data = json.loads((place / name).read_text())
+        data = {key: value for key, value in {**data, **changes}.items() if value != "gone"}
+        (place / name).write_text(json.dumps(data))
 
     return prepare
 
 
-def telling(record: object) -> Callable[[Path], None]:
-    """A sound gene that tells this of its paths."""
+def save_path_record(record: object) -> Callable[[Path], None]:
+    """Function that saves an intact gene with this record of its paths."""
 
     def prepare(place: Path) -> None:
         from germline.learngene import Learngene
@@ -141,12 +141,12 @@ def telling(record: object) -> Callable[[Path], None]:
     return prepare
 
 
-def removed(name: str) -> Callable[[Path], None]:
+def remove(name: str) -> Callable[[Path], None]:
     return lambda place: (place / name).unlink()
 
 
 def write_images(place: Path) -> None:
-    """An image folder of two classes with train, val and test."""
+    """Write an image folder of two classes with train, val and test."""
     from PIL import Image
 
     for split, names in (("train", "ab"), ("val", "ab"), ("test", "ab")):
@@ -157,8 +157,8 @@ def write_images(place: Path) -> None:
                 Image.new("L", (32, 32), index * 9).save(folder / f"{index}.png")
 
 
-def two_images(place: Path) -> None:
-    """A folder of two classes with an image each; neither name is drawn for training."""
+def write_two_images(place: Path) -> None:
+    """Write a folder of two classes with one image each. No image is selected for training."""
     from PIL import Image
 
     for name in "ab":
@@ -166,7 +166,7 @@ def two_images(place: Path) -> None:
         Image.new("L", (32, 32), 9).save(place / "two" / name / "0.png")
 
 
-def unlabelled(place: Path) -> None:
+def write_unlabelled(place: Path) -> None:
     from PIL import Image
 
     for split in ("train", "val"):
@@ -175,19 +175,19 @@ def unlabelled(place: Path) -> None:
             Image.new("L", (32, 32), index * 9).save(place / "plain" / split / f"{index}.png")
 
 
-def broken_image(place: Path) -> None:
+def write_broken_image(place: Path) -> None:
     write_images(place)
     (place / "photos/train/a/0.png").write_bytes(b"no picture")
 
 
-def one_class(place: Path) -> None:
+def write_one_class(place: Path) -> None:
     write_images(place)
     for split in ("train", "val", "test"):
         shutil.rmtree(place / "photos" / split / "b")
 
 
-def truncated_image(place: Path) -> None:
-    """A JPEG whose end is missing, as after a broken download."""
+def write_truncated_image(place: Path) -> None:
+    """Write a JPEG whose end is missing, as after a broken download."""
     import numpy as np
     from PIL import Image
 
@@ -232,7 +232,7 @@ FAULTS = [
     Fault("data-location", f"{NEW} --data digits:/x --out new", ("digits:/x", "Use digits")),
     Fault("model-of-ours", f"{TRAIN} --model vgg12 --out new", ("Unknown model 'vgg12'", "vgg13")),
     Fault("model-folder", f"{TRAIN} --model models/none --out new", ("No model at 'models/none'", "list models")),
-    Fault("recipe-file", "check nowhere.yaml", ("No recipe at 'nowhere.yaml'", "list recipes")),
+    Fault("recipe-file", "check missing.yaml", ("No recipe at 'missing.yaml'", "list recipes")),
     Fault("recipe", "check dmeo", ("Unknown recipe 'dmeo'", "demo")),
     Fault("recipe-to-show", "show dmeo", ("Unknown recipe 'dmeo'", "demo")),
     Fault("recipe-to-run", "compare dmeo --out new", ("Unknown recipe 'dmeo'", "demo")),
@@ -269,7 +269,7 @@ FAULTS = [
     Fault("image-size", f"{INHERIT} --image-size 33", ("image_size=33", "patch_size=8")),
     Fault("image-size-0", f"{INHERIT} --image-size 0", ("image_size=0", "Use image_size=8")),
     # Genes
-    Fault("gene-missing", "inspect nowhere", ("No learngene at 'nowhere'", "germline condense")),
+    Fault("gene-missing", "inspect missing", ("No learngene at 'missing'", "germline condense")),
     Fault("size-of-a-model", "inspect ancestor --size depth=3", ("--size with a network", "Remove --size")),
     *(
         Fault(
@@ -302,10 +302,10 @@ FAULTS = [
     ),
     Fault("gene-no-spec", INHERIT, ("learngene.json", "spec"), manifest("gene/learngene.json", spec="gone")),
     Fault("gene-method", INHERIT, ("learngene.json", "'tlge'"), manifest("gene/learngene.json", method="tlge")),
-    Fault("gene-no-manifest", INHERIT, ("learngene.json",), removed("gene/learngene.json")),
-    Fault("gene-no-tensors", INHERIT, ("learngene.safetensors",), removed("gene/learngene.safetensors")),
+    Fault("gene-no-manifest", INHERIT, ("learngene.json",), remove("gene/learngene.json")),
+    Fault("gene-no-tensors", INHERIT, ("learngene.safetensors",), remove("gene/learngene.safetensors")),
     # Ancestors
-    Fault("ancestor-missing", f"{CONDENSE} --ancestor nowhere --out new", ("No network at 'nowhere'", "run folder")),
+    Fault("ancestor-missing", f"{CONDENSE} --ancestor missing --out new", ("No network at 'missing'", "run folder")),
     Fault(
         "role-not-read",
         "condense --method tleg --data digits --data held_out=digits --out new --set distillation=none",
@@ -359,20 +359,18 @@ FAULTS = [
     ),
     Fault(
         "stored-gene",
-        "condense --method stored --set gene=nowhere --data digits --out new",
-        ("no learngene at 'nowhere'",),
+        "condense --method stored --set gene=missing --data digits --out new",
+        ("no learngene at 'missing'",),
     ),
-    Fault("train-gene", "train --model ancestor --gene nowhere --data digits --out new", ("nowhere", "condense")),
+    Fault("train-gene", "train --model ancestor --gene missing --data digits --out new", ("missing", "condense")),
     Fault("gtl-life", "condense --method gtl --set life.steps=null --data digits --out new", ("counted in steps",)),
     Fault("role-unknown", f"{CONDENSE} --data heldout=digits --out new", ("--data heldout=digits", "held_out=NAME")),
     Fault("ancestor-none", "condense --method tleg --data digits --out new", ("without an ancestor", "--ancestor")),
     Fault("ancestor-none-finetune", "condense --method finetune --data digits --out new", ("--ancestor",)),
     Fault("scratch-has-no-gene", "condense --method scratch --data digits --out new", ("'scratch' has no gene",)),
-    Fault("ancestor-no-config", f"{CONDENSE} --out new", ("ancestor/config.json",), removed("ancestor/config.json")),
+    Fault("ancestor-no-config", f"{CONDENSE} --out new", ("ancestor/config.json",), remove("ancestor/config.json")),
     Fault("ancestor-config", f"{CONDENSE} --out new", ("ancestor/config.json",), text("ancestor/config.json", "{}")),
-    Fault(
-        "ancestor-no-weights", f"{CONDENSE} --out new", ("model.safetensors",), removed("ancestor/model.safetensors")
-    ),
+    Fault("ancestor-no-weights", f"{CONDENSE} --out new", ("model.safetensors",), remove("ancestor/model.safetensors")),
     Fault(
         "ancestor-cut", f"{CONDENSE} --out new", ("model.safetensors", "again"), cut("ancestor/model.safetensors", 0.5)
     ),
@@ -395,7 +393,7 @@ FAULTS = [
     ),
     # Data
     Fault("classes-differ", f"{TRAIN} --model child --out new", ("3 classes", "'digits' has 10", "germline inherit")),
-    Fault("folder-missing", f"{NEW} --data folder:nowhere --out new", ("folder:nowhere", "folder:/path")),
+    Fault("folder-missing", f"{NEW} --data folder:missing --out new", ("folder:missing", "folder:/path")),
     Fault(
         "folder-without-its-prefix",
         f"{NEW} --data photos@32 --out new",
@@ -403,7 +401,10 @@ FAULTS = [
         write_images,
     ),
     Fault(
-        "folder-small", f"{NEW} --data folder:two --out new", ("None of the 2 images in two", "80/10/10"), two_images
+        "folder-small",
+        f"{NEW} --data folder:two --out new",
+        ("None of the 2 images in two", "80/10/10"),
+        write_two_images,
     ),
     Fault("data-roles-train", f"{NEW} --data digits,held_out=digits --out new", ("for held_out", "Use --data digits.")),
     Fault("data-roles-inherit", f"{INHERIT} --data digits,stream=digits", ("for stream", "Use --data digits.")),
@@ -422,19 +423,21 @@ FAULTS = [
     Fault("eval-at", f"{NEW} --data digits --set eval_at=[-1] --out new", ("eval_at", "at least 0")),
     Fault("folder-empty", f"{NEW} --data folder:kept --out new", ("No images", "kept"), KEPT),
     Fault(
-        "folder-broken-picture",
+        "folder-broken-image",
         f"{NEW} --data folder:photos --out new",
         ("train/a/0.png", "Remove the file"),
-        broken_image,
+        write_broken_image,
     ),
-    Fault("folder-no-labels", f"{NEW} --data folder:plain --out new", ("'folder:plain' has no labels",), unlabelled),
+    Fault(
+        "folder-no-labels", f"{NEW} --data folder:plain --out new", ("'folder:plain' has no labels",), write_unlabelled
+    ),
     Fault(
         "labels-wanted",
         f"{CONDENSE.replace('digits', 'folder:plain')} --set alpha=0.5 --out new",
         ("no labels", "alpha=1"),
-        unlabelled,
+        write_unlabelled,
     ),
-    Fault("cifar-nowhere", f"{NEW} --data cifar10 --out new", ("cifar10", "cifar10:/folder")),
+    Fault("cifar-missing", f"{NEW} --data cifar10 --out new", ("cifar10", "cifar10:/folder")),
     Fault("cifar-no-files", f"{NEW} --data cifar100:kept --out new", ("No cifar100 in kept", "unpack"), KEPT),
     Fault(
         "fashion-no-files",
@@ -443,7 +446,7 @@ FAULTS = [
         KEPT,
     ),
     Fault(
-        "cifar-fs-nowhere", f"{NEW} --data cifar-fs/base --out new", ("cifar-fs/base needs", "cifar-fs/base:/folder")
+        "cifar-fs-missing", f"{NEW} --data cifar-fs/base --out new", ("cifar-fs/base needs", "cifar-fs/base:/folder")
     ),
     Fault("cifar-fs-no-part", f"{NEW} --data cifar-fs:/data --out new", ("without a part", "cifar-fs/base:/folder")),
     Fault("cifar-fs-part", f"{NEW} --data cifar-fs/bse:/data --out new", ("part of cifar-fs 'bse'", "mean base")),
@@ -454,7 +457,7 @@ FAULTS = [
         KEPT,
     ),
     Fault(
-        "mini-imagenet-nowhere",
+        "mini-imagenet-missing",
         f"{NEW} --data mini-imagenet/open --out new",
         ("mini-imagenet/open needs", "mini-imagenet/open:/folder"),
     ),
@@ -631,10 +634,10 @@ FAULTS = [
     Fault(
         "recipe-ancestor",
         "compare r.yaml --out new",
-        ("No network at 'nowhere'",),
-        recipe(("path: ancestor", "path: nowhere")),
+        ("No network at 'missing'",),
+        recipe(("path: ancestor", "path: missing")),
     ),
-    # What a comparison is asked
+    # Sections of a recipe
     *(
         Fault(f"recipe-{name}", f"compare r.yaml --out new {_set(*changes)}", says, recipe())
         for name, changes, says in (
@@ -720,7 +723,7 @@ FAULTS = [
             ("arm-sizes", ["arms.gene.sizes=[depth=3]"], ("arms.gene.sizes: 'depth=3'", "spelled as there")),
             ("arm-sizes-empty", ["arms.gene.sizes=[]"], ("arms.gene.sizes", "at least 1")),
             (
-                "size-of-nobody",
+                "unused-size",
                 ["sizes=[depth=2, depth=3]", "arms.gene.sizes=[depth=2]", "arms.scratch.sizes=[depth=2]"],
                 ("No arm uses size 'depth=3'", "add it to an arm"),
             ),
@@ -817,19 +820,19 @@ FAULTS = [
     Fault("export-suffix", "export cnn --format onnx --out new.pt2", ("new.pt2", "ends in .onnx")),
     Fault("export-there-already", "export cnn --out old.pt2", ("'old.pt2' exists", "--overwrite"), text("old.pt2", "")),
     Fault("export-to-a-folder", "export cnn --out child.pt2", ("'child.pt2' is a folder",), text("child.pt2/x", "")),
-    Fault("export-no-network", "export nowhere --out new.pt2", ("No network at 'nowhere'", "run folder")),
+    Fault("export-no-network", "export missing --out new.pt2", ("No network at 'missing'", "run folder")),
     Fault("export-a-gene", "export gene --out new.pt2", ("'gene' is a learngene", "germline inherit")),
     Fault(
         "export-cannot-be-made", "export cnn --out /proc/germline/new.pt2", ("/proc/germline/new.pt2", "another folder")
     ),
-    # One artefact in place of another
+    # Artefacts of another kind
     Fault(
         "inherit-a-network", "inherit ancestor --out new", ("'ancestor' is a network", "condense --ancestor ancestor")
     ),
     Fault("train-a-gene", "train --model gene --data digits --out new", ("'gene' is a learngene", "germline inherit")),
     Fault("condense-a-gene", f"{CONDENSE} --ancestor gene --out new", ("'gene' is a learngene", "germline inherit")),
     Fault("size-twice", "inherit gene --size depth=3 --size depth=4 --out new", ("A descendant has one size",)),
-    # Recipes from other systems and by other hands
+    # Recipes from other systems
     Fault("recipe-utf16", "check r.yaml", ("r.yaml", "UTF-8"), content("r.yaml", RECIPE.encode("utf-16"))),
     Fault(
         "recipe-latin",
@@ -847,12 +850,17 @@ FAULTS = [
         recipe((RECIPE[RECIPE.index("arms:") : RECIPE.index("sizes:")], "arms: {}\n")),
     ),
     # Image folders
-    Fault("folder-one-class", f"{NEW} --data folder:photos --set steps=1 --out new", ("at least two",), one_class),
     Fault(
-        "folder-truncated", f"{NEW} --data folder:photos --set steps=1 --out new", ("train/a/0.jpg",), truncated_image
+        "folder-one-class", f"{NEW} --data folder:photos --set steps=1 --out new", ("at least two",), write_one_class
+    ),
+    Fault(
+        "folder-truncated",
+        f"{NEW} --data folder:photos --set steps=1 --out new",
+        ("train/a/0.jpg",),
+        write_truncated_image,
     ),
     Fault("folder-no-such-size", f"{NEW} --data folder:photos@0 --out new", ("photos@0", "1 to 1024"), write_images),
-    # An --overwrite that fails takes nothing away
+    # A failed --overwrite removes nothing
     Fault(
         "overwrite-classes",
         f"{TRAIN} --model child --out kept --overwrite",
@@ -872,12 +880,17 @@ FAULTS = [
         both(KEPT, recipe(("[2]", "[500]"))),
     ),
     # Reports
-    Fault("report-nowhere", "report nowhere", ("no results in 'nowhere'", "no such file or folder", "--resume")),
+    Fault("report-missing", "report missing", ("no results in 'missing'", "no such file or folder", "--resume")),
     Fault("report-unfinished", "report kept", ("no results in 'kept'", "has not ended", "--resume"), KEPT),
     Fault("report-not-results", "report kept", ("kept/results.json", "--resume"), text("kept/results.json", "[]")),
     Fault("report-not-json", "report kept", ("kept/results.json", "not valid JSON"), text("kept/results.json", "{")),
-    Fault("report-gene-paths", "report gene", ("'paths' of gene 'gene'", "germline condense"), telling({"paths": []})),
-    Fault("inspect-gene-paths", "inspect gene", ("'paths' of this gene", "germline condense"), telling([])),
+    Fault(
+        "report-gene-paths",
+        "report gene",
+        ("'paths' of gene 'gene'", "germline condense"),
+        save_path_record({"paths": []}),
+    ),
+    Fault("inspect-gene-paths", "inspect gene", ("'paths' of this gene", "germline condense"), save_path_record([])),
     Fault("report-gene-without-record", "report gene", ("'gene' has nothing to show", "gene_tree", "germline inspect")),
     Fault(
         "report-gene-there-already",

@@ -1,4 +1,4 @@
-"""Helpers of the tests of comparisons: a recipe of seconds, and handmade results with known numbers."""
+"""Helpers for tests of comparisons: a recipe that takes seconds, and handmade results with known numbers."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -42,7 +42,7 @@ HOST = ("seconds", "command", "device", "commit", "sha256")
 
 
 class SelfMadeAncestor(Layers, TrainSettings):
-    """A method that makes its own ancestor, with `lives` times the images of one training, and records it."""
+    """A method that trains its own ancestor `lives` times, and records a tree of genes."""
 
     name: ClassVar[str] = "bred"
     ancestor: ClassVar = "none"
@@ -72,7 +72,7 @@ class SelfMadeAncestor(Layers, TrainSettings):
 
 
 def record():
-    """Record of a gene from three generations of two: 4 descends from 2, and 2 from 0."""
+    """Make the record of a gene from three generations of two: 4 descends from 2, and 2 from 0."""
     fathers, won = (None, None, 0, 0, 2, 0), (True, False, True, False, True, False)
     tree = [
         {"id": at, "father": father, "generation": at // 2, "fitness": 0.1 * at, "score": 0.2 * at, "won": wins}
@@ -83,7 +83,7 @@ def record():
 
 
 def generations(*fitness):
-    """Entries of generations with the given mean fitness."""
+    """Make entries of generations with the given mean fitness."""
     return [
         {"generation": at, "fitness": mean, "best": mean + 0.1, "winners": mean + 0.05, "spread": 0.02}
         for at, mean in enumerate(fitness)
@@ -187,7 +187,7 @@ def by_hand(cells, *, tuned=None, family_budgets=(), levels=(), failed=None, **c
 
 
 def three_seeds(**scratch):
-    """Cells in which the gene ends 0.1, 0.2 and 0.3 above scratch."""
+    """Make cells in which the gene ends 0.1, 0.2 and 0.3 above scratch."""
     return [
         cell("scratch", 0, (0.1, 0.2, 0.40), 0.40, **scratch),
         cell("gene", 0, (0.3, 0.4, 0.50), 0.50),
@@ -198,7 +198,7 @@ def three_seeds(**scratch):
     ]
 
 
-# Results of every protocol, by its name; test_protocols.py has their claims.
+# Results of every protocol, by name. test_protocols.py contains their claims.
 
 FIRST = (0, 1, 5, 10, 50, 100)
 
@@ -278,7 +278,7 @@ def paths():
     return by_hand(cells, protocol="paths", sizes=list(PATHS), arms=arms)
 
 
-# A gene with knowledge of the ancestor's classes, and the same gene shuffled; at depth=3 it knows all before training.
+# A gene that knows the ancestor's classes, and the same gene shuffled. At depth=3 the gene needs no training.
 SAME_LABELS = {"gene": {"method": "tleg"}, "scratch": {"method": "scratch"}, "shuffled": {"method": "random-gene"}}
 
 
@@ -303,7 +303,7 @@ def same_labels(**changes):
 
 
 def frozen():
-    """Heads of frozen bodies; there are no steps, rates or decays."""
+    """Make results of heads on frozen bodies, without steps, rates or decays."""
     more = {"at": (0,), "lr": None, "weight_decay": None, "samples": 90}
     cells = [
         cell(arm, seed, (accuracy,), accuracy, images=images, penalties=[penalty], **more)

@@ -1,4 +1,4 @@
-"""A stand-in for the hub."""
+"""A local replacement of the Hugging Face hub."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Commands in processes without torch: copies of one that has imported the command line and nothing that is slow."""
+"""Commands in processes without torch. Each is a copy of a process that has imported the command line only."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-# A copy of this process runs each command. It notes which of the slow packages the command has imported.
+# A copy of this process runs each command, and records which slow packages the command imported.
 PROGRAM = """
 import importlib.abc, json, os, sys, traceback
 import rich.console, typer, yaml
@@ -59,7 +59,7 @@ class Ended:
 
 
 class LightServer:
-    """Runs commands one after another, each in a process of its own."""
+    """Runs commands one after another, each in its own process."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -77,7 +77,7 @@ class LightServer:
         return Ended(code, out, err, json.loads(slow))
 
     def close(self):
-        """End the process that the others are copies of."""
+        """End the process from which the others are copied."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait(timeout=60)

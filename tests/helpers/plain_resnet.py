@@ -1,4 +1,4 @@
-"""A ResNet of basic blocks as scripts for small images write it: plain PyTorch, torchvision's names."""
+"""A ResNet of basic blocks in plain PyTorch with torchvision's names, as in scripts for small images."""
 
 from torch import nn
 

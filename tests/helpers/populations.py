@@ -1,4 +1,4 @@
-"""Small populations of each architecture, their training, and the difference of two of them."""
+"""Small populations of each architecture, their training, and the difference of two populations."""
 
 import copy
 
@@ -17,9 +17,9 @@ AUGMENTATION = ("shift", "mirror", "erase")
 
 
 def train(members, *, folder=None, engine="loop", together=None, objective=None, precision="32-true", **settings):
-    asked = TrainSettings(**{"steps": 6, "batch_size": 12, "log_every": 1, **settings})
+    train_settings = TrainSettings(**{"steps": 6, "batch_size": 12, "log_every": 1, **settings})
     run = Run(folder, device="cpu", quiet=True, precision=precision)
-    return run.fit_population("all", members, asked, objective=objective, engine=engine, together=together)
+    return run.fit_population("all", members, train_settings, objective=objective, engine=engine, together=together)
 
 
 def states(members):

@@ -1,4 +1,4 @@
-"""Real processes of the command line. They are copies of one process that has imported torch, so they start at once."""
+"""Real processes of the command line. They are copies of a process that has imported torch, so they start fast."""
 
 import os
 import resource
@@ -29,7 +29,7 @@ class Running:
     """A process, and the files that it prints to."""
 
     def __init__(self, target, place, paths=(), limit=None):
-        # The files are outside of the place, whose content tests compare.
+        # The files are outside of the working folder, because tests compare its content.
         self._folder = tempfile.TemporaryDirectory()
         self._streams = [Path(self._folder.name) / name for name in ("out", "err")]
         given = (target, str(place), [str(path) for path in paths], [str(path) for path in self._streams], limit)

@@ -1,4 +1,4 @@
-"""A method of another package, with its own kind of record; `register_methods` fakes its entry point."""
+"""A method of another package with its own kind of record; `register_methods` simulates its entry point."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +22,7 @@ class Toy(Layers):
 
 
 class Rival(Layers):
-    """A method whose report module for `tally` is another one."""
+    """A method with another report module for `tally`."""
 
     name: ClassVar[str] = "rival"
     reports: ClassVar[Mapping[str, str]] = {"tally": "helpers.other_report"}
@@ -37,5 +37,5 @@ def register_methods(monkeypatch, **classes):
     """Register classes of this file as if another package had entry points for them."""
     points = [_Point(name, f"helpers.toy_method:{value}") for name, value in classes.items()]
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "germline.methods" else [])
-    # Without its cache, so that no other test sees these methods.
+    # The function without its cache, so that no other test sees these methods.
     monkeypatch.setattr(registry, "_list_installed", registry._list_installed.__wrapped__)

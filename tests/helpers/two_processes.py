@@ -35,7 +35,7 @@ ACTIVE = {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1, "clip": 0.5, "ema
 
 
 def pool(spec):
-    """Build a pool whose steps each leave out a part."""
+    """Build a pool whose steps each skip a part."""
     forms = PathSpecs.of(PoolLayout((8, 16), 2), spec, (1, 2))
     return PoolNetwork({width: VIT.build(one) for width, one in forms.models.items()}, forms.layout)
 
@@ -53,7 +53,7 @@ def main(folder):
         with use_generator(generator(0, "two")):
             model = pool(spec) if name in ("paths", "sandwich") else VIT.build(spec)
         network = Network(model, Preprocess.from_images(train.images), digits.classes)
-        asked = TrainSettings(
+        settings = TrainSettings(
             steps=6,
             batch_size=24,
             optimizer=optimizer,
@@ -63,12 +63,12 @@ def main(folder):
             **cases[name],
         )
         run = Run(folder, device="cpu", quiet=True)
-        objective = Scaled() if name == "owned" else CrossEntropy(asked.label_smoothing)
+        objective = Scaled() if name == "owned" else CrossEntropy(settings.label_smoothing)
         if isinstance(model, PoolNetwork):
             objective = SampledPathLoss(model, None, 0.0, model.layout.paths[:2] if name == "sandwich" else ())
-        seen = val if name != "sandwich" else None
+        val_images = val if name != "sandwich" else None
         result = run.fit(
-            f"{name}-{optimizer}", network, objective, train, asked, val=seen, augmentation=("shift", "rotate")
+            f"{name}-{optimizer}", network, objective, train, settings, val=val_images, augmentation=("shift", "rotate")
         )
         accuracy = result.accuracy if result.scores else 0.0
         facts[f"{name}-{optimizer}"] = {"losses": [loss for _, loss in result.losses], "accuracy": accuracy}

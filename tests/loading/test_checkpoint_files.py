@@ -1,4 +1,4 @@
-"""Checkpoints as training scripts write them: each is read as what it is, or refused with what was found."""
+"""Checkpoints of training scripts: each form is read correctly, or refused with its content in the message."""
 
 import argparse
 import collections
@@ -32,27 +32,27 @@ def images():
     return torch.rand(2, 3, 32, 32)
 
 
-def under(prefix, state):
+def add_prefix(prefix, state):
     return {prefix + name: tensor for name, tensor in state.items()}
 
 
-def others(state):
+def change_values(state):
     return {name: tensor + 1 for name, tensor in state.items()}
 
 
-# Forms of one ViT's state dict, and what is said about each.
+# Forms of one ViT's state dict, and a part of the note about each.
 FORMS = {
     "plain": (lambda s: s, ""),
     "ordered": (lambda s: collections.OrderedDict(s), ""),
     "parameters": (lambda s: {name: nn.Parameter(tensor) for name, tensor in s.items()}, ""),
-    "ddp": (lambda s: under("module.", s), "'module.'"),
-    "compiled": (lambda s: under("_orig_mod.", s), "'_orig_mod.'"),
-    "compiled-ddp": (lambda s: under("module._orig_mod.", s), "'module._orig_mod.'"),
-    "compiled-ddp-turned": (lambda s: under("_orig_mod.module.", s), "'_orig_mod.module.'"),
-    "lightning": (lambda s: {"state_dict": under("model.", s), "epoch": 3, "loops": {}}, "'model.'"),
-    "lightning-net": (lambda s: {"state_dict": under("net.", s), "hyper_parameters": {"lr": 1}}, "'net.'"),
+    "ddp": (lambda s: add_prefix("module.", s), "'module.'"),
+    "compiled": (lambda s: add_prefix("_orig_mod.", s), "'_orig_mod.'"),
+    "compiled-ddp": (lambda s: add_prefix("module._orig_mod.", s), "'module._orig_mod.'"),
+    "compiled-ddp-turned": (lambda s: add_prefix("_orig_mod.module.", s), "'_orig_mod.module.'"),
+    "lightning": (lambda s: {"state_dict": add_prefix("model.", s), "epoch": 3, "loops": {}}, "'model.'"),
+    "lightning-net": (lambda s: {"state_dict": add_prefix("net.", s), "hyper_parameters": {"lr": 1}}, "'net.'"),
     "lightning-criterion": (
-        lambda s: {"state_dict": {**under("model.", s), "criterion.weight": torch.ones(3)}},
+        lambda s: {"state_dict": {**add_prefix("model.", s), "criterion.weight": torch.ones(3)}},
         "left out, first 'criterion.weight'",
     ),
     "network": (lambda s: {"network": s}, "'network'"),
@@ -64,18 +64,18 @@ FORMS = {
         lambda s: {"model": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(3, 3)}}}},
         "'model'",
     ),
-    "optimizer-by-name": (lambda s: {"model": s, "optimizer": {"exp_avg": others(s)}}, "'model'"),
+    "optimizer-by-name": (lambda s: {"model": s, "optimizer": {"exp_avg": change_values(s)}}, "'model'"),
     "ema-alone": (lambda s: {"model_ema": s}, "'model_ema'"),
     "state-dict-ema-alone": (lambda s: {"state_dict_ema": s}, "'state_dict_ema'"),
-    "model-and-ema": (lambda s: {"model": s, "model_ema": others(s)}, "'model', and not from 'model_ema'"),
+    "model-and-ema": (lambda s: {"model": s, "model_ema": change_values(s)}, "'model', and not from 'model_ema'"),
     "state-dict-and-ema": (
-        lambda s: {"state_dict": s, "state_dict_ema": others(s), "arch": "vit"},
+        lambda s: {"state_dict": s, "state_dict_ema": change_values(s), "arch": "vit"},
         "'state_dict', and not from 'state_dict_ema'",
     ),
-    "teacher": (lambda s: {"teacher": under("module.backbone.", s)}, "'module.backbone.'"),
-    "student-backbone": (lambda s: {"student": under("backbone.", s), "epoch": 1}, "'backbone.'"),
-    "encoder": (lambda s: under("encoder.", s), "'encoder.'"),
-    "trunk": (lambda s: under("visual.trunk.", s), "'visual.trunk.'"),
+    "teacher": (lambda s: {"teacher": add_prefix("module.backbone.", s)}, "'module.backbone.'"),
+    "student-backbone": (lambda s: {"student": add_prefix("backbone.", s), "epoch": 1}, "'backbone.'"),
+    "encoder": (lambda s: add_prefix("encoder.", s), "'encoder.'"),
+    "trunk": (lambda s: add_prefix("visual.trunk.", s), "'visual.trunk.'"),
     "deep": (lambda s: {"state": {"model": {"module": s}}, "step": 2}, "'state.model.module'"),
     "flat-with-numbers": (lambda s: {**s, "epoch": 3, "best": 0.5}, ""),
     "half": (lambda s: {name: tensor.half() for name, tensor in s.items()}, "float16 are cast to float32"),
@@ -88,30 +88,30 @@ FORMS = {
 
 @pytest.mark.parametrize("model", ["vit,heads=2", TIMM], ids=["vit", "timm"])
 @pytest.mark.parametrize("form", FORMS)
-def test_a_form_of_a_checkpoint_is_read(form, model, vit, images, tmp_path):
-    make, said = FORMS[form]
+def test_checkpoint_form_is_read(form, model, vit, images, tmp_path):
+    make, message = FORMS[form]
     torch.save(make(vit.state_dict()), tmp_path / "w.pth")
     network = load_network(tmp_path / "w.pth", model)
     tolerance = {"half": 2e-2, "bfloat16": 2e-1}.get(form, 0)
     with torch.no_grad():
         assert (network.model(images) - vit(images)).abs().max() <= tolerance
-    assert said in " ".join(network.notes)
+    assert message in " ".join(network.notes)
     assert network.spec.heads == 2
     assert network.classes == ("0", "1", "2")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".safetensors"])
-def test_a_suffix_is_read(suffix, vit, images, tmp_path):
+def test_suffix_is_read(suffix, vit, images, tmp_path):
     path = tmp_path / f"w{suffix}"
     (write_tensors(path, vit.state_dict()) if suffix == ".safetensors" else torch.save(vit.state_dict(), path))
     with torch.no_grad():
         assert torch.equal(load_network(path, "vit,heads=2").model(images), vit(images))
 
 
-def test_a_named_entry_is_read(vit, tmp_path):
-    states = {"student": others(vit.state_dict()), "teacher": vit.state_dict()}
+def test_named_entry_is_read(vit, tmp_path):
+    states = {"student": change_values(vit.state_dict()), "teacher": vit.state_dict()}
     torch.save(states, tmp_path / "nested.pth")
-    flat = {**under("student.", states["student"]), **under("teacher.", states["teacher"])}
+    flat = {**add_prefix("student.", states["student"]), **add_prefix("teacher.", states["teacher"])}
     torch.save(flat, tmp_path / "flat.pth")
     for name in ("nested.pth", "flat.pth"):
         found = load_network(tmp_path / name, "vit,heads=2,entry=teacher").model.state_dict()
@@ -122,9 +122,9 @@ def test_a_named_entry_is_read(vit, tmp_path):
             load_network(tmp_path / name, "vit,heads=2,entry=nothing")
 
 
-def test_a_classifier_beside_its_backbone_is_found(vit, images, tmp_path):
+def test_classifier_beside_its_backbone_is_found(vit, images, tmp_path):
     state = vit.state_dict()
-    beside = under("backbone.", {name: t for name, t in state.items() if not name.startswith("head.")})
+    beside = add_prefix("backbone.", {name: t for name, t in state.items() if not name.startswith("head.")})
     torch.save({**beside, "fc.weight": state["head.weight"], "fc.bias": state["head.bias"]}, tmp_path / "w.pth")
     network = load_network(tmp_path / "w.pth", "vit,heads=2")
     assert "the classifier is 'fc'" in network.notes
@@ -160,7 +160,7 @@ def test_weights_without_a_head_have_no_classes(model, vit, images, tmp_path):
     ],
     ids=str,
 )
-def test_a_vit_of_any_size_is_read_from_its_tensors(changes, tmp_path):
+def test_vit_size_is_read_from_its_tensors(changes, tmp_path):
     arguments = {**SMALL, **changes}
     model = timm.create_model("vit_tiny_patch16_224", **arguments).eval()
     torch.save(model.state_dict(), tmp_path / "w.pth")
@@ -176,12 +176,12 @@ def test_a_vit_of_any_size_is_read_from_its_tensors(changes, tmp_path):
 @pytest.mark.parametrize("stem", [3, 7])
 @pytest.mark.parametrize("names", [("downsample", "fc"), ("shortcut", "linear")], ids=str)
 @pytest.mark.parametrize(("depths", "model"), [((2, 2, 2, 2), "resnet18"), ((1, 2, 1, 1), "resnet")], ids=str)
-def test_a_plain_resnet_is_read_from_its_tensors(stem, names, depths, model, images, tmp_path):
+def test_plain_resnet_is_read_from_its_tensors(stem, names, depths, model, images, tmp_path):
     torch.manual_seed(0)
     width = 64 if model == "resnet18" else 8
     plain = PlainResNet(5, depths, width, stem, shortcut=names[0], head=names[1])
     plain.train()(torch.rand(8, 3, 32, 32))
-    torch.save({"net": under("module.", plain.eval().state_dict())}, tmp_path / "w.pth")
+    torch.save({"net": add_prefix("module.", plain.eval().state_dict())}, tmp_path / "w.pth")
     network = load_network(tmp_path / "w.pth", model, image_size=32, mean=(0, 0, 0), std=(1, 1, 1))
     assert network.spec.depths == depths
     assert network.spec.stem_type == ("small" if stem == 3 else "")
@@ -201,7 +201,7 @@ def test_torchvisions_networks_are_read(images, tmp_path):
             assert torch.allclose(load_network(tmp_path / name, model).model(images), theirs(images), atol=1e-5)
 
 
-def test_class_names_beside_the_weights_are_kept(vit, tmp_path):
+def test_class_names_beside_the_weights_are_read(vit, tmp_path):
     for facts in (
         {"classes": ["cat", "dog", "owl"]},
         {"class_to_idx": {"owl": 2, "cat": 0, "dog": 1}},
@@ -216,7 +216,7 @@ def test_class_names_beside_the_weights_are_kept(vit, tmp_path):
         assert "classes" in network.assumed
 
 
-def test_old_checkpoints_without_counters_of_norms_are_read(images, tmp_path):
+def test_old_checkpoints_without_norm_counters_are_read(images, tmp_path):
     model = timm.create_model("resnet10t", num_classes=2).eval()
     old = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
     torch.save(old, tmp_path / "w.pth")
@@ -225,18 +225,18 @@ def test_old_checkpoints_without_counters_of_norms_are_read(images, tmp_path):
 
 
 class Holder(nn.Module):
-    """A module that is pickled whole."""
+    """A module that is pickled as an object."""
 
     def __init__(self):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 4, 3)
 
 
-def without(state, name):
+def drop(state, name):
     return {key: tensor for key, tensor in state.items() if key != name}
 
 
-# What is saved, the model that is named, and what the one message has to say.
+# The saved object, the name of the model, and a part of the error message.
 BAD = {
     "namespace": (lambda s: {"model": s, "args": argparse.Namespace(lr=1)}, "vit,heads=2", "argparse.Namespace"),
     "namespace-line": (
@@ -269,7 +269,7 @@ BAD = {
     "unknown-model": (lambda s: s, "vitt", "Unknown model 'vitt'"),
     "stitched": (lambda s: s, "stitched", "stitched"),
     "missing": (
-        lambda s: without(s, "blocks.1.mlp.fc2.bias"),
+        lambda s: drop(s, "blocks.1.mlp.fc2.bias"),
         "vit,heads=2",
         r"1 tensors are missing, blocks.1.mlp.fc2.bias \[16\]",
     ),
@@ -278,9 +278,9 @@ BAD = {
         "vit,heads=2",
         "A ViT has blocks.0",
     ),
-    "missing-positions": (lambda s: without(s, "pos_embed"), "vit,heads=2", "A ViT has pos_embed"),
+    "missing-positions": (lambda s: drop(s, "pos_embed"), "vit,heads=2", "A ViT has pos_embed"),
     "missing-kernel": (
-        lambda s: without(s, "patch_embed.proj.weight"),
+        lambda s: drop(s, "patch_embed.proj.weight"),
         "vit,heads=2",
         "A ViT has patch_embed.proj.weight",
     ),
@@ -318,10 +318,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_checkpoint_is_refused_with_what_was_found(case, vit, tmp_path):
-    make, model, said = BAD[case]
+def test_bad_checkpoint_is_refused_with_its_content(case, vit, tmp_path):
+    make, model, message = BAD[case]
     torch.save(make(vit.state_dict()), tmp_path / "w.pth")
-    with pytest.raises(GermlineError, match=said):
+    with pytest.raises(GermlineError, match=message):
         load_network(tmp_path / "w.pth", model)
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
 
@@ -333,40 +333,40 @@ RESNETS = {
     "wide-7x7": (lambda s: {**s, "conv1.weight": torch.ones(8, 3, 7, 7)}, "8 channels, and timm's has 64"),
     "averaging": (lambda s: {**s, "layer2.0.downsample.1.weight": torch.ones(2, 2, 1, 1)}, "average"),
     "attention": (lambda s: {**s, "layer1.0.se.fc1.weight": torch.ones(2, 2, 1, 1)}, "layer1.0.se.fc1.weight"),
-    "no-stem": (lambda s: without(s, "conv1.weight"), "conv1"),
-    "no-norm": (lambda s: without(s, "layer1.0.bn1.running_mean"), "layer1.0.bn1.running_mean"),
+    "no-stem": (lambda s: drop(s, "conv1.weight"), "conv1"),
+    "no-norm": (lambda s: drop(s, "layer1.0.bn1.running_mean"), "layer1.0.bn1.running_mean"),
 }
 
 
 @pytest.mark.parametrize("case", RESNETS)
-def test_a_resnet_that_no_architecture_has_is_refused(case, tmp_path):
-    make, said = RESNETS[case]
+def test_resnet_of_another_form_is_refused(case, tmp_path):
+    make, message = RESNETS[case]
     torch.save(make(PlainResNet(5, (1, 1, 1, 1)).state_dict()), tmp_path / "w.pth")
-    with pytest.raises(ArtefactError, match=said):
+    with pytest.raises(ArtefactError, match=message):
         load_network(tmp_path / "w.pth", "resnet")
 
 
-def damaged(kind, vit, path):
+def write_damaged(kind, vit, path):
     if kind == "script":
         torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), path)
         return
     torch.save(vit.state_dict(), path)
-    whole = path.read_bytes()
-    contents = {"empty": b"", "cut": whole[: len(whole) // 2], "text": b"weights", "html": b"<html>404</html>"}
+    content = path.read_bytes()
+    contents = {"empty": b"", "cut": content[: len(content) // 2], "text": b"weights", "html": b"<html>404</html>"}
     contents |= {"json": b'{"a": 1}', "lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"}
     path.write_bytes(contents[kind])
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "text", "html", "json", "lfs", "script"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_damaged_file_is_refused_by_name(kind, suffix, vit, tmp_path):
-    damaged(kind, vit, tmp_path / f"w{suffix}")
+def test_damaged_file_is_refused_by_name(kind, suffix, vit, tmp_path):
+    write_damaged(kind, vit, tmp_path / f"w{suffix}")
     with pytest.raises(ArtefactError, match=f"w{suffix}"):
         load_network(tmp_path / f"w{suffix}", "vit,heads=2")
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"image_size": 0}, "image_size=0"),
         ({"image_size": -3}, "image_size=-3"),
@@ -385,13 +385,13 @@ def test_a_damaged_file_is_refused_by_name(kind, suffix, vit, tmp_path):
     ],
     ids=str,
 )
-def test_a_wrong_preprocessing_is_refused(given, said, vit, tmp_path):
+def test_wrong_preprocessing_is_refused(given, message, vit, tmp_path):
     torch.save(vit.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=message):
         load_network(tmp_path / "w.pth", "vit,heads=2", **given)
 
 
-def test_a_given_preprocessing_is_used_and_nothing_is_assumed(vit, tmp_path):
+def test_given_preprocessing_is_used_without_assumptions(vit, tmp_path):
     torch.save(vit.state_dict(), tmp_path / "w.pth")
     network = load_network(tmp_path / "w.pth", "vit,heads=2", image_size=32, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     assert (network.preprocess.mean, network.preprocess.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
@@ -399,7 +399,7 @@ def test_a_given_preprocessing_is_used_and_nothing_is_assumed(vit, tmp_path):
     assert not [note for note in network.notes if "preprocessing" in note]
 
 
-def test_other_sources_say_themselves_what_they_are(vit, ancestor, tmp_path):
+def test_other_sources_refuse_a_model_or_preprocessing(vit, ancestor, tmp_path):
     ancestor.save(tmp_path / "model")
     with pytest.raises(SettingError, match="The folder itself says them"):
         load_network(tmp_path / "model", image_size=32)

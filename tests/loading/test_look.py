@@ -1,4 +1,4 @@
-"""A look at an ancestor before training: what bare modules are used as, what is refused, and what is printed."""
+"""Inspection of an ancestor before training: how modules are used, what is refused, and what is printed."""
 
 import copy
 
@@ -30,7 +30,7 @@ def make_resnet(**changes):
 
 
 class Wrapped(nn.Module):
-    """A network whose outputs have another form."""
+    """A network whose outputs are changed by a function."""
 
     def __init__(self, change, classes=10, channels=1):
         super().__init__()
@@ -43,7 +43,7 @@ class Wrapped(nn.Module):
 
 
 class Output(dict):
-    """Outputs as transformers gives them: keys that are attributes too."""
+    """Outputs as in transformers: keys are also attributes."""
 
     __getattr__ = dict.get
 
@@ -86,9 +86,9 @@ BAD_FORMS = {
 
 
 @pytest.mark.parametrize("form", BAD_FORMS)
-def test_outputs_that_are_no_logits_are_refused(form, pico):
-    make, said = BAD_FORMS[form]
-    with pytest.raises(ArtefactError, match=said):
+def test_outputs_other_than_logits_are_refused(form, pico):
+    make, message = BAD_FORMS[form]
+    with pytest.raises(ArtefactError, match=message):
         read_ancestor(Wrapped(make), pico)
 
 
@@ -101,12 +101,12 @@ BAD_MODULES = {
         "cannot read images of 1 x 32 x 32",
     ),
     "outputs": (lambda: make_vit(num_classes=7, in_chans=1), DataError, "7 outputs, 'given in Python' has 10 classes"),
-    "head-replaced": (lambda: replaced_head(5), DataError, "5 outputs"),
+    "head-replaced": (lambda: replace_head(5), DataError, "5 outputs"),
     "not-square": (lambda: make_vit(img_size=(32, 48)), ArtefactError, "32 x 48 pixels.*square"),
     "meta": (lambda: make_vit().to("meta"), ArtefactError, "no values"),
-    "complex": (lambda: with_tensor(torch.ones(10, dtype=torch.complex64)), ArtefactError, "complex64"),
-    "nan": (lambda: with_tensor(torch.full((10,), float("nan"))), ArtefactError, "'head.bias'.*not finite"),
-    "infinite": (lambda: with_tensor(torch.full((10,), float("inf"))), ArtefactError, "'head.bias'.*not finite"),
+    "complex": (lambda: replace_bias(torch.ones(10, dtype=torch.complex64)), ArtefactError, "complex64"),
+    "nan": (lambda: replace_bias(torch.full((10,), float("nan"))), ArtefactError, "'head.bias'.*not finite"),
+    "infinite": (lambda: replace_bias(torch.full((10,), float("inf"))), ArtefactError, "'head.bias'.*not finite"),
     "text-list": (lambda: ["a"], ArtefactError, "A list is no ancestor"),
     "state-dict": (lambda: make_vit().state_dict(), ArtefactError, "OrderedDict is no ancestor"),
     "class": (lambda: nn.Linear, ArtefactError, "type is no ancestor"),
@@ -115,22 +115,22 @@ BAD_MODULES = {
 }
 
 
-def replaced_head(count):
+def replace_head(count):
     model = make_vit(num_classes=1000)
     model.head = nn.Linear(16, count)
     return model
 
 
-def with_tensor(bias):
+def replace_bias(bias):
     model = make_vit()
     model.head.bias = nn.Parameter(bias)
     return model
 
 
 @pytest.mark.parametrize("case", BAD_MODULES)
-def test_an_odd_ancestor_is_refused(case, pico):
-    make, kind, said = BAD_MODULES[case]
-    with pytest.raises(kind, match=said):
+def test_invalid_ancestor_is_refused(case, pico):
+    make, kind, message = BAD_MODULES[case]
+    with pytest.raises(kind, match=message):
         gl.condense(gl.Finetune(), ancestor=make(), data=pico)
 
 
@@ -139,14 +139,14 @@ SIZES = {
     "vit-48": (lambda: make_vit(img_size=48), (3, 48)),
     "vit-grey": (lambda: make_vit(in_chans=1), (1, 32)),
     "resnet-grey": (lambda: make_resnet(in_chans=1), (1, 224)),
-    "head-replaced": (lambda: replaced_head(10), (3, 32)),
+    "head-replaced": (lambda: replace_head(10), (3, 32)),
     "plain": (lambda: Wrapped(lambda y: y), (1, 32)),
     "plain-colour": (lambda: Wrapped(lambda y: y, channels=3), (3, 32)),
 }
 
 
 @pytest.mark.parametrize("case", SIZES)
-def test_a_module_s_own_size_and_channels_come_first(case, pico):
+def test_module_s_own_size_and_channels_are_used(case, pico):
     make, (channels, size) = SIZES[case]
     network = read_ancestor(make(), pico)
     assert (network.preprocess.channels, network.preprocess.image_size) == (channels, size)
@@ -154,14 +154,14 @@ def test_a_module_s_own_size_and_channels_come_first(case, pico):
     assert [note for note in network.notes if note.startswith("assumed preprocessing")]
 
 
-def test_an_explicit_preprocess_is_never_changed(pico):
+def test_explicit_preprocess_is_never_changed(pico):
     seen = Preprocess(channels=3, image_size=32, mean=(0.9,) * 3, std=(0.01,) * 3)
     network = load_ancestor(Network(make_resnet().eval(), seen, pico.classes), pico)
     assert network.preprocess == seen
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_other_precisions_are_cast_and_the_given_module_keeps_its_own(dtype, pico):
+def test_other_precisions_are_cast_in_a_copy_of_the_module(dtype, pico):
     model = make_vit().to(dtype)
     network = read_ancestor(model, pico)
     assert {parameter.dtype for parameter in network.model.parameters()} == {torch.float32}
@@ -178,13 +178,13 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("case", WRAPPERS)
-def test_wrappers_are_taken_off(case, pico):
+def test_wrappers_are_removed(case, pico):
     network = read_ancestor(WRAPPERS[case](make_vit()), pico)
     assert network.spec.depth == 2
     assert "is taken out of its" in network.notes[0]
 
 
-def test_a_look_changes_nothing(pico):
+def test_inspection_changes_nothing(pico):
     model = make_resnet().train()
     model.layer1.eval()
     state, modes = copy.deepcopy(model.state_dict()), [part.training for part in model.modules()]
@@ -211,13 +211,13 @@ def test_accuracy_is_measured_where_classes_agree(ancestor, pico, make_network):
     assert measured.network is ancestor
     assert measured.warnings == ()
     assert f"{right:.2%} on 50 validation images" in measured.lines[0]
-    # Names decide, not their order.
-    turned = tuple(reversed(ancestor.classes))
-    assert measure_ancestor(Network(ancestor.model, ancestor.preprocess, turned), pico).accuracy < 0.3
+    # Class names are compared, not their order.
+    reversed_classes = tuple(reversed(ancestor.classes))
+    assert measure_ancestor(Network(ancestor.model, ancestor.preprocess, reversed_classes), pico).accuracy < 0.3
     assert measure_ancestor(make_network(classes="abcdefghij"), pico).accuracy is None
 
 
-def test_an_accuracy_near_chance_is_said_with_what_would_be_better(ancestor, pico):
+def test_accuracy_near_chance_warns_with_a_better_preprocessing(ancestor, pico):
     wrong = ancestor.preprocess.model_copy(update={"mean": (40.0,), "std": (0.1,)})
     measured = measure_ancestor(Network(ancestor.model, wrong, ancestor.classes, spec=ancestor.spec), pico)
     assert measured.network.preprocess == wrong
@@ -227,23 +227,23 @@ def test_an_accuracy_near_chance_is_said_with_what_would_be_better(ancestor, pic
     assert f"it is {good:.1%} with 1 x 32 x 32, mean 0.3" in measured.warnings[0]
 
 
-def test_the_preprocessing_of_a_bare_module_is_chosen_by_accuracy(ancestor, pico):
-    bare = copy.deepcopy(ancestor.model)
-    bare.pretrained_cfg = {"input_size": (1, 224, 224), "mean": (30.0,), "std": (0.02,)}
-    network = load_ancestor(bare, pico)
+def test_preprocessing_of_a_module_is_chosen_by_accuracy(ancestor, pico):
+    module = copy.deepcopy(ancestor.model)
+    module.pretrained_cfg = {"input_size": (1, 224, 224), "mean": (30.0,), "std": (0.02,)}
+    network = load_ancestor(module, pico)
     assert network.preprocess.image_size == 32
     assert network.preprocess.mean[0] < 1
     assert measure_ancestor(network, pico).accuracy == measure_ancestor(ancestor, pico).accuracy
 
 
-def test_unlabelled_data_measure_nothing(ancestor, pico):
-    bare = gl.load_data(pico.train.images)
-    assert measure_ancestor(ancestor, bare).accuracy is None
-    assert read_ancestor(make_vit(in_chans=1), bare).classes == tuple("0123456789")
+def test_unlabelled_data_give_no_accuracy(ancestor, pico):
+    unlabelled = gl.load_data(pico.train.images)
+    assert measure_ancestor(ancestor, unlabelled).accuracy is None
+    assert read_ancestor(make_vit(in_chans=1), unlabelled).classes == tuple("0123456789")
 
 
 REASONS = {
-    "unequal-mlps": (lambda: pruned(), r"blocks.1.mlp.fc1.weight 48 x 16 instead of 64 x 16"),
+    "unequal-mlps": (lambda: make_pruned(), r"blocks.1.mlp.fc1.weight 48 x 16 instead of 64 x 16"),
     "distilled": (
         lambda: timm.create_model(
             "deit_tiny_distilled_patch16_224", embed_dim=16, depth=1, num_heads=2, num_classes=10
@@ -257,34 +257,34 @@ REASONS = {
     "swiglu": (lambda: make_vit(mlp_layer=timm.layers.SwiGLU), "mlp SwiGLU"),
     "map-pool": (lambda: make_vit(global_pool="map", class_token=False), "pooling 'map'"),
     "plain": (lambda: Wrapped(lambda y: y), "a Wrapped|A Wrapped"),
-    "deep-head": (lambda: deep_head(), "head"),
+    "deep-head": (lambda: make_deep_head(), "head"),
     "averaging": (lambda: make_resnet(avg_down=True), "downsample"),
     "no-blocks": (lambda: make_vit(depth=0), "IndexError|depth"),
 }
 
 
-def pruned():
+def make_pruned():
     model = make_vit()
     model.blocks[1].mlp.fc1, model.blocks[1].mlp.fc2 = nn.Linear(16, 48), nn.Linear(48, 16)
     return model
 
 
-def deep_head():
+def make_deep_head():
     model = make_vit()
     model.head = nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 10))
     return model
 
 
 @pytest.mark.parametrize("case", REASONS)
-def test_a_refusal_gives_the_architecture_s_own_reason(case):
-    make, said = REASONS[case]
+def test_refusal_gives_the_architecture_s_own_reason(case):
+    make, message = REASONS[case]
     images = torch.randint(0, 255, (20, 3, 32, 32), dtype=torch.uint8)
     data = gl.load_data((images, torch.arange(20) % 10))
-    with pytest.raises(GermlineError, match=said):
+    with pytest.raises(GermlineError, match=message):
         gl.condense(gl.Finetune(), ancestor=make(), data=data)
 
 
-def test_accuracy_needs_enough_images_to_be_judged(make_network, pico):
+def test_few_images_give_no_accuracy_warning(make_network, pico):
     few = gl.load_data(
         pico.train.draw_per_class(2, generator(0, "few")),
         val=pico.val.draw_per_class(1, generator(0, "few")),

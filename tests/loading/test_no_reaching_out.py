@@ -1,4 +1,4 @@
-"""A folder or a gene is loaded from its own files alone: no connection, no other file, no other process."""
+"""A folder or a gene is loaded from its own files only: no connection, no other file, no other process."""
 
 import socket
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import golden_cases as cases
 from helpers.processes import code, finish
 
-# Reads each folder named on the command line, and lists what Python was asked to open, connect or start meanwhile.
+# Loads each folder named on the command line, and lists the files, connections and processes that Python opens.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -35,8 +35,8 @@ print("\\n".join(events))
 GENES = [name for name in cases.FULL_ARCHITECTURE if name not in (*cases.WITHOUT_GENE, "stored")]
 
 
-def watch(kind, folders):
-    """What loading the folders asks Python for, beyond modules of Python and its caches."""
+def list_events(kind, folders):
+    """Return the events of loading the folders, without Python's modules and caches."""
     done = finish(code(PROGRAM, kind, ",".join(folders), *folders), cases.GOLDEN)
     assert done.returncode == 0, done.stderr
     events = done.stdout.splitlines()
@@ -46,8 +46,8 @@ def watch(kind, folders):
 @pytest.mark.parametrize(
     ("kind", "folders"), [("gene", [f"genes/{name}" for name in GENES]), ("model", cases.model_folders())]
 )
-def test_loading_opens_the_folder_s_own_files_and_nothing_else(kind, folders):
-    events = watch(kind, folders)
+def test_loading_opens_only_the_folder_s_own_files(kind, folders):
+    events = list_events(kind, folders)
     assert [event for event in events if event.startswith("load ")] == [f"load {folder}" for folder in folders]
     folder = ""
     for event in events:
@@ -59,7 +59,7 @@ def test_loading_opens_the_folder_s_own_files_and_nothing_else(kind, folders):
             assert Path(place).parent == Path(folder), event
 
 
-def test_the_watch_sees_what_reaches_out(tmp_path):
+def test_events_include_other_files_and_sockets(tmp_path):
     (tmp_path / "stolen").write_text("x")
     program = PROGRAM.replace(
         "    load(folder)\n", f"    open({str(tmp_path / 'stolen')!r}); import socket; socket.socket()\n"
@@ -74,7 +74,7 @@ def test_loading_needs_no_socket(folder, monkeypatch):
     from germline.loading import load_network
 
     def refuse(*_, **__):
-        raise AssertionError("a connection was asked for")
+        raise AssertionError("loading opened a connection")
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)

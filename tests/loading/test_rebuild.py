@@ -1,4 +1,4 @@
-"""Modules of other libraries rebuilt as timm's: only if their outputs are equal, and only where a spec is needed."""
+"""Modules of other libraries are rebuilt as timm's, only if outputs are equal and a spec is needed."""
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ from germline.errors import GermlineError
 from helpers.plain_resnet import PlainResNet
 
 
-def shaken(model):
-    """A module whose weights and statistics differ from layer to layer."""
+def randomise(model):
+    """Change weights and statistics of a module, so that they differ from layer to layer."""
     torch.manual_seed(0)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.02)
@@ -37,17 +37,17 @@ GOOD = {
 
 
 @pytest.fixture(scope="module")
-def colour():
+def colour_data():
     torch.manual_seed(0)
     images = torch.randint(0, 255, (40, 3, 32, 32), dtype=torch.uint8)
     return gl.load_data((images, torch.arange(40) % 10))
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_a_module_of_another_library_is_rebuilt(case, colour):
-    module = shaken(GOOD[case]())
-    gene = gl.condense(gl.Finetune(), ancestor=module, data=colour)
-    child = gene.inherit(classes=colour.classes).network
+def test_module_of_another_library_is_rebuilt(case, colour_data):
+    module = randomise(GOOD[case]())
+    gene = gl.condense(gl.Finetune(), ancestor=module, data=colour_data)
+    child = gene.inherit(classes=colour_data.classes).network
     pixels = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
         expected = module(child.preprocess(pixels))
@@ -55,7 +55,7 @@ def test_a_module_of_another_library_is_rebuilt(case, colour):
 
 
 class Tanh(PlainResNet):
-    """A ResNet whose tensors are those of another one, and whose outputs are not."""
+    """A ResNet with the tensors of another one, and with other outputs."""
 
     def forward(self, x):
         return super().forward(x).tanh()
@@ -65,11 +65,11 @@ BAD = {
     "tanh": lambda: Tanh(10, (1, 1, 1, 1)),
     "bottlenecks": lambda: resnet50(num_classes=10),
     "plain": lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)),
-    "batch-norm-eps": lambda: other_eps(PlainResNet(10, (1, 1, 1, 1))),
+    "batch-norm-eps": lambda: change_eps(PlainResNet(10, (1, 1, 1, 1))),
 }
 
 
-def other_eps(model):
+def change_eps(model):
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.eps = 0.5
@@ -77,13 +77,13 @@ def other_eps(model):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_another_network_is_not_rebuilt(case, colour):
+def test_other_networks_are_not_rebuilt(case, colour_data):
     with pytest.raises(GermlineError, match="cannot be rebuilt"):
-        gl.condense(gl.Finetune(), ancestor=shaken(BAD[case]()), data=colour)
+        gl.condense(gl.Finetune(), ancestor=randomise(BAD[case]()), data=colour_data)
 
 
-def test_a_teacher_stays_the_module_that_was_given(colour):
+def test_teacher_is_the_given_module(colour_data):
     from germline.api import measure_for
 
-    module = shaken(PlainResNet(10, (1, 1, 1, 1)))
-    assert measure_for(gl.TLEG(steps=1, model="vit_pico"), module, colour).network.model is module
+    module = randomise(PlainResNet(10, (1, 1, 1, 1)))
+    assert measure_for(gl.TLEG(steps=1, model="vit_pico"), module, colour_data).network.model is module

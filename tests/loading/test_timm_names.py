@@ -10,7 +10,7 @@ VIT, CNN = "timm:vit_tiny_patch16_224", "timm:resnet10t"
 
 
 @pytest.mark.parametrize(("name", "side"), [(VIT, 32), (VIT, 96), (VIT, 224), (CNN, 33), (CNN, 64)], ids=str)
-def test_a_name_with_a_side_is_built_for_it(name, side):
+def test_name_with_a_size_builds_that_size(name, side):
     network = load_network(f"{name}@{side}", weights=False)
     assert network.preprocess.image_size == side
     assert network.source.endswith(f"at {side} pixels")
@@ -20,7 +20,7 @@ def test_a_name_with_a_side_is_built_for_it(name, side):
         assert network.spec.image_size == side
 
 
-def test_a_position_table_is_resized_as_timm_does_it(tmp_path):
+def test_position_table_of_a_file_is_unchanged(tmp_path):
     import timm
 
     small = {"depth": 1, "embed_dim": 16, "num_heads": 2, "num_classes": 3}
@@ -38,7 +38,7 @@ def test_size_mean_and_std_can_be_given():
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "kind", "said"),
+    ("name", "given", "kind", "message"),
     [
         (f"{VIT}@100", {}, SettingError, "16 pixels.*@96"),
         (f"{VIT}@7", {}, GermlineError, "@16|cannot build"),
@@ -51,7 +51,7 @@ def test_size_mean_and_std_can_be_given():
     ],
     ids=str,
 )
-def test_a_wrong_name_or_size_is_refused(name, given, kind, said):
-    with pytest.raises(GermlineError, match=said) as caught:
+def test_wrong_name_or_size_is_refused(name, given, kind, message):
+    with pytest.raises(GermlineError, match=message) as caught:
         load_network(name, weights=False, **given)
     assert isinstance(caught.value, (kind, UnknownNameError))

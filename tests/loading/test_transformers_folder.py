@@ -1,4 +1,4 @@
-"""Folders of transformers: ViT and DINOv2 equal an independent forward pass, and all others are refused by name."""
+"""Folders of transformers: ViT and DINOv2 equal an independent forward pass; other networks are refused by name."""
 
 import json
 
@@ -56,8 +56,8 @@ def make_tensors(kind, classes=3, registers=0, seed=0):
     return {**{prefix + name: tensor for name, tensor in inner.items()}, **head}
 
 
-def reference(tensors, images, kind, eps):
-    """The class token after the last norm, or its logits: written from the formulas, with transformers' names."""
+def compute_reference(tensors, images, kind, eps):
+    """Return the class token after the last norm, or its logits, computed from the formulas."""
     prefix = "vit." if "vit.embeddings.cls_token" in tensors else ""
     prefix = "dinov2." if "dinov2.embeddings.cls_token" in tensors else prefix
     t = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
@@ -130,24 +130,24 @@ def test_outputs_equal_an_independent_forward_pass(kind, classes, registers, tmp
     network = load_network(write_folder(tmp_path / "m", kind, tensors))
     images = torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        expected = reference(tensors, images, kind, 1e-12 if kind == "vit" else 1e-6)
+        expected = compute_reference(tensors, images, kind, 1e-12 if kind == "vit" else 1e-6)
         assert (network.model(images) - expected).abs().max() < 1e-5 * max(1, float(expected.abs().max()))
     assert network.classes == (("cat", "dog", "owl") if kind == "vit" and classes else ())
     assert (network.spec.heads, network.spec.depth, network.spec.reg_tokens) == (HEADS, DEPTH, registers)
 
 
-def test_mean_and_std_are_those_of_the_folder(tmp_path):
+def test_mean_and_std_are_read_from_the_folder(tmp_path):
     given = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "size": {"height": 32, "width": 32}}
     network = load_network(write_folder(tmp_path / "m", preprocessor=given))
     assert (network.preprocess.mean, network.preprocess.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert network.assumed == frozenset()
-    without = load_network(write_folder(tmp_path / "n"))
-    assert without.assumed == {"statistics"}
+    no_preprocessor = load_network(write_folder(tmp_path / "n"))
+    assert no_preprocessor.assumed == {"statistics"}
     plain = load_network(write_folder(tmp_path / "o", preprocessor={"do_normalize": False}))
     assert (plain.preprocess.mean, plain.preprocess.std) == ((0.0,) * 3, (1.0,) * 3)
 
 
-def test_labels_that_transformers_makes_up_are_no_names(tmp_path):
+def test_generated_labels_are_not_class_names(tmp_path):
     labels = {str(index): f"LABEL_{index}" for index in range(3)}
     network = load_network(write_folder(tmp_path / "m", config={"id2label": labels}))
     assert network.classes == ("0", "1", "2")
@@ -158,7 +158,7 @@ def test_labels_that_transformers_makes_up_are_no_names(tmp_path):
     "kind",
     ["swin", "beit", "deit", "convnext", "clip", "resnet", "vit_mae", "siglip", "dinov3_vit", "bert", None, 3, ""],
 )
-def test_another_network_is_refused_as_what_it_is(kind, tmp_path):
+def test_other_network_is_refused_by_name(kind, tmp_path):
     folder = write_folder(tmp_path / "m", config={"model_type": kind, "architectures": [f"{kind}Model"]})
     with pytest.raises(ArtefactError, match=f"{kind}Model of transformers"):
         load_network(folder)
@@ -183,9 +183,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_configuration_that_contradicts_the_weights_is_refused(case, tmp_path):
-    config, said = WRONG[case]
-    with pytest.raises(GermlineError, match=said):
+def test_configuration_that_contradicts_the_weights_is_refused(case, tmp_path):
+    config, message = WRONG[case]
+    with pytest.raises(GermlineError, match=message):
         load_network(write_folder(tmp_path / "m", config=config))
 
 
@@ -200,7 +200,7 @@ def test_a_configuration_that_contradicts_the_weights_is_refused(case, tmp_path)
     ],
     ids=str,
 )
-def test_a_wrong_preprocessor_is_refused(given, tmp_path):
+def test_wrong_preprocessor_is_refused(given, tmp_path):
     with pytest.raises(ArtefactError, match="preprocessor_config"):
         load_network(write_folder(tmp_path / "m", preprocessor=given))
 
@@ -237,11 +237,11 @@ def test_weights_that_do_not_fit_are_refused(name, change, tmp_path):
         load_network(write_folder(tmp_path / "m", tensors=tensors))
 
 
-def test_a_large_eps_is_kept_and_the_network_only_teaches(tmp_path):
+def test_large_eps_is_used_without_a_spec(tmp_path):
     tensors = make_tensors("vit")
     network = load_network(write_folder(tmp_path / "m", tensors=tensors, config={"layer_norm_eps": 0.1}))
     images = torch.rand(2, 3, SIDE, SIDE)
     with torch.no_grad():
-        assert torch.allclose(network.model(images), reference(tensors, images, "vit", 0.1), atol=1e-5)
+        assert torch.allclose(network.model(images), compute_reference(tensors, images, "vit", 0.1), atol=1e-5)
     assert network.spec is None
     assert "norm eps 0.1" in network.reason

@@ -17,7 +17,7 @@ EACH = {"train": 10, "test": 2}  # images per class in the two files of the copy
 
 
 def small_cifar100():
-    """Pixels and labels of the two files; the first byte of an image is its label, the others are random."""
+    """Return pixels and labels of the two files. The first byte of an image is its label, the others are random."""
     random = np.random.default_rng(0)
     files = {}
     for stem, count in EACH.items():
@@ -55,18 +55,18 @@ def test_cifar_fs_parts_cover_cifar100():
 
 @pytest.mark.parametrize("part", ["base", "open", "novel"])
 def test_read_cifar_fs_holds_every_image_once(cifar, part):
-    whole = load_data(f"cifar-fs/{part}:{cifar}")
-    assert whole.classes == CIFAR_FS_CLASSES[part]
-    assert tuple(whole.augmentation) == ("shift", "mirror")
+    data = load_data(f"cifar-fs/{part}:{cifar}")
+    assert data.classes == CIFAR_FS_CLASSES[part]
+    assert tuple(data.augmentation) == ("shift", "mirror")
     seen = set()
     for split, each in (("train", 8), ("val", 2), ("test", 2)):
-        images = whole.split(split)
-        assert images.images.shape == (each * len(whole.classes), 3, 32, 32)
-        assert torch.bincount(images.labels).tolist() == [each] * len(whole.classes)
+        images = data.split(split)
+        assert images.images.shape == (each * len(data.classes), 3, 32, 32)
+        assert torch.bincount(images.labels).tolist() == [each] * len(data.classes)
         named = [NAMES[number] for number in images.images[:, 0, 0, 0].tolist()]
-        assert [whole.classes[label] for label in images.labels.tolist()] == named
+        assert [data.classes[label] for label in images.labels.tolist()] == named
         seen |= {image.tobytes() for image in images.images.numpy()}
-    assert len(seen) == 12 * len(whole.classes)
+    assert len(seen) == 12 * len(data.classes)
 
 
 def test_read_cifar_fs_splits_use_both_files(cifar):
@@ -98,7 +98,7 @@ def test_select_split_gives_400_100_100_of_600():
     assert torch.equal(torch.cat(places).sort().values, torch.arange(1200))
 
 
-def test_names_that_do_not_fit(cifar):
+def test_wrong_names_are_refused(cifar):
     with pytest.raises(UnknownNameError, match=r"part of cifar-fs 'bas'. Did you mean base"):
         load_data(f"cifar-fs/bas:{cifar}")
     for name in ("cifar-fs", f"cifar-fs:{cifar}", "cifar-fs/"):

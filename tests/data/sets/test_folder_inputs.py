@@ -1,4 +1,4 @@
-"""Image folders as people have them: each is read as what it is, or refused by naming what was found."""
+"""Image folders of many layouts: each is read correctly, or refused with its content in the message."""
 
 import errno
 import io
@@ -20,7 +20,7 @@ LEVELS = {"cat": 40, "dog": 80, "owl": 120}
 
 
 @pytest.fixture(autouse=True)
-def _warn_again():
+def _clear_warnings():
     warn_once.cache_clear()
 
 
@@ -30,7 +30,7 @@ def paint(path, level=10, size=(8, 8), mode="RGB"):
 
 
 def fill(root, *places, count=3, classes=LEVELS, **options):
-    """Class folders with a few images each; the red of an image is the level of its class."""
+    """Write class folders with a few images each. The red of an image is the level of its class."""
     for place in places or ("train", "val"):
         for name in classes:
             for index in range(count):
@@ -38,7 +38,7 @@ def fill(root, *places, count=3, classes=LEVELS, **options):
 
 
 def read(root, split="train", size=""):
-    """Class names by image, after a check that each image has the label of its level."""
+    """Return the class name of each image, after a check that its label matches its level."""
     images = gl.load_data(f"folder:{root}{size}").split(split)
     assert images.classes == ("cat", "dog", "owl")
     levels = [LEVELS[images.classes[label]] for label in images.labels.tolist()]
@@ -60,21 +60,21 @@ TEST = ("test", "Test", "Testing", "TEST", "test_set", "testing-data")
 
 
 @pytest.mark.parametrize("train", TRAIN)
-def test_a_training_folder_of_any_usual_name_is_read(tmp_path, train, caplog):
+def test_training_folder_of_any_usual_name_is_read(tmp_path, train, caplog):
     fill(tmp_path, train, "val")
     assert read(tmp_path) == read(tmp_path, "val") == ALL
     assert (f"train from '{train}'" in caplog.text) == (train != "train")
 
 
 @pytest.mark.parametrize("val", VAL)
-def test_a_validation_folder_of_any_usual_name_is_read(tmp_path, val):
+def test_validation_folder_of_any_usual_name_is_read(tmp_path, val):
     fill(tmp_path, "train", val, "test")
     paint(tmp_path / val / "owl" / "3.png", LEVELS["owl"])
     assert (len(read(tmp_path)), len(read(tmp_path, "val")), len(read(tmp_path, "test"))) == (9, 10, 9)
 
 
 @pytest.mark.parametrize("test", TEST)
-def test_a_test_folder_of_any_usual_name_is_read(tmp_path, test, caplog):
+def test_test_folder_of_any_usual_name_is_read(tmp_path, test, caplog):
     fill(tmp_path, "train", "val", test)
     paint(tmp_path / test / "owl" / "3.png", LEVELS["owl"])
     assert (len(read(tmp_path)), len(read(tmp_path, "val")), len(read(tmp_path, "test"))) == (9, 9, 10)
@@ -88,7 +88,7 @@ def test_training_validation_and_evaluation_are_three_splits(tmp_path, caplog):
     assert "test from 'evaluation'" in caplog.text
 
 
-def test_without_test_images_the_test_split_is_validation_with_a_warning(tmp_path, caplog):
+def test_validation_images_replace_missing_test_images_with_a_warning(tmp_path, caplog):
     fill(tmp_path, "train", "valid")
     paint(tmp_path / "valid" / "owl" / "3.png", LEVELS["owl"])
     assert len(read(tmp_path, "val")) == 10
@@ -99,7 +99,7 @@ def test_without_test_images_the_test_split_is_validation_with_a_warning(tmp_pat
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("splits", [("train", "val"), ("Training", "valid")])
-def test_a_folder_inside_a_folder_is_entered(tmp_path, depth, splits, caplog):
+def test_folder_inside_a_folder_is_read(tmp_path, depth, splits, caplog):
     inner = tmp_path.joinpath(*["photos"] * depth)
     fill(inner, *splits)
     (tmp_path / "__MACOSX" / "photos" / "train").mkdir(parents=True)
@@ -109,26 +109,26 @@ def test_a_folder_inside_a_folder_is_entered(tmp_path, depth, splits, caplog):
     assert f"read from {inner}" in caplog.text
 
 
-def test_class_folders_inside_a_folder_are_entered(tmp_path, caplog):
+def test_class_folders_inside_a_folder_are_read(tmp_path, caplog):
     fill(tmp_path / "photos", "images", count=30)
     splits = [read(tmp_path, split) for split in ("train", "val", "test")]
     assert sum(map(len, splits)) == 90
     assert f"read from {tmp_path / 'photos' / 'images'}" in caplog.text
 
 
-def test_splits_inside_a_folder_of_their_own_name_are_entered(tmp_path):
+def test_splits_inside_a_folder_of_their_own_name_are_read(tmp_path):
     fill(tmp_path, "train/train", "val/val")
     assert read(tmp_path) == read(tmp_path, "val") == ALL
 
 
-def test_a_validation_class_with_folders_inside_stays_one_class(tmp_path):
+def test_validation_class_with_folders_inside_is_one_class(tmp_path):
     fill(tmp_path, "train")
     for inner in ("persian", "siamese"):
         paint(tmp_path / "val" / "cat" / inner / "0.png", LEVELS["cat"])
     assert read(tmp_path, "val") == ["cat", "cat"]
 
 
-def test_a_class_that_validation_lacks_shifts_no_label(tmp_path):
+def test_missing_validation_class_shifts_no_label(tmp_path):
     fill(tmp_path, "train")
     fill(tmp_path, "val", classes=("cat", "owl"))
     assert read(tmp_path, "val") == ["cat"] * 3 + ["owl"] * 3
@@ -155,7 +155,7 @@ UNREAD = [".heic", ".HEIF", ".svg", ".dng", ".npy", ".dcm", ".psd", ".zip", ".tg
 
 
 @pytest.mark.parametrize("suffix", UNREAD)
-def test_a_class_of_unread_images_is_refused_by_its_name(tmp_path, suffix):
+def test_class_of_unread_images_is_refused_by_its_name(tmp_path, suffix):
     fill(tmp_path)
     (tmp_path / "train" / "yak").mkdir()
     for index in range(4):
@@ -183,7 +183,7 @@ JUNK += ["@eaDir/0.png", "$RECYCLE.BIN/0.png"]
 
 @pytest.mark.parametrize("name", JUNK)
 @pytest.mark.parametrize("place", ["", "train", "train/cat"])
-def test_what_systems_leave_behind_is_no_image(tmp_path, name, place, caplog):
+def test_system_files_are_not_images(tmp_path, name, place, caplog):
     fill(tmp_path)
     path = tmp_path / place / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def test_what_systems_leave_behind_is_no_image(tmp_path, name, place, caplog):
     assert "not read" not in caplog.text
 
 
-def test_an_empty_class_folder_is_refused(tmp_path):
+def test_empty_class_folder_is_refused(tmp_path):
     fill(tmp_path)
     (tmp_path / "train" / "yak").mkdir()
     (tmp_path / "val" / "yak").mkdir()
@@ -201,7 +201,7 @@ def test_an_empty_class_folder_is_refused(tmp_path):
             gl.load_data(f"folder:{tmp_path}").split(split)
 
 
-def test_an_empty_validation_class_is_named(tmp_path, caplog):
+def test_empty_validation_class_is_named(tmp_path, caplog):
     fill(tmp_path, "train")
     fill(tmp_path, "val", classes=("cat", "owl"))
     (tmp_path / "val" / "dog").mkdir()
@@ -209,7 +209,7 @@ def test_an_empty_validation_class_is_named(tmp_path, caplog):
     assert "val/dog has no images that can be read: it is empty" in caplog.text
 
 
-def test_a_folder_of_notes_is_no_class(tmp_path, caplog):
+def test_folder_of_notes_is_not_a_class(tmp_path, caplog):
     fill(tmp_path)
     (tmp_path / "train" / "notes").mkdir()
     (tmp_path / "train" / "notes" / "a.xml").write_text("<a/>")
@@ -224,7 +224,7 @@ def test_images_beside_class_folders_are_counted(tmp_path, caplog):
     assert "1 images beside the class folders" in caplog.text
 
 
-def test_a_folder_beside_the_splits_is_named(tmp_path, caplog):
+def test_folder_beside_the_splits_is_named(tmp_path, caplog):
     fill(tmp_path, "train", "val", "extra")
     assert read(tmp_path) == ALL
     assert f"{tmp_path / 'extra'} is not read, because it is no split" in caplog.text
@@ -331,7 +331,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize(("build", "message"), LAYOUTS.values(), ids=LAYOUTS)
-def test_a_layout_without_one_meaning_is_refused(tmp_path, build, message):
+def test_ambiguous_or_invalid_layout_is_refused(tmp_path, build, message):
     root = tmp_path / "photos"
     root.mkdir()
     build(root)
@@ -341,7 +341,7 @@ def test_a_layout_without_one_meaning_is_refused(tmp_path, build, message):
     assert caught.value.fix.split()[0] in {"Use", "Give", "Choose", "Remove"}
 
 
-def test_classes_named_like_splits_among_others_are_classes(tmp_path):
+def test_classes_with_names_of_splits_are_classes(tmp_path):
     for name in ("valid", "invalid", "unclear"):
         for index in range(20):
             paint(tmp_path / name / f"{index}.png")
@@ -394,7 +394,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("side", [8, 80])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_damaged_file_is_named_in_one_line(tmp_path, damage, side, split):
+def test_damaged_file_is_named_in_one_line(tmp_path, damage, side, split):
     noise = np.random.default_rng(0)
     for part in ("train", "val"):
         for name in ("cat", "dog"):
@@ -411,13 +411,13 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, damage, side, split):
     assert len(text) < 400
 
 
-def content(image, form, **options):
+def encode(image, form, **options):
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
 
 
-def png_of(width, height):
+def make_png(width, height):
     """A PNG whose header claims a size that its pixels do not have."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = {b"IHDR": header, b"IDAT": zlib.compress(b"0" * 100), b"IEND": b""}
@@ -428,17 +428,17 @@ def png_of(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
-def long_text():
+def make_long_text():
     information = PngImagePlugin.PngInfo()
     information.add_text("note", "x" * 3_000_000, zip=True)
-    return content(Image.new("RGB", (8, 8)), "PNG", pnginfo=information)
+    return encode(Image.new("RGB", (8, 8)), "PNG", pnginfo=information)
 
 
 CONTENTS = {
-    "bomb.png": (lambda: png_of(60_000, 60_000), "exceeds limit"),
-    "no-size.png": (lambda: png_of(0, 0), "no known image format"),
-    "long-text.png": (long_text, "too large"),
-    "lab.tif": (lambda: content(Image.new("LAB", (8, 8)), "TIFF"), "mode LAB"),
+    "bomb.png": (lambda: make_png(60_000, 60_000), "exceeds limit"),
+    "no-size.png": (lambda: make_png(0, 0), "no known image format"),
+    "long-text.png": (make_long_text, "too large"),
+    "lab.tif": (lambda: encode(Image.new("LAB", (8, 8)), "TIFF"), "mode LAB"),
     "drawing.png": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
     "page.jpg": (lambda: b"<!DOCTYPE html><p>404", "a web page"),
     "pointer.jpg": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
@@ -450,7 +450,7 @@ CONTENTS = {
 
 @pytest.mark.parametrize(("name", "found"), [(name, found) for name, (_, found) in CONTENTS.items()])
 @pytest.mark.parametrize("side", [8, 80])
-def test_content_of_another_kind_is_named(tmp_path, name, found, side):
+def test_file_of_another_kind_is_named(tmp_path, name, found, side):
     fill(tmp_path, size=(side, side))
     (tmp_path / "train" / "cat" / name).write_bytes(CONTENTS[name][0]())
     with pytest.raises(DataError) as caught:
@@ -462,24 +462,24 @@ def test_content_of_another_kind_is_named(tmp_path, name, found, side):
 
 RED = Image.new("RGB", (8, 8), (LEVELS["cat"], 0, 0))
 READABLE = {
-    "cmyk.jpg": lambda: content(RED.convert("CMYK"), "JPEG", quality=100),
-    "ycbcr.jpg": lambda: content(RED.convert("YCbCr"), "JPEG", quality=100),
-    "trailing.png": lambda: content(RED, "PNG") + b"more" * 20,
-    "pages.tif": lambda: content(RED, "TIFF", save_all=True, append_images=[RED]),
-    "stereo.jpg": lambda: content(RED, "MPO", save_all=True, append_images=[RED], quality=100),
-    "moving.webp": lambda: content(RED, "WEBP", save_all=True, append_images=[RED], lossless=True),
-    "sharp.jp2": lambda: content(RED, "JPEG2000"),
-    "palette.png": lambda: content(RED.quantize(4), "PNG"),
-    "transparent.png": lambda: content(RED.convert("RGBA"), "PNG"),
-    "-dash.png": lambda: content(RED, "PNG"),
-    " space .png": lambda: content(RED, "PNG"),
-    "a.b.c.PNG": lambda: content(RED, "PNG"),
-    "sub/folder.png": lambda: content(RED, "PNG"),
+    "cmyk.jpg": lambda: encode(RED.convert("CMYK"), "JPEG", quality=100),
+    "ycbcr.jpg": lambda: encode(RED.convert("YCbCr"), "JPEG", quality=100),
+    "trailing.png": lambda: encode(RED, "PNG") + b"more" * 20,
+    "pages.tif": lambda: encode(RED, "TIFF", save_all=True, append_images=[RED]),
+    "stereo.jpg": lambda: encode(RED, "MPO", save_all=True, append_images=[RED], quality=100),
+    "moving.webp": lambda: encode(RED, "WEBP", save_all=True, append_images=[RED], lossless=True),
+    "sharp.jp2": lambda: encode(RED, "JPEG2000"),
+    "palette.png": lambda: encode(RED.quantize(4), "PNG"),
+    "transparent.png": lambda: encode(RED.convert("RGBA"), "PNG"),
+    "-dash.png": lambda: encode(RED, "PNG"),
+    " space .png": lambda: encode(RED, "PNG"),
+    "a.b.c.PNG": lambda: encode(RED, "PNG"),
+    "sub/folder.png": lambda: encode(RED, "PNG"),
 }
 
 
 @pytest.mark.parametrize("name", READABLE)
-def test_content_that_can_be_read_keeps_its_colours(tmp_path, name):
+def test_readable_file_keeps_its_colours(tmp_path, name):
     fill(tmp_path)
     path = tmp_path / "train" / "cat" / name
     path.parent.mkdir(exist_ok=True)
@@ -489,14 +489,14 @@ def test_content_that_can_be_read_keeps_its_colours(tmp_path, name):
     assert (images.images[:4, :, 4, 4].int() - torch.tensor([LEVELS["cat"], 0, 0])).abs().max() <= 3
 
 
-def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+def test_huge_image_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     fill(tmp_path, size=(80, 80))
     with pytest.raises(DataError, match="exceeds limit"):
         _ = gl.load_data(f"folder:{tmp_path}").train
 
 
-def noisy(level, side):
+def make_noise(level, side):
     return np.clip(level + np.random.default_rng(0).normal(0, 0.05, (side, side)), 0, 1)
 
 
@@ -523,7 +523,7 @@ DEPTHS = {
 def test_images_of_any_depth_keep_their_levels(tmp_path, convert, suffix, side, size):
     for split in ("train", "val"):
         for name, level in (("dark", 0.25), ("light", 0.75)):
-            save(convert(noisy(level, side)), tmp_path / split / name / f"0.{suffix}")
+            save(convert(make_noise(level, side)), tmp_path / split / name / f"0.{suffix}")
     pixels = gl.load_data(f"folder:{tmp_path}{size}").train.sample().float()
     assert pixels.mean(dim=(1, 2, 3)).tolist() == pytest.approx([63.5, 191], abs=2)
     assert len(pixels.unique()) > 20
@@ -543,7 +543,7 @@ RANGES = {
 def test_images_of_unknown_range_are_refused(tmp_path, convert, suffix, message, side):
     for split in ("train", "val"):
         for name in ("dark", "light"):
-            save(convert(noisy(0.5, side)), tmp_path / split / name / f"0.{suffix}")
+            save(convert(make_noise(0.5, side)), tmp_path / split / name / f"0.{suffix}")
     with pytest.raises(DataError, match=message):
         _ = gl.load_data(f"folder:{tmp_path}").train
 
@@ -571,7 +571,7 @@ def test_validation_images_of_another_size_are_refused(tmp_path):
         _ = gl.load_data(f"folder:{tmp_path}").val
 
 
-def test_small_validation_images_beside_large_training_images_are_files_too(tmp_path):
+def test_small_validation_images_are_files_if_training_images_are(tmp_path):
     fill(tmp_path, "train", size=(80, 80))
     fill(tmp_path, "val")
     assert isinstance(gl.load_data(f"folder:{tmp_path}").val, ImageFiles)
@@ -589,7 +589,7 @@ def test_exif_rotation_is_applied(tmp_path):
     assert first[:, :7].max() == 0
 
 
-def test_the_first_frame_of_an_animation_is_read(tmp_path, caplog):
+def test_first_frame_of_an_animation_is_read(tmp_path, caplog):
     for split in ("train", "val"):
         for name, level in LEVELS.items():
             (tmp_path / split / name).mkdir(parents=True)
@@ -600,7 +600,7 @@ def test_the_first_frame_of_an_animation_is_read(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("name", ["photos@2", "a@b", "me@home@48", "@", "photos+digits", "my photos", "übung"])
-def test_a_folder_of_any_name_is_read(tmp_path, name):
+def test_folder_of_any_name_is_read(tmp_path, name):
     fill(tmp_path / name)
     assert read(tmp_path / name) == ALL
     assert gl.load_data(f"folder:{tmp_path / name}@24").train.sample().shape == (9, 3, 24, 24)
@@ -617,13 +617,13 @@ def test_two_folders_that_differ_by_a_size_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("side", ["0", "1025", "99999999"])
-def test_a_side_out_of_range_is_refused(tmp_path, side):
+def test_size_out_of_range_is_refused(tmp_path, side):
     fill(tmp_path)
     with pytest.raises(DataError, match=f"images of {int(side)} px"):
         gl.load_data(f"folder:{tmp_path}@{side}")
 
 
-def test_links_to_class_folders_are_followed_and_others_named(tmp_path, caplog):
+def test_links_to_class_folders_are_followed_and_other_links_named(tmp_path, caplog):
     fill(tmp_path)
     (tmp_path / "train" / "owl").rename(tmp_path / "owls")
     (tmp_path / "train" / "owl").symlink_to(tmp_path / "owls")
@@ -632,7 +632,7 @@ def test_links_to_class_folders_are_followed_and_others_named(tmp_path, caplog):
     assert "train/cat/more is a link to a folder, and is not followed" in caplog.text
 
 
-def test_a_class_with_a_format_of_its_own_is_named(tmp_path, caplog):
+def test_class_with_its_own_format_is_named(tmp_path, caplog):
     fill(tmp_path)
     for split in ("train", "val"):
         for path in (tmp_path / split / "owl").iterdir():
@@ -647,7 +647,7 @@ def test_class_folders_that_differ_by_case_are_named(tmp_path, caplog):
     assert "'Cat' and 'cat'" in caplog.text
 
 
-def test_a_class_without_training_images_is_named(tmp_path, caplog):
+def test_class_without_training_images_is_named(tmp_path, caplog):
     fill(tmp_path, ".", count=20)
     paint(tmp_path / "yak" / "8.png")
     data = gl.load_data(f"folder:{tmp_path}")
@@ -655,12 +655,12 @@ def test_a_class_without_training_images_is_named(tmp_path, caplog):
     assert data.classes == ("cat", "dog", "owl", "yak")
 
 
-def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
+def test_folder_without_permission_is_named(tmp_path, monkeypatch):
     fill(tmp_path)
     scan = os.scandir
 
     def refuse(path="."):
-        # Root may read everything, so permissions alone would test nothing there.
+        # Root can read everything, so file permissions alone would test nothing.
         if str(path).endswith("cat"):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scan(path)

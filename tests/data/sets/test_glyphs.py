@@ -27,21 +27,21 @@ def test_glyph_parts_share_no_class_and_cover_printable_ascii(read):
     assert [len(read(part).classes) for part in GLYPH_PARTS] == [54, 14, 14, 12]
 
 
-def test_glyph_parts_keep_look_alikes_together(read):
+def test_similar_glyphs_are_in_one_part(read):
     part_of = {name: part for part in GLYPH_PARTS for name in read(part).classes}
     for letter in "abcdefghijklmnopqrstuvwxyz":
         assert part_of[letter] == part_of[letter.upper()]
-    for alike in ("oO0", "lI1|", "sS5", "zZ2", "'`", ".,", "-_~", "([{<"):
-        assert len({part_of[name] for name in alike}) == 1, alike
+    for similar in ("oO0", "lI1|", "sS5", "zZ2", "'`", ".,", "-_~", "([{<"):
+        assert len({part_of[name] for name in similar}) == 1, similar
 
 
 @pytest.mark.parametrize("part", GLYPH_PARTS)
-def test_glyph_splits_have_ink_and_every_class(read, part):
+def test_glyph_splits_have_visible_images_of_every_class(read, part):
     for split in SPLITS:
         images = read(part).split(split)
         assert images.images.shape[1:] == (1, 32, 32)
         assert images.images.amax(dim=(1, 2, 3)).min() > 96
-        # White ink on black, with an empty margin.
+        # White strokes on black, with an empty margin.
         assert images.images[:, :, 0].max() == 0
         assert images.images[:, :, :, 0].max() == 0
         assert images.images.float().mean() < 100
@@ -51,10 +51,10 @@ def test_glyph_splits_have_ink_and_every_class(read, part):
 
 def test_glyphs_final_uses_fonts_of_its_own(read):
     pack = glyphs._pack()
-    shown = sum(len(read(part).split(split)) for part in GLYPH_PARTS for split in SPLITS)
+    visible = sum(len(read(part).split(split)) for part in GLYPH_PARTS for split in SPLITS)
     hidden = (pack.split == "final").sum() - len(read("final").test)
     unused = ((pack.split == "test") & np.isin(pack.character, _members(pack, "final"))).sum()
-    assert shown + hidden + unused == len(pack.images)
+    assert visible + hidden + unused == len(pack.images)
     final_rows = np.flatnonzero((pack.split == "final") & np.isin(pack.character, _members(pack, "final")))
     assert np.array_equal(read("final").test.images.numpy(), pack.images[final_rows])
 
@@ -92,9 +92,9 @@ def test_glyphs_are_never_mirrored():
 
 
 def test_read_final_glyphs_logs_every_reading(tmp_path):
-    for asked in (lambda: read_glyphs("final"), lambda: load_data("glyphs/final")):
+    for read_reserved in (lambda: read_glyphs("final"), lambda: load_data("glyphs/final")):
         with pytest.raises(DataError, match=r"reserved for headline numbers.*glyphs/novel.*--final"):
-            asked()
+            read_reserved()
     log = tmp_path / "new" / "final-readings.jsonl"
     found = [read_final_glyphs(log, why) for why in ("first look", "second look")]
     assert [one.name for one in found] == ["glyphs/final"] * 2

@@ -57,15 +57,15 @@ def test_mini_imagenet_parts_have_a_hundred_classes():
 @pytest.mark.parametrize("layout", ["folders", "lists"])
 def test_read_mini_imagenet_gives_the_same_images_in_both_layouts(layout, request):
     root = request.getfixturevalue(layout)
-    whole = load_data(f"mini-imagenet/open:{root}")
-    assert (whole.name, whole.classes) == ("mini-imagenet/open", MINI_IMAGENET_CLASSES["open"])
+    data = load_data(f"mini-imagenet/open:{root}")
+    assert (data.name, data.classes) == ("mini-imagenet/open", MINI_IMAGENET_CLASSES["open"])
     seen = []
     for split, each in (("train", 4), ("val", 1), ("test", 1)):
-        images = whole.split(split)
+        images = data.split(split)
         assert isinstance(images, ImageFiles)
         assert images.side == 84
         assert torch.bincount(images.labels).tolist() == [each] * 16
-        assert [whole.classes[label] for label in images.labels.tolist()] == [path.name[:9] for path in images.paths]
+        assert [data.classes[label] for label in images.labels.tolist()] == [path.name[:9] for path in images.paths]
         seen += [path.name for path in images.paths]
     assert sorted(seen) == sorted(name for wnid in MINI_IMAGENET_CLASSES["open"] for name in names(wnid))
 
@@ -82,12 +82,12 @@ def test_read_mini_imagenet_uses_published_names(part, layout, tmp_path):
     if layout == "lists":
         rows = ["filename,label", *(f"{name},{wnid}" for wnid, name in files)]
         (tmp_path / f"{LIST_STEMS[part]}.csv").write_text("\n".join(rows))
-    whole = load_data(f"mini-imagenet/{part}:{tmp_path}")
-    assert sorted(path for split in SPLITS for path in whole.split(split).paths) == sorted(places)
-    assert whole.test.classes == MINI_IMAGENET_CLASSES[part]
+    data = load_data(f"mini-imagenet/{part}:{tmp_path}")
+    assert sorted(path for split in SPLITS for path in data.split(split).paths) == sorted(places)
+    assert data.test.classes == MINI_IMAGENET_CLASSES[part]
 
 
-def test_read_mini_imagenet_splits_both_layouts_alike(folders, lists):
+def test_read_mini_imagenet_splits_both_layouts_equally(folders, lists):
     of_folders = load_data(f"mini-imagenet/open:{folders}")
     found = [{path.name for path in of_folders.split(split).paths} for split in SPLITS]
     assert all(path.is_relative_to(folders / "val") for path in of_folders.train.paths)
@@ -112,7 +112,7 @@ def test_draw_task_from_image_files(folders):
     assert not set(task.train.paths) & set(task.test.paths)
 
 
-def test_names_that_do_not_fit(folders):
+def test_wrong_names_are_refused(folders):
     with pytest.raises(UnknownNameError, match=r"part of mini-imagenet 'opne'. Did you mean open"):
         load_data(f"mini-imagenet/opne:{folders}")
     with pytest.raises(DataError, match=r"Mini-imagenet without a part.*mini-imagenet/base:/folder"):
@@ -141,7 +141,7 @@ def test_read_mini_imagenet_refuses_other_classes(folders):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ("filename,label\n", "", r"val\.csv begins 'n0.*columns are filename,label"),
         ("filename,label\n", "class_name,image_name\n", r"val\.csv begins 'class_name,image_name'"),
@@ -156,11 +156,11 @@ def test_read_mini_imagenet_refuses_other_classes(folders):
         ("n0185567200000002.jpg", "\udcff", r"val\.csv cannot be read"),
     ],
 )
-def test_read_mini_imagenet_refuses_changed_lists(lists, old, new, says):
+def test_read_mini_imagenet_refuses_changed_lists(lists, old, new, message):
     path = lists / "val.csv"
     changed = path.read_text().replace(old, new)
     path.write_bytes(changed.encode("utf-8", "surrogateescape"))
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         _ = load_data(f"mini-imagenet/open:{lists}").train
 
 
