@@ -1,4 +1,4 @@
-"""Fixtures: a comparison of seconds, as a recipe file and as finished results."""
+"""Fixtures: a short comparison, as a recipe file and as finished results."""
 
 import pytest
 
@@ -13,18 +13,18 @@ def recipe_file(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory):
+def finished_out(tmp_path_factory):
     """Output folder of the recipe's comparison, run once for all tests; they must not change it."""
-    place = tmp_path_factory.mktemp("whole")
+    place = tmp_path_factory.mktemp("finished")
     (place / "micro.yaml").write_text(RECIPE)
     comparison(place / "micro.yaml", place / "out").run()
     return place / "out"
 
 
 @pytest.fixture
-def whole_results(whole):
+def finished_results(finished_out):
     """Results of that comparison, without times and facts about the host."""
-    return results(whole)
+    return results(finished_out)
 
 
 @pytest.fixture

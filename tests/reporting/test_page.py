@@ -62,7 +62,7 @@ def test_ids_of_equal_figures_differ():
     sections = [Section("a", "", draw_line()), Section("b", "", draw_line())]
     ids = re.findall(r' id="([^"]*)"', render_page("two", sections, []))
     assert len(ids) == len(set(ids))
-    # The first keeps the name that the figure gives.
+    # The first figure keeps its id.
     assert "ours" in ids
 
 

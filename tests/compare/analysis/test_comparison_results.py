@@ -1,4 +1,4 @@
-"""Values read from stored results, worked out by hand."""
+"""Values read from stored results, against hand calculations."""
 
 import json
 
@@ -21,14 +21,14 @@ def test_differences_are_paired_by_seed(summary):
     assert summary.differences("gene", "scratch", HERE, last) == pytest.approx([0.1, 0.2, 0.3])
 
 
-def test_only_seeds_that_both_have_count():
+def test_only_shared_seeds_are_compared():
     cells = [c for c in three_seeds() if (c["asked"]["arm"], c["asked"]["seed"]) != ("scratch", 2)]
     assert ComparisonResults(by_hand(cells)).differences("gene", "scratch", HERE, last) == pytest.approx([0.1, 0.2])
 
 
 def test_the_order_of_the_cells_does_not_matter(summary):
-    turned = ComparisonResults(by_hand(three_seeds()[::-1]))
-    assert turned.differences("gene", "scratch", HERE, last) == summary.differences("gene", "scratch", HERE, last)
+    reordered = ComparisonResults(by_hand(three_seeds()[::-1]))
+    assert reordered.differences("gene", "scratch", HERE, last) == summary.differences("gene", "scratch", HERE, last)
 
 
 def test_differences_at_a_step_are_read_from_the_curves(summary):
@@ -51,7 +51,7 @@ def test_mean_accuracy_uses_the_trapezoidal_rule(at, accuracies, mean):
     assert mean_accuracy(cell("gene", 0, accuracies, 0.5, at=at)) == pytest.approx(mean)
 
 
-def test_share_of_steps_to_the_final_accuracy_of_scratch(summary):
+def test_share_of_steps_to_the_accuracy_of_scratch_matches_hand_calculation(summary):
     # scratch ends at 0.40 after 100 steps: seed 0 reaches it at 50, seed 1 at 100, seed 2 never
     assert summary.share_of_steps("gene", HERE) == [0.5, 1.0, None]
     assert summary.share_of_steps("scratch", HERE) == [1.0, 1.0, 1.0]
@@ -69,7 +69,7 @@ def test_curve_has_one_point_per_step(summary):
     assert summary.curve("gene", Condition("depth=9", 10)) == []
 
 
-def test_subject_controls_and_conditions():
+def test_recipe_gives_subject_controls_and_conditions():
     arms = {name: {"method": name} for name in ("finetune", "tleg", "scratch")}
     found = ComparisonResults(by_hand([], arms=arms, sizes=["depth=2", ""], images_per_class=[10, 20]))
     assert (found.subject, found.controls) == ("finetune", ["scratch", "tleg"])
@@ -100,7 +100,7 @@ def test_longer_scratch_is_separate_from_the_recipes_own():
         ([], 0.02, None),
     ],
 )
-def test_whether_scratch_is_on_a_plateau(values, tolerance, expected):
+def test_plateau_of_scratch_depends_on_the_tolerance(values, tolerance, expected):
     levels = [
         {"size": "depth=2", "images": 10, "multiple": 2**n, "steps": 100 * 2**n, "val": value}
         for n, value in enumerate(values, start=1)
@@ -111,7 +111,7 @@ def test_whether_scratch_is_on_a_plateau(values, tolerance, expected):
     assert ComparisonResults(results).longest_scratch(HERE) == expected
 
 
-def test_shares_by_origin(summary):
+def test_origins_are_shares_of_elements(summary):
     assert summary.origins("gene", "depth=2") == {"expanded": 0.75, "fresh": 0.25}
     assert summary.origins("gene", "depth=9") == {}
 

@@ -1,4 +1,4 @@
-"""The ceiling of a comparison: worked out by hand, per condition, and what a recipe lacks to know it."""
+"""The ceiling of a comparison: against hand calculations, per condition, and which arms it needs."""
 
 import json
 
@@ -25,7 +25,7 @@ ARMS = {
 
 
 def with_ceiling(points, *, images=10, size="depth=2", seeds=range(3)):
-    """Cells of fine-tuning and of the shuffled network, whose difference is `points` and one more per seed."""
+    """Cells of fine-tuning and the shuffled network that differ by `points`, and by one point more per seed."""
     ends = [(seed, 0.4 + points / 100 + 0.01 * seed) for seed in seeds]
     place = {"images": images, "size": size}
     return [
@@ -38,16 +38,16 @@ def with_ceiling(points, *, images=10, size="depth=2", seeds=range(3)):
     ]
 
 
-def stored(points, **changes):
+def make_results(points, **changes):
     return by_hand([*three_seeds(), *with_ceiling(points)], **{"arms": ARMS, **changes})
 
 
-def verdicts(results):
+def list_verdicts(results):
     return {judged.claim.text: judged.verdict for judged in judge_claims(ComparisonResults(results))}
 
 
 def test_the_ceiling_is_fine_tuning_minus_the_shuffled_network():
-    results = ComparisonResults(stored(20))
+    results = ComparisonResults(make_results(20))
     found = find_ceiling(results, HERE)
     assert found.differences == pytest.approx([0.20, 0.21, 0.22])
     assert found.least == 0.08
@@ -72,7 +72,7 @@ def test_no_verdict_without_room(points, least, verdict):
     cells = [c for c in three_seeds() if c["asked"]["arm"] == "scratch"]
     # the gene is above scratch by 0.20, 0.21 and 0.22
     cells += [cell("gene", seed, (0.1, 0.2, 0.4), 0.60 + 0.01 * seed) for seed in range(3)]
-    found = verdicts(by_hand([*cells, *with_ceiling(points)], arms=ARMS, min_headroom=least))
+    found = list_verdicts(by_hand([*cells, *with_ceiling(points)], arms=ARMS, min_headroom=least))
     assert found["gene ends above scratch"] == verdict
 
 
@@ -85,21 +85,21 @@ def test_no_room_replaces_no_difference_but_not_the_reverse():
         (equal, 2, "no room to tell"),
         (lower, 2, "the reverse holds"),
     ):
-        found = verdicts(by_hand([*cells, *others, *with_ceiling(points)], arms=ARMS))
+        found = list_verdicts(by_hand([*cells, *others, *with_ceiling(points)], arms=ARMS))
         assert found["gene ends above scratch"] == verdict
 
 
 def test_the_table_prints_the_ceiling_beside_each_claim():
-    table = claims_table(ComparisonResults(stored(20)))
+    table = claims_table(ComparisonResults(make_results(20)))
     assert table[0][-1] == "ceiling"
     # 20, 21 and 22 points: half of the interval is 4.303 * 1 / sqrt(3)
     assert [row[-1] for row in table[1:]] == ["+21.0 ± 2.5 points"] * 3
 
 
 @pytest.mark.parametrize("protocol", list(BY_HAND))
-def test_results_without_these_arms_say_that_the_ceiling_is_unknown(protocol):
+def test_ceiling_is_unknown_without_its_arms(protocol):
     results = ComparisonResults(BY_HAND[protocol]())
-    # written before there was a setting for it
+    # as in results that are older than this setting
     assert "min_headroom" not in results.recipe
     table = claims_table(results)
     assert table[0][-1] == "detectable difference"
@@ -115,7 +115,7 @@ def test_each_condition_has_its_own_ceiling():
     assert rooms == {"depth=2, 10 images per class": True, "depth=2, 20 images per class": False}
 
 
-def test_sizes_without_training_have_the_ceiling_of_scratch_and_the_shuffled_gene():
+def test_ceiling_without_training_is_scratch_minus_the_shuffled_gene():
     raw, arms = (
         BY_HAND["paths"](),
         {"gene": {"method": "tleg", "train": {"steps": 0}}, "scratch": {"method": "scratch"}},
@@ -123,8 +123,8 @@ def test_sizes_without_training_have_the_ceiling_of_scratch_and_the_shuffled_gen
     arms["scratch"]["sizes"] = sizes = ["depth=3"]
     arms["shaken"] = {"method": "random-gene", "settings": {"method": "tleg"}, "train": {"steps": 0}, "sizes": sizes}
     guesses = [cell("shaken", seed, (0.05,), 0.05, at=(0,), size="depth=3") for seed in range(3)]
-    kept = [one for one in raw["cells"] if one["asked"]["arm"] != "rival"]
-    changed = by_hand([*kept, *guesses], protocol="paths", sizes=["depth=1", "depth=2", "depth=3"], arms=arms)
+    remaining = [one for one in raw["cells"] if one["asked"]["arm"] != "rival"]
+    changed = by_hand([*remaining, *guesses], protocol="paths", sizes=["depth=1", "depth=2", "depth=3"], arms=arms)
     results = ComparisonResults(changed)
     # scratch of depth 3 ends at 0.80, 0.81 and 0.82
     for size in ("depth=3", "depth=1"):
@@ -134,14 +134,14 @@ def test_sizes_without_training_have_the_ceiling_of_scratch_and_the_shuffled_gen
     recipe = Recipe.model_validate(changed["recipe"])
     assert describe_ceiling_arms(recipe).startswith("ceiling: known at depth=3; all others have that of depth=3; ")
     del arms["shaken"]
-    lacking = by_hand(kept, protocol="paths", sizes=["depth=1", "depth=2", "depth=3"], arms=arms)
+    lacking = by_hand(remaining, protocol="paths", sizes=["depth=1", "depth=2", "depth=3"], arms=arms)
     assert find_ceiling(ComparisonResults(lacking), Condition("depth=1", 10)) is None
     assert "settings: {method: tleg}, train: {steps: 0}}" in describe_ceiling_arms(
         Recipe.model_validate(lacking["recipe"])
     )
 
 
-def test_where_only_some_conditions_have_both_arms_the_others_are_unknown():
+def test_ceiling_is_unknown_at_conditions_without_both_arms():
     cells = [cell("gene", seed, (0.1, 0.2, 0.3), 0.5, size="depth=3") for seed in range(3)]
     cells += [cell("scratch", seed, (0.1, 0.2, 0.3), 0.4 + 0.01 * seed, size="depth=3") for seed in range(3)]
     fewer = {**ARMS, "shaken": {**SHUFFLED, "sizes": ["depth=2"]}}
@@ -157,7 +157,7 @@ def test_where_only_some_conditions_have_both_arms_the_others_are_unknown():
     assert "network at the condition (whole minus shaken). If its mean is under 8 points" in describe_ceiling(results)
 
 
-def test_over_sizes_the_ceiling_is_the_mean():
+def test_ceiling_over_sizes_is_the_mean():
     cells = [*with_ceiling(10), *with_ceiling(30, size="depth=3", seeds=(0, 2))]
     results = ComparisonResults(by_hand(cells, arms=ARMS, sizes=["depth=2", "depth=3"]))
     found = find_ceiling_over_sizes(results, ["depth=2", "depth=3"], 10)
@@ -168,7 +168,7 @@ def test_over_sizes_the_ceiling_is_the_mean():
     assert find_ceiling_over_sizes(results, ["depth=2", "depth=3"], 10) is None
 
 
-def test_over_a_grid_the_ceiling_is_the_mean():
+def test_ceiling_over_a_grid_is_the_mean():
     results = BY_HAND["sensitivity"]()
     results["recipe"]["arms"] |= {"whole": {"method": "finetune"}, "shaken": SHUFFLED}
     points = ({"lr": 1e-3, "weight_decay": 0.05}, {"lr": 1e-2, "weight_decay": 0.05})
@@ -189,7 +189,7 @@ def test_a_failed_arm_makes_the_ceiling_unknown():
 
 
 @pytest.mark.parametrize(
-    ("changes", "lacks"),
+    ("changes", "expected"),
     [
         ({}, set()),
         ({"whole": None}, {"finetune"}),
@@ -204,18 +204,18 @@ def test_a_failed_arm_makes_the_ceiling_unknown():
         ({"gene": {"method": "tleg", "train": {"steps": 50}}}, {"finetune", "finetune-shuffled"}),
     ],
 )
-def test_a_recipe_says_which_arms_are_missing(changes, lacks):
+def test_missing_arms_of_the_ceiling_are_named(changes, expected):
     arms = {name: arm for name, arm in {**ARMS, **changes}.items() if arm is not None}
     recipe = by_hand([], arms=arms, sizes=["depth=2", "depth=3"])["recipe"]
     lines = describe_ceiling_arms(Recipe.model_validate(recipe)).splitlines()
     missing = {line.partition("the arm ")[2].partition(":")[0] for line in lines if line.startswith(UNKNOWN)}
-    assert missing == lacks
-    assert lacks or lines == ["ceiling: known at every size; a claim needs 8 points of it"]
+    assert missing == expected
+    assert expected or lines == ["ceiling: known at every size; a claim needs 8 points of it"]
     if "sizes" in (changes.get("whole") or {}):
         assert "at depth=2: " in lines[0]
 
 
-def test_check_prints_what_is_missing(recipe_file):
+def test_check_prints_the_missing_arm(recipe_file):
     assert "ceiling unknown at depth=1: the arm finetune:" in estimate_cost(load_recipe(str(recipe_file))).text()
     added = ["arms.whole={method: finetune}", "arms.shaken={method: random-gene, settings: {method: finetune}}"]
     text = estimate_cost(load_recipe(str(recipe_file), [*added, "min_headroom=5"])).text()

@@ -1,4 +1,4 @@
-"""Claims of each protocol, with differences worked out by hand, and the recipes it refuses."""
+"""Claims of each protocol, with differences calculated by hand, and the recipes that it refuses."""
 
 import pytest
 
@@ -13,26 +13,26 @@ from helpers.comparison import BY_HAND, by_hand, cell, three_seeds
 HERE = Condition("depth=2", 10)
 
 
-def claims(results):
+def compute_claims(results):
     """Return the differences by text and condition of the claims."""
     found = PROTOCOLS[results["recipe"]["protocol"]].claims(ComparisonResults(results))
     return {(claim.text, claim.where): claim.differences for claim in found}
 
 
-def same(found, expected):
+def check_claims(found, expected):
     assert list(found) == list(expected)
     for key, differences in expected.items():
         assert found[key] == pytest.approx(differences), key
 
 
-def test_every_protocol_has_results_made_by_hand():
+def test_every_protocol_has_handmade_results():
     assert BY_HAND.keys() == PROTOCOLS.keys()
 
 
-def test_convergence():
+def test_convergence_claims_match_hand_calculation():
     at = "depth=2, 10 images per class"
-    same(
-        claims(BY_HAND["convergence"]()),
+    check_claims(
+        compute_claims(BY_HAND["convergence"]()),
         {
             # the gene reaches scratch's final 0.40 after 50 of 100 steps, after 100, and never
             ("gene reaches the final accuracy of scratch faster", at): (1, 0, 0),
@@ -49,10 +49,10 @@ def test_speed_is_counted_in_doublings():
     assert (found.unit, found.scale) == ("doublings", 1)
 
 
-def test_scratch_that_still_improves_is_named_so():
+def test_claim_says_that_scratch_still_improves():
     results = BY_HAND["convergence"]()
     results["recipe"]["levelling"]["tolerance"] = 0.09
-    assert "gene ends above scratch with 200 steps (still improving)" in [text for text, _ in claims(results)]
+    assert "gene ends above scratch with 200 steps (still improving)" in [text for text, _ in compute_claims(results)]
 
 
 @pytest.mark.parametrize(
@@ -68,24 +68,24 @@ def test_scratch_that_still_improves_is_named_so():
         ((25, 50, 100), (0.1, 0.4, 0.4), 1),
     ],
 )
-def test_speed_by_hand(at, gene, doublings):
+def test_speed_matches_hand_calculation(at, gene, doublings):
     cells = [cell("scratch", 0, (0.1, 0.2, 0.4), 0.4, at=at), cell("gene", 0, gene, 0.5, at=at)]
-    found = claims(by_hand(cells, protocol="convergence", seeds=[0]))
+    found = compute_claims(by_hand(cells, protocol="convergence", seeds=[0]))
     assert next(iter(found.values())) == (doublings,)
 
 
-def test_samples():
-    found = claims(BY_HAND["samples"]())
+def test_samples_claims_match_hand_calculation():
+    found = compute_claims(BY_HAND["samples"]())
     first, second = (("gene ends above scratch", f"depth=2, {images} images per class") for images in (10, 20))
-    same(found, {first: (0.1, 0.2, 0.3), second: (0, 0, 0)})
+    check_claims(found, {first: (0.1, 0.2, 0.3), second: (0, 0, 0)})
 
 
-def test_sensitivity():
+def test_sensitivity_claims_match_hand_calculation():
     # two points: the spread is their distance divided by the root of 2
     less = (0.20 - 0.04) / 2**0.5
     at = "depth=2, 10 images per class"
-    same(
-        claims(BY_HAND["sensitivity"]()),
+    check_claims(
+        compute_claims(BY_HAND["sensitivity"]()),
         {
             ("gene spreads less over the grid than scratch", at): (less, less, less),
             ("the lowest accuracy over the grid is higher for gene than for scratch", at): (0.20, 0.21, 0.22),
@@ -98,18 +98,18 @@ def test_sensitivity_leaves_out_a_seed_with_a_failed_cell():
     results["cells"] = [
         c for c in results["cells"] if (c["asked"]["arm"], c["asked"]["seed"], c["lr"]) != ("scratch", 1, 1e-2)
     ]
-    assert [len(differences) for differences in claims(results).values()] == [2, 2]
+    assert [len(differences) for differences in compute_claims(results).values()] == [2, 2]
 
 
-def test_grid_means():
+def test_means_are_computed_per_grid_point():
     summary = ComparisonResults(BY_HAND["sensitivity"]())
     assert mean_by_grid_point(summary, "gene", HERE) == pytest.approx({(1e-3, 0.05): 0.51, (1e-2, 0.05): 0.55})
 
 
-def test_sizes():
+def test_sizes_claims_match_hand_calculation():
     at = "depth=2, 10 images per class"
-    same(
-        claims(BY_HAND["sizes"]()),
+    check_claims(
+        compute_claims(BY_HAND["sizes"]()),
         {
             ("gene ends above scratch", at): (0.1, 0.2, 0.3),
             ("gene ends above scratch", "depth=3, 10 images per class"): (0, 0, 0),
@@ -123,11 +123,11 @@ def test_sizes():
     )
 
 
-def test_paths():
+def test_paths_claims_match_hand_calculation():
     both, last = "3 sizes, 10 images per class", "depth=3, 10 images per class"
-    found = claims(BY_HAND["paths"]())
+    found = compute_claims(BY_HAND["paths"]())
     above = "gene is above rival"
-    same(
+    check_claims(
         found,
         {
             # differences by size: 0.10, -0.05, 0.05; 0.00, 0.10, 0.09; 0.10, 0.10, -0.02
@@ -136,7 +136,7 @@ def test_paths():
             (f"{above} at more than half of the sizes", both): (1 / 6, 1 / 6, 1 / 6),
             ("gene ends above rival", "depth=1, 10 images per class"): (0.10, 0.00, 0.10),
             ("gene ends above rival", "depth=2, 10 images per class"): (-0.05, 0.10, 0.10),
-            # scratch has only the last size, which is no family
+            # scratch has only the last size, so it has no claim over sizes
             ("gene ends above scratch", last): (-0.15, -0.12, -0.09),
             ("gene ends above rival", last): (0.05, 0.09, -0.02),
         },
@@ -154,27 +154,27 @@ def test_shares_of_sizes_are_shown_in_percent():
 def test_means_over_sizes_leave_out_a_seed_with_a_failed_size():
     results = BY_HAND["paths"]()
     results["cells"] = [c for c in results["cells"] if list(c["asked"].values())[:4] != ["rival", "depth=2", 10, 1]]
-    found = claims(results)
+    found = compute_claims(results)
     mean = found["gene is above rival in the mean over sizes", "3 sizes, 10 images per class"]
     assert mean == pytest.approx((0.1 / 3, 0.06))
     assert found["gene ends above rival", "depth=1, 10 images per class"] == pytest.approx((0.10, 0.00, 0.10))
 
 
 @pytest.mark.parametrize("protocol", ["convergence", "samples", "sensitivity", "sizes", "instincts"])
-def test_no_claim_at_a_size_that_an_arm_does_not_have(protocol):
+def test_sizes_that_an_arm_lacks_have_no_claim(protocol):
     results = BY_HAND[protocol]()
     results["recipe"]["sizes"] = [*results["recipe"]["sizes"], "depth=9"]
-    everywhere = claims(results)
+    everywhere = compute_claims(results)
     results["recipe"]["arms"]["scratch"]["sizes"] = results["recipe"]["sizes"][:-1]
-    here = claims(results)
+    here = compute_claims(results)
     assert {where for _, where in everywhere} - {where for _, where in here} >= {"depth=9, 10 images per class"}
     assert everywhere | here == everywhere
     results["recipe"]["arms"]["gene"]["sizes"] = ["depth=9"]
     # the remaining claims are about scratch
-    assert all("same total cost" in text for text, _ in claims(results))
+    assert all("same total cost" in text for text, _ in compute_claims(results))
 
 
-def test_instincts():
+def test_instincts_claims_match_hand_calculation():
     at = "depth=2, 10 images per class"
     rises = {1: 0.0, 5: 0.1, 10: 0.2, 50: 0.2, 100: 0.0}
     expected = {
@@ -182,20 +182,22 @@ def test_instincts():
         for step, gain in rises.items()
     }
     probe = ("gene has better features at step 0 (linear probe) than scratch", at)
-    same(claims(BY_HAND["instincts"]()), {**expected, probe: (0.20, 0.21, 0.22)})
+    check_claims(compute_claims(BY_HAND["instincts"]()), {**expected, probe: (0.20, 0.21, 0.22)})
 
 
-def test_frozen():
+def test_frozen_claims_match_hand_calculation():
     text = "gene with a frozen body ends above scratch"
     gains = {"5 images per class": (0.10, 0.11, 0.12), "all images": (0.20, 0.21, 0.22)}
-    same(claims(BY_HAND["frozen"]()), {(text, f"depth=2, {images}"): gain for images, gain in gains.items()})
+    check_claims(
+        compute_claims(BY_HAND["frozen"]()), {(text, f"depth=2, {images}"): gain for images, gain in gains.items()}
+    )
 
 
 def test_scratch_is_the_first_control():
     arms = {name: {"method": method} for name, method in (("gene", "tleg"), ("even", "layers"), ("scratch", "scratch"))}
-    found = claims(by_hand([*three_seeds(), cell("even", 1, (0.1, 0.2, 0.4), 0.55)], arms=arms))
+    found = compute_claims(by_hand([*three_seeds(), cell("even", 1, (0.1, 0.2, 0.4), 0.55)], arms=arms))
     at = "depth=2, 10 images per class"
-    same(found, {("gene ends above scratch", at): (0.1, 0.2, 0.3), ("gene ends above even", at): (0.05,)})
+    check_claims(found, {("gene ends above scratch", at): (0.1, 0.2, 0.3), ("gene ends above even", at): (0.05,)})
 
 
 @pytest.mark.parametrize("protocol", list(BY_HAND))
@@ -211,11 +213,11 @@ def test_holm_counts_all_claims_of_the_report(protocol):
 @pytest.mark.parametrize("protocol", list(BY_HAND))
 def test_claims_have_no_differences_if_everything_failed(protocol):
     results = {**BY_HAND[protocol](), "cells": [], "levels": []}
-    assert set(claims(results).values()) == {()}
+    assert set(compute_claims(results).values()) == {()}
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         (["protocol=convergence", "train.eval_at=[0]"], "too few points"),
         (["protocol=convergence", "train.eval_at=[10, 20]"], "too few points"),
@@ -227,9 +229,9 @@ def test_claims_have_no_differences_if_everything_failed(protocol):
         (["protocol=instincts", "train.steps=99", "train.eval_at=[0, 1, 5, 10, 50]"], "train.steps=100"),
     ],
 )
-def test_recipe_that_cannot_answer_is_refused(recipe_file, changes, says):
+def test_recipe_that_cannot_answer_is_refused(recipe_file, changes, message):
     recipe = load_recipe(str(recipe_file), changes)
-    with pytest.raises(SettingError, match=says):
+    with pytest.raises(SettingError, match=message):
         PROTOCOLS[recipe.protocol].check(recipe)
 
 

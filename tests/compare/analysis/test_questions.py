@@ -25,8 +25,8 @@ from helpers.comparison import BY_HAND, by_hand, cell, comparison, results
 SURE, WEAK = (0.30, 0.31, 0.32), (0.10, 0.12, 0.17)
 
 
-def made(ends, name="one", **changes):
-    """Results in which the gene ends that much above scratch."""
+def make_results(ends, name="one", **changes):
+    """Results in which the gene ends above scratch by these differences."""
     cells = [
         one
         for seed, difference in enumerate(ends)
@@ -44,7 +44,7 @@ def write(place, name, stored):
     return place / name
 
 
-def judged(folder):
+def judge_folder(folder):
     (found,) = judge_claims(ComparisonResults.load(folder))
     return found
 
@@ -54,10 +54,10 @@ def unadjusted(ends):
 
 
 def test_claims_of_all_reports_with_a_question_are_one_family(tmp_path):
-    sure, weak = write(tmp_path, "sure", made(SURE)), write(tmp_path, "weak", made(WEAK, "two"))
-    assert judged(sure).p == pytest.approx(2 * unadjusted(SURE))
+    sure, weak = write(tmp_path, "sure", make_results(SURE)), write(tmp_path, "weak", make_results(WEAK, "two"))
+    assert judge_folder(sure).p == pytest.approx(2 * unadjusted(SURE))
     # step down: the larger p-value is not multiplied
-    assert judged(weak).p == pytest.approx(max(unadjusted(WEAK), 2 * unadjusted(SURE)))
+    assert judge_folder(weak).p == pytest.approx(max(unadjusted(WEAK), 2 * unadjusted(SURE)))
     assert "2 claims of the question 'q', with the results of one, two" in describe_family(ComparisonResults.load(sure))
 
 
@@ -72,22 +72,22 @@ def test_claims_of_all_reports_with_a_question_are_one_family(tmp_path):
         {"final": True, "final_data": "cifar-fs/open"},
     ],
 )
-def test_other_reports_are_not_part_of_it(tmp_path, other):
-    sure = write(tmp_path, "sure", made(SURE))
-    write(tmp_path, "weak", made(WEAK, **other))
+def test_other_reports_are_not_in_the_family(tmp_path, other):
+    sure = write(tmp_path, "sure", make_results(SURE))
+    write(tmp_path, "weak", make_results(WEAK, **other))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "results.json").write_text("{")
-    assert judged(sure).p == pytest.approx(unadjusted(SURE))
+    assert judge_folder(sure).p == pytest.approx(unadjusted(SURE))
     assert ComparisonResults.load(sure).siblings == ()
 
 
 def test_one_difference_has_one_verdict_in_both_reports(tmp_path):
-    """The same cells in two reports, one of which has more claims: without a question they disagree."""
+    """Two reports share cells, and one report has more claims. Without a question they disagree."""
     more = [cell(f"other{n}", seed, (0.1, 0.2, 0.3), 0.5 + 0.01 * seed) for n in range(6) for seed in range(3)]
     arms = {"gene": {"method": "tleg"}, "scratch": {"method": "scratch"}}
     many = {**arms, **{f"other{n}": {"method": "tleg", "draw": n + 1} for n in range(6)}}
     for question, agree in ((None, False), ("q", True)):
-        few, large = made(WEAK, question=question), made(WEAK, question=question, arms=many)
+        few, large = make_results(WEAK, question=question), make_results(WEAK, question=question, arms=many)
         large["cells"] = [*large["cells"], *more]
         place = tmp_path / str(question)
         folders = write(place, "few", few), write(place, "large", large)
@@ -100,19 +100,19 @@ def test_one_difference_has_one_verdict_in_both_reports(tmp_path):
 
 
 def test_one_difference_in_two_reports_is_one_claim(tmp_path):
-    first = write(tmp_path, "first", made(SURE))
-    write(tmp_path, "again", made(SURE, "two"))
-    assert judged(first).p == pytest.approx(unadjusted(SURE))
+    first = write(tmp_path, "first", make_results(SURE))
+    write(tmp_path, "again", make_results(SURE, "two"))
+    assert judge_folder(first).p == pytest.approx(unadjusted(SURE))
 
 
-def test_a_ceiling_that_another_report_knows_counts_here_too(tmp_path):
+def test_ceiling_of_another_report_is_used(tmp_path):
     arms = {
         "gene": {"method": "tleg"},
         "scratch": {"method": "scratch"},
         "whole": {"method": "finetune"},
         "shaken": {"method": "random-gene", "settings": {"method": "finetune"}},
     }
-    plain, full = made(SURE), made(SURE, "two", arms=arms)
+    plain, full = make_results(SURE), make_results(SURE, "two", arms=arms)
     for seed in range(3):
         full["cells"] += [cell("whole", seed, (0.1, 0.2, 0.3), 0.42), cell("shaken", seed, (0.1, 0.2, 0.3), 0.40)]
     for name, stored in (("plain", plain), ("full", full)):
@@ -122,31 +122,31 @@ def test_a_ceiling_that_another_report_knows_counts_here_too(tmp_path):
     assert (rows[0][4], rows[0][6]) == ("no room to tell", "+2.0 ± 0.0 points")
 
 
-@pytest.mark.parametrize(("said", "factor"), [(None, 1), (1, 1), (5, 5), (1000, 1000)])
-def test_claims_that_did_not_run_count_if_they_were_said(tmp_path, said, factor):
-    folder = write(tmp_path, "sure", made(SURE, question={"name": "q", "claims": said}))
-    assert judged(folder).p == pytest.approx(min(1.0, factor * unadjusted(SURE)))
+@pytest.mark.parametrize(("stated", "factor"), [(None, 1), (1, 1), (5, 5), (1000, 1000)])
+def test_claims_that_did_not_run_count_if_they_were_stated(tmp_path, stated, factor):
+    folder = write(tmp_path, "sure", make_results(SURE, question={"name": "q", "claims": stated}))
+    assert judge_folder(folder).p == pytest.approx(min(1.0, factor * unadjusted(SURE)))
     text = describe_family(ComparisonResults.load(folder))
     assert text.startswith(f"the {factor} claims")
-    assert ("no number was said" in text) == (said is None)
+    assert ("no number was said" in text) == (stated is None)
 
 
-def test_more_claims_than_were_said_are_named(tmp_path):
-    first = write(tmp_path, "sure", made(SURE, question={"name": "q", "claims": 1}))
-    write(tmp_path, "weak", made(WEAK, question={"name": "q", "claims": 1}))
-    assert judged(first).p == pytest.approx(2 * unadjusted(SURE))
+def test_claims_above_the_stated_number_are_named(tmp_path):
+    first = write(tmp_path, "sure", make_results(SURE, question={"name": "q", "claims": 1}))
+    write(tmp_path, "weak", make_results(WEAK, question={"name": "q", "claims": 1}))
+    assert judge_folder(first).p == pytest.approx(2 * unadjusted(SURE))
     assert "1 more than were said beforehand" in describe_family(ComparisonResults.load(first))
 
 
-def test_a_failed_claim_counts(tmp_path):
+def test_family_includes_failed_claims(tmp_path):
     arms = {"gene": {"method": "tleg"}, "scratch": {"method": "scratch"}, "failed": {"method": "layers"}}
-    folder = write(tmp_path, "sure", made(SURE, arms=arms))
-    assert judged(folder).p == pytest.approx(2 * unadjusted(SURE))
+    folder = write(tmp_path, "sure", make_results(SURE, arms=arms))
+    assert judge_folder(folder).p == pytest.approx(2 * unadjusted(SURE))
 
 
 def test_differences_that_were_not_claimed_have_no_verdict(tmp_path):
     arms = {"gene": {"method": "tleg"}, "scratch": {"method": "scratch"}, "rival": {"method": "layers"}}
-    stored = made(SURE, arms=arms, question={"name": "q", "against": ["scratch"]})
+    stored = make_results(SURE, arms=arms, question={"name": "q", "against": ["scratch"]})
     stored["cells"] += [cell("rival", seed, (0.1, 0.2, 0.3), 0.2) for seed in range(3)]
     rows = claims_table(ComparisonResults.load(write(tmp_path, "sure", stored)))[1:]
     assert [(row[0], row[3] == "", row[4]) for row in rows] == [
@@ -158,16 +158,16 @@ def test_differences_that_were_not_claimed_have_no_verdict(tmp_path):
     assert judge_claims(ComparisonResults.load(tmp_path / "sure"))[0].p == pytest.approx(unadjusted(SURE))
 
 
-def test_results_files_find_those_beside_them(tmp_path):
+def test_results_files_find_others_in_their_folder(tmp_path):
     for name, ends in (("a", SURE), ("b", WEAK)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(made(ends, name)))
+        (tmp_path / f"{name}.json").write_text(json.dumps(make_results(ends, name)))
     (tmp_path / "other.json").write_text('{"not": "a comparison"}')
     assert len(ComparisonResults.load(tmp_path / "a.json").siblings) == 1
-    assert judged(tmp_path / "a.json").p == pytest.approx(2 * unadjusted(SURE))
+    assert judge_folder(tmp_path / "a.json").p == pytest.approx(2 * unadjusted(SURE))
 
 
 def test_the_report_names_the_family(tmp_path):
-    folder = write(tmp_path, "sure", made(SURE, question={"name": "q", "claims": 7}))
+    folder = write(tmp_path, "sure", make_results(SURE, question={"name": "q", "claims": 7}))
     write_report(folder)
     assert "correction over the 7 claims of the question 'q', with the results of one." in (
         folder / "report.md"
@@ -234,7 +234,7 @@ def test_a_saved_recipe_leaves_the_question_out_without_one(recipe_file):
     assert Recipe.model_validate(saved).question.name == "q"
 
 
-def test_all_images_need_no_list(recipe_file, tmp_path):
+def test_all_images_need_no_number(recipe_file, tmp_path):
     work = comparison(
         recipe_file, tmp_path / "out", "images_per_class=all", "seeds=[0]", "train.steps=3", "train.eval_at=[]"
     )

@@ -21,13 +21,13 @@ FIRST, SECOND = (f"{size}, 10 images per class" for size in SIZES)
 SHUFFLED_NETWORK = {"method": "random-gene", "settings": {"method": "finetune"}}
 
 
-def claims(**changes):
+def compute_claims(**changes):
     found = PROTOCOLS["same-labels"].claims(ComparisonResults(same_labels(**changes)))
     return {(claim.text, claim.where): claim.differences for claim in found}
 
 
-def test_claims_by_hand():
-    found = claims()
+def test_claims_match_hand_calculation():
+    found = compute_claims()
     expected = {
         ("gene before training is above shuffled", FIRST): (0.25, 0.25, 0.05),
         ("gene before training is above shuffled", SECOND): (0.45, 0.45, 0.45),
@@ -51,23 +51,23 @@ def test_claims_by_hand():
 
 
 def test_fewer_read_steps_make_fewer_claims():
-    found = {text for text, _ in claims(read_steps=[50])}
+    found = {text for text, _ in compute_claims(read_steps=[50])}
     assert not any("before training" in text for text in found)
     assert any("after 50 steps" in text for text in found)
 
 
 def test_seeds_that_share_a_gene_claim_nothing_before_training():
     # without training they repeat one evaluation
-    before, after = claims(), claims(one_gene=True)
+    before, after = compute_claims(), compute_claims(one_gene=True)
     assert {text for text, _ in before} - {text for text, _ in after} == {"gene before training is above shuffled"}
 
 
 def test_a_shuffle_of_another_method_is_no_control_before_training():
     arms = {**SAME_LABELS, "shuffled": SHUFFLED_NETWORK}
-    assert not any("before training" in text for text, _ in claims(arms=arms))
+    assert not any("before training" in text for text, _ in compute_claims(arms=arms))
 
 
-def test_the_ceiling_is_that_of_the_step():
+def test_ceiling_depends_on_the_step():
     results = same_labels(arms={**SAME_LABELS, "whole": {"method": "finetune"}, "shaken": SHUFFLED_NETWORK})
     for seed in range(3):
         results["cells"] += [
@@ -87,14 +87,14 @@ def test_the_ceiling_is_that_of_the_step():
     assert not any(claim.ceiling for claim in found if claim.where == SECOND)
 
 
-def test_steps_to_scratch_by_seed():
+def test_steps_to_scratch_match_hand_calculation():
     results = ComparisonResults(same_labels())
     assert results.steps_to_control("gene", Condition("depth=2", 10)) == {0: 50, 1: 100, 2: None}
     assert results.steps_to_control("gene", Condition("depth=3", 10)) == {0: 0, 1: 0, 2: 0}
     assert results.share_of_steps("gene", Condition("depth=2", 10)) == [0.5, 1.0, None]
 
 
-def test_family_costs_by_hand():
+def test_family_costs_match_hand_calculation():
     # a step costs 1e7, scratch 1e9 at each size; ancestor 6e9 and gene 4e9 are paid once
     results = ComparisonResults(same_labels())
     one = compute_savings(results, "gene", SIZES[:1], 10)
@@ -119,7 +119,7 @@ def test_a_failed_cell_leaves_its_seed_out():
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         (["data=glyphs/novel"], "has data=glyphs/novel and ancestor.data=digits. .* Set data=digits"),
         (["read_steps=[0, 2, 4]"], r"reads the accuracy after 0, 2, 4 steps. Set train.steps=4 or more"),
@@ -133,12 +133,12 @@ def test_a_failed_cell_leaves_its_seed_out():
         (["read_steps=[-1, 2]"], "read_steps"),
     ],
 )
-def test_recipe_that_cannot_answer_is_refused(recipe_file, changes, says):
+def test_recipe_that_cannot_answer_is_refused(recipe_file, changes, message):
     def check():
         recipe = load_recipe(str(recipe_file), ["protocol=same-labels", "read_steps=[0, 2]", *changes])
         PROTOCOLS["same-labels"].check(recipe)
 
-    with pytest.raises(SettingError, match=says):
+    with pytest.raises(SettingError, match=message):
         check()
 
 

@@ -1,4 +1,4 @@
-"""Regret and rank of a choice of blocks, worked out by hand."""
+"""Regret and rank of a choice of blocks, against hand calculations."""
 
 import pytest
 
@@ -27,7 +27,7 @@ KEPT = {
 LAYERS = {"stages": [6], "layers": [], "scores": [], "against": [], "matrix": [], "history": []}
 
 
-def summary(leave=()):
+def make_results(leave=()):
     genes = []
     for arm, kept in KEPT.items():
         for seed in range(3):
@@ -45,8 +45,8 @@ def summary(leave=()):
     return ComparisonResults({"recipe": recipe, "genes": genes, "cells": cells})
 
 
-def test_regret_and_rank_by_hand():
-    (score,) = regret.score_selections(summary(), AT).values()
+def test_regret_and_rank_match_hand_calculation():
+    (score,) = regret.score_selections(make_results(), AT).values()
     # The best other arm is found on the other seeds.
     # Seed 0: gene is `middle`. `last` (0.9, 0.7) beats `first` (0.5, 0.5), so the regret is 0.3 - 0.6.
     # Seed 1: gene is `first`. `middle` (0.6, 0.8) beats `last` (0.3, 0.7), so the regret is 0.4 - 0.5.
@@ -58,25 +58,25 @@ def test_regret_and_rank_by_hand():
 
 
 def test_other_numbers_of_blocks_do_not_compete():
-    assert regret.score_selections(summary(), AT).keys() == {"gene"}
-    (row,) = regret.regret_table(summary())[1:]
+    assert regret.score_selections(make_results(), AT).keys() == {"gene"}
+    (row,) = regret.regret_table(make_results())[1:]
     assert row[:3] == ["own size, 20 images per class", "gene", "0+1 in 1, 1+2 in 1, 4+5 in 1"]
     assert row[3].startswith("-13.3 ±")
     assert row[4].startswith("1.8 ±")
-    assert [section.heading for section in regret.regret_sections(summary())] == ["Was the choice of blocks good?"]
+    assert [section.heading for section in regret.regret_sections(make_results())] == ["Was the choice of blocks good?"]
 
 
 def test_a_failed_cell_of_another_arm_is_left_out():
-    (score,) = regret.score_selections(summary(leave=[("last", 0)]), AT).values()
+    (score,) = regret.score_selections(make_results(leave=[("last", 0)]), AT).values()
     assert score.regrets[0] == pytest.approx(-0.1)  # only `first` remains
     assert score.ranks[0] == 1
 
 
 def test_single_seed_has_no_regret():
     alone = [(arm, seed) for arm in ACCURACIES for seed in (1, 2)]
-    (score,) = regret.score_selections(summary(leave=alone), AT).values()
+    (score,) = regret.score_selections(make_results(leave=alone), AT).values()
     assert (score.regrets, score.ranks) == ([], [1])
-    assert regret.regret_table(summary(leave=alone))[1][3] == ""
+    assert regret.regret_table(make_results(leave=alone))[1][3] == ""
 
 
 WINDOWS = {"gene": {}, "window-1": {"window": 1}, "window-2": {"window": 2}, "window-3": {"window": 3}}
@@ -93,7 +93,7 @@ COLLECTIVE = {
 }
 
 
-def streamed(arms):
+def make_openworld_results(arms):
     """Return results of arms of openworld; the first chose windows of two units from unit 1, 3 and 2."""
     accuracies = {
         "gene": (0.5, 0.6, 0.7),
@@ -102,7 +102,7 @@ def streamed(arms):
         "window-3": (0.3, 0.6, 0.9),
         "joint": (1.0, 1.0, 1.0),
     }
-    # Every arm has the collective of the first arm. The record has the window which that one chose.
+    # Every arm has the collective of the first arm. The record has the window that the first arm chose.
     genes = [
         {"arm": arm, "seed": seed, "record": {"collective": {**COLLECTIVE, "window": [start, 2]}}}
         for arm in arms
@@ -120,7 +120,7 @@ def streamed(arms):
 
 def test_window_is_ranked_among_windows_of_the_same_collectives():
     # Another stream makes another collective, whose window does not compete.
-    found = streamed({**WINDOWS, "joint": {"window": 1, "stream": "joint"}})
+    found = make_openworld_results({**WINDOWS, "joint": {"window": 1, "stream": "joint"}})
     ((arm, score),) = regret.score_selections(found, AT).items()
     assert arm == "gene"
     assert score.chosen == {0: (1, 2), 1: (3, 4), 2: (2, 3)}
@@ -133,9 +133,11 @@ def test_window_is_ranked_among_windows_of_the_same_collectives():
 
 
 def test_one_given_window_is_not_enough_to_rank():
-    assert regret.score_selections(streamed({arm: WINDOWS[arm] for arm in ("gene", "window-1")}), AT) == {}
+    assert (
+        regret.score_selections(make_openworld_results({arm: WINDOWS[arm] for arm in ("gene", "window-1")}), AT) == {}
+    )
 
 
 def test_no_section_without_choices():
-    bare = ComparisonResults({**summary().stored, "genes": []})
+    bare = ComparisonResults({**make_results().stored, "genes": []})
     assert regret.regret_sections(bare) == []

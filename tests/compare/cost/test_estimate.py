@@ -24,9 +24,9 @@ STEP = 16  # images
 
 
 def count_with_torch(network):
-    seen = network.preprocess
+    preprocess = network.preprocess
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.model.eval()(torch.rand(1, seen.channels, seen.image_size, seen.image_size))
+        network.model.eval()(torch.rand(1, preprocess.channels, preprocess.image_size, preprocess.image_size))
     return counter.get_total_flops()
 
 
@@ -34,10 +34,10 @@ def unknown_networks():
     """Yield networks that no architecture knows."""
     layers = (nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     plain = nn.Sequential(*layers, nn.Linear(4, 10))
-    seen = Preprocess.from_images(torch.randint(0, 255, (4, 1, 32, 32), dtype=torch.uint8))
-    yield Network(plain.train(), seen, CLASSES)
+    preprocess = Preprocess.from_images(torch.randint(0, 255, (4, 1, 32, 32), dtype=torch.uint8))
+    yield Network(plain.train(), preprocess, CLASSES)
     model = timm.create_model("resnet10t", pretrained=False, num_classes=10)
-    yield wrap_module(model.train(), seen.adapt(3, 32), CLASSES)
+    yield wrap_module(model.train(), preprocess.adapt(3, 32), CLASSES)
 
 
 def vit_block(tokens, width):
@@ -94,7 +94,7 @@ def test_flops_of_known_networks_match_hand_calculation(ancestors, architecture)
 
 
 @pytest.mark.parametrize("architecture", ["vgg", "resnet12", "resnet"])
-def test_torch_counts_the_same_without_attention(ancestors, architecture):
+def test_torch_counts_equal_flops_for_cnns(ancestors, architecture):
     assert forward_flops(ancestors[architecture]) == count_with_torch(ancestors[architecture])
 
 
@@ -119,7 +119,7 @@ def test_costs_add_up():
     assert sum_costs([]) == Cost()
 
 
-def test_cost_of_one_training(ancestor):
+def test_cost_of_a_training_matches_hand_calculation(ancestor):
     settings, forward = TrainSettings(epochs=2, batch_size=16), spec_flops(ancestor.spec)
     # Two epochs of 40 images in batches of 16 are 5 full steps.
     assert training_cost(ancestor.spec, settings, 40) == Cost(1, 80, 80 * 3 * forward)
@@ -131,13 +131,13 @@ def estimate_changed(recipe_file):
     return lambda *changes: estimate_cost(load_recipe(str(recipe_file), changes))
 
 
-def descendant_flops(recipe_file, tmp_path, size):
+def compute_descendant_flops(recipe_file, tmp_path, size):
     return spec_flops(comparison(recipe_file, tmp_path)._artifact_store({}).descendant_spec(size))
 
 
 def test_estimate_matches_hand_calculation(estimate_changed, recipe_file, tmp_path):
     found = estimate_changed()
-    one, six = (descendant_flops(recipe_file, tmp_path, size) for size in ("depth=1", ""))
+    one, six = (compute_descendant_flops(recipe_file, tmp_path, size) for size in ("depth=1", ""))
     # 2 arms x 1 size x 1 number of images x 2 seeds, with 5 steps of 16 images each.
     assert found.cells == Cost(4, 4 * 5 * STEP, 4 * 5 * STEP * 3 * one)
     assert found.tuning == Cost()
@@ -148,9 +148,9 @@ def test_estimate_matches_hand_calculation(estimate_changed, recipe_file, tmp_pa
     assert found.text().splitlines()[1].startswith("kind: quick, ")
 
 
-def test_teacher_of_descendants_counts(estimate_changed, recipe_file, tmp_path):
+def test_estimate_counts_the_teacher_of_descendants(estimate_changed, recipe_file, tmp_path):
     found = estimate_changed("arms={pupil: {method: distil}, scratch: {method: scratch}}")
-    one, six = (descendant_flops(recipe_file, tmp_path, size) for size in ("depth=1", ""))
+    one, six = (compute_descendant_flops(recipe_file, tmp_path, size) for size in ("depth=1", ""))
     assert found.cells.flops == 2 * 5 * STEP * (3 * one + 3 * one + six)
     assert (found.genes.count, found.genes.flops) == (2, 0)
 
@@ -166,7 +166,7 @@ def test_tasks_multiply_costs(estimate_changed):
     assert estimate_changed(*epochs, "tasks={ways: 3, count: 4}").cells.samples == 4 * 4 * 9 * 16
 
 
-def test_every_grid_point_counts(estimate_changed):
+def test_estimate_counts_every_grid_point(estimate_changed):
     found = estimate_changed("protocol=sensitivity", "grid={lr: [1e-3, 1e-2, 1e-1], weight_decay: [0, 0.1]}")
     assert found.cells.count == 4 * 6
 
@@ -277,6 +277,6 @@ def test_notes_name_every_missing_data_set():
 
 def test_buffers_of_circuit_are_not_parameters():
     """A circuit is a fifth of the backbone, so one network is five times the gene."""
-    descendant_flops = model_spec("vgg11_x025", image_size=32, channels=1, classes=5)
-    list_stored = count_headless_elements(descendant_flops, GTL().cost(descendant_flops, 0, 0).stored)
-    assert storage_ratio(list_stored, [count_network_parameters(descendant_flops)[1]]) == pytest.approx(5, abs=0.01)
+    spec = model_spec("vgg11_x025", image_size=32, channels=1, classes=5)
+    stored = count_headless_elements(spec, GTL().cost(spec, 0, 0).stored)
+    assert storage_ratio(stored, [count_network_parameters(spec)[1]]) == pytest.approx(5, abs=0.01)

@@ -22,13 +22,13 @@ TYPES = {
 }
 
 
-def problems(value, schema, place=""):
+def list_problems(value, schema, place=""):
     """Check a value against the part of JSON schema that pydantic writes; return the places that do not fit."""
     if "$ref" in schema:
-        return problems(value, SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], place)
+        return list_problems(value, SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], place)
     # Old releases of pydantic wrap a reference that has a default.
-    found = [place for option in schema.get("allOf", ()) if problems(value, option, place)]
-    if "anyOf" in schema and all(problems(value, option, place) for option in schema["anyOf"]):
+    found = [place for option in schema.get("allOf", ()) if list_problems(value, option, place)]
+    if "anyOf" in schema and all(list_problems(value, option, place) for option in schema["anyOf"]):
         found.append(place)
     wanted = schema.get("type")
     if wanted and (not isinstance(value, TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean")):
@@ -44,10 +44,12 @@ def problems(value, schema, place=""):
             if rule is False:
                 found.append(f"{place}.{key}")
             elif rule is not True:
-                found += problems(inner, rule, f"{place}.{key}")
+                found += list_problems(inner, rule, f"{place}.{key}")
     if isinstance(value, list):
         found += [
-            p for index, item in enumerate(value) for p in problems(item, schema.get("items", {}), f"{place}.{index}")
+            p
+            for index, item in enumerate(value)
+            for p in list_problems(item, schema.get("items", {}), f"{place}.{index}")
         ]
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
             found.append(place)
@@ -64,7 +66,7 @@ def test_a_packaged_recipe_fits(name):
     raw = yaml.safe_load(list_packaged_recipes()[name].read_text(encoding="utf-8"))
     # YAML 1.1 reads 1e-3 as text; germline and editors read a number.
     raw = json.loads(json.dumps(raw), parse_float=float)
-    assert problems(as_numbers(raw), SCHEMA) == []
+    assert list_problems(as_numbers(raw), SCHEMA) == []
 
 
 def as_numbers(value):
@@ -78,7 +80,7 @@ def as_numbers(value):
         return value
 
 
-def demo():
+def load_demo():
     return yaml.safe_load(list_packaged_recipes()["demo"].read_text(encoding="utf-8"))
 
 
@@ -103,22 +105,22 @@ def demo():
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_wrong_recipe_does_not_fit(change, place):
-    assert any(found.startswith(place) for found in problems({**demo(), **change}, SCHEMA))
+    assert any(found.startswith(place) for found in list_problems({**load_demo(), **change}, SCHEMA))
 
 
 @pytest.mark.parametrize("key", ["title", "protocol", "data", "ancestor", "arms", "sizes", "images_per_class", "seeds"])
 def test_a_missing_key_does_not_fit_unless_the_recipe_extends_another(key):
-    raw = demo()
+    raw = load_demo()
     del raw[key]
-    assert problems(raw, SCHEMA)
-    assert problems({**raw, "extends": "demo"}, SCHEMA) == []
+    assert list_problems(raw, SCHEMA)
+    assert list_problems({**raw, "extends": "demo"}, SCHEMA) == []
 
 
 @pytest.mark.parametrize("key", ["kind", "minutes", "one_gene", "tune", "final"])
 def test_a_key_with_a_default_can_be_left_out(key):
-    raw = demo()
+    raw = load_demo()
     raw.pop(key, None)
-    assert problems(raw, SCHEMA) == []
+    assert list_problems(raw, SCHEMA) == []
 
 
 def test_every_key_is_described():

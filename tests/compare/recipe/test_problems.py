@@ -11,7 +11,7 @@ from helpers.bad_input import RECIPE
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Writes r.yaml with pieces of its text replaced."""
+    """Function that writes r.yaml with replaced parts of its text."""
     monkeypatch.chdir(tmp_path)
 
     def call(*changes):

@@ -50,7 +50,7 @@ TUNE = "tune={lr: [1e-3, 1e-2], weight_decay: [0.05], size: depth=2, images_per_
 
 @pytest.fixture
 def load_changed(tmp_path):
-    """Load the recipe from a file, with changes."""
+    """Function that loads the recipe with changes."""
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
     return lambda *changes: load_recipe(str(tmp_path / "r.yaml"), changes)
 
@@ -64,14 +64,14 @@ def estimate_packaged(name, *, quick=False):
 
 
 @pytest.mark.parametrize(("name", "quick"), PACKAGED)
-def test_packaged_recipes_are_sound(name, quick):
+def test_packaged_recipes_are_valid(name, quick):
     recipe = load_recipe(name, quick=quick)
     assert recipe.title
     assert not quick or (recipe.kind, recipe.title) == ("quick", load_recipe(name).title)
     assert "scratch" in recipe.arms
     if recipe.kind != "quick":
         assert len(recipe.seeds) >= 3
-        # Settings are tuned, cover a grid, or come from another recipe or the paper.
+        # Settings are tuned, form a grid, or come from another recipe or the paper.
         assert recipe.tune or recipe.grid or name in TUNED_BY or name.startswith("paper/")
     if recipe.tune:
         tried = recipe.tune.positions if recipe.is_frozen else recipe.tune.lr
@@ -81,8 +81,8 @@ def test_packaged_recipes_are_sound(name, quick):
 @pytest.mark.parametrize("name", list(TUNED_BY))
 def test_recipe_without_grid_uses_settings_tuned_elsewhere(name):
     recipe = load_recipe(name)
-    list_stored = Path(__file__).parents[3] / "benchmarks" / "results" / f"{TUNED_BY[name]}.json"
-    tuned = json.loads(list_stored.read_text(encoding="utf-8"))["tuned"]
+    result_file = Path(__file__).parents[3] / "benchmarks" / "results" / f"{TUNED_BY[name]}.json"
+    tuned = json.loads(result_file.read_text(encoding="utf-8"))["tuned"]
     for arm in recipe.arms:
         settings = recipe.train_settings(arm)
         assert (settings.lr, settings.weight_decay) == (tuned[arm]["lr"], tuned[arm]["weight_decay"])
@@ -124,15 +124,18 @@ def test_a_packaged_recipe_is_a_demonstration_or_can_be_evidence(name):
 @pytest.mark.parametrize("protocol", ["convergence", "samples", "sensitivity", "sizes", "instincts"])
 def test_every_protocol_has_a_recipe_with_a_quick_version(protocol):
     full, quick = (load_recipe(f"lab/tleg-{protocol}", quick=is_quick) for is_quick in (False, True))
-    # In the characters that it uses there is no room for a claim.
+    # The data leave no room for a claim.
     assert (full.protocol, full.kind) == (protocol, "demonstration")
     assert (quick.protocol, quick.kind) == (protocol, "quick")
     assert quick.minutes <= 10
     assert list(quick.arms) == list(full.arms)
     assert quick.data == full.data
     assert quick.ancestor.data == full.ancestor.data
-    whole, part = estimate_packaged(f"lab/tleg-{protocol}"), estimate_packaged(f"lab/tleg-{protocol}", quick=True)
-    samples = [sum(cost.samples for cost in (p.cells, p.tuning, p.ancestors, p.genes)) for p in (whole, part)]
+    full_cost, quick_cost = (
+        estimate_packaged(f"lab/tleg-{protocol}"),
+        estimate_packaged(f"lab/tleg-{protocol}", quick=True),
+    )
+    samples = [sum(cost.samples for cost in (p.cells, p.tuning, p.ancestors, p.genes)) for p in (full_cost, quick_cost)]
     assert samples[1] < samples[0] / 5
 
 
@@ -142,10 +145,10 @@ def test_pool_recipe_gives_anchors_equal_budgets(name):
     assert (recipe.protocol, recipe.kind, recipe.sizes) == ("paths", "demonstration", ("*",))
     assert [arm for arm in recipe.arms if recipe.is_trained(arm)] == ["scratch"]
     steps = recipe.ancestor.train.steps
-    pool, same, whole = (recipe.arms[arm].settings for arm in ("pool", "snnet-same", "snnet-total"))
+    pool, same, total = (recipe.arms[arm].settings for arm in ("pool", "snnet-same", "snnet-total"))
     assert same["anchor"] == pool["distil"]
-    assert whole["anchor"] == {**pool["distil"], "steps": steps + pool["distil"]["steps"]}
-    assert pool["finetune"] == same["finetune"] == whole["finetune"]
+    assert total["anchor"] == {**pool["distil"], "steps": steps + pool["distil"]["steps"]}
+    assert pool["finetune"] == same["finetune"] == total["finetune"]
     # Scratch gets as many steps as all trainings of the pool together.
     assert recipe.train.steps == steps + pool["distil"]["steps"] + pool["finetune"]["steps"]
     assert recipe.ancestor.train.batch_size == recipe.train.batch_size == pool["distil"]["batch_size"]
@@ -181,7 +184,7 @@ def test_extending_recipes_share_unchanged_keys():
     assert other.arms["gene"] == base.arms["gene"]
 
 
-def test_lets_beside_weight_selection_has_one_network_per_size_for_all_arms():
+def test_lets_recipe_has_one_network_per_size_for_all_arms():
     base, recipe = load_recipe("lab/any-size"), load_recipe("lab/any-size-lets")
     same = ("data", "ancestor", "protocol", "seeds", "train", "tune", "read_steps", "images_per_class", "one_gene")
     assert [getattr(recipe, key) for key in same if key != "tune"] == [
@@ -204,12 +207,12 @@ def test_lets_beside_weight_selection_has_one_network_per_size_for_all_arms():
         assert len(size) == 3
 
 
-def test_ancestors_of_sample_recipe():
+def test_sample_recipe_needs_these_ancestors():
     recipe, found = load_recipe("lab/tleg-samples"), estimate_packaged("lab/tleg-samples")
-    makers = len(recipe.seeds) + 1
+    seeds = len(recipe.seeds) + 1
     # The arm finetune needs an ancestor of four blocks, beside the one of six.
-    assert found.ancestors.count == 2 * makers
-    assert found.ancestors.samples == 2 * makers * recipe.ancestor.train.steps * recipe.ancestor.train.batch_size
+    assert found.ancestors.count == 2 * seeds
+    assert found.ancestors.samples == 2 * seeds * recipe.ancestor.train.steps * recipe.ancestor.train.batch_size
 
 
 # Extending
@@ -275,7 +278,7 @@ def test_recipe_survives_json(name):
 
 @pytest.fixture
 def with_quick(tmp_path):
-    """A file whose recipe has these changes for a quick run."""
+    """Function that writes a recipe with these changes for a quick run."""
 
     def write(changes, name="r.yaml", **keys):
         (tmp_path / name).write_text(yaml.safe_dump({**RECIPE, "kind": "full", **keys, "quick": changes}))
@@ -383,7 +386,7 @@ SENSITIVE = ("protocol=sensitivity", GRID)
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         (["protocol=speed"], "protocol='speed'"),
         (["protocol=sensitivity"], "protocol=sensitivity without a grid"),
@@ -433,10 +436,10 @@ SENSITIVE = ("protocol=sensitivity", GRID)
         ([f"{TUNE[:-1]}, scaling: depth}}"], "tune.scaling"),
     ],
 )
-def test_invalid_recipes_are_refused(load_changed, changes, says):
+def test_invalid_recipes_are_refused(load_changed, changes, message):
     with pytest.raises(SettingError) as caught:
         load_changed(*changes)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

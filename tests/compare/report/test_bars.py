@@ -1,11 +1,11 @@
-"""Bars of text that show at a glance what is inherited."""
+"""Text bars of the accuracy after the first and the last step."""
 
 from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report.bars import draw_text_bars
 from helpers.comparison import by_hand, same_labels, three_seeds
 
 
-def test_bars_of_the_first_and_the_last_step():
+def test_bars_show_the_first_and_the_last_step():
     lines = draw_text_bars(ComparisonResults(same_labels())).splitlines()
     assert lines[0] == "Validation accuracy on digits, 10 images per class, mean over 3 seeds"
     assert lines[1].split() == ["after", "0", "steps", "after", "100", "steps"]

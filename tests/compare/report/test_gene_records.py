@@ -52,11 +52,11 @@ def results_with_records(by_gene):
     return {**by_hand(three_seeds(), arms=ARMS), "genes": genes}
 
 
-def headings(results):
+def list_headings(results):
     return [section.heading for section in records.record_sections(ComparisonResults(results))]
 
 
-def test_report_has_the_sections_of_records(tmp_path):
+def test_report_has_sections_for_records(tmp_path):
     tree = [{**gene, "score": 0.5} for gene in record()["gene_tree"]]
     other = {"gene_tree": tree, "generations": generations(0.2, 0.2, 0.2)}
     by_gene = {("gene", 0): record(), ("gene", 1): record(), ("drawn", 0): other, ("drawn", 1): other}
@@ -64,15 +64,15 @@ def test_report_has_the_sections_of_records(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(found))
     write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
-    asked = [
+    expected = [
         "Accuracy before any training",
         "Fitness over generations",
         "Does evolution select?",
         "Gene tree of gene",
         "Gene tree of drawn",
     ]
-    every = re.findall("<h2>(.*?)</h2>", page)
-    assert every[every.index("Learning curves") + 1 : every.index("What one descendant costs")] == asked
+    headings = re.findall("<h2>(.*?)</h2>", page)
+    assert headings[headings.index("Learning curves") + 1 : headings.index("What one descendant costs")] == expected
     assert 'id="gene-gene-4"' in page
     assert 'id="drawn-gene-4"' in page
     assert (
@@ -83,22 +83,22 @@ def test_report_has_the_sections_of_records(tmp_path):
 
 def test_arm_with_the_genes_of_another_arm_is_left_out():
     by_gene = {("gene", 0): record(), ("drawn", 0): record()}
-    assert headings(results_with_records(by_gene)) == ["Fitness over generations", "Gene tree of gene"]
+    assert list_headings(results_with_records(by_gene)) == ["Fitness over generations", "Gene tree of gene"]
 
 
 def test_no_sections_without_records():
-    assert headings(by_hand(three_seeds())) == []
-    assert headings(results_with_records({("gene", 0): {}, ("drawn", 0): {"of another kind": 3}})) == []
+    assert list_headings(by_hand(three_seeds())) == []
+    assert list_headings(results_with_records({("gene", 0): {}, ("drawn", 0): {"of another kind": 3}})) == []
     tree = {"gene_tree": record()["gene_tree"]}
-    assert headings(results_with_records({("gene", 0): {}, ("drawn", 0): tree})) == ["Gene tree of drawn"]
+    assert list_headings(results_with_records({("gene", 0): {}, ("drawn", 0): tree})) == ["Gene tree of drawn"]
 
 
 def test_damaged_record_is_named():
     with pytest.raises(ArtefactError, match="'gene_tree' of the gene of drawn, seed 1"):
-        headings(results_with_records({("gene", 0): record(), ("drawn", 1): {"gene_tree": [{"id": "x"}]}}))
+        list_headings(results_with_records({("gene", 0): record(), ("drawn", 1): {"gene_tree": [{"id": "x"}]}}))
 
 
-def test_tables_of_generations():
+def test_tables_show_the_fitness_of_generations():
     other = {"gene_tree": record()["gene_tree"], "generations": generations(0.2, 0.2, 0.2)}
     by_gene = {("gene", seed): record() for seed in (0, 1)} | {("drawn", seed): other for seed in (0, 1)}
     found = records.records_by_arm(ComparisonResults(results_with_records(by_gene)), "generations", report_fitness)

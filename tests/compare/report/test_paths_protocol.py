@@ -39,25 +39,25 @@ RECORD = {
 }
 
 
-def point(size, parameters, flops, accuracy):
+def make_point(size, parameters, flops, accuracy):
     return NetworkPoint(size, parameters, flops, estimate([accuracy]))
 
 
-def changed(**changes):
+def change_record(**changes):
     return {**RECORD, **changes}
 
 
 # Pareto fronts
 
 
-def test_pareto_front_by_hand():
+def test_pareto_front_matches_hand_calculation():
     family = [
-        point("a", 10, 5, 0.50),
-        point("b", 20, 4, 0.50),  # costs more than a and is no better, but none of its cost is more accurate
-        point("c", 20, 3, 0.60),  # beats b at the same cost
-        point("d", 30, 2, 0.55),
-        point("e", 40, 9, 0.60),  # as good as c at a higher cost: none is more accurate
-        point("f", 40, 1, 0.40),
+        make_point("a", 10, 5, 0.50),
+        make_point("b", 20, 4, 0.50),  # as accurate as a, but c is more accurate at the same cost
+        make_point("c", 20, 3, 0.60),  # more accurate than b at the same cost
+        make_point("d", 30, 2, 0.55),
+        make_point("e", 40, 9, 0.60),  # as accurate as c at a higher cost: no other is more accurate
+        make_point("f", 40, 1, 0.40),
     ]
     assert [one.size for one in pareto_front(family, "parameters")] == ["a", "c", "e"]
     assert [one.size for one in pareto_front(family, "flops")] == ["f", "d", "c", "e"]
@@ -66,21 +66,21 @@ def test_pareto_front_by_hand():
 
 
 def test_equal_points_are_both_on_the_front():
-    twins = [point("a", 10, 1, 0.5), point("b", 10, 1, 0.5), point("c", 10, 1, 0.4)]
+    twins = [make_point("a", 10, 1, 0.5), make_point("b", 10, 1, 0.5), make_point("c", 10, 1, 0.4)]
     assert {one.size for one in pareto_front(twins, "parameters")} == {"a", "b"}
 
 
-def marks(svg, gid):
+def count_marks(svg, gid):
     """Return the number of marks in an element."""
     return svg.split(f'id="{gid}"')[1].split("</g>\n")[0].count("<use ") if f'id="{gid}"' in svg else None
 
 
 def test_figure_marks_the_front_of_each_arm_on_both_axes():
-    first = [point("a", 1, 4, 0.5), point("b", 2, 3, 0.6), point("c", 3, 2, 0.4)]
+    first = [make_point("a", 1, 4, 0.5), make_point("b", 2, 3, 0.6), make_point("c", 3, 2, 0.4)]
     found = draw_pareto_fronts(["none", "one", "two"], {"one": first, "two": first[:1]}, "test accuracy")
-    assert [marks(found, f"front-one-{axis}") for axis in ("parameters", "flops")] == [2, 2]
-    assert [marks(found, f"others-one-{axis}") for axis in ("parameters", "flops")] == [1, 1]
-    assert [marks(found, f"front-two-{axis}") for axis in ("parameters", "flops")] == [1, 1]
+    assert [count_marks(found, f"front-one-{axis}") for axis in ("parameters", "flops")] == [2, 2]
+    assert [count_marks(found, f"others-one-{axis}") for axis in ("parameters", "flops")] == [1, 1]
+    assert [count_marks(found, f"front-two-{axis}") for axis in ("parameters", "flops")] == [1, 1]
     assert "front-none" not in found
     assert all(text in found for text in ("parameters, millions", "FLOPs, millions", "test accuracy, %"))
 
@@ -100,12 +100,12 @@ def test_parse_returns_the_record():
     [
         [],
         {},
-        changed(paths=[]),
-        changed(paths=[RECORD["paths"][0]] * 2),
-        changed(paths=[{**RECORD["paths"][0], "accuracy": 1.01}]),
-        changed(paths=[{**RECORD["paths"][0], "accuracy": float("nan")}]),
-        changed(paths=[{**RECORD["paths"][0], "parameters": 0}]),
-        changed(paths=[{"size": "width=8"}]),
+        change_record(paths=[]),
+        change_record(paths=[RECORD["paths"][0]] * 2),
+        change_record(paths=[{**RECORD["paths"][0], "accuracy": 1.01}]),
+        change_record(paths=[{**RECORD["paths"][0], "accuracy": float("nan")}]),
+        change_record(paths=[{**RECORD["paths"][0], "parameters": 0}]),
+        change_record(paths=[{"size": "width=8"}]),
     ],
 )
 def test_parse_refuses_a_damaged_record(value):
@@ -113,7 +113,7 @@ def test_parse_refuses_a_damaged_record(value):
         paths.parse(value)
 
 
-def test_size_table_by_hand():
+def test_size_table_matches_hand_calculation():
     assert paths.size_table(paths.parse(RECORD)) == [
         ["size", "parameters", "without head", "MFLOPs per image", "accuracy, %", "Pareto front"],
         ["width=8", "100", "90", "5.0", "50.0", "both"],
@@ -121,36 +121,36 @@ def test_size_table_by_hand():
         ["front=8,end=16,j=1,k=2", "200", "180", "10.0", "70.0", "both"],
         ["width=16", "300", "280", "9.0", "70.0", "both"],
     ]
-    worse = changed(paths=[*RECORD["paths"][:3], {**RECORD["paths"][3], "flops": 6 * 10**6}])
+    worse = change_record(paths=[*RECORD["paths"][:3], {**RECORD["paths"][3], "flops": 6 * 10**6}])
     assert [row[5] for row in paths.size_table(paths.parse(worse))[1:]] == ["both", "", "both", "both"]
-    cheap = changed(paths=[*RECORD["paths"][:1], {**RECORD["paths"][1], "parameters": 90, "accuracy": 0.6}])
+    cheap = change_record(paths=[*RECORD["paths"][:1], {**RECORD["paths"][1], "parameters": 90, "accuracy": 0.6}])
     assert [row[5] for row in paths.size_table(paths.parse(cheap))[1:]] == ["both", "FLOPs"]
 
 
 def test_gene_sections_draw_and_list_the_paths():
-    picture, listed = paths.gene_sections(paths.parse(RECORD))
-    assert picture.heading == "The paths of the gene"
-    assert "4 networks that the gene grows, measured on val of digits" in picture.note
-    assert marks(picture.body, "front-gene-parameters") == 3
-    assert marks(picture.body, "others-gene-parameters") == 1
-    assert listed.body == paths.size_table(paths.parse(RECORD))
+    figure, table = paths.gene_sections(paths.parse(RECORD))
+    assert figure.heading == "The paths of the gene"
+    assert "4 networks that the gene grows, measured on val of digits" in figure.note
+    assert count_marks(figure.body, "front-gene-parameters") == 3
+    assert count_marks(figure.body, "others-gene-parameters") == 1
+    assert table.body == paths.size_table(paths.parse(RECORD))
 
 
 ARMS = {"gene": {"method": "tleg"}, "drawn": {"method": "layers"}, "scratch": {"method": "scratch"}}
 
 
 def test_comparison_sections_show_means_over_seeds():
-    better = changed(paths=[{**path, "accuracy": path["accuracy"] + 0.2} for path in RECORD["paths"][:3]])
+    better = change_record(paths=[{**path, "accuracy": path["accuracy"] + 0.2} for path in RECORD["paths"][:3]])
     facts = {"bytes": 8, "elements": 2, "headless_elements": 2}
-    kept = [("gene", 0, RECORD), ("gene", 1, better), ("drawn", 0, changed(data="glyphs/base"))]
-    genes = [{"arm": arm, "seed": seed, **facts, "record": {"paths": told}} for arm, seed, told in kept]
+    records_by_gene = [("gene", 0, RECORD), ("gene", 1, better), ("drawn", 0, change_record(data="glyphs/base"))]
+    genes = [{"arm": arm, "seed": seed, **facts, "record": {"paths": record}} for arm, seed, record in records_by_gene]
     (section,) = records.record_sections(ComparisonResults({**by_hand([], arms=ARMS), "genes": genes}))
     assert section.heading == "The paths of the genes"
     assert "val of digits or val of glyphs/base" in section.note
-    # the path that the second seed lacks is left out; three of the others are on the front
-    assert marks(section.body, "front-gene-parameters") == 3
-    assert marks(section.body, "others-gene-parameters") is None
-    assert marks(section.body, "front-drawn-parameters") == 3
+    # the path without a second seed is omitted; the three others are on the front
+    assert count_marks(section.body, "front-gene-parameters") == 3
+    assert count_marks(section.body, "others-gene-parameters") is None
+    assert count_marks(section.body, "front-drawn-parameters") == 3
     found = {one.size: one.accuracy for one in paths._mean_points([paths.parse(RECORD), paths.parse(better)])}
     assert list(found) == ["width=8", "width=16", "front=8,end=16,j=1,k=2"]
     assert found["width=8"].mean == pytest.approx(0.6)
@@ -167,7 +167,7 @@ def summary():
     return ComparisonResults(BY_HAND["paths"]())
 
 
-def test_path_by_path_by_hand(summary):
+def test_path_table_matches_hand_calculation(summary):
     head, *rows = by_path.path_table(summary)
     assert head == [
         "size",
@@ -190,7 +190,7 @@ def test_path_by_path_by_hand(summary):
     assert [row[6].split(" ")[0] for row in rows] == ["+6.7", "+5.0", "+4.0"]
 
 
-def test_over_all_sizes_by_hand(summary):
+def test_means_over_sizes_match_hand_calculation(summary):
     head, *rows = by_path.over_sizes_table(summary)
     assert head[2:] == ["shared sizes", "mean difference, points", "share of sizes above it, %"]
     assert rows == [
@@ -219,7 +219,7 @@ def test_differences_are_to_the_first_control_with_all_sizes():
     assert by_path.path_table(found, 10)[0] == ["size", "parameters", "MFLOPs per image", "gene, %"]
 
 
-def test_cost_and_storage_of_families_by_hand():
+def test_cost_and_storage_of_families_match_hand_calculation():
     results = BY_HAND["paths"]()
     for c in results["cells"]:
         c["flops"] = 10**12 * (c["asked"]["arm"] == "scratch")
@@ -238,7 +238,7 @@ def test_cost_and_storage_of_families_by_hand():
     ]
 
 
-def many():
+def make_many_paths():
     """Results of 71 paths of two families, with scratch at two of them."""
     sizes = [f"depth={nth}" for nth in range(1, 72)]
     arms = {
@@ -256,7 +256,7 @@ def many():
 
 
 def test_report_of_71_paths_stays_readable(tmp_path):
-    (tmp_path / "results.json").write_text(json.dumps(many()))
+    (tmp_path / "results.json").write_text(json.dumps(make_many_paths()))
     write_report(tmp_path)
     page, text = ((tmp_path / f"report.{kind}").read_text() for kind in ("html", "md"))
     listed = text.split("## Path by path")[1].split("\n## ")[0]
@@ -268,8 +268,8 @@ def test_report_of_71_paths_stays_readable(tmp_path):
     assert all(f"{arm}, mean of {count} sizes" in page for arm, count in (("gene", 71), ("scratch", 2)))
     # claims over all sizes come before those of each size
     parts = [text.split(f"## {heading}")[1].split("\n## ")[0].split("\n") for heading in ("Is every", "Claims size")]
-    whole, each = ([line for line in part if line.startswith("| gene ")] for part in parts)
-    assert (len(whole), len(each)) == (2 * 2, 71 + 2)
-    assert all("sizes, 10 images per class" in line for line in whole)
+    overall, by_size = ([line for line in part if line.startswith("| gene ")] for part in parts)
+    assert (len(overall), len(by_size)) == (2 * 2, 71 + 2)
+    assert all("sizes, 10 images per class" in line for line in overall)
     assert "claims: " in parts[0][2]
-    assert marks(page, "front-gene-parameters") == 71
+    assert count_marks(page, "front-gene-parameters") == 71

@@ -1,4 +1,4 @@
-"""Reports of comparisons: one page that loads nothing else and shows what the results say."""
+"""Reports of comparisons: one page that loads no other file, with tables and figures of the results."""
 
 import csv
 import json
@@ -64,7 +64,7 @@ def written(tmp_path):
     return call
 
 
-def tables(text):
+def read_tables(text):
     """Return the tables of the Markdown by heading, as rows of cells."""
     found = {}
     for part in text.split("\n## ")[1:]:
@@ -75,7 +75,7 @@ def tables(text):
 
 
 class Page(HTMLParser):
-    """What a page loads from elsewhere, and the text of its cells."""
+    """Parser of a page: the addresses that it loads, and the text of its cells."""
 
     def __init__(self, page):
         super().__init__()
@@ -107,25 +107,25 @@ def check_that_nothing_is_fetched(page):
 
 
 @pytest.mark.parametrize("protocol", list(BY_HAND))
-def test_report_of_every_protocol(tmp_path, protocol):
+def test_report_of_every_protocol_has_its_sections(tmp_path, protocol):
     results = BY_HAND[protocol]()
-    told, page, text = write(tmp_path, results)
-    asks = PROTOCOLS[protocol].asks
-    expected = [asks, *HEADINGS[protocol], *COMMON, "How to repeat it"]
+    printed, page, text = write(tmp_path, results)
+    question = PROTOCOLS[protocol].asks
+    expected = [question, *HEADINGS[protocol], *COMMON, "How to repeat it"]
     assert re.findall("<h2>(.*?)</h2>", page) == expected
-    images = page.count("<svg")
-    assert images == page.count("</svg>") == {"samples": 3, "sizes": 3}.get(protocol, 2)
+    figures = page.count("<svg")
+    assert figures == page.count("</svg>") == {"samples": 3, "sizes": 3}.get(protocol, 2)
     check_that_nothing_is_fetched(page)
     # the Markdown has the tables of the page, without figures; every cell of its tables is in the page
-    found, cells = tables(text), Page(page).cells
-    assert len(found) == len(expected) - 1 - images
+    found, cells = read_tables(text), Page(page).cells
+    assert len(found) == len(expected) - 1 - figures
     assert {cell for rows in found.values() for row in rows for cell in row} <= {*cells, ""}
     claims = judge(PROTOCOLS[protocol].claims(ComparisonResults(results)))
-    whole = found[asks][1:]
-    assert whole + found.get("Claims size by size", [])[1:] == [one.row() for one in claims]
+    rows = found[question][1:]
+    assert rows + found.get("Claims size by size", [])[1:] == [one.row() for one in claims]
     assert "Ceiling unknown for every claim" in page
-    assert all(one.claim.text in told for one in claims[: len(whole)])
-    assert f"report: {tmp_path / 'report.html'}" in told
+    assert all(one.claim.text in printed for one in claims[: len(rows)])
+    assert f"report: {tmp_path / 'report.html'}" in printed
     assert tmp_path.joinpath("report.csv").read_text().count("\n") == 1 + len(results["cells"])
 
 
@@ -139,43 +139,43 @@ def test_with_one_number_of_images_each_arm_has_its_own_line(written):
     assert page.count("<svg") == 3
 
 
-def test_main_table_by_hand(written):
-    told, page, text = written()
-    main = tables(text)["Accuracy"]
+def test_main_table_matches_hand_calculation(written):
+    printed, page, text = written()
+    main = read_tables(text)["Accuracy"]
     at = "depth=2, 10 images per class"
     assert main[1] == [at, "gene", "60.0 ± 24.8", "+20.0 ± 24.8", "100% of scratch's, 1 of 3 seeds never"]
     assert main[2][:3] == [at, "scratch", "40.0 ± 0.0"]
-    assert "60.0 ± 24.8" in told
+    assert "60.0 ± 24.8" in printed
     assert {"60.0 ± 24.8", "+20.0 ± 24.8"} <= set(Page(page).cells)
 
 
-def test_costs_by_hand(written):
-    found = tables(written()[2])
+def test_costs_match_hand_calculation(written):
+    found = read_tables(written()[2])
     for heading, row in COSTS.items():
         assert row in found[heading], heading
     assert ["gene", "0.1", "0.05", "failed"] in found["How each arm was tuned"]
 
 
-def test_family_table_by_hand(tmp_path):
-    found = tables(write(tmp_path, BY_HAND["sizes"]())[2])["What the whole family costs"]
-    # operations: ancestor 6, gene 4, a descendant 1 and scratch 1, in thousands of millions
+def test_family_table_matches_hand_calculation(tmp_path):
+    found = read_tables(write(tmp_path, BY_HAND["sizes"]())[2])["What the whole family costs"]
+    # FLOPs in units of 1e9: ancestor 6, gene 4, a descendant 1 and scratch 1
     ratios = {(row[0], row[1]): row[3] for row in found[1:]}
-    whole, gene = "ancestor, gene, descendants", "gene, descendants"
+    with_ancestor, without_ancestor = "ancestor, gene, descendants", "gene, descendants"
     assert ratios == {
-        ("1", whole): "11.00",
-        ("1", gene): "5.00",
-        ("5", whole): "3.00",
-        ("5", gene): "1.80",
-        ("10", whole): "2.00",
-        ("10", gene): "1.40",
+        ("1", with_ancestor): "11.00",
+        ("1", without_ancestor): "5.00",
+        ("5", with_ancestor): "3.00",
+        ("5", without_ancestor): "1.80",
+        ("10", with_ancestor): "2.00",
+        ("10", without_ancestor): "1.40",
     }
     # 0.50, 0.60 and 0.70 against 0.55 with 500 steps; the budget of 700 steps has no cells
-    assert ["5", whole, "0.015", "3.00", "55.0 ± 0.0 (500 steps)", "+5.0 ± 24.8"] in found
-    assert [row[4] for row in found if row[:2] == ["5", gene]] == ["not run"]
+    assert ["5", with_ancestor, "0.015", "3.00", "55.0 ± 0.0 (500 steps)", "+5.0 ± 24.8"] in found
+    assert [row[4] for row in found if row[:2] == ["5", without_ancestor]] == ["not run"]
 
 
-def test_stored_table_by_hand(tmp_path):
-    found = tables(write(tmp_path, BY_HAND["sizes"]())[2])["What is stored"]
+def test_stored_table_matches_hand_calculation(tmp_path):
+    found = read_tables(write(tmp_path, BY_HAND["sizes"]())[2])["What is stored"]
     assert found[1:] == [
         ["gene of gene (all sizes)", "600", "650", "1.00"],
         ["one network, depth=2", "900", "1,000", "1.50"],
@@ -184,8 +184,8 @@ def test_stored_table_by_hand(tmp_path):
     ]
 
 
-def test_longer_scratch_by_hand(tmp_path):
-    found = tables(write(tmp_path, BY_HAND["convergence"]())[2])
+def test_longer_scratch_matches_hand_calculation(tmp_path):
+    found = read_tables(write(tmp_path, BY_HAND["convergence"]())[2])
     at = "depth=2, 10 images per class"
     assert found["Is scratch on a plateau?"][1:] == [
         [at, "100", "40.0 ± 0.0", "40.0 ± 0.0"],
@@ -196,16 +196,16 @@ def test_longer_scratch_by_hand(tmp_path):
     ]
 
 
-def test_grid_by_hand(tmp_path):
-    found = tables(write(tmp_path, BY_HAND["sensitivity"]())[2])["Over the grid"]
+def test_grid_table_matches_hand_calculation(tmp_path):
+    found = read_tables(write(tmp_path, BY_HAND["sensitivity"]())[2])["Over the grid"]
     rows = {row[1]: row[2:] for row in found[1:]}
     # the gene's means are 0.52, 0.53, 0.54; half of their interval is 4.303 * 0.01 / sqrt(3) = 0.0248
     assert rows["gene"] == ["53.0 ± 2.5", "2.8 ± 0.0", "55.0 ± 2.5", "51.0 ± 2.5", "rate 0.01, decay 0.05"]
     assert rows["scratch"] == ["40.0 ± 0.0", "14.1 ± 0.0", "50.0 ± 0.0", "30.0 ± 0.0", "rate 0.01, decay 0.05"]
 
 
-def test_instincts_by_hand(tmp_path):
-    found = tables(write(tmp_path, BY_HAND["instincts"]())[2])["The first steps"]
+def test_instincts_table_matches_hand_calculation(tmp_path):
+    found = read_tables(write(tmp_path, BY_HAND["instincts"]())[2])["The first steps"]
     rows = {row[1]: row[2:] for row in found[1:]}
     middle = [f"{value}.0 ± 2.5" for value in (71, 11, 11, 21, 31, 41, 41)]
     assert rows["gene"] == middle
@@ -240,20 +240,20 @@ def test_quick_run_warns_that_it_is_no_evidence(written):
 
 def test_a_demonstration_says_that_its_numbers_are_no_evidence(written):
     _, page, text = written(kind="demonstration")
-    said = "A demonstration: its claims had no room or no known ceiling, so its numbers are no evidence."
-    assert f"<p class=demonstration>{said}" in page
-    assert said in text
+    warning = "A demonstration: its claims had no room or no known ceiling, so its numbers are no evidence."
+    assert f"<p class=demonstration>{warning}" in page
+    assert warning in text
 
 
 def test_failed_parts_are_listed(written):
     cells = [c for c in three_seeds() if (c["asked"]["arm"], c["asked"]["seed"]) != ("gene", 2)]
-    why = "the loss is nan & no number"
-    _, page, text = written(cells, failed={"gene depth=2 10 images per class seed=2": why})
+    reason = "the loss is nan & no number"
+    _, page, text = written(cells, failed={"gene depth=2 10 images per class seed=2": reason})
     assert "<p class=failed>1 part failed" in page
     assert "1 part failed" in text
-    assert tables(text)["What failed"][1:] == [["gene depth=2 10 images per class seed=2", why]]
+    assert read_tables(text)["What failed"][1:] == [["gene depth=2 10 images per class seed=2", reason]]
     assert "the loss is nan &amp; no number" in page
-    assert tables(text)["Accuracy"][1][2] == "55.0 ± 63.5"
+    assert read_tables(text)["Accuracy"][1][2] == "55.0 ± 63.5"
     assert "What failed" not in written()[1]
 
 
@@ -268,7 +268,7 @@ def test_report_is_written_if_everything_failed(tmp_path, protocol):
         "failed": {"all": "no room"},
     }
     _, page, text = write(tmp_path, results)
-    assert tables(text)["What failed"] == [["part", "reason"], ["all", "no room"]]
+    assert read_tables(text)["What failed"] == [["part", "reason"], ["all", "no room"]]
     assert "no room" in page
 
 
@@ -298,10 +298,10 @@ def test_one_seed_shows_nothing(written):
     assert "one seed shows nothing" in written(three_seeds()[:2], seeds=[0])[0]
 
 
-def test_no_gain_without_scratch(written):
+def test_report_without_scratch_shows_no_gain(written):
     cells = [cell for cell in three_seeds() if cell["asked"]["arm"] == "gene"]
     _, _, text = written(cells, arms={"gene": {"method": "tleg"}})
-    assert tables(text)["Accuracy"][1][:3] == ["depth=2, 10 images per class", "gene", "60.0 ± 24.8"]
+    assert read_tables(text)["Accuracy"][1][:3] == ["depth=2, 10 images per class", "gene", "60.0 ± 24.8"]
     assert "+" not in text
 
 
@@ -310,7 +310,7 @@ def test_unfinished_comparison_is_refused(tmp_path):
         write_report(tmp_path)
 
 
-def test_a_report_of_earlier_results_shows_no_place(tmp_path):
+def test_report_of_earlier_results_shows_no_local_path(tmp_path):
     found = by_hand(three_seeds(), tuned=TUNED, tune=TUNE)
     found["command"] = "germline compare /home/old/recipe.yaml --out=/home/old/out"
     found["recipe"] |= {"data": "cifar10:/home/old/data"}

@@ -1,4 +1,4 @@
-"""Report of `same-labels`: every number of its tables worked out by hand, and a run of seconds."""
+"""Report of `same-labels`: tables against hand calculations, and a short run."""
 
 import pytest
 
@@ -17,13 +17,13 @@ from helpers.comparison import RECIPE, comparison, results, same_labels
 AT = "depth=2, 10 images per class"
 
 
-def changed(keep=lambda _: True, **changes):
+def make_results(keep=lambda _: True, **changes):
     stored = same_labels(**changes)
     return ComparisonResults({**stored, "cells": [c for c in stored["cells"] if keep(c["asked"])]})
 
 
-def test_accuracy_by_step():
-    table = step_table(changed())
+def test_step_table_matches_hand_calculation():
+    table = step_table(make_results())
     assert table[0][2:] == ["after 0 steps, %", "after 50 steps, %", "after 100 steps, %", "test at the end, %"]
     # the shuffled gene after 50 steps: 10, 11 and 12 %, half of the interval is 4.303 / sqrt(3)
     assert ["depth=2, 10 images per class", "shuffled", "5.0 ± 0.0", "11.0 ± 2.5", "20.0 ± 0.0", "30.0 ± 0.0"] in table
@@ -31,48 +31,48 @@ def test_accuracy_by_step():
 
 
 def test_a_failed_arm_is_named():
-    table = step_table(changed(lambda asked: asked["arm"] != "shuffled"))
+    table = step_table(make_results(lambda request: request["arm"] != "shuffled"))
     assert [AT, "shuffled", "", "", "", "failed"] in table
 
 
-def test_steps_to_the_accuracy_of_scratch():
-    rows = {(row[0], row[1]): row[2:] for row in reach_table(changed())[1:]}
+def test_steps_to_the_accuracy_of_scratch_match_hand_calculation():
+    rows = {(row[0], row[1]): row[2:] for row in reach_table(make_results())[1:]}
     # 50 and 100 of 100 steps of 1e7: the third seed never reaches it
     assert rows[AT, "gene"][:3] == ["75 ± 318", "100% of scratch's, 1 of 3 seeds never", "0.00075"]
     assert rows[AT, "shuffled"] == ["never reached", "", "", ""]
     assert rows["depth=3, 10 images per class", "gene"][:2] == ["0 ± 0", "0% of scratch's"]
 
 
-def test_family_table():
-    rows = family_savings_table(changed())[1:]
+def test_family_savings_match_hand_calculation():
+    rows = family_savings_table(make_results())[1:]
     assert [row[1] for row in rows] == [
         "1: depth=2 (1 of 3 seeds never reach it)",
         "2: depth=2, depth=3 (1 of 3 seeds never reach it)",
     ]
     # TFLOPs of ancestor, gene, descendants, their total, and scratch
     assert rows[1][2:7] == ["0.006", "0.004", "0.00075", "0.01075", "0.002"]
-    # (10.5 and 11) / 2, (4.5 and 5) / 2, and (0.5 and 1) / 2; 16 sizes pay
+    # (10.5 and 11) / 2, (4.5 and 5) / 2, and (0.5 and 1) / 2; 16 sizes break even
     assert [cell.split(" ±")[0] for cell in rows[1][7:]] == ["5.38", "2.38", "0.38", "16.0"]
 
 
-def test_a_family_that_never_reaches_scratch_says_so():
-    rows = family_savings_table(changed(lambda asked: asked["seed"] == 2 or asked["size"] == "depth=3"))[1:]
+def test_family_table_says_that_scratch_is_never_reached():
+    rows = family_savings_table(make_results(lambda request: request["seed"] == 2 or request["size"] == "depth=3"))[1:]
     assert [row[4] for row in rows] == [NEVER, NEVER]
-    assert family_savings_table(changed(lambda asked: asked["arm"] != "gene"))[1][4] == "failed"
+    assert family_savings_table(make_results(lambda request: request["arm"] != "gene"))[1][4] == "failed"
 
 
 def test_notes_say_what_is_shared_and_what_was_given():
     shared = "before training is one measurement"
-    assert shared in describe_reading(changed(one_gene=True))
-    assert shared not in describe_reading(changed())
-    given = changed(ancestor={"data": "digits", "path": "somewhere"})
+    assert shared in describe_reading(make_results(one_gene=True))
+    assert shared not in describe_reading(make_results())
+    given = make_results(ancestor={"data": "digits", "path": "somewhere"})
     assert "was given" in same_labels_costs(given)[0].note
-    assert "was given" not in same_labels_costs(changed())[0].note
+    assert "was given" not in same_labels_costs(make_results())[0].note
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Output folder of a comparison of seconds with every piece of the protocol."""
+    """Output folder of a short comparison with every part of the protocol."""
     place = tmp_path_factory.mktemp("same-labels")
     (place / "micro.yaml").write_text(RECIPE)
     shuffled = "arms.shuffled={method: random-gene, settings: {method: tleg, settings: {steps: 3, batch_size: 16}}}"
@@ -90,7 +90,7 @@ def test_a_run_inherits_the_head_and_needs_no_probe(finished):
     assert [point["step"] for point in cells["gene"]["curve"]] == [0, 2, 5]
 
 
-def test_a_run_has_its_report(finished):
+def test_a_run_has_a_report(finished):
     assert "one seed shows nothing" in write_report(finished)
     page = (finished / "report.md").read_text()
     assert "| depth=1, 3 images per class | shuffled |" in page

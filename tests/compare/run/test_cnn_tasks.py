@@ -8,7 +8,7 @@ from helpers.comparison import comparison, results
 
 ARMS = "arms={finetune: {method: finetune}, scratch: {method: scratch}}"
 VGG = ("ancestor.model=vgg11", ARMS, "tasks={ways: 3, count: 1}", "seeds=[0]", "sizes=[width=2]", "train.steps=3")
-ASKED = {
+CHANGES = {
     "samples": ("images_per_class=[2]", "tasks.count=2"),
     "sizes": ("sizes=['width=2', 'width=2,depth=13']",),
     "convergence": ("scratch_until_plateau={tolerance: 0.99, most: 2}", "train.eval_at=[0, 1, 2]"),
@@ -16,10 +16,10 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("protocol", list(ASKED))
+@pytest.mark.parametrize("protocol", list(CHANGES))
 def test_protocols_run_on_cnn_tasks(recipe_file, tmp_path, protocol):
     out = tmp_path / "out"
-    work = comparison(recipe_file, out, *VGG, f"protocol={protocol}", *ASKED[protocol])
+    work = comparison(recipe_file, out, *VGG, f"protocol={protocol}", *CHANGES[protocol])
     estimate = estimate_cost(work.recipe)
     work.run()
     assert work.failed == {}

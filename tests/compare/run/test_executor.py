@@ -31,11 +31,11 @@ class Threads:
         return "threads of a test"
 
 
-def test_custom_engine_gives_same_results(recipe_file, tmp_path, whole_results):
+def test_custom_engine_gives_same_results(recipe_file, tmp_path, finished_results):
     engine = Threads()
     work = comparison(recipe_file, tmp_path / "out", engine=engine)
     work.run()
-    assert results(tmp_path / "out") == whole_results
+    assert results(tmp_path / "out") == finished_results
     assert '"device": "threads of a test"' in (tmp_path / "out" / "results.json").read_text()
     assert engine.done[:2] == ["ancestor and genes of seed 0", "ancestor and genes of seed 1"]
     assert sorted(engine.done[2:]) == [
@@ -43,9 +43,9 @@ def test_custom_engine_gives_same_results(recipe_file, tmp_path, whole_results):
     ]
 
 
-def test_processes_give_same_results_as_one_process(recipe_file, tmp_path, whole_results):
+def test_processes_give_same_results_as_one_process(recipe_file, tmp_path, finished_results):
     comparison(recipe_file, tmp_path / "out", workers=2).run()
-    assert results(tmp_path / "out") == whole_results
+    assert results(tmp_path / "out") == finished_results
 
 
 def test_number_of_workers_selects_engine(recipe_file, tmp_path, monkeypatch):
@@ -58,7 +58,7 @@ def test_number_of_workers_selects_engine(recipe_file, tmp_path, monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only moves when a test moves it."""
+    """Clock that only the test advances."""
     now = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
@@ -117,17 +117,17 @@ def test_comparison_prints_its_stages(recipe_file, tmp_path, capsys, monkeypatch
 
 
 def test_watcher_receives_training_progress(clock):
-    seen = []
+    reports = []
     with Progress("fit", 100, quiet=True) as bar:
-        with watch_progress(lambda *report: seen.append(report)):
+        with watch_progress(lambda *report: reports.append(report)):
             for step in range(1, 6):
                 clock[0] += 0.3
                 bar.update(step, 1.0)
         clock[0] += 10
         bar.update(6, 1.0)
     # every half second at most: steps 2 and 4, at 3.33 steps a second
-    assert [report[:3] for report in seen] == [("fit", 2, 100), ("fit", 4, 100)]
-    assert [report[3] for report in seen] == pytest.approx([98 * 0.3, 96 * 0.3])
+    assert [report[:3] for report in reports] == [("fit", 2, 100), ("fit", 4, 100)]
+    assert [report[3] for report in reports] == pytest.approx([98 * 0.3, 96 * 0.3])
 
 
 def test_watcher_is_removed_after_error():

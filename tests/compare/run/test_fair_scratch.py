@@ -23,7 +23,7 @@ CELL = Cell("scratch", "depth=1", 3, 0)
 CNN = ("ancestor.model=vgg11_x025", "arms.gene={method: circuit}", "sizes=['']")
 
 
-def points(*accuracies, rates=(1e-3, 1e-2, 1e-1)):
+def make_points(*accuracies, rates=(1e-3, 1e-2, 1e-1)):
     return [
         {"lr": rate, "weight_decay": 0.05, "accuracy": accuracy}
         for rate, accuracy in zip(rates, accuracies, strict=False)
@@ -44,21 +44,21 @@ def points(*accuracies, rates=(1e-3, 1e-2, 1e-1)):
         ((0.6,), 1e-3, None, None),
     ],
 )
-def test_edges_by_hand(accuracies, lr, edge, following):
-    tuned = choose_point(points(*accuracies))
+def test_edges_match_hand_calculation(accuracies, lr, edge, following):
+    tuned = choose_point(make_points(*accuracies))
     assert (tuned["lr"], find_edge(tuned)) == (lr, edge)
     assert extend_rates({"a": tuned}) == ({} if following is None else {"a": pytest.approx(following)})
 
 
 def test_a_grid_that_failed_keeps_its_first_point():
-    tuned = choose_point(points(None, None))
+    tuned = choose_point(make_points(None, None))
     assert (tuned["lr"], tuned["accuracy"]) == (1e-3, -1.0)
 
 
 def test_rates_grow_by_the_ratio_of_the_last_two():
-    tuned = choose_point(points(0.1, 0.2, 0.3, rates=(1e-3, 3e-3, 6e-3)))
+    tuned = choose_point(make_points(0.1, 0.2, 0.3, rates=(1e-3, 3e-3, 6e-3)))
     assert extend_rates({"a": tuned})["a"] == pytest.approx(1.2e-2)
-    tuned = choose_point(points(0.3, 0.2, rates=(1e-3, 3e-3)))
+    tuned = choose_point(make_points(0.3, 0.2, rates=(1e-3, 3e-3)))
     assert extend_rates({"a": tuned})["a"] == pytest.approx(3.33e-4)
 
 
@@ -129,28 +129,28 @@ def test_saved_recipes_leave_new_keys_out(recipe_file):
     assert Recipe.model_validate(json.loads(json.dumps(full))).tune.positions == (0.02, 0.5, "sin-cos")
 
 
-def store(recipe_file, tmp_path, *changes, tuned=None):
+def make_store(recipe_file, tmp_path, *changes, tuned=None):
     return comparison(recipe_file, tmp_path / "out", *changes)._artifact_store(tuned or {})
 
 
 def test_cells_keep_their_path_at_the_default(recipe_file, tmp_path):
-    plain = cell_path(store(recipe_file, tmp_path), CELL)
+    plain = cell_path(make_store(recipe_file, tmp_path), CELL)
     for changes, tuned in (
         (("arms.scratch.settings={positions: 0.02}",), {}),
         ((POSITIONS,), {"scratch": {"positions": 0.02}}),
         (("arms.scratch.settings={positions: null}",), {}),
     ):
-        assert cell_path(store(recipe_file, tmp_path, *changes, tuned=tuned), CELL) == plain
+        assert cell_path(make_store(recipe_file, tmp_path, *changes, tuned=tuned), CELL) == plain
     for changes, tuned in (
         (("arms.scratch.settings={positions: 0.5}",), {}),
         ((POSITIONS,), {"scratch": {"positions": "sin-cos"}}),
     ):
-        assert cell_path(store(recipe_file, tmp_path, *changes, tuned=tuned), CELL) != plain
+        assert cell_path(make_store(recipe_file, tmp_path, *changes, tuned=tuned), CELL) != plain
 
 
 def test_an_arm_takes_the_positions_of_the_arm_it_is_tuned_as(recipe_file, tmp_path):
     twin = "arms.twin={method: xavier, tuned_as: scratch}"
-    found = store(recipe_file, tmp_path, twin, POSITIONS, tuned={"scratch": {"lr": 0.1, "positions": 0.5}})
+    found = make_store(recipe_file, tmp_path, twin, POSITIONS, tuned={"scratch": {"lr": 0.1, "positions": 0.5}})
     assert found.cell_method(Cell("twin", "depth=1", 3, 0)).positions == 0.5
     assert found.cell_method(Cell("gene", "depth=1", 3, 0)) == found.get_method("gene")
     # while it is tuned, a cell has the positions that it tries, and no others
@@ -171,7 +171,7 @@ def tuned_run(tmp_path_factory):
     return place
 
 
-def test_the_best_point_of_the_whole_grid_is_used(tuned_run):
+def test_best_point_of_the_grid_is_used(tuned_run):
     found = results(tuned_run / "out")
     for arm in ("scratch", "distil"):
         tuned = found["tuned"][arm]
@@ -190,7 +190,7 @@ def test_the_best_point_of_the_whole_grid_is_used(tuned_run):
     assert all("positions" not in point for point in found["tuned"]["gene"]["grid"])
 
 
-def test_a_second_run_finds_every_part(tuned_run):
+def test_a_second_run_reuses_every_part(tuned_run):
     before = list_stored(tuned_run / "out" / "store")
     changes = ("seeds=[0]", "arms.distil={method: distil}", f"{POSITIONS[:-1]}, extend: 1}}")
     again = comparison(tuned_run / "micro.yaml", tuned_run / "again", *changes, store=tuned_run / "out" / "store")
@@ -258,7 +258,7 @@ def test_the_best_layer_scale_is_used(recipe_file, tmp_path, layered):
 
 def test_tuned_layer_scale_makes_another_cell(recipe_file, tmp_path, layered):
     plain, tuned = (
-        cell_path(store(recipe_file, tmp_path, *layered[:3], tuned=tuned), CELL)
+        cell_path(make_store(recipe_file, tmp_path, *layered[:3], tuned=tuned), CELL)
         for tuned in ({}, {"scratch": {"layer_scale": 0.1}})
     )
     assert plain != tuned
@@ -280,18 +280,18 @@ def test_wrong_layer_scales_are_refused(recipe_file, tmp_path, changes, match):
 
 def test_grids_grow_at_most_twice(recipe_file, tmp_path, monkeypatch):
     """The highest rate is always the best."""
-    asked = []
+    tried = []
 
-    def point(self, store, cell):
-        asked.append((cell.arm, cell.lr))
+    def record_point(self, store, cell):
+        tried.append((cell.arm, cell.lr))
         return {"lr": cell.lr, "weight_decay": 0.0, "accuracy": min(cell.lr, 1.0), "samples": 1, "flops": 1}
 
-    monkeypatch.setattr(Comparison, "_tuning_point", point)
+    monkeypatch.setattr(Comparison, "_tuning_point", record_point)
     monkeypatch.setattr(Comparison, "_run_cells", lambda *_: None)
     for extend, rates in ((0, [1e-3, 1e-2]), (1, [1e-3, 1e-2, 0.1]), (2, [1e-3, 1e-2, 0.1, 1.0])):
-        asked.clear()
+        tried.clear()
         work = comparison(recipe_file, tmp_path / "out", f"{TUNE}, extend: {extend}}}")
         tuned = work._tune_arms(work._artifact_store({}))
-        assert [lr for arm, lr in asked if arm == "scratch"] == pytest.approx(rates)
+        assert [lr for arm, lr in tried if arm == "scratch"] == pytest.approx(rates)
         assert tuned["scratch"]["lr"] == pytest.approx(rates[-1])
         assert find_edge(tuned["scratch"]) == "highest"

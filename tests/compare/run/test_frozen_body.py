@@ -1,4 +1,4 @@
-"""Protocol `frozen`: heads on planted features, feature passes counted, and a whole comparison."""
+"""Protocol `frozen`: heads on planted features, the number of feature passes, and a complete comparison."""
 
 import pytest
 import torch
@@ -33,22 +33,22 @@ def frozen_file(tmp_path):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Numbers of images of all feature passes, in their order; nothing is saved from other tests."""
-    seen = []
+    """Number of images of each feature pass, in order. No features are saved from other tests."""
+    counts = []
     monkeypatch.setattr(frozen_body, "PENALTIES", (1.0, 0.01))
 
     def count(network, images, device):
-        seen.append(len(images))
+        counts.append(len(images))
         return pooled_features(network, images, device)
 
     monkeypatch.setattr(frozen_body, "pooled_features", count)
     monkeypatch.setattr(frozen_body, "_SAVED", type(frozen_body._SAVED)())
-    return seen
+    return counts
 
 
 @pytest.fixture(scope="module")
-def tested(pico):
-    """Four validation images of each class, as test images."""
+def scored_images(pico):
+    """Four validation images per class, used as test images."""
     return pico.val.draw_per_class(4, torch.Generator().manual_seed(1))
 
 
@@ -84,8 +84,8 @@ def columns(make_network, pico):
     return type(network)(Columns(), Preprocess.from_images(pico.train.images), network.classes, spec=network.spec)
 
 
-def test_separable_features_give_full_accuracy(columns, pico, passes, tested):
-    train, val, test = (plant(split) for split in (pico.train, pico.val, tested))
+def test_separable_features_give_full_accuracy(columns, pico, passes, scored_images):
+    train, val, test = (plant(split) for split in (pico.train, pico.val, scored_images))
     fit = fit_frozen_body(columns, train, val, test)
     assert (fit.val_accuracy, fit.test_accuracy) == (1.0, 1.0)
     assert passes == [len(train), len(val), len(test)]
@@ -94,8 +94,8 @@ def test_separable_features_give_full_accuracy(columns, pico, passes, tested):
     assert fit.penalty == max(PENALTIES) == PENALTIES[0]
 
 
-def test_shuffled_labels_give_chance_accuracy(columns, pico, passes, tested):
-    train, val, test = (plant(split, shuffled=True) for split in (pico.train, pico.val, tested))
+def test_shuffled_labels_give_chance_accuracy(columns, pico, passes, scored_images):
+    train, val, test = (plant(split, shuffled=True) for split in (pico.train, pico.val, scored_images))
     fit = fit_frozen_body(columns, train, val, test)
     assert 0 <= fit.test_accuracy <= 0.3
     assert fit.val_accuracy <= 0.4
@@ -107,38 +107,38 @@ def test_tuning_reads_no_test_images(columns, pico, passes):
     assert fit.samples == sum(passes) == len(pico.train) + len(pico.val)
 
 
-def test_features_of_equal_bodies_are_computed_once(make_network, pico, passes, tested):
+def test_features_of_equal_bodies_are_computed_once(make_network, pico, passes, scored_images):
     few = pico.train.draw_per_class(3, torch.Generator().manual_seed(0))
-    first = fit_frozen_body(make_network(), pico.train, pico.val, tested)
+    first = fit_frozen_body(make_network(), pico.train, pico.val, scored_images)
     passes.clear()
     twin = make_network()
     nn.init.normal_(twin.model.head.weight)  # another head on the same body
-    again = fit_frozen_body(twin, pico.train, pico.val, tested)
+    again = fit_frozen_body(twin, pico.train, pico.val, scored_images)
     assert passes == [len(pico.train)]
     assert (again.test_accuracy, again.samples) == (first.test_accuracy, first.samples)
-    fit_frozen_body(twin, few, pico.val, tested)
+    fit_frozen_body(twin, few, pico.val, scored_images)
     assert passes == [len(pico.train), len(few)]
     passes.clear()
     twin.model.blocks[0].mlp.fc1.weight.data[0, 0] += 1
-    fit_frozen_body(twin, few, pico.val, tested)
-    assert passes == [len(few), len(pico.val), len(tested)]
+    fit_frozen_body(twin, few, pico.val, scored_images)
+    assert passes == [len(few), len(pico.val), len(scored_images)]
 
 
-def test_saved_features_are_bounded(make_network, pico, passes, monkeypatch, tested):
+def test_saved_features_are_bounded(make_network, pico, passes, monkeypatch, scored_images):
     monkeypatch.setattr(frozen_body, "MAX_SAVED_FEATURES", 16 * len(pico.val))
     for _ in range(2):
-        fit_frozen_body(make_network(), pico.val, pico.val, tested)
+        fit_frozen_body(make_network(), pico.val, pico.val, scored_images)
     assert len(frozen_body._SAVED) == 1
-    assert passes == 2 * [len(pico.val), len(pico.val), len(tested)]
+    assert passes == 2 * [len(pico.val), len(pico.val), len(scored_images)]
 
 
 @pytest.mark.usefixtures("passes")
-def test_fit_changes_no_network_and_draws_nothing(make_network, pico, tested):
+def test_fit_changes_no_network_and_no_random_state(make_network, pico, scored_images):
     network = make_network()
     before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
-    drawn = torch.get_rng_state()
-    fit_frozen_body(network, pico.val, pico.val, tested)
-    assert torch.get_rng_state().equal(drawn)
+    state = torch.get_rng_state()
+    fit_frozen_body(network, pico.val, pico.val, scored_images)
+    assert torch.get_rng_state().equal(state)
     assert all(tensor.equal(before[name]) for name, tensor in network.model.state_dict().items())
 
 
@@ -150,13 +150,13 @@ def frozen_run(tmp_path_factory):
     changes = ("seeds=[0]", "images_per_class=[3, all]", TUNE, "arms.finetune={method: finetune}")
     work = comparison(place / "frozen.yaml", place / "out", *changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frozen_body, "PENALTIES", PENALTIES[:2])  # as few as show a choice
+        patch.setattr(frozen_body, "PENALTIES", PENALTIES[:2])  # the fewest that allow a choice
         work.run()
     assert work.failed == {}
     return work, changes
 
 
-def test_cells_hold_their_whole_cost(frozen_run):
+def test_cells_contain_their_complete_cost(frozen_run):
     work, _ = frozen_run
     digits = load_data("digits")
     stored, estimate = results(work.out), estimate_cost(work.recipe)
@@ -171,7 +171,7 @@ def test_cells_hold_their_whole_cost(frozen_run):
         assert 0 <= cell["test_accuracy"] <= 1
     assert sum(cell["samples"] for cell in stored["cells"]) == estimate.cells.samples
     assert sum(cell["flops"] for cell in stored["cells"]) == estimate.cells.flops
-    # two positions of scratch, and nothing to tune elsewhere
+    # scratch tunes two positions, and other arms tune nothing
     grids = {arm: [point["positions"] for point in tuned["grid"]] for arm, tuned in stored["tuned"].items()}
     assert grids == {"scratch": [0.02, 0.5]}
     tuning = stored["tuned"]["scratch"]["grid"]
@@ -182,7 +182,7 @@ def test_cells_hold_their_whole_cost(frozen_run):
     )
 
 
-def test_the_report_of_frozen_bodies(frozen_run):
+def test_report_of_frozen_bodies_has_its_tables(frozen_run):
     work, _ = frozen_run
     found = ComparisonResults.load(work.out)
     assert tuning_table(found)[0] == ["arm", "initial positions", "validation accuracy, %"]
@@ -191,7 +191,7 @@ def test_the_report_of_frozen_bodies(frozen_run):
     assert [row[:2] for row in rows][:2] == [["depth=1, 3 images per class", arm] for arm in ("gene", "scratch")]
 
 
-def test_a_second_run_finds_every_part(frozen_run):
+def test_a_second_run_reuses_every_part(frozen_run):
     work, changes = frozen_run
     before = list_stored(work.out / "store")
     again = comparison(work.out.parent / "frozen.yaml", work.out.parent / "again", *changes, store=work.out / "store")
@@ -217,14 +217,14 @@ def test_recipes_of_one_question_share_ancestor_and_gene():
     assert all(frozen.arms[arm] == transfer.arms[arm] for arm in both)
 
 
-def test_trained_cells_keep_their_path(recipe_file, frozen_file, tmp_path):
+def test_trained_and_frozen_cells_have_different_paths(recipe_file, frozen_file, tmp_path):
     cell = Cell("scratch", "depth=1", 3, 0)
     trained, frozen = (comparison(file, tmp_path / "out")._artifact_store({}) for file in (recipe_file, frozen_file))
     assert cell_path(trained, cell) != cell_path(frozen, cell)
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         (["train.steps=10"], "cannot use train"),
         (["arms.gene.train.steps=10"], "cannot use arms.gene.train"),
@@ -237,8 +237,8 @@ def test_trained_cells_keep_their_path(recipe_file, frozen_file, tmp_path):
         (["images_per_class=all", "one_gene=true"], "fit the same head to the same features"),
     ],
 )
-def test_settings_without_effect_are_refused(frozen_file, tmp_path, changes, says):
-    with pytest.raises(SettingError, match=says):
+def test_settings_without_effect_are_refused(frozen_file, tmp_path, changes, message):
+    with pytest.raises(SettingError, match=message):
         comparison(frozen_file, tmp_path / "out", *changes).run()
     assert not (tmp_path / "out").exists()
 
@@ -253,10 +253,11 @@ def test_settings_without_effect_are_refused(frozen_file, tmp_path, changes, say
 )
 def test_seeds_that_differ_are_accepted(frozen_file, tmp_path, changes):
     comparison(frozen_file, tmp_path / "out", *changes).check()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ("protocol: frozen", "protocol: samples", "No train with protocol=samples"),
         (
@@ -266,7 +267,7 @@ def test_seeds_that_differ_are_accepted(frozen_file, tmp_path, changes):
         ),
     ],
 )
-def test_training_without_its_settings_is_refused(frozen_file, old, new, says):
+def test_training_without_its_settings_is_refused(frozen_file, old, new, message):
     frozen_file.write_text(FROZEN.replace(old, new))
-    with pytest.raises(SettingError, match=says):
+    with pytest.raises(SettingError, match=message):
         load_recipe(str(frozen_file))

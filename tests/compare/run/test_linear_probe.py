@@ -58,7 +58,7 @@ def test_noise_gives_chance_accuracy(network):
     assert 0.2 <= fit_linear_probe(network, make_split("noise", 0), make_split("noise", 1)) <= 0.8
 
 
-def test_constant_feature_is_harmless(network):
+def test_constant_feature_keeps_full_accuracy(network):
     train = make_split("halves", 0)
     train.images[:, :, :4, :4] = 0
     assert fit_linear_probe(network, train, train) == 1.0
@@ -69,9 +69,9 @@ def test_probe_changes_no_network_and_is_deterministic(ancestors, pico, architec
     network = ancestors[architecture]
     before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
     torch.manual_seed(5)
-    drawn = torch.get_rng_state()
+    state = torch.get_rng_state()
     first = fit_linear_probe(network, pico.train, pico.val)
-    assert torch.get_rng_state().equal(drawn)
+    assert torch.get_rng_state().equal(state)
     assert fit_linear_probe(network, pico.train, pico.val) == first
     after = network.model.state_dict()
     assert all(after[name].equal(before[name]) for name in before)
@@ -112,6 +112,6 @@ def test_a_cell_reads_features_on_the_device_of_its_run(recipe_file, tmp_path, m
 
 
 def test_trained_features_give_higher_accuracy(ancestor, make_network, pico):
-    # on the images that it was trained on and fitted to
+    # the probe is fitted to and scored on the ancestor's training images
     trained, fresh = (fit_linear_probe(network, pico.train, pico.train) for network in (ancestor, make_network()))
     assert trained > fresh + 0.1

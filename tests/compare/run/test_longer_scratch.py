@@ -1,4 +1,4 @@
-"""Longer training of scratch: doublings until a plateau, and the budget of a whole family."""
+"""Longer training of scratch: doublings until a plateau, and the budget of a family."""
 
 import pytest
 
@@ -98,9 +98,13 @@ def test_family_steps_match_hand_calculation(store):
     six, one = (spec_flops(found.descendant_spec(size)) for size in ("", "depth=1"))
     ancestor, gene, step = 3 * 16 * 3 * six, 3 * 16 * (3 * six + six), 16 * 3 * one
     expected = [
-        {"count": count, "with_ancestor": whole, "steps": 5 + round((gene + whole * ancestor) / count / step)}
+        {
+            "count": count,
+            "with_ancestor": with_ancestor,
+            "steps": 5 + round((gene + with_ancestor * ancestor) / count / step),
+        }
         for count in (1, 5)
-        for whole in (True, False)
+        for with_ancestor in (True, False)
     ]
     assert compute_family_budgets(found) == expected
     # Scratch has one block of six, so the gene alone costs far more than 3 * 4 / 3 of its steps.
@@ -131,14 +135,14 @@ def test_every_budget_has_one_cell_per_seed(store):
     assert list_family_cells(store()) == []
 
 
-def test_stages_of_a_run(recipe_file, tmp_path, monkeypatch):
+def test_a_run_has_these_stages(recipe_file, tmp_path, monkeypatch):
     stages = []
 
-    def note(self, name, tasks, store):
+    def record_stage(self, name, tasks, store):
         if tasks:
             stages.append((name, len(tasks)))
 
-    monkeypatch.setattr(runner.Comparison, "_run_stage", note)
+    monkeypatch.setattr(runner.Comparison, "_run_stage", record_stage)
     monkeypatch.setattr(runner.Comparison, "_write_results", lambda *given: None)
     comparison(recipe_file, tmp_path / "out", FAMILY, "protocol=sizes", "sizes=[depth=1, depth=2]").run()
     budgets = len(

@@ -1,4 +1,4 @@
-"""Arms whose method makes its own ancestor: none is trained for them, and costs are right."""
+"""Arms whose method makes its own ancestor: the comparison trains none for them, and costs are correct."""
 
 from dataclasses import asdict
 
@@ -27,19 +27,19 @@ def work(recipe_file, tmp_path, self_made_ancestor):
 
 
 def test_estimate_matches_run_and_no_ancestor_is_made(work, tmp_path):
-    asked = work(RANDOM, FAMILY, "seeds=[0]")
-    estimate, store = estimate_cost(asked.recipe), asked._artifact_store({})
-    form = spec_flops(store.descendant_spec("width=2"))
+    run = work(RANDOM, FAMILY, "seeds=[0]")
+    estimate, store = estimate_cost(run.recipe), run._artifact_store({})
+    flops = spec_flops(store.descendant_spec("width=2"))
     assert estimate.ancestors == Cost()
-    # Three lives with one step of 8 images. The shuffled gene needs no second one.
-    assert estimate.genes == Cost(1, 3 * 8, 3 * 8 * 3 * form)
+    # Three lives with one step of 8 images. The shuffled gene needs no second gene.
+    assert estimate.genes == Cost(1, 3 * 8, 3 * 8 * 3 * flops)
     assert compute_family_budgets(store) == [
-        # 5 is a step of 16 images for scratch; half as many again for the gene, shared by five
+        # scratch has one step of 16 images; the gene has 24 images, which one or five descendants share
         {"count": 1, "with_ancestor": False, "steps": 1 + round(24 / 16)},
         {"count": 5, "with_ancestor": False, "steps": 1 + round(24 / 16 / 5)},
     ]
-    asked.run()
-    assert asked.failed == {}
+    run.run()
+    assert run.failed == {}
     found = results(tmp_path / "out")
     store = tmp_path / "out" / "store"
     assert [len(list_stored(store, kind)) for kind in ("ancestor", "gene")] == [0, 1]
@@ -78,7 +78,7 @@ def test_ancestor_of_another_comparison_is_not_listed(work, tmp_path, recipe_fil
     assert len(list_stored(store, "ancestor")) == 1
 
 
-def test_sizes_are_checked_against_its_networks(work):
+def test_sizes_are_checked_against_the_methods_networks(work):
     work().check()
     with pytest.raises(SettingError, match="no number above the ancestor"):
         work("sizes=[width=4]").check()
@@ -91,8 +91,11 @@ def test_sizes_are_checked_against_its_networks(work):
 def test_condensing_samples_match_hand_calculation():
     spec = model_spec("vit_pico", image_size=8, channels=1, classes=10)
     assert (Finetune().cost(spec, 100, 5).samples, Finetune().cost(spec, 100, 5).flops) == (0, 0)
-    taught = TLEG(steps=7, batch_size=4)
-    assert (taught.cost(spec, 100, 5).samples, taught.cost(spec, 100, 5).flops) == (28, 28 * (3 * spec_flops(spec) + 5))
+    distilled = TLEG(steps=7, batch_size=4)
+    assert (distilled.cost(spec, 100, 5).samples, distilled.cost(spec, 100, 5).flops) == (
+        28,
+        28 * (3 * spec_flops(spec) + 5),
+    )
     assert TLEG(steps=7, batch_size=4, distillation="none").cost(spec, 100, 5).flops == 28 * 3 * spec_flops(spec)
     # Three epochs of 100 images in batches of 32 are 10 steps.
     assert TLEG(epochs=3, batch_size=32).cost(spec, 100, 0).samples == 10 * 32

@@ -1,4 +1,4 @@
-"""Keys of parts: data that move keep their parts, and parts under earlier keys are found."""
+"""Keys of parts: moved data keep their parts, and parts with earlier keys are found."""
 
 import shutil
 
@@ -24,7 +24,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_data_set_s_name_loses_its_folder(name):
+def test_content_name_of_data_has_no_folder(name):
     assert name_data_content(name) == NAMES[name]
 
 
@@ -41,41 +41,41 @@ def photos(tmp_path):
     return tmp_path / "old" / "photos"
 
 
-def changes(folder):
+def make_changes(folder):
     name = f"folder:{folder}@32"
     return f"data={name}", f"ancestor.data={name}", "seeds=[0]", "train.steps=2"
 
 
-def paths(store):
+def list_paths(store):
     method = store.get_method("gene")
     cell = cell_path(store, Cell("gene", "depth=1", 3, 0))
     return [store.ancestor_path(0), store.gene_path(method, 0, "depth=1"), cell]
 
 
-def test_moved_data_have_the_same_parts(photos, recipe_file, tmp_path):
+def test_moved_data_keep_their_parts(photos, recipe_file, tmp_path):
     out = tmp_path / "out"
-    before = paths(comparison(recipe_file, out, *changes(photos))._artifact_store({}))
+    before = list_paths(comparison(recipe_file, out, *make_changes(photos))._artifact_store({}))
     moved = tmp_path / "new place" / "photos"
     shutil.copytree(photos, moved)
-    assert paths(comparison(recipe_file, out, *changes(moved))._artifact_store({})) == before
-    # Another folder of that name with other validation images is other data.
+    assert list_paths(comparison(recipe_file, out, *make_changes(moved))._artifact_store({})) == before
+    # A folder of the same name with other validation images is another data set.
     other = tmp_path / "other" / "photos"
     shutil.copytree(photos, other)
     (other / "val" / "cat" / "0.png").unlink()
-    assert not set(paths(comparison(recipe_file, out, *changes(other))._artifact_store({}))) & set(before)
+    assert not set(list_paths(comparison(recipe_file, out, *make_changes(other))._artifact_store({}))) & set(before)
 
 
-def test_parts_under_earlier_keys_are_found(photos, recipe_file, tmp_path, monkeypatch):
-    store, given = tmp_path / "store", changes(photos)
+def test_parts_with_earlier_keys_are_found(photos, recipe_file, tmp_path, monkeypatch):
+    store, given = tmp_path / "store", make_changes(photos)
     with monkeypatch.context() as patch:
         patch.setattr(part_keys, "name_by_content", part_keys.name_by_place)
         comparison(recipe_file, tmp_path / "one", *given, store=store).run()
-    made = list_stored(store)
-    assert len(made) == 1 + 1 + 2
+    parts = list_stored(store)
+    assert len(parts) == 1 + 1 + 2
     comparison(recipe_file, tmp_path / "two", *given, store=store).run()
-    assert list_stored(store) == made
+    assert list_stored(store) == parts
     assert results(tmp_path / "one") == results(tmp_path / "two")
-    # What is new has the new key, and reads the gene under its earlier one.
+    # New cells have new keys. They read the gene with its earlier key.
     comparison(recipe_file, tmp_path / "three", *given, "sizes=[depth=2]", store=store).run()
-    new = list_stored(store).keys() - made.keys()
+    new = list_stored(store).keys() - parts.keys()
     assert sorted(name.split("-")[0] for name in new) == ["cell", "cell"]

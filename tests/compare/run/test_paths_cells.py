@@ -57,14 +57,14 @@ def finished(tmp_path_factory):
     place = tmp_path_factory.mktemp("paths")
     (place / "paths.yaml").write_text(PATHS)
     work = comparison(place / "paths.yaml", place / "out", TUNE, FINETUNE)
-    told = estimate_cost(work.recipe)
+    estimate = estimate_cost(work.recipe)
     work.run()
     assert work.failed == {}
-    return place / "out", told
+    return place / "out", estimate
 
 
-def find_cells(out, **asked):
-    return [c for c in results(out)["cells"] if all(c["asked"][key] == value for key, value in asked.items())]
+def find_cells(out, **request):
+    return [c for c in results(out)["cells"] if all(c["asked"][key] == value for key, value in request.items())]
 
 
 def test_cells_follow_sizes_of_arms(finished):
@@ -87,10 +87,10 @@ def test_untrained_cell_equals_inherited_network(finished, tmp_path):
                 scores = [score_model(network.model, network.logits, part) for part in (digits.val, digits.test)]
                 expected.append((size, scores[0].accuracy, scores[0].loss, scores[1].accuracy))
         cells = find_cells(out, arm={"tleg": "gene", "layers": "even"}[method])
-        told = [
+        measured = [
             (c["asked"]["size"], c["curve"][0]["accuracy"], c["curve"][0]["loss"], c["test_accuracy"]) for c in cells
         ]
-        assert sorted(told) == sorted(expected)
+        assert sorted(measured) == sorted(expected)
 
 
 def test_untrained_cell_costs_nothing_and_has_no_probe(finished):
@@ -112,15 +112,15 @@ def test_only_trained_arms_are_tuned(finished, recipe_file):
 
 
 def test_estimate_matches_run(finished):
-    out, told = finished
+    out, estimate = finished
     cells, store = results(out)["cells"], out / "store"
-    assert (told.cells.count, told.cells.samples) == (len(cells), sum(cell["samples"] for cell in cells))
-    assert told.cells.samples == 2 * 2 * 16  # scratch at one size, two seeds
-    assert told.cells.flops == sum(cell["flops"] for cell in cells)
-    assert told.genes.count == len(list_stored(store, "gene"))
+    assert (estimate.cells.count, estimate.cells.samples) == (len(cells), sum(cell["samples"] for cell in cells))
+    assert estimate.cells.samples == 2 * 2 * 16  # scratch at one size, two seeds
+    assert estimate.cells.flops == sum(cell["flops"] for cell in cells)
+    assert estimate.genes.count == len(list_stored(store, "gene"))
     # One ancestor of six blocks for the two families, and one per fine-tuned size.
-    assert told.ancestors.count == len(list_stored(store, "ancestor")) == 2 * (1 + 2)
-    assert told.tuning.count == 2
+    assert estimate.ancestors.count == len(list_stored(store, "ancestor")) == 2 * (1 + 2)
+    assert estimate.tuning.count == 2
 
 
 def test_estimate_contains_storage_of_arms(finished, recipe_file):
@@ -131,8 +131,8 @@ def test_estimate_contains_storage_of_arms(finished, recipe_file):
     text = finished[1].text()
     assert f"genes of other arms, relative to this gene: even {stored['even'] / stored['gene']:.2f}" in text
     assert "scratch at all sizes" not in text
-    whole = estimate_cost(load_recipe(str(recipe_file), ["arms.scratch.sizes=null"])).family
-    assert (whole.alone, whole.together) == (3 * 2 * 16, 3 * 16)
+    all_sizes = estimate_cost(load_recipe(str(recipe_file), ["arms.scratch.sizes=null"])).family
+    assert (all_sizes.alone, all_sizes.together) == (3 * 2 * 16, 3 * 16)
     # With many sizes, only the range is shown.
     depths = ", ".join(f"depth={depth}" for depth in range(1, 13))
     arms = "arms={gene: {method: tleg, settings: {steps: 3, batch_size: 16}, train: {steps: 0}}}"
@@ -141,11 +141,11 @@ def test_estimate_contains_storage_of_arms(finished, recipe_file):
     assert f"(one network: {min(ratios):.2f} to {max(ratios):.2f})" in many.text()
 
 
-def test_report_of_a_run(finished):
+def test_report_of_a_run_has_claims_storage_and_costs(finished):
     out = finished[0]
-    told = write_report(out)
+    printed = write_report(out)
     page = (out / "report.md").read_text()
-    assert "gene is above even in the mean over sizes" in told
+    assert "gene is above even in the mean over sizes" in printed
     genes = {gene["arm"]: gene for gene in results(out)["genes"]}
     counts = results(out)["costs"]["parameters"]
     for arm, what, headless in (
@@ -163,7 +163,7 @@ def test_report_of_a_run(finished):
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         (["protocol=sizes"], "The protocol sizes compares trained descendants. Set its steps to 1 or more"),
         (["train.steps=0"], "Arm 'scratch' has steps=0. 'scratch' passes no head on"),
@@ -192,10 +192,10 @@ def test_report_of_a_run(finished):
         (["family={size: depth=2, images_per_class: 3}"], "'gene' and 'scratch' both have"),
     ],
 )
-def test_invalid_recipes_are_refused(recipe_file, changes, says):
+def test_invalid_recipes_are_refused(recipe_file, changes, message):
     with pytest.raises(SettingError) as caught:
         load_recipe(str(recipe_file), changes)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -217,8 +217,8 @@ def test_family_needs_two_sizes(recipe_file, tmp_path):
 
 
 def test_trained_ancestor_must_know_the_classes(recipe_file, tmp_path):
-    at_hand = "ancestor={path: packaged, data: digits}"
-    packaged = (at_hand, "arms.gene={method: layers, train: {steps: 0}}", "seeds=[0]")
+    trained = "ancestor={path: packaged, data: digits}"
+    packaged = (trained, "arms.gene={method: layers, train: {steps: 0}}", "seeds=[0]")
     with pytest.raises(SettingError, match=r"steps=0 with ancestor.path=packaged. That network knows \d+ classes"):
         comparison(recipe_file, tmp_path / "out", *packaged).check()
     comparison(recipe_file, tmp_path / "out", *packaged, "data=glyphs/base", "ancestor.data=glyphs/base").check()

@@ -33,7 +33,7 @@ seeds: [0]
 train: {steps: 2, batch_size: 16}
 tune: {lr: [1.0e-3, 3.0e-3], weight_decay: [0.05], size: "width=16", images_per_class: 3}
 """
-# Two whole models of two blocks, and the four stitches between them.
+# Two complete models of two blocks, and the four stitches between them.
 SIZES = ["width=8", "width=16", *(f"front=8,end=16,j={j},k={k}" for j, k in ((1, 1), (1, 2), (2, 1), (2, 2)))]
 
 
@@ -43,10 +43,10 @@ def finished(tmp_path_factory):
     place = tmp_path_factory.mktemp("pools")
     (place / "pools.yaml").write_text(POOLS)
     work = comparison(place / "pools.yaml", place / "out")
-    told = estimate_cost(work.recipe)
+    estimate = estimate_cost(work.recipe)
     work.run()
     assert work.failed == {}
-    return place / "out", told
+    return place / "out", estimate
 
 
 def test_every_path_has_its_validated_accuracy(finished):
@@ -55,12 +55,12 @@ def test_every_path_has_its_validated_accuracy(finished):
     records = {gene["arm"]: gene["record"]["paths"] for gene in found["genes"]}
     for arm in ("pool", "snnet"):
         cells = [cell for cell in found["cells"] if cell["asked"]["arm"] == arm]
-        told = [
+        recorded = [
             (path["size"], path["accuracy"], path["parameters"], path["headless_parameters"])
             for path in records[arm]["paths"]
         ]
         keys = ("parameters", "headless_parameters")
-        assert told == [(c["asked"]["size"], c["curve"][0]["accuracy"], *(c[key] for key in keys)) for c in cells]
+        assert recorded == [(c["asked"]["size"], c["curve"][0]["accuracy"], *(c[key] for key in keys)) for c in cells]
         flops = [found["costs"]["parameters"][size]["flops"] for size in SIZES]
         assert [path["flops"] for path in records[arm]["paths"]] == flops
         assert {cell["samples"] for cell in cells} == {0}
@@ -87,16 +87,16 @@ def test_paths_of_equal_spec_are_different_cells(tmp_path):
 
 
 def test_estimate_matches_run(finished):
-    out, told = finished
+    out, estimate = finished
     found = results(out)
-    assert (told.cells.count, told.cells.samples) == (6 + 6 + 2, 2 * 2 * 16)
-    assert (told.ancestors.count, told.genes.count, told.tuning.count) == (1, 2, 2)
-    assert told.genes.samples == sum(gene["training"]["samples"] for gene in found["genes"])
+    assert (estimate.cells.count, estimate.cells.samples) == (6 + 6 + 2, 2 * 2 * 16)
+    assert (estimate.ancestors.count, estimate.genes.count, estimate.tuning.count) == (1, 2, 2)
+    assert estimate.genes.samples == sum(gene["training"]["samples"] for gene in found["genes"])
     stored = {gene["arm"]: gene["headless_elements"] for gene in found["genes"]}
-    assert (told.family.gene, told.family.others) == (stored["pool"], {"snnet": stored["snnet"]})
-    # Both store two whole models and the one stitch that all paths share.
-    whole = sum(found["costs"]["parameters"][size]["headless"] for size in SIZES[:2])
-    assert stored["pool"] == stored["snnet"] == whole + (8 + 1) * 16
+    assert (estimate.family.gene, estimate.family.others) == (stored["pool"], {"snnet": stored["snnet"]})
+    # Both store two complete models and the one stitch that all paths share.
+    models = sum(found["costs"]["parameters"][size]["headless"] for size in SIZES[:2])
+    assert stored["pool"] == stored["snnet"] == models + (8 + 1) * 16
 
 
 def test_report_shows_every_path(finished):

@@ -36,16 +36,16 @@ def test_an_unknown_precision_is_refused(recipe_file):
 def test_a_comparison_computes_in_its_precision(recipe_file, tmp_path, monkeypatch):
     fitted, scored, fit, evaluate = [], [], Run.fit, Run.evaluate
 
-    def note_fit(run, name, *given, **options):
+    def record_fit(run, name, *given, **options):
         fitted.append((name, run.precision))
         return fit(run, name, *given, **options)
 
-    def note_evaluation(run, *given):
+    def record_evaluation(run, *given):
         scored.append(run.precision)
         return evaluate(run, *given)
 
-    monkeypatch.setattr(Run, "fit", note_fit)
-    monkeypatch.setattr(Run, "evaluate", note_evaluation)
+    monkeypatch.setattr(Run, "fit", record_fit)
+    monkeypatch.setattr(Run, "evaluate", record_evaluation)
     out = tmp_path / "out"
     comparison(recipe_file, out, "precision=bf16-mixed", "seeds=[0]").run()
     assert [name for name, _ in fitted] == ["ancestor", "auxiliary", "descendant", "descendant"]

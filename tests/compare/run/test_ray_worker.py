@@ -1,4 +1,4 @@
-"""What a Ray worker checks before its first task, and which options lead to Ray; Ray itself is not needed."""
+"""Checks of a Ray worker before its first task, and options of the Ray engine. Ray is not needed."""
 
 import ast
 from dataclasses import replace
@@ -114,7 +114,7 @@ def test_ray_is_imported_only_when_its_engine_connects():
     assert places == [("ray_engine.py", True)] * 2
 
 
-class LonelyRay:
+class RayWithoutNodes:
     """Ray without nodes: the first wait ends without a task, the second with all."""
 
     waits = 0
@@ -132,7 +132,7 @@ def test_tasks_that_no_node_can_run_are_announced(monkeypatch, capsys):
     mailbox = SimpleNamespace(collect_progress=SimpleNamespace(remote=lambda: None))
     pending = {"reference": NamedTask("one")}
     share = {"num_cpus": 1.0, "num_gpus": 0.5}
-    for reference in ray_engine._wait_for_each(LonelyRay(), pending, share, mailbox, None):
+    for reference in ray_engine._wait_for_each(RayWithoutNodes(), pending, share, mailbox, None):
         del pending[reference]
     expected = "germline: No node of the cluster has 1 CPUs and 0.5 GPUs now. Tasks wait for one.\n"
     assert capsys.readouterr().err == expected

@@ -1,4 +1,4 @@
-"""A store behind a URL: the same results as a folder, whole parts or none, and clear messages."""
+"""A store behind a URL: the same results as in a folder, complete parts or none, and clear messages."""
 
 import json
 import uuid
@@ -42,8 +42,8 @@ def make_part(tmp_path):
     return make
 
 
-def forget():
-    """Forget what this process knows of published parts, as a new process would."""
+def forget_published_parts():
+    """Forget the published parts that this process knows, so that it acts as a new process."""
     remote_store._COMPARED.clear()
 
 
@@ -58,7 +58,7 @@ def test_published_folder_reaches_another_machine(any_url, make_part, tmp_path):
     assert not second.fetch(other)
     assert not second.has_part("gene-1")
     first.publish(part)
-    forget()
+    forget_published_parts()
     assert second.fetch(other)
     assert read_all(other) == {"inner/a.txt": "one", "b.txt": "two"}
     assert second.has_part("gene-1")
@@ -66,24 +66,24 @@ def test_published_folder_reaches_another_machine(any_url, make_part, tmp_path):
 
 
 def test_upload_without_manifest_is_no_part(any_url, make_part, tmp_path, monkeypatch):
-    def die(*_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     store = RemoteStore.from_url(any_url, tmp_path / "first")
     part = make_part("first")
     with monkeypatch.context() as patch:
-        patch.setattr(remote_store, "_write_whole", die)
+        patch.setattr(remote_store, "_write_whole", interrupt)
         with pytest.raises(KeyboardInterrupt):
             store.publish(part)
     assert not store.has_part("gene-1")
     assert store.list_parts() == set()
     assert not store.fetch(tmp_path / "second" / "gene-1")
     store.publish(part)
-    forget()
+    forget_published_parts()
     assert store.fetch(tmp_path / "second" / "gene-1")
 
 
-def test_two_workers_that_make_the_same_part_leave_one_whole_part(any_url, make_part, tmp_path, monkeypatch):
+def test_two_workers_that_make_the_same_part_publish_one_complete_part(any_url, make_part, tmp_path, monkeypatch):
     # Both workers look for the manifest before either of them writes it.
     parts = {name: make_part(name) for name in ("first", "second")}
     monkeypatch.setattr(RemoteStore, "_read_manifest", lambda store, name: None)
@@ -107,7 +107,7 @@ class ForgetfulSet(set):
 
 def test_unfinished_local_part_is_replaced(url, make_part, tmp_path):
     RemoteStore.from_url(url, tmp_path / "first").publish(make_part("first"))
-    forget()
+    forget_published_parts()
     unfinished = tmp_path / "second" / "gene-1"
     (unfinished / "checkpoints").mkdir(parents=True)
     (unfinished / "checkpoints" / "1").write_text("half")
@@ -121,13 +121,13 @@ def test_unfinished_local_part_is_replaced(url, make_part, tmp_path):
         (lambda system, root: system.pipe_file(f"{root}/manifests/gene-1.json", b'{"files"'), "manifest is incomplete"),
         (lambda system, root: system.rm(f"{root}/files", recursive=True), "file b.txt is missing"),
         (lambda system, root: change_file(system, root), "another hash"),
-        (lambda system, root: lead_outside(system, root), "manifest is incomplete"),
+        (lambda system, root: point_outside(system, root), "manifest is incomplete"),
     ],
 )
 def test_damaged_part_is_refused(url, make_part, tmp_path, damage, message):
     store = RemoteStore.from_url(url, tmp_path / "second")
     store.publish(make_part("first"))
-    forget()
+    forget_published_parts()
     damage(*fsspec.core.url_to_fs(url))
     with pytest.raises(ArtefactError, match=message) as caught:
         store.fetch(tmp_path / "second" / "gene-1")
@@ -141,25 +141,25 @@ def change_file(system, root):
     system.pipe_file(path, b"owt")
 
 
-def lead_outside(system, root):
+def point_outside(system, root):
     path = f"{root}/manifests/gene-1.json"
     manifest = json.loads(system.cat_file(path))
     manifest["files"]["../../escaped"] = manifest["files"].pop("b.txt")
     system.pipe_file(path, json.dumps(manifest).encode())
 
 
-def test_comparison_in_remote_store_gives_same_results(url, recipe_file, tmp_path, monkeypatch, whole_results):
+def test_comparison_in_remote_store_gives_same_results(url, recipe_file, tmp_path, monkeypatch, finished_results):
     monkeypatch.setenv("GERMLINE_CACHE", str(tmp_path / "cache"))
     comparison(recipe_file, tmp_path / "out", store=url).run()
-    assert results(tmp_path / "out") == whole_results
+    assert results(tmp_path / "out") == finished_results
     assert not (tmp_path / "out" / "store").exists()
-    # Another machine has no local copies. It makes nothing again.
-    forget()
+    # Another machine has no local copies. It trains nothing again.
+    forget_published_parts()
     monkeypatch.setenv("GERMLINE_CACHE", str(tmp_path / "elsewhere"))
     monkeypatch.setattr("germline.compare.run.train_cell._train", None)
     monkeypatch.setattr("germline.compare.run.store.fit_classifier", None)
     comparison(recipe_file, tmp_path / "again", store=url).run()
-    assert results(tmp_path / "again") == whole_results
+    assert results(tmp_path / "again") == finished_results
     assert len(RemoteStore.from_url(url).list_parts()) == 2 + 2 + 4
     (cache,) = (tmp_path / "elsewhere" / "stores").iterdir()
     assert len(list_stored(cache, "cell")) == 4
@@ -171,7 +171,7 @@ def test_lost_remote_part_is_published_again(url, recipe_file, tmp_path, monkeyp
     work.run()
     system, root = fsspec.core.url_to_fs(url)
     system.rm(root, recursive=True)
-    forget()
+    forget_published_parts()
     comparison(recipe_file, tmp_path / "again", "seeds=[0]", store=url).run()
     store = work._artifact_store({})
     assert store.find_finished([path := cell_path(store, Cell("gene", "depth=1", 3, 0))]) == {path}

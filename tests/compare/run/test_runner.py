@@ -1,4 +1,4 @@
-"""A comparison of seconds: killed and resumed, refused, and with failures."""
+"""A short comparison: killed and resumed, refused, and with failed parts."""
 
 import contextlib
 import json
@@ -28,12 +28,12 @@ def start_process(recipe_file, out, *more):
 
 
 @pytest.mark.parametrize("nth", [0, 1, 2])
-def test_killed_and_resumed_run_equals_unbroken_run(recipe_file, whole, tmp_path, nth):
+def test_killed_and_resumed_run_equals_unbroken_run(recipe_file, finished_out, tmp_path, nth):
     broken = tmp_path / "broken"
-    # The process is killed when the store holds another kind of part each time.
-    wanted = ("ancestor-*", "gene-*/learngene.json", "cell-*.json")[nth]
+    # Each case kills the process when the store contains another kind of part.
+    pattern = ("ancestor-*", "gene-*/learngene.json", "cell-*.json")[nth]
     with start_process(recipe_file, broken, "--workers", "1") as process:
-        process.wait_for(lambda: list((broken / "store").glob(wanted)))
+        process.wait_for(lambda: list((broken / "store").glob(pattern)))
         time.sleep(random.Random(nth).random() * 0.1)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait().returncode == -signal.SIGKILL
@@ -42,40 +42,40 @@ def test_killed_and_resumed_run_equals_unbroken_run(recipe_file, whole, tmp_path
     assert len(cells) < 4
     assert bool(cells) == (nth == 2)
     comparison(recipe_file, broken).run()
-    assert results(broken) == results(whole)
+    assert results(broken) == results(finished_out)
     after = list_stored(broken / "store")
     assert {name: after[name] for name in (*cells, *parts)} == {**cells, **parts}
-    assert after.keys() == list_stored(whole / "store").keys()
+    assert after.keys() == list_stored(finished_out / "store").keys()
 
 
-def test_results_hold_no_place(whole):
-    text = (whole / "results.json").read_text()
-    assert str(whole.parent) not in text
+def test_results_contain_no_local_path(finished_out):
+    text = (finished_out / "results.json").read_text()
+    assert str(finished_out.parent) not in text
     assert f"{Path.home()}/" not in text
 
 
-def test_stored_results_of_a_run(whole_results):
-    assert [(cell["asked"]["arm"], cell["asked"]["seed"]) for cell in whole_results["cells"]] == [
+def test_stored_results_have_every_cell_and_gene(finished_results):
+    assert [(cell["asked"]["arm"], cell["asked"]["seed"]) for cell in finished_results["cells"]] == [
         ("gene", 0),
         ("scratch", 0),
         ("gene", 1),
         ("scratch", 1),
     ]
-    for cell in whole_results["cells"]:
+    for cell in finished_results["cells"]:
         assert [point["step"] for point in cell["curve"]] == [0, 2, 5]
         assert (cell["samples"], cell["lr"], cell["steps"]) == (80, 1e-3, 5)
         assert 0 <= cell["test_accuracy"] <= 1
         assert 0 <= cell["probe_accuracy"] <= 1
         assert sum(cell["origins"].values()) == cell["parameters"] > cell["headless_parameters"]
-    assert [gene["seed"] for gene in whole_results["genes"]] == [0, 1]
-    assert whole_results["failed"] == {}
+    assert [gene["seed"] for gene in finished_results["genes"]] == [0, 1]
+    assert finished_results["failed"] == {}
 
 
-def test_finished_comparison_trains_nothing_again(whole, recipe_file, monkeypatch):
+def test_finished_comparison_trains_nothing_again(finished_out, recipe_file, monkeypatch):
     monkeypatch.setattr(train_cell.Run, "fit", None)
-    before, said = list_stored(whole / "store"), results(whole)
-    comparison(recipe_file, whole).run()
-    assert (list_stored(whole / "store"), results(whole)) == (before, said)
+    before, stored = list_stored(finished_out / "store"), results(finished_out)
+    comparison(recipe_file, finished_out).run()
+    assert (list_stored(finished_out / "store"), results(finished_out)) == (before, stored)
 
 
 def test_other_recipe_in_same_folder_is_refused(recipe_file, tmp_path):
@@ -116,7 +116,7 @@ def test_arm_must_build_same_network_as_scratch(recipe_file, tmp_path):
         comparison(recipe_file, tmp_path / "out", "arms.gene.settings.width=32").check()
 
 
-def test_failed_cell_is_reported_and_others_run(recipe_file, tmp_path, whole_results):
+def test_failed_cell_is_reported_and_others_run(recipe_file, tmp_path, finished_results):
     work = comparison(recipe_file, tmp_path / "out", BURST)
     work.run()
     found = results(tmp_path / "out")
@@ -124,7 +124,7 @@ def test_failed_cell_is_reported_and_others_run(recipe_file, tmp_path, whole_res
     assert list(found["failed"]) == names
     assert all("at step" in reason for reason in found["failed"].values())
     assert work.failed == found["failed"]
-    assert found["cells"] == whole_results["cells"]
+    assert found["cells"] == finished_results["cells"]
 
 
 def test_worker_reports_failed_cell_like_one_process(recipe_file, tmp_path):
@@ -139,7 +139,7 @@ def test_worker_reports_failed_cell_like_one_process(recipe_file, tmp_path):
         time.sleep(0.05)
 
 
-def test_arm_without_ancestor_fails_and_scratch_runs(recipe_file, tmp_path, whole_results):
+def test_arm_without_ancestor_fails_and_scratch_runs(recipe_file, tmp_path, finished_results):
     work = comparison(recipe_file, tmp_path / "out", "ancestor.train.lr=1e30")
     work.run()
     found = results(tmp_path / "out")
@@ -148,33 +148,33 @@ def test_arm_without_ancestor_fails_and_scratch_runs(recipe_file, tmp_path, whol
     assert found["failed"]["gene depth=1 3 images per class seed=0"] == reason
     assert len(found["failed"]) == 4
     assert found["genes"] == []
-    scratch = [cell for cell in whole_results["cells"] if cell["asked"]["arm"] == "scratch"]
+    scratch = [cell for cell in finished_results["cells"] if cell["asked"]["arm"] == "scratch"]
     assert found["cells"] == scratch
     assert len(list_stored(tmp_path / "out" / "store", "cell")) == 2
 
 
-def test_failed_parts_are_retried(recipe_file, tmp_path, monkeypatch, whole_results):
+def test_failed_parts_are_retried(recipe_file, tmp_path, monkeypatch, finished_results):
     out = tmp_path / "out"
     gene = ArtifactStore._make_gene
 
-    def no_room(self, *asked):
+    def fail(self, *arguments):
         raise RuntimeError("out of memory\nand more")
 
-    monkeypatch.setattr(ArtifactStore, "_make_gene", no_room)
+    monkeypatch.setattr(ArtifactStore, "_make_gene", fail)
     comparison(recipe_file, out).run()
     assert results(out)["failed"][GeneTask(0).name] == "RuntimeError: out of memory"
     monkeypatch.setattr(ArtifactStore, "_make_gene", gene)
     again = comparison(recipe_file, out)
     again.run()
     assert again.failed == {}
-    assert results(out) == whole_results
+    assert results(out) == finished_results
 
 
 def test_unexpected_error_is_raised(recipe_file, tmp_path, monkeypatch):
-    def wrong(self, *asked):
+    def fail(self, *arguments):
         raise KeyError("a fault")
 
-    monkeypatch.setattr(ArtifactStore, "get_gene", wrong)
+    monkeypatch.setattr(ArtifactStore, "get_gene", fail)
     with pytest.raises(KeyError, match="a fault"):
         comparison(recipe_file, tmp_path / "out").run()
 

@@ -29,7 +29,7 @@ def test_seeds_share_the_ancestor_and_make_their_own_genes(recipe_file, tmp_path
     assert "other ancestors" in page
 
 
-def test_it_is_the_ancestor_of_that_seed(recipe_file, tmp_path):
+def test_shared_ancestor_is_that_of_its_seed(recipe_file, tmp_path):
     own = comparison(recipe_file, tmp_path / "own")._artifact_store({})
     shared = comparison(recipe_file, tmp_path / "shared", SHARED)._artifact_store({})
     assert shared.ancestor_path(0).name == shared.ancestor_path(1).name == own.ancestor_path(1).name
@@ -41,7 +41,7 @@ def test_it_is_the_ancestor_of_that_seed(recipe_file, tmp_path):
     assert at_0[0] != at_0[1]
 
 
-def test_its_training_is_counted_once(recipe_file):
+def test_training_of_a_shared_ancestor_is_counted_once(recipe_file):
     each, one = (estimate_cost(load_recipe(str(recipe_file), changes)) for changes in ((), (SHARED,)))
     assert (each.ancestors.count, one.ancestors.count) == (2, 1)
     assert each.ancestors.flops == 2 * one.ancestors.flops

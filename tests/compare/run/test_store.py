@@ -27,20 +27,20 @@ RANDOM = "arms.random={method: random-gene, settings: {method: tleg, settings: {
 
 @pytest.fixture
 def store(recipe_file, tmp_path):
-    """Make the store of the recipe with changes; no part is made."""
+    """Function that makes the store of the recipe with changes; it makes no part."""
     return lambda *changes: comparison(recipe_file, tmp_path / "out", *changes)._artifact_store({})
 
 
 CELL = Cell("gene", "depth=1", 3, 0)
 
 
-def test_finished_comparison_reuses_every_part(whole, recipe_file, tmp_path):
-    before = list_stored(whole / "store")
+def test_finished_comparison_reuses_every_part(finished_out, recipe_file, tmp_path):
+    before = list_stored(finished_out / "store")
     assert len(before) == 2 + 2 + 4
-    again = comparison(recipe_file, tmp_path / "again", store=whole / "store")
+    again = comparison(recipe_file, tmp_path / "again", store=finished_out / "store")
     again.run()
-    assert list_stored(whole / "store") == before
-    assert results(tmp_path / "again") == results(whole)
+    assert list_stored(finished_out / "store") == before
+    assert results(tmp_path / "again") == results(finished_out)
     assert not (tmp_path / "again" / "store").exists()
 
 
@@ -65,7 +65,7 @@ def test_two_comparisons_share_parts_of_one_store(recipe_file, tmp_path, monkeyp
             assert cell["curve"] == shared[cell["asked"]["arm"]]
 
 
-def test_random_gene_is_the_stored_gene_redrawn(store):
+def test_random_gene_is_the_stored_gene_shuffled(store):
     found = store(SAME_GENE, RANDOM)
     own, like, random = (found.get_gene(arm, 0, "depth=1") for arm in ("gene", "like", "random"))
     (place,) = list_stored(found.folder, "gene")
@@ -116,7 +116,7 @@ def test_changed_facts_change_the_path(store, changes):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "changes",
     [
         {"seed": 1},
         {"images": 4},
@@ -127,8 +127,8 @@ def test_changed_facts_change_the_path(store, changes):
         {"tuning": True},
     ],
 )
-def test_every_cell_has_its_own_path(store, asked):
-    assert cell_path(store(), replace(CELL, **asked)) != cell_path(store(), CELL)
+def test_every_cell_has_its_own_path(store, changes):
+    assert cell_path(store(), replace(CELL, **changes)) != cell_path(store(), CELL)
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ def test_paths_are_stable_across_versions(store, monkeypatch, changes, paths):
 
 
 def test_ancestor_is_not_built_for_every_path(store, monkeypatch):
-    built, begin = [], store_module.ArtifactStore.build_ancestor
+    built, build = [], store_module.ArtifactStore.build_ancestor
     monkeypatch.setattr(
         store_module.ArtifactStore,
         "build_ancestor",
-        lambda self, *given, **how: built.append(given) or begin(self, *given, **how),
+        lambda self, *given, **how: built.append(given) or build(self, *given, **how),
     )
     found = store("arms.finetune.method=finetune", "arms.pupil.method=distil", "sizes=[depth=1, depth=2]")
     for cell in list_main_cells(found.recipe):
@@ -181,7 +181,7 @@ def test_ancestor_is_not_built_for_every_path(store, monkeypatch):
 
 def test_other_data_of_same_name_change_the_path(store, monkeypatch):
     before = cell_path(store(), CELL)
-    monkeypatch.setattr(part_keys, "fingerprint_data", lambda name: "other pictures")
+    monkeypatch.setattr(part_keys, "fingerprint_data", lambda name: "other images")
     assert cell_path(store(), CELL) != before
 
 
@@ -193,7 +193,7 @@ def test_tuned_settings_are_facts_and_one_gene_serves_all_seeds(recipe_file, tmp
     assert [one.gene_seed(seed) for seed in (0, 1, 7)] == [0, 0, 0]
 
 
-def test_gene_sizes_by_seed(store):
+def test_gene_sizes_include_those_of_tuning(store):
     assert store().gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",)}
     assert store(TUNE).gene_sizes("gene") == {0: ("depth=1",), 1: ("depth=1",), 7: ("depth=3",)}
     assert store(TUNE, "one_gene=true").gene_sizes("gene") == {0: ("depth=1", "depth=3")}

@@ -11,7 +11,7 @@ from germline.compare import write_report
 from germline.compare.run import train_cell
 from germline.compare.run.cells import Cell
 from germline.data import draw_task_list, load_data
-from germline.data.sets import glyphs as packed
+from germline.data.sets import glyphs as glyphs_module
 from germline.randomness import derive
 from helpers.comparison import TUNE, comparison, results
 
@@ -22,14 +22,14 @@ ALONE = "arms={scratch: {method: scratch}}"
 def test_cell_is_mean_over_tasks_from_fresh_copies(recipe_file, tmp_path, monkeypatch):
     starts, fit = [], train_cell.Run.fit
 
-    def watched(self, name, network, objective, images, *given, **more):
+    def record_fit(self, name, network, objective, images, *given, **more):
         weights = {key: tensor.clone() for key, tensor in network.model.state_dict().items()}
         result = fit(self, name, network, objective, images, *given, **more)
         if name == "descendant":
             starts.append((images.classes, len(images), weights, result.scores))
         return result
 
-    monkeypatch.setattr(train_cell.Run, "fit", watched)
+    monkeypatch.setattr(train_cell.Run, "fit", record_fit)
     comparison(recipe_file, tmp_path / "out", TASKS, "seeds=[4]").run()
     cells = results(tmp_path / "out")["cells"]
     tasks = draw_task_list(load_data("digits"), 3, None, 2, derive(4, "tasks"))
@@ -147,10 +147,10 @@ def test_tuning_uses_no_test_images(recipe_file, tmp_path, monkeypatch):
     assert evaluations == [1]
 
 
-# A null
+# Equal arms
 
 
-def test_null_comparison_differs_in_draw_and_claims_nothing(recipe_file, tmp_path):
+def test_equal_arms_differ_in_their_draw_and_claim_nothing(recipe_file, tmp_path):
     arms = "arms={scratch: {method: scratch}, again: {method: scratch, draw: 1, tuned_as: scratch}}"
     work = comparison(recipe_file, tmp_path / "out", arms, "seeds=[0, 1, 2, 3, 4]", "train.steps=20")
     store = work._artifact_store({})
@@ -176,25 +176,25 @@ def test_null_comparison_differs_in_draw_and_claims_nothing(recipe_file, tmp_pat
 @pytest.fixture
 def small_glyphs(monkeypatch):
     """Every part of the glyphs with few test images, to evaluate fast."""
-    read = packed._read
+    read = glyphs_module._read
 
-    def few(part, split):
+    def read_few(part, split):
         found = read(part, split)
         return found if split == "train" else found.draw_per_class(3, torch.Generator().manual_seed(0))
 
-    monkeypatch.setattr(packed, "_read", few)
+    monkeypatch.setattr(glyphs_module, "_read", read_few)
 
 
 @pytest.fixture
 def used(monkeypatch):
-    """Data and kind of each cell that is trained, in order."""
+    """Data name of each trained cell, and whether it is a tuning cell, in order."""
     cells, train = [], train_cell._train
 
-    def watched(store, cell, gene, source, task):
+    def record_cell(store, cell, gene, source, task):
         cells.append((source.name, cell.tuning))
         return train(store, cell, gene, source, task)
 
-    monkeypatch.setattr(train_cell, "_train", watched)
+    monkeypatch.setattr(train_cell, "_train", record_cell)
     return cells
 
 
@@ -214,7 +214,7 @@ def test_final_uses_final_part_logs_it_and_tunes_elsewhere(recipe_file, tmp_path
     assert "trained on glyphs/final" in (out / "report.md").read_text()
 
 
-def test_final_data_of_a_recipe_are_read_for_cells_alone_and_logged(recipe_file, tmp_path, small_glyphs, used):
+def test_final_data_of_a_recipe_are_read_only_for_cells_and_logged(recipe_file, tmp_path, small_glyphs, used):
     chosen = ("data=glyphs/novel", "ancestor={path: packaged, data: glyphs/base}", ALONE, "seeds=[0, 1]")
     final = ("final=true", "final_data=glyphs/open")
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""An individual's recipe runs where its gene's source data are gone."""
+"""A comparison with a stored gene runs without the data that the gene comes from."""
 
 import shutil
 
@@ -33,7 +33,7 @@ train: {{optimizer: sgd, steps: 3, batch_size: 8, lr: 0.05, eval_at: [0]}}
 
 
 def write_images(images, folder):
-    """Class folders of small files, for each split."""
+    """Write class folders of small image files for each split."""
     for split in ("train", "val", "test"):
         split_images = images.split("val" if split == "test" else split)
         for at, (image, label) in enumerate(zip(split_images.images, split_images.labels.tolist(), strict=True)):
@@ -44,17 +44,17 @@ def write_images(images, folder):
 
 @pytest.fixture
 def source_free_folder(pico, tmp_path):
-    """A gene whose source folder is gone, and the folder of novel classes."""
+    """Folder with a gene whose source data are removed, and with images of novel classes."""
     base, novel = split_classes(pico, 0.3, 3, 0)
     write_images(base, tmp_path / "base")
     write_images(novel, tmp_path / "novel")
-    made = condense(OpenWorld(**MAKING), data=f"folder:{tmp_path / 'base'}", run=Run(device="cpu", quiet=True))
-    made.save(tmp_path / "gene")
+    gene = condense(OpenWorld(**MAKING), data=f"folder:{tmp_path / 'base'}", run=Run(device="cpu", quiet=True))
+    gene.save(tmp_path / "gene")
     shutil.rmtree(tmp_path / "base")
     return tmp_path
 
 
-def test_comparison_runs_on_the_gene_alone(source_free_folder):
+def test_comparison_runs_without_source_data(source_free_folder):
     (source_free_folder / "r.yaml").write_text(
         RECIPE.format(novel=source_free_folder / "novel", gene=source_free_folder / "gene")
     )
@@ -70,7 +70,7 @@ def test_comparison_runs_on_the_gene_alone(source_free_folder):
     assert stored["costs"]["genes"]["gene"]["samples"] == 0
 
 
-def test_training_by_hand_runs_on_the_gene_alone(source_free_folder):
+def test_training_in_python_runs_without_source_data(source_free_folder):
     gene = Learngene.load(source_free_folder / "gene")
     novel = load_data(f"folder:{source_free_folder / 'novel'}")
     child = gene.inherit(classes=novel.classes)
