@@ -26,7 +26,7 @@ SHORT = {"steps": 2, "epochs": 0.5, "batch_size": 8, "preset": "tiny"}
 # Settings of a method that differ from SHORT, by method and then by architecture.
 SETTINGS = {
     "random-gene": {"settings": {"steps": 2, "batch_size": 8}},
-    # `auto` takes the engine that a clock finds faster, and engines differ in the last bits.
+    # `auto` would choose the faster engine of this machine, and engines differ in the last bits.
     # The selection rules when the golden files were written.
     "gtl": {"engine": "loop", "size": "width=2", "rules": "published"},
     "openworld": {"size": "width=1"},

@@ -242,7 +242,7 @@ def test_pickle_is_refused_and_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("first", [b"\x80", b"PK"])
-def test_header_whose_length_looks_like_a_pickle_is_read(tmp_path, first):
+def test_header_length_with_the_first_bytes_of_a_pickle_is_read(tmp_path, first):
     path = tmp_path / "x.safetensors"
     length = {b"\x80": 0x280, b"PK": 0x4B50}[first]  # the first bytes of the file are the header's length
     tensor = torch.arange(4.0)

@@ -9,12 +9,12 @@ PAGE = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
 
 
 def test_page_shows_every_figure_with_a_text_alternative():
-    drawn = re.findall(
+    figures = re.findall(
         r'(?m)^    "(gallery-\w+)": ', (ROOT / "tools" / "gallery_figures.py").read_text(encoding="utf-8")
     )
-    shown = dict(re.findall(r"!\[(.{20,}?)\]\(images/(gallery-\w+)\.svg\)", PAGE))
-    assert sorted(shown.values()) == sorted(drawn)
-    assert all((ROOT / "docs" / "images" / f"{name}.svg").is_file() for name in drawn)
+    figure_by_text = dict(re.findall(r"!\[(.{20,}?)\]\(images/(gallery-\w+)\.svg\)", PAGE))
+    assert sorted(figure_by_text.values()) == sorted(figures)
+    assert all((ROOT / "docs" / "images" / f"{name}.svg").is_file() for name in figures)
 
 
 def test_page_numbers_equal_the_results():

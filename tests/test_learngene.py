@@ -105,8 +105,8 @@ def test_manifest_describes_the_gene(gene, folder):
 
 
 def test_gene_without_a_head_needs_classes(gene, tmp_path):
-    bare = replace(gene, classes=None, tensors={k: v for k, v in gene.tensors.items() if "head" not in k})
-    bare.save(tmp_path / "bare")
+    headless = replace(gene, classes=None, tensors={k: v for k, v in gene.tensors.items() if "head" not in k})
+    headless.save(tmp_path / "bare")
     found = Learngene.load(tmp_path / "bare")
     with pytest.raises(SettingError, match="This gene has no head"):
         found.inherit()

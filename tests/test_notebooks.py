@@ -62,7 +62,7 @@ def test_links_of_notebooks_resolve(path):
     assert all((path.parent / link).exists() for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link)
 
 
-def test_few_images_of_every_class_are_drawn():
+def test_draw_per_class_selects_equal_counts_by_seed():
     digits = load_data("digits")
     few, again, other = (digits.draw_per_class(3, seed=seed) for seed in (1, 1, 2))
     assert few.train.labels.bincount().tolist() == [3] * 10

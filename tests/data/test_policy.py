@@ -133,7 +133,9 @@ def test_loader_gives_the_same_changes_of_files_with_any_number_of_workers(files
 
 
 def test_files_without_a_policy_have_the_draws_of_timm(files):
-    whole = create_transform(16, True, mean=(0.0,) * 3, std=(1.0,) * 3, color_jitter=None, interpolation="bicubic")
+    timm_transform = create_transform(
+        16, True, mean=(0.0,) * 3, std=(1.0,) * 3, color_jitter=None, interpolation="bicubic"
+    )
     transforms = [
         file_stream.ImageTransform(16, training=True, mirror=True, policy=policy)
         for policy in (None, replace(ERASING, erasing=0.0))
@@ -143,7 +145,7 @@ def test_files_without_a_policy_have_the_draws_of_timm(files):
     pixels = torch.empty(3, 16, 16, dtype=torch.uint8)
     for seed in range(5):
         seed_random_state(seed)
-        expected = whole(image)
+        expected = timm_transform(image)
         for transform in transforms:
             seed_random_state(seed)
             assert transform(image, pixels) is None

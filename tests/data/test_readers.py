@@ -53,7 +53,7 @@ def test_read_fashion_mnist_finds_the_layout_of_torchvision(fashion):
     assert len(read_fashion_mnist(str(fashion)).train) == 50
 
 
-def test_read_fashion_mnist_says_how_to_get_missing_files(tmp_path):
+def test_read_fashion_mnist_error_names_the_source_of_files(tmp_path):
     with pytest.raises(DataError, match="dataset-fashion-mnist") as caught:
         read_fashion_mnist(str(tmp_path))
     assert "fashion-mnist:/folder" in str(caught.value)
@@ -193,7 +193,7 @@ def test_read_plain_pickle_refuses_other_names_and_fragments(tmp_path, content):
         {b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 10]},
     ],
 )
-def test_read_cifar10_refuses_odd_batches(tmp_path, batch):
+def test_read_cifar10_refuses_invalid_batches(tmp_path, batch):
     folder, _ = write_cifar10(tmp_path, "python")
     (folder / "test_batch").write_bytes(pickle.dumps(batch))
     with pytest.raises(DataError):
@@ -290,10 +290,10 @@ def test_read_folder_names_the_faulty_file(tmp_path):
 
 def test_load_data_with_further_roles():
     named = load_data("glyphs/base,held_out=glyphs/open")
-    plain, held = load_data("glyphs/base"), load_data("glyphs/open")
+    plain, held_out = load_data("glyphs/base"), load_data("glyphs/open")
     assert named.name == "glyphs/base,held_out=glyphs/open"
     assert named.classes == plain.classes
-    assert named.roles["held_out"].classes == held.classes
-    assert named.fingerprint() not in (plain.fingerprint(), held.fingerprint())
+    assert named.roles["held_out"].classes == held_out.classes
+    assert named.fingerprint() not in (plain.fingerprint(), held_out.fingerprint())
     with pytest.raises(UnknownNameError, match="glyph"):
         load_data("glyphs/base,held_out=glyfs/open")

@@ -39,7 +39,7 @@ def numbers(images):
     return images.images.flatten().tolist()
 
 
-def test_draw_task_holds_all_images_of_its_classes(numbered):
+def test_draw_task_contains_all_images_of_its_classes(numbered):
     task = draw_task(numbered, 3, None, seed=0, index=0)
     assert len(task.classes) == len(set(task.classes)) == 3
     for split, count in (("train", 8), ("val", 4), ("test", 4)):
@@ -162,11 +162,11 @@ def test_select_classes_reorders_labels(numbered):
 
 def test_split_classes_by_seed_share_no_class():
     digits = load_data("digits")
-    kept, apart = split_classes(digits, 0.3, 2, 0)
-    assert (len(kept.classes), len(apart.classes)) == (7, 3)
-    assert set(kept.classes) | set(apart.classes) == set(digits.classes)
-    assert split_classes(digits, 0.3, 2, 1)[1].classes != apart.classes
-    assert len(kept.val) + len(apart.val) == len(digits.val)
+    first, second = split_classes(digits, 0.3, 2, 0)
+    assert (len(first.classes), len(second.classes)) == (7, 3)
+    assert set(first.classes) | set(second.classes) == set(digits.classes)
+    assert split_classes(digits, 0.3, 2, 1)[1].classes != second.classes
+    assert len(first.val) + len(second.val) == len(digits.val)
     # Each part has at least so many, for any share.
     assert len(split_classes(digits, 0.01, 4, 0)[1].classes) == 4
     assert len(split_classes(digits, 0.99, 4, 0)[0].classes) == 4

@@ -209,8 +209,8 @@ def run(made, few, tmp_path, monkeypatch, capsys):
         text, _, file = step.text.partition(" > ")
         if step.language == "yaml":
             part = yaml.safe_load(step.text)
-            whole = part if "extends" in part else {**read_recipe(BASE_RECIPES.get(page, "lab/tleg-samples")), **part}
-            Path("recipe.yaml").write_text(yaml.safe_dump(whole))
+            recipe = part if "extends" in part else {**read_recipe(BASE_RECIPES.get(page, "lab/tleg-samples")), **part}
+            Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
             text = "germline check recipe.yaml"
         if text.startswith("--set"):
             text = f"germline train --model vit_pico --data glyphs/base --out run {text}"

@@ -1,4 +1,4 @@
-"""The artefacts that the fuzzer changes: how each is made, and how it is read to a digest of its content."""
+"""Artefacts that the fuzzer changes: functions that write each, and read it as a digest of its content."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def mutate(path: Path, draw: random.Random) -> str:
         LookupError,
         TypeError,
         RecursionError,
-    ):  # an earlier change left no text, or the change makes none
+    ):  # an earlier change left an unreadable text
         return change_bytes(path, draw)
 
 

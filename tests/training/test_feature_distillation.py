@@ -64,9 +64,9 @@ class Inside(nn.Module):
 
 
 def test_cosine_is_one_minus_the_mean_cosine():
-    predicted, wanted = torch.tensor([[1.0, 0.0], [3.0, 3.0]]), torch.tensor([[0.0, 2.0], [5.0, 5.0]])
-    assert float(compute_feature_loss(predicted, wanted, "cosine")) == pytest.approx(0.5, abs=1e-6)
-    assert float(compute_feature_loss(10 * predicted, wanted, "cosine")) == pytest.approx(0.5, abs=1e-6)
+    predicted, expected = torch.tensor([[1.0, 0.0], [3.0, 3.0]]), torch.tensor([[0.0, 2.0], [5.0, 5.0]])
+    assert float(compute_feature_loss(predicted, expected, "cosine")) == pytest.approx(0.5, abs=1e-6)
+    assert float(compute_feature_loss(10 * predicted, expected, "cosine")) == pytest.approx(0.5, abs=1e-6)
 
 
 def test_mse_compares_with_normalised_features():
@@ -80,18 +80,18 @@ def test_mse_compares_with_normalised_features():
 @pytest.mark.parametrize("kind", ["cosine", "mse"])
 def test_losses_of_maps_are_means_over_places(kind):
     torch.manual_seed(0)
-    predicted, wanted = torch.randn(3, 5, 2, 2), torch.randn(3, 5, 2, 2)
-    flat = [one.movedim(1, -1).reshape(-1, 5) for one in (predicted, wanted)]
-    assert float(compute_feature_loss(predicted, wanted, kind)) == pytest.approx(
+    predicted, expected = torch.randn(3, 5, 2, 2), torch.randn(3, 5, 2, 2)
+    flat = [one.movedim(1, -1).reshape(-1, 5) for one in (predicted, expected)]
+    assert float(compute_feature_loss(predicted, expected, kind)) == pytest.approx(
         float(compute_feature_loss(*flat, kind)), abs=1e-5
     )
 
 
 @pytest.mark.parametrize(("own", "other"), [(4, 8), (4, 2), (3, 5), (1, 7)])
 def test_maps_of_another_size_are_resized(own, other):
-    wanted = torch.ones(2, 5, other, other) * torch.arange(5.0)[:, None, None]
+    expected = torch.ones(2, 5, other, other) * torch.arange(5.0)[:, None, None]
     predicted = torch.ones(2, 5, own, own) * torch.arange(5.0)[:, None, None]
-    assert float(compute_feature_loss(predicted, wanted, "cosine")) == pytest.approx(0, abs=1e-5)
+    assert float(compute_feature_loss(predicted, expected, "cosine")) == pytest.approx(0, abs=1e-5)
 
 
 def test_map_is_linear_along_the_channels():

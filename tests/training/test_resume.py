@@ -23,7 +23,7 @@ def test_run_resumes_after_sigkill(tmp_path):
         assert [kill["signal"] for kill in job["kills"]] == [9, 9, 9]
         assert job["begun_at"][0] == 0
         assert len(job["begun_at"]) == 4
-        assert all(0 < begun <= kill["step"] for begun, kill in zip(job["begun_at"][1:], job["kills"], strict=True))
+        assert all(0 < start <= kill["step"] for start, kill in zip(job["begun_at"][1:], job["kills"], strict=True))
         assert job["sha256"]["alone"] == job["sha256"]["killed"]
     assert len({job["sha256"]["alone"] for job in outcome["jobs"]}) == 3
 

@@ -90,7 +90,7 @@ def test_dump_contains_later_settings_only_if_they_are_set():
 
 
 @pytest.mark.parametrize("good", ["rand", "rand-m9-mstd0.5-inc1", "rand-m15-n3-p0.8-mmax30", "rand-tweights", None])
-def test_randaugment_takes_the_notation_of_timm(good):
+def test_randaugment_accepts_the_notation_of_timm(good):
     assert TrainSettings(randaugment=good).randaugment == good
 
 

@@ -71,7 +71,7 @@ def test_fit_leaves_the_global_generator_alone(train):
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_fit_accumulate_equals_the_whole_batch(train):
+def test_fit_accumulate_equals_one_batch(train):
     for settings in ({}, {"clip": 0.1}, {"mixup": 0.8, "cutmix": 1.0}):
         (whole, one), (parts, two) = train(**settings), train(accumulate=2, **settings)
         assert [loss for _, loss in two.losses] == pytest.approx([loss for _, loss in one.losses], abs=1e-5)
@@ -302,6 +302,7 @@ def test_steps_on_a_gpu_do_not_wait_for_it(pico, make_network):
     network, settings = make_network(), TrainSettings(steps=9, batch_size=24, log_every=9)
     try:
         run = Run(device="cuda", quiet=True)
-        run.fit("phase", network, Watched(), pico.train, settings, augmentation=("shift", "mirror"))
+        result = run.fit("phase", network, Watched(), pico.train, settings, augmentation=("shift", "mirror"))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert result.steps == 9

@@ -54,7 +54,7 @@ def test_cifar_fs_parts_cover_cifar100():
 
 
 @pytest.mark.parametrize("part", ["base", "open", "novel"])
-def test_read_cifar_fs_holds_every_image_once(cifar, part):
+def test_read_cifar_fs_contains_every_image_once(cifar, part):
     data = load_data(f"cifar-fs/{part}:{cifar}")
     assert data.classes == CIFAR_FS_CLASSES[part]
     assert tuple(data.augmentation) == ("shift", "mirror")
