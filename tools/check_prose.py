@@ -1,6 +1,6 @@
-"""Check the English of code, docs and recipes: unclear words, long sentences, empty docstrings.
+"""Check the English of code, tests, docs and recipes: unclear words, also in names, long sentences, empty docstrings.
 
-    python tools/check_prose.py                 # everything that the tests check
+    python tools/check_prose.py                 # all places that .ci/run checks
     python tools/check_prose.py src/germline/data README.md
 
 Prints `file:line: problem` for each place and exits with 1 if there is one.
@@ -17,8 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = ("src", "docs", "examples", "tools", "benchmarks", "README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+PLACES = ("src", "tests", "docs", "examples", "tools", "benchmarks", "README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 SKIPPED = {"tools/check_prose.py"}
+# Folders of stored files, which keep their text.
+STORED = {"packs", "golden"}
+# A stored result contains this name.
+KEPT_NAMES = {"test_failures_are_told_apart"}
 MAX_WORDS = 25
 # Words that keep readers out. Each has a plain synonym: image, saved, is, ancestor, fix, continues, per class, around.
 UNCLEAR = re.compile(
@@ -59,6 +63,13 @@ def texts_of_python(path: Path) -> Iterator[Text]:
             last = -1 if is_trailing else token.start[0]
     if comment:
         yield start, comment
+
+
+def names_of_python(source: str) -> Iterator[Text]:
+    """Names of functions and classes, with their lines."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name not in KEPT_NAMES:
+            yield node.lineno, node.name
 
 
 def _literal(node: ast.expr) -> str:
@@ -104,6 +115,10 @@ def sentences(text: str) -> Iterator[str]:
 
 def problems(path: Path) -> Iterator[tuple[int, str]]:
     """Line and problem of every place in one file."""
+    if path.suffix == ".py":
+        for line, name in names_of_python(path.read_text(encoding="utf-8")):
+            for match in UNCLEAR.finditer(re.sub(r"_+", " ", name)):
+                yield line, f"unclear word '{match[0]}' in the name {name}"
     kind = {".py": texts_of_python, ".md": texts_of_markdown}.get(path.suffix, texts_of_yaml)
     for line, text in kind(path):
         plain = re.sub(r"`[^`]*`", "", text)
@@ -126,7 +141,7 @@ def files(places: list[str]) -> Iterator[Path]:
         found = sorted(path.rglob("*")) if path.is_dir() else [path] if path.is_file() else []
         for file in found:
             name = str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else str(file)
-            if file.suffix in {".py", ".md", ".yaml"} and name not in SKIPPED and "packs" not in file.parts:
+            if file.suffix in {".py", ".md", ".yaml"} and name not in SKIPPED and not STORED & set(file.parts):
                 yield file
 
 
