@@ -175,7 +175,7 @@ def test_unsuitable_settings_are_refused(name, settings, message):
 
 @pytest.mark.parametrize("target", ["features", "tokens"])
 @pytest.mark.parametrize("name", ["vgg11", "resnet18_x025"])
-def test_features_of_cnns_train_vits_and_genes(name, target, pico, photos):
+def test_features_of_cnns_can_be_targets(name, target, pico, photos):
     ancestor = make_cnn(name, pico)
     with pytest.raises(gl.GermlineError, match="set model"):
         gl.condense(make_method("tleg", target=target), ancestor=ancestor, data=photos, run=make_run())
@@ -211,7 +211,7 @@ def test_features_of_cnns_train_vits_and_genes(name, target, pico, photos):
     ],
     ids=str,
 )
-def test_features_of_vit_variants_are_learnt(changes, target, photos, pico):
+def test_features_of_vit_variants_can_be_targets(changes, target, photos, pico):
     classes = pico.classes if changes.get("num_classes") else ()
     ancestor = wrap_model(make_vit(**changes), classes, changes.get("img_size", 32), changes.get("in_chans", 3))
     gene = gl.condense(make_method("tleg", target=target, depth=2), ancestor=ancestor, data=photos, run=make_run())

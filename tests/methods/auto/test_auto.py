@@ -28,7 +28,7 @@ def condense(ancestor, data, seed=0, **settings):
     return Auto(preset="tiny", **settings).condense(ancestor, data, Run(device="cpu", seed=seed, quiet=True))
 
 
-def state_of(network):
+def read_state(network):
     return network.model.state_dict()
 
 
@@ -122,15 +122,15 @@ class TestCondense:
         parts = architecture_of(gene.spec).parts(gene.spec)
         names = [name for at in record["kept"] for name in parts.blocks[at].values()]
         assert gene.tensors.keys() == set(names)
-        assert all(torch.equal(gene.tensors[name], state_of(vgg)[name]) for name in names)
+        assert all(torch.equal(gene.tensors[name], read_state(vgg)[name]) for name in names)
         assert 0 <= gene.provenance.metrics["pseudo descendant (val)"] <= 1
         assert gene.provenance.training["steps"] == 8
 
     def test_condense_does_not_change_the_ancestor(self, vgg, pico):
-        before = {name: one.clone() for name, one in state_of(vgg).items()}
+        before = {name: one.clone() for name, one in read_state(vgg).items()}
         for select in ("meta", "cka"):
             condense(vgg, pico, select=select)
-        assert all(torch.equal(one, before[name]) for name, one in state_of(vgg).items())
+        assert all(torch.equal(one, before[name]) for name, one in read_state(vgg).items())
         assert not vgg.model.training
 
     def test_cka_needs_no_training_and_ignores_the_seed(self, vgg, pico):
@@ -251,7 +251,7 @@ class TestPresets:
         assert len(places) == len(Auto(preset=preset).layers)
         for index, at in places.items():
             for name, full in parts.blocks[at].items():
-                assert torch.equal(state_of(child)[full], state_of(ancestor)[own.blocks[index][name]]), full
+                assert torch.equal(read_state(child)[full], read_state(ancestor)[own.blocks[index][name]]), full
         assert MODELS[model].architecture == gene.architecture
 
 
@@ -263,12 +263,14 @@ class TestInherit:
         parts = architecture_of(gene.spec).parts(gene.spec)
         inherited = {name for at in (1, 4) for name in parts.blocks[at].values()}
         assert any("running_mean" in name for name in inherited)
-        for name, tensor in state_of(child).items():
+        for name, tensor in read_state(child).items():
             if name in inherited or name.endswith("conv.weight"):
-                assert torch.equal(tensor, state_of(vgg)[name]) == (name in inherited)
+                assert torch.equal(tensor, read_state(vgg)[name]) == (name in inherited)
             assert child.ledger.entries[name] == {"copied" if name in inherited else "fresh": tensor.numel()}
         other = gene.inherit(classes=3, seed=6)
-        changed = {name for name, tensor in state_of(other).items() if not torch.equal(tensor, state_of(child)[name])}
+        changed = {
+            name for name, tensor in read_state(other).items() if not torch.equal(tensor, read_state(child)[name])
+        }
         assert changed
         assert not changed & inherited
 
@@ -285,7 +287,7 @@ class TestInherit:
                 assert child.ledger.entries["patch_embed.proj.weight"].keys() == {"adapted"}
                 assert child.ledger.entries["pos_embed"].keys() == {"resized"}
             assert torch.equal(
-                state_of(child)["blocks.2.attn.qkv.weight"], state_of(ancestor)["blocks.1.attn.qkv.weight"]
+                read_state(child)["blocks.2.attn.qkv.weight"], read_state(ancestor)["blocks.1.attn.qkv.weight"]
             )
 
     def test_layer_with_other_input_channels_gets_an_orthogonal_adapter(self, vgg, pico):
@@ -299,7 +301,7 @@ class TestInherit:
                 "copied",
                 "fresh",
             }
-            adapted = state_of(child)[name]
+            adapted = read_state(child)[name]
             # Least squares recover the adapter. It keeps lengths: its columns, or its rows, are orthogonal.
             adapter = torch.linalg.lstsq(
                 kernel.permute(0, 2, 3, 1).reshape(-1, 4), adapted.permute(0, 2, 3, 1).reshape(-1, width)
@@ -326,7 +328,7 @@ class TestInherit:
         child = gene.inherit(Size(depth2=3, depth3=3, **widths), classes=3, channels=3)
         places = place_blocks(gene.spec, child.network.spec, record["kept"], "relative")
         parts = architecture_of(child.network.spec).parts(child.network.spec)
-        sizes = {name: one.numel() for name, one in state_of(child).items()}
+        sizes = {name: one.numel() for name, one in read_state(child).items()}
         assert {name: count.total() for name, count in child.ledger.entries.items()} == sizes
         inherited = {full for at in places.values() for full in parts.blocks[at].values()} | set(parts.stem)
         for name, counts in child.ledger.entries.items():
@@ -334,14 +336,14 @@ class TestInherit:
         assert child.ledger.entries["conv1.0.weight"].keys() == {"adapted"}
         for index, at in places.items():
             name = "bn2.running_var"
-            assert torch.equal(state_of(child)[parts.blocks[at][name]], gene.tensors[own.blocks[index][name]])
+            assert torch.equal(read_state(child)[parts.blocks[at][name]], gene.tensors[own.blocks[index][name]])
 
     def test_kept_stem_of_a_timm_resnet_needs_the_same_width(self, ancestors, pico):
         kept, left = (condense(ancestors["resnet"], pico, layers=(7,), frame=frame) for frame in ("stem", "none"))
         with pytest.raises(SettingError, match=r"cannot grow 'conv1\.0\.weight'.*the ancestor.s widths"):
             kept.inherit(Size(width=2, width4=32), classes=3)
         child = left.inherit(Size(width=2, width4=32), classes=3)
-        assert state_of(child)["conv1.0.weight"].shape[0] == 1
+        assert read_state(child)["conv1.0.weight"].shape[0] == 1
         assert child.ledger.entries["conv1.0.weight"].keys() == {"fresh"}
         first = condense(ancestors["resnet"], pico, layers=(0,))
         with pytest.raises(SettingError, match=r"block 0 as block 0.*own depths and widths"):
@@ -352,7 +354,7 @@ class TestInherit:
         child = gene.inherit(classes=3, channels=3)
         name = "stages.0.blocks.0.conv.weight"
         assert child.ledger.entries[name].keys() == {"adapted"}
-        assert torch.allclose(state_of(child)[name].sum(dim=1, keepdim=True), gene.tensors[name], atol=1e-6)
+        assert torch.allclose(read_state(child)[name].sum(dim=1, keepdim=True), gene.tensors[name], atol=1e-6)
 
     @pytest.mark.parametrize(
         ("size", "message"), [({"width3": 6}, "the ancestor.s widths"), ({"depth3": 1}, "Its layers need")]

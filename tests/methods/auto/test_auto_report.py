@@ -7,7 +7,7 @@ import pytest
 from germline.methods.auto import report as layer_choice
 
 
-def stored_record(**changes):
+def make_record(**changes):
     record = {
         "select": "meta",
         "rule": "top",
@@ -32,7 +32,7 @@ def read_fill(svg, name):
 
 
 def test_one_gene_has_a_section_of_blocks_and_one_of_weights():
-    blocks, weights = layer_choice.gene_sections(layer_choice.parse(stored_record()))
+    blocks, weights = layer_choice.gene_sections(layer_choice.parse(make_record()))
     assert blocks.heading == "The chosen layers"
     assert find_ids(blocks.body, "ancestor") == ["ancestor-0", "ancestor-1", "ancestor-2"]
     assert [read_fill(blocks.body, f"descendant-{at}") for at in range(3)] == ["#0072b2", "#ffffff", "#0072b2"]
@@ -44,20 +44,20 @@ def test_one_gene_has_a_section_of_blocks_and_one_of_weights():
 
 
 def test_record_without_scores_has_only_the_blocks():
-    given = stored_record(select="given", scores=[], matrix=[], against=[], history=[])
+    given = make_record(select="given", scores=[], matrix=[], against=[], history=[])
     (blocks,) = layer_choice.gene_sections(layer_choice.parse(given))
     assert "The layers were given." in blocks.note
 
 
 def test_record_without_training_has_one_panel():
-    by_cka = stored_record(select="cka", against=["labels"], matrix=[[0.1], [0.2], [0.3]], history=[])
+    by_cka = make_record(select="cka", against=["labels"], matrix=[[0.1], [0.2], [0.3]], history=[])
     assert find_ids(layer_choice.gene_sections(layer_choice.parse(by_cka))[1].body, "weights") == ["weights-0"]
 
 
 def test_comparison_shows_the_first_seed_of_each_arm_with_scores():
     scored, given = (
-        layer_choice.parse(stored_record()),
-        layer_choice.parse(stored_record(scores=[], matrix=[], history=[])),
+        layer_choice.parse(make_record()),
+        layer_choice.parse(make_record(scores=[], matrix=[], history=[])),
     )
     found = layer_choice.comparison_sections(["gene", "first"], {"gene": {3: scored, 4: scored}, "first": {3: given}})
     assert [section.heading for section in found] == ["The chosen layers of gene", "Matching weights of gene"]
@@ -66,7 +66,7 @@ def test_comparison_shows_the_first_seed_of_each_arm_with_scores():
 
 
 def test_layer_of_several_blocks_is_named_by_first_and_last():
-    choice = layer_choice.parse(stored_record(layers=[[0], [1, 2]], scores=[0.5, 0.5], matrix=[], history=[]))
+    choice = layer_choice.parse(make_record(layers=[[0], [1, 2]], scores=[0.5, 0.5], matrix=[], history=[]))
     assert [choice.layer_name(at) for at in range(2)] == ["0", "1-2"]
 
 
@@ -84,4 +84,4 @@ def test_layer_of_several_blocks_is_named_by_first_and_last():
 )
 def test_parse_refuses_a_damaged_record(changes, message):
     with pytest.raises(ValueError, match=message):
-        layer_choice.parse(stored_record(**changes))
+        layer_choice.parse(make_record(**changes))

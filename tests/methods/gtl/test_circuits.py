@@ -43,7 +43,7 @@ def test_circuit_has_its_share_of_the_host_s_parameters(name, width):
 
 
 @pytest.mark.parametrize(("share", "widths"), [(1.0, (8, 12)), (1e-9, (1, 1))])
-def test_widths_of_largest_and_smallest_share(share, widths):
+def test_share_one_keeps_all_channels_and_the_smallest_share_one(share, widths):
     assert (
         describe_layout(circuit_spec(VGG, share)).narrowest
         == describe_layout(circuit_spec(RESNET, share)).narrowest

@@ -154,7 +154,7 @@ def line_gene(pico):
     return evolve(pico, selection="line")
 
 
-def test_line_trains_one_gene_on_as_many_images(line_gene):
+def test_line_has_one_gene_and_as_many_images_as_an_evolution(line_gene):
     method = GTL(**TINY)
     tree, heredity = (line_gene.provenance.record[key] for key in ("gene_tree", "heredity"))
     assert [row["father"] for row in tree] == [None, 0, 1]

@@ -18,7 +18,7 @@ def parse_histories(**arms):
 
 
 @pytest.fixture
-def found():
+def histories():
     """Two arms and three seeds; the last seed of the second arm ends a generation earlier."""
     return parse_histories(
         gene=[(0.9, 0.30, 0.50), (0.9, 0.30, 0.60), (0.9, 0.50, 0.60)],
@@ -26,8 +26,8 @@ def found():
     )
 
 
-def test_claims_equal_hand_calculation(found):
-    ends, all_along = evolution.fitness_claims(found)
+def test_claims_equal_hand_calculation(histories):
+    ends, all_along = evolution.fitness_claims(histories)
     assert ends.text == "gene ends with a fitter population than drawn"
     assert ends.differences == pytest.approx((0.2, 0.3, 0.3))
     assert ends.where == "generations the last of both arms"
@@ -37,8 +37,8 @@ def test_claims_equal_hand_calculation(found):
     assert all_along.where == "generations 1 to the last of both arms"
 
 
-def test_table_equals_hand_calculation(found):
-    figure, table = evolution.comparison_sections(["gene", "drawn"], found)
+def test_table_equals_hand_calculation(histories):
+    figure, table = evolution.comparison_sections(["gene", "drawn"], histories)
     assert (figure.heading, table.heading) == ("Fitness over generations", "Does evolution select?")
     assert table.body[0] == CLAIM_COLUMNS
     # Mean 0.26667, deviation 0.05774: t = 8, p = 0.01527, doubled by Holm. Half the interval is 4.303 * 0.0333.
@@ -70,17 +70,17 @@ def test_unpaired_seeds_and_generations_are_left_out():
     assert all_along.differences == ()
 
 
-def test_means_include_only_generations_of_all_seeds(found):
-    points = evolution.mean_fitness(found["drawn"])
+def test_means_include_only_generations_of_all_seeds(histories):
+    points = evolution.mean_fitness(histories["drawn"])
     assert list(points) == [0, 1]
-    points = evolution.mean_fitness(found["gene"])
+    points = evolution.mean_fitness(histories["gene"])
     assert [point.mean for point in points.values()] == pytest.approx([0.9, 1.1 / 3, 1.7 / 3])
     assert points[2].half == pytest.approx(4.3027 * math.sqrt(1 / 300) / math.sqrt(3), rel=1e-3)
 
 
-def test_figure_has_one_line_per_arm_and_per_seed(found):
+def test_figure_has_one_line_per_arm_and_per_seed(histories):
     arms = ["gene", "scratch", "drawn"]
-    svg = evolution.comparison_sections(arms, found)[0].body
+    svg = evolution.comparison_sections(arms, histories)[0].body
     assert re.findall(r'id="(fitness-[^"]*)"', svg) == [
         f"fitness-{arm}{end}" for arm in ("gene", "drawn") for end in ("-seed-0", "-seed-1", "-seed-2", "")
     ]
@@ -90,8 +90,8 @@ def test_figure_has_one_line_per_arm_and_per_seed(found):
     assert "#009e73" in lines["drawn"]
 
 
-def test_one_arm_has_a_figure_but_no_claims(found):
-    (figure,) = evolution.comparison_sections(["gene"], {"gene": found["gene"]})
+def test_one_arm_has_a_figure_but_no_claims(histories):
+    (figure,) = evolution.comparison_sections(["gene"], {"gene": histories["gene"]})
     assert figure.heading == "Fitness over generations"
 
 

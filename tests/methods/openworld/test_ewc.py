@@ -101,12 +101,12 @@ def test_epoch_anchor_starts_in_the_second_epoch_and_resumes(ancestors, pico, tm
         objective = make_epoch_anchor(2)(child)
         original = objective.before_step
 
-        def stop(seed, name, step):
+        def before_step(seed, name, step):
             if step == 5:
                 raise KilledError
             original(seed, name, step)
 
-        objective.before_step = stop
+        objective.before_step = before_step
         return objective
 
     with pytest.raises(KilledError):

@@ -30,7 +30,8 @@ def assert_equal_tensors(one, other):
 
 
 @pytest.fixture(scope="module")
-def grown(pico):
+def full_gene(pico):
+    """A gene with all units of the collective."""
     return condense_stream(pico, whole=True)
 
 
@@ -52,22 +53,22 @@ def test_presets_fill_settings_and_dumps_are_complete():
         OpenWorld(criterion="positive")
 
 
-def test_record_has_accuracies_heat_window_and_growth(grown):
-    record, origin = grown.provenance.record["collective"], grown.provenance
+def test_record_has_accuracies_heat_window_and_growth(full_gene):
+    record, origin = full_gene.provenance.record["collective"], full_gene.provenance
     assert [len(row) for row in record["accuracies"]] == [1, 2, 3]
     assert (record["grown"], record["dead"]) == ((0, 2, 8), ())
     assert [len(epochs[0]) for epochs in record["heat"]] == [8, 8, 8]
     assert record["parameters"][0] < record["parameters"][1] < record["parameters"][2]
     assert record["windows"][record["window"][0]] == min(record["windows"])
-    assert origin.training["samples"] == 3 * 2 * 8 == OpenWorld(**TINY).cost(grown.spec, 0, 0).samples
+    assert origin.training["samples"] == 3 * 2 * 8 == OpenWorld(**TINY).cost(full_gene.spec, 0, 0).samples
     assert origin.metrics["accuracy on all tasks in the end"] == pytest.approx(sum(record["accuracies"][-1]) / 3)
-    assert grown.spec.widths == ((4,), (12,), (16, 16), (32, 32), (32, 34))
+    assert full_gene.spec.widths == ((4,), (12,), (16, 16), (32, 32), (32, 34))
 
 
-def test_gene_depends_only_on_the_seed(grown, pico):
-    assert_equal_tensors(condense_stream(pico, whole=True), grown)
+def test_gene_depends_only_on_the_seed(full_gene, pico):
+    assert_equal_tensors(condense_stream(pico, whole=True), full_gene)
     other = condense_stream(pico, seed=1, whole=True)
-    assert not torch.equal(other.tensors["unit.0.conv.weight"], grown.tensors["unit.0.conv.weight"])
+    assert not torch.equal(other.tensors["unit.0.conv.weight"], full_gene.tensors["unit.0.conv.weight"])
 
 
 @pytest.mark.parametrize("step", [1, 3, 5])
@@ -75,13 +76,13 @@ def test_killed_stream_resumes_to_the_same_gene(step, open_world, tmp_path, monk
     settings = {"open_tasks": 2, "met": 0.0, "consolidation": 1.0, "training": {"checkpoint_every": 1}, "noise": 0.01}
     uninterrupted, calls, original = condense_stream(open_world, **settings), [], TaskLoss.before_step
 
-    def killed(self, seed, name, at):
+    def before_step_until_killed(self, seed, name, at):
         calls.append(at)
         if len(calls) == 2 * step:
             raise KeyboardInterrupt
         original(self, seed, name, at)
 
-    monkeypatch.setattr(TaskLoss, "before_step", killed)
+    monkeypatch.setattr(TaskLoss, "before_step", before_step_until_killed)
     with pytest.raises(KeyboardInterrupt):
         condense_stream(open_world, tmp_path, **settings)
     resumed = condense_stream(open_world, tmp_path, **settings)
@@ -128,19 +129,19 @@ def test_joint_control_trains_the_last_spec_once(pico):
 
 
 def test_consolidation_keeps_weights_that_earlier_tasks_need(pico):
-    def first_and_last(**settings):
+    def train_two_tasks(**settings):
         rules = OpenWorld(**TINY, growth="none", **settings)
         collective = rules.build_collective(pico, Run(device="cpu", quiet=True))
-        first = collective.train_task(0, replace_state(collective))
+        first = collective.train_task(0, make_first_state(collective))
         return first, collective.train_task(1, first)
 
-    def replace_state(collective):
+    def make_first_state(collective):
         from germline.methods.openworld.collective import CollectiveState
 
         return CollectiveState(collective.spec)
 
     name = "stages.4.blocks.1.conv.weight"
-    first, last = first_and_last(consolidation=1e8)
+    first, last = train_two_tasks(consolidation=1e8)
     assert first.importance[name].shape == first.tensors[name].shape
     assert sum(float(value.sum()) for value in first.importance.values()) == pytest.approx(
         sum(value.numel() for value in first.importance.values()), rel=1e-3
@@ -148,7 +149,7 @@ def test_consolidation_keeps_weights_that_earlier_tasks_need(pico):
     changes = (last.tensors[name] - first.tensors[name]).abs()
     heavy = first.importance[name] > 0.1
     assert float(changes[heavy].max()) < 1e-6
-    free_first, free_last = first_and_last()
+    free_first, free_last = train_two_tasks()
     assert torch.equal(free_first.tensors[name], first.tensors[name])
     assert free_first.importance == {}
     assert float((free_last.tensors[name] - free_first.tensors[name]).abs()[heavy].max()) > 1e-5
@@ -167,31 +168,31 @@ def test_growth_keeps_the_outputs_of_earlier_tasks(pico):
         assert torch.allclose(larger.build_network(after).model.eval()(before.preprocess(images)), expected, atol=1e-5)
 
 
-def test_other_windows_and_anchors_are_derived_from_one_collective(grown, pico):
+def test_other_windows_and_anchors_are_derived_from_one_collective(full_gene, pico):
     manual = OpenWorld(**TINY, window=2, anchor="none")
     assert manual.derived_from() == OpenWorld(**TINY, whole=True)
     assert OpenWorld(**TINY).derived_from() is None
-    gene = manual.derive(grown, torch.Generator())
+    gene = manual.derive(full_gene, torch.Generator())
     assert set(inherited_tensors(gene.tensors)) == {
-        name for block in VGG.parts(grown.spec).blocks[1:4] for name in block.values()
+        name for block in VGG.parts(full_gene.spec).blocks[1:4] for name in block.values()
     }
-    first = VGG.parts(grown.spec).blocks[1]["conv.weight"]
-    assert torch.equal(gene.tensors[first], grown.tensors["unit.1.conv.weight"])
-    assert torch.equal(gene.tensors[f"{IMPORTANCE_PREFIX}{first}"], grown.tensors["unit.1.importance.conv.weight"])
+    first = VGG.parts(full_gene.spec).blocks[1]["conv.weight"]
+    assert torch.equal(gene.tensors[first], full_gene.tensors["unit.1.conv.weight"])
+    assert torch.equal(gene.tensors[f"{IMPORTANCE_PREFIX}{first}"], full_gene.tensors["unit.1.importance.conv.weight"])
     assert not [name for name in gene.tensors if name.startswith("unit.")]
     assert_equal_tensors(condense_stream(pico, window=2, anchor="none"), gene)
-    start = grown.provenance.record["collective"]["window"][0]
-    chosen = OpenWorld(**TINY, window=start + 1).derive(grown, torch.Generator())
+    start = full_gene.provenance.record["collective"]["window"][0]
+    chosen = OpenWorld(**TINY, window=start + 1).derive(full_gene, torch.Generator())
     assert_equal_tensors(
-        chosen, replace(grown, tensors={n: t for n, t in grown.tensors.items() if not n.startswith("unit.")})
+        chosen, replace(full_gene, tensors={n: t for n, t in full_gene.tensors.items() if not n.startswith("unit.")})
     )
 
 
-def test_windows_that_do_not_fit_are_refused(grown, pico):
+def test_windows_that_do_not_fit_are_refused(full_gene, pico):
     with pytest.raises(SettingError, match=r"window=7 does not fit into 'own'.*Use one of 1, 2, 3, 4, 5, 6"):
         OpenWorld(**TINY, window=7).condense_spec(None, pico)
-    record = {**grown.provenance.record["collective"], "fitting": [0, 1]}
-    dead = replace(grown, provenance=grown.provenance.model_copy(update={"record": {"collective": record}}))
+    record = {**full_gene.provenance.record["collective"], "fitting": [0, 1]}
+    dead = replace(full_gene, provenance=full_gene.provenance.model_copy(update={"record": {"collective": record}}))
     with pytest.raises(SettingError, match=r"window=3.*dead or.*Use one of 1, 2"):
         OpenWorld(**TINY, window=3).derive(dead, torch.Generator())
     with pytest.raises(SettingError, match=r"No window of 3 units fits into 'individual_x0125'"):
@@ -228,17 +229,17 @@ def train_individual(gene, pico, **settings):
     return child.model.state_dict()
 
 
-def test_anchor_reduces_the_distance_to_inherited_weights(grown, pico):
-    inherited = inherited_tensors(grown.tensors)
-    frozen, free = train_individual(grown, pico, strength="inf"), train_individual(grown, pico, anchor="none")
+def test_anchor_reduces_the_distance_to_inherited_weights(full_gene, pico):
+    inherited = inherited_tensors(full_gene.tensors)
+    frozen, free = train_individual(full_gene, pico, strength="inf"), train_individual(full_gene, pico, anchor="none")
     assert all(torch.equal(frozen[name], value) for name, value in inherited.items())
-    none = train_individual(grown, pico, strength=0.0)
+    none = train_individual(full_gene, pico, strength=0.0)
     assert all(torch.equal(value, none[name]) for name, value in free.items())
     name = next(name for name in inherited if name.endswith("conv.weight"))
     distances = [
         float((tensors[name] - inherited[name]).norm())
-        for tensors in (free, train_individual(grown, pico, strength=1e3))
+        for tensors in (free, train_individual(full_gene, pico, strength=1e3))
     ]
     assert 0 < distances[1] < 0.5 * distances[0]
-    epochs = train_individual(grown, pico, anchor="epoch", anchor_every=2, strength=1e8)
+    epochs = train_individual(full_gene, pico, anchor="epoch", anchor_every=2, strength=1e8)
     assert not torch.equal(epochs[name], free[name])

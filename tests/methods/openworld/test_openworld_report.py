@@ -84,16 +84,16 @@ def test_comparison_has_a_row_per_arm_and_figures():
 def test_gap_to_joint_training_is_paired_by_seed_and_tasks():
     classes = [["a", "b"], ["c", "d"]]
 
-    def stream_record(end):
+    def make_stream_record(end):
         return stream.parse({**RECORD, "accuracies": [[0.9], [end, 0.7]], "classes": classes})
 
-    def joint_record(accuracy, names=classes):
+    def make_joint_record(accuracy, names=classes):
         return stream.parse({**RECORD, "accuracies": [[0.3], [0.3, 0.3]], "classes": names, "joint": [accuracy, 0.9]})
 
-    near = {seed: stream_record(0.6 + 0.01 * seed) for seed in range(3)}
-    joint = {seed: joint_record(0.7 + 0.01 * seed) for seed in range(3)}
-    far = {seed: stream_record(0.1 + 0.01 * seed) for seed in range(3)}
-    others = {seed: joint_record(0.9, [["a", "c"], ["b", "d"]]) for seed in range(3)}
+    near = {seed: make_stream_record(0.6 + 0.01 * seed) for seed in range(3)}
+    joint = {seed: make_joint_record(0.7 + 0.01 * seed) for seed in range(3)}
+    far = {seed: make_stream_record(0.1 + 0.01 * seed) for seed in range(3)}
+    others = {seed: make_joint_record(0.9, [["a", "c"], ["b", "d"]]) for seed in range(3)}
     [section] = comparison_with_joint(
         {"near": near, "far": far, "single": {0: near[0]}, "joint": joint, "others": others}
     )
@@ -104,7 +104,7 @@ def test_gap_to_joint_training_is_paired_by_seed_and_tasks():
         ["single", "joint", "2", "+15.0", "one seed"],
     ]
     assert [value.split()[0] for value in section.body[1][3:6]] == ["80.0", "65.5", "80.5"]
-    closer = {seed: joint_record(0.5 + 0.01 * seed) for seed in range(3)}
+    closer = {seed: make_joint_record(0.5 + 0.01 * seed) for seed in range(3)}
     assert comparison_with_joint({"near": near, "joint": closer})[0].body[1][6:] == ["+5.0 ± 0.0", "yes"]
     assert comparison_with_joint({"near": near}) == []
 

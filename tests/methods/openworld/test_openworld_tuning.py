@@ -118,13 +118,13 @@ def test_tuned_gene_equals_the_gene_of_the_chosen_strength(tuned, pico):
 def test_killed_tuning_resumes_to_the_same_gene(step, tuned, pico, tmp_path, monkeypatch):
     calls, original = [], TaskLoss.before_step
 
-    def killed(self, seed, name, at):
+    def before_step_until_killed(self, seed, name, at):
         calls.append(at)
         if len(calls) == step:
             raise KeyboardInterrupt
         original(self, seed, name, at)
 
-    monkeypatch.setattr(TaskLoss, "before_step", killed)
+    monkeypatch.setattr(TaskLoss, "before_step", before_step_until_killed)
     with pytest.raises(KeyboardInterrupt):
         condense(pico, tmp_path, **TUNED)
     resumed = condense(pico, tmp_path, **TUNED)

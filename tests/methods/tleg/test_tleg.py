@@ -265,14 +265,14 @@ def test_soft_and_hard_targets_and_labels_give_different_genes(ancestor, pico):
 
 
 def test_distillation_reduces_the_divergence_from_the_ancestor(ancestor, pico):
-    def distance(steps):
+    def measure_divergence(steps):
         child = condense(ancestor, pico, steps=steps, lr=1e-2, width=32).inherit().network
         pixels = pico.val.images.float() / 255
         with torch.no_grad():
             expected, found = ancestor.logits(pixels).log_softmax(1), child.logits(pixels).log_softmax(1)
         return float((expected.exp() * (expected - found)).sum(1).mean())
 
-    assert distance(80) < 0.6 * distance(0)
+    assert measure_divergence(80) < 0.6 * measure_divergence(0)
 
 
 def test_condense_does_not_change_the_ancestor(ancestor, pico):
