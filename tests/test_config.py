@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from germline.config import apply_overrides, merge_settings, parse_yaml, validate_settings
+from germline.config import apply_overrides, merge_settings, parse_yaml
 from germline.errors import SettingError
+from germline.setting_problems import validate_settings
 from germline.training import TrainSettings
 
 

@@ -15,8 +15,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ORDER = (
     ("timm",),
     ("errors",),
-    ("paths", "tensor_file", "sharing"),
-    ("files", "outputs", "hub", "randomness", "deprecation"),
+    ("arguments", "paths", "tensor_file", "sharing"),
+    ("files", "outputs", "hub", "randomness", "deprecation", "setting_problems"),
     ("ledger", "traits", "seals", "card_metadata"),
     ("architectures",),
     ("registry",),

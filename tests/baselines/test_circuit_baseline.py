@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.architectures import ResNet12Spec, Size, VggSpec, count_elements
 from germline.baselines.circuit import CircuitBaseline
@@ -180,7 +179,7 @@ def test_share_of_one_copies_the_ancestor(resnet, pico):
 
 def test_bad_settings_no_ancestor_and_a_vit_are_refused(pico, make_network):
     for settings in ({"share": 0}, {"share": 1.1}, {"choose": "norm"}):
-        with pytest.raises(ValidationError):
+        with pytest.raises(SettingError):
             CircuitBaseline(**settings)
     with pytest.raises(SettingError, match="'circuit' needs an ancestor"):
         CircuitBaseline().condense_spec(None, pico)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 
 from germline.architectures import VIT, Size
 from germline.baselines.distillation import Distil, OtherClasses
 from germline.data import Batch, Images
+from germline.errors import SettingError
 from germline.training import Distillation, Run, TrainSettings
 
 RUN = Run(device="cpu", quiet=True)
@@ -180,7 +180,7 @@ def test_auxiliary_head_stays_float32_with_bf16_features(distil_gene, parity_ima
 
 @pytest.mark.parametrize("bad", [{"alpha": 1.1}, {"temperature": 0}, {"label_smoothing": 1}, {"beta": 1}], ids=str)
 def test_bad_settings_are_refused(bad):
-    with pytest.raises(ValidationError):
+    with pytest.raises(SettingError):
         Distil(**bad)
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.architectures import ResNet12Spec, Size, VggSpec, count_elements
 from germline.baselines.last_layers import LastLayers
@@ -104,7 +103,7 @@ def test_other_sizes_are_refused(networks, pico, family, size, words):
 
 def test_bad_settings_another_model_and_no_ancestor_are_refused(networks, pico):
     for share in (0, 1.5):
-        with pytest.raises(ValidationError):
+        with pytest.raises(SettingError):
             LastLayers(share=share)
     with pytest.raises(SettingError, match="'last-layers' needs an ancestor"):
         LastLayers().condense_spec(None, pico)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.api import condense
 from germline.architectures import Size
@@ -83,7 +82,7 @@ def test_settings_of_condensing_cannot_be_changed(openworld_folder, tleg_folder,
     )
     with pytest.raises(SettingError, match=r"window=3.*keeps no units but its own window's.*whole=true"):
         condense(Stored(gene=str(tmp_path / "cut"), settings={"window": 3}), data=pico, run=quiet)
-    with pytest.raises(ValidationError, match="There is no learngene at"):
+    with pytest.raises(SettingError, match="There is no learngene at"):
         Stored(gene=str(tmp_path / "nowhere"))
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.architectures import VIT, ResNet12Spec, ResNetSpec, Size, VggSpec, VitSpec, count_elements
 from germline.baselines.weight_selection import WeightSelection
@@ -231,7 +230,7 @@ def test_descendant_owns_its_tensors_and_a_saved_gene_loads(wide, pico, tmp_path
 
 
 def test_bad_settings_and_no_ancestor_are_refused(pico):
-    with pytest.raises(ValidationError):
+    with pytest.raises(SettingError):
         WeightSelection(layers="last")
     with pytest.raises(SettingError, match="'weight-selection' needs an ancestor"):
         WeightSelection().condense_spec(None, pico)

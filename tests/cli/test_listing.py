@@ -91,7 +91,8 @@ def test_keys_that_a_class_accepts_are_not_refused(name):
     ("method", "key"), [("tleg", "dpeth"), ("pool", "lr"), ("pool", "distil.lrr"), ("gtl", "life.stps"), ("auto", "x")]
 )
 def test_unknown_keys_are_refused_as_the_class_refuses_them(method, key):
-    from germline.config import apply_overrides, validate_settings
+    from germline.config import apply_overrides
+    from germline.setting_problems import validate_settings
 
     with pytest.raises(SettingError) as early:
         check_keys(METHODS.place(method), [f"{key}=1"])

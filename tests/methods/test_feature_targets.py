@@ -9,6 +9,7 @@ import germline as gl
 from germline.api import build_gene_objective, build_start_network, train
 from germline.architectures import RESNET, VGG, VIT, Preprocess, Size
 from germline.data import DataSet, Images
+from germline.errors import SettingError
 from germline.methods.feature_targets import find_token_module
 from germline.registry import METHODS
 from germline.training import FeatureDistillation, Run, TrainSettings
@@ -169,7 +170,7 @@ def test_auto_learns_labels_with_an_ancestor_without_head(bare, pico):
     ids=str,
 )
 def test_unsuitable_settings_are_refused(name, settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SettingError, match=message):
         METHODS[name](**settings)
 
 

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 
 from germline.compare.recipe.loader import load_recipe
+from germline.errors import SettingError
 from germline.methods.presets import PresetSettings
 from germline.methods.tleg.method import TLEG
 from germline.registry import METHODS
@@ -26,7 +27,7 @@ def test_every_preset_has_a_table(name):
     names |= {value for value in get_args(allowed) if isinstance(value, str)}
     assert names == set(kind.presets)
     assert {"lab", "tiny"} < names
-    with pytest.raises(ValueError, match="preset"):
+    with pytest.raises(SettingError, match="preset='none such'"):
         kind(preset="none such")
 
 

@@ -141,7 +141,7 @@ def test_pool_computes_each_image_once_in_all_phases(data, ancestor, tmp_path):
 
 def test_pool_cannot_cache_hidden_maps():
     settings = {"init": "random", "distil": {"augment": False, "cache_teacher": True}}
-    with pytest.raises(ValueError, match=r"distil.cache_teacher with losses=all.*set losses=logits"):
+    with pytest.raises(SettingError, match=r"distil.cache_teacher with losses=all.*set losses=logits"):
         gl.Pool(losses="all", **settings)
     assert gl.Pool(losses="logits", **settings).distil.cache_teacher
 

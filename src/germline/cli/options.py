@@ -50,7 +50,8 @@ def settings(model: type[ModelT], changes: Sequence[str] | None) -> ModelT:
     Raises:
         SettingError: An unknown key, or a value that is not allowed.
     """
-    from germline.config import apply_overrides, validate_settings
+    from germline.config import apply_overrides
+    from germline.setting_problems import validate_settings
 
     return validate_settings(model, apply_overrides({}, changes or ()), "--set")
 

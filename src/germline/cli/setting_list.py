@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import germline
-from germline.config import unknown_key_error
+from germline.setting_problems import unknown_key_error
 
 TRAIN_SETTINGS = "germline.training.settings:TrainSettings"
 _ATTRIBUTE = re.compile(r"(?m)^ {4}(\w+): ((?:.|\n {8})+)")

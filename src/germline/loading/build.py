@@ -38,7 +38,8 @@ def build_timm_model(name: str, **arguments: Any) -> Any:
 def read_preprocess(config: dict[str, Any]) -> Preprocess:
     """Read the preprocessing from timm's `pretrained_cfg`."""
     channels, height, _ = config["input_size"]
-    return Preprocess(channels=channels, image_size=height, mean=tuple(config["mean"]), std=tuple(config["std"]))
+    numbers = {"mean": tuple(config["mean"]), "std": tuple(config["std"])}
+    return Preprocess.model_validate({"channels": channels, "image_size": height, **numbers})
 
 
 def describe_network(model: nn.Module, preprocess: Preprocess) -> tuple[Spec | None, str]:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from germline.architectures import Preprocess, Size, Spec, Target
 from germline.learngene import Descendant, Learngene
 from germline.network import Network
 from germline.registry import METHODS, architecture_of
+from germline.setting_problems import CheckedSettings
 from germline.training.settings import TrainSettings
 from germline.traits import AncestorUse, Sizes, Traits
 
@@ -38,7 +39,7 @@ class GeneCost:
     stored: Mapping[str, int] | None = None
 
 
-class Method(BaseModel):
+class Method(CheckedSettings):
     """A method: a frozen model whose fields are its settings.
 
     Attributes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
+from germline.setting_problems import CheckedSettings
 
 
-class StableDump(BaseModel):
+class StableDump(CheckedSettings):
     """Settings that are left out of a dump while they have no effect.
 
     Stores are keyed by dumps. A setting that came later is left out at its first value, so that keys stay the same.

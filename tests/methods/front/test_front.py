@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.architectures import VIT, ResNet12Spec, ResNetSpec, Size, VggSpec
 from germline.errors import SettingError
@@ -349,7 +348,7 @@ def test_sizes_without_a_source_are_refused(make_convolutional, pico, spec_type,
 
 def test_settings_outside_their_range_are_refused(full_gene, pico):
     for settings in ({"keep": 0}, {"keep": 1.5}, {"keep": float("nan")}, {"scale": "other"}, {"missing": "ones"}):
-        with pytest.raises(ValidationError, match=next(iter(settings))):
+        with pytest.raises(SettingError, match=next(iter(settings))):
             FRONT(**settings)
     with pytest.raises(SettingError, match="width=18 with heads=4"):
         full_gene.inherit(size=Size(width=18, heads=4))

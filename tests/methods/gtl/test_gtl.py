@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.data import load_data, split_classes
 from germline.errors import DataError, SettingError, UnknownNameError
@@ -44,7 +43,7 @@ def test_given_settings_override_the_preset():
 
 
 def test_life_in_epochs_is_refused():
-    with pytest.raises(ValidationError, match="A life is counted in steps"):
+    with pytest.raises(SettingError, match="A life is counted in steps"):
         GTL(life={"steps": None, "epochs": 2})
 
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from germline.baselines.circuit import CircuitBaseline
 from germline.baselines.random_gene import RandomGene
+from germline.errors import SettingError
 from germline.learngene import Learngene
 from germline.methods.gtl.method import GTL
 from germline.methods.gtl.rules import NEW_SETTINGS, PUBLISHED
@@ -97,7 +97,7 @@ def test_circuit_without_protection_has_the_dump_of_the_first_release():
     ],
 )
 def test_invalid_settings_are_refused(settings, message):
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(SettingError, match=message):
         GTL(**settings)
 
 

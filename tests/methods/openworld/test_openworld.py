@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.api import condense
 from germline.architectures import VGG, Size
@@ -47,9 +46,9 @@ def test_presets_fill_settings_and_dumps_are_complete():
     assert (lab.model, lab.individual, lab.tasks, lab.head) == ("collective_x0125", "individual_x0125", 21, "per-task")
     assert (full.training.lr, full.training.steps, full.dropout) == (0.01, 3125, 0.5)
     assert OpenWorld.model_validate(full.model_dump(mode="json")) == full
-    with pytest.raises(ValidationError, match="A task is counted in steps"):
+    with pytest.raises(SettingError, match="A task is counted in steps"):
         OpenWorld(training={"steps": None, "epochs": 2})
-    with pytest.raises(ValidationError, match="criterion=positive counts gradients above a number"):
+    with pytest.raises(SettingError, match="criterion=positive counts gradients above a number"):
         OpenWorld(criterion="positive")
 
 

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.data import Images, draw_disjoint_tasks, iterate_batches, load_data
-from germline.errors import TrainingError
+from germline.errors import SettingError, TrainingError
 from germline.methods.openworld.collective import TaskLoss
 from germline.methods.openworld.earlier_answers import EarlierAnswers, list_earlier_outputs
 from germline.methods.openworld.method import OpenWorld
@@ -203,7 +202,7 @@ def test_earlier_outputs_depend_on_the_kind_of_head():
     ],
 )
 def test_invalid_tuning_is_refused(settings, message):
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(SettingError, match=message):
         OpenWorld(preset="tiny", **settings)
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
-from pydantic import ValidationError
 from timm.models.vision_transformer import VisionTransformer
 
 import germline.timm  # noqa: F401 - registers stitched ViTs
@@ -429,7 +428,7 @@ def test_given_settings_override_the_preset():
     ids=str,
 )
 def test_invalid_settings_are_refused(bad):
-    with pytest.raises(ValidationError):
+    with pytest.raises(SettingError):
         Pool(**{"preset": "tiny", **bad})
 
 

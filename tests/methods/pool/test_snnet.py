@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.architectures import Size
 from germline.errors import DataError, SettingError
@@ -110,7 +109,7 @@ def test_presets_agree_with_those_of_pool():
 
 @pytest.mark.parametrize("bad", [{"init": "transpose"}, {"alpha": 0.1}, {"preset": "paper12"}, {"distil": {}}], ids=str)
 def test_invalid_settings_are_refused(bad):
-    with pytest.raises(ValidationError):
+    with pytest.raises(SettingError):
         SNNet(**bad)
 
 

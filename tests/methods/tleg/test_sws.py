@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.architectures import VIT, Size
 from germline.data import load_data
@@ -54,6 +53,6 @@ def test_unsuitable_sizes_and_settings_are_refused(shared, ancestor, pico):
     for segments in ((3, 0), (3, -1)):
         with pytest.raises(SettingError, match=r"segments=.*A segment has at least one block"):
             SWS(segments=segments).condense_spec(ancestor, pico)
-    with pytest.raises(ValidationError, match="segments"):
+    with pytest.raises(SettingError, match="segments"):
         SWS(segments=())
     assert "slopes" not in SWS.model_fields

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.architectures import VIT, Size, count_elements
 from germline.data import DataSet, Images, load_data
@@ -301,7 +300,7 @@ def test_soft_targets_without_an_ancestor_are_refused(pico):
 
 @pytest.mark.parametrize("bad", [{"epochs": -1}, {"alpha": 1.5}, {"grid": "two"}, {"temperature": 0}, {"unknown": 1}])
 def test_invalid_settings_are_refused(bad):
-    with pytest.raises(ValidationError):
+    with pytest.raises(SettingError):
         TLEG(**bad)
 
 

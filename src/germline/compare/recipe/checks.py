@@ -10,10 +10,10 @@ from germline.architectures import Size
 from germline.baselines.fresh_start import START_LABELS
 from germline.compare.recipe.keys import CONTROL, EVERY_SIZE, RecipeKeys
 from germline.compare.recipe.sections import FamilyBudget, Tuning
-from germline.config import validate_settings
 from germline.errors import SettingError, UnknownNameError
 from germline.methods.base import find_method
 from germline.registry import METHODS
+from germline.setting_problems import validate_settings
 
 
 def list_checks(recipe: RecipeKeys) -> Iterator[Callable[[], None]]:

@@ -22,8 +22,8 @@ from germline.compare.recipe.sections import (
     Tuning,
 )
 from germline.compare.recipe.text import RENAMED_KEYS, rename_old_keys
-from germline.config import validate_settings
 from germline.methods.base import find_method
+from germline.setting_problems import validate_settings
 from germline.training import PrecisionName, TrainSettings
 
 CONTROL = "scratch"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.text import RENAMED_KEYS, read_recipe
-from germline.config import apply_overrides, validate_settings
+from germline.config import apply_overrides
+from germline.setting_problems import validate_settings
 
 
 def load_recipe(name: str, overrides: Sequence[str] = (), *, quick: bool = False) -> Recipe:

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from germline.compare.recipe.loader import rename_override
 from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.text import read_recipe
-from germline.config import apply_overrides, list_problems, validate_settings
+from germline.config import apply_overrides
 from germline.errors import GermlineError, SettingError, UnknownNameError
 from germline.methods.base import find_method
 from germline.registry import METHODS
+from germline.setting_problems import list_problems, validate_settings
 
 
 def list_recipe_errors(name: str, overrides: Sequence[str] = (), *, quick: bool = False) -> list[GermlineError]:

@@ -26,7 +26,6 @@ from germline.compare.run.data_cache import (
 )
 from germline.compare.run.part_keys import find_part, make_ancestor_path, make_gene_path
 from germline.compare.run.remote_store import RemoteStore
-from germline.config import validate_settings
 from germline.data import AnyImages, DataSet, draw_task_list, log_final_reading, read_final_glyphs
 from germline.files import file_lock, read_json
 from germline.learngene import Learngene, read_version
@@ -35,6 +34,7 @@ from germline.methods.base import DerivedMethod, Method, find_method, find_sourc
 from germline.network import Network
 from germline.randomness import derive, generator
 from germline.registry import model_spec
+from germline.setting_problems import validate_settings
 from germline.training import Run, TrainSettings
 
 FINAL_DATA = "glyphs/final"
