@@ -104,7 +104,10 @@ def __getattr__(name: str) -> Any:
         importlib.import_module("germline.deprecation").warn_deprecated("germline.Pictures")
         name = "Images"
     if name not in _HOME:
-        raise AttributeError(f"module 'germline' has no attribute '{name}'")
+        # With the name and the module Python proposes the nearest name.
+        raise AttributeError(
+            f"module 'germline' has no attribute '{name}'", name=name, obj=importlib.import_module("germline")
+        )
     value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -5,24 +5,28 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from torch import nn
 
 from germline.architectures import Preprocess, Size, on_meta_device
+from germline.arguments import check_type, describe_argument, name_class
 from germline.data import DataSet, Split, load_data
 from germline.errors import DataError, GermlineError, SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger
 from germline.loading import MeasuredAncestor, load_network, measure_ancestor, read_ancestor, rebuild_network
-from germline.methods.base import Method, method_of
+from germline.methods.base import Method, find_method, method_of
 from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
 from germline.training import CrossEntropy, FitResult, Objective, Run, TrainSettings
 from germline.training.augmentation import check_augmentation
+from germline.training.batch_limit import check_batch_memory
 from germline.training.class_scores import ClassScores, match_classes, score_classes
 from germline.training.device import check_device, find_best_device
+from germline.training.settings import check_settings_type
 from germline.training.small_data import warn_of_repeated_images
 
 _LOG = logging.getLogger(__name__)
@@ -46,6 +50,8 @@ def condense(
     Raises:
         GermlineError: The ancestor, data or settings do not fit.
     """
+    _check_method(method)
+    _check_run(run)
     source = load_data(data)
     check_inputs(method, source, ancestor=ancestor is not None)
     return condense_measured(method, measure_for(method, ancestor, source), source, run or Run())
@@ -84,11 +90,10 @@ def condense_measured(method: Method, ancestor: MeasuredAncestor | None, data: D
                 _LOG.warning(warning)
             for line in () if run.quiet else ancestor.lines:
                 print(f"germline: {line}", file=sys.stderr, flush=True)
-        for key, settings in (("", method), *((f"{key}.", value) for key, value in vars(method).items())):
-            if isinstance(settings, TrainSettings):
-                # A method may train on the data or on those of a role, or on a part of them.
-                images = max(len(source.train) for source in (data, *data.roles.values()))
-                warn_of_repeated_images(settings, images, key)
+        for key, settings in _list_trainings(method):
+            # A method may train on the data or on those of a role, or on a part of them.
+            images = max(len(source.train) for source in (data, *data.roles.values()))
+            warn_of_repeated_images(settings, images, key)
     return method.condense(None if ancestor is None else ancestor.network, data, run)
 
 
@@ -102,7 +107,7 @@ def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
 
     Raises:
         SettingError: An ancestor or a set for a role is given that the method does not read. Or a setting changes
-            images at random, and the data allow no augmentation.
+            images at random, and the data allow no augmentation. Or a batch is larger than the memory.
     """
     if ancestor and method.ancestor == "none":
         raise SettingError("an ancestor is given", f"the method {method.name} makes its own", "remove it")
@@ -112,9 +117,34 @@ def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:
             f"the method {method.name} reads {', '.join(method.traits.roles)}",
             f"remove {odd[0]}",
         )
-    for settings in (method, *vars(method).values()):
-        if isinstance(settings, TrainSettings):
-            check_augmentation(settings, data.augmentation)
+    for key, settings in _list_trainings(method):
+        check_augmentation(settings, data.augmentation)
+        check_batch_memory(settings, data.train, key)
+
+
+def _list_trainings(method: Method) -> list[tuple[str, TrainSettings]]:
+    """List the settings of a method's trainings, each with the start of its settings' names."""
+    parts = (("", method), *((f"{key}.", value) for key, value in vars(method).items()))
+    return [(key, settings) for key, settings in parts if isinstance(settings, TrainSettings)]
+
+
+def _check_method(method: object) -> None:
+    """Refuse a method that is given by its name, its class or its settings.
+
+    Raises:
+        SettingError: The message names the class that belongs to the name.
+        UnknownNameError: There is no method of that name.
+    """
+    if isinstance(method, str):
+        made = f"{name_class(find_method(method))}(...)"
+        raise SettingError(f"method='{method}' is a name", "A method is an object with its settings", f"Use {made}")
+    check_type(
+        "method", method, Method, "A method is an object with its settings", "Use for example gl.TLEG(steps=2000)"
+    )
+
+
+def _check_run(run: object) -> None:
+    check_type("run", run, (Run, NoneType), "It is a run with a folder, seed and device", 'Use gl.Run("runs/first")')
 
 
 def load_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataSet) -> Network | None:
@@ -152,10 +182,15 @@ def train(
 
     Raises:
         DataError: The data set has other classes than the network, or no labels.
+        SettingError: An argument has another type, or a batch is larger than the memory.
         TrainingError: The loss is not a finite number.
     """
-    subject, source, place = _network_of(network), load_data(data), run or Run()
+    subject = _network_of(network)
+    check_settings_type(settings)
+    _check_run(run)
+    source, place = load_data(data), run or Run()
     check_labels(subject, source)
+    check_batch_memory(settings, source.train)
     if place.fabric.is_global_zero:
         warn_of_repeated_images(settings, len(source.train))
     return fit_classifier(subject, source, settings, objective=objective, run=place, name=name)
@@ -191,14 +226,15 @@ def evaluate(
         network: Network or descendant, with a head for the data's classes.
         data: Data set, its name, or anything else that `germline.load_data` accepts.
         split: Part of the data: "train", "val" or "test".
-        device: Device such as "cpu" or "cuda:0"; "auto" takes the best one.
+        device: "cpu", "cuda" or "mps"; "auto" takes the best one.
 
     Returns:
         Accuracy, loss, accuracy per class and confusions.
 
     Raises:
         DataError: The images have no labels, or other classes than the network.
-        SettingError: There is no such device.
+        SettingError: There is no such device, or an argument has another type.
+        UnknownNameError: There is no such split.
     """
     subject, source = _network_of(network), load_data(data)
     check_device(device, "32-true")
@@ -206,8 +242,25 @@ def evaluate(
     return score_classes(subject, images, find_best_device() if device == "auto" else device)
 
 
-def _network_of(network: Network | Descendant) -> Network:
-    return network.network if isinstance(network, Descendant) else network
+def _network_of(network: object) -> Network:
+    """Return the network of an argument that is a network or a descendant.
+
+    Raises:
+        SettingError: It is something else; the message says how to make a network of it.
+    """
+    if isinstance(network, Descendant):
+        return network.network
+    if isinstance(network, Network):
+        return network
+    why, fix = "It is a network with class names and preprocessing", "Use for example gl.load_network(...)"
+    if isinstance(network, (str, Path)):
+        fix = f'Use gl.load_network("{network}")'
+    elif isinstance(network, Learngene):
+        why, fix = "A learngene grows networks", "Use its inherit(size=...), and pass the descendant"
+    elif isinstance(network, nn.Module):
+        why = "A bare module has no class names and no preprocessing"
+        fix = "Use gl.Network(module, gl.Preprocess(...), classes)"
+    raise SettingError(describe_argument("network", network), why, fix)
 
 
 def build_gene_objective(gene: str | Path | Learngene, network: Network) -> Objective | None:

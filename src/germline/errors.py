@@ -43,9 +43,7 @@ class UnknownNameError(GermlineError):
     def with_nearest(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """Build the error for `name` with the nearest of the `known` names."""
         names = sorted(known)
-        # Names such as FRONT are written in capitals in papers.
-        by_folded = {each.casefold(): each for each in names}
-        near = [by_folded[each] for each in difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)]
+        near = find_nearest_names(name, names)
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names[:_MOST_NAMES])}{more}"
         return cls(f"unknown {kind} '{name}'", "", fix)
@@ -84,6 +82,13 @@ class TrainingError(GermlineError):
     """Training that stopped for a stated reason."""
 
     exit_code = 3
+
+
+def find_nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return at most three known names that look like a name, the nearest first."""
+    # Names such as FRONT are written in capitals in papers.
+    by_folded = {each.casefold(): each for each in known}
+    return [by_folded[each] for each in difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)]
 
 
 def _as_sentence(part: str) -> str:

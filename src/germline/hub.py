@@ -100,7 +100,7 @@ def check_repository_name(name: str) -> None:
     Raises:
         SettingError: The hub would not accept the name.
     """
-    if not _REPOSITORY.fullmatch(name) or ".." in name or "--" in name:
+    if not isinstance(name, str) or not _REPOSITORY.fullmatch(name) or ".." in name or "--" in name:
         raise SettingError(
             f"'{name}' is not the name of a hub repository",
             "A name has an owner and a repository, of letters, digits, '.', '-' and '_'",

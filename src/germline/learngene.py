@@ -14,13 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from germline.architectures import Preprocess, Size, Spec, Target
+from germline.architectures.size import check_size_type
+from germline.arguments import (
+    check_class_list,
+    check_path,
+    check_seed,
+    check_type,
+    check_whole_number,
+    read_whole_number,
+)
 from germline.cards import make_gene_card, make_network_card
 from germline.errors import ArtefactError, SettingError, UnknownNameError
 from germline.files import atomic_folder, read_json, read_tensors, write_json, write_tensors
 from germline.gene_checks import WRONG_CONTENT, check_method_settings, check_parts, verify_tensors
 from germline.hub import CARD_FILE, PREFIX, HubArtefact, download_folder
 from germline.ledger import Ledger
-from germline.network import RECORD, Network
+from germline.network import CONFIG, RECORD, Network
 from germline.outputs import check_output_folder
 from germline.paths import read_unchanged
 from germline.provenance import Provenance
@@ -59,7 +68,7 @@ class Descendant(HubArtefact):
         Raises:
             OutputError: The folder is not empty or cannot be written.
         """
-        folder = Path(folder)
+        folder = check_path("folder", folder, "models/d3")
         check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
             source, gene = hide_places(self.network.source), hide_all(self.gene)
@@ -143,12 +152,15 @@ class Learngene(HubArtefact):
             SettingError: The gene cannot grow that size or model, or the number of classes or channels is bad.
             UnknownNameError: No model has that name.
         """
-        if channels not in (None, 1, 3):
-            raise SettingError(f"channels={channels}", "images are grey (1) or in colour (3)", "use 1 or 3")
+        check_size_type(size)
+        if channels is not None and read_whole_number(channels) not in (1, 3):
+            raise SettingError(f"channels={channels!r}", "images are grey (1) or in colour (3)", "use 1 or 3")
+        if image_size is not None:
+            image_size = check_whole_number("image_size", image_size, 1, example=self.spec.image_size)
         names = self._class_names(classes)
         start = self.spec if model is None else self._model_spec(model, image_size)
         side = self.spec.image_size if image_size is None else image_size
-        images = {"channels": channels or start.channels, "image_size": side}
+        images = {"channels": start.channels if channels is None else int(channels), "image_size": side}
         start = type(start).model_validate({**start.model_dump(), **images, "classes": len(names)})
         wanted = self._choose_size(start, size or Size())
         spec = self._spec_of_size(start, wanted)
@@ -168,6 +180,7 @@ class Learngene(HubArtefact):
         return spec
 
     def _model_spec(self, model: str, image_size: int | None) -> Spec:
+        check_type("model", model, str, "It is the name of a model", 'Use for example model="resnet12_x025"')
         if not self.bound_method().traits.can_cross_architectures:
             raise SettingError(
                 f"the method {self.method} cannot grow model={model}",
@@ -182,17 +195,20 @@ class Learngene(HubArtefact):
             if self.classes is None:
                 raise SettingError("no classes given", "this gene has no head", "pass the class names or their number")
             return self.classes
-        if isinstance(classes, int):
-            if classes < 1:
-                raise SettingError(f"classes={classes}", "a descendant has at least one class", "use classes=1 or more")
-            return tuple(f"new-{index}" for index in range(classes))
-        if len(set(classes)) != len(classes) or not classes:
+        count = read_whole_number(classes)
+        if isinstance(classes, (int, float)) or count is not None:
+            if count is None or count < 1:
+                why = "a number of classes is whole, and at least one"
+                raise SettingError(f"classes={classes!r}", why, "use classes=1 or more")
+            return tuple(f"new-{index}" for index in range(count))
+        names = check_class_list(classes)
+        if len(set(names)) != len(names) or not names:
             raise SettingError(
                 "class names are empty or not unique",
                 "each output of the head needs a name",
                 "give every class its own name",
             )
-        return tuple(classes)
+        return names
 
     def inherit(
         self,
@@ -216,6 +232,7 @@ class Learngene(HubArtefact):
         Raises:
             SettingError: The gene cannot grow that target.
         """
+        seed = check_seed(seed)
         target = self.target(size, classes, channels, image_size, model)
         descendant = self.bound_method().inherit(self, target, torch.Generator().manual_seed(seed))
         facts = {"method": self.method, "anatomy": self.architecture, "data": self.provenance.data, "seed": seed}
@@ -227,7 +244,7 @@ class Learngene(HubArtefact):
         Raises:
             OutputError: The folder is not empty or cannot be written.
         """
-        folder = Path(folder)
+        folder = check_path("folder", folder, "genes/quick")
         check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
             write_tensors(fresh / TENSORS_FILE, self.tensors)
@@ -257,11 +274,15 @@ class Learngene(HubArtefact):
         Raises:
             ArtefactError: The folder is missing, damaged, holds a pickle, or has a newer format.
         """
-        name = str(place)
+        name = str(check_path("place", place, "genes/quick"))
         files = (TENSORS_FILE, MANIFEST_FILE, CARD_FILE)
         folder = download_folder(name.removeprefix(PREFIX), files) if name.startswith(PREFIX) else Path(place)
         if not folder.is_dir():
             raise ArtefactError(f"no learngene at '{place}'", "there is no such folder", "run germline condense")
+        if (folder / CONFIG).is_file() and not (folder / MANIFEST_FILE).exists():
+            raise ArtefactError(
+                f"'{place}' is a network", "a learngene is expected here", f'load it by gl.load_network("{place}")'
+            )
         return read_unchanged(folder, cls._read)
 
     @classmethod

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from germline.architectures import Preprocess, Spec
+from germline.arguments import check_class_list, check_path, check_type
 from germline.card_metadata import Measurement
 from germline.cards import make_network_card
 from germline.errors import ArtefactError
@@ -53,6 +54,17 @@ class Network(HubArtefact):
     notes: tuple[str, ...] = ()
     assumed: frozenset[str] = frozenset()
     measured: tuple[Measurement, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_type("model", self.model, nn.Module, "It is a torch module", "Use for example timm.create_model(...)")
+        check_type(
+            "preprocess",
+            self.preprocess,
+            Preprocess,
+            "It says how images are prepared",
+            "Use gl.Preprocess(channels=..., image_size=..., mean=..., std=...)",
+        )
+        object.__setattr__(self, "classes", check_class_list(self.classes))
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Network:
@@ -102,7 +114,7 @@ class Network(HubArtefact):
             OutputError: The folder is not empty or cannot be written.
             ArtefactError: No architecture can rebuild the network.
         """
-        folder = Path(folder)
+        folder = check_path("folder", folder, "models/d3")
         check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
             self.write(fresh)

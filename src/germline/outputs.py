@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from germline.arguments import check_type
 from germline.errors import OutputError
 from germline.paths import check_apart, check_text, follow_link
 
@@ -24,6 +25,7 @@ def check_output_folder(
     Raises:
         OutputError: The folder is not empty, is a file, is an input, or cannot be written.
     """
+    check_type("overwrite", overwrite, bool, "It is True or False", "Use overwrite=True or overwrite=False")
     folder = follow_link(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"'{folder}' is a file", "this output is a folder", "choose another name")

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from germline.architectures import Preprocess
 from germline.errors import SettingError
@@ -51,7 +50,7 @@ def test_adapted_statistics_are_means_or_repeated():
 
 
 def test_invalid_statistics_are_refused():
-    with pytest.raises(ValidationError, match="positive"):
+    with pytest.raises(SettingError, match="positive"):
         Preprocess(channels=1, image_size=8, mean=(0.0,), std=(0.0,))
     with pytest.raises(SettingError, match="2 means and 1 deviations for 1 channels"):
         Preprocess(channels=1, image_size=8, mean=(0.0, 0.0), std=(1.0,))

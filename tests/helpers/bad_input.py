@@ -267,7 +267,7 @@ FAULTS = [
     Fault("classes-and-data", f"{INHERIT} --classes 3 --data digits", ("--classes", "--data", "only one")),
     Fault("channels", f"{INHERIT} --channels 2", ("channels=2", "grey (1)")),
     Fault("image-size", f"{INHERIT} --image-size 33", ("image_size=33", "patch_size=8")),
-    Fault("image-size-0", f"{INHERIT} --image-size 0", ("image_size=0", "Use image_size=8")),
+    Fault("image-size-0", f"{INHERIT} --image-size 0", ("image_size=0", "image_size=32")),
     # Genes
     Fault("gene-missing", "inspect missing", ("No learngene at 'missing'", "germline condense")),
     Fault("size-of-a-model", "inspect ancestor --size depth=3", ("--size with a network", "Remove --size")),

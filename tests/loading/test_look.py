@@ -107,10 +107,10 @@ BAD_MODULES = {
     "complex": (lambda: replace_bias(torch.ones(10, dtype=torch.complex64)), ArtefactError, "complex64"),
     "nan": (lambda: replace_bias(torch.full((10,), float("nan"))), ArtefactError, "'head.bias'.*not finite"),
     "infinite": (lambda: replace_bias(torch.full((10,), float("inf"))), ArtefactError, "'head.bias'.*not finite"),
-    "text-list": (lambda: ["a"], ArtefactError, "A list is no ancestor"),
-    "state-dict": (lambda: make_vit().state_dict(), ArtefactError, "OrderedDict is no ancestor"),
-    "class": (lambda: nn.Linear, ArtefactError, "type is no ancestor"),
-    "number": (lambda: 3, ArtefactError, "int is no ancestor"),
+    "text-list": (lambda: ["a"], ArtefactError, r"ancestor=\['a'\] is a list"),
+    "state-dict": (lambda: make_vit().state_dict(), ArtefactError, "ancestor= is an OrderedDict"),
+    "class": (lambda: nn.Linear, ArtefactError, "ancestor= is the class torch.nn.*Linear"),
+    "number": (lambda: 3, ArtefactError, "ancestor=3 is an int"),
     "nowhere": (lambda: "/no/such/place", ArtefactError, "No network at"),
 }
 

@@ -6,14 +6,16 @@ import math
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import ConfigDict, field_validator
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from germline.arguments import check_type
 from germline.errors import SettingError
+from germline.setting_problems import CheckedSettings
 
 
-class Preprocess(BaseModel):
+class Preprocess(CheckedSettings):
     """Converts pixels in [0, 1] to the inputs of one network.
 
     Attributes:
@@ -55,7 +57,16 @@ class Preprocess(BaseModel):
 
     @classmethod
     def from_images(cls, images: Tensor, image_size: int | None = None) -> Preprocess:
-        """Compute the statistics of uint8 images [N, C, H, W], from at most about 10,000 of them."""
+        """Compute the statistics of uint8 images [N, C, H, W], from at most about 10,000 of them.
+
+        Raises:
+            SettingError: The images are no tensor of bytes.
+        """
+        fix = "Use for example data.train.sample()"
+        check_type("images", images, Tensor, "Statistics are those of a tensor of uint8 images", fix)
+        if images.dtype != torch.uint8:
+            what = f"images= has the type {images.dtype}"
+            raise SettingError(what, "Statistics are those of uint8 images", "Use (images * 255).to(torch.uint8)")
         sample = images[:: max(1, len(images) // 10_000)].float() / 255
         std = sample.std(dim=(0, 2, 3)).clamp_min(1e-3)
         return cls(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from typing import Never
 
-from germline.errors import SettingError
+from germline.arguments import describe_argument, read_whole_number
+from germline.errors import SettingError, find_nearest_names
 
 _NUMBER = re.compile(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)([KMG]?)")
 CAPS = ("max_params", "max_flops")  # keys by which a gene chooses among the sizes that it grows
@@ -19,16 +21,21 @@ class Size(Mapping[str, int]):
     The architecture or the method decides which keys have a meaning: depth, width and heads for `vit`.
 
     Raises:
-        SettingError: A value is not a whole number of at least 1.
+        SettingError: A value is not a whole number of at least 1, or has no key.
     """
 
-    def __init__(self, **fields: int) -> None:
-        for key, value in fields.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    def __init__(self, *unnamed: Never, **fields: int) -> None:
+        given: tuple[object, ...] = unnamed
+        if given:
+            raise SettingError(f"gl.Size({given[0]!r})", "a size has keys", f"use {_propose_size(given[0])}")
+        numbers = {key: read_whole_number(value) for key, value in fields.items()}
+        self._fields: dict[str, int] = {}
+        for key, number in numbers.items():
+            if number is None or number < 1:
                 raise SettingError(
-                    f"size {key}={value}", "sizes are whole numbers of at least 1", f"use {key}=1 or more"
+                    f"size {key}={fields[key]!r}", "sizes are whole numbers of at least 1", f"use {key}=1 or more"
                 )
-        self._fields = dict(fields)
+            self._fields[key] = number
 
     @classmethod
     def parse(cls, text: str) -> Size:
@@ -92,9 +99,28 @@ def check_size_keys(architecture: str, size: Size, allowed: Sequence[str], text:
             f"size '{size}'", "a cap chooses among the sizes that a gene grows, and here is no gene", f"use {text}"
         )
     if unknown:
+        near = find_nearest_names(unknown[0], allowed)
         raise SettingError(
-            f"size key '{', '.join(unknown)}'", f"the {architecture} architecture has no such key", f"use {text}"
+            f"size key '{', '.join(unknown)}'",
+            f"the {architecture} architecture has no such key",
+            f"did you mean {near[0]}? Use {text}" if near else f"use {text}",
         )
+
+
+def check_size_type(size: object) -> None:
+    """Refuse a size that is not a `Size`.
+
+    Raises:
+        SettingError: It is something else, such as a number; None is allowed.
+    """
+    if size is not None and not isinstance(size, Size):
+        raise SettingError(describe_argument("size", size), "a size has keys", f"use {_propose_size(size)}")
+
+
+def _propose_size(value: object) -> str:
+    """Write a size of a number that is given without its key."""
+    number = read_whole_number(value)
+    return f"for example gl.Size(depth={3 if number is None or number < 1 else number})"
 
 
 def _parse_number(text: str) -> int | None:

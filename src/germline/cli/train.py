@@ -46,11 +46,13 @@ def train_command(
     from germline.api import build_gene_objective, build_start_network, check_labels, train
     from germline.data import load_data
     from germline.training.augmentation import check_augmentation
+    from germline.training.batch_limit import check_batch_memory
 
     source = load_data(data)
     network = build_start_network(model, source, chosen, seed)
     check_labels(network, source)
     check_augmentation(chosen, source.augmentation)
+    check_batch_memory(chosen, source.train)
     objective = None if gene is None else build_gene_objective(gene, network)
     inputs = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
     config = {**inputs, "settings": chosen.model_dump(mode="json")}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
+from germline.arguments import describe_argument
 from germline.errors import DataError
 
 Names = tuple[str, ...]
@@ -94,12 +95,15 @@ def check_class_names(classes: Sequence[Any]) -> Names:
     """Return class names that a user gives as texts.
 
     Raises:
-        DataError: They are one text, or a name is there twice.
+        DataError: They are one text or no list, or a name is there twice.
     """
     if isinstance(classes, (str, bytes)):
         raise DataError(
             f"classes={classes!r} is one text", "Its letters would be the names", 'Pass a list, such as ["cat", "dog"]'
         )
+    if not isinstance(classes, Iterable):
+        fix = 'Pass a list, such as ["cat", "dog"], or leave it out'
+        raise DataError(describe_argument("classes", classes), "Class names are a list", fix)
     names = tuple(str(name) for name in classes)
     if "" in names:
         raise DataError("classes= has an empty name", "A name tells a class from others", "Use a name for each class")

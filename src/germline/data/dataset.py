@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from types import NoneType
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
-from germline.errors import DataError
+from germline.arguments import check_class_list, check_seed, check_type, check_whole_number
+from germline.errors import DataError, UnknownNameError
 from germline.randomness import generator
 
 Split = Literal["train", "val", "test"]
@@ -60,7 +62,9 @@ class LabelledImages:
 
         Raises:
             DataError: A class has fewer than `count` images, or there are no labels.
+            SettingError: The count is not a whole number of at least 1.
         """
+        count = check_whole_number("count", count, 1, example=5)
         if self.labels is None:
             raise DataError("The images have no labels", "A draw per class needs them", "Use labelled images")
         chosen = []
@@ -110,6 +114,9 @@ class Images(LabelledImages):
     images: Tensor
 
     def __init__(self, images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> None:
+        fix = "Use gl.load_data for data of other types"
+        check_type("images", images, Tensor, "Images in memory are a tensor", fix)
+        check_type("labels", labels, (Tensor, NoneType), "Labels in memory are a tensor, or None", fix)
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise DataError(
                 f"Images of shape {tuple(images.shape)} and type {images.dtype}",
@@ -117,7 +124,7 @@ class Images(LabelledImages):
                 "Pass uint8 images, for example (x * 255).to(torch.uint8)",
             )
         object.__setattr__(self, "images", images)
-        super().__init__(labels, classes)
+        super().__init__(labels, check_class_list(classes))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -209,7 +216,10 @@ class DataSet:
 
         Raises:
             DataError: The data set cannot be read or has no such split.
+            UnknownNameError: There are no splits of that name.
         """
+        if split not in get_args(Split):
+            raise UnknownNameError.with_nearest("split", str(split), get_args(Split))
         if split not in self._cache:
             self._cache[split] = self.read(split)
         return self._cache[split]
@@ -220,6 +230,7 @@ class DataSet:
         Raises:
             DataError: A class has fewer than `count` images, or there are no labels.
         """
+        seed = check_seed(seed)
         few = self.train.draw_per_class(count, generator(seed, "images per class"))
         return replace(
             self,

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from germline.data.labels import name_type
+from germline.arguments import name_type
 from germline.data.pixels import PixelReader, warn_once
 from germline.data.policy import protect_random_state
 from germline.errors import DataError, GermlineError

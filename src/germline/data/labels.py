@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from germline.arguments import name_type
 from germline.errors import DataError
 
 MOST_CLASSES = 100_000
@@ -107,12 +108,6 @@ def _kind(value: Any) -> str:
         plain = bool(value) and all(isinstance(entry, (bool, int, float)) for entry in value)
         return "a vector" if plain else "an empty list" if not value else "a list of other things than numbers"
     return name_type(value)
-
-
-def name_type(value: Any) -> str:
-    """Return the name of a value's type with its article."""
-    name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _read_numbers(values: list[Any], source: str) -> ReadLabels:

@@ -6,15 +6,17 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, cast, get_args
 
+from germline.arguments import check_type
+from germline.data.class_names import check_class_names
 from germline.data.concat import concat_data_sets
 from germline.data.dataset import Augmentation, DataSet, Role
 from germline.data.placeholder import MissingDataError
 from germline.data.python_data import read_python_splits, read_split_of
 from germline.data.resize import resize_data_set
-from germline.errors import DataError
+from germline.errors import DataError, UnknownNameError
 from germline.registry import DATA, make_unknown_data_error
 
 SELF_SIZED_SETS = ("folder", "mini-imagenet")  # their readers parse the size after @
@@ -54,17 +56,34 @@ def load_data(
     Raises:
         UnknownNameError: No data set has that name.
         DataError: The data set cannot be read.
+        SettingError: The augmentation is no list.
     """
+    classes = check_class_names(classes)
+    if isinstance(source, PurePath):
+        raise DataError(
+            f"'{source}' is a path", "The name of a folder has a prefix", f'Use load_data("folder:{source}")'
+        )
     if isinstance(source, (str, DataSet)):
-        if val is not None or test is not None or len(classes):
+        if val is not None or test is not None or classes:
             raise DataError(
                 "val=, test= and classes= go with images given in Python",
                 "A named data set has splits and class names of its own",
                 "Remove them, or pass the images themselves",
             )
         return _load_named(source) if isinstance(source, str) else source
+    changes = _check_augmentation(augmentation)
     splits = read_python_splits(source, val, test, classes)
-    return DataSet(name="given in Python", read=read_split_of(splits), augmentation=tuple(augmentation))
+    return DataSet(name="given in Python", read=read_split_of(splits), augmentation=changes)
+
+
+def _check_augmentation(augmentation: Sequence[Augmentation]) -> tuple[Augmentation, ...]:
+    """Return the names of changes, which are spelt correctly."""
+    fix = 'Pass a list, such as augmentation=["shift"], or an empty one'
+    check_type("augmentation", augmentation, (list, tuple), "It is a list of changes", fix)
+    for name in augmentation:
+        if name not in get_args(Augmentation):
+            raise UnknownNameError.with_nearest("augmentation", str(name), get_args(Augmentation))
+    return tuple(augmentation)
 
 
 def load_data_or_placeholder(source: str) -> tuple[DataSet, tuple[MissingDataError, ...]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from torch import nn
+
+from germline.arguments import check_type, describe_argument
 from germline.errors import ArtefactError, SettingError
+from germline.learngene import MANIFEST_FILE
 from germline.loading.folder import load_model_folder
 from germline.loading.hub_network import is_hub_name, load_hub_network
 from germline.loading.request import ImageRequest
@@ -40,8 +44,14 @@ def load_network(
         ArtefactError: The network is missing or damaged, or the file holds something else.
         SettingError: The file does not show something that is not given.
     """
+    fix = 'Use for example name="runs/ancestor"'
+    if isinstance(name, (nn.Module, Network)):
+        fix = "Pass the network itself to gl.condense, or make a gl.Network of a module"
+    check_type("name", name, (str, Path), "It is the name of a network, a file or a folder", fix)
     text = str(name)
-    images = ImageRequest(image_size, None if mean is None else tuple(mean), None if std is None else tuple(std))
+    if not text:
+        raise ArtefactError("the name of the network is empty", "", "give a name, or a folder")
+    images = ImageRequest(image_size, _read_numbers("mean", mean), _read_numbers("std", std))
     plain = text.removeprefix("timm:")
     if plain != text or text.startswith("hf-hub:"):
         _refuse_model(text, model)
@@ -49,6 +59,9 @@ def load_network(
         return load(plain, weights, images)
     path = Path(text.removeprefix("local-dir:"))
     if path.is_dir():
+        if (path / MANIFEST_FILE).is_file():
+            fix = f'load it by gl.Learngene.load("{path}"), and use its inherit(size=...)'
+            raise ArtefactError(f"'{path}' is a learngene", "a network is expected here", fix)
         _refuse_model(text, model)
         if not images.is_empty:
             raise SettingError(
@@ -62,6 +75,14 @@ def load_network(
         "there is neither a folder nor a file of that name",
         "give a run folder, timm:NAME, hf-hub:NAME, or a .pth or .safetensors file with --model",
     )
+
+
+def _read_numbers(name: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise SettingError(describe_argument(name, values), "it has one number per channel", f"use {name}=[0.5]")
+    return tuple(values)
 
 
 def _refuse_model(name: str, model: str | None) -> None:

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from germline.architectures import Preprocess
+from germline.arguments import describe_argument
 from germline.data import DataSet, iterate_batches
 from germline.errors import ArtefactError, DataError
+from germline.learngene import Descendant
 from germline.loading.assume import assume_preprocess, check_square
 from germline.loading.build import describe_network
 from germline.loading.labels import number_classes
@@ -40,11 +42,10 @@ def read_ancestor(ancestor: Network | nn.Module | str | Path | None, data: DataS
     elif isinstance(ancestor, nn.Module):
         network = _wrap_bare_module(ancestor, data)
     else:
-        raise ArtefactError(
-            f"a {type(ancestor).__name__} is no ancestor",
-            "an ancestor is a network with its weights",
-            "pass a torch module, a germline.Network, or the name of a folder or file",
-        )
+        fix = "pass a torch module, a germline.Network, or the name of a folder or file"
+        if isinstance(ancestor, Descendant):
+            fix = "pass the network of the descendant"
+        raise ArtefactError(describe_argument("ancestor", ancestor), "an ancestor is a network with its weights", fix)
     return look_at(network, data)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from germline.arguments import name_type
 from germline.errors import ArtefactError
 from germline.scoring import evaluation_mode
 
@@ -85,12 +86,7 @@ def describe_outputs(outputs: Any) -> str:
     if isinstance(outputs, Tensor):
         return f"a tensor {list(outputs.shape)}"
     if isinstance(outputs, Mapping):
-        return f"{_name_with_article(outputs)} with {', '.join(map(str, list(outputs)[:4])) or 'nothing'}"
+        return f"{name_type(outputs)} with {', '.join(map(str, list(outputs)[:4])) or 'nothing'}"
     if isinstance(outputs, (tuple, list)):
         return f"{len(outputs)} values: {', '.join(describe_outputs(part) for part in outputs[:3])}"
-    return _name_with_article(outputs)
-
-
-def _name_with_article(value: Any) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    return name_type(outputs)

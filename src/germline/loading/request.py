@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from germline.architectures import Preprocess
+from germline.arguments import describe_argument, read_whole_number
 from germline.errors import SettingError
 from germline.loading.assume import ASSUMED, describe_preprocess, make_preprocess
 
@@ -75,6 +76,9 @@ class ImageRequest:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.image_size is not None and read_whole_number(self.image_size) is None:
+            fix = "use for example image_size=32"
+            raise SettingError(describe_argument("image_size", self.image_size), "it is a number of pixels", fix)
         if self.image_size is not None and not 1 <= self.image_size <= 4096:
             raise SettingError(f"image_size={self.image_size}", "images have 1 to 4096 pixels", "use image_size=32")
         if (self.mean is None) != (self.std is None):

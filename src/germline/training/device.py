@@ -25,9 +25,9 @@ def check_device(device: str, precision: str) -> None:
         SettingError: The device or precision is unknown, or torch finds no such device.
     """
     if precision not in PRECISIONS:
-        raise SettingError(f"precision '{precision}'", "It is unknown", f"Use one of {', '.join(PRECISIONS)}")
+        raise SettingError(f"precision {precision!r}", "It is unknown", f"Use one of {', '.join(PRECISIONS)}")
     if device not in ("auto", "cpu", "cuda", "mps"):
-        raise SettingError(f"device '{device}'", "It is unknown", "Use auto, cpu, cuda or mps")
+        raise SettingError(f"device {device!r}", "It is unknown", "Use auto, cpu, cuda or mps")
     missing = (device == "cuda" and not torch.cuda.is_available()) or (
         device == "mps" and not torch.backends.mps.is_available()
     )

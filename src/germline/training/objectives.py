@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
+from germline.arguments import check_type
 from germline.data import Batch
-from germline.errors import DataError, SettingError
+from germline.errors import DataError, SettingError, UnknownNameError
 from germline.network import Network
 from germline.training.protection import Protection
 
+_KINDS, _REDUCTIONS = ("soft", "hard"), ("batchmean", "legacy_numel")  # of distillation
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -92,8 +94,13 @@ class CrossEntropy(Objective):
 
         Args:
             label_smoothing: Probability spread over all classes; None takes that of the training settings.
+
+        Raises:
+            SettingError: label_smoothing is out of range.
         """
         super().__init__()
+        if label_smoothing is not None:
+            _check_label_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
@@ -114,6 +121,8 @@ class TeacherObjective(Objective):
 
     def __init__(self, teacher: Network) -> None:
         super().__init__()
+        fix = "Use gl.Network(...), or gl.load_network(...)"
+        check_type("teacher", teacher, Network, "It is a network with its preprocessing", fix)
         # The tuple keeps the teacher out of this module's state, so it is neither trained nor saved.
         self._teacher = (teacher,)
         teacher.model.eval()
@@ -177,9 +186,16 @@ class Distillation(TeacherObjective):
             label_smoothing: Label smoothing of the cross entropy with the labels.
 
         Raises:
-            SettingError: alpha or temperature is out of range.
+            SettingError: alpha, temperature or label_smoothing is out of range.
+            UnknownNameError: There is no such kind or reduction.
         """
         super().__init__(teacher)
+        for name, value, known in (("kind", kind, _KINDS), ("reduction", reduction, _REDUCTIONS)):
+            if value not in known:
+                raise UnknownNameError.with_nearest(name, str(value), known)
+        for name, number in (("alpha", alpha), ("temperature", temperature)):
+            check_type(name, number, (int, float), "It is a number", f"Use for example {name}=1.0")
+        _check_label_smoothing(label_smoothing)
         if not 0 <= alpha <= 1 or temperature <= 0:
             raise SettingError(
                 f"alpha={alpha}, temperature={temperature}",
@@ -230,6 +246,13 @@ class Distillation(TeacherObjective):
         student, teacher = log_softmax(logits / temperature, dim=1), log_softmax(teacher_logits / temperature, dim=1)
         total = kl_div(student, teacher, reduction="sum", log_target=True) * temperature**2
         return total / (logits.numel() if self.reduction == "legacy_numel" else len(logits))
+
+
+def _check_label_smoothing(value: float) -> None:
+    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise SettingError(
+            f"label_smoothing={value!r}", "It is a number of at least 0 and below 1", "Use label_smoothing=0.1"
+        )
 
 
 def compute_label_loss(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:

@@ -41,7 +41,7 @@ def find_phase_folder(folder: Path, name: str) -> Path:
     Raises:
         SettingError: The name leads out of the run's folder.
     """
-    parts = Path(name).parts
+    parts = Path(name).parts if isinstance(name, str) else ()
     if not parts or Path(name).is_absolute() or ".." in parts:
         raise SettingError(f"phase '{name}'", "Its name is a path within the run's folder", "Use letters and digits")
     return folder / name

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from germline.data import AnyImages, Augmentation
+from germline.arguments import check_path, check_seed, check_type, describe_argument
+from germline.data import AnyImages, Augmentation, ImageFiles, Images
 from germline.errors import ArtefactError, SettingError
 from germline.files import read_mapping, write_json
 from germline.learngene import library_versions
 from germline.network import Network
+from germline.outputs import check_output_folder
 from germline.training.augmentation import check_augmentation
+from germline.training.batch_limit import check_batch_memory
 from germline.training.checkpoint import CheckpointFolder
 from germline.training.device import check_device, make_fabric
 from germline.training.evaluate import Score, score_model
@@ -37,7 +40,7 @@ from germline.training.phase_store import (
 from germline.training.population import Member, Population
 from germline.training.population_engine import EngineChooser, find_engine
 from germline.training.progress import PartialProgress, Progress
-from germline.training.settings import TrainSettings
+from germline.training.settings import TrainSettings, check_settings_type
 from germline.training.trainer import Trainer, TrainingLog
 
 MOST_THREADS = 4096
@@ -73,10 +76,17 @@ class Run:
             logger: Fabric logger, or None.
 
         Raises:
-            SettingError: The device or precision is not available.
+            SettingError: The device or precision is not available, or an argument has another type.
+            OutputError: The folder cannot be written.
         """
         check_device(device, precision)
-        self.folder = Path(folder) if folder is not None else None
+        for name, value in (("tf32", tf32), ("quiet", quiet)):
+            check_type(name, value, bool, "It is True or False", f"Use {name}=True or {name}=False")
+        if logger is not None and not (hasattr(logger, "log_metrics") and hasattr(logger, "finalize")):
+            fix = 'Use for example lightning_fabric.loggers.CSVLogger("logs")'
+            raise SettingError(describe_argument("logger", logger), "It is one of Fabric's loggers", fix)
+        self.folder = check_path("folder", folder, "runs/first") if folder is not None else None
+        seed = check_seed(seed)
         self.seed, self.quiet, self._logger = seed, quiet, logger
         self.fabric = make_fabric(device, precision, tf32=tf32)
         self.precision, self.tf32 = precision, tf32
@@ -114,7 +124,13 @@ class Run:
             SettingError: The phase was started with other settings, changes images that allow no augmentation, or
                 computes activations again that cannot be. Or a network's weights are not float32.
         """
+        fix = "Use a germline.Network, such as the network of a descendant"
+        check_type("network", network, Network, "It is a network with class names and preprocessing", fix)
+        check_type("objective", objective, Objective, "It is a loss of germline", "Use for example gl.CrossEntropy()")
+        check_type("images", images, (Images, ImageFiles), "They are one split of a data set", "Use data.train")
+        check_settings_type(settings)
         check_augmentation(settings, augmentation)
+        check_batch_memory(settings, images)
         check_grad_checkpointing(network.model, objective, settings)
         check_weight_types((network, *objective.teachers()), self.precision)
         if isinstance(objective, CrossEntropy) and objective.label_smoothing is None:
@@ -275,6 +291,7 @@ class Run:
             DataError: There are no images, or they have no labels.
             SettingError: The weights are not float32, and the run computes in float32.
         """
+        check_type("images", images, (Images, ImageFiles), "They are one split of a data set", "Use data.val")
         check_weight_types((network,), self.precision)
         model, device = network.model, self.fabric.device
         before = next((tensor.device for tensor in model.parameters()), device)
@@ -319,7 +336,7 @@ class Run:
         """Open the folder of a phase, and compare the settings with the saved ones."""
         if self.folder is None:
             return None
-        place = self.folder / name
+        place = find_phase_folder(self.folder, name)
         facts = {"seed": self.seed, "precision": self.precision, "pictures": images.fingerprint()}
         wanted = {**settings.model_dump(mode="json"), **facts, **self._list_cuda_options(network, settings)}
         path = place / "settings.json"
@@ -347,6 +364,7 @@ class Run:
         if facts_path.exists():
             torch.set_num_threads(_read_threads(facts_path))
         elif self.fabric.is_global_zero:
+            check_output_folder(self.folder, resume=True)
             write_json(facts_path, self.facts())
         self.fabric.barrier()
 

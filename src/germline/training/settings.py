@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from germline.arguments import check_type
 from germline.errors import SettingError
 from germline.training.stable_dump import StableDump
 
@@ -168,3 +169,13 @@ class TrainSettings(StableDump):
         """Return whether the network is evaluated after so many steps."""
         regular = self.eval_every is not None and step % self.eval_every == 0
         return step == total or step in self.eval_at or (regular and step > 0)
+
+
+def check_settings_type(settings: object) -> None:
+    """Refuse settings that are not `TrainSettings`, such as a dict.
+
+    Raises:
+        SettingError: They are something else.
+    """
+    fix = "Use for example gl.TrainSettings(steps=1000)"
+    check_type("settings", settings, TrainSettings, "The settings of a training are an object", fix)
