@@ -37,6 +37,7 @@ PACKAGED = (
     "data/packs/digits.npz",
     "data/packs/ancestor/model.safetensors",
     "recipes/demo.yaml",
+    "py.typed",
 )
 # All that a source archive holds.
 SOURCES = (

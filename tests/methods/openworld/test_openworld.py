@@ -99,7 +99,7 @@ def test_new_classes_are_detected_and_become_tasks(open_world):
     found = gene.provenance.record["collective"]["detection"]
     assert sorted(found["flagged"]) == sorted(open_world.roles["stream"].classes)
     assert len(gene.provenance.record["collective"]["accuracies"]) == 4
-    assert gene.provenance.metrics["unknown pictures found"] == found["detection"]
+    assert gene.provenance.metrics["unknown images found"] == found["detection"]
     none = condense_stream(open_world, open_tasks=1, met=1.0, percentile=0.001)
     assert none.provenance.record["collective"]["detection"]["flagged"] == []
     assert len(none.provenance.record["collective"]["accuracies"]) == 3

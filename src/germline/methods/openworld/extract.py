@@ -128,7 +128,7 @@ def _make_provenance(
     if "joint" in record:
         metrics["accuracy of joint training on the tasks"] = fmean(record["joint"])
     if detection is not None:
-        metrics |= {"unknown pictures found": detection["detection"], "false alarms": detection["false_alarms"]}
+        metrics |= {"unknown images found": detection["detection"], "false alarms": detection["false_alarms"]}
     return make_provenance(
         f"none: a collective network grown over {len(collective.tasks)} tasks",
         data,
