@@ -64,7 +64,7 @@ def test_the_readme_quotes_the_claims_on_cifar():
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     rows = quoted_rows("tleg-same-labels", "report.same_labels.step_table", r"\| gene \|")
     at_start = [float(row.split(" | ")[2].split()[0]) for row in rows]
-    assert f"Before any training they have {min(at_start):.0f} to {max(at_start):.0f} % accuracy" in readme
+    assert f"Untrained they have {min(at_start):.0f} to {max(at_start):.0f} % accuracy" in readme
     rows = quoted_rows("tleg-same-labels", "claims_table", r"after 100 steps is above (scratch|random-gene) ")
     gains = [float(row.split(" | ")[2].split()[0]) for row in rows]
     assert len(gains) == 8
@@ -90,7 +90,9 @@ def test_the_readme_quotes_few_images_on_cifar():
     assert f"With a frozen body they are {min(frozen):.0f} to {max(frozen):.0f} points above scratch" in readme
     rows = quoted_rows("tleg-transfer-cifar-fs", "claims_table", "above layers ")
     layers = [float(row.split(" | ")[2].split()[0]) for row in rows]
-    assert f"ancestor are only {min(layers):.1f} to {max(layers):.1f} points below the gene" in readme
+    assert f"Even layers are only {min(layers):.1f} to {max(layers):.1f} points below." in readme
+    assert "with 20, also on classes outside all tuning" in readme
+    assert len(quoted_gains("tleg-transfer-cifar-fs-final", "above (scratch|random-gene) .*, 20 images")) == 6
 
 
 def test_the_readme_quotes_the_pool_and_circuits_on_cifar():
