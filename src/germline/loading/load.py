@@ -59,10 +59,10 @@ def load_network(
         return load(plain, weights, images)
     path = Path(text.removeprefix("local-dir:"))
     if path.is_dir():
+        _refuse_model(text, model)
         if (path / MANIFEST_FILE).is_file():
             fix = f'load it by gl.Learngene.load("{path}"), and use its inherit(size=...)'
             raise ArtefactError(f"'{path}' is a learngene", "a network is expected here", fix)
-        _refuse_model(text, model)
         if not images.is_empty:
             raise SettingError(
                 f"image size, mean or std for the folder '{path}'", "the folder itself says them", "remove them"
