@@ -9,7 +9,7 @@ from numbers import Integral
 from pathlib import Path
 
 import germline
-from germline.errors import SettingError
+from germline.errors import GermlineError, SettingError
 
 _SHOWN = (str, bytes, int, float, bool, list, tuple, dict, set)  # types whose values a message shows
 
@@ -113,18 +113,32 @@ def check_path(name: str, value: object, example: str) -> Path:
     return Path(value)
 
 
+def list_class_names(classes: object, error: type[GermlineError] = SettingError) -> tuple[object, ...]:
+    """List class names as they were passed.
+
+    Args:
+        classes: Value that was passed.
+        error: Class of the error.
+
+    Raises:
+        GermlineError: They are one text or no list. The error has the given class.
+    """
+    fix = 'Pass a list, such as classes=["cat", "dog"]'
+    if isinstance(classes, (str, bytes)):
+        raise error(f"classes={reprlib.repr(classes)} is one text", "Its letters would be the names", fix)
+    if not isinstance(classes, Iterable):
+        raise error(describe_argument("classes", classes), "Class names are a list of texts", fix)
+    return tuple(classes)
+
+
 def check_class_list(classes: object) -> tuple[str, ...]:
     """Return class names as a tuple.
 
     Raises:
         SettingError: They are no list of texts.
     """
-    fix = 'Pass a list, such as classes=["cat", "dog"]'
-    if isinstance(classes, (str, bytes)):
-        raise SettingError(f"classes={reprlib.repr(classes)} is one text", "Its letters would be the names", fix)
-    if not isinstance(classes, Iterable):
-        raise SettingError(describe_argument("classes", classes), "Class names are a list of texts", fix)
-    names = tuple(classes)
+    names = list_class_names(classes)
     if odd := [name for name in names if not isinstance(name, str)]:
-        raise SettingError(f"classes= has {reprlib.repr(odd[0])}, {name_type(odd[0])}", "Class names are texts", fix)
+        what = f"classes= has {reprlib.repr(odd[0])}, {name_type(odd[0])}"
+        raise SettingError(what, "Class names are texts", 'Pass a list, such as classes=["cat", "dog"]')
     return tuple(map(str, names))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from germline.arguments import describe_argument
+from germline.arguments import list_class_names
 from germline.errors import DataError
 
 Names = tuple[str, ...]
@@ -97,14 +97,7 @@ def check_class_names(classes: Sequence[Any]) -> Names:
     Raises:
         DataError: They are one text or no list, or a name is there twice.
     """
-    if isinstance(classes, (str, bytes)):
-        raise DataError(
-            f"classes={classes!r} is one text", "Its letters would be the names", 'Pass a list, such as ["cat", "dog"]'
-        )
-    if not isinstance(classes, Iterable):
-        fix = 'Pass a list, such as ["cat", "dog"], or leave it out'
-        raise DataError(describe_argument("classes", classes), "Class names are a list", fix)
-    names = tuple(str(name) for name in classes)
+    names = tuple(str(name) for name in list_class_names(classes, DataError))
     if "" in names:
         raise DataError("classes= has an empty name", "A name tells a class from others", "Use a name for each class")
     if twice := next((name for name in names if names.count(name) > 1), None):

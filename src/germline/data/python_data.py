@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from germline.data.batch_order import open_data_loader
-from germline.data.class_names import Names, align_labels, check_class_names, find_class_names, find_inner_names
+from germline.data.class_names import Names, align_labels, find_class_names, find_inner_names
 from germline.data.dataset import Images, Split
 from germline.data.items import read_items, stack_images, to_bytes
 from germline.data.labels import read_labels
@@ -43,27 +43,28 @@ class PythonImages:
     inner: Names | None
 
 
-def read_python_splits(source: Any, val: Any, test: Any, classes: Sequence[str]) -> dict[Split, Images]:
+def read_python_splits(source: Any, val: Any, test: Any, classes: Names) -> dict[Split, Images]:
     """Read splits that are given in Python; labels of all splits mean the same classes.
 
     Args:
         source: Training images: a pair of tensors, a map-style Dataset, or a DataLoader of one.
         val: Validation images; None takes a tenth of the training images.
         test: Test images; None for none.
-        classes: Ordered class names; empty for those that the data declare, or numbers.
+        classes: Ordered class names, checked; empty for those that the data declare, or numbers.
 
     Raises:
         DataError: A source is of another form, or its labels do not fit those of the training images.
     """
-    given = check_class_names(classes)
     read = read_python_images(source, "the training images")
-    if given and read.names and read.labels is not None and len(given) != len(read.names):
+    if classes and read.names and read.labels is not None and len(classes) != len(read.names):
         raise DataError(
-            f"classes= names {len(given)} classes, the training images name {len(read.names)}",
+            f"classes= names {len(classes)} classes, the training images name {len(read.names)}",
             "The names would belong to other classes",
             "Pass one name per class of the data, or none",
         )
-    train = Images(read.images, read.labels, () if read.labels is None else given or read.names or _number(read.count))
+    train = Images(
+        read.images, read.labels, () if read.labels is None else classes or read.names or _number(read.count)
+    )
     if len(train.classes) == 1:
         raise DataError(
             f"All training images are of one class, '{train.classes[0]}'",
@@ -76,7 +77,7 @@ def read_python_splits(source: Any, val: Any, test: Any, classes: Sequence[str])
         if other is not None:
             splits[split] = _fit(read_python_images(other, f"the {word} images"), read, train, word)
             _warn_of_shared_images(train, splits[split], word)
-    _warn_of_empty_classes(train, given or read.names)
+    _warn_of_empty_classes(train, classes or read.names)
     if val is None:
         splits["train"], splits["val"] = _split_validation(train)
         _warn_of_shared_images(splits["train"], splits["val"], "validation")

@@ -124,15 +124,7 @@ class Run:
             SettingError: The phase was started with other settings, changes images that allow no augmentation, or
                 computes activations again that cannot be. Or a network's weights are not float32.
         """
-        fix = "Use a germline.Network, such as the network of a descendant"
-        check_type("network", network, Network, "It is a network with class names and preprocessing", fix)
-        check_type("objective", objective, Objective, "It is a loss of germline", "Use for example gl.CrossEntropy()")
-        check_type("images", images, (Images, ImageFiles), "They are one split of a data set", "Use data.train")
-        check_settings_type(settings)
-        check_augmentation(settings, augmentation)
-        check_batch_memory(settings, images)
-        check_grad_checkpointing(network.model, objective, settings)
-        check_weight_types((network, *objective.teachers()), self.precision)
+        self._check_fit(network, objective, images, settings, augmentation)
         if isinstance(objective, CrossEntropy) and objective.label_smoothing is None:
             objective.label_smoothing = settings.label_smoothing
         place = self._open(name, network, settings, images)
@@ -161,6 +153,25 @@ class Run:
         result = self._result(name, network, len(images), settings, *trainer.run())
         self._save_result(place, network, objective, result)
         return result
+
+    def _check_fit(
+        self,
+        network: Network,
+        objective: Objective,
+        images: AnyImages,
+        settings: TrainSettings,
+        augmentation: Sequence[Augmentation],
+    ) -> None:
+        """Refuse a training that cannot run, before anything is written."""
+        fix = "Use a germline.Network, such as the network of a descendant"
+        check_type("network", network, Network, "It is a network with class names and preprocessing", fix)
+        check_type("objective", objective, Objective, "It is a loss of germline", "Use for example gl.CrossEntropy()")
+        check_type("images", images, (Images, ImageFiles), "They are one split of a data set", "Use data.train")
+        check_settings_type(settings)
+        check_augmentation(settings, augmentation)
+        check_batch_memory(settings, images)
+        check_grad_checkpointing(network.model, objective, settings)
+        check_weight_types((network, *objective.teachers()), self.precision)
 
     def fit_population(
         self,
