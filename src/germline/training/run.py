@@ -18,13 +18,12 @@ from germline.files import read_mapping, write_json
 from germline.learngene import library_versions
 from germline.network import Network
 from germline.outputs import check_output_folder
-from germline.training.augmentation import check_augmentation
-from germline.training.batch_limit import check_batch_memory
 from germline.training.checkpoint import CheckpointFolder
 from germline.training.device import check_device, make_fabric
 from germline.training.evaluate import Score, score_model
+from germline.training.fit_checks import check_fit
 from germline.training.frozen_precision import use_run_precision
-from germline.training.network_options import check_grad_checkpointing, check_weight_types, uses_channels_last
+from germline.training.network_options import check_weight_types, uses_channels_last
 from germline.training.objectives import CrossEntropy, Objective
 from germline.training.phase_store import (
     FitResult,
@@ -40,7 +39,7 @@ from germline.training.phase_store import (
 from germline.training.population import Member, Population
 from germline.training.population_engine import EngineChooser, find_engine
 from germline.training.progress import PartialProgress, Progress
-from germline.training.settings import TrainSettings, check_settings_type
+from germline.training.settings import TrainSettings
 from germline.training.trainer import Trainer, TrainingLog
 
 MOST_THREADS = 4096
@@ -124,7 +123,7 @@ class Run:
             SettingError: The phase was started with other settings, changes images that allow no augmentation, or
                 computes activations again that cannot be. Or a network's weights are not float32.
         """
-        self._check_fit(network, objective, images, settings, augmentation)
+        check_fit(network, objective, images, settings, augmentation, self.precision)
         if isinstance(objective, CrossEntropy) and objective.label_smoothing is None:
             objective.label_smoothing = settings.label_smoothing
         place = self._open(name, network, settings, images)
@@ -153,25 +152,6 @@ class Run:
         result = self._result(name, network, len(images), settings, *trainer.run())
         self._save_result(place, network, objective, result)
         return result
-
-    def _check_fit(
-        self,
-        network: Network,
-        objective: Objective,
-        images: AnyImages,
-        settings: TrainSettings,
-        augmentation: Sequence[Augmentation],
-    ) -> None:
-        """Refuse a training that cannot run, before anything is written."""
-        fix = "Use a germline.Network, such as the network of a descendant"
-        check_type("network", network, Network, "It is a network with class names and preprocessing", fix)
-        check_type("objective", objective, Objective, "It is a loss of germline", "Use for example gl.CrossEntropy()")
-        check_type("images", images, (Images, ImageFiles), "They are one split of a data set", "Use data.train")
-        check_settings_type(settings)
-        check_augmentation(settings, augmentation)
-        check_batch_memory(settings, images)
-        check_grad_checkpointing(network.model, objective, settings)
-        check_weight_types((network, *objective.teachers()), self.precision)
 
     def fit_population(
         self,
