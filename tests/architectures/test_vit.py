@@ -60,6 +60,17 @@ def test_describe_gives_back_the_spec(changes):
     assert VIT.describe(VIT.build(spec)) == spec
 
 
+def test_mlp_ratio_is_that_of_any_hidden_width():
+    """88 x (120 / 88) is just below 120, and timm rounds down."""
+    for hidden in (119, 120, 240, 392):
+        model = vision_transformer.VisionTransformer(
+            img_size=8, patch_size=4, embed_dim=88, depth=1, num_heads=2, mlp_ratio=(hidden + 0.5) / 88
+        )
+        rebuilt = VIT.build(VIT.describe(model))
+        assert rebuilt.blocks[0].mlp.fc1.out_features == model.blocks[0].mlp.fc1.out_features == hidden
+    assert VIT.describe(VIT.build(make_spec(mlp_ratio=2.5))).mlp_ratio == 2.5
+
+
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_parts_name_every_tensor_once(changes):
     parts = VIT.parts(make_spec(**changes))
@@ -95,6 +106,7 @@ UNSUPPORTED = {
     "norm eps": {"norm_layer": partial(timm.layers.LayerNorm, eps=1e-5)},
     "pre-norm": {"pre_norm": True},
     "another activation": {"act_layer": nn.ReLU},
+    "approximate activation": {"act_layer": partial(nn.GELU, approximate="tanh")},
     "parallel blocks": {"block_fn": vision_transformer.ParallelThingsBlock},
     "residual norm": {"block_fn": vision_transformer.ResPostBlock},
     "attention pooling": {"global_pool": "map"},
@@ -112,6 +124,17 @@ def test_vit_with_unsupported_parts_is_refused(changes):
     model = vision_transformer.VisionTransformer(**fields, **changes)
     with pytest.raises(ArtefactError, match="only as a teacher"):
         VIT.describe(model)
+
+
+def test_mean_over_prefix_tokens_is_refused():
+    """Without prefix tokens the mean is that of every vit."""
+    model = VIT.build(make_spec(class_token=True))
+    model.pool_include_prefix = True
+    with pytest.raises(ArtefactError, match="pooling 'avg' over prefix tokens too"):
+        VIT.describe(model)
+    plain = VIT.build(make_spec())
+    plain.pool_include_prefix = True
+    assert VIT.describe(plain) == make_spec()
 
 
 def test_other_architectures_are_refused():

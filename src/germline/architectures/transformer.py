@@ -227,6 +227,15 @@ def read_shared_fields(model: VisionTransformer) -> dict[str, Any]:
     }
 
 
+def find_mlp_ratio(hidden: int, width: int) -> float:
+    """Find the ratio from which timm computes the hidden channels of an MLP: their quotient by the width.
+
+    timm rounds width x ratio down. If the rounded quotient is too small for that, it is the next larger number.
+    """
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
+
+
 def _odd_parts(model: Any, block_classes: tuple[type[Any], ...]) -> list[str]:
     """List parts that compute something else than the rebuilt network's, though names and shapes are the same."""
     if odd := [f"block {type(block).__name__}" for block in model.blocks if type(block) not in block_classes][:1]:
@@ -237,6 +246,12 @@ def _odd_parts(model: Any, block_classes: tuple[type[Any], ...]) -> list[str]:
         for name, kind in (("attn", Attention), ("mlp", Mlp), ("mlp.act", nn.GELU))
         if type(part := attrgetter(name)(block)) is not kind
     ][:1]
+    odd += [
+        f"mlp.act {block.mlp.act}" for block in model.blocks if getattr(block.mlp.act, "approximate", "none") != "none"
+    ][:1]
+    # Prefix tokens are class and register tokens. A mean over them too has no name in a spec.
+    if model.global_pool == "avg" and model.num_prefix_tokens and getattr(model, "pool_include_prefix", False):
+        odd.append("pooling 'avg' over prefix tokens too")
     norms = [part for part in model.modules() if isinstance(part, nn.LayerNorm)]
     odd += [f"norm eps {norm.eps}" for norm in norms if norm.eps != 1e-6 or not isinstance(norm, LayerNorm)][:1]
     if type(model.patch_embed) is not PatchEmbed or model.global_pool not in ("avg", "token"):

@@ -8,7 +8,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 
 from germline.architectures.base import Spec
 from germline.architectures.size import Size, check_size_keys
-from germline.architectures.transformer import TransformerArchitecture, read_shared_fields
+from germline.architectures.transformer import TransformerArchitecture, find_mlp_ratio, read_shared_fields
 from germline.architectures.transformer_spec import SegmentSize, TransformerSpec, choose_heads
 
 
@@ -59,7 +59,7 @@ class VitArchitecture(TransformerArchitecture[VitSpec]):
             depth=len(model.blocks),
             width=model.embed_dim,
             heads=block.attn.num_heads,
-            mlp_ratio=block.mlp.fc1.out_features / model.embed_dim,
+            mlp_ratio=find_mlp_ratio(block.mlp.fc1.out_features, model.embed_dim),
             **read_shared_fields(model),
         )
 
