@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from germline.architectures import Architecture, Target, adapt_kernel, count_elements, on_meta_device
+from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger, Origin
 from germline.network import Network, load_strict
@@ -43,6 +44,7 @@ def build_descendant(
         fresh: Names of tensors outside the head that may hold fresh elements.
 
     Raises:
+        SettingError: The head that is copied reads maps of another image size.
         LedgerError: An element is not accounted for.
     """
     architecture: Architecture[Any] = architecture_of(target.spec)
@@ -52,11 +54,13 @@ def build_descendant(
     tensors |= _adapt_blocks(blocks, parts.image_kernels, target.spec.channels, ledger)
     has_same_classes = gene.classes == target.classes
     head = frame if has_same_classes else _draw_frame(architecture, target, generator)
-    for name in parts.head:
-        tensors[name] = head[name].clone()
-        ledger.add(name, "copied" if has_same_classes else "fresh", tensors[name].numel())
     with on_meta_device():
         model = architecture.build(target.spec)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for name in parts.head:
+        _check_head(name, head[name], shapes[name], gene, target)
+        tensors[name] = head[name].clone()
+        ledger.add(name, "copied" if has_same_classes else "fresh", tensors[name].numel())
     load_strict(model, tensors, "the gene", assign=True)
     ledger.check(count_elements(model), fresh_allowed=(*parts.head, *fresh))
     return Descendant(_make_network(model, gene, target), ledger)
@@ -112,6 +116,17 @@ def _adapt_blocks(
             for part, elements in origin.items():
                 ledger.add(name, part, elements)
     return tensors
+
+
+def _check_head(name: str, tensor: Tensor, shape: torch.Size, gene: Learngene, target: Target) -> None:
+    """Refuse another image size for a copied head whose hidden layers read flattened maps."""
+    own, wanted = gene.spec.image_size, target.spec.image_size
+    if tensor.shape != shape and own != wanted:
+        raise SettingError(
+            f"This gene cannot grow image_size={wanted} with its own classes",
+            f"'{name}' of its head reads flattened maps of images of {own} pixels",
+            f"Use image_size={own}, to which images are resized, or give other classes",
+        )
 
 
 def _make_network(model: nn.Module, gene: Learngene, target: Target) -> Network:
