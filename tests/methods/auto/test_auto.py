@@ -105,6 +105,13 @@ class TestPlaces:
         with pytest.raises(SettingError, match=f"Its layers need {least}"):
             place_blocks(own, own.model_copy(update={"depth": depth}), (0, 5), place)
 
+    def test_refusal_names_the_stage_that_is_too_shallow(self):
+        """Stages 3 to 5 of a VGG16 are equally deep."""
+        own = make_spec("vgg16_x025")
+        wanted = architecture_of(own).resize(own, Size(depth5=1))
+        with pytest.raises(SettingError, match="cannot grow 1 blocks in stage 5"):
+            place_blocks(own, wanted, (11, 12), "relative")
+
 
 class TestCondense:
     def test_gene_has_the_chosen_layers_of_the_ancestor(self, vgg, pico):

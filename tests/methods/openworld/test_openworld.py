@@ -105,6 +105,13 @@ def test_new_classes_are_detected_and_become_tasks(open_world):
     assert len(none.provenance.record["collective"]["accuracies"]) == 3
 
 
+def test_tasks_of_new_classes_do_not_grow_the_network(open_world):
+    """The second step of growth is due before a third base task, which is not there."""
+    gene = condense_stream(open_world, tasks=2, open_tasks=1, met=0.0)
+    assert gene.provenance.record["collective"]["grown"] == (0, 2, 0)
+    assert gene.inherit(classes=3).network.spec.widths == ((4,), (12,), (16, 16), (32, 32), (32, 32))
+
+
 @pytest.mark.parametrize("head", ["shared", "class-incremental"])
 def test_other_heads_support_disjoint_tasks(head, pico):
     gene = condense_stream(pico, head=head, overlap=False)
@@ -121,7 +128,13 @@ def test_stream_can_have_several_data_sets():
 
 def test_joint_control_trains_the_last_spec_once(pico):
     gene = condense_stream(pico, stream="joint", whole=True)
-    record = gene.provenance.record["collective"]
+    method, record = OpenWorld(**TINY, stream="joint", whole=True), gene.provenance.record["collective"]
+    assert gene.bound_method() == method
+    # A joint training has no tasks of unknown classes, and no earlier network.
+    changed = method.model_copy(update={"open_tasks": 2, "distillation": 1.0})
+    cost, other = (one.cost(gene.spec, 0, 0) for one in (method, changed))
+    assert cost.samples == other.samples == gene.provenance.training["samples"]
+    assert cost.flops == other.flops
     assert [len(row) for row in record["accuracies"]] == [1]
     assert gene.spec.widths == ((4,), (12,), (16, 16), (32, 32), (32, 34))
     assert gene.provenance.training["steps"] == 6

@@ -41,12 +41,13 @@ def place_blocks(own: Spec, wanted: Spec, chosen: Sequence[int], place: Placemen
             f"This gene cannot grow {len(want)} stages", f"The ancestor has {len(have)}", f"Use {len(have)} stages"
         )
     placement: dict[int, int] = {}
-    for depth, asked, first, start in zip(have, want, accumulate((0, *have)), accumulate((0, *want)), strict=False):
+    stages = zip(have, want, accumulate((0, *have)), accumulate((0, *want)), strict=False)
+    for stage, (depth, asked, first, start) in enumerate(stages, 1):
         inside = [index - first for index in chosen if first <= index < first + depth]
         places = inside if place == "positions" else _place_relative(inside, depth, asked)
         least = max(places) + 1 if place == "positions" and places else len(places)
         if asked < least:
-            where = f" in stage {have.index(depth) + 1}" if len(have) > 1 else ""
+            where = f" in stage {stage}" if len(have) > 1 else ""
             raise SettingError(
                 f"This gene cannot grow {asked} blocks{where}",
                 f"Its layers need {least}",

@@ -132,9 +132,10 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
         # The stream continues from the chosen point, and a joint training starts again.
         tried = [*specs[: self.tune_tasks]] * (points if self.stream == "joint" else max(0, points - 1))
         flops = (sum(map(training_flops, specs)) + sum(map(training_flops, tried))) * samples
-        if self.distillation or self.tune_distillation:  # the earlier network's forward pass, after the first task
+        # The earlier network's forward pass, after the first task. A joint training has no earlier network.
+        if self.stream == "tasks" and (self.distillation or self.tune_distillation):
             flops += sum(training_flops(one) // 3 for one in (*specs[1:], *tried)) * samples
-        return GeneCost((self.tasks + self.open_tasks + len(tried)) * samples, flops, self._count_stored(spec))
+        return GeneCost((len(specs) + len(tried)) * samples, flops, self._count_stored(spec))
 
     def _count_stored(self, spec: Spec) -> Mapping[str, int] | None:
         """The units of the window and their importance; not known for a window in a place of its own, or all units."""
@@ -192,7 +193,8 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
         additions["classes"] = [list(task.classes) for task in tasks]
         spec = self.condense_spec(None, data)
         gene = extract_learngene(collective, state, data, spec, detection, additions=additions, spent=tuned.spent)
-        return replace(gene, settings=self.model_dump(mode="json")) if tuned.record else gene
+        # The collective's rules have the chosen strengths, or the steps of all tasks of a joint training.
+        return replace(gene, settings=self.model_dump(mode="json"))
 
     def build_collective(self, data: DataSet, run: Run, further: tuple[DataSet, ...] = ()) -> Collective:
         """Build the collective with its tasks, before any training.
@@ -219,7 +221,8 @@ class OpenWorld(PresetSettings, OpenWorldSettings, DerivedMethod):
             rules=rules,
             run=run,
             spec=specs[-1] if is_joint else specs[0],
-            growth=() if is_joint else self._growth(specs[0]),
+            # Tasks of unknown classes meet the last spec, which is the gene's.
+            growth=() if is_joint else self._growth(specs[0])[: self.tasks - 1],
             preprocess=Preprocess.from_images(train.sample()),
             heads=heads,
             tasks=tasks,
