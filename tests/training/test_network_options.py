@@ -12,7 +12,7 @@ from torch._dynamo.testing import CompileCounter
 from germline.architectures import ResNetSpec, VggSpec
 from germline.errors import SettingError
 from germline.methods.pool.path_sampling import SampledPathLoss
-from germline.training import CrossEntropy, Distillation, Run, TrainSettings, network_options
+from germline.training import CrossEntropy, Distillation, Member, Run, TrainSettings, network_options
 from germline.training.device import ReplicatedStrategy
 from germline.training.network_options import is_convolutional, uses_channels_last
 from germline.training.optimizer import make_optimizer
@@ -112,6 +112,32 @@ def test_recomputed_activations_change_nothing(family, networks, fit):
     assert losses == plain_losses
     assert is_same(plain, trained)
     assert not any(getattr(module, "grad_checkpointing", False) for module in trained.model.modules())
+
+
+@pytest.mark.parametrize("built", [0.0, 0.3])
+def test_paths_are_dropped_at_the_rate_of_the_settings(built, make_network, fit):
+    """A descendant can be built with another rate, that of its gene. It keeps it after the training."""
+    network = make_network(depth=3, drop_path=built)
+    for rate in (0.0, 0.6):
+        trained, losses = fit(network, drop_path=rate)
+        expected, expected_losses = fit(make_network(depth=3, drop_path=rate), drop_path=rate)
+        assert losses == expected_losses
+        assert is_same(trained, expected)
+        assert [getattr(block.drop_path1, "drop_prob", 0.0) for block in trained.model.blocks] == pytest.approx(
+            [0, built / 2, built]
+        )
+    assert losses != fit(network, drop_path=0.0)[1]
+
+
+def test_networks_without_paths_to_drop_are_refused(networks, fit, pico):
+    with pytest.raises(SettingError, match=r"drop_path=0.1. A vgg has no paths to drop. Remove drop_path"):
+        fit(networks["vgg"], drop_path=0.1)
+    foreign = replace(networks["resnet"], spec=None, reason="it has bottlenecks")
+    with pytest.raises(SettingError, match="A ResNet has no paths to drop"):
+        fit(foreign, drop_path=0.1)
+    members = [Member("one", networks["vgg"], pico.train, 0)]
+    with pytest.raises(SettingError, match="A vgg has no paths to drop"):
+        Run(device="cpu", quiet=True).fit_population("all", members, TrainSettings(steps=1, drop_path=0.1))
 
 
 class Plain(nn.Sequential):

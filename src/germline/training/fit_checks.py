@@ -9,7 +9,7 @@ from germline.data import AnyImages, Augmentation, ImageFiles, Images
 from germline.network import Network
 from germline.training.augmentation import check_augmentation
 from germline.training.batch_limit import check_batch_memory
-from germline.training.network_options import check_grad_checkpointing, check_weight_types
+from germline.training.network_options import check_drop_path, check_grad_checkpointing, check_weight_types
 from germline.training.objectives import Objective
 from germline.training.settings import TrainSettings, check_settings_type
 
@@ -43,5 +43,6 @@ def check_fit(
     check_settings_type(settings)
     check_augmentation(settings, augmentation)
     check_batch_memory(settings, images)
+    check_drop_path(network, settings)
     check_grad_checkpointing(network.model, objective, settings)
     check_weight_types((network, *objective.teachers()), precision)

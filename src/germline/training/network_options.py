@@ -1,4 +1,4 @@
-"""How a network is held and called during a training: memory format, recomputed activations, compilation."""
+"""How a network is held and called in a training: dropped paths, memory format, recomputed activations, compilation."""
 
 from __future__ import annotations
 
@@ -7,28 +7,36 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from timm.layers import DropPath
 from torch import nn
 
+from germline.architectures import TransformerSpec
 from germline.errors import SettingError
 from germline.network import Network, list_other_floats
+from germline.registry import architecture_of
 from germline.training.objectives import Objective
 from germline.training.settings import TrainSettings
 
 COMPILE_BACKEND = "inductor"
 # Shapes of networks and batches that one process compiles. Beyond 8, torch's own limit, it silently stops compiling.
 COMPILED_SHAPES = 256
+_PATHS = ("drop_path1", "drop_path2")  # residual paths of timm's blocks
 
 
 @contextmanager
-def use_network_options(model: nn.Module, settings: TrainSettings, device: torch.device) -> Iterator[None]:
+def use_network_options(network: Network, settings: TrainSettings, device: torch.device) -> Iterator[None]:
     """Apply the settings that change how a network is computed, and undo them after the block.
 
     Args:
-        model: Network to train.
+        network: Network to train.
         settings: Its settings.
         device: Device of the training.
     """
+    model = network.model
     with ExitStack() as stack:
+        # A descendant is built with the rate of its gene or ancestor.
+        if isinstance(network.spec, TransformerSpec) and network.spec.drop_path != settings.drop_path:
+            stack.enter_context(_use_drop_path(model, settings.drop_path))
         if uses_channels_last(model, settings, device):
             stack.callback(model.to, memory_format=torch.contiguous_format)
             model.to(memory_format=torch.channels_last)
@@ -104,6 +112,35 @@ def check_grad_checkpointing(model: nn.Module, objective: Objective, settings: T
             reason,
             "Remove grad_checkpointing, or set accumulate to save memory",
         )
+
+
+def check_drop_path(network: Network, settings: TrainSettings) -> None:
+    """Refuse to drop paths of a network without paths, or with paths that germline does not know.
+
+    A network that a method builds for itself has no spec, and drops paths at the rate that it was built with.
+
+    Raises:
+        SettingError: The network has no such paths.
+    """
+    spec = network.spec
+    if not settings.drop_path or isinstance(spec, TransformerSpec) or (spec is None and not network.reason):
+        return
+    name = type(network.model).__name__ if spec is None else architecture_of(spec).name
+    raise SettingError(f"drop_path={settings.drop_path}", f"A {name} has no paths to drop", "Remove drop_path")
+
+
+@contextmanager
+def _use_drop_path(model: Any, rate: float) -> Iterator[None]:
+    """Drop residual paths for a while, at rates that rise evenly from 0 in the first block to `rate`, as in timm."""
+    before = [(block, name, getattr(block, name)) for block in model.blocks for name in _PATHS]
+    for block, share in zip(model.blocks, torch.linspace(0, rate, len(model.blocks)).tolist(), strict=True):
+        for name in _PATHS:
+            setattr(block, name, DropPath(share) if share > 0 else nn.Identity())
+    try:
+        yield
+    finally:
+        for block, name, path in before:
+            setattr(block, name, path)
 
 
 def _set_grad_checkpointing(model: Any, *, is_on: bool) -> None:

@@ -23,7 +23,7 @@ from germline.training.device import check_device, make_fabric
 from germline.training.evaluate import Score, score_model
 from germline.training.fit_checks import check_fit
 from germline.training.frozen_precision import use_run_precision
-from germline.training.network_options import check_weight_types, uses_channels_last
+from germline.training.network_options import check_drop_path, check_weight_types, uses_channels_last
 from germline.training.objectives import CrossEntropy, Objective
 from germline.training.phase_store import (
     FitResult,
@@ -187,6 +187,8 @@ class Run:
         """
         if not members:
             return []
+        for member in members:
+            check_drop_path(member.network, settings)
         loss = objective or CrossEntropy(settings.label_smoothing)
         population = Population(tuple(members), loss, settings, self.fabric, together, self.precision)
         chosen = self._choices.choose(population) if engine == "auto" else find_engine(engine, population)

@@ -111,7 +111,7 @@ class Trainer:
         with (
             torch.random.fork_rng(),
             use_run_precision(self.objective.teachers(), self.fabric, self.network.model),
-            use_network_options(self.network.model, self.settings, self.fabric.device),
+            use_network_options(self.network, self.settings, self.fabric.device),
         ):
             self._prepare()
             self._resume()
