@@ -26,10 +26,10 @@ def copy_last_stages(network):
     return {name: value.clone() for name, value in state.items() if name.startswith(("stages.3", "stages.4"))}
 
 
-def train(network, pico, objective=None, folder=None):
+def train(network, pico, objective=None, folder=None, settings=SETTINGS):
     child = copy.deepcopy(network)
-    criterion = CrossEntropy() if objective is None else objective(child)
-    Run(folder, device="cpu", quiet=True).fit("child", child, criterion, pico.train, SETTINGS)
+    criterion = CrossEntropy(label_smoothing=None) if objective is None else objective(child)
+    Run(folder, device="cpu", quiet=True).fit("child", child, criterion, pico.train, settings)
     return child.model.state_dict()
 
 
@@ -56,6 +56,19 @@ def test_proximal_step_minimises_penalty_plus_distance():
 def test_strength_zero_equals_plain_training(ancestors, pico):
     plain, none = train(ancestors["vgg"], pico), train(ancestors["vgg"], pico, make_anchor(0.0))
     assert all(torch.equal(value, none[name]) for name, value in plain.items())
+
+
+@pytest.mark.parametrize("anchor", ["inherited", "epoch"])
+def test_labels_are_smoothed_as_the_settings_say(ancestors, pico, anchor):
+    def make_epoch_anchor(child):
+        return EpochEwcObjective(child.model, list(dict(child.model.named_parameters())), 0.0, every=2)
+
+    make, smooth = {"inherited": make_anchor(0.0), "epoch": make_epoch_anchor}[anchor], {"label_smoothing": 0.2}
+    settings = SETTINGS.model_copy(update=smooth)
+    plain, anchored = (train(ancestors["vgg"], pico, one, settings=settings) for one in (None, make))
+    assert all(torch.allclose(value, anchored[name], atol=1e-6) for name, value in plain.items())
+    other = train(ancestors["vgg"], pico)["head.fc.weight"]
+    assert not torch.allclose(plain["head.fc.weight"], other, atol=1e-4)
 
 
 def test_infinite_strength_freezes_only_the_anchored_tensors(ancestors, pico):

@@ -11,8 +11,8 @@ from torch.nn.functional import log_softmax
 
 from germline.data import AnyImages, Batch, iterate_batches
 from germline.network import Network
-from germline.training import Objective
-from germline.training.objectives import Forward, compute_label_loss
+from germline.training import CrossEntropy
+from germline.training.objectives import Forward
 
 _MAX_SCALE = 1e30  # larger scales would overflow the numbers of a tensor
 
@@ -68,24 +68,25 @@ def learning_rate_of(optimizer: torch.optim.Optimizer) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-class EwcObjective(Objective):
-    """Cross entropy, with a proximal step of the EWC penalty after each optimiser step."""
+class EwcObjective(CrossEntropy):
+    """Cross entropy, with a proximal step of the EWC penalty after each optimiser step.
+
+    Its value has no penalty. Label smoothing is that of the training settings.
+    """
 
     def __init__(self, anchor: EwcPenalty) -> None:
-        super().__init__()
+        super().__init__(label_smoothing=None)
         self.anchor = anchor
-
-    def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """Return the mean cross entropy in nats, without the penalty."""
-        return compute_label_loss(network(batch.pixels), batch)
 
     def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Take the proximal step."""
         self.anchor.take_proximal_step(model, learning_rate_of(first))
 
 
-class EpochEwcObjective(Objective):
+class EpochEwcObjective(CrossEntropy):
     """Cross entropy with a proximal anchor that is renewed at the end of each epoch.
+
+    Label smoothing is that of the training settings.
 
     Source: the drift damper in the public code of arXiv 2106.06788. Anchor and importance are those of the weights and
     the gradient of an epoch's last batch. The importance is the squared gradient of the batch times its size. The first
@@ -101,7 +102,7 @@ class EpochEwcObjective(Objective):
             strength: Strength of the penalty.
             every: Number of steps of an epoch.
         """
-        super().__init__()
+        super().__init__(label_smoothing=None)
         self._names, self._strength, self._every, self._step, self._images = names, strength, every, 0, 0
         parameters = dict(model.named_parameters())
         for index, name in enumerate(names):
@@ -115,7 +116,7 @@ class EpochEwcObjective(Objective):
     def forward(self, network: Forward, batch: Batch) -> Tensor:
         """Return the mean cross entropy in nats."""
         self._images = len(batch.pixels)
-        return compute_label_loss(network(batch.pixels), batch)
+        return super().forward(network, batch)
 
     def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
         """Take the proximal step, and renew the anchor at the end of an epoch."""
