@@ -7,6 +7,7 @@ from germline.data import DataSet
 from germline.errors import ArtefactError, DataError, SettingError
 from germline.methods.base import Method
 from germline.network import Network
+from germline.registry import architecture_of
 from germline.training import Run
 
 
@@ -43,6 +44,21 @@ def require_ancestor(method: str, ancestor: Network | None) -> tuple[Network, Sp
             f"Use a model of `germline list models`; {method} cannot use a network as teacher alone",
         )
     return ancestor.in_float32(), ancestor.spec
+
+
+def check_architecture(method: Method, spec: Spec) -> None:
+    """Refuse an ancestor of an architecture that a method does not have.
+
+    Raises:
+        SettingError: Names the architectures that it has.
+    """
+    family = architecture_of(spec).name
+    if family not in method.architectures:
+        raise SettingError(
+            f"Method '{method.name}' cannot condense a {family}",
+            f"It knows the channels and blocks of {', '.join(method.architectures)}",
+            "Use an ancestor of one of these architectures",
+        )
 
 
 def label_mismatch_error(ancestor: Network, data: DataSet) -> DataError:

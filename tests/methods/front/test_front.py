@@ -346,6 +346,21 @@ def test_sizes_without_a_source_are_refused(make_convolutional, pico, spec_type,
         gene.inherit(size=Size(**size))
 
 
+def test_first_block_of_one_stage_is_apart(make_convolutional, pico, pixels):
+    """It reads the images, so that its kernel has another shape than the others'."""
+    network = make_convolutional(VggSpec, widths=((4, 4, 4),))
+    gene = condense(network, pico)
+    child = gene.inherit()
+    with torch.no_grad():
+        assert torch.allclose(child.network.logits(pixels), network.logits(pixels), atol=1e-5)
+    assert gene.inherit(size=Size(depth1=5)).network.spec.widths == ((4,) * 5,)
+
+
+def test_stitched_ancestor_is_refused(ancestors, pico):
+    with pytest.raises(SettingError, match=r"'front' cannot condense a stitched. It knows .*of vit, vgg, resnet12"):
+        condense(ancestors["stitched"], pico)
+
+
 def test_settings_outside_their_range_are_refused(full_gene, pico):
     for settings in ({"keep": 0}, {"keep": 1.5}, {"keep": float("nan")}, {"scale": "other"}, {"missing": "ones"}):
         with pytest.raises(SettingError, match=next(iter(settings))):

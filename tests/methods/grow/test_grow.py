@@ -249,3 +249,14 @@ def test_other_sizes_of_convolutions_are_refused(make_gene, size, message):
         residual.inherit(size=Size(width1=5))
     deeper = make_gene(VGG, spec, depth="repeat")[1].inherit(size=Size(depth2=6)).model.stages[1].blocks
     assert torch.equal(deeper[5].conv.weight, deeper[1].conv.weight)
+
+
+def test_message_names_the_depth_of_a_single_stage(make_gene):
+    gene = make_gene(VGG, VggSpec(widths=((4, 4),), image_size=32, channels=1, classes=10))[1]
+    with pytest.raises(SettingError, match=r"cannot grow depth1=1.*Use depth1=2"):
+        gene.inherit(size=Size(depth1=1))
+
+
+def test_stitched_ancestor_is_refused(ancestors, pico):
+    with pytest.raises(SettingError, match="'grow' cannot condense a stitched"):
+        Grow().condense(ancestors["stitched"], pico, RUN)

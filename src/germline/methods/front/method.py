@@ -15,7 +15,7 @@ from germline.data import DataSet
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Origin
 from germline.methods.base import GeneCost, Method
-from germline.methods.checks import require_ancestor
+from germline.methods.checks import check_architecture, require_ancestor
 from germline.methods.front.cosine import (
     MissingRule,
     ScaleRule,
@@ -87,19 +87,22 @@ class FRONT(PresetSettings, Method):
         """Return the ancestor's spec.
 
         Raises:
-            SettingError: There is no ancestor.
+            SettingError: There is no ancestor, or it is of an architecture whose tensors are no stacks.
             ArtefactError: No architecture describes it.
         """
-        return require_ancestor(self.name, ancestor)[1]
+        spec = require_ancestor(self.name, ancestor)[1]
+        check_architecture(self, spec)
+        return spec
 
     def condense(self, ancestor: Network | None, data: DataSet, run: Run) -> Learngene:
         """Transform the ancestor's tensors and keep their low frequencies.
 
         Raises:
-            SettingError: There is no ancestor.
+            SettingError: There is no ancestor, or it is of an architecture whose tensors are no stacks.
             ArtefactError: No architecture describes it.
         """
-        network, spec = require_ancestor(self.name, ancestor)
+        spec = self.condense_spec(ancestor, data)
+        network, _ = require_ancestor(self.name, ancestor)
         state = network.model.state_dict()
         roles = list_roles(spec, self.hidden)
         coefficients = {key: encode_role(role, state, self.keep) for key, role in roles.items()}

@@ -163,8 +163,11 @@ def _split_axis(group: ChannelGroup, member: GroupMember, hidden: HiddenRule) ->
 
 
 def _list_runs(parts: Parts, shapes: Mapping[str, torch.Size]) -> Iterator[tuple[str, Sequence[Mapping[str, str]]]]:
-    """Yield the blocks that are stacked along depth, with a name for each run of them."""
-    if len(parts.stages) == 1:
+    """Yield the blocks that are stacked along depth, with a name for each run of them.
+
+    A block that reads the images is apart, also in a network of one stage.
+    """
+    if len(parts.stages) == 1 and not {*parts.image_kernels} & {*parts.blocks[0].values()}:
         yield "blocks", parts.blocks
         return
     start = 0

@@ -10,9 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from germline.architectures import Size, Spec, Target
+from germline.data import DataSet
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Origin
 from germline.methods.axis_maps import TensorMaps, count_origins, divide_by_copies, map_tensors, take_elements
+from germline.methods.checks import check_architecture
 from germline.methods.grow.sizes import (
     can_add_identity,
     check_multiples,
@@ -29,6 +31,7 @@ from germline.methods.slicing import (
     stage_depths,
 )
 from germline.methods.whole_ancestor import WholeAncestor
+from germline.network import Network
 from germline.registry import architecture_of
 from germline.traits import Sizes
 
@@ -66,6 +69,17 @@ class Grow(WholeAncestor):
 
     depth: Literal["identity", "repeat"] = "identity"
     noise: float = Field(default=0.0, ge=0)
+
+    def condense_spec(self, ancestor: Network | None, data: DataSet) -> Spec:
+        """Return the ancestor's spec.
+
+        Raises:
+            SettingError: There is no ancestor, or it is of an architecture that cannot grow.
+            ArtefactError: No architecture describes it.
+        """
+        spec = super().condense_spec(ancestor, data)
+        check_architecture(self, spec)
+        return spec
 
     def inherit(self, gene: Learngene, target: Target, generator: torch.Generator) -> Descendant:
         """Repeat and divide every tensor; the frame is adapted, and the head is repeated too or fresh."""

@@ -46,7 +46,7 @@ def check_stages(ancestor: Spec, wanted: Spec, *, can_change: bool) -> None:
     """
     depths, architecture = stage_depths(ancestor), architecture_of(ancestor).name
     for number, (before, after) in enumerate(zip(depths, stage_depths(wanted), strict=False), 1):
-        key = "depth" if len(depths) == 1 else f"depth{number}"
+        key = "depth" if "depth" in ancestor.model_dump() else f"depth{number}"
         if after < before:
             raise SettingError(
                 f"Method 'grow' cannot grow {key}={after}",
