@@ -125,8 +125,14 @@ def check_drop_path(network: Network, settings: TrainSettings) -> None:
     spec = network.spec
     if not settings.drop_path or isinstance(spec, TransformerSpec) or (spec is None and not network.reason):
         return
-    name = type(network.model).__name__ if spec is None else architecture_of(spec).name
-    raise SettingError(f"drop_path={settings.drop_path}", f"A {name} has no paths to drop", "Remove drop_path")
+    raise make_drop_path_error(
+        settings.drop_path, type(network.model).__name__ if spec is None else architecture_of(spec).name
+    )
+
+
+def make_drop_path_error(rate: float, name: str) -> SettingError:
+    """Make the error for a rate of dropped paths and a kind of network without paths."""
+    return SettingError(f"drop_path={rate}", f"A {name} has no paths to drop", "Remove drop_path")
 
 
 @contextmanager

@@ -4,6 +4,8 @@ import pytest
 
 from germline.compare import write_report
 from germline.compare.cost.estimate import estimate_cost
+from germline.compare.run.validate import check_recipe
+from germline.errors import SettingError
 from helpers.comparison import comparison, results
 
 ARMS = "arms={finetune: {method: finetune}, scratch: {method: scratch}}"
@@ -36,3 +38,9 @@ def test_protocols_run_on_cnn_tasks(recipe_file, tmp_path, protocol):
         assert set(cell["origins"]) == ({"fresh"} if cell["asked"]["arm"] == "scratch" else {"copied", "fresh"})
     write_report(out)
     assert "finetune" in (out / "report.md").read_text()
+
+
+def test_dropped_paths_of_a_cnn_are_refused_before_anything_runs(recipe_file, tmp_path):
+    changes = (*VGG, *CHANGES["sizes"], "protocol=sizes", "arms.scratch.train={drop_path: 0.1}")
+    with pytest.raises(SettingError, match=r"drop_path=0.1. A vgg has no paths to drop"):
+        check_recipe(comparison(recipe_file, tmp_path / "out", *changes).recipe)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from germline.architectures import Preprocess, Size, Spec
+from germline.architectures import Preprocess, Size, Spec, TransformerSpec
 from germline.baselines.fresh_start import START_LABELS, FreshStart
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.questions import check_question
@@ -19,6 +20,7 @@ from germline.errors import DataError, SettingError
 from germline.loading import look_at, measure_ancestor
 from germline.methods.base import empty_gene
 from germline.registry import architecture_of
+from germline.training.network_options import make_drop_path_error
 
 _LOG = logging.getLogger(__name__)
 _MEASURED: set[str] = set()
@@ -66,6 +68,7 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
             _check_ancestor_classes(
                 store, f"Arm '{arm}' has steps=0", data.classes, "Set its steps to 1 or more, or use"
             )
+        _check_drop_path(recipe, arm, [specs[size] for size in recipe.sizes_of(arm)])
         sizes = dict.fromkeys(size for seed_sizes in store.gene_sizes(arm).values() for size in seed_sizes)
         _check_arm(store, arm, list(sizes), data.train)
     return store
@@ -172,6 +175,14 @@ def _check_same_network(arm: str, size: str, descendant: Spec, control: Spec) ->
                 "Arms are compared on the same network: the ancestor's, at the given size",
                 f"Set {key} in `sizes`, or remove it from the arm's settings",
             )
+
+
+def _check_drop_path(recipe: Recipe, arm: str, specs: Sequence[Spec]) -> None:
+    """Check that an arm's descendants have paths, if its training drops some."""
+    rate = 0.0 if recipe.is_frozen else recipe.train_settings(arm).drop_path
+    for spec in specs:
+        if rate and not isinstance(spec, TransformerSpec):
+            raise make_drop_path_error(rate, architecture_of(spec).name)
 
 
 def _grey_preprocess(spec: Spec) -> Preprocess:
