@@ -12,6 +12,8 @@ def test_text_and_keywords_give_the_same_size():
     assert dict(size) == {"depth": 6, "width": 96}
     assert str(size) == "depth=6,width=96"
     assert hash(size) == hash(Size(depth=6, width=96))
+    assert Size(width=96, depth=6) == size
+    assert hash(Size(width=96, depth=6)) == hash(size)
     assert len(Size.parse("")) == 0
 
 

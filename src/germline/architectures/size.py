@@ -75,7 +75,7 @@ class Size(Mapping[str, int]):
         return f"Size({self})"
 
     def __hash__(self) -> int:
-        return hash(tuple(self._fields.items()))
+        return hash(frozenset(self._fields.items()))  # equal sizes can name their keys in another order
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Size) and self._fields == other._fields

@@ -128,6 +128,18 @@ def test_epoch_anchor_starts_in_the_second_epoch_and_resumes(ancestors, pico, tm
     assert all(torch.equal(value, resumed[name]) for name, value in early.items())
 
 
+def test_epoch_importance_counts_all_images_of_a_batch_in_parts(ancestors, pico):
+    found = []
+    for parts in (1, 2):
+        child = copy.deepcopy(ancestors["vit"])
+        objective = EpochEwcObjective(child.model, ["blocks.0.mlp.fc1.weight"], 0.0, every=3)
+        settings = SETTINGS.model_copy(update={"accumulate": parts, "steps": 3, "lr": 1e-3})
+        Run(device="cpu", quiet=True).fit("child", child, objective, pico.train, settings)
+        found.append(objective.get_buffer("importance_0"))
+    assert float(found[0].max()) > 0
+    assert torch.allclose(found[0], found[1], rtol=1e-2, atol=1e-6 * float(found[0].max()))
+
+
 def test_fisher_is_the_mean_squared_gradient_of_sampled_answers(ancestors, pico):
     network, columns = ancestors["vgg"], torch.tensor([3, 1])
     before = {name: value.clone() for name, value in network.model.state_dict().items()}

@@ -111,11 +111,11 @@ class EpochEwcObjective(CrossEntropy):
 
     def before_step(self, seed: int, name: str, step: int) -> None:
         """Note the step, which tells the epoch."""
-        self._step = step
+        self._step, self._images = step, 0
 
     def forward(self, network: Forward, batch: Batch) -> Tensor:
-        """Return the mean cross entropy in nats."""
-        self._images = len(batch.pixels)
+        """Return the mean cross entropy in nats; a batch can come in parts."""
+        self._images += len(batch.pixels)
         return super().forward(network, batch)
 
     def after_step(self, model: nn.Module, first: torch.optim.Optimizer) -> None:
