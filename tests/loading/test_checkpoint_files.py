@@ -153,6 +153,7 @@ def test_weights_without_a_head_have_no_classes(model, vit, images, tmp_path):
         {"init_values": 1e-5},
         {"qkv_bias": False},
         {"mlp_ratio": 2.0},
+        {"embed_dim": 88, "num_heads": 2, "mlp_ratio": 120.5 / 88},  # 88 x (120 / 88) is just below 120
         {"num_classes": 7},
         {"depth": 5},
         {"embed_dim": 24, "num_heads": 3},

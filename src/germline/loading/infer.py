@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from germline.architectures import ResNetSpec, Spec, VitSpec
+from germline.architectures.transformer import find_mlp_ratio
 from germline.errors import SettingError
 from germline.loading.weights import mismatch_error
 
@@ -87,7 +88,7 @@ def _read_vit(
         "depth": depth,
         "width": width,
         "patch_size": side,
-        "mlp_ratio": hidden.shape[0] / width,
+        "mlp_ratio": find_mlp_ratio(hidden.shape[0], width),
         "qkv_bias": "blocks.0.attn.qkv.bias" in tensors,
         "qk_norm": query_norm is not None,
         "class_token": has_class,
