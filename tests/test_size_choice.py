@@ -5,7 +5,8 @@ from functools import partial
 
 import pytest
 
-from germline.architectures import Size, VitSpec
+from germline.architectures import Preprocess, ResNetSpec, Size, VitSpec
+from germline.cli.suggested_sizes import suggest_sizes
 from germline.errors import SettingError
 from germline.methods.base import empty_gene, find_method
 from germline.size_choice import LARGEST_GROWTH, choose_size, list_size_lines, measure_spec
@@ -88,6 +89,22 @@ def test_every_architecture_has_a_smaller_size(architecture, ancestors):
     assert target.size == gene.target(target.size).size
     with pytest.raises(SettingError, match=r"parameters and takes .* operations per image. Set a higher cap"):
         gene.target(Size(max_params=1))
+
+
+def test_first_stage_keeps_the_width_of_a_plain_stem():
+    spec = ResNetSpec(image_size=32, channels=3, classes=4, depths=(2, 2, 2, 2), widths=(64, 128, 256, 512))
+    preprocess = Preprocess(channels=3, image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    gene = empty_gene(find_method("weight-selection")(), spec, preprocess)
+    target = gene.target(Size(max_params=3_000_000), 4)
+    assert (target.spec.depths, target.spec.widths) == ((1, 1, 1, 1), (64, 80, 160, 320))
+    assert measure_spec(target.spec).parameters == 1_988_964
+    assert suggest_sizes(spec)[2:] == [
+        "width2=64,width3=128,width4=256",
+        "width2=192,width3=384,width4=768",
+        "width2=256,width3=512,width4=1024",
+    ]
+    for size in suggest_sizes(spec)[2:4]:
+        assert gene.target(Size.parse(size), 4).spec.widths[0] == 64
 
 
 def test_cap_counts_the_descendant_s_own_head(gene):

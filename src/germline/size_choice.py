@@ -183,7 +183,8 @@ def scale_depth(fields: dict[str, Any], factor: Fraction) -> dict[str, int]:
 def scale_width_keys(fields: dict[str, Any], factor: Fraction) -> dict[str, int]:
     """Return the keys of a network with its width multiplied; none if its widths belong together.
 
-    Heads keep their length, and there is at least one. Channels of all stages change in proportion.
+    Heads keep their length, and there is at least one. Channels of all stages change in proportion. The first stage of
+    a ResNet with timm's plain stem keeps those of the stem, since no gene has a shortcut for others.
 
     Args:
         fields: Fields of the network's spec.
@@ -194,6 +195,8 @@ def scale_width_keys(fields: dict[str, Any], factor: Fraction) -> dict[str, int]
         return {"width": fields["width"] // fields["heads"] * heads, "heads": heads}
     if "heads" in fields or not fields.get("widths"):  # the widths of a stitched network belong to its stitches
         return {}
+    if fields.get("stem_type") == "":
+        return {f"width{number}": _scale(width, factor) for number, width in enumerate(fields["widths"][1:], 2)}
     first = fields["widths"][0]
     return {"width": _scale(first[0] if isinstance(first, (list, tuple)) else first, factor)}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from germline.architectures import read_width
+from germline.size_choice import scale_width_keys
 
 if TYPE_CHECKING:
     from germline.architectures import Spec
@@ -31,5 +33,8 @@ def suggest_sizes(spec: Spec) -> list[str]:
 
     if "heads" in fields:  # a stitched network, whose widths and heads belong together
         return [change(-1), change(1)]
+    if fields.get("stem_type") == "":  # its first stage keeps the width of the stem
+        later = [scale_width_keys(fields, factor) for factor in (Fraction(1, 2), Fraction(3, 2), Fraction(2))]
+        return [change(-1), change(1), *(",".join(f"{key}={width}" for key, width in keys.items()) for keys in later)]
     widths = [f"width={number}" for number in sorted({first // 2 or 1, first * 3 // 2, first * 2} - {first})]
     return [change(-1), change(1), *widths] if depths else []
