@@ -247,6 +247,11 @@ BAD = {
     ),
     "path-object": (lambda s: {"state_dict": s, "dir": pathlib.PurePosixPath("/x")}, "vit,heads=2", "pathlib"),
     "whole-module": (lambda s: Holder(), "vit,heads=2", r"Holder.*\.state_dict\(\), \"weights.pth\""),
+    "whole-module-with-an-entry": (
+        lambda s: nn.Sequential(collections.OrderedDict(model=Holder())),
+        "vit,heads=2",
+        r"weights_only=False\)\.state_dict\(\), \"weights.pth\"",
+    ),
     "no-weights": (lambda s: {"epoch": 3}, "vit,heads=2", "holds no state dict.*'epoch'"),
     "nothing": (lambda s: {}, "vit,heads=2", "holds no state dict.*nothing"),
     "list": (lambda s: list(s.values()), "vit,heads=2", "holds no state dict.*a list"),

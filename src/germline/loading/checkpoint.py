@@ -175,11 +175,17 @@ def _is_script(path: Path) -> bool:
 
 
 def _find_entry(path: Path) -> str | None:
-    """Find the entry of the weights among the texts of a pickle, which is read and not run."""
+    """Find the entry of the weights among the texts of a pickle, which is read and not run.
+
+    None if the pickle is no mapping: a whole network has entries of its own modules, but none of weights.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            texts = {value for _, value, _ in pickletools.genops(archive.read(name)) if isinstance(value, str)}
+            steps = [(step.name, value) for step, value, _ in pickletools.genops(archive.read(name))]
     except Exception:  # an old or damaged file
         return None
-    return next((entry for entry in PLAIN_ENTRIES if entry in texts), None)
+    first, value = next(step for step in steps if step[0] not in ("PROTO", "FRAME"))
+    if first != "EMPTY_DICT" and not str(value).startswith("collections"):
+        return None
+    return next((entry for entry in PLAIN_ENTRIES if any(value == entry for _, value in steps)), None)

@@ -104,7 +104,7 @@ def _read_vit(
         raise SettingError(
             f"'{path}' does not show its number of attention heads",
             f"a ViT of width {width} with any number of heads has the same tensors",
-            f"give it: --model vit,heads={max(1, width // 64)}",
+            f"give it, for example --model vit,heads={max(1, width // 64)}; timm calls it num_heads",
         )
     if "global_pool" not in given:
         fields["global_pool"] = "token" if has_class and fields["norm_first"] else "avg"
