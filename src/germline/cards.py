@@ -10,6 +10,7 @@ import torch
 from germline.card_metadata import Measurement, is_accuracy, make_front_matter
 from germline.errors import GermlineError
 from germline.hub import PLACE
+from germline.registry import architecture_of
 from germline.sharing import hide_places, name_data
 
 _UNKNOWN = "unknown"
@@ -24,7 +25,8 @@ _GENE_COMMANDS = """germline inspect {place}
 germline inherit {place} --classes {classes} --out descendant"""
 _NETWORK_PYTHON = """import timm
 {package}
-model = timm.create_model("local-dir:{place}", pretrained=True).eval()"""
+model = timm.create_model("local-dir:{place}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"""
 _OWN_PACKAGE = "import germline.timm  # After `import germline.timm`, timm knows this architecture.\n"
 _NETWORK_COMMANDS = """germline inspect {place}
 germline predict {place} photos/ --out classes.csv"""
@@ -142,9 +144,9 @@ def make_network_card(network: Any, shares: Mapping[Any, float] | None = None, d
     what = "a descendant, grown from a learngene" if shares else "a classifier of images"
     measured = {f"{one.name} on {name_data(one.data)} ({one.split})": f"{one.value:.4f}" for one in network.measured}
     body = _TEMPLATE.format(
-        title=f"{'A descendant' if shares else 'A network'} (`{architecture}`)",
+        title=f"{'A descendant' if shares else 'A network'} (`{architecture_of(spec).name if spec else architecture}`)",
         summary=f"This is {what}: it reads images of {channels} x {side} x {side} pixels. "
-        f"It is a plain timm model for {len(network.classes)} classes.",
+        f"It is a plain timm model for {len(network.classes)} classes: `{architecture}` with the sizes below.",
         sizes=_rows({"parameters": f"{count:,}", "bytes": f"{size:,}", **(_size_of(spec) if spec else {})}),
         ledger=_ledger(shares, "The origin of each element before any training:"),
         python=_NETWORK_PYTHON.format(place=PLACE, package=_OWN_PACKAGE * is_own),

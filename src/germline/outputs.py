@@ -33,7 +33,7 @@ def check_output_folder(
         raise OutputError(
             f"output folder '{folder}' is not empty",
             "files are overwritten only on request",
-            "choose another folder, or pass --overwrite or --resume where the command takes it",
+            "choose another folder, or pass --overwrite (in Python overwrite=True) or --resume where it is taken",
         )
     if overwrite and folder.is_dir() and any(folder.iterdir()):
         _check_overwritable(folder)

@@ -170,10 +170,17 @@ def architecture_of(spec: Spec) -> Architecture[Any]:
     raise UnknownNameError.with_nearest("architecture", type(spec).__name__, ARCHITECTURES)
 
 
+NO_LISTS = "It is a file, and germline reads no lists of images and labels"
+FOLDERS = "Use folder:/path/to/images with one folder per class, or give gl.load_data a Dataset in Python"
+
+
 def make_unknown_data_error(name: str) -> UnknownNameError:
     """Build the error for a name that is no data set's; a folder of that name needs a prefix."""
-    if name and Path(re.sub(r"@[0-9]+$", "", name)).expanduser().is_dir():
+    path = Path(re.sub(r"@[0-9]+$", "", name)).expanduser()
+    if name and path.is_dir():
         return UnknownNameError(f"unknown data set '{name}'", "There is a folder of that name", f"Use folder:{name}")
+    if name and path.is_file():
+        return UnknownNameError(f"unknown data set '{name}'", NO_LISTS, FOLDERS)
     return UnknownNameError.with_nearest("data set", name, DATA)
 
 

@@ -44,7 +44,7 @@ def test_page_of_a_gene_has_its_records(recorded, run):
     rows = dict(re.findall("<td class=text>(.*?)</td><td class=(?:text|'text long')>(.*?)</td>", page))
     assert rows["method"] == "tleg"
     assert rows["holds"].split(",")[0] in shown
-    assert rows.keys() >= {"method", "anatomy", "ancestor", "condensed on", "grows", "head", "images", "holds"}
+    assert rows.keys() >= {"method", "architecture", "ancestor", "condensed on", "grows", "head", "images", "holds"}
     assert run("report", "recorded").code == 0
 
 

@@ -58,6 +58,17 @@ def test_methods_are_listed_for_a_preset(run):
     assert "no method" in run("list", "methods", "--for", "stitched").out
 
 
+def test_methods_are_listed_for_a_vit_of_timm(run):
+    own = run("list", "methods", "--for", "vit")
+    assert own.code == 0
+    for name in ("vit_tiny_patch16_224", "timm:deit_tiny_patch16_224", "vit_small_patch16_224.augreg_in1k"):
+        assert run("list", "methods", "--for", name).out == own.out
+    other = run("list", "methods", "--for", "resnet50")
+    assert (other.code, other.out) == (2, "")
+    assert "No architecture of 'resnet50'" in other.err
+    assert "Did you mean vit_tiny16" in run("list", "methods", "--for", "vit_tiny").err
+
+
 @pytest.mark.parametrize("name", list(METHODS))
 def test_listed_settings_equal_the_fields_of_the_class(name):
     lines = list_settings(METHODS.place(name))

@@ -51,9 +51,12 @@ class Size(Mapping[str, int]):
             number = _parse_number(value.strip()) if equals else None
             if number is None:
                 example = f"{key}=1M" if key in CAPS else "depth=6"
-                raise SettingError(
-                    f"size '{text[:60]}'", f"'{part[:60]}' is not key=number", f"use for example {example}"
+                problem = (
+                    f"'{value[:60]}' is no whole number; K, M or G may follow it"
+                    if value
+                    else f"'{part[:60]}' is not key=number"
                 )
+                raise SettingError(f"size '{text[:60]}'", problem, f"use for example {example}")
             if key in fields:
                 raise SettingError(f"size '{text[:60]}'", f"'{key[:60]}' is given twice", "give it once")
             fields[key] = number

@@ -52,7 +52,7 @@ def describe_manifest(manifest: Mapping[str, Any]) -> dict[str, str]:
     }  # fmt: skip
     return {
         "method": manifest["method"],
-        "anatomy": manifest["anatomy"],
+        "architecture": manifest["anatomy"],
         "network": _describe_spec(manifest["spec"]),
         "ancestor": f"{origin['ancestor']} (licence: {origin['ancestor_licence']})",
         "condensed on": f"{origin['data']} (licence: {origin['data_licence']})",
@@ -75,8 +75,9 @@ def read_model_facts(folder: Path) -> dict[str, str] | None:
         shapes = [(math.prod(tensor["shape"]), _BYTES.get(tensor["dtype"], 1)) for tensor in header.values()]
         source = read_json(folder / _RECORD)["source"] if (folder / _RECORD).is_file() else "a trained network"
         classes = _describe_classes(labels) if labels else f"{config['num_classes']} classes without names"
+        sizes = ", with sizes of its own" * bool(config.get("model_args"))
         return {
-            "architecture": f"{config['architecture']} of timm",
+            "architecture": f"{config['architecture']} of timm{sizes}",
             "source": str(source),
             "head": "none" if config["num_classes"] == 0 else classes,
             "images": _describe_images(images["input_size"][0], images["input_size"][1]),

@@ -12,6 +12,7 @@ from germline.cli.options import Quick
 
 KINDS = ("methods", "models", "data", "recipes", "settings")
 _TRAIN = "train"
+_VITS = ("vit_", "deit")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,8 @@ def list_(
         str | None, typer.Argument(help="Method whose settings are listed, or train; only after settings.")
     ] = None,
     for_: Annotated[
-        str | None, typer.Option("--for", help="Architecture or preset: list its methods and what each grows.")
+        str | None,
+        typer.Option("--for", help="Architecture, preset or ViT of timm: list its methods and what each grows."),
     ] = None,
 ) -> None:
     """List methods, models, data, recipes, or the settings of a method: germline list settings tleg."""
@@ -82,18 +84,34 @@ def _list_recipe_titles() -> dict[str, str]:
 
 
 def _methods_for(name: str) -> dict[str, str]:
-    from germline.architectures.presets import MODELS
     from germline.catalogue import list_methods_for
-    from germline.errors import UnknownNameError
-    from germline.registry import ARCHITECTURES
 
-    if name not in ARCHITECTURES and name not in MODELS:
-        raise UnknownNameError.with_nearest("architecture or preset", name, [*ARCHITECTURES, *MODELS])
-    architecture = name if name in ARCHITECTURES else MODELS[name].architecture
+    architecture = _find_architecture(name)
     methods = list_methods_for(architecture)
     if not methods:
         return {"none": f"no method condenses a {architecture}; genes of a pool grow into it"}
     return {method: facts.sizes(architecture) for method, facts in methods.items()}
+
+
+def _find_architecture(name: str) -> str:
+    """Return the architecture of a preset or of a plain ViT of timm."""
+    from germline.architectures.presets import MODELS
+    from germline.cli.names import list_timm_names
+    from germline.errors import UnknownNameError
+    from germline.registry import ARCHITECTURES
+
+    if name in ARCHITECTURES or name in MODELS:
+        return name if name in ARCHITECTURES else MODELS[name].architecture
+    plain = re.split(r"[.@]", name.removeprefix("timm:"), maxsplit=1)[0]
+    if plain.startswith(_VITS) and "relpos" not in plain and plain in list_timm_names():
+        return "vit"
+    if plain in list_timm_names():
+        raise UnknownNameError(
+            f"no architecture of '{name}'",
+            "Of timm's networks, plain ViTs and ResNets of basic blocks grow; the others can be teachers",
+            "Use --for vit or --for resnet",
+        )
+    raise UnknownNameError.with_nearest("architecture or preset", name, [*ARCHITECTURES, *MODELS])
 
 
 def _list_setting_texts(name: str) -> dict[str, str]:

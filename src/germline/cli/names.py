@@ -25,7 +25,7 @@ def check_data_name(source: str, *, may_have_roles: bool = False) -> None:
         UnknownNameError: No data set has that name.
         DataError: There is no such folder, or the command reads one data set alone.
     """
-    from germline.registry import DATA, make_unknown_data_error
+    from germline.registry import DATA, FOLDERS, NO_LISTS, make_unknown_data_error
 
     first_name, *others = re.split(r",(held_out|stream)=", source)
     if others and not may_have_roles:
@@ -42,6 +42,8 @@ def check_data_name(source: str, *, may_have_roles: bool = False) -> None:
         if first == "folder" and "+" not in part:
             plain = re.sub(r"@[0-9]+$", "", location)
             if not any(location and Path(path).expanduser().is_dir() for path in (location, plain)):
+                if Path(plain).expanduser().is_file():
+                    raise DataError(f"folder:{location} is not a folder", NO_LISTS, FOLDERS)
                 raise DataError(
                     f"folder:{location} is not a folder",
                     "There is no folder of that name",
@@ -94,7 +96,7 @@ def check_network_name(name: str) -> None:
     elif ":" not in name and not Path(name).exists():
         raise ArtefactError(
             f"no network at '{name}'",
-            f"there is neither a folder nor a file of that name{_nearest_folder(name)}",
+            f"there is neither a folder nor a file of that name{_name_nearest(name, with_files=True)}",
             "give a run folder, timm:NAME, hf-hub:NAME, or a .pth or .safetensors file with --model",
         )
 
@@ -125,9 +127,13 @@ def check_gene_name(name: str) -> None:
     if ":" in name:
         return
     folder = Path(name)
+    if folder.is_file():
+        raise ArtefactError(
+            f"'{name}' is a file", "a learngene is a folder", f"run germline condense --ancestor {name} first"
+        )
     if not folder.is_dir():
         raise ArtefactError(
-            f"no learngene at '{name}'", f"there is no such folder{_nearest_folder(name)}", "run germline condense"
+            f"no learngene at '{name}'", f"there is no such folder{_name_nearest(name)}", "run germline condense"
         )
     if is_model(name):
         raise ArtefactError(
@@ -145,10 +151,10 @@ def is_model(name: str) -> bool:
     return (Path(name) / _MODEL_CONFIG).is_file() and not is_gene(name)
 
 
-def _nearest_folder(name: str) -> str:
-    """Return the folders beside a missing one whose names are nearest, as the end of a sentence."""
+def _name_nearest(name: str, *, with_files: bool = False) -> str:
+    """Return the folders, and files if wanted, whose names are nearest to a missing one, as the end of a sentence."""
     parent = Path(name).parent
-    names = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    names = [path.name for path in parent.iterdir() if with_files or path.is_dir()] if parent.is_dir() else []
     near = difflib.get_close_matches(Path(name).name, names, n=2, cutoff=0.6)
     return f"; the nearest is {' or '.join(str(parent / found) for found in near)}" if near else ""
 

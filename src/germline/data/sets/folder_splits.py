@@ -197,7 +197,7 @@ def _check_training(root: Path, listing: FileListing) -> FileListing:
         )
     if len(listing.classes) == 1 and listing.paths:
         raise DataError(
-            f"{root} has one class folder, '{listing.classes[0]}'",
+            f"'{root}' has one class folder, '{listing.classes[0]}'",
             "A classifier needs at least two classes",
             "Use a folder that holds one folder per class",
         )
