@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from germline.architectures import ResNet12Spec, Size, VggSpec, count_elements
+from germline.architectures import ResNet12Spec, ResNetSpec, Size, VggSpec, count_elements
 from germline.baselines.finetune import Finetune
 from germline.baselines.layers import Layers
 from germline.errors import SettingError
@@ -179,6 +179,28 @@ def test_last_choice_of_one_block_per_stage_is_the_first_block(vgg, pico, pixels
 def test_stages_that_do_not_fit_are_refused(request, pico, family, choose, size, words):
     with pytest.raises(SettingError, match=words):
         condense(request.getfixturevalue(family), pico, choose=choose).inherit(size=Size(**size))
+
+
+@pytest.mark.parametrize(
+    ("method", "spec_type", "fields", "size", "keys"),
+    [
+        (Layers, VggSpec, {"widths": ((4,), (6,)), "hidden": (8,)}, {"width": 2}, "widths"),
+        (Finetune, VggSpec, {"widths": ((4,), (6, 6))}, {"depth2": 1}, "depths and widths"),
+        (
+            Finetune,
+            ResNetSpec,
+            {"depths": (1,) * 4, "widths": (4,) * 4, "stem_type": "deep", "stem_width": 4},
+            {"width": 2},
+            "widths",
+        ),
+        (Finetune, ResNet12Spec, {"depths": (1, 1), "widths": (4, 6)}, {"width2": 4}, "widths"),
+    ],
+    ids=["hidden layers", "units", "stem", "stage"],
+)
+def test_message_names_keys_of_a_size(make_convolutional, pico, method, spec_type, fields, size, keys):
+    gene = method().condense(make_convolutional(spec_type, **fields), pico, RUN)
+    with pytest.raises(SettingError, match=f"It keeps the ancestor's .*Remove {keys} from the size"):
+        gene.inherit(size=Size(**size))
 
 
 def test_units_of_unequal_widths_are_refused(make_convolutional, pico):

@@ -280,15 +280,21 @@ def check_same_spec(method: str, ancestor: Spec, wanted: Spec, *, spare: frozens
     """Refuse a spec that differs from the ancestor's in anything but images, classes and the keys in `spare`.
 
     Raises:
-        SettingError: Names the key.
+        SettingError: Names the field, and the keys of a size that change it.
     """
     fields, wanted_fields = ancestor.model_dump(), wanted.model_dump()
+    # Some fields follow a width. The widths of a VGG also give its depths.
+    keys = {
+        "hidden": "widths",
+        "stem_width": "widths",
+        "widths": "widths" if "depths" in fields else "depths and widths",
+    }
     for key in sorted(fields.keys() - IMAGE_FIELDS - spare):
         if fields[key] != wanted_fields[key]:
             raise SettingError(
                 f"Method '{method}' cannot grow {key}={wanted_fields[key]}",
                 f"It keeps the ancestor's {key}={fields[key]}",
-                f"Remove {key} from the size",
+                f"Remove {keys.get(key, key)} from the size",
             )
 
 
