@@ -90,7 +90,7 @@ def test_the_readme_quotes_few_images_on_cifar():
     assert f"With a frozen body they are {min(frozen):.0f} to {max(frozen):.0f} points above scratch" in readme
     rows = quoted_rows("tleg-transfer-cifar-fs", "claims_table", "above layers ")
     layers = [float(row.split(" | ")[2].split()[0]) for row in rows]
-    assert f"Even layers are only {min(layers):.1f} to {max(layers):.1f} points below." in readme
+    assert f"Copied, evenly spaced layers are {min(layers):.1f} to {max(layers):.1f} points below." in readme
     assert "with 20, also on classes never used for tuning" in readme
     assert len(quoted_gains("tleg-transfer-cifar-fs-final", "above (scratch|random-gene) .*, 20 images")) == 6
 
