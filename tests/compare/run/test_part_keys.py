@@ -8,7 +8,7 @@ from PIL import Image
 
 from germline.compare.run import part_keys
 from germline.compare.run.cells import Cell
-from germline.compare.run.train_cell import cell_path
+from germline.compare.run.train_cell import _make_cell_path, cell_path
 from germline.sharing import name_data_content
 from helpers.comparison import comparison, list_stored, results
 
@@ -79,3 +79,36 @@ def test_parts_with_earlier_keys_are_found(photos, recipe_file, tmp_path, monkey
     comparison(recipe_file, tmp_path / "three", *given, "sizes=[depth=2]", store=store).run()
     new = list_stored(store).keys() - parts.keys()
     assert sorted(name.split("-")[0] for name in new) == ["cell", "cell"]
+
+
+def test_other_final_data_are_another_part(recipe_file, tmp_path):
+    cell = Cell("gene", "depth=1", 3, 0)
+
+    def find_path(*changes):
+        return cell_path(comparison(recipe_file, tmp_path, *changes)._artifact_store({}), cell)
+
+    one, other = (find_path("final=true", f"final_data=digits@{side}") for side in (24, 16))
+    assert len({find_path(), one, other}) == 3
+    assert find_path("final=true", "final_data=digits@24") == one
+    assert find_path("final_data=digits@24") == find_path()  # without a reading, these data play no part
+
+
+def test_final_parts_with_earlier_keys_are_found(recipe_file, tmp_path):
+    cell, final = Cell("gene", "depth=1", 3, 0), ("final=true", "final_data=digits@24")
+    store = comparison(recipe_file, tmp_path, *final)._artifact_store({})
+    new, earlier = cell_path(store, cell), _make_cell_path(store, cell, part_keys.name_by_content)
+    assert new != earlier
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    assert cell_path(store, cell) == earlier
+    new.touch()
+    assert cell_path(store, cell) == new
+
+
+def test_the_own_final_part_of_characters_is_not_that_of_other_final_data(recipe_file, tmp_path):
+    cell, glyphs = Cell("gene", "depth=1", 3, 0), ("data=glyphs/novel", "ancestor.data=glyphs/base", "final=true")
+    own = cell_path(comparison(recipe_file, tmp_path, *glyphs)._artifact_store({}), cell)
+    own.parent.mkdir(parents=True)
+    own.touch()
+    other = comparison(recipe_file, tmp_path, *glyphs, "final_data=glyphs/open")._artifact_store({})
+    assert cell_path(other, cell) != own

@@ -64,6 +64,15 @@ def name_by_place(name: str) -> str:
     return f"{name} {fingerprint_data(name)}"
 
 
+def name_final_data(name: str) -> str:
+    """Name data for headline numbers without a reading of them; folders of images are named by their place.
+
+    Args:
+        name: Name of the data set in a recipe.
+    """
+    return name if "folder:" in name else name_data_content(name)
+
+
 def find_part(store: KeyedStore, make_path: Callable[[DataNaming], Path]) -> Path:
     """Return the path of a part: under the key by content, or under the earlier one if only that part is there.
 
@@ -72,10 +81,10 @@ def find_part(store: KeyedStore, make_path: Callable[[DataNaming], Path]) -> Pat
         make_path: Function that returns the part's path for a naming of data sets.
     """
     path, earlier = make_path(name_by_content), make_path(name_by_place)
-    return earlier if earlier != path and not _has_part(store, path) and _has_part(store, earlier) else path
+    return earlier if earlier != path and not has_part(store, path) and has_part(store, earlier) else path
 
 
-def _has_part(store: KeyedStore, path: Path) -> bool:
+def has_part(store: KeyedStore, path: Path) -> bool:
     """Tell whether a part is there, or work on it."""
     is_local = path.exists() or path.with_suffix(".run").exists()
     return is_local or (store.remote is not None and store.remote.has_part(path.name))

@@ -16,8 +16,8 @@ from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
 from germline.compare.run.frozen_body import PENALTIES, fit_frozen_body
 from germline.compare.run.linear_probe import fit_linear_probe
-from germline.compare.run.part_keys import DataNaming, find_part, make_gene_path
-from germline.compare.run.store import ArtifactStore
+from germline.compare.run.part_keys import DataNaming, find_part, has_part, make_gene_path, name_final_data
+from germline.compare.run.store import FINAL_DATA, ArtifactStore
 from germline.data import AnyImages, DataSet
 from germline.errors import SettingError
 from germline.files import read_mapping, write_json
@@ -70,10 +70,17 @@ def _bind_gene(store: ArtifactStore, cell: Cell, gene: Learngene | None) -> Lear
 
 def cell_path(store: ArtifactStore, cell: Cell) -> Path:
     """Return the path of a cell's result."""
-    return find_part(store, lambda naming: _make_cell_path(store, cell, naming))
+    earlier = find_part(store, lambda naming: _make_cell_path(store, cell, naming))
+    final = store.cell_data_name(cell)
+    if final in (store.recipe.data, FINAL_DATA):
+        return earlier
+    path = find_part(store, lambda naming: _make_cell_path(store, cell, naming, name_final_data(final)))
+    # Earlier keys did not say which final data are read. Those of characters are also the keys of `glyphs/final`.
+    is_known = not store.recipe.data.startswith("glyphs/") and has_part(store, earlier) and not has_part(store, path)
+    return earlier if is_known else path
 
 
-def _make_cell_path(store: ArtifactStore, cell: Cell, naming: DataNaming) -> Path:
+def _make_cell_path(store: ArtifactStore, cell: Cell, naming: DataNaming, final: str | None = None) -> Path:
     method, recipe, spec = store.cell_method(cell), store.recipe, store.descendant_spec(cell.size)
     facts: dict[str, Any] = {
         "method": method.name,
@@ -89,6 +96,8 @@ def _make_cell_path(store: ArtifactStore, cell: Cell, naming: DataNaming) -> Pat
         "tuning": cell.tuning,
     }
     facts |= {"train": None, "penalties": PENALTIES} if recipe.is_frozen else store.precision_facts
+    if final is not None:
+        facts["final_data"] = final
     if method.traits.has_named_sizes and cell.size in store.list_sizes(method, cell.size):
         # A named size selects parts of the gene: two paths with equal specs are different networks.
         facts["size"] = cell.size
