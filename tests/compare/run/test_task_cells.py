@@ -12,6 +12,7 @@ from germline.compare.run import train_cell
 from germline.compare.run.cells import Cell
 from germline.data import draw_task_list, load_data
 from germline.data.sets import glyphs as glyphs_module
+from germline.errors import DataError
 from germline.randomness import derive
 from helpers.comparison import TUNE, comparison, results
 
@@ -233,3 +234,11 @@ def test_final_cells_have_other_paths(recipe_file, tmp_path):
     cell, tried = Cell("scratch", "depth=1", 3, 0), Cell("scratch", "depth=1", 3, 7, 1e-2, 0.0, tuning=True)
     assert train_cell.cell_path(plain, cell) != train_cell.cell_path(final, cell)
     assert train_cell.cell_path(plain, tried) == train_cell.cell_path(final, tried)
+
+
+def test_missing_final_data_are_refused_before_anything_is_made(recipe_file, tmp_path):
+    place = tmp_path / "missing"
+    later = comparison(recipe_file, tmp_path / "out", "final=true", f"final_data=folder:{place}")
+    with pytest.raises(DataError, match=f"folder:{place} is not a folder"):
+        later.run()
+    assert not (tmp_path / "out").exists()

@@ -49,6 +49,8 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
     for images in (data.train, data.val, data.test):
         _check_labels(images, recipe.data)
     _check_image_counts(recipe, data.train)
+    if recipe.final and recipe.final_data is not None:
+        store.load_data(recipe.final_data)  # refuses a missing one; its images are not read here
     if recipe.tasks is not None:
         draw_task(data, recipe.tasks.ways, None, recipe.seeds[0], 0)
     if recipe.ancestor.path is None:
