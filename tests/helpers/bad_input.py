@@ -387,8 +387,18 @@ FAULTS = [
         ("method tleg cannot condense in a vgg", "--set model=vit_pico"),
     ),
     Fault(
+        "image-size-of-a-gene",
+        "evaluate gene --data digits --image-size 64",
+        ("--image-size with a gene", "Remove --image-size"),
+    ),
+    Fault(
         "drop-path-of-a-cnn",
         f"{TRAIN} --model vgg11 --out new --set drop_path=0.1",
+        ("drop_path=0.1", "Remove drop_path"),
+    ),
+    Fault(
+        "drop-path-of-a-loaded-cnn",
+        f"{TRAIN} --model cnn --out new --set drop_path=0.1",
         ("drop_path=0.1", "Remove drop_path"),
     ),
     # Data

@@ -65,6 +65,9 @@ def evaluate_command(
     given = check_network_inputs(network, data, (model, image_size, mean, std))
     if size is not None and (is_model(network) or Path(network).is_file() or network.startswith("timm:")):
         raise SettingError(f"--size {size} with a network", "Only a gene grows to sizes", "Remove --size")
+    if given and (is_gene(network) or size is not None):
+        option = f"--{next(iter(given)).replace('_', '-')}"
+        raise SettingError(f"{option} with a gene", "It describes a file of weights", f"Remove {option}")
     if json is not None:
         inputs = list_input_paths({"path": network, "data": data})
         check_output_file(json, overwrite=overwrite, inputs=inputs)

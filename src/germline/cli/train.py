@@ -47,10 +47,12 @@ def train_command(
     from germline.data import load_data
     from germline.training.augmentation import check_augmentation
     from germline.training.batch_limit import check_batch_memory
+    from germline.training.network_options import check_drop_path
 
     source = load_data(data)
     network = build_start_network(model, source, chosen, seed)
     check_labels(network, source)
+    check_drop_path(network, chosen)
     check_augmentation(chosen, source.augmentation)
     check_batch_memory(chosen, source.train)
     objective = None if gene is None else build_gene_objective(gene, network)
