@@ -64,6 +64,17 @@ def test_missing_options_are_assumed_and_printed(trained, run, tmp_path, monkeyp
     assert facts["accuracy"] > accuracy - 0.1
 
 
+def test_work_does_not_resume_with_another_preprocessing(trained, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("condense", "--method", "finetune", "--ancestor", trained[0], "--model", "resnet", "--data", "digits")
+    for out, first, second in (("plain", (), ("--mean", "0.4", "--std", "0.3")), ("given", WEIGHTS[2:], ())):
+        assert run(*words, "--out", out, *first).code == 0
+        assert run(*words, "--out", out, *first, "--resume").code == 0
+        done = run(*words, "--out", out, *second, "--resume")
+        assert done.code == 2
+        assert "was started with" in done.err
+
+
 def test_gene_of_the_checkpoint_grows_networks_that_are_evaluated(trained, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path, _ = trained

@@ -69,7 +69,9 @@ def condense_command(
     source = load_data(data_name)
     measured = _measure_ancestor(chosen, ancestor, given, source)
     inputs = {"method": method, "ancestor": ancestor, "model": model, "data": data_name, "seed": seed}
-    config = {**inputs, "precision": precision, **given, "settings": chosen.model_dump(mode="json")}
+    # What is not given is saved too, since a resumed run may not add it.
+    images = {key: given.get(key) for key in ("image_size", "mean", "std")}
+    config = {**inputs, "precision": precision, **images, "settings": chosen.model_dump(mode="json")}
     run = open_run(
         output, seed=seed, device=device, precision=precision, tf32=tf32, logger=logger, quiet=quiet, config=config
     )
