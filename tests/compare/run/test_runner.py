@@ -170,6 +170,26 @@ def test_failed_parts_are_retried(recipe_file, tmp_path, monkeypatch, finished_r
     assert results(out) == finished_results
 
 
+def test_torch_error_of_one_arm_leaves_the_genes_of_others(recipe_file, tmp_path, monkeypatch, finished_results):
+    gene = ArtifactStore._make_gene
+
+    def fail(self, method, *arguments):
+        if method.steps == 2:
+            raise RuntimeError("out of memory")
+        return gene(self, method, *arguments)
+
+    monkeypatch.setattr(ArtifactStore, "_make_gene", fail)
+    hungry = "{method: tleg, settings: {steps: 2, batch_size: 16}}"
+    arms = "gene: {method: tleg, settings: {steps: 3, batch_size: 16}}, scratch: {method: scratch}"
+    comparison(recipe_file, tmp_path / "out", f"arms={{hungry: {hungry}, {arms}}}").run()
+    found = results(tmp_path / "out")
+    assert list(found["failed"]) == [
+        *(GeneTask(seed).name for seed in (0, 1)),
+        *(f"hungry depth=1 3 images per class seed={seed}" for seed in (0, 1)),
+    ]
+    assert found["cells"] == finished_results["cells"]
+
+
 def test_unexpected_error_is_raised(recipe_file, tmp_path, monkeypatch):
     def fail(self, *arguments):
         raise KeyError("a fault")

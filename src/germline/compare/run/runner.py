@@ -246,13 +246,14 @@ class GeneTask:
 
         Raises:
             GermlineError: A part failed.
+            RuntimeError: A part failed in torch, for example for lack of memory.
         """
-        failures = []
+        failures: list[Exception] = []
         for arm in store.recipe.arms:
             for size in store.gene_sizes(arm).get(self.seed, ()):
                 try:
                     store.get_gene(arm, self.seed, size)
-                except GermlineError as error:
+                except (GermlineError, RuntimeError, MemoryError) as error:
                     failures.append(error)
         if failures:
             raise failures[0]
