@@ -79,6 +79,19 @@ def test_single_seed_has_no_regret():
     assert regret.regret_table(make_results(leave=alone))[1][3] == ""
 
 
+def test_one_gene_is_one_choice_for_all_seeds():
+    every = make_results()
+    stored = {**every.stored, "genes": [gene for gene in every.stored["genes"] if gene["seed"] == 0]}
+    stored["recipe"] = {**stored["recipe"], "one_gene": True}
+    (score,) = regret.score_selections(ComparisonResults(stored), AT).values()
+    # The gene is `middle` in every seed, so `first` and `last` compete.
+    # Seed 0: `last` (0.9, 0.7) beats `first`: 0.3 - 0.6. Seed 1: they are equal, so the first counts: 0.5 - 0.5.
+    # Seed 2: `last` (0.3, 0.9) beats `first`: 0.7 - 0.7.
+    assert score.regrets == pytest.approx([-0.3, 0.0, 0.0])
+    assert score.chosen == {0: (1, 2)}
+    assert score.competitors == 3
+
+
 WINDOWS = {"gene": {}, "window-1": {"window": 1}, "window-2": {"window": 2}, "window-3": {"window": 3}}
 
 

@@ -61,8 +61,11 @@ def _score(
         other: {seed: final_accuracy(cell) for seed, cell in results.cells(other, at).items()} for other in rivals
     }
     regrets, ranks, competitors = [], [], 0
+    # With one gene for all seeds, there is one choice.
+    shared = next(iter(chosen.values())) if results.recipe.get("one_gene") else None
     for seed, accuracy in ours.items():
-        others = {other: theirs[other] for other, blocks in rivals.items() if blocks != chosen[seed]}
+        own = chosen[seed] if shared is None else shared
+        others = {other: theirs[other] for other, blocks in rivals.items() if blocks != own}
         present = [values[seed] for values in others.values() if seed in values]
         above = sum(value > accuracy for value in present)
         equal = sum(value == accuracy for value in present)
