@@ -10,10 +10,12 @@ import pytest
 from germline.compare import write_report
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.results import ComparisonResults
+from germline.compare.report.figures import HATCHES, draw_origins
 from germline.errors import ArtefactError
+from germline.ledger import ORIGINS
 from germline.reporting.claims import judge
 from germline.reporting.plotting import COLOURS
-from helpers.comparison import BY_HAND, by_hand, three_seeds
+from helpers.comparison import BY_HAND, by_hand, cell, three_seeds
 
 COSTS = {
     "What one descendant costs": ["gene", "6,400", "0.001", "100", "0.001", "0.05"],
@@ -275,6 +277,22 @@ def test_report_is_written_if_everything_failed(tmp_path, protocol):
 def test_note_says_whether_seeds_share_a_gene(written):
     assert "one ancestor and one gene serve all seeds" in written(one_gene=True)[2]
     assert "each seed makes its own gene" in written(one_gene=False)[2]
+    # A given network is one ancestor. `front` computes the same gene from it in every seed, and `tleg` another one.
+    given = {"path": "ancestors/one", "data": "digits"}
+    own = written(ancestor=given)[2]
+    assert "one ancestor serves all seeds, and each seed makes its own gene" in own
+    assert "all with one ancestor, each with its own gene" in own
+    assert "other ancestors" in own
+    same = written(ancestor=given, arms={"gene": {"method": "front"}, "scratch": {"method": "scratch"}})[2]
+    assert "one ancestor and one gene serve all seeds" in same
+    assert "all with one ancestor and one gene" in same
+
+
+def test_budget_says_whether_arms_see_as_many_images(tmp_path):
+    equal = by_hand([cell("gene", 0, (0.1, 0.2, 0.3), 0.3), cell("scratch", 0, (0.1, 0.2, 0.3), 0.3)])
+    assert "Every arm sees the same number of images." in write(tmp_path, equal)[2]
+    equal["cells"][1]["samples"] *= 2
+    assert "Arms see different numbers of images." in write(tmp_path, equal)[2]
 
 
 def test_final_data_set_is_named(written):
@@ -319,3 +337,10 @@ def test_report_of_earlier_results_shows_no_local_path(tmp_path):
     for name in ("report.html", "report.md", "report.csv"):
         assert "/home/old" not in (tmp_path / name).read_text()
     assert "germline compare recipe.yaml --out=out" in (tmp_path / "report.md").read_text()
+
+
+def test_more_origins_than_hatches_are_drawn():
+    counts = dict.fromkeys(ORIGINS, 10)
+    results = ComparisonResults(by_hand([cell("gene", 0, (0.1, 0.2, 0.3), 0.3, origins=counts)]))
+    assert len(counts) > len(HATCHES)
+    assert all(f"gene, depth 2: {origin} " in draw_origins(results) for origin in counts)

@@ -9,6 +9,16 @@ from germline.methods.base import find_method
 from germline.registry import METHODS
 
 
+def has_one_ancestor(recipe: Mapping[str, Any]) -> bool:
+    """Tell whether all seeds share one ancestor: a given network, that of one seed, or that of the only gene.
+
+    Args:
+        recipe: Stored recipe of a comparison.
+    """
+    ancestor = recipe["ancestor"]
+    return bool(recipe["one_gene"]) or ancestor.get("path") is not None or ancestor.get("seed") is not None
+
+
 def has_one_gene(recipe: Mapping[str, Any], arm: str) -> bool:
     """Tell whether all seeds of an arm share one gene.
 
@@ -18,9 +28,7 @@ def has_one_gene(recipe: Mapping[str, Any], arm: str) -> bool:
         recipe: Stored recipe of a comparison.
         arm: Name of the arm.
     """
-    if recipe["one_gene"]:
-        return True
-    ancestor, method = recipe["ancestor"], recipe["arms"][arm]["method"]
-    if ancestor.get("path") is None and ancestor.get("seed") is None:
-        return False
+    if recipe["one_gene"] or not has_one_ancestor(recipe):
+        return bool(recipe["one_gene"])
+    method = recipe["arms"][arm]["method"]
     return method in METHODS and not find_method(method).traits.varies_with_seed

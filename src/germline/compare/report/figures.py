@@ -196,7 +196,7 @@ def draw_origins(results: ComparisonResults) -> str:
         left = [0.0] * len(bars)
         for index, origin in enumerate(origins):
             widths = [100 * shares.get(origin, 0) for _, shares in bars][::-1]
-            colour, hatch = COLOURS[index % len(COLOURS)], HATCHES[index]
+            colour, hatch = COLOURS[index % len(COLOURS)], HATCHES[index % len(HATCHES)]
             panel.barh(names, widths, left=left, label=origin, color=colour, hatch=hatch, alpha=0.8)
             shown = [at for at, width in enumerate(widths) if width > 0]
             describe_points(

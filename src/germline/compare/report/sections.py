@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.questions import describe_family, judge_claims
 from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.analysis.selection_regret import regret_sections
+from germline.compare.analysis.shared_gene import has_one_ancestor, has_one_gene
 from germline.compare.analysis.tuning import find_edge
 from germline.compare.report import cost_tables, figures, paths_protocol, same_labels, tables
 from germline.compare.report.gene_records import record_sections
@@ -33,8 +36,10 @@ def report_sections(results: ComparisonResults) -> list[Section]:
 
 def _claims_section(results: ComparisonResults) -> Section:
     protocol, recipe = PROTOCOLS[results.recipe["protocol"]], results.recipe
-    shared = "one ancestor and one gene serve all seeds" if recipe["one_gene"] else "each seed makes its own gene"
-    if recipe["ancestor"].get("seed") is not None and not recipe["one_gene"]:
+    shared = "each seed makes its own gene"
+    if has_one_gene(recipe, results.subject):
+        shared = "one ancestor and one gene serve all seeds"
+    elif has_one_ancestor(recipe):
         shared = "one ancestor serves all seeds, and each seed makes its own gene"
     note = (
         f"{count_verdicts(judge_claims(results))} Paired differences over {len(recipe['seeds'])} seeds "
@@ -108,7 +113,7 @@ def _scratch_sections(results: ComparisonResults) -> list[Section]:
 def _cost_sections(results: ComparisonResults) -> list[Section]:
     protocol = results.recipe["protocol"]
     is_paths = protocol == "paths"
-    budget = "Arms without steps are used as grown" if is_paths else "Every arm sees the same number of images"
+    budget = "Arms without steps are used as grown" if is_paths else _describe_budget(results)
     counted = "TFLOPs include a teacher's forward passes."
     if protocol == "frozen":
         counted = (
@@ -131,6 +136,17 @@ def _cost_sections(results: ComparisonResults) -> list[Section]:
         "scratch with the same total cost, shared equally by as many networks. Tuning has its own table."
     )
     return [one, Section("What the whole family costs", family, cost_tables.family_table(results)), stored]
+
+
+def _describe_budget(results: ComparisonResults) -> str:
+    """Say whether all arms see as many images at each condition; arms can have steps of their own."""
+    counts: dict[tuple[Any, Any], set[int]] = {}
+    for cell in results.stored["cells"]:
+        asked = cell["asked"]
+        if asked["steps"] is None:
+            counts.setdefault((asked["size"], asked["images"]), set()).add(cell["samples"])
+    is_equal = all(len(seen) == 1 for seen in counts.values())
+    return "Every arm sees the same number of images" if is_equal else "Arms see different numbers of images"
 
 
 def _making_sections(results: ComparisonResults) -> list[Section]:

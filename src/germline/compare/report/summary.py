@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.questions import judge_claims
 from germline.compare.analysis.results import ComparisonResults
+from germline.compare.analysis.shared_gene import has_one_ancestor, has_one_gene
 from germline.compare.recipe.keys import CONTROL
 from germline.compare.run.cells import format_images
 from germline.reporting.claims import Judgement
@@ -41,8 +42,10 @@ def trained_data(results: ComparisonResults) -> str:
 
 def _describe_seeds(results: ComparisonResults, judgements: Sequence[Judgement]) -> str:
     count = len(results.recipe["seeds"])
-    gene = "all with one ancestor and one gene" if results.recipe["one_gene"] else "each with its own gene"
-    if _has_one_ancestor(results):
+    gene = "each with its own gene"
+    if has_one_gene(results.recipe, results.subject):
+        gene = "all with one ancestor and one gene"
+    elif has_one_ancestor(results.recipe):
         gene = "all with one ancestor, each with its own gene"
     seeds = f"{count} seeds, {gene}" if count > 1 else "One seed"
     stated = sum(judgement.claim.is_stated for judgement in judgements)
@@ -59,19 +62,12 @@ def _list_unmeasured(results: ComparisonResults) -> str:
         missing.append("other sizes")
     if recipe["one_gene"] and len(recipe["seeds"]) > 1:
         missing.append("how much genes differ from seed to seed")
-    if _has_one_ancestor(results):
+    if has_one_ancestor(recipe) and not recipe["one_gene"] and len(recipe["seeds"]) > 1:
         missing.append("other ancestors")
     missing += _describe_scratch(results)
     if failed:
         missing.append(f"{failed} part{'s' if failed > 1 else ''} that failed")
     return f"Not measured: {'; '.join(missing)}."
-
-
-def _has_one_ancestor(results: ComparisonResults) -> bool:
-    """Tell whether the seeds train one common ancestor and make their own genes from it."""
-    recipe = results.recipe
-    is_shared = recipe["ancestor"].get("seed") is not None and not recipe["one_gene"]
-    return is_shared and len(recipe["seeds"]) > 1
 
 
 def _describe_scratch(results: ComparisonResults) -> list[str]:
