@@ -338,7 +338,14 @@ def test_labels_without_images_are_named(caplog):
 
 
 def test_python_data_options_are_refused_for_named_data():
-    for options in ({"val": (FEW, [0, 1])}, {"test": FEW}, {"classes": ["a"]}):
+    given = (
+        {"val": (FEW, [0, 1])},
+        {"test": FEW},
+        {"classes": ["a"]},
+        {"augmentation": []},
+        {"augmentation": ["mirror"]},
+    )
+    for options in given:
         with pytest.raises(DataError, match="go with images given in Python"):
             gl.load_data("digits", **options)
 

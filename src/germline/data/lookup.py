@@ -19,6 +19,7 @@ from germline.data.resize import resize_data_set
 from germline.errors import DataError, UnknownNameError
 from germline.registry import DATA, make_unknown_data_error
 
+_AUGMENTATION: tuple[Augmentation, ...] = ("shift",)  # of images given in Python
 SELF_SIZED_SETS = ("folder", "mini-imagenet")  # their readers parse the size after @
 
 
@@ -33,7 +34,7 @@ def load_data(
     val: Any = None,
     test: Any = None,
     classes: Sequence[str] = (),
-    augmentation: Sequence[Augmentation] = ("shift",),
+    augmentation: Sequence[Augmentation] = _AUGMENTATION,
 ) -> DataSet:
     """Load a data set by name, or wrap images that are given in Python.
 
@@ -58,20 +59,19 @@ def load_data(
         DataError: The data set cannot be read.
         SettingError: The augmentation is no list.
     """
-    classes = check_class_names(classes)
+    classes, changes = check_class_names(classes), _check_augmentation(augmentation)
     if isinstance(source, PurePath):
         raise DataError(
             f"'{source}' is a path", "The name of a folder has a prefix", f'Use load_data("folder:{source}")'
         )
     if isinstance(source, (str, DataSet)):
-        if val is not None or test is not None or classes:
+        if val is not None or test is not None or classes or changes != _AUGMENTATION:
             raise DataError(
-                "val=, test= and classes= go with images given in Python",
-                "A named data set has splits and class names of its own",
+                "val=, test=, classes= and augmentation= go with images given in Python",
+                "A named data set has splits, class names and augmentation of its own",
                 "Remove them, or pass the images themselves",
             )
         return _load_named(source) if isinstance(source, str) else source
-    changes = _check_augmentation(augmentation)
     splits = read_python_splits(source, val, test, classes)
     return DataSet(name="given in Python", read=read_split_of(splits), augmentation=changes)
 
