@@ -11,6 +11,7 @@ from germline.architectures import Size, VitSpec
 from germline.architectures.presets import MODELS
 from germline.compare.cost.estimate import estimate_cost
 from germline.compare.recipe.loader import load_recipe
+from germline.compare.recipe.problems import list_recipe_errors
 from germline.compare.recipe.schema import Recipe
 from germline.compare.recipe.text import (
     format_quick_recipe,
@@ -239,6 +240,16 @@ def test_null_removes_a_key(tmp_path):
     assert found.sizes == ("depth=1",)
     with pytest.raises(SettingError, match="'title' is missing"):
         load_extending(tmp_path, title=None)
+
+
+def test_an_override_with_null_removes_an_arm(tmp_path):
+    load_extending(tmp_path)
+    path = str(tmp_path / "own.yaml")
+    assert list(load_recipe(path).arms) == ["gene", "scratch"]
+    assert list(load_recipe(path, ["arms.scratch=null"]).arms) == ["gene"]
+    assert list_recipe_errors(path, ["arms.scratch=null"]) == []
+    with pytest.raises(UnknownNameError, match=r"^Unknown arm 'scrath'\. Did you mean scratch\?"):
+        load_recipe(path, ["arms.scrath=null"])
 
 
 def test_extending_works_over_several_recipes(tmp_path):

@@ -7,10 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from germline.compare.recipe.loader import rename_override
+from germline.compare.recipe.loader import read_changed_recipe
 from germline.compare.recipe.schema import Recipe
-from germline.compare.recipe.text import read_recipe
-from germline.config import apply_overrides
 from germline.errors import GermlineError, SettingError, UnknownNameError
 from germline.methods.base import find_method
 from germline.registry import METHODS
@@ -29,7 +27,7 @@ def list_recipe_errors(name: str, overrides: Sequence[str] = (), *, quick: bool 
         UnknownNameError: There is no such recipe.
         SettingError: The text is not a recipe, or it has no quick version.
     """
-    raw = apply_overrides(read_recipe(name, quick=quick), map(rename_override, overrides))
+    raw = read_changed_recipe(name, overrides, quick=quick)
     errors: list[GermlineError] = []
     try:
         Recipe.model_validate(raw, context={"errors": errors})
