@@ -41,6 +41,15 @@ def test_equal_values_show_no_difference():
     assert judge_one(0.0, 0.0).row()[4:] == ["no difference shown", "0.0 points"]
 
 
+def test_equal_differences_need_six_seeds():
+    # five seeds of one sign have the p-value 2 to the power of -4
+    few = judge_one(*5 * [1.5], unit="doublings")
+    assert few.row()[2:] == ["+1.5 ± 0.0 doublings", "0.062", "too few seeds to tell", ""]
+    assert judge_one(*5 * [-1.5]).verdict == "too few seeds to tell"
+    assert judge_one(*6 * [1.5]).verdict == "holds"
+    assert judge_one(*6 * [-1.5]).verdict == "the reverse holds"
+
+
 def test_one_seed_shows_nothing():
     found = judge_one(0.4)
     assert found.verdict == "one seed shows nothing"

@@ -51,9 +51,11 @@ def test_p_value_equals_that_of_scipy():
     assert found == pytest.approx(stats.ttest_rel(ours, theirs).pvalue, rel=1e-9)
 
 
-def test_p_value_without_spread_is_zero_or_one():
+def test_p_value_of_equal_differences_is_that_of_the_sign_test():
     assert p_value([0.0, 0.0, 0.0]) == 1
-    assert p_value([0.3 - 0.1, 0.4 - 0.2, 0.7 - 0.5]) == 0
+    assert p_value([0.3 - 0.1, 0.4 - 0.2, 0.7 - 0.5]) == 0.25
+    assert p_value(5 * [1.58]) == p_value(5 * [-1.58]) == 0.0625
+    assert p_value(6 * [1.58]) == 0.03125
     assert p_value([0.2]) == 1
 
 

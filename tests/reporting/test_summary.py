@@ -75,7 +75,7 @@ def test_summary_counts_and_differences_equal_those_of_the_result(name):
         for one in judgements
     )
     names = {"Holds": "holds", "Reversed": "the reverse holds", "No difference": "no difference shown"}
-    names |= {"No room to tell": "no room to tell"}
+    names |= {"No room to tell": "no room to tell", "Too few seeds": "too few seeds to tell"}
     assert {names.get(line.name, line.name): line.count for line in summary.verdicts} == counts
     # Every difference is one of the claims' means.
     shown = {f"{one.claim.scale * one.difference.mean:+.1f}" for one in judgements}

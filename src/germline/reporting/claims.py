@@ -6,7 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from germline.reporting.statistics import LEVEL, Estimate, estimate, holm, p_value, sign_p_value, smallest_difference
+from germline.reporting.statistics import (
+    LEVEL,
+    ROUNDING,
+    Estimate,
+    estimate,
+    have_no_spread,
+    holm,
+    p_value,
+    sign_p_value,
+    smallest_difference,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,11 @@ class Claim:
         return self.unit == "% of sizes"
 
     @property
+    def is_unanimous(self) -> bool:
+        """Whether all seeds have the same difference, which is not zero."""
+        return abs(self.differences[0]) > ROUNDING and have_no_spread(self.differences)
+
+    @property
     def p_value(self) -> float:
         """The p-value of the paired t test; for coarse differences at least that of the sign test."""
         value = p_value(self.differences)
@@ -106,16 +121,18 @@ class Judgement:
             return "the reverse holds"
         if self.claim.ceiling is not None and not self.claim.ceiling.has_room:
             return NO_ROOM
-        return "holds" if is_shown else "no difference shown"
+        if is_shown:
+            return "holds"
+        return TOO_FEW if self.claim.is_unanimous else "no difference shown"
 
     @property
     def detectable(self) -> str:
         """Smallest difference that this many seeds with this spread would show; empty if it says nothing here.
 
-        It says nothing if a difference is shown, or if the claim was not stated and has no verdict.
+        It says nothing if a difference is shown, if all seeds agree, or if the claim was not stated and has no verdict.
         """
         is_judged = len(self.claim.differences) > 1 and self.claim.is_stated
-        if not is_judged or self.p < 1 - LEVEL or self.claim.is_coarse:
+        if not is_judged or self.p < 1 - LEVEL or self.claim.is_coarse or self.claim.is_unanimous:
             return ""
         return f"{smallest_difference(self.claim.differences) * self.claim.scale:.1f} {self.claim.unit}"
 
@@ -129,6 +146,7 @@ class Judgement:
 
 NOT_STATED = "not claimed beforehand"
 NO_ROOM = "no room to tell"
+TOO_FEW = "too few seeds to tell"
 CLAIM_COLUMNS = ["claim", "condition", "difference", "p (Holm)", "verdict", "detectable difference"]
 
 

@@ -13,6 +13,7 @@ from scipy.stats import t as student
 
 LEVEL = 0.95
 POWER = 0.8
+ROUNDING = 1e-12  # largest rounding error of a difference
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,20 @@ def estimate(values: Sequence[float]) -> Estimate:
 def p_value(differences: Sequence[float]) -> float:
     """Return the two-sided p-value of the paired t test of a zero mean; 1 for a single seed.
 
-    Differences without any spread give 1 if they are zero, and 0 otherwise.
+    Equal differences give the p-value of the sign test. Seeds can agree by chance where few values are possible, and the t
+    test would then be sure of any difference.
     """
     if len(differences) < 2:
         return 1.0
+    if have_no_spread(differences):
+        return sign_p_value([value if abs(value) > ROUNDING else 0 for value in differences])
     mean, error = fmean(differences), stdev(differences) / math.sqrt(len(differences))
-    # Subtraction leaves rounding errors, so equal differences can differ in their last bits.
-    if error <= 1e-12 * max(1.0, abs(mean)):
-        return 1.0 if abs(mean) <= 1e-12 else 0.0
     return float(2 * student.sf(abs(mean) / error, len(differences) - 1))
+
+
+def have_no_spread(differences: Sequence[float]) -> bool:
+    """Whether all differences are equal, up to the rounding errors that subtraction leaves in their last bits."""
+    return max(differences) - min(differences) <= ROUNDING * max(1.0, abs(differences[0]))
 
 
 def sign_p_value(differences: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from germline.reporting.claims import NO_ROOM, Judgement
+from germline.reporting.claims import NO_ROOM, TOO_FEW, Judgement
 
 # Verdicts in their order in a summary: the class of the style sheet, the name, and its meaning.
 VERDICTS: dict[str, tuple[str, str, str]] = {
@@ -18,6 +18,7 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
         "No difference",
         "none is shown; the tables say how large one would have been seen",
     ),
+    TOO_FEW: ("level", "Too few seeds", "all seeds have the same difference, and more of them could show it"),
     NO_ROOM: ("no-room", "No room to tell", "the ceiling is too low"),
     "": ("unknown", "Ceiling unknown", "no difference is shown, and nothing tells whether there was room"),
     "one seed shows nothing": ("unknown", "One seed", "it shows nothing"),

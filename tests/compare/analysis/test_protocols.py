@@ -148,7 +148,7 @@ def test_shares_of_sizes_are_shown_in_percent():
     assert (share.unit, share.scale) == ("% of sizes", 100)
     (judged,) = judge([share])
     # three seeds agree to the last digit: 2 to the power of -2, and no detectable difference is given
-    assert judged.row()[2:] == ["+16.7 ± 0.0 % of sizes", "0.250", "no difference shown", ""]
+    assert judged.row()[2:] == ["+16.7 ± 0.0 % of sizes", "0.250", "too few seeds to tell", ""]
 
 
 def test_means_over_sizes_leave_out_a_seed_with_a_failed_size():
