@@ -66,8 +66,8 @@ def estimate(values: Sequence[float]) -> Estimate:
 def p_value(differences: Sequence[float]) -> float:
     """Return the two-sided p-value of the paired t test of a zero mean; 1 for a single seed.
 
-    Equal differences give the p-value of the sign test. Seeds can agree by chance where few values are possible, and the t
-    test would then be sure of any difference.
+    Equal differences give the p-value of the sign test. Seeds can agree by chance where few values are possible, and a
+    t test would then be sure of any difference.
     """
     if len(differences) < 2:
         return 1.0
