@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from germline.reporting.statistics import (
+    LEAST_DIFFERENCE,
     LEVEL,
-    ROUNDING,
     Estimate,
     estimate,
     have_no_spread,
@@ -82,7 +82,7 @@ class Claim:
     @property
     def is_unanimous(self) -> bool:
         """Whether all seeds have the same difference, which is not zero."""
-        return abs(self.differences[0]) > ROUNDING and have_no_spread(self.differences)
+        return abs(self.differences[0]) > LEAST_DIFFERENCE and have_no_spread(self.differences)
 
     @property
     def p_value(self) -> float:

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 
 LEVEL = 0.95
 POWER = 0.8
-ROUNDING = 1e-12  # largest rounding error of a difference
+LEAST_DIFFERENCE = 1e-12  # smaller ones are rounding errors of a subtraction
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def p_value(differences: Sequence[float]) -> float:
     if len(differences) < 2:
         return 1.0
     if have_no_spread(differences):
-        return sign_p_value([value if abs(value) > ROUNDING else 0 for value in differences])
+        return sign_p_value([value if abs(value) > LEAST_DIFFERENCE else 0 for value in differences])
     mean, error = fmean(differences), stdev(differences) / math.sqrt(len(differences))
     return float(2 * student.sf(abs(mean) / error, len(differences) - 1))
 
 
 def have_no_spread(differences: Sequence[float]) -> bool:
     """Whether all differences are equal, up to the rounding errors that subtraction leaves in their last bits."""
-    return max(differences) - min(differences) <= ROUNDING * max(1.0, abs(differences[0]))
+    return max(differences) - min(differences) <= LEAST_DIFFERENCE * max(1.0, abs(differences[0]))
 
 
 def sign_p_value(differences: Sequence[float]) -> float:
