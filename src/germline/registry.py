@@ -217,13 +217,21 @@ def model_spec(name: str, *, image_size: int, channels: int, classes: int) -> Sp
         preset = MODELS[name]
         spec: Spec = ARCHITECTURES[preset.architecture].spec_type(**preset.fields, **images)
         return spec
-    timm_spec = _timm_spec(name)
+    timm_spec = read_timm_spec(name)
     return type(timm_spec).model_validate({**timm_spec.model_dump(), **images})
 
 
 @cache
-def _timm_spec(name: str) -> Spec:
-    """Return the spec of a model as timm builds it; it is built for that once per process."""
+def read_timm_spec(name: str) -> Spec:
+    """Read the spec of a model as timm builds it; it is built for that once per process.
+
+    Args:
+        name: Name of a model of timm.
+
+    Raises:
+        ArtefactError: The name is a path, or no architecture describes the model.
+        UnknownNameError: timm has no such model.
+    """
     import timm
 
     from germline.architectures import on_meta_device

@@ -139,9 +139,9 @@ def test_preset_of_the_same_family_sets_depths_and_widths(vgg, pico, make_convol
 
 def test_other_families_and_names_are_refused(vgg, pico):
     gene = condense(vgg, pico)
-    with pytest.raises(SettingError, match=r"method circuit cannot grow a vit\..*Choose a vgg or a resnet12"):
+    with pytest.raises(SettingError, match=r"Method 'circuit' cannot grow a vit\..*Use a vgg or a resnet12"):
         gene.inherit(classes=2, model="vit_pico")
-    with pytest.raises(SettingError, match=r"method circuit cannot grow a resnet\..*Choose a vgg or a resnet12"):
+    with pytest.raises(SettingError, match=r"Method 'circuit' cannot grow a resnet\..*Use a vgg or a resnet12"):
         gene.inherit(classes=2, model="resnet18_x025")
     with pytest.raises(UnknownNameError, match="resnet12_x025"):
         gene.inherit(classes=2, model="resnet12_x25")

@@ -63,6 +63,12 @@ def test_methods_are_listed_for_a_vit_of_timm(run):
     assert own.code == 0
     for name in ("vit_tiny_patch16_224", "timm:deit_tiny_patch16_224", "vit_small_patch16_224.augreg_in1k"):
         assert run("list", "methods", "--for", name).out == own.out
+    assert run("list", "methods", "--for", "timm:resnet18").out == run("list", "methods", "--for", "resnet18").out
+    # A name that begins as a ViT's can be another network: a hybrid, and one with two class tokens.
+    for name in ("vit_tiny_r_s16_p8_224", "deit_tiny_distilled_patch16_224", "vit_relpos_small_patch16_224"):
+        odd = run("list", "methods", "--for", name)
+        assert (odd.code, odd.out) == (2, ""), name
+        assert f"No architecture of '{name}'" in odd.err
     other = run("list", "methods", "--for", "resnet50")
     assert (other.code, other.out) == (2, "")
     assert "No architecture of 'resnet50'" in other.err

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,8 +54,7 @@ def evaluate_command(
 ) -> None:
     """Measure accuracy, loss, accuracy per class and confusions of a network, or of a gene's descendant."""
     from germline.architectures import Size
-    from germline.cli.names import is_gene, is_model
-    from germline.errors import SettingError
+    from germline.cli.names import is_gene
     from germline.files import write_json
     from germline.outputs import check_output_file
     from germline.paths import list_input_paths
@@ -63,11 +62,7 @@ def evaluate_command(
 
     part, wanted = _read_split(split), Size.parse(size or "")
     given = check_network_inputs(network, data, (model, image_size, mean, std))
-    if size is not None and (is_model(network) or Path(network).is_file() or network.startswith("timm:")):
-        raise SettingError(f"--size {size} with a network", "Only a gene grows to sizes", "Remove --size")
-    if given and (is_gene(network) or size is not None):
-        option = f"--{next(iter(given)).replace('_', '-')}"
-        raise SettingError(f"{option} with a gene", "It describes a file of weights", f"Remove {option}")
+    _check_kind(network, size, given)
     if json is not None:
         inputs = list_input_paths({"path": network, "data": data})
         check_output_file(json, overwrite=overwrite, inputs=inputs)
@@ -93,6 +88,18 @@ def evaluate_command(
         about = {"network": name_argument(network), "size": str(wanted), "data": data, "split": split, "notes": notes}
         write_json(json, {**hide_all(about), **scores.to_json()})
         print(f"numbers: {json}")
+
+
+def _check_kind(network: str, size: str | None, given: Mapping[str, Any]) -> None:
+    """Refuse a size of a network, and options of weight files beside a gene."""
+    from germline.cli.names import is_gene, is_model
+    from germline.errors import SettingError
+
+    if size is not None and (is_model(network) or Path(network).is_file() or network.startswith("timm:")):
+        raise SettingError(f"--size {size} with a network", "Only a gene grows to sizes", "Remove --size")
+    if given and (is_gene(network) or size is not None):
+        option = f"--{next(iter(given)).replace('_', '-')}"
+        raise SettingError(f"{option} with a gene", "It describes a file of weights", f"Remove {option}")
 
 
 def _read_split(split: str) -> Split:

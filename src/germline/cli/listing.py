@@ -12,7 +12,6 @@ from germline.cli.options import Quick
 
 KINDS = ("methods", "models", "data", "recipes", "settings")
 _TRAIN = "train"
-_VITS = ("vit_", "deit")
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +27,7 @@ def list_(
     ] = None,
     for_: Annotated[
         str | None,
-        typer.Option("--for", help="Architecture, preset or ViT of timm: list its methods and what each grows."),
+        typer.Option("--for", help="Architecture, preset or model of timm: list its methods and what each grows."),
     ] = None,
 ) -> None:
     """List methods, models, data, recipes, or the settings of a method: germline list settings tleg."""
@@ -94,24 +93,28 @@ def _methods_for(name: str) -> dict[str, str]:
 
 
 def _find_architecture(name: str) -> str:
-    """Return the architecture of a preset or of a plain ViT of timm."""
+    """Return the architecture of a preset or of a model of timm, which is built on the meta device for that.
+
+    Raises:
+        UnknownNameError: There is no such name, or germline cannot rebuild the model.
+    """
     from germline.architectures.presets import MODELS
     from germline.cli.names import list_timm_names
-    from germline.errors import UnknownNameError
-    from germline.registry import ARCHITECTURES
+    from germline.errors import ArtefactError, UnknownNameError
+    from germline.registry import ARCHITECTURES, architecture_of, read_timm_spec
 
     if name in ARCHITECTURES or name in MODELS:
         return name if name in ARCHITECTURES else MODELS[name].architecture
-    plain = re.split(r"[.@]", name.removeprefix("timm:"), maxsplit=1)[0]
-    if plain.startswith(_VITS) and "relpos" not in plain and plain in list_timm_names():
-        return "vit"
-    if plain in list_timm_names():
-        raise UnknownNameError(
-            f"no architecture of '{name}'",
-            "Of timm's networks, plain ViTs and ResNets of basic blocks grow; the others can be teachers",
-            "Use --for vit or --for resnet",
-        )
-    raise UnknownNameError.with_nearest("architecture or preset", name, [*ARCHITECTURES, *MODELS])
+    plain = name.removeprefix("timm:")
+    if plain.partition(".")[0] not in list_timm_names():
+        raise UnknownNameError.with_nearest("architecture or preset", name, [*ARCHITECTURES, *MODELS])
+    try:
+        return architecture_of(read_timm_spec(plain)).name
+    except ArtefactError as error:
+        from germline.loading.build import join_reason
+
+        fix = "It can only be a teacher; use --for vit or --for resnet"
+        raise UnknownNameError(f"no architecture of '{name}'", join_reason(error), fix) from error
 
 
 def _list_setting_texts(name: str) -> dict[str, str]:

@@ -1,6 +1,8 @@
-"""Checks that several methods need before they condense."""
+"""Checks that several methods share."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from germline.architectures import Spec
 from germline.data import DataSet
@@ -46,8 +48,13 @@ def require_ancestor(method: str, ancestor: Network | None) -> tuple[Network, Sp
     return ancestor.in_float32(), ancestor.spec
 
 
-def check_architecture(method: Method, spec: Spec) -> None:
-    """Refuse an ancestor of an architecture that a method does not have.
+def check_architecture(method: Method, spec: Spec, step: Literal["condense", "grow"] = "condense") -> None:
+    """Refuse an ancestor or a descendant of an architecture that a method does not have.
+
+    Args:
+        method: The method.
+        spec: Spec of the network.
+        step: What the method does with the network, for the message.
 
     Raises:
         SettingError: Names the architectures that it has.
@@ -55,9 +62,9 @@ def check_architecture(method: Method, spec: Spec) -> None:
     family = architecture_of(spec).name
     if family not in method.architectures:
         raise SettingError(
-            f"Method '{method.name}' cannot condense a {family}",
+            f"Method '{method.name}' cannot {step} a {family}",
             f"It knows the channels and blocks of {', '.join(method.architectures)}",
-            "Use an ancestor of one of these architectures",
+            f"Use a {' or a '.join(method.architectures)}",
         )
 
 

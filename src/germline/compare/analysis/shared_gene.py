@@ -28,7 +28,9 @@ def has_one_gene(recipe: Mapping[str, Any], arm: str) -> bool:
         recipe: Stored recipe of a comparison.
         arm: Name of the arm.
     """
-    if recipe["one_gene"] or not has_one_ancestor(recipe):
-        return bool(recipe["one_gene"])
+    if recipe["one_gene"]:
+        return True
+    if not has_one_ancestor(recipe):
+        return False
     method = recipe["arms"][arm]["method"]
     return method in METHODS and not find_method(method).traits.varies_with_seed

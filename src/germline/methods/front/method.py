@@ -101,8 +101,8 @@ class FRONT(PresetSettings, Method):
             SettingError: There is no ancestor, or it is of an architecture whose tensors are no stacks.
             ArtefactError: No architecture describes it.
         """
-        spec = self.condense_spec(ancestor, data)
-        network, _ = require_ancestor(self.name, ancestor)
+        network, spec = require_ancestor(self.name, ancestor)
+        check_architecture(self, spec)
         state = network.model.state_dict()
         roles = list_roles(spec, self.hidden)
         coefficients = {key: encode_role(role, state, self.keep) for key, role in roles.items()}

@@ -13,6 +13,7 @@ from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.methods.assembly import build_descendant
 from germline.methods.base import GeneCost, Method
+from germline.methods.checks import check_architecture
 from germline.methods.gtl.circuits import circuit_spec, remove_head, require_convolutional
 from germline.methods.gtl.transplant import mark_inherited, transplant_circuit
 from germline.randomness import use_generator
@@ -79,15 +80,9 @@ class CircuitGene(Method):
         Raises:
             SettingError: The gene cannot grow this spec.
         """
-        name = architecture_of(spec).name
-        if name not in self.architectures:
-            raise SettingError(
-                f"the method {self.name} cannot grow a {name}",
-                "Its gene follows channels through germline's own convolutions",
-                f"Choose a {' or a '.join(self.architectures)}",
-            )
+        check_architecture(self, spec, "grow")
         gene_stages, stages = _count_stages(gene.spec), _count_stages(spec)
-        if name == gene.architecture and gene_stages != stages:
+        if architecture_of(spec).name == gene.architecture and gene_stages != stages:
             raise SettingError(
                 f"the method {self.name} cannot grow {stages} stages",
                 f"The gene has {gene_stages}",
