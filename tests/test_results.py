@@ -105,7 +105,7 @@ def test_the_readme_quotes_the_pool_and_circuits_on_cifar():
     rows = paths_claims_table(ComparisonResults(load_result("pool-cifar100-beginnings")))
     (longer,) = (row for row in rows if row[0] == "pool is above snnet-total in the mean over sizes")
     assert (longer[2].split()[0], longer[4]) == ("-3.4", "the reverse holds")
-    assert "With 9 times the steps, SN-Net is 3 above." in readme
+    assert "With 9 times the steps, SN-Net is 3 above (three seeds)." in readme
     half = quoted_gains("gtl-cifar-fs-circuits", "above scratch ")
     assert f"Half of a *pretrained* CNN's parameters gain {sum(half) / len(half):.0f} points" in readme
 
