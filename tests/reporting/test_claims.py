@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from germline.reporting.claims import Claim, count_verdicts, judge
+from germline.reporting.statistics import smallest_difference
 
 
 def judge_one(*differences, unit="points"):
@@ -34,6 +35,30 @@ def test_no_difference_gives_the_detectable_difference():
     assert found.p == pytest.approx(stats.ttest_1samp([0.0, 0.1, 0.2], 0).pvalue)
     assert found.verdict == "no difference shown"
     assert found.row()[3:] == ["0.225", "no difference shown", "32.6 points"]
+
+
+def test_the_detectable_difference_accounts_for_the_open_claims_of_the_family():
+    # one of three claims holds, so the two others must each be below 5 % / 2
+    held, first, second = judge(
+        [Claim("a", "", values) for values in [(0.19, 0.20, 0.21), (0.0, 0.1, 0.2), (0.0, 0.1, 0.3)]]
+    )
+    assert (held.verdict, held.detectable) == ("holds", "")
+    assert (first.open_claims, second.open_claims) == (2, 2)
+    assert first.detectable == f"{100 * smallest_difference([0.0, 0.1, 0.2], 2):.1f} points" == "46.2 points"
+    # claims that were said beforehand and are unknown yet stay open
+    assert judge([first.claim], count=24)[0].open_claims == 24
+
+
+@pytest.mark.parametrize("count", [2, 8, 24])
+def test_a_difference_as_large_as_the_limit_of_the_open_claims_is_shown(count):
+    # the limit of the mean at which the verdict changes, by Holm: 5 % over the open claims
+    limit = float(stats.t.ppf(1 - 0.025 / count, 4)) * 0.01 / math.sqrt(5)
+    spread = np.array([-1, -0.5, 0, 0.5, 1]) / np.std([-1, -0.5, 0, 0.5, 1], ddof=1) * 0.01
+    above, below = (
+        judge([Claim("a", "", tuple(spread + factor * limit))], count=count)[0] for factor in (1.001, 0.999)
+    )
+    assert (above.verdict, below.verdict) == ("holds", "no difference shown")
+    assert float(below.detectable.split()[0]) > 100 * limit
 
 
 def test_equal_values_show_no_difference():

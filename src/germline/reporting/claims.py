@@ -98,10 +98,13 @@ class Judgement:
     Attributes:
         claim: The claim.
         p: The p-value, adjusted for the number of claims in the family; 1 if the claim takes no part in it.
+        open_claims: Number of claims of the family that are not shown. To be shown, one of them needs a p-value below
+            5 % divided by this number.
     """
 
     claim: Claim
     p: float
+    open_claims: int = 1
 
     @property
     def difference(self) -> Estimate:
@@ -129,12 +132,14 @@ class Judgement:
     def detectable(self) -> str:
         """Smallest difference that this many seeds with this spread would show; empty if it says nothing here.
 
+        It accounts for Holm's correction: the claims that are shown already no longer count.
         It says nothing if a difference is shown, if all seeds agree, or if the claim was not stated and has no verdict.
         """
         is_judged = len(self.claim.differences) > 1 and self.claim.is_stated
         if not is_judged or self.p < 1 - LEVEL or self.claim.is_coarse or self.claim.is_unanimous:
             return ""
-        return f"{smallest_difference(self.claim.differences) * self.claim.scale:.1f} {self.claim.unit}"
+        smallest = smallest_difference(self.claim.differences, self.open_claims)
+        return f"{smallest * self.claim.scale:.1f} {self.claim.unit}"
 
     def row(self) -> list[str]:
         """Return the cells of a table row, in the order of `CLAIM_COLUMNS`."""
@@ -180,8 +185,9 @@ def judge(claims: Sequence[Claim], others: Sequence[Claim] = (), count: int = 0)
     distinct = list({claim.identity: claim for claim in tested}.values())
     adjusted = holm([claim.p_value for claim in distinct], count)
     known = {claim.identity: p for claim, p in zip(distinct, adjusted, strict=True)}
+    open_claims = max(count, len(distinct)) - sum(p < 1 - LEVEL for p in adjusted)
     return [
-        Judgement(claim, known.get(claim.identity, 1.0) if claim.is_stated else 1.0)
+        Judgement(claim, known.get(claim.identity, 1.0) if claim.is_stated else 1.0, max(1, open_claims))
         for claim in claims
         if claim.differences
     ]

@@ -110,17 +110,21 @@ def holm(values: Sequence[float], count: int | None = None) -> list[float]:
     return adjusted
 
 
-def smallest_difference(differences: Sequence[float]) -> float:
+def smallest_difference(differences: Sequence[float], claims: int = 1) -> float:
     """Return the true difference that this many seeds with this spread show with 80 % power.
 
-    Computed from the power of the two-sided paired t test at 5 %, unadjusted; infinite for a single seed.
+    Computed from the power of the two-sided paired t test; infinite for a single seed.
+
+    Args:
+        differences: One paired difference per seed.
+        claims: Number of claims over which Holm's correction spreads the error of 5 %.
     """
     count = len(differences)
     if count < 2:
         return math.inf
-    quantile = float(student.ppf((1 + LEVEL) / 2, count - 1))
+    quantile = float(student.ppf(1 - (1 - LEVEL) / (2 * claims), count - 1))
 
     def missing_power(shift: float) -> float:
         return float(noncentral_student.sf(quantile, count - 1, shift)) - POWER
 
-    return float(brentq(missing_power, 0, 100)) * stdev(differences) / math.sqrt(count)
+    return float(brentq(missing_power, 0, 10 * quantile)) * stdev(differences) / math.sqrt(count)
