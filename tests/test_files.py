@@ -22,7 +22,7 @@ from germline.files import (
     write_tensors,
     write_text,
 )
-from germline.outputs import check_output_file, check_output_folder
+from germline.outputs import check_output_file, check_output_folder, check_replaceable
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2], dtype=torch.int64)}
 
@@ -145,6 +145,21 @@ def test_working_folder_and_its_parents_are_not_overwritten(tmp_path, monkeypatc
     assert (tmp_path / "out" / "below" / "file").read_text() == "old"
 
 
+def test_folder_that_cannot_be_replaced_is_refused(tmp_path, monkeypatch):
+    for name in ("volume", "plain"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "plain")
+    with pytest.raises(OutputError, match="Cannot write"):
+        fill(Path(), "x")
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "volume")
+    places = {".": "no name", "..": "no name", "/": "no name", str(tmp_path / "volume"): "mount point"}
+    for place, reason in places.items():
+        with pytest.raises(OutputError, match=reason):
+            check_replaceable(Path(place))
+    for name in ("plain", "new", "volume/new"):
+        check_replaceable(tmp_path / name)
+
+
 def test_text_is_written_completely_or_not_at_all(tmp_path, monkeypatch):
     write_text(tmp_path / "a" / "x.txt", "old")
 
@@ -220,6 +235,13 @@ def test_tensors_round_trip_bitwise_for_any_layout(tmp_path):
     found = read_tensors(tmp_path / "x.safetensors")
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in tensors.items())
+
+
+def test_tensors_are_on_disk_before_they_get_their_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    write_tensors(tmp_path / "t.safetensors", TENSORS)
+    assert (tmp_path / "t.safetensors").stat().st_ino in synced
 
 
 def test_tensor_hash_covers_bytes_in_row_order():

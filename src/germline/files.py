@@ -260,6 +260,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     try:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         write_plain_tensors(part, plain, metadata)
+        _sync(part)  # else a power failure could leave an empty file under the new name
         part.replace(place)
     except OSError as error:
         raise OutputError.from_system(path, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,6 +42,24 @@ def check_output_folder(
     check_apart(folder, places, overwrite=overwrite and not resume)
     check_text(*places)
     _try_writing(folder, folder)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse an output folder that no system can replace as a whole, which is how results are written.
+
+    Args:
+        folder: Output folder.
+
+    Raises:
+        OutputError: It is a mount point, or it is given as `.`, `..` or the root.
+    """
+    place, reason = follow_link(folder), ""
+    if place.name in ("", ".."):
+        reason = "it has no name of its own, and results replace the output folder as a whole"
+    elif os.path.ismount(place):
+        reason = "it is a mount point, such as a volume of Docker, and results replace the output folder as a whole"
+    if reason:
+        raise OutputError(f"'{folder}' cannot be an output folder", reason, "choose a folder in it")
 
 
 def check_output_file(path: Path, *, overwrite: bool = False, inputs: Iterable[Path | str] = ()) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from germline.files import read_tensors, write_tensors
 from germline.training import CrossEntropy, TrainSettings
 from germline.training.optimizer import WeightAverage, get_optimizer_tensors, load_optimizer, make_optimizer
 
@@ -68,6 +69,25 @@ def test_load_optimizer_restores_the_state_exactly(settings):
     steps(model, optimizer, 2)
     steps(twin, other, 2)
     assert torch.equal(model.slope.weight, twin.slope.weight)
+
+
+def test_load_optimizer_restores_the_state_of_weights_with_channels_last(tmp_path):
+    def train(resume_at):
+        torch.manual_seed(0)
+        layer, images = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), torch.rand(2, 3, 8, 8)
+        optimizer = make_optimizer(layer, CrossEntropy(), TrainSettings(), {})
+        for step in range(4):
+            if step == resume_at:
+                write_tensors(tmp_path / "state.safetensors", get_optimizer_tensors(optimizer))
+                optimizer = make_optimizer(layer, CrossEntropy(), TrainSettings(), {})
+                load_optimizer(optimizer, read_tensors(tmp_path / "state.safetensors"))
+            optimizer.zero_grad()
+            layer(images).square().sum().backward()
+            optimizer.step()
+        assert optimizer.state[layer.weight]["exp_avg"].stride() == layer.weight.stride() == (27, 1, 9, 3)
+        return layer.weight.detach()
+
+    assert torch.equal(train(None), train(2))
 
 
 def test_weight_average_in_numbers():

@@ -46,12 +46,13 @@ def inherit(
     quiet: Quiet = False,
 ) -> None:
     """Build a descendant from a learngene."""
-    from germline.outputs import check_output_folder
+    from germline.outputs import check_output_folder, check_replaceable
     from germline.paths import list_input_paths
 
     _check_label_space(classes, data)
     requested = _read_size(size or [], max_params, max_flops)
     _check_names(gene, data, model)
+    check_replaceable(out)
     check_output_folder(out, overwrite=overwrite, inputs=list_input_paths({"gene": gene, "data": data}))
     announce(f"Growing a descendant of {gene}", quiet=quiet)
     from germline.learngene import Learngene

@@ -91,10 +91,9 @@ def check_outputs(out: Path, *, resume: bool, overwrite: bool, command: str = ""
             to resume.
     """
     from germline.errors import OutputError
-    from germline.outputs import check_output_folder
+    from germline.outputs import check_output_folder, check_replaceable
 
-    if not out.resolve().name:
-        raise OutputError(f"'{out}' cannot be an output folder", "It has no name", "Choose another folder")
+    check_replaceable(out)
     output = Output(out, renew=overwrite and not resume)
     check_output_folder(out, overwrite=overwrite, resume=resume, inputs=inputs)
     _check_work_folder(output.work, command, overwrite=overwrite, resume=resume)

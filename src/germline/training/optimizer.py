@@ -67,12 +67,23 @@ def get_optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore the state that `optimizer_tensors` returned."""
+    """Restore the state that `get_optimizer_tensors` returned, in the memory formats of the parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, what = name.partition(".")
-        state.setdefault(int(index), {})[what] = tensor
+        state.setdefault(int(index), {})[what] = _arrange_like(tensor, parameters[int(index)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _arrange_like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Return a tensor with the strides of a parameter of its shape.
+
+    Files hold row order. Fused steps walk through parameter and state in the order of memory, or refuse other strides.
+    """
+    if tensor.shape != parameter.shape or tensor.stride() == parameter.stride():
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
 class WeightAverage:
