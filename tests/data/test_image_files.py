@@ -154,6 +154,21 @@ def test_memory_in_flight_keeps_its_bound(photos, monkeypatch, batch_size, repea
     assert memories[0].is_shared()
 
 
+def test_loader_without_shared_memory_decodes_in_its_own_process(photos, monkeypatch, caplog):
+    train, options = gl.load_data(f"folder:{photos}@32").train, {"augment": Augment(("shift",)), "mixup": 0.8}
+    expected = [Loader(train, 8, 1, **options).batch(step) for step in (0, 1)]
+
+    def refuse(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    loader = Loader(train, 8, 1, **options)
+    for step, batch in enumerate(expected):
+        assert torch.equal(loader.batch(step).pixels, batch.pixels)
+    assert "No space left on device (28)). Use a smaller batch_size" in caplog.text
+    assert not multiprocessing.active_children()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_loader_of_files_gives_the_same_batch_on_a_gpu(photos):
     train, policy = gl.load_data(f"folder:{photos}@32").train, Policy(32, (0.5,) * 3, (0.2,) * 3, erasing=0.7)

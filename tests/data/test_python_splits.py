@@ -213,6 +213,20 @@ def test_text_labels_are_matched_to_declared_names():
         gl.load_data(texts, val=Animals(["cat", "dog", "owl"], [0, 1, 2]))
 
 
+def test_texts_of_digits_are_class_names_where_there_are_such_names():
+    class Named(list):
+        classes = ("0", "1", "10", "2")  # in the order of sorted folders
+
+    texts = [(PIXELS[0], "2"), (PIXELS[1], "10")]
+    assert gl.load_data(Animals(Named.classes, [0, 1, 2, 3]), val=texts).val.labels.tolist() == [3, 2]
+    data = gl.load_data(Named(texts), val=texts, test=texts[:1])
+    assert [split.labels.tolist() for split in (data.train, data.val, data.test)] == [[3, 2], [3, 2], [3]]
+    mixed = [(PIXELS[index], name) for index, name in enumerate(["1", "2", "x"])]
+    assert gl.load_data(mixed, val=[(PIXELS[3], "2")]).val.labels.tolist() == [1]
+    with pytest.raises(DataError, match="class '3'"):
+        gl.load_data(mixed, val=[(PIXELS[3], "2"), (PIXELS[4], "3")])
+
+
 def test_numbers_index_the_declared_names():
     data = gl.load_data(Animals(["cat", "dog", "owl"], [0, 1, 2]), val=(PIXELS[:2], [2, 1]))
     assert data.val.labels.tolist() == [2, 1]

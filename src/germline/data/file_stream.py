@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from germline.data.batch_memory import BatchMemory
 from germline.data.image_files import open_image
+from germline.data.pixels import warn_once
 from germline.data.policy import Patch, Policy, protect_random_state, seed_random_state
 from germline.errors import DataError
 
@@ -231,16 +232,29 @@ def _decode_batches(
 ) -> Iterator[Tensor | DataError]:
     """Yield the batches on the device; the error of a damaged file is the last item."""
     workers = min(WORKERS, size)
-    parts = max(1, workers) * math.ceil(size / (max(1, workers) * CHUNK_IMAGES))
     memory: Any = torch.empty(AHEAD + 1, size, 3, side, side, dtype=torch.uint8)
-    if workers:
-        memory.share_memory_()
+    workers = workers if workers and _share(memory) else 0
+    parts = max(1, workers) * math.ceil(size / (max(1, workers) * CHUNK_IMAGES))
     decoder = _Decoder(paths, transform, memory)
     chunks = iter(_load_chunks(decoder, _list_tasks(batches, parts), workers, AHEAD * parts))
     floats = BatchMemory()
     while (batch := _assemble(chunks, parts, memory, floats, device)) is not None:
         yield batch
         del batch  # else the batch would stay in memory while the next one is put together
+
+
+def _share(memory: Any) -> bool:
+    """Move memory to where processes share it; False, with a warning, if the system has too little of that."""
+    try:
+        memory.share_memory_()
+    except RuntimeError as error:
+        warn_once(
+            f"Images are decoded in one process, which is slow: {memory.nbytes / 1e6:,.0f} MB of shared memory are not "
+            f"available ({str(error).splitlines()[0]}). Use a smaller batch_size, or more shared memory, such as "
+            "--shm-size=2g of Docker."
+        )
+        return False
+    return True
 
 
 def _list_tasks(batches: Iterator[list[Key]], parts: int) -> Iterator[_Task]:

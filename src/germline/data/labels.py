@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,13 @@ class ReadLabels:
         numbers: int64 [N], indices into `names` if there are names.
         names: Class names of text labels, sorted; None for numbers.
         count: Number of classes that the labels imply.
+        are_digits: Whether the labels are texts that are all digits.
     """
 
     numbers: Tensor
     names: tuple[str, ...] | None
     count: int
+    are_digits: bool = False
 
 
 def read_labels(labels: Any, source: str) -> ReadLabels | None:
@@ -132,7 +134,7 @@ def _read_numbers(values: list[Any], source: str) -> ReadLabels:
 
 def _read_texts(values: list[str], source: str) -> ReadLabels:
     if all(value.isascii() and value.isdigit() and str(int(value)) == value for value in values):
-        return _read_numbers([int(value) for value in values], source)
+        return replace(_read_numbers([int(value) for value in values], source), are_digits=True)
     for index, value in enumerate(values):
         if not value.strip():
             raise DataError(f"Label {index} of {source} is an empty text", "A label names one class", _FIX)

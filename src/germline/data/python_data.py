@@ -34,6 +34,7 @@ class PythonImages:
         names: Class names that the labels index; None if the data declare none.
         count: Number of classes that the labels imply.
         inner: Class names of a data set somewhere inside; None if there is none.
+        are_digits: Whether the labels were texts that are all digits, and no class names were found for them.
     """
 
     images: Tensor
@@ -41,6 +42,7 @@ class PythonImages:
     names: Names | None
     count: int
     inner: Names | None
+    are_digits: bool = False
 
 
 def read_python_splits(source: Any, val: Any, test: Any, classes: Names) -> dict[Split, Images]:
@@ -118,13 +120,17 @@ def read_python_images(source: Any, name: str) -> PythonImages:
     if labels is None:
         return PythonImages(images, None, None, 0, None)
     names = labels.names or find_class_names(source, key)
+    if names is not None and labels.are_digits and _list_digits(labels.numbers) <= set(names):
+        numbers = align_labels(labels.numbers, _number(labels.count), names, name)
+        return PythonImages(images, numbers, names, len(names), names)
     if names is not None and labels.count > len(names):
         raise DataError(
             f"Labels of {name} reach {labels.count - 1} but the data set names {len(names)} classes",
             "A label is the index of a class name, from 0",
             "Use a data set whose `classes` name every label",
         )
-    return PythonImages(images, labels.numbers, names, labels.count, names or find_inner_names(source))
+    inner = names or find_inner_names(source)
+    return PythonImages(images, labels.numbers, names, labels.count, inner, labels.are_digits and names is None)
 
 
 def _read_pair(pair: tuple[Any, ...], name: str) -> tuple[Tensor, Any]:
@@ -181,6 +187,10 @@ def _number(count: int) -> Names:
     return tuple(str(index) for index in range(count))
 
 
+def _list_digits(labels: Tensor) -> set[str]:
+    return {str(label) for label in set(labels.tolist())}
+
+
 def _fit(read: PythonImages, training: PythonImages, train: Images, word: str) -> Images:
     """Give images of another split the training classes."""
     if read.images.shape[1:] != training.images.shape[1:]:
@@ -197,6 +207,10 @@ def _fit(read: PythonImages, training: PythonImages, train: Images, word: str) -
                 "Pass labels for both, or for neither",
             )
         return Images(read.images, None, ())
+    if training.names is not None and read.are_digits and _list_digits(read.labels) & set(training.names):
+        # The texts are class names here, not places in the list of names.
+        labels = align_labels(read.labels, _number(read.count), training.names, word)
+        return Images(read.images, labels, train.classes)
     if read.names is None or training.names is None:
         if read.inner and training.inner and read.inner != training.inner:
             raise DataError(
