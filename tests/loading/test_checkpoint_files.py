@@ -14,6 +14,7 @@ from torchvision.models import resnet18 as torchvision_resnet18
 from germline.errors import ArtefactError, GermlineError, SettingError, UnknownNameError
 from germline.files import write_tensors
 from germline.loading import load_network
+from germline.loading.tensor_names import rename_tensors
 from helpers.plain_resnet import PlainResNet
 
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 3}
@@ -78,6 +79,10 @@ FORMS = {
     "trunk": (lambda s: add_prefix("visual.trunk.", s), "'visual.trunk.'"),
     "deep": (lambda s: {"state": {"model": {"module": s}}, "step": 2}, "'state.model.module'"),
     "flat-with-numbers": (lambda s: {**s, "epoch": 3, "best": 0.5}, ""),
+    "matrix-beside": (
+        lambda s: {"state_dict": s, "confusion_matrix": torch.ones(3, 3), "epoch": 3},
+        "1 tensors beside 'state_dict' are left out, first 'confusion_matrix'",
+    ),
     "half": (lambda s: {name: tensor.half() for name, tensor in s.items()}, "float16 are cast to float32"),
     "bfloat16": (lambda s: {name: tensor.bfloat16() for name, tensor in s.items()}, "bfloat16 are cast"),
     "double": (lambda s: {name: tensor.double() for name, tensor in s.items()}, "float64 are cast"),
@@ -200,6 +205,15 @@ def test_torchvisions_networks_are_read(images, tmp_path):
     for name, model, theirs in (("r.pth", "resnet18", resnet), ("v.pth", "vit,heads=2", vit)):
         with torch.no_grad():
             assert torch.allclose(load_network(tmp_path / name, model).model(images), theirs(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hrnet_w18_small", "densenet121"])
+def test_prefix_is_stripped_where_parts_have_kernels_of_one_name(name):
+    with torch.device("meta"):
+        state = timm.create_model(name).state_dict()
+    first = next(iter(state))
+    named = rename_tensors(add_prefix("module.", state), pathlib.Path("w.pth"), anchors=(first,))
+    assert named.tensors.keys() == state.keys()
 
 
 def test_class_names_beside_the_weights_are_read(vit, tmp_path):
@@ -339,6 +353,7 @@ RESNETS = {
     "wide-7x7": (lambda s: {**s, "conv1.weight": torch.ones(8, 3, 7, 7)}, "8 channels, and timm's has 64"),
     "averaging": (lambda s: {**s, "layer2.0.downsample.1.weight": torch.ones(2, 2, 1, 1)}, "average"),
     "attention": (lambda s: {**s, "layer1.0.se.fc1.weight": torch.ones(2, 2, 1, 1)}, "layer1.0.se.fc1.weight"),
+    "other-blocks": (lambda s: {n.replace("conv2", "left.3"): t for n, t in s.items()}, "no conv2.weight"),
     "no-stem": (lambda s: drop(s, "conv1.weight"), "conv1"),
     "no-norm": (lambda s: drop(s, "layer1.0.bn1.running_mean"), "layer1.0.bn1.running_mean"),
 }

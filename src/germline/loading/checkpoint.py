@@ -61,6 +61,9 @@ def read_checkpoint(path: Path, entry: str | None = None) -> SavedWeights:
         )
     chosen, notes = _choose_entry(path, found, entry)
     tensors = found[chosen]
+    loose = [name for name, value in facts.items() if isinstance(value, Tensor) and value.ndim > 1] if chosen else []
+    if loose:
+        notes.append(f"{len(loose)} tensors beside '{chosen}' are left out, first '{loose[0]}'")
     half = sorted({str(tensor.dtype)[6:] for tensor in tensors.values() if _is_other_float(tensor)})
     if half:
         notes.append(f"weights in {', '.join(half)} are cast to float32")
@@ -76,16 +79,28 @@ def _is_other_float(tensor: Tensor) -> bool:
 
 
 def _find_states(value: Any, place: str = "", nesting: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield every mapping from names to tensors with its place; training facts beside tensors are left out."""
+    """Yield every mapping from names to tensors with its place; training facts beside tensors are left out.
+
+    Tensors beside an entry with a network's usual name are such facts too, such as a confusion matrix.
+    """
     if not isinstance(value, Mapping) or nesting > _MOST_NESTED:
         return
     tensors = {name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
-    if any(tensor.ndim > 1 for tensor in tensors.values()) or (tensors and len(tensors) == len(value)):
+    nested = {
+        inside: state
+        for name, inner in value.items()
+        if isinstance(name, str) and not _BESIDE.search(name)
+        for inside, state in _find_states(inner, f"{place}.{name}" if place else name, nesting + 1)
+    }
+    is_state = any(tensor.ndim > 1 for tensor in tensors.values()) or (tensors and len(tensors) == len(value))
+    if is_state and not any(_is_plain(inside) for inside in nested):
         yield place, tensors
         return
-    for name, inner in value.items():
-        if isinstance(name, str) and not _BESIDE.search(name):
-            yield from _find_states(inner, f"{place}.{name}" if place else name, nesting + 1)
+    yield from nested.items()
+
+
+def _is_plain(place: str) -> bool:
+    return place.rpartition(".")[2] in PLAIN_ENTRIES
 
 
 def _choose_entry(path: Path, found: Mapping[str, Any], entry: str | None) -> tuple[str, list[str]]:
@@ -97,7 +112,7 @@ def _choose_entry(path: Path, found: Mapping[str, Any], entry: str | None) -> tu
     is_prefix = entry is not None and any(entry in name.split(".") for state in found.values() for name in state)
     if len(places) == 1 and (entry is None or is_prefix):
         return places[0], [f"weights are read from '{places[0]}'"] if places[0] else []
-    plain = [place for place in places if place.rpartition(".")[2] in PLAIN_ENTRIES]
+    plain = [place for place in places if _is_plain(place)]
     if len(plain) == 1 and entry is None:
         others = ", ".join(f"'{place}'" for place in places if place != plain[0])
         return plain[0], [f"weights are read from '{plain[0]}', and not from {others}"]

@@ -136,6 +136,10 @@ def _read_resnet(
         raise mismatch_error(path, "it has Bottleneck blocks of three convolutions, and ours have two")
     if len(depths) != 4 or not all(depths):
         raise mismatch_error(path, f"a ResNet has layer1 to layer4, the file has {_list_first(tensors)}")
+    seconds = [tensors.get(f"layer{stage}.0.conv2.weight") for stage in range(1, 5)]
+    widths = tuple(second.shape[0] for second in seconds if second is not None)
+    if len(widths) != 4:
+        raise mismatch_error(path, "its blocks have no conv2.weight, and ours do")
     deep, plain = tensors.get("conv1.0.weight"), tensors.get("conv1.weight")
     first = plain if deep is None else deep
     if first is None or first.ndim != 4:
@@ -148,7 +152,7 @@ def _read_resnet(
         "channels": first.shape[1],
         "classes": _count_classes(tensors, "fc"),
         "depths": depths,
-        "widths": tuple(tensors[f"layer{stage}.0.conv2.weight"].shape[0] for stage in range(1, 5)),
+        "widths": widths,
     }
     if deep is not None:
         return {**fields, "stem_type": "deep", "stem_width": first.shape[0]}, ()

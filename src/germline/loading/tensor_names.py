@@ -125,8 +125,10 @@ def _choose_prefix(prefixes: Mapping[str, str], path: Path, entry: str | None) -
         return ""
     wanted = [prefix for prefix in prefixes if entry and entry.strip(".") in prefix.strip(".").split(".")]
     candidates = wanted or list(prefixes)
-    if len(candidates) == 1:
-        return candidates[0]
+    # Parts of one network may have kernels of the same name, as in `module.` and `module.stage2.0.branches.0.0.`.
+    outer = min(candidates, key=len)
+    if all(prefix.startswith(outer) for prefix in candidates):
+        return outer
     names = ", ".join(f"'{prefix}'" for prefix in candidates)
     raise SettingError(
         f"'{path}' holds several networks",
@@ -159,7 +161,7 @@ def _find_head(inner: Mapping[str, Tensor], outside: Mapping[str, Tensor], notes
 def _rename(tensors: Mapping[str, Tensor], library: str) -> dict[str, Tensor]:
     kept = {name: tensor for name, tensor in tensors.items() if not _PRETRAINING.search(name)}
     if library == "timm":
-        is_resnet = any(name.startswith("layer1.") for name in kept)
+        is_resnet = {"layer1", "layer2"} <= {name.partition(".")[0] for name in kept}  # an HRNet has layer1 alone
         return {_substitute(name, _RESNET if is_resnet else ()): tensor for name, tensor in kept.items()}
     rules = _TRANSFORMERS if library == "transformers" else _TORCHVISION
     renamed = {_substitute(name, rules): tensor for name, tensor in kept.items()}
