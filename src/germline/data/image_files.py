@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from germline.data.pixels import GREY_MODES, PixelReader
 from germline.errors import DataError
@@ -26,6 +26,16 @@ _DAMAGE = (
     *(OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
 )
+# What turns an image upright, by the orientation in its EXIF data.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_image(
@@ -47,12 +57,22 @@ def open_image(
             check(path, opened.size)
         opened.load()
         if opened.format == "JPEG" and opened.mode == "RGB":  # most photos: they need no copy
-            ImageOps.exif_transpose(opened, in_place=True)
-            return opened
-        turned = ImageOps.exif_transpose(opened)
-        image = reader.read_image(turned, str(path), image_format=opened.format)
+            return _turn(opened)
+        image = reader.read_image(_turn(opened), str(path), image_format=opened.format)
         reader.note_frames(getattr(opened, "n_frames", 1))
         return image
+
+
+def _turn(image: Image.Image) -> Image.Image:
+    """Turn an image upright by its EXIF data; damaged ones say nothing.
+
+    `ImageOps.exif_transpose` also writes the data anew, which fails for a sound image with one odd entry.
+    """
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DAMAGE:
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def check_header(path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 import germline as gl
 from germline.data import ImageFiles, iterate_batches
+from germline.data.image_files import open_image
 from germline.data.pixels import warn_once
 from germline.errors import DataError
 
@@ -587,6 +588,17 @@ def test_exif_rotation_is_applied(tmp_path):
     first = gl.load_data(f"folder:{tmp_path}").train.images[0, 0]
     assert first[:, 7].tolist() == [200] * 8
     assert first[:, :7].max() == 0
+
+
+def test_image_with_an_odd_entry_in_its_exif_data_is_turned(tmp_path):
+    # The orientation 6, behind a width that is a text: Pillow reads such data, but cannot write them.
+    entries = struct.pack("<HHI4s", 0x0100, 2, 4, b"abc") + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + b"\0\0\0\0"
+    for name, mode in (("photo.jpg", "RGB"), ("grey.jpg", "L"), ("drawing.png", "RGB")):
+        Image.new(mode, (8, 4)).save(tmp_path / name, exif=exif)
+        assert open_image(tmp_path / name).size == (4, 8)
+    Image.new("RGB", (8, 4)).save(tmp_path / "damaged.png", exif=b"Exif\0\0no such data")
+    assert open_image(tmp_path / "damaged.png").size == (8, 4)
 
 
 def test_first_frame_of_an_animation_is_read(tmp_path, caplog):
