@@ -95,6 +95,18 @@ def test_run_resumes_from_an_older_checkpoint(pico, make_network, tmp_path):
     assert all(torch.equal(value, resumed[name]) for name, value in fit(None, CrossEntropy()).items())
 
 
+def test_checkpoint_of_another_network_is_refused(pico, make_network, tmp_path):
+    train_settings = TrainSettings(steps=6, batch_size=24, checkpoint_every=2)
+
+    def fit(network, objective):
+        Run(tmp_path, device="cpu", quiet=True).fit("phase", network, objective, pico.train, train_settings)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_network(), Interrupted(3))
+    with pytest.raises(ArtefactError, match="step-00000002' does not fit the network"):
+        fit(make_network(depth=5), CrossEntropy())
+
+
 class Scaled(CrossEntropy):
     """Cross entropy with a trained factor on every logit."""
 

@@ -28,11 +28,13 @@ class Checkpoint:
         tensors: Tensors by group: `model`, `optimizer` and, if there are any, `objective`, `second` (the objective's
             optimiser) and `average`.
         facts: Values that are not tensors: the history so far.
+        origin: Folder that it was read from; empty for a new one.
     """
 
     step: int
     tensors: Mapping[str, Mapping[str, Tensor]]
     facts: Mapping[str, Any]
+    origin: Path | str = ""
 
 
 class CheckpointFolder:
@@ -83,7 +85,7 @@ def _read(folder: Path) -> Checkpoint:
             raise ArtefactError(f"'{path}' is damaged", "Its hash differs from the saved one")
     if type(state["step"]) is not int or state["step"] < 0 or not isinstance(state["facts"], dict):
         raise ArtefactError(f"'{folder / 'state.json'}' is damaged", "Its step or its facts are of a wrong kind")
-    return Checkpoint(step=state["step"], tensors=tensors, facts=state["facts"])
+    return Checkpoint(step=state["step"], tensors=tensors, facts=state["facts"], origin=folder)
 
 
 def _hash(path: Path) -> str:

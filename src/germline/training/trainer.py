@@ -18,7 +18,7 @@ from torch import Tensor
 from germline.data import AnyImages, Augmentation, Batch, Loader
 from germline.errors import TrainingError
 from germline.files import write_text
-from germline.network import Network
+from germline.network import Network, load_strict
 from germline.randomness import derive, seed_device
 from germline.training.augmentation import make_augment
 from germline.training.checkpoint import Checkpoint, CheckpointFolder
@@ -317,12 +317,16 @@ class Trainer:
         self.fabric.barrier()
 
     def _resume(self) -> None:
-        """Restore the last checkpoint, if there is one."""
+        """Restore the last checkpoint, if there is one.
+
+        Raises:
+            ArtefactError: It is of another network.
+        """
         saved = self.checkpoints.load_latest() if self.checkpoints else None
         if saved is None:
             return
-        self.network.model.load_state_dict(saved.tensors["model"])
-        self.objective.load_state_dict(saved.tensors["objective"])
+        for part, group in ((self.network.model, "model"), (self.objective, "objective")):
+            load_strict(part, dict(saved.tensors[group]), saved.origin)
         load_optimizer(self._raw_optimizer, saved.tensors["optimizer"])
         if self.objective.optimizer is not None:
             load_optimizer(self.objective.optimizer, saved.tensors["second"])
