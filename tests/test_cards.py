@@ -135,7 +135,7 @@ def folder_hub(tmp_path, monkeypatch):
         def __init__(self, token=None):
             pass
 
-        def create_repo(self, name, exist_ok=False):
+        def create_repo(self, name, exist_ok=False, private=None):
             (tmp_path / name).mkdir(parents=True)
 
         def upload_folder(self, *, repo_id, folder_path):

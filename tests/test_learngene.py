@@ -27,6 +27,7 @@ from germline.learngene import (
     library_versions,
     read_version,
 )
+from germline.loading import load_network
 from germline.seals import hash_json
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +89,16 @@ def test_gene_can_overwrite_its_own_folder(gene, folder):
     assert contents(folder) == before
     assert all(torch.equal(value, loaded.tensors[name]) for name, value in gene.tensors.items())
     assert [path.name for path in folder.parent.iterdir()] == ["gene"]
+
+
+def test_descendants_drop_no_paths_as_their_folders_do(gene, pixels, tmp_path):
+    trained = replace(gene, spec=gene.spec.model_copy(update={"drop_path": 0.9}))
+    child = trained.inherit(Size(depth=3))
+    child.save(tmp_path / "child")
+    child.model.train()
+    with torch.no_grad():
+        assert torch.equal(child.network.logits(pixels), child.network.logits(pixels))
+    assert load_network(tmp_path / "child").spec == child.network.spec
 
 
 def test_manifest_describes_the_gene(gene, folder):
@@ -271,13 +282,14 @@ class Hub:
 
     def __init__(self, root):
         self.root = root
-        self.tokens = []
+        self.tokens, self.private = [], []
 
     def api(self, token=None):
         self.tokens.append(token)
         return self
 
-    def create_repo(self, name, exist_ok=False):
+    def create_repo(self, name, exist_ok=False, private=None):
+        self.private.append(private)
         (self.root / name).mkdir(parents=True, exist_ok=exist_ok)
 
     def upload_folder(self, *, repo_id, folder_path, commit_message=None):
@@ -309,6 +321,12 @@ def test_pushed_gene_loads_from_the_hub(gene, hub):
     assert hub.tokens == ["secret"]
     found = Learngene.load("hf-hub:someone/gene")
     assert all(torch.equal(value, found.tensors[name]) for name, value in gene.tensors.items())
+
+
+def test_a_new_repository_can_be_private(gene, hub):
+    gene.push_to_hub("someone/gene", private=True)
+    gene.push_to_hub("someone/gene")
+    assert hub.private == [True, None]
 
 
 def test_hub_gene_is_verified(gene, hub):

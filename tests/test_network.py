@@ -119,6 +119,30 @@ def test_network_without_a_spec_computes_but_is_not_saved(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
+def test_changed_module_is_not_saved_under_its_old_facts(make_network, gene, tmp_path):
+    child = gene.inherit()
+    child.model.reset_classifier(3)
+    for save in (child.save, child.network.save):
+        with pytest.raises(ArtefactError, match=r"tensor \"head.weight \(3, 16\)\" is missing, unknown"):
+            save(tmp_path / "model")
+    network = make_network()
+    fewer = Network(network.model, network.preprocess, network.classes[:2], spec=network.spec)
+    with pytest.raises(ArtefactError, match="It has 10 outputs and 2 class names"):
+        fewer.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_module_that_is_given_without_a_spec_is_saved(gene, pixels, tmp_path):
+    child = gene.inherit()
+    child.model.reset_classifier(3)
+    network = Network(child.model, child.network.preprocess, ("a", "b", "c"))
+    network.save(tmp_path / "model")
+    found = load_network(tmp_path / "model")
+    assert (found.classes, found.spec.classes) == (("a", "b", "c"), 3)
+    with torch.no_grad():
+        assert torch.equal(found.logits(pixels), network.logits(pixels))
+
+
 def test_damaged_folders_are_refused_by_name(folder):
     weights = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(weights[:-10])

@@ -46,6 +46,13 @@ def test_name_can_be_registered_for_a_process_and_replaced():
         registry.register("old", Mine)
 
 
+def test_the_object_of_an_architecture_can_be_registered():
+    registry = Registry("architecture", {"old": "germline.architectures:VIT"})
+    registry.register("mine", RESNET)
+    assert (list(registry), registry["mine"]) == (["old", "mine"], RESNET)
+    assert registry.place("mine") == "germline.architectures.resnet:ResNetArchitecture"
+
+
 def test_entry_point_cannot_use_a_built_in_name(monkeypatch):
     monkeypatch.setattr("germline.registry._list_installed", lambda group: {"tleg": "elsewhere:TLEG"})
     with pytest.raises(SettingError, match="'tleg' is registered twice"):

@@ -9,7 +9,7 @@ from germline.architectures import Preprocess, ResNetSpec, Size, VitSpec
 from germline.cli.suggested_sizes import suggest_sizes
 from germline.errors import SettingError
 from germline.methods.base import empty_gene, find_method
-from germline.size_choice import LARGEST_GROWTH, choose_size, list_size_lines, measure_spec
+from germline.size_choice import LARGEST_GROWTH, choose_size, find_size_beyond, list_size_lines, measure_spec
 
 SPEC = VitSpec(image_size=32, channels=3, classes=10, patch_size=8, depth=8, width=96, heads=3)
 HUGE = 10**12
@@ -57,6 +57,17 @@ def test_largest_size_of_the_same_shape_is_chosen(key):
     caps = Size(**{"max_params": HUGE, "max_flops": HUGE, key: costs[0]})
     assert choose_size(SPEC, caps, partial(build_any, SPEC)) == both[0]
     assert choose_size(SPEC, Size(**{key: HUGE}), partial(build_any, SPEC)) == both[-1]
+
+
+def test_a_size_beyond_the_largest_is_found_if_it_is_under_the_cap():
+    both, depth, _ = list_size_lines(SPEC)
+    build, huge = partial(build_any, SPEC), Size(max_params=HUGE)
+    assert find_size_beyond(SPEC, both[-1], huge, build) == Size(depth=33, width=384, heads=12)
+    assert find_size_beyond(SPEC, depth[-1], huge, build) == Size(depth=33)
+    assert find_size_beyond(SPEC, both[-2], huge, build) is None
+    last = Size(max_params=measure_spec(build(both[-1])).parameters)
+    assert find_size_beyond(SPEC, both[-1], last, build) is None
+    assert find_size_beyond(SPEC, both[-1], huge, allow_only(lambda spec: spec.depth <= 32)) is None
 
 
 def test_depth_alone_then_width_alone_are_tried():

@@ -36,7 +36,8 @@ class HubArtefact:
 
         Args:
             name: `owner/name`.
-            options: Options of `huggingface_hub.HfApi.upload_folder`, such as token or commit_message.
+            options: Options of `huggingface_hub.HfApi.upload_folder`, such as token or commit_message. Also `private`:
+                whether a new repository is private.
 
         Returns:
             The address of the upload.
@@ -116,7 +117,7 @@ def upload_folder(folder: Path, name: str, **options: Any) -> str:
     check_repository_name(name)
     try:
         api = HfApi(token=options.pop("token", None))
-        api.create_repo(name, exist_ok=True)
+        api.create_repo(name, exist_ok=True, private=options.pop("private", None))
         return str(api.upload_folder(repo_id=name, folder_path=folder, **options))
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
         raise OutputError(

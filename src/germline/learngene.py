@@ -161,7 +161,9 @@ class Learngene(HubArtefact):
         start = self.spec if model is None else self._model_spec(model, image_size)
         side = self.spec.image_size if image_size is None else image_size
         images = {"channels": start.channels if channels is None else int(channels), "image_size": side}
-        start = type(start).model_validate({**start.model_dump(), **images, "classes": len(names)})
+        # Dropped paths belong to a training and not to a network: a saved folder has none either.
+        plain = {"drop_path": 0.0} if "drop_path" in type(start).model_fields else {}
+        start = type(start).model_validate({**start.model_dump(), **images, **plain, "classes": len(names)})
         wanted = self._choose_size(start, size or Size())
         spec = self._spec_of_size(start, wanted)
         return Target(architecture_of(spec).name, spec, names, self.preprocess.adapt(**images), wanted)

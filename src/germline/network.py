@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from germline.architectures import Preprocess, Spec
+from germline.architectures import Preprocess, Spec, on_meta_device
 from germline.arguments import check_class_list, check_path, check_type
 from germline.card_metadata import Measurement
 from germline.cards import make_network_card
@@ -25,6 +25,7 @@ from germline.registry import architecture_of
 from germline.seals import make_seal
 
 WEIGHTS, CONFIG, RECORD = "model.safetensors", "config.json", "descendant.json"
+_UNSAVED = "this network cannot be saved as a timm folder"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Network(HubArtefact):
 
         Raises:
             OutputError: The folder is not empty or cannot be written.
-            ArtefactError: No architecture can rebuild the network.
+            ArtefactError: No architecture can rebuild the network, or its module was changed.
         """
         folder = check_path("folder", folder, "models/d3")
         check_output_folder(folder, overwrite=overwrite)
@@ -128,23 +129,21 @@ class Network(HubArtefact):
             folder: Folder to write into.
             records: Contents of more JSON files, by file name.
             card: Text of the card; None for the network's own.
+
+        Raises:
+            ArtefactError: No architecture can rebuild the network, or its module was changed.
         """
-        files = {CONFIG: self.timm_config(), **(records or {})}
+        files, state = {CONFIG: self.timm_config(), **(records or {})}, self.model.state_dict()
+        self._check_module(state)
         for name, content in files.items():
             write_json(folder / name, content)
-        state = self.model.state_dict()
         write_tensors(folder / WEIGHTS, state, make_seal(state, files))
         (folder / CARD_FILE).write_text(self.card() if card is None else card, encoding="utf-8")
 
     def timm_config(self) -> dict[str, Any]:
         """Return the configuration that timm reads: size, channels, statistics, class names, and no pretraining tag."""
-        if self.spec is None:
-            raise ArtefactError(
-                "this network cannot be saved as a timm folder",
-                f"no architecture of germline can rebuild it{f': {self.reason}' if self.reason else ''}",
-                "use it as a teacher, or choose a name from `germline list models`",
-            )
-        timm_arguments = architecture_of(self.spec).export_config(self.spec)
+        spec = self._find_spec()
+        timm_arguments = architecture_of(spec).export_config(spec)
         side = self.preprocess.image_size
         return {
             "architecture": timm_arguments.model_name,
@@ -166,6 +165,40 @@ class Network(HubArtefact):
                 **timm_arguments.pretrained_cfg,
             },
         }
+
+    def _find_spec(self) -> Spec:
+        """Return the spec that a folder is rebuilt from; a module that was given without one is described.
+
+        Raises:
+            ArtefactError: No architecture can rebuild the module.
+        """
+        spec, reason = self.spec, self.reason
+        if spec is None and not reason:
+            # The loaders build on this module, and a module is described only here.
+            spec, reason = import_module("germline.loading.build").describe_network(self.model, self.preprocess)
+        if spec is None:
+            raise ArtefactError(
+                _UNSAVED,
+                f"no architecture of germline can rebuild it: {reason}",
+                "use it as a teacher, or choose a name from `germline list models`",
+            )
+        return spec
+
+    def _check_module(self, state: Mapping[str, Tensor]) -> None:
+        """Refuse to write weights that the configuration beside them does not fit: nothing could load them.
+
+        Raises:
+            ArtefactError: The module has other tensors than its spec, or another number of outputs than class names.
+        """
+        spec = self._find_spec()
+        with on_meta_device():
+            odd = _list_differences(architecture_of(spec).build(spec).state_dict(), state)
+        reason = f"it has {spec.classes} outputs and {len(self.classes)} class names"
+        if odd:
+            reason = f"its module was changed: tensor {json.dumps(odd[0])} is missing, unknown or of another shape"
+        if odd or len(self.classes) != spec.classes:
+            fix = "make a new one of the plain module by gl.Network(module, preprocess, classes)"
+            raise ArtefactError(_UNSAVED, reason, fix)
 
     def card(self) -> str:
         """Return the model card."""
@@ -190,13 +223,7 @@ def load_strict(model: nn.Module, tensors: dict[str, Tensor], origin: str | Path
     Raises:
         ArtefactError: A tensor is missing, unknown, or of another shape.
     """
-    state = model.state_dict()
-    odd = sorted(state.keys() ^ tensors.keys())
-    odd += [
-        f"{name} {tuple(tensors[name].shape)}"
-        for name in state.keys() & tensors.keys()
-        if state[name].shape != tensors[name].shape
-    ]
+    odd = _list_differences(model.state_dict(), tensors)
     if odd:
         raise ArtefactError(
             f"'{origin}' does not fit the network",
@@ -204,3 +231,13 @@ def load_strict(model: nn.Module, tensors: dict[str, Tensor], origin: str | Path
             "choose the network that the weights belong to",
         )
     model.load_state_dict(tensors, assign=assign)
+
+
+def _list_differences(state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    """List tensors that are missing, unknown or of another shape than those of a network."""
+    odd = sorted(state.keys() ^ tensors.keys())
+    return odd + [
+        f"{name} {tuple(tensors[name].shape)}"
+        for name in state.keys() & tensors.keys()
+        if state[name].shape != tensors[name].shape
+    ]

@@ -91,8 +91,14 @@ class Registry(Mapping[str, T], Generic[T]):
                 f"germline has that name, and another package gives it to {installed[duplicates[0]]}",
                 "remove that package, or give its entry point another name",
             )
-        session = {name: f"{value.__module__}:{value.__qualname__}" for name, value in self._session.items()}  # type: ignore[attr-defined]
+        session = {name: _name_place(value) for name, value in self._session.items()}
         return {**self._places, **installed, **session}
+
+
+def _name_place(value: Any) -> str:
+    """Return where an object is defined, as `module:attribute`; the object of an architecture has its class's name."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 @cache

@@ -109,6 +109,25 @@ def choose_size(spec: Spec, caps: Size, build: SpecOfSize) -> Size:
     raise make_cap_error(caps, f"size, {least or 'its own'}", costs[least])
 
 
+def find_size_beyond(spec: Spec, chosen: Size, caps: Size, build: SpecOfSize) -> Size | None:
+    """Find a size that is under all caps, but larger than the sizes that `choose_size` tries.
+
+    Args:
+        spec: As for `choose_size`.
+        chosen: Size that it chose.
+        caps: As for `choose_size`.
+        build: As for `choose_size`.
+
+    Returns:
+        The next size that the gene grows; None if `chosen` is not the last of its line, or the caps exclude the next.
+    """
+    for tried, longer in zip(list_size_lines(spec), list_size_lines(spec, LARGEST_GROWTH + 1), strict=True):
+        if tried[-1:] == (chosen,):
+            size, found = next(_list_grown(longer[len(tried) :], build), (None, spec))
+            return size if measure_spec(found).fits(caps) else None
+    return None
+
+
 def make_cap_error(caps: Size, smallest: str, cost: SpecCost) -> SettingError:
     """Build the error of caps that every size of a gene exceeds.
 
@@ -140,19 +159,21 @@ def _list_grown(sizes: Iterator[Size] | Sequence[Size], build: SpecOfSize) -> It
             continue
 
 
-def list_size_lines(spec: Spec) -> tuple[tuple[Size, ...], ...]:
+def list_size_lines(spec: Spec, most: int = LARGEST_GROWTH) -> tuple[tuple[Size, ...], ...]:
     """List sizes around a spec, smallest first: depth and width in proportion, depth alone, width alone.
 
     Steps are single blocks and single heads, and eighths for networks with stages.
+
+    Args:
+        spec: Spec of the gene's own size.
+        most: Largest factor of its depth and width.
     """
     fields: dict[str, Any] = spec.model_dump()
     if "depth" in fields:
         steps = {"depth": fields["depth"], "width": fields["heads"]}
     else:
         steps = dict.fromkeys(("depth", "width"), _STAGE_STEPS)
-    factors = {
-        key: {Fraction(count, step) for count in range(1, LARGEST_GROWTH * step + 1)} for key, step in steps.items()
-    }
+    factors = {key: {Fraction(count, step) for count in range(1, most * step + 1)} for key, step in steps.items()}
     depths = {factor: scale_depth(fields, factor) for factor in factors["depth"] | factors["width"]}
     widths = {factor: scale_width_keys(fields, factor) for factor in depths}
     own = Fraction(1)

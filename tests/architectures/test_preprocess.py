@@ -23,6 +23,13 @@ def test_normalising_subtracts_and_divides():
     assert preprocess(torch.tensor([[[[0.25, 0.75], [0.0, 1.0]]]])).flatten().tolist() == [0.0, 1.0, -0.5, 1.5]
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_no_pixels(kind):
+    preprocess = Preprocess(channels=1, image_size=2, mean=(0.25,), std=(0.5,))
+    with pytest.raises(SettingError, match=r"Pixels are numbers from 0 to 1. Use for example pixels.float\(\) / 255"):
+        preprocess(torch.ones(1, 1, 2, 2, dtype=kind))
+
+
 def test_grey_is_repeated_and_colour_is_averaged():
     colour = Preprocess(channels=3, image_size=2, mean=(0.0,) * 3, std=(1.0,) * 3)
     grey = Preprocess(channels=1, image_size=2, mean=(0.0,), std=(1.0,))

@@ -65,6 +65,19 @@ def test_python_trains_and_evaluates_descendants(workdir):
         gl.evaluate(child, "glyphs/novel")
 
 
+def test_an_evaluation_moves_a_network_back_and_leaves_it_trainable(pico, make_network, monkeypatch):
+    network, moves = make_network(), []
+    move = torch.nn.Module.to
+
+    def note(module, *places):
+        moves.append((*map(str, places), torch.is_inference_mode_enabled()))
+        return move(module, *places)
+
+    monkeypatch.setattr(torch.nn.Module, "to", note)
+    assert len(gl.evaluate(network, pico, device="cpu").classes) == 10
+    assert moves == [("cpu", False), ("cpu", False)]
+
+
 def test_conversion_of_images_is_printed(workdir, run):
     done = run("evaluate", "ancestor", "--data", "digits@48", *QUIET)
     assert "note: Images of 1 x 48 x 48 are converted to 1 x 32 x 32." in done.out

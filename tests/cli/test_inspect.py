@@ -210,3 +210,21 @@ def test_parameter_cap_prints_the_chosen_size(workdir, run):
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[1].startswith("chosen under max_params=9000: depth=2, width=16, heads=2, ")
     assert read_model_facts(workdir / "small") is not None
+    assert "note:" not in done.out
+
+
+def test_a_larger_size_than_a_cap_chooses_is_named(workdir, run):
+    done = run("inherit", "gene", "--max-params", "1M", "--out", "large", "--quiet")
+    assert done.out.splitlines()[1].startswith("chosen under max_params=1000000: depth=16, width=16, heads=2, ")
+    assert done.out.splitlines()[2] == (
+        "note: depth=17 is also under max_params=1000000, but a cap chooses at most 4 times the gene's own depth and "
+        "width. Pass a larger one as --size."
+    )
+
+
+@pytest.mark.parametrize("option", ["--max-params", "--max-flops"])
+def test_an_empty_cap_is_refused(option, workdir, run):
+    done = run("inherit", "gene", option, "", "--out", "new", "--quiet")
+    assert (done.code, done.out) == (2, "")
+    assert "is not key=number" in done.err
+    assert not (workdir / "new").exists()

@@ -12,7 +12,7 @@ class FolderHub:
     def __call__(self, token=None):
         return self
 
-    def create_repo(self, name, exist_ok=False):
+    def create_repo(self, name, exist_ok=False, private=None):
         (self.root / name).mkdir(parents=True, exist_ok=exist_ok)
 
     def upload_folder(self, *, repo_id, folder_path, commit_message=None, allow_patterns=("*",)):

@@ -214,7 +214,9 @@ def test_accuracy_is_measured_where_classes_agree(ancestor, pico, make_network):
     # Class names are compared, not their order.
     reversed_classes = tuple(reversed(ancestor.classes))
     assert measure_ancestor(Network(ancestor.model, ancestor.preprocess, reversed_classes), pico).accuracy < 0.3
-    assert measure_ancestor(make_network(classes="abcdefghij"), pico).accuracy is None
+    other = measure_ancestor(make_network(classes="abcdefghij"), pico)
+    assert other.accuracy is None
+    assert other.lines == (f"the ancestor was not measured: it has no class '0' of '{pico.name}'",)
 
 
 def test_accuracy_near_chance_warns_with_a_better_preprocessing(ancestor, pico):

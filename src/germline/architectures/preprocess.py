@@ -77,7 +77,14 @@ class Preprocess(CheckedSettings):
         )
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Normalise pixels [B, C, H, W] in [0, 1]; convert channels and size if they differ."""
+        """Normalise pixels [B, C, H, W] in [0, 1]; convert channels and size if they differ.
+
+        Raises:
+            SettingError: The pixels are whole numbers, such as bytes.
+        """
+        if not pixels.is_floating_point():
+            what = f"pixels= has the type {pixels.dtype}"
+            raise SettingError(what, "Pixels are numbers from 0 to 1", "Use for example pixels.float() / 255")
         if pixels.shape[1] != self.channels:
             # Grey is repeated and colour is averaged, so that both conversions keep the range [0, 1].
             pixels = (

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from germline.cli.options import Overwrite, Quiet, announce
+from germline.cli.options import Quiet, announce
 
 # Equal to `germline.export.EXPORT_SUFFIXES`, which needs torch.
 _FORMATS = {".pt2": "torch.export", ".onnx": "onnx"}
@@ -24,7 +24,7 @@ def export_command(
     format_: Annotated[
         str | None, typer.Option("--format", help="torch.export or onnx; default: from the suffix of --out.")
     ] = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a network to one file. It maps pixels in [0, 1] to logits, for any batch size."""

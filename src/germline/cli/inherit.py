@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from germline.cli.options import Overwrite, Quiet, Seed, announce
 
 if TYPE_CHECKING:
     from germline.architectures import Size
-    from germline.learngene import Descendant
+    from germline.learngene import Descendant, Learngene
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +66,9 @@ def inherit(
     print(f"{out}: {_describe_origins(child)}")
     if _has_cap(requested):
         print(f"chosen under {requested}: {_describe_size(child)}")
+        images = {"classes": names, "channels": channels, "image_size": image_size, "model": model}
+        if note := _describe_limit(loaded, requested, images):
+            print(f"note: {note}")
 
 
 def _check_label_space(classes: int | None, data: str | None) -> None:
@@ -88,7 +91,8 @@ def _read_size(sizes: Sequence[str], max_params: str | None, max_flops: str | No
             "Pass one --size, such as depth=6,width=96",
         )
     caps = {"max_params": max_params, "max_flops": max_flops}
-    return Size.parse(",".join(filter(None, [*sizes, *(f"{key}={cap}" for key, cap in caps.items() if cap)])))
+    given = [f"{key}={cap}" for key, cap in caps.items() if cap is not None]
+    return Size.parse(",".join([*filter(None, sizes), *given]))
 
 
 def _has_cap(size: Size) -> bool:
@@ -138,3 +142,21 @@ def _describe_size(child: Descendant) -> str:
     fields = {key: value for key, value in spec.model_dump(mode="json").items() if key in keys}
     flops = architecture_of(spec).flops(spec) / 1e6
     return ", ".join([*(f"{key}={value}" for key, value in fields.items()), f"{flops:,.1f} MFLOP per image"])
+
+
+def _describe_limit(gene: Learngene, caps: Size, images: Mapping[str, Any]) -> str:
+    """Name a larger size that is under the caps but above the largest that they choose; empty if there is none.
+
+    Args:
+        gene: Gene that was grown.
+        caps: Caps of the descendant.
+        images: Arguments of `Learngene.target` besides the size.
+    """
+    from germline.size_choice import LARGEST_GROWTH, find_size_beyond
+
+    chosen = gene.target(caps, **images).size
+    larger = find_size_beyond(gene.spec, chosen, caps, lambda size: gene.target(size, **images).spec)
+    if larger is None:
+        return ""
+    most = f"a cap chooses at most {LARGEST_GROWTH} times the gene's own depth and width"
+    return f"{larger} is also under {caps}, but {most}. Pass a larger one as --size."

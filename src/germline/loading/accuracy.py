@@ -62,7 +62,7 @@ def measure_ancestor(network: Network, data: DataSet) -> MeasuredAncestor:
     """
     images = _find_images(network, data)
     if images is None:
-        return MeasuredAncestor(network, warnings=network.notes)
+        return MeasuredAncestor(network, lines=_explain_other_classes(network, data), warnings=network.notes)
     flops = _count_flops(network, images)
     tried = _take_evenly(images, TRIED_IMAGES, flops * 10)
     first, notes = network.preprocess, list(network.notes)
@@ -131,6 +131,12 @@ def _find_images(network: Network, data: DataSet) -> AnyImages | None:
     except DataError:
         return None
     return images if images.labels is not None and len(images) and len(data.classes) > 1 else None
+
+
+def _explain_other_classes(network: Network, data: DataSet) -> tuple[str, ...]:
+    """Say that an ancestor was not measured because it lacks a class of the data; nothing if it lacks none."""
+    missing = [name for name in data.classes if name not in network.classes] if network.has_head else []
+    return tuple(f"the ancestor was not measured: it has no class '{name}' of '{data.name}'" for name in missing[:1])
 
 
 def _count_flops(network: Network, images: AnyImages) -> int:

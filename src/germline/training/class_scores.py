@@ -64,7 +64,6 @@ class ClassScores:
         }
 
 
-@torch.inference_mode()
 def score_classes(
     network: Network,
     images: AnyImages,
@@ -76,7 +75,7 @@ def score_classes(
     Args:
         network: Network with the classes of the images, see `match_classes`.
         images: Labelled images.
-        device: Device to compute on; the network is moved there.
+        device: Device to compute on; the network is moved there and back.
         report: Function that is called after each batch with the images done and all images.
 
     Raises:
@@ -101,7 +100,14 @@ def score_classes(
         done += len(labels)
         report(done, len(images))
 
-    score_batches(network.model.to(device), network.logits, images, EVAL_BATCH, device, count)
+    before = next((tensor.device for tensor in network.model.parameters()), torch.device(device))
+    # Weights that are moved in inference mode can never be trained again.
+    network.model.to(device)
+    try:
+        with torch.inference_mode():
+            score_batches(network.model, network.logits, images, EVAL_BATCH, device, count)
+    finally:
+        network.model.to(before)
     accuracy = int(confusion.diagonal().sum()) / len(images)
     return ClassScores(Score(accuracy, float(loss) / len(images)), network.classes, confusion)
 
