@@ -154,6 +154,14 @@ def test_generated_labels_are_not_class_names(tmp_path):
     assert "classes" in network.assumed
 
 
+def test_classes_of_one_name_get_their_indices(tmp_path):
+    # ImageNet's classes 134 and 517 are both called crane in public configurations
+    network = load_network(write_folder(tmp_path / "m", config={"id2label": {"0": "crane", "1": "owl", "2": "crane"}}))
+    assert network.classes == ("crane (0)", "owl", "crane (2)")
+    assert "class names that are given twice have their indices, such as crane (0) and crane (2)" in network.notes
+    assert "classes" not in network.assumed
+
+
 @pytest.mark.parametrize(
     "kind",
     ["swin", "beit", "deit", "convnext", "clip", "resnet", "vit_mae", "siglip", "dinov3_vit", "bert", None, 3, ""],
@@ -176,7 +184,7 @@ WRONG = {
     "heads-true": ({"num_attention_heads": True}, "num_attention_heads=True"),
     "width-huge": ({"hidden_size": 10**9}, "hidden_size=1000000000"),
     "labels-few": ({"id2label": {"0": "cat"}}, "id2label"),
-    "labels-twice": ({"id2label": {"0": "cat", "1": "cat", "2": "owl"}}, "'cat' is given twice"),
+    "labels-twice": ({"id2label": {"0": "cat", "1": "cat", "2": "cat (1)"}}, "'cat' is given twice"),
     "labels-gap": ({"id2label": {"0": "cat", "1": "dog", "7": "owl"}}, "id2label"),
     "labels-number": ({"id2label": {"0": 1, "1": 2, "2": 3}}, "id2label"),
 }

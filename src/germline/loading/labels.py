@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from germline.errors import ArtefactError
 
@@ -16,8 +17,22 @@ def number_classes(count: int) -> tuple[str, ...]:
     return tuple(str(index) for index in range(count))
 
 
-def read_class_names(config: Mapping[str, Any], count: int, origin: object) -> tuple[str, ...] | None:
+class ClassNames(NamedTuple):
+    """Class names of a configuration.
+
+    Attributes:
+        names: One name per output, all different.
+        notes: What was changed in them, one sentence each.
+    """
+
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_class_names(config: Mapping[str, Any], count: int, origin: object) -> ClassNames | None:
     """Read class names from a configuration; None if it has none.
+
+    A name that several outputs have gets the index of each output behind it. ImageNet has two classes called crane.
 
     Args:
         config: Configuration of timm (`label_names`) or of transformers (`id2label`).
@@ -25,7 +40,7 @@ def read_class_names(config: Mapping[str, Any], count: int, origin: object) -> t
         origin: File or name of the configuration, for messages.
 
     Raises:
-        ArtefactError: The names are not texts, not one per output, or one of them is given twice.
+        ArtefactError: The names are not texts, or not one per output, or indices do not make them different.
     """
     key = next((key for key in CONFIG_KEYS if config.get(key)), None)
     if key is None or count == 0:
@@ -35,10 +50,15 @@ def read_class_names(config: Mapping[str, Any], count: int, origin: object) -> t
         raise _labels_error(origin, key, f"{count} texts are expected, one per output")
     if len(names) != count:
         raise _labels_error(origin, key, f"there are {len(names)} names for {count} outputs")
-    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
-    if twice is not None:
-        raise _labels_error(origin, key, f"'{twice}' is given twice")
-    return tuple(names)
+    counts = Counter(names)
+    different = tuple(f"{name} ({index})" if counts[name] > 1 else name for index, name in enumerate(names))
+    repeated = [name for name, times in counts.items() if times > 1]
+    if not repeated:
+        return ClassNames(different)
+    if len(set(different)) < count:
+        raise _labels_error(origin, key, f"'{repeated[0]}' is given twice")
+    first = " and ".join(new for new, name in zip(different, names, strict=True) if name == repeated[0])
+    return ClassNames(different, (f"class names that are given twice have their indices, such as {first}",))
 
 
 def read_checkpoint_classes(facts: Mapping[str, Any], count: int) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ from typing import Any
 from germline.errors import SettingError
 from germline.loading.assume import make_preprocess, read_own_size
 from germline.loading.build import build_timm_model, describe_network, read_preprocess
-from germline.loading.labels import number_classes, read_class_names
+from germline.loading.labels import ClassNames, number_classes, read_class_names
 from germline.loading.request import ImageRequest
 from germline.network import Network
 
@@ -43,7 +43,7 @@ def load_timm_model(name: str, weights: bool, images: ImageRequest | None = None
     labels = read_class_names(built.pretrained_cfg, count, name)
     if labels is None and count == IMAGENET_CLASSES:
         info = ImageNetInfo()
-        labels = tuple(info.index_to_label_name(index) for index in range(count))
+        labels = ClassNames(tuple(info.index_to_label_name(index) for index in range(count)))
     preprocess = read_preprocess(built.pretrained_cfg)
     size = side or read_own_size(built) or preprocess.image_size
     preprocess = preprocess.model_copy(update={"image_size": size})
@@ -53,11 +53,12 @@ def load_timm_model(name: str, weights: bool, images: ImageRequest | None = None
     return Network(
         model=built,
         preprocess=preprocess,
-        classes=number_classes(count) if labels is None else labels,
+        classes=number_classes(count) if labels is None else labels.names,
         spec=spec,
         licence=built.pretrained_cfg.get("license") or "unknown",
         source=f"timm {name}" + (f" at {side} pixels" if side else ""),
         reason=reason,
+        notes=() if labels is None else labels.notes,
         assumed=frozenset() if labels is not None else frozenset({"classes"}),
     )
 

@@ -15,7 +15,7 @@ from germline.files import read_json, read_tensors
 from germline.loading.assume import ASSUMED, IMAGENET_STATISTICS, describe_preprocess, make_preprocess
 from germline.loading.build import describe_network
 from germline.loading.infer import infer_spec
-from germline.loading.labels import number_classes, read_class_names
+from germline.loading.labels import ClassNames, number_classes, read_class_names
 from germline.loading.tensor_names import rename_tensors
 from germline.loading.timm_config import LARGEST_CONFIG
 from germline.loading.weights import check_weights, load_weights
@@ -75,17 +75,18 @@ def load_transformers_folder(folder: Path) -> Network:
     notes += _set_eps(model, spec, _read_eps(config, kind))
     preprocess, more, assumed = _read_preprocessor(folder, kind, spec)
     notes += more
-    classes = _read_labels(config, spec.classes, folder)
+    labels = _read_labels(config, spec.classes, folder)
+    notes += labels.notes if labels else ()
     described, reason = describe_network(model, preprocess)
     return Network(
         model=model,
         preprocess=preprocess,
-        classes=classes or number_classes(spec.classes),
+        classes=labels.names if labels else number_classes(spec.classes),
         spec=described,
         source=f"{name_source(folder, folder / WEIGHTS)} (transformers' {_TYPES[kind]}, read without hashes)",
         reason=reason,
         notes=tuple(notes),
-        assumed=assumed if classes or not spec.classes else assumed | {"classes"},
+        assumed=assumed if labels or not spec.classes else assumed | {"classes"},
     )
 
 
@@ -201,7 +202,8 @@ def _list_sizes(given: Any) -> list[int]:
     return [value for value in values if type(value) is int]
 
 
-def _read_labels(config: Mapping[str, Any], count: int, folder: Path) -> tuple[str, ...] | None:
+def _read_labels(config: Mapping[str, Any], count: int, folder: Path) -> ClassNames | None:
     """Read class names; transformers' own LABEL_0 and so on are none."""
-    names = read_class_names({"id2label": config.get("id2label")}, count, folder / CONFIG)
-    return None if names == tuple(f"LABEL_{index}" for index in range(count)) else names
+    labels = read_class_names({"id2label": config.get("id2label")}, count, folder / CONFIG)
+    is_default = labels is not None and labels.names == tuple(f"LABEL_{index}" for index in range(count))
+    return None if is_default else labels
