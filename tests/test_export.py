@@ -65,8 +65,10 @@ def test_onnx_equals_the_network_for_any_batch(architecture, ancestors, pixels, 
 def test_export_includes_normalisation_and_restores_the_mode(ancestors, pixels, tmp_path):
     network = ancestors["vgg"]
     network.model.train()
+    frozen = next(part for part in network.model.modules() if isinstance(part, torch.nn.BatchNorm2d)).eval()
     export(network, tmp_path / "net.pt2", "torch.export")
     assert network.model.training
+    assert not frozen.training
     network.model.eval()
     run = read_program(tmp_path / "net.pt2")
     with torch.no_grad():

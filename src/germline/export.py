@@ -17,6 +17,7 @@ from germline.files import atomic_file
 from germline.network import Network
 from germline.outputs import check_output_file
 from germline.randomness import generator
+from germline.scoring import evaluation_mode
 
 EXPORT_SUFFIXES = {"torch.export": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-5
@@ -69,7 +70,7 @@ def export(network: Network, file: Path, kind: str, *, overwrite: bool = False) 
     under `classes`. The file is loaded and compared with the network before it is moved to its place.
 
     Args:
-        network: Network to export; its training mode is restored afterwards.
+        network: Network to export; the mode of each of its parts is restored afterwards.
         file: File to write, with the suffix .pt2 or .onnx.
         kind: Format, "torch.export" or "onnx".
         overwrite: Whether to replace an existing file.
@@ -85,21 +86,17 @@ def export(network: Network, file: Path, kind: str, *, overwrite: bool = False) 
     """
     check_export(kind, file, overwrite=overwrite)
     _check_space(network, file)
-    was_training = network.model.training
-    whole = _NormalisedNetwork(network).eval()
-    try:
-        with torch.no_grad(), atomic_file(file) as fresh:
-            {"torch.export": _write_program, "onnx": _write_onnx}[kind](whole, network, fresh)
-            run = _load_runner(kind, fresh)
-            worst = None if run is None else max(_difference(whole, run, batch) for batch in _BATCHES)
-            if worst is not None and not worst <= TOLERANCE:
-                raise ArtefactError(
-                    f"'{file}' was not written",
-                    f"its logits would differ from the network's by {worst:.2g}",
-                    f"use --format {next(other for other in EXPORT_SUFFIXES if other != kind)}",
-                )
-    finally:
-        network.model.train(was_training)
+    with evaluation_mode(network.model), torch.no_grad(), atomic_file(file) as fresh:
+        whole = _NormalisedNetwork(network).eval()
+        {"torch.export": _write_program, "onnx": _write_onnx}[kind](whole, network, fresh)
+        run = _load_runner(kind, fresh)
+        worst = None if run is None else max(_difference(whole, run, batch) for batch in _BATCHES)
+        if worst is not None and not worst <= TOLERANCE:
+            raise ArtefactError(
+                f"'{file}' was not written",
+                f"its logits would differ from the network's by {worst:.2g}",
+                f"use --format {next(other for other in EXPORT_SUFFIXES if other != kind)}",
+            )
     return worst
 
 

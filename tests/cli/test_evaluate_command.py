@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 
 import pytest
@@ -18,7 +19,8 @@ from germline.errors import DataError
 from germline.learngene import Learngene
 from germline.loading import load_network
 from germline.training import score_model
-from germline.training.class_scores import match_classes, score_classes
+from germline.training.class_scores import ClassScores, match_classes, score_classes
+from germline.training.evaluate import Score
 
 QUIET = ("--device", "cpu", "--quiet")
 
@@ -249,3 +251,11 @@ def test_an_image_of_16_bits_is_scaled(side, images, run):
     rows = read_table(done.out)
     assert len({row["label"] for row in rows}) == 1
     assert float(rows[1]["probability"]) == pytest.approx(float(rows[0]["probability"]), abs=1e-3)
+
+
+@pytest.mark.parametrize("loss", [math.inf, math.nan, 1.5])
+def test_a_loss_that_is_not_finite_is_null_in_the_file(loss):
+    scores = ClassScores(Score(accuracy=0.5, loss=loss), ("a", "b"), torch.tensor([[1, 0], [1, 0]]))
+    found = json.loads(json.dumps(scores.to_json(), allow_nan=False))
+    assert found["loss"] == (1.5 if loss == 1.5 else None)
+    assert (found["accuracy"], found["images"]) == (0.5, 2)

@@ -34,6 +34,13 @@ def test_a_network_is_uploaded_without_other_files(folder, workdir, run, hub):
     assert load_network(uploaded).classes == load_network(workdir / folder).classes
 
 
+@pytest.mark.parametrize("folder", ["gene", "ancestor"])
+def test_a_new_repository_can_be_private_from_the_command_line(folder, workdir, run, hub):
+    assert run("push", folder, "someone/open").code == 0
+    assert run("push", folder, "someone/closed", "--private").code == 0
+    assert hub.private == [None, True]
+
+
 @pytest.mark.parametrize("name", ["net", "a/b/c", "/net", "someone/", "some one/net", "someone/net..x", "../x", "a/-"])
 def test_invalid_repository_names_are_refused(name, workdir, run, hub):
     done = run("push", "ancestor", name)

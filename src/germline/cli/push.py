@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ def push_command(
     folder: Annotated[Path, typer.Argument(help="Gene folder or model folder.")],
     name: Annotated[str, typer.Argument(help="Repository on the hub: owner/name. It is created if it does not exist.")],
     message: Annotated[str | None, typer.Option(help="Message of the upload.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Verify a gene or a network and upload it to the Hugging Face hub. Log in first: hf auth login."""
@@ -38,7 +39,9 @@ def push_command(
             "Use a folder written by germline condense, train or inherit",
         )
     announce(f"Verifying {folder} and uploading it to {PREFIX}{name}", quiet=quiet)
-    options = {} if message is None else {"commit_message": message}
+    options: dict[str, Any] = {} if message is None else {"commit_message": message}
+    if private:
+        options["private"] = True
     if gene:
         from germline.learngene import Learngene
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -51,13 +52,13 @@ class ClassScores:
         return [(self.classes[true], self.classes[guess], count) for true, guess, count in pairs if count]
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as values of JSON."""
+        """Return everything as values of JSON; the loss is None if it is not finite."""
         counts = self.confusion.sum(dim=1).tolist()
         rows = zip(self.classes, counts, self.accuracies(), strict=True)
         return {
             "images": sum(counts),
             "accuracy": self.score.accuracy,
-            "loss": self.score.loss,
+            "loss": self.score.loss if math.isfinite(self.score.loss) else None,
             "classes": list(self.classes),
             "per_class": [{"class": name, "images": count, "accuracy": value} for name, count, value in rows],
             "confusion": self.confusion.tolist(),
