@@ -238,6 +238,6 @@ def _list_differences(state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
     odd = sorted(state.keys() ^ tensors.keys())
     return odd + [
         f"{name} {tuple(tensors[name].shape)}"
-        for name in state.keys() & tensors.keys()
+        for name in sorted(state.keys() & tensors.keys())
         if state[name].shape != tensors[name].shape
     ]

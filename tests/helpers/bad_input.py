@@ -808,9 +808,9 @@ FAULTS = [
         ("'kept'", "no comparison"),
         both(KEPT, recipe()),
     ),
-    Fault("overwrite-here", f"{TRAIN} --model ancestor --out . --overwrite", ("not overwritten", "another folder")),
-    Fault("overwrite-above", "inherit gene --out .. --overwrite", ("not overwritten", "another folder")),
-    Fault("out-root", f"{TRAIN} --model ancestor --out /", ("'/'", "another")),
+    Fault("overwrite-here", f"{TRAIN} --model ancestor --out . --overwrite", ("'.' cannot be", "a folder in it")),
+    Fault("overwrite-above", "inherit gene --out .. --overwrite", ("'..' cannot be", "a folder in it")),
+    Fault("out-root", f"{TRAIN} --model ancestor --out /", ("'/' cannot be", "a folder in it")),
     *(
         Fault(
             f"{verb}-out-cannot-be-made",
