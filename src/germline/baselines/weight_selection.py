@@ -35,7 +35,7 @@ class WeightSelection(StableDump, WholeAncestor):
     Source: Xu et al., "Initializing Models with Larger Ones", ICLR 2024, arXiv 2311.18823. Two things differ from the
     public code. First, index i of t always comes from floor(i x s / t) of s. This keeps query, key and value of a fused
     layer apart. If s is no multiple of t, the public code rounds a line from 0 to s instead. Second, the head is sliced
-    too if the class names are equal. The public code always draws it. Larger sizes, `unit` and `scale` are ours.
+    too if the gene knows every class. The public code always draws it. Larger sizes, `unit` and `scale` are ours.
 
     With the unit `channel`, the same formula chooses attention heads, and apart from them the elements within a head.
     So no head is cut in two, and heads of unchanged length are taken whole. Deeper descendants repeat each block beside

@@ -64,6 +64,8 @@ def inherit(
     child = loaded.inherit(requested, names, channels, image_size, seed, model)
     child.save(out, overwrite=overwrite)
     print(f"{out}: {_describe_origins(child)}")
+    if missing := [name for name in child.network.classes if loaded.classes and name not in loaded.classes]:
+        print(f"note: the head is fresh, since the gene lacks the class '{missing[0]}'")
     if _has_cap(requested):
         print(f"chosen under {requested}: {_describe_size(child)}")
         images = {"classes": names, "channels": channels, "image_size": image_size, "model": model}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from germline.architectures import Architecture, Target, adapt_kernel, count_elements, on_meta_device
+from germline.architectures import Architecture, Parts, Target, adapt_kernel, count_elements, on_meta_device
 from germline.errors import SettingError
 from germline.learngene import Descendant, Learngene
 from germline.ledger import Ledger, Origin
@@ -37,7 +37,8 @@ def build_descendant(
         gene: Gene that the tensors come from.
         target: Network to build.
         frame: Stem, norm and head. Stem and norm are adapted to the target's channels and image size. The head is
-            copied if the class names are equal, and fresh otherwise. Stem and norm may be among the blocks instead.
+            copied if the gene knows all of the target's classes, with the output of each class at its place. Otherwise
+            it is fresh. Stem and norm may be among the blocks instead.
         blocks: Tensors of the blocks, buffers included, with their origins. They become the descendant's own. One that
             reads images is adapted if the target has other channels.
         generator: Source of a fresh head.
@@ -52,15 +53,15 @@ def build_descendant(
     outside = {name: frame[name] for name in (*parts.stem, *parts.norm) if name not in blocks}
     tensors = architecture.adapt(outside, gene.spec, target.spec, ledger)
     tensors |= _adapt_blocks(blocks, parts.image_kernels, target.spec.channels, ledger)
-    has_same_classes = gene.classes == target.classes
-    head = frame if has_same_classes else _draw_frame(architecture, target, generator)
+    outputs = find_outputs(gene, target)
+    head = _draw_frame(architecture, target, generator) if outputs is None else _select_outputs(frame, parts, outputs)
     with on_meta_device():
         model = architecture.build(target.spec)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for name in parts.head:
         _check_head(name, head[name], shapes[name], gene, target)
         tensors[name] = head[name].clone()
-        ledger.add(name, "copied" if has_same_classes else "fresh", tensors[name].numel())
+        ledger.add(name, "fresh" if outputs is None else "copied", tensors[name].numel())
     load_strict(model, tensors, "the gene", assign=True)
     ledger.check(count_elements(model), fresh_allowed=(*parts.head, *fresh))
     return Descendant(_make_network(model, gene, target), ledger)
@@ -97,6 +98,14 @@ def build_fresh_descendant(
     return build_descendant(gene, target, frame=outside, blocks=blocks, generator=generator, fresh=fresh)
 
 
+def find_outputs(gene: Learngene, target: Target) -> Tensor | None:
+    """Return the output of the gene's head for each class of the target [classes]; None if it lacks a class."""
+    places = {name: place for place, name in enumerate(gene.classes or ())}
+    if not all(name in places for name in target.classes):
+        return None
+    return torch.tensor([places[name] for name in target.classes])
+
+
 def copy_tensors(tensors: Mapping[str, Tensor]) -> dict[str, TensorWithOrigin]:
     """Copy tensors, with "copied" as their origin."""
     return {name: (tensor.clone(), "copied") for name, tensor in tensors.items()}
@@ -116,6 +125,12 @@ def _adapt_blocks(
             for part, elements in origin.items():
                 ledger.add(name, part, elements)
     return tensors
+
+
+def _select_outputs(frame: Mapping[str, Tensor], parts: Parts, outputs: Tensor) -> dict[str, Tensor]:
+    """Select the rows of the head's last layer; its hidden layers remain."""
+    last = parts.head[-1].rpartition(".")[0]
+    return {name: frame[name][outputs] if name.rpartition(".")[0] == last else frame[name] for name in parts.head}
 
 
 def _check_head(name: str, tensor: Tensor, shape: torch.Size, gene: Learngene, target: Target) -> None:
