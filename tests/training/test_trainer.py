@@ -204,6 +204,34 @@ def test_fit_refuses_changed_settings(train, tmp_path):
         train(tmp_path, lr=0.1)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objective": CrossEntropy(0.1)}, r"objective=CrossEntropy\(label_smoothing=0.0\), now CrossEntropy\(.*0.1\)"),
+        ({"augmentation": ()}, r"augmentation=\['shift'\], now \[\]"),
+        ({"val": "train"}, "val=.*, now "),
+    ],
+    ids=["objective", "augmentation", "val"],
+)
+def test_fit_refuses_another_loss_augmentation_or_validation_set(pico, make_network, tmp_path, change, message):
+    def start(**changes):
+        call = {"objective": CrossEntropy(), "augmentation": ("shift",), "val": "val", **changes}
+        call["val"] = getattr(pico, call["val"])
+        settings = TrainSettings(steps=2, batch_size=10)
+        return Run(tmp_path, device="cpu", quiet=True).fit(
+            "phase", make_network(), images=pico.train, settings=settings, **call
+        )
+
+    first = start()
+    with pytest.raises(SettingError, match=f"was started with {message}"):
+        start(**change)
+    # A run of an older version did not save these facts.
+    path = tmp_path / "phase" / "settings.json"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps({key: saved[key] for key in saved.keys() - {"objective", "augmentation", "val"}}))
+    assert start(**change).losses == first.losses
+
+
 def test_fit_refuses_another_seed_in_the_same_folder(train, tmp_path):
     train(tmp_path)
     with pytest.raises(SettingError, match="was started with seed=0, now 1"):

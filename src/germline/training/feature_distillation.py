@@ -143,6 +143,8 @@ class FeatureDistillation(TeacherObjective):
         maps: Linear maps by the width of the student's features.
     """
 
+    described = ("kind", "feature_loss", "alpha", "with_labels", "label_smoothing")
+
     def __init__(
         self,
         teacher: Network,

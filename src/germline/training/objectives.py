@@ -38,8 +38,10 @@ class Objective(nn.Module):
             several processes search for them at every step, which takes time.
         calls_with_other_weights: Whether the network is also called with tensors in place of its parameters. Then
             activations cannot be computed again.
+        described: Names of the attributes that set the loss. A resumed training needs the same values.
     """
 
+    described: ClassVar[tuple[str, ...]] = ()
     optimizer: torch.optim.Optimizer | None = None
     protection: Protection | None = None
     may_skip_parameters: ClassVar[bool] = False
@@ -52,6 +54,10 @@ class Objective(nn.Module):
         """
         within = (child for child in self.children() if isinstance(child, Objective))
         return tuple(teacher for child in within for teacher in child.teachers())
+
+    def describe(self) -> str:
+        """Name the loss with its settings."""
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)}' for name in self.described)})"
 
     def find_cacheable(self) -> TeacherObjective | None:
         """Return the loss whose teacher's outputs can be saved by image; None if there is none."""
@@ -88,6 +94,8 @@ class Objective(nn.Module):
 
 class CrossEntropy(Objective):
     """Mean cross entropy with the labels; mixed labels count by their share."""
+
+    described = ("label_smoothing",)
 
     def __init__(self, label_smoothing: float | None = 0.0) -> None:
         """Create the loss.
@@ -164,6 +172,8 @@ class TeacherObjective(Objective):
 
 class Distillation(TeacherObjective):
     """Distillation from a teacher mixed with the labels: alpha x teacher + (1 - alpha) x labels."""
+
+    described = ("kind", "alpha", "temperature", "reduction", "label_smoothing")
 
     def __init__(
         self,

@@ -120,13 +120,18 @@ class Run:
 
         Raises:
             TrainingError: The loss is not finite.
-            SettingError: The phase was started with other settings, changes images that allow no augmentation, or
-                computes activations again that cannot be. Or a network's weights are not float32.
+            SettingError: The phase was started with other settings or data. Or it changes images that allow no
+                augmentation, computes activations again that cannot be, or has weights that are not float32.
         """
         check_fit(network, objective, images, settings, augmentation, self.precision)
         if isinstance(objective, CrossEntropy) and objective.label_smoothing is None:
             objective.label_smoothing = settings.label_smoothing
-        place = self._open(name, network, settings, images)
+        facts = {
+            "objective": objective.describe(),
+            "augmentation": [str(kind) for kind in augmentation],
+            "val": None if val is None or self.folder is None else val.fingerprint(),
+        }
+        place = self._open(name, network, settings, images, facts)
         if place is not None and has_result(place):
             return read_result(place, network, objective)
         checkpoints = CheckpointFolder(place / "checkpoints", settings.keep_checkpoints) if place else None
@@ -325,18 +330,22 @@ class Run:
         is_last = uses_channels_last(network.model, settings, device)
         return {CUDA_OPTIONS: {"tf32": self.tf32, "fused": settings.fused, "channels_last": is_last}}
 
-    def _open(self, name: str, network: Network, settings: TrainSettings, images: AnyImages) -> Path | None:
-        """Open the folder of a phase, and compare the settings with the saved ones."""
+    def _open(
+        self, name: str, network: Network, settings: TrainSettings, images: AnyImages, later: Mapping[str, Any]
+    ) -> Path | None:
+        """Open the folder of a phase, and compare settings and facts with the saved ones; older runs lack the later."""
         if self.folder is None:
             return None
         place = find_phase_folder(self.folder, name)
         facts = {"seed": self.seed, "precision": self.precision, "pictures": images.fingerprint()}
-        wanted = {**settings.model_dump(mode="json"), **facts, **self._list_cuda_options(network, settings)}
+        options = self._list_cuda_options(network, settings)
+        wanted = {**settings.model_dump(mode="json"), **facts, **later, **options}
         path = place / "settings.json"
         if path.exists():
             saved = read_mapping(path)
             if not (CUDA_OPTIONS in saved and CUDA_OPTIONS in wanted):  # an older run, or another device
                 saved.pop(CUDA_OPTIONS, None), wanted.pop(CUDA_OPTIONS, None)
+            wanted = {key: value for key, value in wanted.items() if key in saved or key not in later}
             if changed := sorted(key for key in saved.keys() | wanted.keys() if saved.get(key) != wanted.get(key)):
                 key = changed[0]
                 raise SettingError(
