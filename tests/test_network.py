@@ -102,6 +102,15 @@ def test_every_vit_form_loads_from_its_folder(make_network, pixels, tmp_path, ch
         assert torch.equal(found.logits(pixels), network.logits(pixels))
 
 
+@pytest.mark.parametrize("name", ["network", "descendant", "gene"])
+def test_save_into_the_working_folder_is_refused(ancestor, gene, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    saved = {"network": ancestor, "descendant": gene.inherit(Size(depth=2)), "gene": gene}[name]
+    with pytest.raises(OutputError, match=r"'\.' cannot be an output folder"):
+        saved.save(".")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_saving_over_a_folder_needs_overwrite(make_network, folder, ancestor):
     before = (folder / WEIGHTS).read_bytes()
     with pytest.raises(OutputError, match="is not empty"):

@@ -30,7 +30,7 @@ from germline.gene_checks import WRONG_CONTENT, check_method_settings, check_par
 from germline.hub import CARD_FILE, PREFIX, HubArtefact, download_folder
 from germline.ledger import Ledger
 from germline.network import CONFIG, RECORD, Network
-from germline.outputs import check_output_folder
+from germline.outputs import check_output_folder, check_replaceable
 from germline.paths import read_unchanged
 from germline.provenance import Provenance
 from germline.registry import ARCHITECTURES, METHODS, architecture_of, model_spec
@@ -69,6 +69,7 @@ class Descendant(HubArtefact):
             OutputError: The folder is not empty or cannot be written.
         """
         folder = check_path("folder", folder, "models/d3")
+        check_replaceable(folder)
         check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
             source, gene = hide_places(self.network.source), hide_all(self.gene)
@@ -247,6 +248,7 @@ class Learngene(HubArtefact):
             OutputError: The folder is not empty or cannot be written.
         """
         folder = check_path("folder", folder, "genes/quick")
+        check_replaceable(folder)
         check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
             write_tensors(fresh / TENSORS_FILE, self.tensors)

@@ -20,7 +20,7 @@ from germline.cards import make_network_card
 from germline.errors import ArtefactError
 from germline.files import atomic_folder, write_json, write_tensors
 from germline.hub import CARD_FILE, HubArtefact
-from germline.outputs import check_output_folder
+from germline.outputs import check_output_folder, check_replaceable
 from germline.registry import architecture_of
 from germline.seals import make_seal
 
@@ -116,6 +116,7 @@ class Network(HubArtefact):
             ArtefactError: No architecture can rebuild the network, or its module was changed.
         """
         folder = check_path("folder", folder, "models/d3")
+        check_replaceable(folder)
         check_output_folder(folder, overwrite=overwrite)
         with atomic_folder(folder) as fresh:
             self.write(fresh)
