@@ -54,6 +54,7 @@ class Claim:
         ceiling: Headroom at the condition; None if it is unknown.
         against: Name of the control, if there is one.
         is_stated: Whether the claim was stated before the comparison ran. Others are shown without a verdict.
+        source: Text that names the data and the two methods. Seeds of other sources can agree by chance.
     """
 
     text: str
@@ -63,11 +64,17 @@ class Claim:
     ceiling: Ceiling | None = None
     against: str = ""
     is_stated: bool = True
+    source: str = ""
 
     @property
-    def identity(self) -> tuple[str, str, str, tuple[float, ...]]:
-        """Text, condition, unit and differences: equal for one difference in several reports."""
-        return self.text, self.where, self.unit, self.differences
+    def difference(self) -> tuple[str, str, str, tuple[float, ...]]:
+        """Source, condition, unit and differences: equal in two reports of one difference, whatever its arms' names."""
+        return self.source, self.where, self.unit, self.differences
+
+    @property
+    def identity(self) -> tuple[str, str, str, str, tuple[float, ...]]:
+        """The text and `difference`: equal for one claim in several reports."""
+        return self.text, *self.difference
 
     @property
     def scale(self) -> float:

@@ -158,6 +158,32 @@ def test_differences_that_were_not_claimed_have_no_verdict(tmp_path):
     assert judge_claims(ComparisonResults.load(tmp_path / "sure"))[0].p == pytest.approx(unadjusted(SURE))
 
 
+def make_shares(against, data, **accuracies):
+    """Results in which the gene is above each control at all sizes, so that all shares of sizes are equal."""
+    sizes, arms = ("depth=2", "depth=3"), {"gene": "tleg", "scratch": "scratch", "rival": "layers"}
+    cells = [
+        cell(arm, seed, (0.1, 0.2, 0.3), ends + 0.01 * seed * (arm == "gene"), size=size)
+        for arm, ends in accuracies.items()
+        for seed in range(3)
+        for size in sizes
+    ]
+    changes = {"protocol": "paths", "sizes": list(sizes), "data": data, "question": {"name": "q", "against": against}}
+    return by_hand(cells, arms={arm: {"method": method} for arm, method in arms.items()}, **changes)
+
+
+def test_equal_shares_of_other_methods_or_data_are_other_claims(tmp_path):
+    one = write(tmp_path, "one", make_shares(["scratch"], "digits", gene=0.6, scratch=0.4, rival=0.5))
+    write(tmp_path, "two", make_shares(["scratch", "rival"], "glyphs/novel", gene=0.7, scratch=0.3, rival=0.6))
+    found = ComparisonResults.load(one)
+    shares = [one for one in judge_claims(found) if one.claim.unit == "% of sizes"]
+    assert [(one.claim.against, one.verdict) for one in shares] == [
+        ("scratch", "too few seeds to tell"),
+        ("rival", "not claimed beforehand"),
+    ]
+    # The mean over sizes, the share of sizes and two sizes, against one control here and against two in the other.
+    assert describe_family(found).startswith("the 12 claims")
+
+
 def test_results_files_find_others_in_their_folder(tmp_path):
     for name, ends in (("a", SURE), ("b", WEAK)):
         (tmp_path / f"{name}.json").write_text(json.dumps(make_results(ends, name)))

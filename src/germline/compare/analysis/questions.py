@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,12 @@ def list_claims(results: ComparisonResults) -> list[Claim]:
     """List the claims of a comparison; those against arms that its question does not name are not stated."""
     against = _question_of(results).get("against")
     claims = PROTOCOLS[results.recipe["protocol"]].claims(results)
-    return [replace(claim, is_stated=against is None or claim.against in against) for claim in claims]
+    return [
+        replace(
+            claim, is_stated=against is None or claim.against in against, source=_name_source(results, claim.against)
+        )
+        for claim in claims
+    ]
 
 
 def judge_claims(results: ComparisonResults) -> list[Judgement]:
@@ -33,22 +39,28 @@ def judge_claims(results: ComparisonResults) -> list[Judgement]:
     own = list_claims(results)
     others = [claim for sibling in results.siblings for claim in list_claims(sibling)]
     # Other reports can know the ceiling of the same difference, and state it.
-    shared = {_difference_of(claim): claim for claim in others if claim.ceiling is not None}
-    stated = {_difference_of(claim) for claim in others if claim.is_stated}
+    shared = {claim.difference: claim for claim in others if claim.ceiling is not None}
+    stated = {claim.difference for claim in others if claim.is_stated}
     own = [
         replace(
             claim,
-            ceiling=claim.ceiling or shared.get(_difference_of(claim), claim).ceiling,
-            is_stated=claim.is_stated or _difference_of(claim) in stated,
+            ceiling=claim.ceiling or shared.get(claim.difference, claim).ceiling,
+            is_stated=claim.is_stated or claim.difference in stated,
         )
         for claim in own
     ]
     return judge(own, others, _count_family(results) if _question_of(results) else 0)
 
 
-def _difference_of(claim: Claim) -> tuple[str, str, tuple[float, ...]]:
-    """Return what is equal for one difference in two reports, although their arms can have other names."""
-    return claim.where, claim.unit, claim.differences
+def _name_source(results: ComparisonResults, control: str) -> str:
+    """Name the data, the ancestor and the two methods of a difference; the arms' names do not matter.
+
+    Shares of sizes and speeds have few values, so those of other methods or data can be equal.
+    """
+    recipe = results.recipe
+    arms = [recipe["arms"][arm] for arm in (results.subject, control) if arm in recipe["arms"]]
+    methods = [[arm["method"], arm.get("settings") or {}, arm.get("draw", 0)] for arm in arms]
+    return json.dumps([recipe["data"], recipe["ancestor"], methods], sort_keys=True)
 
 
 def describe_family(results: ComparisonResults) -> str:
