@@ -211,6 +211,14 @@ def test_valid_recipes_load(recipe_file, changes):
     assert load_recipe(str(recipe_file), changes).protocol == "paths"
 
 
+def test_a_stored_gene_is_not_measured_once_per_seed(recipe_file, gene, tmp_path):
+    gene.save(tmp_path / "gene")
+    arm = f"arms.gene={{method: stored, settings: {{gene: {tmp_path / 'gene'}}}, train: {{steps: 0}}}}"
+    with pytest.raises(SettingError, match=r"steps=0. 'stored' has the same gene for every seed. Use a single seed"):
+        load_recipe(str(recipe_file), [arm])
+    assert load_recipe(str(recipe_file), [arm, "seeds=[0]"]).seeds == (0,)
+
+
 def test_family_needs_two_sizes(recipe_file, tmp_path):
     with pytest.raises(SettingError, match=r"only the sizes \['depth=1'\].*at least two sizes"):
         comparison(recipe_file, tmp_path / "out", "arms.gene.sizes=[depth=1]").check()

@@ -67,6 +67,9 @@ def test_a_trained_network_has_no_seed(recipe_file):
         ({"seed": 0}, "tleg", False),
         ({"seed": 0}, "random-gene", False),
         ({"seed": 0}, "unknown", False),
+        # A gene from a folder needs no ancestor, and evolution is random.
+        ({}, "stored", True),
+        ({}, "gtl", False),
     ],
 )
 def test_seeds_share_a_gene_where_nothing_is_random(ancestor, arm, expected):

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from germline.api import build_gene_objective, condense, train
+from germline.compare import write_report
 from germline.data import load_data, split_classes
 from germline.learngene import Learngene
 from germline.methods.openworld.ewc import EwcObjective
@@ -68,6 +69,11 @@ def test_comparison_runs_without_source_data(source_free_folder):
     assert cells["gene", 0]["curve"][0] == cells["free", 0]["curve"][0]
     assert cells["gene", 0]["curve"][-1]["loss"] != cells["free", 0]["curve"][-1]["loss"]
     assert stored["costs"]["genes"]["gene"]["samples"] == 0
+    write_report(source_free_folder / "out")
+    page = (source_free_folder / "out" / "report.md").read_text()
+    assert "over 2 seeds (one gene serves all seeds)" in page
+    assert "2 seeds, all with one gene." in page
+    assert "how much genes differ from seed to seed" in page
 
 
 def test_training_in_python_runs_without_source_data(source_free_folder):

@@ -22,7 +22,8 @@ def has_one_ancestor(recipe: Mapping[str, Any]) -> bool:
 def has_one_gene(recipe: Mapping[str, Any], arm: str) -> bool:
     """Tell whether all seeds of an arm share one gene.
 
-    They do with `one_gene`, and where a shared ancestor meets a method without randomness.
+    They do with `one_gene`, and where a method without randomness has a shared ancestor or needs none: a gene from a
+    folder is the same for every seed.
 
     Args:
         recipe: Stored recipe of a comparison.
@@ -30,7 +31,8 @@ def has_one_gene(recipe: Mapping[str, Any], arm: str) -> bool:
     """
     if recipe["one_gene"]:
         return True
-    if not has_one_ancestor(recipe):
+    name = recipe["arms"][arm]["method"]
+    if name not in METHODS:
         return False
-    method = recipe["arms"][arm]["method"]
-    return method in METHODS and not find_method(method).traits.varies_with_seed
+    method = find_method(name)
+    return not method.traits.varies_with_seed and (method.ancestor == "none" or has_one_ancestor(recipe))

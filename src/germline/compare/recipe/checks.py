@@ -96,7 +96,8 @@ def _check_untrained(recipe: RecipeKeys, name: str) -> None:
     """Check that an arm without training is a `paths` arm whose descendants inherit a head for the data."""
     arm, ancestor_data = recipe.arms[name], recipe.ancestor.data
     method = validate_settings(find_method(arm.method), arm.settings, f"arms.{name}.settings")
-    has_one_gene = recipe.ancestor.is_shared and not method.traits.varies_with_seed
+    has_source = method.ancestor != "none"
+    has_one_gene = not method.traits.varies_with_seed and (recipe.ancestor.is_shared or not has_source)
     path, seed = recipe.ancestor.path, recipe.ancestor.seed
     shared = f"ancestor.seed={seed}" if path is None else f"ancestor.path={path}"
     refusals = (
@@ -124,7 +125,7 @@ def _check_untrained(recipe: RecipeKeys, name: str) -> None:
         ),
         (
             has_one_gene and len(recipe.seeds) > 1,
-            f"'{arm.method}' has the same gene for every seed of {shared}",
+            f"'{arm.method}' has the same gene for every seed{f' of {shared}' if has_source else ''}",
             "Use a single seed, or ",
         ),
     )

@@ -38,7 +38,7 @@ def _claims_section(results: ComparisonResults) -> Section:
     protocol, recipe = PROTOCOLS[results.recipe["protocol"]], results.recipe
     shared = "each seed makes its own gene"
     if has_one_gene(recipe, results.subject):
-        shared = "one ancestor and one gene serve all seeds"
+        shared = "one ancestor and one gene serve all seeds" if has_one_ancestor(recipe) else "one gene serves all seeds"
     elif has_one_ancestor(recipe):
         shared = "one ancestor serves all seeds, and each seed makes its own gene"
     note = (

@@ -44,7 +44,7 @@ def _describe_seeds(results: ComparisonResults, judgements: Sequence[Judgement])
     count = len(results.recipe["seeds"])
     gene = "each with its own gene"
     if has_one_gene(results.recipe, results.subject):
-        gene = "all with one ancestor and one gene"
+        gene = f"all with {'one ancestor and ' if has_one_ancestor(results.recipe) else ''}one gene"
     elif has_one_ancestor(results.recipe):
         gene = "all with one ancestor, each with its own gene"
     seeds = f"{count} seeds, {gene}" if count > 1 else "One seed"
@@ -60,7 +60,8 @@ def _list_unmeasured(results: ComparisonResults) -> str:
     missing = [f"data other than {trained_data(results)}"]
     if len(recipe["sizes"]) == 1:
         missing.append("other sizes")
-    if recipe["one_gene"] and len(recipe["seeds"]) > 1:
+    is_given = has_one_gene(recipe, results.subject) and not has_one_ancestor(recipe)
+    if (recipe["one_gene"] or is_given) and len(recipe["seeds"]) > 1:
         missing.append("how much genes differ from seed to seed")
     if has_one_ancestor(recipe) and not recipe["one_gene"] and len(recipe["seeds"]) > 1:
         missing.append("other ancestors")
