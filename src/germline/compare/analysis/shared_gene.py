@@ -22,8 +22,8 @@ def has_one_ancestor(recipe: Mapping[str, Any]) -> bool:
 def has_one_gene(recipe: Mapping[str, Any], arm: str) -> bool:
     """Tell whether all seeds of an arm share one gene.
 
-    They do with `one_gene`, and where a method without randomness has a shared ancestor or needs none: a gene from a
-    folder is the same for every seed.
+    They do with `one_gene`. So do those of a method without randomness, if it has a shared ancestor or needs none. A
+    gene from a folder is the same for every seed.
 
     Args:
         recipe: Stored recipe of a comparison.
