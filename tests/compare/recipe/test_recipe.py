@@ -404,7 +404,12 @@ SENSITIVE = ("protocol=sensitivity", GRID)
         ([GRID], "protocol=samples with a grid"),
         (["protocol=sensitivity", "grid={lr: [], weight_decay: [0.05]}"], "grid.lr"),
         (["protocol=sensitivity", "grid={lr: [1e-3], weight_decay: [0.05]}"], "grid.lr"),
+        (["protocol=sensitivity", "grid={lr: [1e-3, 0.001], weight_decay: [0.05]}"], "A value is given twice"),
+        (["protocol=sensitivity", "grid={lr: [1e-3, 1e-2], weight_decay: [0, 0]}"], "A value is given twice"),
         (["tune={lr: [], weight_decay: [0], size: depth=2, images_per_class: 3}"], "tune.lr"),
+        (["tune={lr: [1e-3, 1e-3], weight_decay: [0], size: depth=2, images_per_class: 3}"], "A value is given twice"),
+        ([TUNE, "tune.positions=[0.1, 0.10]"], "tune.positions=[0.1, 0.1]. A value is given twice"),
+        ([FAMILY.replace("[1]", "[5, 5]")], "family.counts=[5, 5]. A value is given twice"),
         (
             ["train.steps=0"],
             "has steps=0. The protocol samples compares trained descendants. Set its steps to 1 or more",

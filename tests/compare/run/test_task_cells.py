@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from germline.compare import write_report
+from germline.compare.recipe.loader import load_recipe
 from germline.compare.run import train_cell
 from germline.compare.run.cells import Cell
+from germline.compare.run.validate import check_recipe
 from germline.data import draw_task_list, load_data
 from germline.data.sets import glyphs as glyphs_module
-from germline.errors import DataError
+from germline.errors import DataError, SettingError
 from germline.randomness import derive
 from helpers.comparison import TUNE, comparison, results
 
@@ -46,6 +48,15 @@ def test_cell_is_mean_over_tasks_from_fresh_copies(recipe_file, tmp_path, monkey
         assert cell["samples"] == 2 * 5 * 16
         assert cell["parameters"] < 10 * cell["headless_parameters"]
     assert tasks[0].classes != tasks[1].classes
+
+
+def test_tasks_of_other_sizes_need_steps(recipe_file):
+    """Curves of two seeds had no common steps, so that the report of a finished comparison could not be written."""
+    every = (TASKS, "images_per_class=all", "train={epochs: 1, batch_size: 2}")
+    with pytest.raises(SettingError, match=r"epochs=1 with tasks and images_per_class=all. Tasks have \d+ to "):
+        check_recipe(load_recipe(str(recipe_file), every))
+    for change in ("train.steps=5", "images_per_class=3", "train.batch_size=1000"):
+        check_recipe(load_recipe(str(recipe_file), (*every, change)))
 
 
 @pytest.mark.parametrize("arm", ["gene", "scratch"])

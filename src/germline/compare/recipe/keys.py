@@ -20,6 +20,7 @@ from germline.compare.recipe.sections import (
     SensitivityGrid,
     Tasks,
     Tuning,
+    refuse_repeats,
 )
 from germline.compare.recipe.text import RENAMED_KEYS, rename_old_keys
 from germline.methods.base import find_method
@@ -119,12 +120,7 @@ class RecipeKeys(RecipeSection):
     def _read_name_of_question(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("sizes", "images_per_class", "seeds", "read_steps")
-    @classmethod
-    def _refuse_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len({str(value) for value in values}) != len(values):
-            raise ValueError("a value is given twice")
-        return values
+    _refuse_repeats = field_validator("sizes", "images_per_class", "seeds", "read_steps")(refuse_repeats)
 
     def train_settings(self, arm: str, **changes: Any) -> TrainSettings:
         """Return the training settings of an arm; `changes` override all others."""

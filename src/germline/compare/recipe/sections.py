@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from germline.baselines.fresh_start import InitialPositions, InitialScale
 from germline.training import TrainSettings
@@ -14,6 +14,17 @@ from germline.training.stable_dump import StableDump
 Rate = Annotated[float, Field(gt=0)]
 ImagesPerClass = Annotated[int, Field(ge=1)] | Literal["all"]
 Decay = Annotated[float, Field(ge=0)]
+
+
+def refuse_repeats(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """Refuse a list of settings that names one twice: its work would run and count twice.
+
+    Raises:
+        ValueError: A value is given twice.
+    """
+    if values is not None and len({str(value) for value in values}) != len(values):
+        raise ValueError("a value is given twice")
+    return values
 
 
 class RecipeSection(BaseModel):
@@ -123,6 +134,8 @@ class Tuning(StableDump, RecipeSection):
     layer_scale: tuple[InitialScale, ...] | None = Field(default=None, min_length=1, max_length=4)
     extend: int = Field(default=0, ge=0, le=2)
 
+    _refuse_repeats = field_validator("lr", "weight_decay", "positions", "layer_scale")(refuse_repeats)
+
 
 class SensitivityGrid(RecipeSection):
     """Grid of settings over which the protocol `sensitivity` measures the spread.
@@ -134,6 +147,8 @@ class SensitivityGrid(RecipeSection):
 
     lr: tuple[Rate, ...] = Field(min_length=2)
     weight_decay: tuple[Decay, ...] = Field(min_length=1)
+
+    _refuse_repeats = field_validator("lr", "weight_decay")(refuse_repeats)
 
 
 class ScratchPlateau(RecipeSection):
@@ -160,6 +175,8 @@ class FamilyBudget(RecipeSection):
     counts: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 5, 10), min_length=1)
     size: str
     images_per_class: ImagesPerClass
+
+    _refuse_repeats = field_validator("counts")(refuse_repeats)
 
 
 class Question(RecipeSection):

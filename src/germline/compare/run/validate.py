@@ -53,6 +53,7 @@ def check_recipe(recipe: Recipe, *, is_estimate: bool = False) -> ArtifactStore:
         store.load_data(recipe.final_data)  # refuses a missing one; its images are not read here
     if recipe.tasks is not None:
         draw_task(data, recipe.tasks.ways, None, recipe.seeds[0], 0)
+        _check_task_steps(recipe, recipe.tasks.ways, data.train)
     if recipe.ancestor.path is None:
         _check_labels(store.load_data(recipe.ancestor.data).train, recipe.ancestor.data)
     _look_at_ancestor(store)
@@ -163,6 +164,24 @@ def _check_image_counts(recipe: Recipe, train: AnyImages) -> None:
             "Images are drawn without replacement",
             f"Use at most {available} images per class",
         )
+
+
+def _check_task_steps(recipe: Recipe, ways: int, train: AnyImages) -> None:
+    """Check that all tasks have equally many steps, since a cell averages their learning curves step by step."""
+    per_class = (*recipe.images_per_class, *([recipe.tune.images_per_class] if recipe.tune else []))
+    if recipe.is_frozen or "all" not in per_class:
+        return
+    assert train.labels is not None  # noqa: S101 - checked before; repeated for the type checker
+    counts = sorted(train.labels.bincount(minlength=len(train.classes)).tolist())
+    fewest, most = sum(counts[:ways]), sum(counts[-ways:])
+    for arm in recipe.arms:
+        settings = recipe.train_settings(arm)
+        if settings.total_steps(fewest) != settings.total_steps(most):
+            raise SettingError(
+                f"Arm '{arm}' has epochs={settings.epochs:g} with tasks and images_per_class=all",
+                f"Tasks have {fewest:,} to {most:,} images, so their trainings would differ in steps",
+                "Set train.steps, or a number of images per class",
+            )
 
 
 def _check_same_network(arm: str, size: str, descendant: Spec, control: Spec) -> None:
