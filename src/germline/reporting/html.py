@@ -96,8 +96,8 @@ def render_table(rows: Rows) -> str:
 
 
 def markdown_table(rows: Rows) -> str:
-    """Return a table as lines of Markdown."""
-    head, *body = rows
+    """Return a table as lines of Markdown; a bar in a cell would end it."""
+    head, *body = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
 

@@ -10,7 +10,7 @@ import pytest
 from germline.compare import write_report
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.results import ComparisonResults
-from germline.compare.report.figures import HATCHES, draw_origins
+from germline.compare.report.figures import HATCHES, draw_origins, draw_samples, draw_sizes
 from germline.errors import ArtefactError
 from germline.ledger import ORIGINS
 from germline.reporting.claims import judge
@@ -286,6 +286,34 @@ def test_note_says_whether_seeds_share_a_gene(written):
     same = written(ancestor=given, arms={"gene": {"method": "front"}, "scratch": {"method": "scratch"}})[2]
     assert "one ancestor and one gene serve all seeds" in same
     assert "all with one ancestor and one gene" in same
+
+
+def test_numbers_of_images_are_in_order_where_the_first_arm_lacks_the_fewest():
+    cells = [
+        cell(arm, seed, (0.1, 0.2, 0.3), 0.5 + 0.01 * seed, images=images)
+        for arm, counts in (("gene", (20,)), ("scratch", (5, 20)))
+        for images in counts
+        for seed in range(3)
+    ]
+    figure = draw_samples(ComparisonResults(by_hand(cells, images_per_class=[20, 5])))
+    places = {text: float(x) for x, text in re.findall(r'x="([\d.]+)"[^>]*>(5|20)<', figure)}
+    assert places["5"] < places["20"]
+
+
+def test_lines_over_parameters_follow_them():
+    """A line that follows the recipe's order of sizes would go back and forth."""
+    sizes = ["depth=2", "depth=3", "depth=4"]
+    cells = [cell("gene", 0, (0.1, 0.2, 0.3), 0.5, size=size) for size in sizes]
+    stored = by_hand(cells, sizes=sizes)
+    counts = stored["costs"]["parameters"]
+    counts["depth=3"], counts["depth=4"] = counts["depth=4"], counts["depth=3"]
+    titles = re.findall(r"<title>gene: [^<]*thousands ([\d.]+)</title>", draw_sizes(ComparisonResults(stored)))
+    assert titles == ["1", "2", "3"]
+
+
+def test_bars_in_a_reason_do_not_end_a_cell(tmp_path):
+    _, _, text = write(tmp_path, by_hand([], failed={"all": "expected int | str"}))
+    assert "| all | expected int \\| str |" in text
 
 
 def test_budget_says_whether_arms_see_as_many_images(tmp_path):

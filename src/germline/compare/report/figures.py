@@ -131,6 +131,9 @@ def _draw_accuracies(
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for panel, (title, conditions) in zip(axes, panels.items(), strict=True):
+            if isinstance(position(conditions[0])[0], str):
+                # Names take their places in this order. The first arm may lack some of them.
+                panel.xaxis.update_units([position(at)[0] for at in conditions])
             for index, arm in enumerate(results.arms):
                 _draw_points(panel, results, arm, conditions, position, index)
             panel.set_title(title, fontsize=9)
@@ -154,6 +157,8 @@ def _draw_points(
     points = [(position(at), point) for at in conditions if (point := results.accuracy(arm, at)) is not None]
     if not points:
         return
+    if not isinstance(points[0][0][0], str):
+        points.sort(key=lambda point: point[0])
     places, heights = [place for (place, _), _ in points], [100 * point.mean for _, point in points]
     halves = [100 * point.half if point.count > 1 else 0 for _, point in points]
     panel.errorbar(places, heights, halves, label=arm, ms=4, capsize=3, **arm_style(index))

@@ -75,7 +75,8 @@ def _facts(results: ComparisonResults) -> list[str]:
         *facts,
         f"command: {stored['command']}",
         f"commit {stored['commit']}; {', '.join(f'{k} {v}' for k, v in stored['versions'].items())}",
-        f"{_device(results)}; {stored['seconds']:.0f} s; seeds {', '.join(str(seed) for seed in recipe['seeds'])}",
+        f"{_device(results)}; {stored['seconds']:.0f} s in the last run; "
+        f"seeds {', '.join(str(seed) for seed in recipe['seeds'])}",
     ]
 
 

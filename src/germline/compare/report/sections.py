@@ -38,7 +38,9 @@ def _claims_section(results: ComparisonResults) -> Section:
     protocol, recipe = PROTOCOLS[results.recipe["protocol"]], results.recipe
     shared = "each seed makes its own gene"
     if has_one_gene(recipe, results.subject):
-        shared = "one ancestor and one gene serve all seeds" if has_one_ancestor(recipe) else "one gene serves all seeds"
+        shared = "one gene serves all seeds"
+        if has_one_ancestor(recipe):
+            shared = "one ancestor and one gene serve all seeds"
     elif has_one_ancestor(recipe):
         shared = "one ancestor serves all seeds, and each seed makes its own gene"
     note = (
@@ -76,7 +78,7 @@ def _answer_sections(results: ComparisonResults) -> list[Section]:
         return [table, Section("Accuracy over images per class", bars, figures.draw_samples(results))]
     note = (
         f"{measured}, not adjusted. The last column gives the steps until an arm first reaches scratch's final "
-        "validation accuracy, as a share of scratch's steps (median seed)."
+        "validation accuracy, as a share of scratch's steps: the median of the seeds that reach it."
     )
     sections = [Section("Accuracy", note, tables.main_table(results))]
     if protocol == "samples" and len(results.recipe["images_per_class"]) == 1:

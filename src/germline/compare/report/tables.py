@@ -89,7 +89,10 @@ def accuracy_text(accuracy: Estimate | None) -> str:
 
 
 def describe_steps(shares: Sequence[float | None]) -> str:
-    """Return the median share of scratch's steps, and how many seeds never reach its accuracy."""
+    """Return the median share of scratch's steps of the seeds that reach its accuracy, and how many never do.
+
+    Of an even number of seeds, it is the larger of the two in the middle.
+    """
     reached = sorted(share for share in shares if share is not None)
     if not reached:
         return "never reached"
