@@ -399,6 +399,8 @@ def test_recipe_in_a_resumed_folder_is_allowed(inputs):
         ({"data": "digits"}, []),
         ({"data": "folder:a"}, ["a", "a"]),
         ({"data": "folder:a@64"}, ["a", "a"]),
+        ({"final_data": "folder:a"}, ["a", "a"]),
+        ({"final_data": "cifar-fs/novel"}, []),
         ({"data": ["digits", "held_out=folder:a"]}, ["a", "a"]),
         ({"ancestor": {"path": "a", "data": "b"}}, ["a"]),
         ({"arms": {"x": {"settings": {"gene": "g", "steps": 3}}}}, ["g"]),

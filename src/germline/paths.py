@@ -20,7 +20,8 @@ LONGEST_NAME = 255  # bytes of a file's name on every common file system
 _LONGEST_PART = 200  # bytes of the name that a temporary neighbour takes over
 _TRIES = 20  # times that a folder is read again because somebody replaced it meanwhile
 # Keys of recipes, and options of commands, that name inputs.
-_INPUT_KEYS = frozenset({"path", "gene", "data"})
+_DATA_KEYS = frozenset({"data", "final_data"})
+_INPUT_KEYS = frozenset({"path", "gene"}) | _DATA_KEYS
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -171,7 +172,7 @@ def list_input_paths(value: Any, key: str = "path") -> list[str]:
 
     Args:
         value: A name such as `local-dir:FOLDER` or `folder:PHOTOS@64`, or a mapping or list of values.
-        key: Key of the value: names under `data` are paths only behind a colon.
+        key: Key of the value: names of data sets are paths only behind a colon.
     """
     if isinstance(value, Mapping):
         return [path for key, inner in value.items() for path in list_input_paths(inner, str(key))]
@@ -183,7 +184,7 @@ def list_input_paths(value: Any, key: str = "path") -> list[str]:
     if text.startswith(("timm:", "hf-hub:")):
         return []
     head, colon, tail = text.partition(":")
-    if key != "data":
+    if key not in _DATA_KEYS:
         return [tail if head == "local-dir" else text]
     return [re.sub(r"@\d+$", "", part) for part in (tail, tail.partition(",")[0])] if colon else []
 

@@ -30,6 +30,9 @@ ONTO_INPUTS = {
     "export": ("export", "net.pt2", "--out", "net.pt2"),
     "compare-recipe-above": ("compare", "deep/r.yaml", "--out", "deep", "--quiet"),
     "compare-ancestor": ("compare", "own.yaml", "--out", "ancestor", "--quiet"),
+    "compare-extended-above": ("compare", "own.yaml", "--out", "deep", "--quiet"),
+    "compare-set": ("compare", "own.yaml", "--out", "child", "--quiet", "--set", "ancestor.path=child"),
+    "compare-final": ("compare", "own.yaml", "--out", "photos", "--quiet", "--set", "final_data=folder:photos"),
     "report": ("report", "results.json", "--out", "results.json"),
 }
 

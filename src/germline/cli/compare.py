@@ -134,13 +134,14 @@ def choose_engine(
 
 def prepare_comparison(request: ComparisonRequest) -> Comparison:
     """Check a recipe and its folders; nothing is written."""
-    from germline.compare.recipe.text import read_recipe
+    from germline.compare.recipe.text import list_recipe_files, read_recipe
+    from germline.config import apply_overrides
     from germline.outputs import check_output_folder
     from germline.paths import list_input_paths
 
     recipe, quick, store = request.recipe, request.quick, request.store
-    files = [recipe] if Path(recipe).is_file() else []
-    places = [*files, *list_input_paths(read_recipe(recipe, quick=quick))]
+    keys = apply_overrides(read_recipe(recipe, quick=quick), request.changes)
+    places = [*list_recipe_files(recipe), *list_input_paths(keys)]
     check_output_folder(request.out, resume=request.resume, overwrite=request.overwrite, inputs=places)
     if store is not None and "://" not in store:
         check_output_folder(Path(store), resume=True, overwrite=False)

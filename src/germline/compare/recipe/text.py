@@ -49,6 +49,22 @@ def read_recipe(name: str, *, quick: bool = False) -> dict[str, Any]:
     return _read_extended(name, (), quick=quick)
 
 
+def list_recipe_files(name: str) -> list[str]:
+    """List the files of a recipe and of those that it extends, without packaged ones.
+
+    Args:
+        name: Name or path of a recipe that does not extend itself.
+    """
+    files = []
+    following: str | None = name
+    while following is not None:
+        plain, _ = split_quick_name(following)
+        files += [plain] if Path(plain).is_file() else []
+        base = parse_yaml(read_recipe_text(plain), plain).get("extends")
+        following = None if base is None else str(base)
+    return files
+
+
 def read_recipe_text(name: str) -> str:
     """Read the text of a recipe.
 
