@@ -18,7 +18,8 @@ from germline.compare.cost.estimate import estimate_cost
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.recipe.schema import Recipe
 from germline.compare.report.tables import claims_table
-from germline.errors import GermlineError, SettingError
+from germline.errors import ArtefactError, GermlineError, SettingError
+from germline.seals import hash_json
 from helpers.comparison import BY_HAND, by_hand, cell, comparison, results
 
 # A gene's ends minus those of scratch, by seed; the second is only below 5 % without correction.
@@ -182,6 +183,18 @@ def test_equal_shares_of_other_methods_or_data_are_other_claims(tmp_path):
     ]
     # The mean over sizes, the share of sizes and two sizes, against one control here and against two in the other.
     assert describe_family(found).startswith("the 12 claims")
+
+
+def test_damaged_results_of_the_question_are_named(tmp_path):
+    """Without them, or with a changed difference in them, p-values of the family would be wrong."""
+    sure, weak = (write(tmp_path, name, make_results(ends, name)) for name, ends in (("sure", SURE), ("weak", WEAK)))
+    for change in ({"arms": {}}, {"title": "Another"}):
+        stored = json.loads((sure / "results.json").read_text()) | {"name": "weak"}
+        stored |= {"sha256": hash_json(stored)}
+        stored["recipe"] |= change
+        (weak / "results.json").write_text(json.dumps(stored))
+        with pytest.raises(ArtefactError, match=r"weak/results.json' is damaged or was changed.*The question 'q' needs"):
+            ComparisonResults.load(sure)
 
 
 def test_results_files_find_others_in_their_folder(tmp_path):

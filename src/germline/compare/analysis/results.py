@@ -79,12 +79,7 @@ class ComparisonResults:
                 "Some of its parts are missing",
                 "Run the comparison again with --resume",
             )
-        if stored.get("sha256") not in (None, hash_json({key: stored[key] for key in stored.keys() - {"sha256"}})):
-            raise ArtefactError(
-                f"'{file}' is damaged or was changed",
-                "Its content differs from the hash in it",
-                "Run the comparison again with --resume, or restore a copy",
-            )
+        _check_hash(stored, file, "Run the comparison again with --resume, or restore a copy")
         with wrong_content(stored, file):
             # Results of earlier versions hold the places of their inputs.
             return cls(hide_all(stored), tuple(cls(hide_all(other)) for other in _read_siblings(file, stored)))
@@ -283,7 +278,12 @@ def wrong_content(stored: Entry, file: Path) -> Iterator[None]:
 
 
 def _is_complete(stored: Any) -> bool:
-    return isinstance(stored, dict) and not RESULT_KEYS - stored.keys()
+    return isinstance(stored, dict) and not RESULT_KEYS - stored.keys() and isinstance(stored["recipe"], dict)
+
+
+def _check_hash(stored: Entry, file: Path, fix: str) -> None:
+    if stored.get("sha256") not in (None, hash_json({key: stored[key] for key in stored.keys() - {"sha256"}})):
+        raise ArtefactError(f"'{file}' is damaged or was changed", "Its content differs from the hash in it", fix)
 
 
 def _read_siblings(file: Path, stored: Entry) -> list[Entry]:
@@ -291,6 +291,9 @@ def _read_siblings(file: Path, stored: Entry) -> list[Entry]:
 
     They have the same question and kind. A reading of final data repeats claims on other data, so it is a family of
     its own.
+
+    Raises:
+        ArtefactError: Results of the family are damaged.
     """
     question, siblings = stored["recipe"].get("question"), []
     is_run = file.name == "results.json"
@@ -303,12 +306,15 @@ def _read_siblings(file: Path, stored: Entry) -> list[Entry]:
             continue
         if _is_complete(found) and _family_key(found) == _family_key(stored):
             named = found["recipe"].get("question")
-            siblings += [found] if named is not None and named["name"] == question["name"] else []
+            if named is not None and named["name"] == question["name"]:
+                fix = f"The question '{question['name']}' needs them. Run that comparison again with --resume"
+                _check_hash(found, other, f"{fix}, or move the file away")
+                siblings.append(found)
     return siblings
 
 
 def _family_key(stored: Entry) -> tuple[str, bool]:
-    return stored["recipe"]["kind"], stored["recipe"].get("final", False)
+    return stored["recipe"].get("kind", ""), stored["recipe"].get("final", False)
 
 
 def final_accuracy(cell: Entry) -> float:
