@@ -127,6 +127,15 @@ def test_trained_ancestor_costs_nothing(store):
     assert [one["steps"] for one in found[::2]] == [one["steps"] for one in found[1::2]]
 
 
+def test_a_gene_that_costs_nothing_leaves_scratch_no_steps(store):
+    """Its descendants are used as grown, so scratch of equal cost has no step, and no cell that must fail."""
+    arms = "arms={even: {method: layers, train: {steps: 0}}, scratch: {method: scratch}}"
+    found = store("protocol=paths", "sizes=[depth=1, depth=2]", arms, FAMILY.replace("[1, 5]", "[1]"))
+    with_ancestor, without = (budget["steps"] for budget in compute_family_budgets(found))
+    assert (with_ancestor > 0, without) == (True, 0)
+    assert {cell.steps for cell in list_family_cells(found)} == {with_ancestor}
+
+
 def test_every_budget_has_one_cell_per_seed(store):
     cells = list_family_cells(store(FAMILY))
     steps = {budget["steps"] for budget in compute_family_budgets(store(FAMILY))}

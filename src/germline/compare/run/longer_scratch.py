@@ -109,7 +109,10 @@ def compute_family_budgets(store: ArtifactStore) -> list[dict[str, Any]]:
 
 
 def list_family_cells(store: ArtifactStore) -> list[Cell]:
-    """List the cells of scratch with a family's budget, one per budget and seed."""
+    """List the cells of scratch with a family's budget, one per budget and seed.
+
+    A budget of less than one step has none: an untrained gene can cost nothing.
+    """
     family = store.recipe.family
     if family is None:
         return []
@@ -117,5 +120,6 @@ def list_family_cells(store: ArtifactStore) -> list[Cell]:
     return [
         cell
         for steps in budgets
+        if steps > 0
         for cell in list_scratch_cells(store.recipe, family.size, family.images_per_class, steps)
     ]
