@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import pickle
+import re
+import shutil
 import time
 from dataclasses import replace
 
@@ -15,6 +17,7 @@ from germline.compare.run import store as store_module
 from germline.compare.run.cells import Cell, list_main_cells
 from germline.compare.run.executor import _process_context
 from germline.compare.run.train_cell import cell_path
+from germline.errors import ArtefactError
 from germline.files import append_json, file_lock, read_json
 from germline.learngene import Learngene
 from germline.methods.tleg.method import TLEG
@@ -42,6 +45,26 @@ def test_finished_comparison_reuses_every_part(finished_out, recipe_file, tmp_pa
     assert list_stored(finished_out / "store") == before
     assert results(tmp_path / "again") == results(finished_out)
     assert not (tmp_path / "again" / "store").exists()
+
+
+def test_damaged_parts_are_named_with_what_mends_them(finished_out, recipe_file, tmp_path):
+    """A run that resumes finds them again, so running the command again is no help."""
+    shutil.copytree(finished_out / "store", tmp_path / "store")
+    again = comparison(recipe_file, tmp_path / "again", store=tmp_path / "store")
+    cell = next((tmp_path / "store").glob("cell-*.json"))
+    for text in ("", "{", "[]", "{}"):
+        cell.write_text(text)
+        with pytest.raises(ArtefactError, match=f"Remove '{re.escape(str(cell))}', and pass --resume"):
+            again.run()
+    cell.unlink()
+    gene = next(place for place in (tmp_path / "store").glob("gene-*") if place.suffix == "")
+    tensors = gene / "learngene.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-8])
+    with pytest.raises(ArtefactError, match=f"Remove '{re.escape(str(gene))}', and pass --resume"):
+        comparison(recipe_file, tmp_path / "again", store=tmp_path / "store").run()
+    shutil.rmtree(gene)
+    comparison(recipe_file, tmp_path / "again", store=tmp_path / "store").run()
+    assert results(tmp_path / "again") == results(finished_out)
 
 
 def test_two_comparisons_share_parts_of_one_store(recipe_file, tmp_path, monkeypatch):

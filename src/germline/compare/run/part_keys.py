@@ -6,7 +6,8 @@ are still found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from germline.architectures import Spec
 from germline.compare.recipe.schema import Recipe
 from germline.compare.run.data_cache import fingerprint_data, fingerprint_validation, hash_weights
 from germline.compare.run.remote_store import RemoteStore
+from germline.errors import ArtefactError
 from germline.methods.base import Method
 from germline.sharing import name_data_content
 
@@ -82,6 +84,20 @@ def find_part(store: KeyedStore, make_path: Callable[[DataNaming], Path]) -> Pat
     """
     path, earlier = make_path(name_by_content), make_path(name_by_place)
     return earlier if earlier != path and not has_part(store, path) and has_part(store, earlier) else path
+
+
+@contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """Say how to make a damaged part of a store again: a resumed run finds it, and stops at it again.
+
+    Raises:
+        ArtefactError: The block cannot read the part.
+    """
+    try:
+        yield
+    except ArtefactError as error:
+        fix = f"Remove '{path}', and pass --resume to make that part again"
+        raise ArtefactError(error.what, error.why, fix) from error
 
 
 def has_part(store: KeyedStore, path: Path) -> bool:

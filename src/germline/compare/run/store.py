@@ -24,7 +24,7 @@ from germline.compare.run.data_cache import (
     make_placeholder_once,
     missing_data_message,
 )
-from germline.compare.run.part_keys import find_part, make_ancestor_path, make_gene_path
+from germline.compare.run.part_keys import explain_damage, find_part, make_ancestor_path, make_gene_path
 from germline.compare.run.remote_store import RemoteStore
 from germline.data import AnyImages, DataSet, draw_task_list, log_final_reading, read_final_glyphs
 from germline.files import file_lock, read_json
@@ -290,7 +290,8 @@ class ArtifactStore:
         folder = self.gene_path(method, seed, size)
         with self.hold_part(folder):
             if folder.exists():
-                return Learngene.load(folder)
+                with explain_damage(folder):
+                    return Learngene.load(folder)
             own_size = size if method.traits.needs_own_size else None
             ancestor = None if method.ancestor == "none" else self.get_ancestor(seed, own_size)
             run = self.open_run(folder.with_suffix(".run"), derive(seed, method.name))

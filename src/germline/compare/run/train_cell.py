@@ -16,10 +16,17 @@ from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
 from germline.compare.run.frozen_body import PENALTIES, fit_frozen_body
 from germline.compare.run.linear_probe import fit_linear_probe
-from germline.compare.run.part_keys import DataNaming, find_part, has_part, make_gene_path, name_final_data
+from germline.compare.run.part_keys import (
+    DataNaming,
+    explain_damage,
+    find_part,
+    has_part,
+    make_gene_path,
+    name_final_data,
+)
 from germline.compare.run.store import FINAL_DATA, ArtifactStore
 from germline.data import AnyImages, DataSet
-from germline.errors import SettingError
+from germline.errors import ArtefactError, SettingError
 from germline.files import read_mapping, write_json
 from germline.learngene import Descendant, Learngene
 from germline.methods.base import empty_gene, find_source
@@ -58,7 +65,20 @@ def run_cell(store: ArtifactStore, cell: Cell) -> dict[str, Any]:
             runs = [_train(store, cell, gene, data, task) for task, data in enumerate(store.load_cell_data(cell))]
             write_json(path, _cell_entry(store, cell, runs))
         asked = {key: value for key, value in asdict(cell).items() if key not in START_LABELS or value is not None}
-        return {"asked": asked, **read_mapping(path)}
+        with explain_damage(path):
+            return {"asked": asked, **_read_cell(path)}
+
+
+def _read_cell(path: Path) -> dict[str, Any]:
+    """Read a cell's entry.
+
+    Raises:
+        ArtefactError: It is damaged.
+    """
+    entry = read_mapping(path)
+    if missing := [key for key in ("curve", "test_accuracy", "steps", "samples", "flops") if key not in entry]:
+        raise ArtefactError(f"'{path}' does not hold the result of a descendant", f"'{missing[0]}' is missing")
+    return entry
 
 
 def _bind_gene(store: ArtifactStore, cell: Cell, gene: Learngene | None) -> Learngene | None:
