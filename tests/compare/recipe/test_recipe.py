@@ -410,6 +410,8 @@ SENSITIVE = ("protocol=sensitivity", GRID)
         (["tune={lr: [1e-3, 1e-3], weight_decay: [0], size: depth=2, images_per_class: 3}"], "A value is given twice"),
         ([TUNE, "tune.positions=[0.1, 0.10]"], "tune.positions=[0.1, 0.1]. A value is given twice"),
         ([FAMILY.replace("[1]", "[5, 5]")], "family.counts=[5, 5]. A value is given twice"),
+        (["ancestor.mean=[0.5]"], "belongs to a weight file at ancestor.path; remove ancestor.mean"),
+        (["ancestor.image_size=8"], "image_size belongs to a weight file at ancestor.path"),
         (
             ["train.steps=0"],
             "has steps=0. The protocol samples compares trained descendants. Set its steps to 1 or more",

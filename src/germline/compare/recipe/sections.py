@@ -67,6 +67,13 @@ class AncestorRecipe(StableDump, RecipeSection):
             raise ValueError(f"A trained network at path={self.path} has no seed; remove ancestor.seed")
         return self
 
+    @model_validator(mode="after")
+    def _refuse_images_of_no_file(self) -> AncestorRecipe:
+        if self.path is None and self.images:
+            key = next(iter(self.images))
+            raise ValueError(f"{key} belongs to a weight file at ancestor.path; remove ancestor.{key}")
+        return self
+
     @property
     def is_shared(self) -> bool:
         """Whether one ancestor serves all seeds."""
