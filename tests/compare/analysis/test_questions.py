@@ -193,7 +193,7 @@ def test_damaged_results_of_the_question_are_named(tmp_path):
         stored |= {"sha256": hash_json(stored)}
         stored["recipe"] |= change
         (weak / "results.json").write_text(json.dumps(stored))
-        with pytest.raises(ArtefactError, match=r"weak/results.json' is damaged or was changed.*The question 'q' needs"):
+        with pytest.raises(ArtefactError, match=r"weak/results.json' is damaged or was changed.*question 'q' needs"):
             ComparisonResults.load(sure)
 
 

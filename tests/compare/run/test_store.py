@@ -47,7 +47,7 @@ def test_finished_comparison_reuses_every_part(finished_out, recipe_file, tmp_pa
     assert not (tmp_path / "again" / "store").exists()
 
 
-def test_damaged_parts_are_named_with_what_mends_them(finished_out, recipe_file, tmp_path):
+def test_damaged_parts_are_named_with_the_way_to_make_them_again(finished_out, recipe_file, tmp_path):
     """A run that resumes finds them again, so running the command again is no help."""
     shutil.copytree(finished_out / "store", tmp_path / "store")
     again = comparison(recipe_file, tmp_path / "again", store=tmp_path / "store")
