@@ -8,7 +8,7 @@ from germline.baselines.finetune import Finetune
 from germline.baselines.layers import Layers
 from germline.errors import SettingError
 from germline.learngene import Learngene
-from germline.registry import architecture_of
+from germline.registry import METHODS, architecture_of
 from germline.training import Run
 
 RUN = Run(device="cpu", quiet=True)
@@ -209,3 +209,12 @@ def test_units_of_unequal_widths_are_refused(make_convolutional, pico):
         SettingError, match=r"'layers' cannot grow 'stages.1.blocks.0.conv.weight' of shape \(8, 4, 3, 3\)"
     ):
         condense(uneven, pico).inherit(size=Size(depth1=1))
+
+
+@pytest.mark.parametrize("name", ["layers", "finetune", "frame", "last-layers", "random-layers", "auto"])
+def test_an_ancestor_that_was_trained_with_dropped_paths_is_inherited(make_network, pico, name):
+    ancestor = make_network(depth=3, drop_path=0.1)
+    settings = {"preset": "tiny", "layers": (1,)} if name == "auto" else {}
+    gene = METHODS[name](**settings).condense(ancestor, pico, RUN)
+    child = gene.inherit(classes=4).network
+    assert (child.spec.drop_path, child.spec.depth) == (0.0, 3)

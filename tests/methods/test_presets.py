@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 
+from germline.baselines.random_gene import RandomGene
 from germline.compare.recipe.loader import load_recipe
 from germline.errors import SettingError
 from germline.methods.presets import PresetSettings
@@ -47,6 +48,30 @@ def test_given_settings_override_the_preset():
     assert TLEG(preset="lab", lr=1.0).lr == 1.0
     # Steps override epochs, so the preset's steps are left out when epochs are given.
     assert (TLEG(preset="lab", epochs=3).steps, TLEG(preset="lab", epochs=3).epochs) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("tleg", {"preset": "paper", "randaugment": None, "erasing": 0.0, "repeats": 1}),
+        ("lets", {"preset": "paper", "color_jitter": 0.0}),
+        ("pool", {"preset": "paper6", "distil": {"erasing": 0.0, "repeats": 1}}),
+        ("snnet", {"preset": "paper", "finetune": {"randaugment": None}}),
+    ],
+)
+def test_a_setting_that_undoes_the_preset_is_in_the_dump(name, given):
+    method = METHODS[name](**given)
+    settings = method.model_dump(mode="json")
+    assert METHODS[name].model_validate(settings) == method
+    assert RandomGene(method=name, settings=given).delegate() == method
+    plain = METHODS[name](preset=given["preset"]).model_dump(mode="json")
+    changed = {key: value for key, value in settings.items() if plain.get(key) != value}
+    changed |= {
+        key: {k: v for k, v in value.items() if plain[key].get(k) != v}
+        for key, value in changed.items()
+        if isinstance(value, dict)
+    }
+    assert changed == {key: value for key, value in given.items() if key != "preset"}
 
 
 def test_dump_of_tleg_without_preset_has_no_preset_key():

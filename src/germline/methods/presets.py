@@ -51,6 +51,22 @@ class PresetSettings(StableDump):
         }
         return {**preset, **given, **trainings}
 
+    def complete_dump(self, dumped: dict[str, Any]) -> dict[str, Any]:
+        """Add settings that are left out, and that the preset would fill in with another value."""
+        preset = self.presets.get(str(dumped.get("preset")), {})
+        trainings = {
+            key: {**dumped[key], **_list_undone(settings, getattr(self, key), dumped[key])}
+            for key, settings in preset.items()
+            if isinstance(settings, Mapping) and key in dumped
+        }
+        return {**dumped, **trainings, **_list_undone(preset, self, dumped)}
+
+
+def _list_undone(preset: Mapping[str, Any], settings: Any, dumped: Mapping[str, Any]) -> dict[str, Any]:
+    """List the settings of a preset that have another value, and that a dump leaves out."""
+    given = {key: getattr(settings, key) for key in preset if key not in dumped}
+    return {key: value for key, value in given.items() if value != preset[key]}
+
 
 def _fill_in_training(preset: Mapping[str, Any], given: Any) -> Any:
     if isinstance(given, TrainSettings):

@@ -279,6 +279,8 @@ def _own_tensors(tensors: Mapping[str, Tensor], names: Iterable[str], gene: Lear
 def check_same_spec(method: str, ancestor: Spec, wanted: Spec, *, spare: frozenset[str] = frozenset()) -> None:
     """Refuse a spec that differs from the ancestor's in anything but images, classes and the keys in `spare`.
 
+    Dropped paths belong to a training, so they may differ too.
+
     Raises:
         SettingError: Names the field, and the keys of a size that change it.
     """
@@ -289,7 +291,7 @@ def check_same_spec(method: str, ancestor: Spec, wanted: Spec, *, spare: frozens
         "stem_width": "widths",
         "widths": "widths" if "depths" in fields else "depths and widths",
     }
-    for key in sorted(fields.keys() - IMAGE_FIELDS - spare):
+    for key in sorted(fields.keys() - IMAGE_FIELDS - spare - {"drop_path"}):
         if fields[key] != wanted_fields[key]:
             raise SettingError(
                 f"Method '{method}' cannot grow {key}={wanted_fields[key]}",

@@ -25,4 +25,9 @@ class StableDump(CheckedSettings):
     def _dump_stable(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         settings: dict[str, Any] = dump(self)
         left = {name: value for one in type(self).__mro__ for name, value in vars(one).get("omitted", {}).items()}
-        return {key: value for key, value in settings.items() if key not in left or value != left[key]}
+        kept = {key: value for key, value in settings.items() if key not in left or value != left[key]}
+        return self.complete_dump(kept)
+
+    def complete_dump(self, dumped: dict[str, Any]) -> dict[str, Any]:
+        """Return a dump with what has to be added to it, so that the same settings are read from it."""
+        return dumped
