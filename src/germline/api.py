@@ -21,6 +21,7 @@ from germline.methods.base import Method, find_method, method_of
 from germline.network import Network
 from germline.randomness import generator, use_generator
 from germline.registry import architecture_of, model_spec
+from germline.scoring import borrowed
 from germline.training import CrossEntropy, FitResult, Objective, Run, TrainSettings
 from germline.training.augmentation import check_augmentation
 from germline.training.batch_limit import check_batch_memory
@@ -43,7 +44,8 @@ def condense(
 
     Args:
         method: Method with its settings, such as `TLEG(epochs=20)`.
-        ancestor: Network, torch module, run folder, or a name that `load_network` accepts.
+        ancestor: Network, torch module, run folder, or a name that `load_network` accepts. A module is not changed: its
+            mode and device are restored.
         data: Data set, its name, or anything else that `germline.load_data` accepts.
         run: Folder of checkpoints and device; None saves no checkpoints.
 
@@ -94,7 +96,11 @@ def condense_measured(method: Method, ancestor: MeasuredAncestor | None, data: D
             # A method may train on the data or on those of a role, or on a part of them.
             images = max(len(source.train) for source in (data, *data.roles.values()))
             warn_of_repeated_images(settings, images, key)
-    return method.condense(None if ancestor is None else ancestor.network, data, run)
+    if ancestor is None:
+        return method.condense(None, data, run)
+    # The ancestor is the user's: methods run it in eval mode and on their device.
+    with borrowed(ancestor.network.model):
+        return method.condense(ancestor.network, data, run)
 
 
 def check_inputs(method: Method, data: DataSet, *, ancestor: bool) -> None:

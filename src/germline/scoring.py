@@ -51,3 +51,15 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+@contextmanager
+def borrowed(model: nn.Module) -> Iterator[None]:
+    """Set a network to eval mode within the block, and bring it back to its device afterwards."""
+    device = next((parameter.device for parameter in model.parameters()), None)
+    try:
+        with evaluation_mode(model):
+            yield
+    finally:
+        if device is not None:
+            model.to(device)

@@ -1,11 +1,14 @@
 """Every registered method on every architecture that it supports, from condense to a descendant that timm loads."""
 
 import contextlib
+import copy
+from dataclasses import replace
 
 import pytest
 import timm
 import torch
 
+import germline as gl
 from germline.architectures import Size, count_elements
 from germline.catalogue import list_methods
 from germline.errors import SettingError
@@ -14,6 +17,7 @@ from germline.loading import load_network
 from germline.methods.base import Method, empty_gene
 from germline.methods.slicing import stage_depths
 from germline.registry import ARCHITECTURES, METHODS, architecture_of
+from germline.scoring import borrowed
 from germline.training import CrossEntropy, Run, TrainSettings
 
 # `stored` has no gene of its own: test_stored.py uses genes of other methods.
@@ -203,3 +207,32 @@ def test_catalogue_lists_the_directions_that_a_method_accepts(name, architecture
     if architecture == "resnet12":
         expected.discard("shallower")
     assert accepted == expected
+
+
+@pytest.mark.parametrize("name", ["tleg", "lets", "auto", "pool", "snnet", "front"])
+def test_condensing_restores_the_mode_of_each_part_of_the_ancestor(name, ancestors, pico):
+    model = copy.deepcopy(ancestors["vit"].model).train()
+    model.blocks[0].norm1.eval()  # as a frozen part
+    modes, before = [part.training for part in model.modules()], copy.deepcopy(model.state_dict())
+    ancestor = replace(ancestors["vit"], model=model)
+    gl.condense(
+        make_short_method(METHODS[name], "vit"), ancestor=ancestor, data=pico, run=Run(device="cpu", quiet=True)
+    )
+    assert [part.training for part in model.modules()] == modes
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_borrowed_network_is_brought_back_to_its_device():
+    class Noted(torch.nn.Linear):
+        places = ()
+
+        def to(self, *place):
+            self.places += place
+            return super().to(*place)
+
+    model = Noted(2, 2).double()
+    with borrowed(model):
+        assert not model.training
+        model.to("cpu")
+    assert model.places == ("cpu", torch.device("cpu"))
+    assert model.training
