@@ -29,5 +29,5 @@ class StableDump(CheckedSettings):
         return self.complete_dump(kept)
 
     def complete_dump(self, dumped: dict[str, Any]) -> dict[str, Any]:
-        """Return a dump with what has to be added to it, so that the same settings are read from it."""
+        """Return a dump with further settings that it needs, so that the same ones are read from it."""
         return dumped
