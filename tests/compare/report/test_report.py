@@ -61,7 +61,7 @@ def written(tmp_path):
 
     def call(cells=None, **changes):
         cells = three_seeds() if cells is None else cells
-        return write(tmp_path, by_hand(cells, tuned=TUNED, tune=TUNE, **changes))
+        return write(tmp_path, by_hand(cells, **{"tuned": TUNED, "tune": TUNE, **changes}))
 
     return call
 
@@ -309,6 +309,13 @@ def test_lines_over_parameters_follow_them():
     counts["depth=3"], counts["depth=4"] = counts["depth=4"], counts["depth=3"]
     titles = re.findall(r"<title>gene: [^<]*thousands ([\d.]+)</title>", draw_sizes(ComparisonResults(stored)))
     assert titles == ["1", "2", "3"]
+
+
+def test_note_names_arms_whose_tuning_failed(written):
+    said = "All points failed, so the first one is used untuned: gene."
+    assert said not in written()[2]
+    failed = {"gene": {**TUNED["gene"], "grid": [{**point, "accuracy": None} for point in TUNED["gene"]["grid"]]}}
+    assert said in written(tuned=failed)[2]
 
 
 def test_bars_in_a_reason_do_not_end_a_cell(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from germline.compare import write_report
 from germline.compare.analysis.results import ComparisonResults
-from germline.compare.analysis.tuning import choose_point, extend_rates, find_edge
+from germline.compare.analysis.tuning import choose_point, extend_rates, find_edge, has_failed
 from germline.compare.cost.estimate import estimate_cost
 from germline.compare.recipe.loader import load_recipe
 from germline.compare.recipe.schema import Recipe
@@ -52,6 +52,9 @@ def test_edges_match_hand_calculation(accuracies, lr, edge, following):
 
 def test_a_grid_that_failed_keeps_its_first_point():
     tuned = choose_point(make_points(None, None))
+    # A rate that was never compared is at no edge, and the next one would fail as well.
+    assert (find_edge(tuned), extend_rates({"a": tuned}), has_failed(tuned)) == (None, {}, True)
+    assert not has_failed(choose_point(make_points(None, 0.1)))
     assert (tuned["lr"], tuned["accuracy"]) == (1e-3, -1.0)
 
 

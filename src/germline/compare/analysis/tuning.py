@@ -24,11 +24,16 @@ def choose_point(points: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def find_edge(tuned: Mapping[str, Any]) -> Edge | None:
-    """Return which edge of its grid an arm's chosen rate is at; None inside, or with fewer than two rates."""
+    """Return which edge of its grid an arm's chosen rate is at; None inside, for one rate, or if all points failed."""
     rates = _list_rates(tuned)
-    if len(rates) < 2 or rates[0] < tuned["lr"] < rates[-1]:
+    if len(rates) < 2 or has_failed(tuned) or rates[0] < tuned["lr"] < rates[-1]:
         return None
     return "lowest" if tuned["lr"] == rates[0] else "highest"
+
+
+def has_failed(tuned: Mapping[str, Any]) -> bool:
+    """Tell whether all points of an arm's grid failed, so that its first point is used for want of a better one."""
+    return all(point["accuracy"] is None for point in tuned["grid"])
 
 
 def extend_rates(tuned: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from germline.compare.analysis.questions import describe_family, judge_claims
 from germline.compare.analysis.results import ComparisonResults, Condition
 from germline.compare.analysis.selection_regret import regret_sections
 from germline.compare.analysis.shared_gene import has_one_ancestor, has_one_gene
-from germline.compare.analysis.tuning import find_edge
+from germline.compare.analysis.tuning import find_edge, has_failed
 from germline.compare.report import cost_tables, figures, paths_protocol, same_labels, tables
 from germline.compare.report.gene_records import record_sections
 from germline.compare.report.size_lines import size_sections, untrained_sections
@@ -163,7 +163,10 @@ def _tuning_note(results: ComparisonResults) -> str:
     tune = results.recipe["tune"]
     points = [point for arm in results.stored["tuned"].values() for point in arm["grid"]]
     edges = [arm for arm, tuned in results.stored["tuned"].items() if find_edge(tuned) is not None]
+    untuned = [arm for arm, tuned in results.stored["tuned"].items() if has_failed(tuned)]
     warning = f" At an edge of the grid, where a better rate can be outside it: {', '.join(edges)}." if edges else ""
+    if untuned:
+        warning += f" All points failed, so the first one is used untuned: {', '.join(untuned)}."
     scaling = "is the same" if tune["scaling"] == "none" else "is divided by how much wider they are"
     elsewhere = f"; at other sizes the rate {scaling}" if "lr" in tune else ""
     return (
