@@ -61,6 +61,15 @@ def test_family_table_says_that_scratch_is_never_reached():
     assert family_savings_table(make_results(lambda request: request["arm"] != "gene"))[1][4] == "failed"
 
 
+def test_genes_of_single_sizes_are_not_compared_with_fewer_sizes_of_scratch():
+    """Their cost is known for all sizes together, and scratch's would be that of some."""
+    found = make_results()
+    found.stored["costs"]["families"]["gene"]["shared"] = False
+    assert [row[1][:2] for row in family_savings_table(found)[1:]] == ["2:"]
+    found.stored["recipe"]["arms"]["scratch"]["sizes"] = ["depth=2"]
+    assert len(family_savings_table(found)) == 1
+
+
 def test_notes_say_what_is_shared_and_what_was_given():
     shared = "before training is one measurement"
     assert shared in describe_reading(make_results(one_gene=True))

@@ -101,12 +101,15 @@ def reach_table(results: ComparisonResults) -> Rows:
 def family_savings_table(results: ComparisonResults) -> Rows:
     """Compare the cost of the subject's family with scratch, for one size, two sizes, and so on.
 
-    Sizes follow the recipe's order. A gene that serves one size only has a single row, with all sizes.
+    Sizes follow the recipe's order. A gene that serves one size only has a single row, with all sizes. It has none if
+    scratch lacks one of them, since the cost of its ancestors and genes is known as a sum.
     """
     head = ["images", "sizes", "ancestor", "gene", "descendants", "total", CONTROL, f"total / {CONTROL}"]
     rows = [[*head, "without the ancestor", "descendants alone", "sizes that pay for ancestor and gene"]]
     sizes = results.shared_sizes(CONTROL)
     is_shared = results.stored["costs"]["families"][results.subject]["shared"]
+    if not is_shared and sizes != results.sizes_of(results.subject):
+        return rows
     for images in results.recipe["images_per_class"]:
         for count in range(1 if is_shared else len(sizes), len(sizes) + 1):
             savings = compute_savings(results, results.subject, sizes[:count], images)
