@@ -269,12 +269,13 @@ def _network_of(network: object) -> Network:
     raise SettingError(describe_argument("network", network), why, fix)
 
 
-def build_gene_objective(gene: str | Path | Learngene, network: Network) -> Objective | None:
+def build_gene_objective(gene: str | Path | Learngene, network: Network, seed: int = 0) -> Objective | None:
     """Build the loss with which a gene's method trains a descendant; None for plain cross entropy.
 
     Args:
         gene: Gene that the network has grown from.
         network: Descendant before its training; a method may hold it near its present weights.
+        seed: Random seed of what the loss draws, such as a second head.
 
     Raises:
         ArtefactError: There is no such gene.
@@ -289,7 +290,7 @@ def build_gene_objective(gene: str | Path | Learngene, network: Network) -> Obje
             "remove the gene",
         )
     method.check_size(learngene, network.spec)
-    return method.objective(learngene, Descendant(network, Ledger()))
+    return method.objective(learngene, Descendant(network, Ledger(), {"seed": seed}))
 
 
 def check_labels(network: Network, data: DataSet) -> None:

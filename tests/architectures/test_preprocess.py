@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from germline.architectures import Preprocess
+from germline.architectures import Preprocess, adapt_kernel
 from germline.errors import SettingError
 
 
@@ -36,6 +36,17 @@ def test_grey_is_repeated_and_colour_is_averaged():
     image = torch.rand(2, 1, 2, 2)
     assert torch.equal(colour(image), image.repeat(1, 3, 1, 1))
     assert torch.allclose(grey(torch.tensor([0.2, 0.4, 0.9]).view(1, 3, 1, 1).expand(1, 3, 2, 2)), torch.tensor(0.5))
+
+
+@pytest.mark.parametrize(("channels", "given"), [(3, 4), (4, 3), (3, 2)])
+def test_channels_that_are_neither_grey_nor_the_network_s_are_refused(channels, given):
+    preprocess = Preprocess(channels=channels, image_size=8, mean=(0.5,) * channels, std=(0.2,) * channels)
+    with pytest.raises(SettingError, match=f"pixels= has {given} channels. The network reads {channels}"):
+        preprocess(torch.rand(2, given, 8, 8))
+    for known in (1, channels):
+        assert preprocess(torch.rand(2, known, 8, 8)).shape == (2, channels, 8, 8)
+    with pytest.raises(SettingError, match=f"channels={given}. Its network reads {channels} channels"):
+        adapt_kernel(torch.rand(5, channels, 3, 3), given)
 
 
 def test_resized_images_stay_within_their_range():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from germline.api import build_gene_objective
 from germline.architectures import VIT, Size
 from germline.baselines.distillation import Distil, OtherClasses
 from germline.data import Batch, Images
@@ -111,6 +112,10 @@ def test_objective_stores_only_its_head_which_depends_on_the_seed(distil_gene):
         heads.append(objective.head.weight)
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
+    # So it is in `germline train --gene`, whose seed is that of the run.
+    network = distil_gene.inherit(classes=3).network
+    for seed, head in ((1, heads[0]), (2, heads[2])):
+        assert torch.equal(build_gene_objective(distil_gene, network, seed).head.weight, head)
 
 
 def test_training_with_other_classes_trains_both_heads(distil_gene, ancestor, parity_images, pico):

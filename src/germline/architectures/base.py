@@ -239,9 +239,16 @@ def adapt_kernel(kernel: Tensor, channels: int) -> Tensor:
 
     From grey to colour the kernel is repeated and divided by 3; from colour to grey it is summed over its inputs.
     Either way a grey image gives the same outputs, in one channel or in three equal ones.
+
+    Raises:
+        SettingError: Neither number of channels is 1.
     """
-    if kernel.shape[1] == channels:
+    given = kernel.shape[1]
+    if given == channels:
         return kernel
+    if 1 not in (given, channels):
+        why = f"Its network reads {given} channels, and only grey and colour are converted into each other"
+        raise SettingError(f"This gene cannot grow channels={channels}", why, f"Use channels=1 or images of {given}")
     return kernel.repeat(1, channels, 1, 1) / channels if kernel.shape[1] == 1 else kernel.sum(dim=1, keepdim=True)
 
 

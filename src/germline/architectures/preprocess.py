@@ -80,12 +80,16 @@ class Preprocess(CheckedSettings):
         """Normalise pixels [B, C, H, W] in [0, 1]; convert channels and size if they differ.
 
         Raises:
-            SettingError: The pixels are whole numbers, such as bytes.
+            SettingError: The pixels are whole numbers, such as bytes, or have channels that cannot be converted.
         """
         if not pixels.is_floating_point():
             what = f"pixels= has the type {pixels.dtype}"
             raise SettingError(what, "Pixels are numbers from 0 to 1", "Use for example pixels.float() / 255")
         if pixels.shape[1] != self.channels:
+            if 1 not in (pixels.shape[1], self.channels):
+                what = f"pixels= has {pixels.shape[1]} channels"
+                why = f"The network reads {self.channels}, and only grey and colour are converted"
+                raise SettingError(what, why, f"Use images of {self.channels} channels, or of 1")
             # Grey is repeated and colour is averaged, so that both conversions keep the range [0, 1].
             pixels = (
                 pixels.expand(-1, self.channels, -1, -1) if pixels.shape[1] == 1 else pixels.mean(dim=1, keepdim=True)

@@ -66,7 +66,7 @@ class Distil(TargetSettings, FreshStart, WholeAncestor):
         return start.inherit(gene, target, generator)
 
     def objective(self, gene: Learngene, descendant: Descendant) -> Objective:
-        """Return the loss of teacher and labels; the descendant's own seed draws an auxiliary head."""
+        """Return the loss of teacher and labels; the seed in the descendant's facts draws an auxiliary head or map."""
         teacher = _teacher(gene)
         self.check_target(self.name, teacher)
         source = generator(int(descendant.gene.get("seed", 0)), self.name, "auxiliary head")

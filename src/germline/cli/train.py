@@ -55,7 +55,7 @@ def train_command(
     check_drop_path(network, chosen)
     check_augmentation(chosen, source.augmentation)
     check_batch_memory(chosen, source.train)
-    objective = None if gene is None else build_gene_objective(gene, network)
+    objective = None if gene is None else build_gene_objective(gene, network, seed)
     inputs = {"model": model, "data": data, "gene": gene, "seed": seed, "precision": precision}
     config = {**inputs, "settings": chosen.model_dump(mode="json")}
     run = open_run(

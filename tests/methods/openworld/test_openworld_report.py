@@ -135,3 +135,6 @@ def test_gene_report_has_the_collective(pico, tmp_path):
     text = (tmp_path / "r.html").read_text()
     assert len(re.findall("<svg", text)) == 3
     assert "Forgetting over the stream" in text
+    # The record is that of the collective. A gene with a given window has other units.
+    assert "units chosen" in text
+    assert "became the gene" not in text

@@ -86,7 +86,7 @@ def gene_sections(record: CollectiveRecord) -> list[Section]:
 
 HEAT_NOTE = (
     "Share of a unit's weights with a gradient above the threshold, as a mean over a task's epochs. The frame is the "
-    "window that became the gene."
+    "window that the criterion chose, which becomes the gene unless the setting `window` names another."
 )
 FORGETTING_NOTE = (
     "Accuracy on validation images. A thin line is one task, from the moment it was learned; the thick line is the "
@@ -112,8 +112,8 @@ def chosen_blocks(record: CollectiveRecord, settings: Mapping[str, Any]) -> Reco
 
 
 def collectives_table(records: Mapping[str, Seeds]) -> Rows:
-    """List per arm the units of the gene, the final accuracy, forgetting and detection."""
-    head = ["arm", "units of the gene", "dead units", "final accuracy over all tasks, %", "forgetting, points"]
+    """List per arm the units that the criterion chose, the final accuracy, forgetting and detection."""
+    head = ["arm", "units chosen", "dead units", "final accuracy over all tasks, %", "forgetting, points"]
     rows = [[*head, "unknown images detected, %", "false alarms, %", "new classes detected"]]
     for arm, seeds in records.items():
         collectives = list(seeds.values())

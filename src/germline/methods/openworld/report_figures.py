@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def draw_heat(record: CollectiveRecord) -> str:
-    """Draw the heat by unit and task, with a frame around the gene's window (element `window`)."""
+    """Draw the heat by unit and task, with a frame around the chosen window (element `window`)."""
     values = [list(column) for column in zip(*record.by_task, strict=True)]
     tasks, units = len(values[0]), len(values)
 

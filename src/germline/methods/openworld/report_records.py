@@ -71,7 +71,8 @@ class CollectiveRecord(BaseModel):
     Attributes:
         heat: Share of gradients above the threshold, by task, epoch and unit.
         scores: Score of each unit by the criterion.
-        window: First unit of the gene, counted from 0, and number of units.
+        window: Window that the criterion chose: its first unit, counted from 0, and number of units. The setting
+            `window` can give the gene another one.
         dead: Units with constant outputs, counted from 0.
         accuracies: Accuracies on a task and all earlier ones, after each task.
         parameters: Number of parameters at each task.
@@ -108,7 +109,7 @@ class CollectiveRecord(BaseModel):
 
     @property
     def units(self) -> str:
-        """First and last unit of the gene, counted from 1."""
+        """First and last unit of the chosen window, counted from 1."""
         return f"{self.window[0] + 1} to {sum(self.window)}"
 
 
