@@ -1,6 +1,7 @@
 """Claims against hand calculations: verdicts, detectable differences, Holm, calibration."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,14 @@ def test_no_difference_gives_the_detectable_difference():
     assert found.p == pytest.approx(stats.ttest_1samp([0.0, 0.1, 0.2], 0).pvalue)
     assert found.verdict == "no difference shown"
     assert found.row()[3:] == ["0.225", "no difference shown", "32.6 points"]
+
+
+@pytest.mark.parametrize(
+    ("p", "chance"), [(0.0494, "0.049"), (0.0499, "< 0.050"), (0.0501, "0.050"), (0.0004, "< 0.001")]
+)
+def test_a_p_value_below_the_level_never_reads_as_the_level(p, chance):
+    row = replace(judge_one(0.1, 0.2, 0.3), p=p).row()
+    assert row[3:5] == [chance, "holds" if p < 0.05 else "no difference shown"]
 
 
 def test_the_detectable_difference_accounts_for_the_open_claims_of_the_family():

@@ -151,9 +151,17 @@ class Judgement:
     def row(self) -> list[str]:
         """Return the cells of a table row, in the order of `CLAIM_COLUMNS`."""
         is_tested = len(self.claim.differences) > 1 and self.claim.is_stated
-        chance = "" if not is_tested else ("< 0.001" if self.p < 0.001 else f"{self.p:.3f}")
+        chance = _format_p(self.p) if is_tested else ""
         size = f"{self.difference.text(scale=self.claim.scale, sign=True)} {self.claim.unit}"
         return [self.claim.text, self.claim.where, size, chance, self.verdict, self.detectable]
+
+
+def _format_p(p: float) -> str:
+    """Write a p-value; one just below the level of a verdict never reads as that level."""
+    text = f"{p:.3f}"
+    if p < 0.001:
+        return "< 0.001"
+    return f"< {text}" if p < 1 - LEVEL and text == f"{1 - LEVEL:.3f}" else text
 
 
 NOT_STATED = "not claimed beforehand"

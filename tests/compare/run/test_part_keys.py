@@ -65,6 +65,17 @@ def test_moved_data_keep_their_parts(photos, recipe_file, tmp_path):
     assert not set(list_paths(comparison(recipe_file, out, *make_changes(other))._artifact_store({}))) & set(before)
 
 
+def test_other_test_images_make_other_cells_alone(photos, recipe_file, tmp_path):
+    out = tmp_path / "out"
+    before = list_paths(comparison(recipe_file, out, *make_changes(photos))._artifact_store({}))
+    other = tmp_path / "other" / "photos"
+    shutil.copytree(photos, other)
+    (other / "test" / "cat" / "0.png").unlink()
+    after = list_paths(comparison(recipe_file, out, *make_changes(other))._artifact_store({}))
+    assert after[:2] == before[:2]
+    assert after[2] != before[2]
+
+
 def test_parts_with_earlier_keys_are_found(photos, recipe_file, tmp_path, monkeypatch):
     store, given = tmp_path / "store", make_changes(photos)
     with monkeypatch.context() as patch:

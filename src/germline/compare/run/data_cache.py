@@ -63,6 +63,12 @@ def fingerprint_validation(name: str) -> str:
 
 
 @lru_cache(maxsize=16)
+def fingerprint_test(name: str) -> str:
+    """Return the fingerprint of a data set's test images."""
+    return load_data_once(name).test.fingerprint()
+
+
+@lru_cache(maxsize=16)
 def hash_weights(path: str) -> str:
     """Hash the weights of a network; `packaged` is the one in germline."""
     folder = PACKAGED if path == "packaged" else Path(path)

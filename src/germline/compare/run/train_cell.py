@@ -14,6 +14,7 @@ from germline.baselines.fresh_start import START_LABELS, FreshStart
 from germline.compare.cost.cost import forward_flops, teacher_flops
 from germline.compare.cost.storage import count_network_parameters
 from germline.compare.run.cells import Cell
+from germline.compare.run.data_cache import fingerprint_test
 from germline.compare.run.frozen_body import PENALTIES, fit_frozen_body
 from germline.compare.run.linear_probe import fit_linear_probe
 from germline.compare.run.part_keys import (
@@ -118,6 +119,9 @@ def _make_cell_path(store: ArtifactStore, cell: Cell, naming: DataNaming, final:
     facts |= {"train": None, "penalties": PENALTIES} if recipe.is_frozen else store.precision_facts
     if final is not None:
         facts["final_data"] = final
+    elif "folder:" in recipe.data and not cell.tuning:
+        # A user's test images can change apart from the others, which name the data.
+        facts["test"] = fingerprint_test(recipe.data)
     if method.traits.has_named_sizes and cell.size in store.list_sizes(method, cell.size):
         # A named size selects parts of the gene: two paths with equal specs are different networks.
         facts["size"] = cell.size
