@@ -17,6 +17,7 @@ from germline.compare.recipe.text import (
     format_quick_recipe,
     has_quick_version,
     list_packaged_recipes,
+    list_recipe_files,
     read_recipe_text,
 )
 from germline.compare.run.cells import list_main_cells, list_tuning_cells
@@ -257,6 +258,16 @@ def test_extending_works_over_several_recipes(tmp_path):
     (tmp_path / "last.yaml").write_text(f"extends: {tmp_path / 'own.yaml'}\nseeds: [6]\n")
     found = load_recipe(str(tmp_path / "last.yaml"), ["minutes=9"])
     assert (found.title, found.seeds, found.minutes) == ("Middle", (6,), 9)
+
+
+def test_a_recipe_beside_the_own_one_is_found_from_any_folder(tmp_path, monkeypatch):
+    place = tmp_path / "recipes"
+    place.mkdir()
+    (place / "base.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
+    (place / "own.yaml").write_text("extends: base.yaml\ntitle: Mine\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("recipes/own.yaml").title == "Mine"
+    assert list_recipe_files("recipes/own.yaml") == ["recipes/own.yaml", "recipes/base.yaml"]
 
 
 def test_recipe_cannot_extend_itself(tmp_path):

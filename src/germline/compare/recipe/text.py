@@ -61,7 +61,7 @@ def list_recipe_files(name: str) -> list[str]:
         plain, _ = split_quick_name(following)
         files += [plain] if Path(plain).is_file() else []
         base = parse_yaml(read_recipe_text(plain), plain).get("extends")
-        following = None if base is None else str(base)
+        following = None if base is None else _find_base(str(base), plain)
     return files
 
 
@@ -139,10 +139,17 @@ def _read_extended(name: str, extending: tuple[str, ...], *, quick: bool) -> dic
     raw = rename_old_keys(parse_yaml(read_recipe_text(plain), plain))
     base, changes = raw.pop("extends", None), raw.pop(QUICK, None)
     if base is not None:
-        raw = merge_settings(_read_extended(str(base), (*extending, name), quick=False), raw)
+        raw = merge_settings(_read_extended(_find_base(str(base), plain), (*extending, name), quick=False), raw)
     if not (quick or is_quick):
         return raw
     return merge_settings(raw, {**_check_quick(plain, changes), "kind": QUICK})
+
+
+def _find_base(base: str, recipe: str) -> str:
+    """Find the recipe that another one extends: a packaged one, a file beside the other, or the path as it is."""
+    beside = Path(recipe).parent / base
+    is_own = Path(recipe).is_file() and split_quick_name(base)[0] not in list_packaged_recipes()
+    return str(beside) if is_own and beside.is_file() else base
 
 
 def _check_quick(name: str, changes: Any) -> dict[str, Any]:
