@@ -70,7 +70,8 @@ def test_phase_on_cuda_is_resumed_with_its_own_options(tmp_path, pico, make_netw
         run.fabric = SimpleNamespace(
             device=torch.device("cuda"), world_size=1, is_global_zero=True, barrier=lambda: None
         )
-        return run._open(name, network, settings, pico.train)
+        facts = {"objective": CrossEntropy().describe(), "augmentation": [], "val": None}
+        return run._open(name, network, settings, pico.train, facts)
 
     open_phase("new", tf32=False)
     options = {"tf32": False, "fused": True, "channels_last": False}

@@ -104,7 +104,7 @@ def test_checkpoint_of_another_network_is_refused(pico, make_network, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(make_network(), Interrupted(3))
     with pytest.raises(ArtefactError, match="step-00000002' does not fit the network"):
-        fit(make_network(depth=5), CrossEntropy())
+        fit(make_network(depth=5), Interrupted(6))
 
 
 class Scaled(CrossEntropy):

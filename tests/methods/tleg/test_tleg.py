@@ -138,11 +138,13 @@ def test_training_changes_every_tensor(ancestor, pico, gene):
     assert not [name for name, value in gene.tensors.items() if torch.equal(value, start.tensors[name])]
 
 
-def test_head_is_inherited_only_for_equal_class_names(gene, pico):
+def test_head_is_inherited_only_for_known_class_names(gene, pico):
     kept = gene.inherit(size=Size(depth=3))
     assert torch.equal(kept.model.head.weight, gene.tensors["frame.head.weight"])
     assert kept.ledger.entries["head.weight"] == {"copied": 160}
-    for classes in (10, pico.classes[::-1], ("a", "b")):
+    turned = gene.inherit(size=Size(depth=3), classes=pico.classes[::-1])
+    assert torch.equal(turned.model.head.weight, gene.tensors["frame.head.weight"].flip(0))
+    for classes in (10, (*pico.classes, "a"), ("a", "b")):
         fresh = gene.inherit(size=Size(depth=3), classes=classes)
         assert fresh.ledger.entries["head.weight"].keys() == {"fresh"}
         assert fresh.model.head.weight.shape == (len(fresh.network.classes), 16)

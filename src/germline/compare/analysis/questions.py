@@ -60,7 +60,7 @@ def _name_source(results: ComparisonResults, control: str) -> str:
     recipe = results.recipe
     arms = [recipe["arms"][arm] for arm in (results.subject, control) if arm in recipe["arms"]]
     methods = [[arm["method"], arm.get("settings") or {}, arm.get("draw", 0)] for arm in arms]
-    return json.dumps([recipe["data"], recipe["ancestor"], methods], sort_keys=True)
+    return json.dumps([recipe.get("data"), recipe.get("ancestor"), methods], sort_keys=True)
 
 
 def describe_family(results: ComparisonResults) -> str:

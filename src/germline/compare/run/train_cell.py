@@ -202,6 +202,8 @@ def _build_descendant(store: ArtifactStore, cell: Cell, gene: Learngene | None, 
     seed = derive(cell.seed, "initial", cell.size, *([draw] if draw else []))
     if gene is not None:
         size = Size() if store.get_method(cell.arm).traits.needs_own_size else Size.parse(cell.size)
+        # Not all arms have a head. So a part of the gene's classes, or another order, gives all arms a fresh one.
+        gene = gene if gene.classes == images.classes else replace(gene, classes=None)
         return gene.inherit(size, images.classes, images.channels, images.side, seed=seed)
     spec = store.descendant_spec(cell.size, images)
     method, preprocess = store.cell_method(cell), Preprocess.from_images(images.sample())
