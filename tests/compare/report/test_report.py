@@ -11,6 +11,7 @@ from germline.compare import write_report
 from germline.compare.analysis.protocols import PROTOCOLS
 from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report.figures import HATCHES, draw_origins, draw_samples, draw_sizes
+from germline.compare.report.tables import describe_steps
 from germline.errors import ArtefactError
 from germline.ledger import ORIGINS
 from germline.reporting.claims import judge
@@ -106,6 +107,19 @@ def check_that_nothing_is_fetched(page):
     assert all(place.startswith("#") for place in re.findall(r"url\(([^)]*)\)", page))
     # The remaining addresses are names of XML vocabularies, which are not fetched.
     assert not re.findall(r"https?://(?!www\.w3\.org/|purl\.org/|creativecommons\.org/|matplotlib\.org/)", page)
+
+
+@pytest.mark.parametrize(
+    ("shares", "text"),
+    [
+        ((0.2, 0.5, 1.0), "50% of scratch's"),
+        ((None, 0.2, 0.5), "50% of scratch's, 1 of 3 seeds never"),
+        ((0.2, None, None), "2 of 3 seeds never"),
+        ((None, None), "never reached"),
+    ],
+)
+def test_a_seed_that_never_reaches_scratch_counts_as_the_slowest(shares, text):
+    assert describe_steps(shares) == text
 
 
 @pytest.mark.parametrize("protocol", list(BY_HAND))

@@ -27,8 +27,8 @@ def same_labels_answers(results: ComparisonResults) -> list[Section]:
     steps = sorted(results.recipe.get("read_steps", READ_STEPS))
     reached = (
         f"The first evaluated step at which an arm has {CONTROL}'s final validation accuracy: mean over the seeds that "
-        f"reach it. Its share of {CONTROL}'s steps is their median. TFLOPs, and their share, are means of one "
-        "descendant's training until then."
+        f"reach it. Its share of {CONTROL}'s steps is the median over all seeds. TFLOPs, and their share, are means of "
+        "one descendant's training until then."
     )
     curves = "Accuracy on validation images; bands are 95 % intervals. Dotted lines mark the steps of the table."
     sections = [

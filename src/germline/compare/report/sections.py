@@ -78,7 +78,7 @@ def _answer_sections(results: ComparisonResults) -> list[Section]:
         return [table, Section("Accuracy over images per class", bars, figures.draw_samples(results))]
     note = (
         f"{measured}, not adjusted. The last column gives the steps until an arm first reaches scratch's final "
-        "validation accuracy, as a share of scratch's steps: the median of the seeds that reach it."
+        "validation accuracy, as a share of scratch's steps: the median seed. One that never reaches it is the slowest."
     )
     sections = [Section("Accuracy", note, tables.main_table(results))]
     if protocol == "samples" and len(results.recipe["images_per_class"]) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -89,16 +90,19 @@ def accuracy_text(accuracy: Estimate | None) -> str:
 
 
 def describe_steps(shares: Sequence[float | None]) -> str:
-    """Return the median share of scratch's steps of the seeds that reach its accuracy, and how many never do.
+    """Return the median share of scratch's steps until its accuracy is reached, and how many seeds never reach it.
 
-    Of an even number of seeds, it is the larger of the two in the middle.
+    A seed that never reaches it counts as the slowest. Of an even number of seeds, the median is the larger of the two
+    in the middle.
     """
-    reached = sorted(share for share in shares if share is not None)
-    if not reached:
+    never = sum(share is None for share in shares)
+    if never == len(shares):
         return "never reached"
-    median = reached[len(reached) // 2]
-    missed = f", {len(shares) - len(reached)} of {len(shares)} seeds never" if len(reached) < len(shares) else ""
-    return f"{median:.0%} of scratch's{missed}"
+    median = sorted(math.inf if share is None else share for share in shares)[len(shares) // 2]
+    missed = f"{never} of {len(shares)} seeds never" if never else ""
+    if math.isinf(median):
+        return missed
+    return f"{median:.0%} of scratch's{', ' * bool(missed)}{missed}"
 
 
 def sensitivity_table(results: ComparisonResults) -> Rows:
