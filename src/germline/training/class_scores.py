@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from germline.data import AnyImages
 from germline.errors import DataError
 from germline.network import Network
-from germline.scoring import score_batches
+from germline.scoring import borrowed, score_batches
 from germline.training.evaluate import EVAL_BATCH, Score
 
 
@@ -101,14 +101,11 @@ def score_classes(
         done += len(labels)
         report(done, len(images))
 
-    before = next((tensor.device for tensor in network.model.parameters()), torch.device(device))
-    # Weights that are moved in inference mode can never be trained again.
-    network.model.to(device)
-    try:
+    with borrowed(network.model):
+        # Weights that are moved in inference mode can never be trained again.
+        network.model.to(device)
         with torch.inference_mode():
             score_batches(network.model, network.logits, images, EVAL_BATCH, device, count)
-    finally:
-        network.model.to(before)
     accuracy = int(confusion.diagonal().sum()) / len(images)
     return ClassScores(Score(accuracy, float(loss) / len(images)), network.classes, confusion)
 

@@ -18,6 +18,7 @@ from germline.files import read_mapping, write_json
 from germline.learngene import library_versions
 from germline.network import Network
 from germline.outputs import check_output_folder
+from germline.scoring import borrowed
 from germline.training.checkpoint import CheckpointFolder
 from germline.training.device import check_device, make_fabric
 from germline.training.evaluate import Score, score_model
@@ -126,12 +127,8 @@ class Run:
         check_fit(network, objective, images, settings, augmentation, self.precision)
         if isinstance(objective, CrossEntropy) and objective.label_smoothing is None:
             objective.label_smoothing = settings.label_smoothing
-        facts = {
-            "objective": objective.describe(),
-            "augmentation": [str(kind) for kind in augmentation],
-            "val": None if val is None or self.folder is None else val.fingerprint(),
-        }
-        place = self._open(name, network, settings, images, facts)
+        later = {} if self.folder is None else _describe_training(objective, augmentation, val)
+        place = self._open(name, network, settings, images, later)
         if place is not None and has_result(place):
             return read_result(place, network, objective)
         checkpoints = CheckpointFolder(place / "checkpoints", settings.keep_checkpoints) if place else None
@@ -291,18 +288,15 @@ class Run:
         """
         check_type("images", images, (Images, ImageFiles), "They are one split of a data set", "Use data.val")
         check_weight_types((network,), self.precision)
-        model, device = network.model, self.fabric.device
-        before = next((tensor.device for tensor in model.parameters()), device)
+        device = self.fabric.device
 
         def logits(pixels: Tensor) -> Tensor:
             answers = network.logits(pixels)
             return answers if outputs is None else answers[:, outputs.to(device)]
 
-        with use_run_precision((network,), self.fabric):
-            model.to(device)
-            score = score_model(model, logits, images, device)
-        model.to(before)
-        return score
+        with borrowed(network.model), use_run_precision((network,), self.fabric):
+            network.model.to(device)
+            return score_model(network.model, logits, images, device)
 
     def _result(
         self, name: str, network: Network, images: int, settings: TrainSettings, log: TrainingLog, seconds: float
@@ -378,6 +372,17 @@ class Run:
         for score in result.scores:
             self._logger.log_metrics({f"{name}/val_accuracy": score["accuracy"]}, step=int(score["step"]))
         self._logger.finalize("success")
+
+
+def _describe_training(
+    objective: Objective, augmentation: Sequence[Augmentation], val: AnyImages | None
+) -> dict[str, Any]:
+    """Describe the loss, augmentation and validation images, which folders of older versions lack."""
+    return {
+        "objective": objective.describe(),
+        "augmentation": [str(kind) for kind in augmentation],
+        "val": None if val is None else val.fingerprint(),
+    }
 
 
 def _read_threads(path: Path) -> int:
