@@ -152,8 +152,7 @@ class Run:
             quiet=self.quiet,
         )
         result = self._result(name, network, len(images), settings, *trainer.run())
-        self._save_result(place, network, objective, result)
-        return result
+        return self._save_result(place, network, objective, result)
 
     def fit_population(
         self,
@@ -309,12 +308,13 @@ class Run:
         self._report(name, result)
         return result
 
-    def _save_result(self, place: Path | None, network: Network, objective: Objective, result: FitResult) -> None:
-        """Save a finished phase in its folder, if it has one; its checkpoints are no longer needed."""
+    def _save_result(self, place: Path | None, network: Network, objective: Objective, result: FitResult) -> FitResult:
+        """Return the result of a finished phase, saved in its folder if it has one, without its checkpoints."""
         if place is not None and self.fabric.is_global_zero:
             write_result(place, network, objective, result)
             shutil.rmtree(place / "checkpoints", ignore_errors=True)
         self.fabric.barrier()
+        return result
 
     def _list_cuda_options(self, network: Network, settings: TrainSettings) -> dict[str, Any]:
         """List what makes a training on CUDA fast and changes how its sums round; nothing on other devices."""
