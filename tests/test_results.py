@@ -11,7 +11,6 @@ import pytest
 from germline.compare.analysis.results import ComparisonResults
 from germline.compare.report.paths_protocol import paths_claims_table
 from germline.compare.report.tables import claims_table
-from germline.reporting.statistics import estimate
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -35,25 +34,6 @@ def test_result_pages_quote_tables(name):
     page = (ROOT / "docs" / "results" / f"{name}.md").read_text(encoding="utf-8")
     assert all(match[5].count("\n") > 2 for match in quoting.REQUEST.finditer(page))
     assert len(quoting.REQUEST.findall(page)) >= 5
-
-
-def accuracies(name, arm, images):
-    return {
-        c["seed"]: c["test_accuracy"] for c in load_result(name)["cells"] if (c["arm"], c["images"]) == (arm, images)
-    }
-
-
-@pytest.mark.parametrize("images", [10, 20, 50])
-def test_the_method_page_quotes_scratch_with_more_steps(images):
-    page = (ROOT / "docs" / "results" / "tleg.md").read_text(encoding="utf-8")
-    runs = [("tleg-samples-1000-steps", "scratch"), ("tleg-samples-1000-steps", "scratch-twice")]
-    runs += [("tleg-scratch-long", "scratch"), ("tleg-scratch-longer", "scratch")]
-    found = [accuracies(name, arm, images) for name, arm in runs]
-    gene = accuracies("tleg-samples-1000-steps", "gene", images)
-    cells = [estimate(list(run.values())).text() for run in found]
-    for run in found[2:]:
-        cells.append(estimate([gene[seed] - run[seed] for seed in sorted(run)]).text(sign=True))
-    assert f"| {images} | " + " | ".join(cells) + " |" in page
 
 
 def quoted_rows(name, function, pattern):
@@ -225,6 +205,56 @@ def test_any_size_page_counts_the_claims_of_a_better_ancestor():
     page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
     assert "Seven of the 12 claims against them are reversed" in page
     assert f"`front` is {min(gains):.0f} to {max(gains):.0f} points above scratch and the shuffled gene" in page
+
+
+def test_any_size_page_counts_the_claims_of_lets():
+    rows = [row for row in claims_table(ComparisonResults(load_result("any-size-lets")))[1:] if row[3]]
+    random = [row for row in rows if row[0].endswith((" scratch", " random-gene"))]
+    assert [row[4] for row in random] == 20 * ["holds"]
+    assert len(rows) == 35
+    gains = [float(row[2].split()[0]) for row in random if " ends " in row[0]]
+    page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
+    assert f"ends {min(gains):.0f} to {max(gains):.0f} points above scratch and the shuffled gene. All 20" in page
+    copies = [row for row in rows if row[0] == "lets ends above weight-selection"]
+    means = {row[1].split(", all")[0]: float(row[2].split()[0]) for row in copies}
+    assert [size for size, mean in means.items() if mean > 0] == ["depth=8,width=192,heads=6"]
+    reversed_at = [row[1].split(", all")[0] for row in copies if row[4] == "the reverse holds"]
+    assert reversed_at == ["depth=8,width=64,heads=2"]
+    assert f"ends {-means[reversed_at[0]]:.1f} points above `lets`; the reverse of the claim holds" in page
+
+
+def test_any_size_page_quotes_the_gaps_after_1500_steps():
+    page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
+
+    def end(name, arm, size):
+        (row,) = quoted_rows(name, "report.same_labels.step_table", rf"{size}, .* \| {arm} \|")
+        return float(row.strip("| ").split(" | ")[-1].split()[0])
+
+    gaps = [
+        end(name, "finetune", size) - max(end(name, arm, size) for arm in copies)
+        for size, copies in (("width=48", ["weight-selection"]), ("depth=4", ["weight-selection", "layers"]))
+        for name, copies in (("any-size-1500", copies[:1]), ("any-size-long", copies))
+    ]
+    assert "copy is {:.1f} points below it, in place of {:.1f} after 300 steps".format(*gaps[:2]) in page
+    assert "At half the depth it is {:.1f}, in place of {:.1f}".format(*gaps[2:]) in page
+    claims = {
+        (row[0].removeprefix("front ends above "), row[1].split(",")[0]): (float(row[2].split()[0]), row[4])
+        for row in claims_table(ComparisonResults(load_result("any-size-1500")))[1:]
+        if row[0].startswith("front ends above ") and row[3]
+    }
+    random = [claims[arm, size] for arm in ("scratch", "random-gene") for size in ("depth=4", "width=48")]
+    assert [verdict for _, verdict in random] == 4 * ["holds"]
+    gains = [gain for gain, _ in random]
+    losses = [claims["weight-selection", size] for size in ("depth=4", "width=48")]
+    assert [verdict for _, verdict in losses] == 2 * ["the reverse holds"]
+    assert "end {:.1f} and {:.1f} points above `front`; both".format(*(-loss for loss, _ in losses)) in page
+    behind = [
+        end("any-size-1500", "weight-selection", size) - end("any-size-1500", "scratch", size)
+        for size in ("depth=4", "width=48")
+    ]
+    choose = (ROOT / "docs" / "how-to" / "choose-a-method.md").read_text(encoding="utf-8")
+    assert [f"still [{gap:.0f} points below](" in choose for gap in behind] == [True, True]
+    assert f"`front` ends {min(gains):.0f} to {max(gains):.0f} points above scratch and the shuffled gene" in page
 
 
 def test_the_page_on_training_quotes_steps_on_a_gpu():

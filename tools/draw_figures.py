@@ -25,6 +25,8 @@ FIGURES: dict[str, tuple[str, Callable[[ComparisonResults], str], tuple[str, ...
     "tleg-same-labels-curves": ("tleg-same-labels", lambda results: draw_curves(results, (100, 400)), ()),
     "family-alternatives": ("tleg-same-labels", draw_size_lines, ("gene", "scratch", "layers", "finetune")),
     "any-size-lines": ("any-size", draw_size_lines, SIZE_ARMS),
+    "any-size-lets-lines": ("any-size-lets", draw_size_lines, ()),
+    "any-size-1500-curves": ("any-size-1500", lambda results: draw_curves(results, (50, 300, 1500)), ()),
 }
 
 

@@ -52,7 +52,7 @@ class RecipeKeys(RecipeSection):
             lists.
         images_per_class: Numbers of training images per class; `all` uses every image.
         seeds: Random seeds; each has its own ancestor unless all share one, genes, drawn images and descendants.
-        one_gene: Whether one ancestor and one gene per arm serve all seeds.
+        one_gene: Whether the ancestor and the gene of the first seed serve all seeds.
         described: Numbers of one data set or of several, to estimate costs without the data.
         tasks: Few-class tasks that a cell averages over; None: one training on all classes.
         train: Training settings of the descendants; none in the protocol `frozen`.
