@@ -94,9 +94,19 @@ class Bench:
         model = model if model is not None else architecture_of(self.spec).build(self.spec)
         return Network(model, self.preprocess, self.names, spec=self.spec)
 
-    def ours(self, network: Network, objective: Watch, calls: list[float] | None = None) -> Callable[[], float]:
-        """Return a side that calls `Run.fit`; `calls` gets the seconds of set-up and end per call."""
-        steps = SKIPPED + self.case.steps + 1
+    def ours(
+        self, network: Network, objective: Watch, calls: list[float] | None = None, timed_steps: int = 0
+    ) -> Callable[[], float]:
+        """Return a side that calls `Run.fit`.
+
+        Args:
+            network: Network to train.
+            objective: Loss with a clock.
+            calls: List that gets the seconds of set-up and end per call.
+            timed_steps: Number of timed steps; 0 takes that of the case.
+        """
+        timed_steps = timed_steps or self.case.steps
+        steps = SKIPPED + timed_steps + 1
         settings = TrainSettings(steps=steps, batch_size=self.case.batch, lr=LR, warmup=0.0, checkpoint_every=10**6)
         objective.device, objective.last = self.device, steps - 1
 
@@ -105,7 +115,7 @@ class Bench:
             self.run.fit("piece", network, objective, self.images, settings, augmentation=AUGMENTATION)
             whole, timed = start.until(read_clock(self.device)), objective.start.until(objective.end)
             if calls is not None:
-                calls.append(whole - timed * steps / self.case.steps)
+                calls.append(whole - timed * steps / timed_steps)
             return timed
 
         return measure

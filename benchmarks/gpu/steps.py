@@ -28,7 +28,7 @@ from gpu.bench import (
     WatchedDistillation,
     rounds,
 )
-from gpu.plain import SKIPPED, PilBatches, PilImages, autocast
+from gpu.plain import PilBatches, PilImages, autocast
 from gpu.record import Recorder, make_row, measure_in_turn, read_clock
 
 
@@ -65,7 +65,8 @@ def measure_overhead(recorder: Recorder) -> None:
             extra: dict[str, Any] = {"target": {"plain": OVERHEAD_TARGET}, "set_up_and_end_s": statistics.median(calls)}
             waits = {}
             if recorder.device == "cuda":
-                waits = {name: round(count_waits(side) / (case.steps + SKIPPED), 2) for name, side in sides.items()}
+                waits = {"ours": count_waits_per_step(partial(_our_steps, bench), case.steps)}
+                waits["plain"] = count_waits_per_step(partial(_plain_steps, bench), case.steps)
             recorder.add({**row, **extra, "steps_of_a_piece": case.steps, "waits_per_step": waits})
         with recorder.case(f"{case.name('32-true')}, DataLoader"):
             sides = {"ours": ours} | _data_loader_sides(bench)
@@ -73,6 +74,25 @@ def measure_overhead(recorder: Recorder) -> None:
             peers = [name for name in sides if name != "ours"]
             name = f"{case.name('32-true')}, DataLoader"
             recorder.add(make_row(name, seconds, case.steps * case.batch, "images/s", peers))
+
+
+def _our_steps(bench: Bench, steps: int) -> None:
+    bench.ours(bench.network(), WatchedCrossEntropy(), None, steps)()
+
+
+def _plain_steps(bench: Bench, steps: int) -> None:
+    bench.plain().seconds(steps)
+
+
+def count_waits_per_step(train: Callable[[int], object], steps: int) -> float:
+    """Count how often the host waits for the GPU per step. Set-up and end wait too, and cancel out.
+
+    Args:
+        train: Function that makes so many steps.
+        steps: Number of steps of the shorter call; the longer one has twice as many.
+    """
+    few, many = (count_waits(partial(train, count)) for count in (steps, 2 * steps))
+    return round((many - few) / steps, 2)
 
 
 def count_waits(call: Callable[[], object]) -> int:
