@@ -37,8 +37,8 @@ def test_custom_engine_gives_same_results(recipe_file, tmp_path, finished_result
     work.run()
     assert results(tmp_path / "out") == finished_results
     assert '"device": "threads of a test"' in (tmp_path / "out" / "results.json").read_text()
-    assert engine.done[:2] == ["ancestor and genes of seed 0", "ancestor and genes of seed 1"]
-    assert sorted(engine.done[2:]) == [
+    assert engine.done[:4] == ["ancestor seed=0", "ancestor seed=1", "gene of gene seed=0", "gene of gene seed=1"]
+    assert sorted(engine.done[4:]) == [
         f"{arm} depth=1 3 images per class seed={seed}" for arm in ("gene", "scratch") for seed in (0, 1)
     ]
 
@@ -106,14 +106,13 @@ def test_comparison_prints_its_stages(recipe_file, tmp_path, capsys, monkeypatch
     lines = capsys.readouterr().err.splitlines()
     ended = [line.split(";")[0] for line in lines if not line.startswith("  ")]
     assert ended == [
-        "seeds 1/1: ancestor and genes of seed 0",
+        "ancestors 1/1: ancestor seed=0",
+        "genes 1/1: gene of gene seed=0",
         "cells 1/2: gene depth=1 3 images per class seed=0",
         "cells 2/2: scratch depth=1 3 images per class seed=0",
     ]
     running = [line.split(",")[0].strip() for line in lines if line.startswith("  ")]
-    assert {"ancestor and genes of seed 0: ancestor", "gene depth=1 3 images per class seed=0: descendant"} <= set(
-        running
-    )
+    assert {"ancestor seed=0: ancestor", "gene depth=1 3 images per class seed=0: descendant"} <= set(running)
 
 
 def test_watcher_receives_training_progress(clock):

@@ -157,4 +157,4 @@ def test_a_run_has_these_stages(recipe_file, tmp_path, monkeypatch):
     budgets = len(
         {b["steps"] for b in compute_family_budgets(comparison(recipe_file, tmp_path, FAMILY)._artifact_store({}))}
     )
-    assert stages == [("seeds", 2), ("cells", 8), ("cells of equal total", 2 * budgets)]
+    assert stages == [("ancestors", 2), ("genes", 2), ("cells", 8), ("cells of equal total", 2 * budgets)]

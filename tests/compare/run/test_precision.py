@@ -48,7 +48,8 @@ def test_a_comparison_computes_in_its_precision(recipe_file, tmp_path, monkeypat
     monkeypatch.setattr(Run, "evaluate", record_evaluation)
     out = tmp_path / "out"
     comparison(recipe_file, out, "precision=bf16-mixed", "seeds=[0]").run()
-    assert [name for name, _ in fitted] == ["ancestor", "auxiliary", "descendant", "descendant"]
+    # The gene asks for the ancestor again, and gets the saved one.
+    assert [name for name, _ in fitted] == ["ancestor", "ancestor", "auxiliary", "descendant", "descendant"]
     assert {precision for _, precision in fitted} == {"bf16-mixed"}
     assert scored == ["bf16-mixed"] * 2
     assert read_json(out / "results.json")["recipe"]["precision"] == "bf16-mixed"

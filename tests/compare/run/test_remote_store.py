@@ -175,7 +175,7 @@ def test_lost_remote_part_is_published_again(url, recipe_file, tmp_path, monkeyp
     comparison(recipe_file, tmp_path / "again", "seeds=[0]", store=url).run()
     store = work._artifact_store({})
     assert store.find_finished([path := cell_path(store, Cell("gene", "depth=1", 3, 0))]) == {path}
-    assert len(RemoteStore.from_url(url).list_parts()) == 1 + 2
+    assert len(RemoteStore.from_url(url).list_parts()) == 1 + 1 + 2
 
 
 def test_memory_store_refuses_worker_processes(url, recipe_file, tmp_path):

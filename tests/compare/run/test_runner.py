@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from germline.compare.run import train_cell
-from germline.compare.run.runner import GeneTask
+from germline.compare.run.gene_tasks import AncestorTask
 from germline.compare.run.store import ArtifactStore
 from germline.errors import DataError, SettingError
 from helpers.comparison import comparison, list_stored, results
@@ -143,10 +143,11 @@ def test_arm_without_ancestor_fails_and_scratch_runs(recipe_file, tmp_path, fini
     work = comparison(recipe_file, tmp_path / "out", "ancestor.train.lr=1e30")
     work.run()
     found = results(tmp_path / "out")
-    reason = found["failed"][GeneTask(0).name]
+    reason = found["failed"][AncestorTask(0).name]
     assert "at step" in reason
+    assert found["failed"]["gene of gene seed=0"] == reason
     assert found["failed"]["gene depth=1 3 images per class seed=0"] == reason
-    assert len(found["failed"]) == 4
+    assert len(found["failed"]) == 6
     assert found["genes"] == []
     scratch = [cell for cell in finished_results["cells"] if cell["asked"]["arm"] == "scratch"]
     assert found["cells"] == scratch
@@ -162,7 +163,7 @@ def test_failed_parts_are_retried(recipe_file, tmp_path, monkeypatch, finished_r
 
     monkeypatch.setattr(ArtifactStore, "_make_gene", fail)
     comparison(recipe_file, out).run()
-    assert results(out)["failed"][GeneTask(0).name] == "RuntimeError: out of memory"
+    assert results(out)["failed"]["gene of gene seed=0"] == "RuntimeError: out of memory"
     monkeypatch.setattr(ArtifactStore, "_make_gene", gene)
     again = comparison(recipe_file, out)
     again.run()
@@ -184,7 +185,7 @@ def test_torch_error_of_one_arm_leaves_the_genes_of_others(recipe_file, tmp_path
     comparison(recipe_file, tmp_path / "out", f"arms={{hungry: {hungry}, {arms}}}").run()
     found = results(tmp_path / "out")
     assert list(found["failed"]) == [
-        *(GeneTask(seed).name for seed in (0, 1)),
+        *(f"gene of hungry seed={seed}" for seed in (0, 1)),
         *(f"hungry depth=1 3 images per class seed={seed}" for seed in (0, 1)),
     ]
     assert found["cells"] == finished_results["cells"]

@@ -19,13 +19,14 @@ from germline.compare.cost.storage import count_own_size, gene_storage, summaris
 from germline.compare.recipe.schema import Recipe
 from germline.compare.run.cells import Cell, list_main_cells, list_tuning_cells
 from germline.compare.run.executor import ComparisonTask, Engine, ProcessEngine, SerialEngine
+from germline.compare.run.gene_tasks import GeneTask, find_missing_gene, list_missing_genes
 from germline.compare.run.longer_scratch import ScratchRun, compute_family_budgets, list_family_cells, plan_doublings
 from germline.compare.run.progress import ProgressDisplay
 from germline.compare.run.remote_store import RemoteStore, is_store_url
 from germline.compare.run.store import ArtifactStore
 from germline.compare.run.train_cell import cell_path, run_cell
 from germline.compare.run.validate import check_recipe
-from germline.errors import GermlineError, SettingError
+from germline.errors import SettingError
 from germline.files import read_json, write_json
 from germline.learngene import library_versions
 from germline.seals import hash_json
@@ -68,8 +69,7 @@ class Comparison:
         self._claim_folder()
         start = time.monotonic()
         store = self._artifact_store({})
-        seeds = sorted({seed for arm in self.recipe.arms for seed in store.gene_sizes(arm)})
-        self._run_stage("seeds", [GeneTask(seed) for seed in seeds], store)
+        self._make_genes(store)
         store = self._artifact_store(self._tune_arms(store))
         self._run_cells("cells", list_main_cells(self.recipe), store)
         scratch_runs = self._lengthen_scratch(store)
@@ -136,13 +136,28 @@ class Comparison:
                 if result.error is not None:
                     self.failed[result.task.name] = result.error
 
+    def _make_genes(self, store: ArtifactStore) -> None:
+        """Train ancestors, then make genes. A gene whose ancestor failed is not tried; it fails for that reason."""
+        genes = list(list_missing_genes(store).values())
+        ancestors = dict.fromkeys(gene.ancestor for gene in genes if gene.ancestor is not None)
+        self._run_stage("ancestors", list(ancestors), store)
+        waiting: list[GeneTask] = []
+        for gene in genes:
+            reason = None if gene.ancestor is None else self.failed.get(gene.ancestor.name)
+            if reason is not None:
+                self.failed[gene.name] = reason
+            else:
+                waiting.append(gene)
+        self._run_stage("genes", waiting, store)
+
     def _run_cells(self, stage: str, cells: Sequence[Cell], store: ArtifactStore) -> None:
         """Run cells that are not in the store. A cell without its gene fails for the gene's reason, without a try."""
+        missing_genes = list_missing_genes(store) if self.failed else {}
         waiting: list[tuple[Cell, Path]] = []
         for cell in cells:
-            seed = store.gene_seed(cell.seed)
-            reason = self.failed.get(GeneTask(seed).name)
-            if reason is not None and not store.has_gene(cell.arm, seed, cell.size):
+            gene = find_missing_gene(store, cell.arm, store.gene_seed(cell.seed), cell.size) if missing_genes else None
+            reason = None if gene is None else self.failed.get(missing_genes[gene].name)
+            if reason is not None:
                 self.failed[cell.name] = reason
             else:
                 waiting.append((cell, cell_path(store, cell)))
@@ -224,39 +239,6 @@ class Comparison:
                 if gene is not None:
                     provenance = gene.provenance.model_dump(mode="json", exclude={"versions"})
                     yield {"arm": arm, "seed": seed, **gene_storage(gene), **provenance}
-
-
-@dataclass(frozen=True)
-class GeneTask:
-    """Task that makes all ancestors and genes of one seed.
-
-    Attributes:
-        seed: Random seed of the ancestors and genes.
-    """
-
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Readable name of the task."""
-        return f"ancestor and genes of seed {self.seed}"
-
-    def __call__(self, store: ArtifactStore) -> None:
-        """Make the parts that are missing. If one fails, the others are still made.
-
-        Raises:
-            GermlineError: A part failed.
-            RuntimeError: A part failed in torch, for example for lack of memory.
-        """
-        failures: list[Exception] = []
-        for arm in store.recipe.arms:
-            for size in store.gene_sizes(arm).get(self.seed, ()):
-                try:
-                    store.get_gene(arm, self.seed, size)
-                except (GermlineError, RuntimeError, MemoryError) as error:
-                    failures.append(error)
-        if failures:
-            raise failures[0]
 
 
 @dataclass(frozen=True)
