@@ -7,7 +7,8 @@
 #   benchmarks/gpu.sh --dry [OUT]    quick versions on packaged characters, to show that all works; no evidence
 #
 # MINUTES (default 9) is the total time. A part that is out of time is stopped, and continues in the next call with the
-# same STORE (default runs/gpu-store). SPEED_SECONDS (default 150; 60 with --dry) is the time for speed; 0 leaves it out.
+# same STORE (default runs/gpu-store). WORKERS processes share the GPU (default 12; 1 with --dry): a step of such small networks keeps
+# a core busy, not the GPU. SPEED_SECONDS (default 150; 60 with --dry) is the time for speed; 0 leaves it out.
 # GERMLINE_COMMIT names the commit in the results where the checkout has no history.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -28,6 +29,7 @@ else
 fi
 out=$(realpath -m "${1:-benchmarks/results}")
 store=${STORE:-runs/gpu-store}
+workers=${WORKERS:-$([ -n "$dry" ] && echo 1 || echo 12)}
 deadline=$((SECONDS + ${MINUTES:-9} * 60))
 mkdir -p "$out" "$store"
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
@@ -52,7 +54,7 @@ part() {
   fi
   local began=$SECONDS
   timeout --signal=INT --kill-after=10 "$left" \
-    python3 -m germline compare "$recipe" --out "runs/$name" --store "$store" --workers 1 --resume "$@"
+    python3 -m germline compare "$recipe" --out "runs/$name" --store "$store" --workers "$workers" --resume "$@"
   local code=$?
   if [ "$code" -eq 0 ]; then
     cp "runs/$name/results.json" "$out/$name.json"

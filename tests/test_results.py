@@ -215,12 +215,28 @@ def test_any_size_page_counts_the_claims_of_lets():
     gains = [float(row[2].split()[0]) for row in random if " ends " in row[0]]
     page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
     assert f"ends {min(gains):.0f} to {max(gains):.0f} points above scratch and the shuffled gene. All 20" in page
-    copies = [row for row in rows if row[0] == "lets ends above weight-selection"]
-    means = {row[1].split(", all")[0]: float(row[2].split()[0]) for row in copies}
-    assert [size for size, mean in means.items() if mean > 0] == ["depth=8,width=192,heads=6"]
-    reversed_at = [row[1].split(", all")[0] for row in copies if row[4] == "the reverse holds"]
-    assert reversed_at == ["depth=8,width=64,heads=2"]
-    assert f"ends {-means[reversed_at[0]]:.1f} points above `lets`; the reverse of the claim holds" in page
+
+    def changed_axis(condition):
+        depth, width, *_ = condition.split(",")
+        return depth if width == "width=96" else width
+
+    found = {
+        (row[0].split()[1], changed_axis(row[1])): (row[4], float(row[2].split()[0]))
+        for row in rows
+        if row[0].endswith(" weight-selection") and row[0].startswith(("lets ends", "lets after"))
+    }
+    reversed_claims = {key: -gap for key, (verdict, gap) in found.items() if verdict == "the reverse holds"}
+    assert (len(found), len(reversed_claims)) == (10, 6)
+    early = [gap for (when, _), gap in reversed_claims.items() if when == "after"]
+    assert {size for when, size in found if when == "after" and (when, size) not in reversed_claims} == {"width=192"}
+    assert f"After 50 steps copies are {min(early):.0f} to {max(early):.0f} points above `lets`" in page
+    end = {size: gap for (when, size), gap in reversed_claims.items() if when == "ends"}
+    assert list(end) == ["depth=12", "width=64"]
+    assert f"They end {end['width=64']:.1f} points above it at two thirds of" in page
+    assert f"the width, and {end['depth=12']:.1f} with more blocks" in page
+    holds = {key: gap for key, (verdict, gap) in found.items() if verdict == "holds"}
+    assert list(holds) == [("ends", "width=192")]
+    assert f"`lets` ends {holds['ends', 'width=192']:.1f} points above plain copies" in page
 
 
 def test_any_size_page_quotes_the_gaps_after_1500_steps():
