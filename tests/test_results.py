@@ -188,7 +188,7 @@ def test_any_size_page_counts_the_claims_that_hold():
     assert verdicts["copies"] == {"holds": 2, "the reverse holds": 4, "no difference shown": 8}
     page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
     assert "All 20 claims of `front` against scratch and the shuffled gene hold" in page
-    assert "These 5 equal values have no spread" in page
+    assert "Five equal values are too few to test" in page
     assert "The other 14 claims set it against copies" in page
 
 
@@ -251,8 +251,8 @@ def test_any_size_page_quotes_the_gaps_after_1500_steps():
         for size, copies in (("width=48", ["weight-selection"]), ("depth=4", ["weight-selection", "layers"]))
         for name, copies in (("any-size-1500", copies[:1]), ("any-size-long", copies))
     ]
-    assert "copy is {:.1f} points below it, in place of {:.1f} after 300 steps".format(*gaps[:2]) in page
-    assert "At half the depth it is {:.1f}, in place of {:.1f}".format(*gaps[2:]) in page
+    assert "copy is {:.1f} points below it; after a training of 300 steps, {:.1f}.".format(*gaps[:2]) in page
+    assert "At half the depth it is {:.1f}; after 300 steps, {:.1f}.".format(*gaps[2:]) in page
     claims = {
         (row[0].removeprefix("front ends above "), row[1].split(",")[0]): (float(row[2].split()[0]), row[4])
         for row in claims_table(ComparisonResults(load_result("any-size-1500")))[1:]
