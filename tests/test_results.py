@@ -68,9 +68,10 @@ def test_the_readme_quotes_few_images_on_cifar():
     assert f"{min(scratch):.0f} to {max(scratch):.0f} points above scratch" in readme
     assert f"and {min(shuffled):.0f} to {max(shuffled):.0f} above the shuffled gene" in readme
     assert f"With a frozen body they are {min(frozen):.0f} to {max(frozen):.0f} points above scratch" in readme
-    rows = quoted_rows("tleg-transfer-cifar-fs", "claims_table", "above layers ")
+    rows = quoted_rows("tleg-transfer-cifar-fs", "claims_table", "above (layers|weight-selection) ")
     layers = [float(row.split(" | ")[2].split()[0]) for row in rows]
-    assert f"Copied, evenly spaced layers are {min(layers):.1f} to {max(layers):.1f} points below." in readme
+    assert len(layers) == 8
+    assert f"Copied layers are {min(layers):.1f} to {max(layers):.1f} points below." in readme
     assert "with 20, also on classes never used for tuning" in readme
     assert len(quoted_gains("tleg-transfer-cifar-fs-final", "above (scratch|random-gene) .*, 20 images")) == 6
 
