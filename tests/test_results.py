@@ -295,7 +295,7 @@ def test_the_page_on_training_quotes_steps_on_a_gpu():
             -1,
             "train that depth, {} at",
         ),
-        ("tleg-same-labels", "report.same_labels.step_table", "gene", "depth=3, all", -1, "`sws`, {} at 3 blocks"),
+        ("tleg-same-labels", "report.same_labels.step_table", "gene", "depth=3, all", -1, "`tleg`, {} at 3 blocks"),
         (
             "tleg-same-labels",
             "report.same_labels.step_table",
