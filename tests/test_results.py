@@ -197,14 +197,17 @@ def test_any_size_page_counts_the_claims_of_a_better_ancestor():
     results = ComparisonResults(load_result("any-size-long"))
     rows = [row for row in claims_table(results)[1:] if row[4] != "not claimed beforehand"]
     copies = Counter(row[4] for row in rows if row[0].endswith((" weight-selection", " grow")))
-    assert copies == {"the reverse holds": 7, "no difference shown": 5}
+    assert copies == {"the reverse holds": 9, "no difference shown": 2, "holds": 1}
     ends = [
         row for row in rows if row[0].startswith("front ends above") and row[0].endswith(("scratch", "random-gene"))
     ]
     assert [row[4] for row in ends] == 8 * ["holds"]
     gains = [float(row[2].split()[0]) for row in ends]
     page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
-    assert "Seven of the 12 claims against them are reversed" in page
+    assert "Nine of the 12 claims against them are reversed" in page
+    (early,) = (row for row in rows if row[4] == "holds" and row[0].endswith(" weight-selection"))
+    assert early[:2] == ["front after 50 steps is above weight-selection", "width=192,heads=6, all images"]
+    assert f"`front` is {float(early[2].split()[0]):.1f} points above plain copies after 50 steps" in page
     assert f"`front` is {min(gains):.0f} to {max(gains):.0f} points above scratch and the shuffled gene" in page
 
 
