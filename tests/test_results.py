@@ -243,6 +243,29 @@ def test_any_size_page_counts_the_claims_of_lets():
     assert f"`lets` ends {holds['ends', 'width=192']:.1f} points above plain copies" in page
 
 
+def test_any_size_page_counts_the_claims_on_new_classes():
+    rows = [row for row in claims_table(ComparisonResults(load_result("any-size-transfer")))[1:] if row[3]]
+    page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
+    verdicts = Counter(row[4] for row in rows if row[0].startswith("front ends above "))
+    assert verdicts == {"holds": 18, "no difference shown": 6, "the reverse holds": 2}
+    assert "18 of 26 claims hold." in page
+
+    def gaps(arm, verdict):
+        kept = [row for row in rows if row[0] == f"front ends above {arm}" and row[4] == verdict]
+        return {row[1].split(",")[0]: [float(r[2].split()[0]) for r in kept if r[1][:9] == row[1][:9]] for row in kept}
+
+    scratch, shuffled = (
+        [gap for found in gaps(arm, "holds").values() for gap in found] for arm in ("scratch", "random-gene")
+    )
+    assert (len(scratch), len(shuffled)) == (8, 8)
+    assert f"`front` ends {min(scratch):.0f} to {max(scratch):.0f} points above scratch" in page
+    assert f"and {min(shuffled):.0f} to {max(shuffled):.0f} above the shuffled gene. All 16 claims hold." in page
+    assert gaps("weight-selection", "the reverse holds") == {"depth=4": [-2.2, -3.2]}
+    assert "at half the depth plain copies end 2.2 and 3.2 points above `front`" in page
+    assert gaps("weight-selection", "holds") == {"width=192": [4.1, 8.4]}
+    assert "At twice the width they end 4.1 and 8.4 below it" in page
+
+
 def test_any_size_page_quotes_the_gaps_after_1500_steps():
     page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
 
@@ -314,6 +337,15 @@ def test_the_page_on_training_quotes_steps_on_a_gpu():
         ("any-size", "report.same_labels.step_table", "finetune", "width=48", -1, "train that width, {} |"),
         ("any-size", "report.same_labels.step_table", "front-units", "width=48", -1, "`scale=fan-in`, {} |"),
         ("any-size", "report.same_labels.step_table", "sws", "depth=12", -1, "`sws` after 300 steps, {} |"),
+        ("any-size-transfer", "main_table", "grow", "width=192,heads=6, 20 images", 2, "`grow` or `front`, {} with 20"),
+        (
+            "any-size-transfer",
+            "main_table",
+            "weight-selection",
+            "width=192,heads=6, 20 im",
+            2,
+            "plain copies {}, scratch",
+        ),
         ("openworld-cifar-fs", "main_table", "finetune", ", 5 images", 2, "whole network, {} with 5 images"),
     ],
 )
