@@ -156,7 +156,7 @@ class Comparison:
         waiting: list[tuple[Cell, Path]] = []
         for cell in cells:
             gene = find_missing_gene(store, cell.arm, store.gene_seed(cell.seed), cell.size) if missing_genes else None
-            reason = None if gene is None else self.failed.get(missing_genes[gene].name)
+            reason = self.failed.get(missing_genes[gene].name) if gene in missing_genes else None
             if reason is not None:
                 self.failed[cell.name] = reason
             else:
