@@ -266,19 +266,50 @@ def test_any_size_page_counts_the_claims_on_new_classes():
     assert "At twice the width they end 4.1 and 8.4 below it" in page
 
 
+def end(name, arm, size):
+    """Return the mean test accuracy at the end, in % as the table of a comparison over sizes shows it."""
+    (row,) = quoted_rows(name, "report.same_labels.step_table", rf"{size}, .* \| {arm} \|")
+    return float(row.strip("| ").split(" | ")[-1].split()[0])
+
+
+def test_any_size_page_names_the_best_start_of_each_size():
+    page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
+    starts = ("front", "weight-selection", "weight-selection-fan-in", "grow", "layers")
+
+    def best(name, size):
+        arms = {cell["asked"]["arm"] for cell in load_result(name)["cells"] if cell["asked"]["size"].startswith(size)}
+        ends = {arm: end(name, arm, size) for arm in starts if arm in arms}
+        return {arm: value for arm, value in ends.items() if value == max(ends.values())}
+
+    short, long, deep = "any-size-long", "any-size-1500", "any-size-1500-deeper"
+    assert (best(short, "depth=4"), best(long, "depth=4")) == ({"layers": 36.9}, {"weight-selection": 41.9})
+    own = [end(name, "finetune", "depth=4") for name in (short, long)]
+    assert "| half the depth | even blocks, 36.9 | copies, 41.9 | {} and {} |".format(*own) in page
+    copies = {"weight-selection", "weight-selection-fan-in"}
+    assert (set(best(short, "width=48")), best(long, "width=48")) == (copies, {"weight-selection": 38.2})
+    own = [end(name, "finetune", "width=48") for name in (short, long)]
+    assert "| half the width | copies, 21.0 | copies, 38.2 | {} and {} |".format(*own) in page
+    assert best(short, "depth=12") == {"grow": 45.3}
+    level = [end(deep, arm, "depth=12") for arm in ("front", "weight-selection", "grow")]
+    assert f"`grow`, 45.3 | `front`, copies and `grow`, {min(level)} to {max(level)} | not known |" in page
+    behind = [
+        -float(quoted_rows(short, "claims_table", rf"front ends above {arm} \| depth=12")[0].split(" | ")[2].split()[0])
+        for arm in ("weight-selection", "grow")
+    ]
+    assert "`front` was {:.1f} and {:.1f} points below the others".format(*behind) in page
+    assert best(short, "width=192,heads=6") == {"grow": 44.5}
+    assert "| twice the width | `grow`, 44.5 | not measured | not known |" in page
+    assert f"Scratch and the shuffled gene end at {end(deep, 'scratch', 'depth=12'):.0f} and" in page
+
+
 def test_any_size_page_quotes_the_gaps_after_1500_steps():
     page = (ROOT / "docs" / "results" / "any-size.md").read_text(encoding="utf-8")
-
-    def end(name, arm, size):
-        (row,) = quoted_rows(name, "report.same_labels.step_table", rf"{size}, .* \| {arm} \|")
-        return float(row.strip("| ").split(" | ")[-1].split()[0])
-
     gaps = [
         end(name, "finetune", size) - max(end(name, arm, size) for arm in copies)
         for size, copies in (("width=48", ["weight-selection"]), ("depth=4", ["weight-selection", "layers"]))
         for name, copies in (("any-size-1500", copies[:1]), ("any-size-long", copies))
     ]
-    assert "copy is {:.1f} points below it; after a training of 300 steps, {:.1f}.".format(*gaps[:2]) in page
+    assert "copy is {:.1f} points below; after a training of 300 steps, {:.1f}.".format(*gaps[:2]) in page
     assert "At half the depth it is {:.1f}; after 300 steps, {:.1f}.".format(*gaps[2:]) in page
     claims = {
         (row[0].removeprefix("front ends above "), row[1].split(",")[0]): (float(row[2].split()[0]), row[4])
