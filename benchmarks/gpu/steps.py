@@ -77,7 +77,7 @@ def measure_overhead(recorder: Recorder) -> None:
 
 
 def _our_steps(bench: Bench, steps: int) -> None:
-    bench.ours(bench.network(), WatchedCrossEntropy(), None, steps)()
+    bench.ours(bench.network(), WatchedCrossEntropy(), timed_steps=steps)()
 
 
 def _plain_steps(bench: Bench, steps: int) -> None:
