@@ -82,3 +82,7 @@ def main(folder):
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    if torch.distributed.is_initialized():
+        # A process that exits with the group's threads can abort, which happened once.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
